@@ -1,0 +1,209 @@
+//! The stack: blocks one after another, then a norm.
+
+use burn::prelude::*;
+
+use crate::cache::{Cache, KeyValue};
+use crate::gau::Gau;
+use crate::transformer::Transformer;
+use crate::{Attend, BackboneConfig, BackboneError, BlockConfig, Init, RmsNorm};
+
+/// A stack of pre-norm residual blocks with a closing norm.
+#[derive(Module, Debug)]
+pub struct Backbone {
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+}
+
+#[derive(Module, Debug)]
+enum Block {
+    Gau(Gau),
+    Transformer(Transformer),
+}
+
+impl Block {
+    fn new(config: &BackboneConfig, init: &mut Init) -> Self {
+        match config.block {
+            BlockConfig::Gau { expansion, key_size, bias } => {
+                Self::Gau(Gau::new(config, [expansion, key_size], bias, init))
+            }
+            BlockConfig::Transformer { heads, key_heads, feed_forward } => {
+                Self::Transformer(Transformer::new(config, [heads, key_heads], feed_forward, init))
+            }
+        }
+    }
+
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        attend: &Attend,
+        past: Option<&KeyValue>,
+    ) -> (Tensor<3>, KeyValue) {
+        match self {
+            Self::Gau(block) => block.forward(x, attend, past),
+            Self::Transformer(block) => block.forward(x, attend, past),
+        }
+    }
+}
+
+impl Backbone {
+    /// A backbone with fresh weights, drawn from `init` in order.
+    pub fn new(config: &BackboneConfig, init: &mut Init) -> Result<Self, BackboneError> {
+        config.validate()?;
+        let blocks = (0..config.depth).map(|_| Block::new(config, init)).collect();
+        Ok(Self { blocks, norm: RmsNorm::new(init, config.width, config.norm_epsilon) })
+    }
+
+    /// `x`: `[batch, tokens, channels]` -> hidden `[batch, tokens, channels]`.
+    pub fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
+        let mut x = x;
+        for block in &self.blocks {
+            (x, _) = block.forward(x, attend, None);
+        }
+        self.norm.forward(x)
+    }
+
+    /// The same for tokens that follow a cached prefix: `x`: `[batch, tokens, channels]` -> hidden of the same shape, and
+    /// what [`Cache::append`] takes to make these tokens part of the prefix. `attend` counts the prefix among the keys.
+    pub fn forward_cached(
+        &self,
+        x: Tensor<3>,
+        attend: &Attend,
+        cache: &Cache,
+    ) -> (Tensor<3>, Vec<KeyValue>) {
+        let mut x = x;
+        let mut new = Vec::with_capacity(self.blocks.len());
+        for (index, block) in self.blocks.iter().enumerate() {
+            let (next, key_value) = block.forward(x, attend, cache.block(index));
+            x = next;
+            new.push(key_value);
+        }
+        (self.norm.forward(x), new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KeyRanges, PositionScheme, Positions};
+    use burn::tensor::Tolerance;
+
+    const WIDTH: usize = 32;
+
+    fn configs() -> Vec<BackboneConfig> {
+        let with = |block| BackboneConfig {
+            width: WIDTH,
+            depth: 2,
+            block,
+            positions: PositionScheme::RopeTv,
+            rotary_base: 10_000.0,
+            norm_epsilon: 1e-6,
+        };
+        vec![
+            with(BlockConfig::Gau { expansion: 2, key_size: 16, bias: true }),
+            with(BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 48 }),
+        ]
+    }
+
+    /// `t[iiii]tt`: positions and ranges of one document.
+    fn document() -> (Vec<[f64; 2]>, Vec<[u32; 2]>) {
+        let mut positions = Positions::new(PositionScheme::RopeTv);
+        let mut places = vec![positions.text()];
+        places.extend(positions.image(2, 2));
+        places.extend([positions.text(), positions.text()]);
+        (places, vec![[0, 1], [0, 5], [0, 5], [0, 5], [0, 5], [0, 6], [0, 7]])
+    }
+
+    fn tokens(seed: u64, count: usize, device: &Device) -> Tensor<3> {
+        Init::new(seed, device).normal([1, count, WIDTH], 1.0).val()
+    }
+
+    fn attend(
+        config: &BackboneConfig,
+        places: &[[f64; 2]],
+        keys: usize,
+        ranges: &[[u32; 2]],
+    ) -> Attend {
+        let ranges = KeyRanges::new(1, keys, ranges.to_vec()).unwrap();
+        Attend::new(config, places, ranges, &Device::flex())
+    }
+
+    #[test]
+    fn cached_equals_uncached() {
+        let device = Device::flex();
+        for config in configs() {
+            let backbone = Backbone::new(&config, &mut Init::new(1, &device)).unwrap();
+            let (places, ranges) = document();
+            let x = tokens(2, 7, &device);
+            let whole = backbone.forward(x.clone(), &attend(&config, &places, 7, &ranges));
+            let mut cache = Cache::new();
+            let mut pieces = Vec::new();
+            for (from, to) in [(0, 1), (1, 5), (5, 6), (6, 7)] {
+                let step = attend(&config, &places[from..to], to, &ranges[from..to]);
+                let (hidden, new) =
+                    backbone.forward_cached(x.clone().narrow(1, from, to - from), &step, &cache);
+                cache.append(new);
+                pieces.push(hidden);
+            }
+            assert_eq!(cache.tokens(), 7);
+            let pieces = Tensor::cat(pieces, 1);
+            pieces
+                .into_data()
+                .assert_approx_eq::<f32>(&whole.into_data(), Tolerance::rel_abs(1e-4, 1e-5));
+        }
+    }
+
+    #[test]
+    fn a_packed_neighbour_changes_nothing() {
+        let device = Device::flex();
+        for config in configs() {
+            let backbone = Backbone::new(&config, &mut Init::new(1, &device)).unwrap();
+            let (places, ranges) = document();
+            let (x, other) = (tokens(2, 7, &device), tokens(3, 7, &device));
+            let alone = backbone.forward(x.clone(), &attend(&config, &places, 7, &ranges));
+            let shifted: Vec<_> = ranges.iter().map(|&[a, b]| [a + 7, b + 7]).collect();
+            let both = attend(
+                &config,
+                &[places.clone(), places].concat(),
+                14,
+                &[ranges, shifted].concat(),
+            );
+            let packed = backbone.forward(Tensor::cat(vec![other, x], 1), &both).narrow(1, 7, 7);
+            packed
+                .into_data()
+                .assert_approx_eq::<f32>(&alone.into_data(), Tolerance::rel_abs(1e-4, 1e-5));
+        }
+    }
+
+    #[test]
+    fn a_later_token_never_changes_an_earlier_one() {
+        let device = Device::flex();
+        for config in configs() {
+            let backbone = Backbone::new(&config, &mut Init::new(1, &device)).unwrap();
+            let (places, ranges) = document();
+            let hidden = |last: u64| {
+                let x = Tensor::cat(vec![tokens(2, 6, &device), tokens(last, 1, &device)], 1);
+                backbone.forward(x, &attend(&config, &places, 7, &ranges))
+            };
+            let (a, b) = (hidden(3), hidden(4));
+            assert_eq!(
+                a.clone().narrow(1, 0, 6).into_data(),
+                b.clone().narrow(1, 0, 6).into_data()
+            );
+            assert_ne!(a.narrow(1, 6, 1).into_data(), b.narrow(1, 6, 1).into_data());
+        }
+    }
+
+    #[test]
+    fn the_seeds_network_has_the_counted_parameters() {
+        let config = BackboneConfig {
+            width: 768,
+            depth: 1,
+            block: BlockConfig::Gau { expansion: 2, key_size: 128, bias: true },
+            positions: PositionScheme::Halves,
+            rotary_base: 1000.0,
+            norm_epsilon: 1e-7,
+        };
+        let backbone = Backbone::new(&config, &mut Init::new(0, &Device::flex())).unwrap();
+        assert_eq!(backbone.num_params(), 3_642_496 + 768); // one layer and the closing norm
+    }
+}

@@ -1,0 +1,75 @@
+//! The key-value cache: what later tokens need to know of earlier ones.
+
+use burn::prelude::*;
+
+/// Rotated keys and values of some tokens in one block.
+#[derive(Debug, Clone)]
+pub struct KeyValue {
+    /// `[batch, key_heads, tokens, channels]`
+    pub keys: Tensor<4>,
+    /// `[batch, key_heads, tokens, values]`
+    pub values: Tensor<4>,
+}
+
+impl KeyValue {
+    /// These tokens behind those of `past`, along the token axis.
+    pub(crate) fn after(&self, past: Option<&KeyValue>) -> KeyValue {
+        let join =
+            |old: &Tensor<4>, new: &Tensor<4>| Tensor::cat(vec![old.clone(), new.clone()], 2);
+        match past {
+            Some(past) => Self {
+                keys: join(&past.keys, &self.keys),
+                values: join(&past.values, &self.values),
+            },
+            None => self.clone(),
+        }
+    }
+}
+
+/// Keys and values of a prefix, one entry a block; empty until something is appended.
+#[derive(Debug, Clone, Default)]
+pub struct Cache {
+    blocks: Vec<KeyValue>,
+}
+
+impl Cache {
+    /// A cache of no tokens.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of tokens held, the same in every row.
+    pub fn tokens(&self) -> usize {
+        self.blocks.first().map_or(0, |block| block.keys.dims()[2])
+    }
+
+    /// Appends what [`Backbone::forward_cached`](crate::Backbone::forward_cached) returned for the next tokens.
+    pub fn append(&mut self, new: Vec<KeyValue>) {
+        if self.blocks.is_empty() {
+            self.blocks = new;
+            return;
+        }
+        assert_eq!(self.blocks.len(), new.len(), "one entry a block");
+        for (old, new) in self.blocks.iter_mut().zip(new) {
+            *old = new.after(Some(old));
+        }
+    }
+
+    /// Keeps the first `tokens` tokens.
+    pub fn truncate(&mut self, tokens: usize) {
+        if tokens == 0 {
+            self.blocks.clear();
+        }
+        if tokens >= self.tokens() {
+            return;
+        }
+        for block in &mut self.blocks {
+            block.keys = block.keys.clone().narrow(2, 0, tokens);
+            block.values = block.values.clone().narrow(2, 0, tokens);
+        }
+    }
+
+    pub(crate) fn block(&self, index: usize) -> Option<&KeyValue> {
+        self.blocks.get(index)
+    }
+}

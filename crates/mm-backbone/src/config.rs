@@ -1,0 +1,174 @@
+//! The backbone's sizes as plain data; every other size is derived.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BackboneError, PositionScheme};
+
+/// Sizes and choices of a [`Backbone`](crate::Backbone).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackboneConfig {
+    /// Channels of a token.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// The kind of block and its sizes.
+    pub block: BlockConfig,
+    /// How text and patches are placed on the plane, and which channels turn with rows and which with columns.
+    pub positions: PositionScheme,
+    /// Base of the rotary frequencies: 10000 for text and mixed documents, 1000 in the seed.
+    pub rotary_base: f64,
+    /// Added to the mean square in every RMSNorm.
+    pub norm_epsilon: f64,
+}
+
+/// The kind of residual block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum BlockConfig {
+    /// Gated attention unit: one head, one projection, attention and feed-forward in one.
+    Gau {
+        /// Channels of the gate and the values, in multiples of the width (the seed: 2).
+        expansion: usize,
+        /// Channels of queries and keys (the seed: 128).
+        key_size: usize,
+        /// Whether the projections and the scale-offsets have biases (the seed: yes).
+        bias: bool,
+    },
+    /// Multi-head attention with normalised queries and keys, then SwiGLU.
+    Transformer {
+        /// Query heads; the head's size is width / heads.
+        heads: usize,
+        /// Key and value heads, each shared by heads / key_heads query heads.
+        key_heads: usize,
+        /// Hidden channels of the feed-forward.
+        feed_forward: usize,
+    },
+}
+
+impl BackboneConfig {
+    /// Checks every field that can be wrong.
+    pub fn validate(&self) -> Result<(), BackboneError> {
+        nonzero("width", self.width)?;
+        nonzero("depth", self.depth)?;
+        positive("rotary_base", self.rotary_base)?;
+        positive("norm_epsilon", self.norm_epsilon)?;
+        match self.block {
+            BlockConfig::Gau { expansion, key_size, bias: _ } => {
+                nonzero("expansion", expansion)?;
+                nonzero("key_size", key_size)?;
+                multiple("key_size", key_size, 4)
+            }
+            BlockConfig::Transformer { heads, key_heads, feed_forward } => {
+                nonzero("heads", heads)?;
+                nonzero("key_heads", key_heads)?;
+                nonzero("feed_forward", feed_forward)?;
+                multiple("heads", heads, key_heads)?;
+                multiple("width", self.width, 4 * heads)
+            }
+        }
+    }
+
+    /// Channels of one query or key, the number that rotary embedding turns.
+    pub fn rotary_channels(&self) -> usize {
+        match self.block {
+            BlockConfig::Gau { key_size, .. } => key_size,
+            BlockConfig::Transformer { heads, .. } => self.width / heads,
+        }
+    }
+
+    /// Multiplications and additions of one forward pass over `tokens` tokens that all see each other; a training step
+    /// costs three times as much.
+    pub fn flops(&self, tokens: usize) -> u64 {
+        let (width, n) = (self.width, tokens);
+        let block = match self.block {
+            BlockConfig::Gau { expansion, key_size, .. } => {
+                let expanded = expansion * width;
+                n * width * (2 * expanded + key_size)
+                    + n * expanded * width
+                    + n * n * (key_size + expanded)
+            }
+            BlockConfig::Transformer { heads, key_heads, feed_forward } => {
+                let head = width / heads;
+                n * width * (2 * heads + 2 * key_heads) * head
+                    + 3 * n * width * feed_forward
+                    + 2 * n * n * width
+            }
+        };
+        2 * (self.depth * block) as u64
+    }
+
+    /// Numbers that the key-value cache holds for one token.
+    pub fn cache_numbers_per_token(&self) -> usize {
+        let block = match self.block {
+            BlockConfig::Gau { expansion, key_size, .. } => key_size + expansion * self.width,
+            BlockConfig::Transformer { heads, key_heads, .. } => {
+                2 * key_heads * (self.width / heads)
+            }
+        };
+        self.depth * block
+    }
+}
+
+fn nonzero(field: &'static str, found: usize) -> Result<(), BackboneError> {
+    if found == 0 { Err(BackboneError::Zero { field }) } else { Ok(()) }
+}
+
+fn multiple(field: &'static str, found: usize, of: usize) -> Result<(), BackboneError> {
+    if found.is_multiple_of(of) {
+        Ok(())
+    } else {
+        Err(BackboneError::NotMultiple { field, found, of })
+    }
+}
+
+fn positive(field: &'static str, found: f64) -> Result<(), BackboneError> {
+    if found.is_finite() && found > 0.0 {
+        Ok(())
+    } else {
+        Err(BackboneError::NotPositive { field, found })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gau() -> BackboneConfig {
+        BackboneConfig {
+            width: 768,
+            depth: 24,
+            block: BlockConfig::Gau { expansion: 2, key_size: 128, bias: true },
+            positions: PositionScheme::Halves,
+            rotary_base: 1000.0,
+            norm_epsilon: 1e-7,
+        }
+    }
+
+    #[test]
+    fn a_wrong_size_is_named() {
+        let check = |change: fn(&mut BackboneConfig), message: &str| {
+            let mut config = gau();
+            change(&mut config);
+            assert_eq!(config.validate().unwrap_err().to_string(), message);
+        };
+        check(|c| c.depth = 0, "`depth` is 0, it must be at least 1");
+        check(|c| c.rotary_base = -1.0, "`rotary_base` is -1, it must be a positive number");
+        check(
+            |c| c.block = BlockConfig::Gau { expansion: 2, key_size: 6, bias: true },
+            "`key_size` is 6, it must be a multiple of 4",
+        );
+        check(
+            |c| c.block = BlockConfig::Transformer { heads: 5, key_heads: 5, feed_forward: 8 },
+            "`width` is 768, it must be a multiple of 20",
+        );
+        assert_eq!(gau().validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_seed_costs_about_fifty_gflop_for_256_tokens() {
+        let gflop = gau().flops(256) as f64 / 1e9;
+        assert!((45.0..55.0).contains(&gflop), "{gflop}");
+        assert_eq!(gau().cache_numbers_per_token(), 39_936);
+    }
+}

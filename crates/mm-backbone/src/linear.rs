@@ -1,0 +1,45 @@
+//! A linear map, `y = x W + b`, with the weight stored `[inputs, outputs]`.
+
+use burn::module::Param;
+use burn::prelude::*;
+
+use crate::Init;
+
+/// `y = x W + b`; the bias is optional.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[inputs, outputs]`
+    pub weight: Param<Tensor<2>>,
+    /// `[outputs]`
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// Normal weights of standard deviation 1/sqrt(inputs), so that outputs are as large as inputs; a bias, if any, is zero.
+    pub fn new(init: &mut Init, inputs: usize, outputs: usize, bias: bool) -> Self {
+        Self::scaled(init, [inputs, outputs], bias, 1.0)
+    }
+
+    /// For the last map of a residual branch: smaller by sqrt(2 depth), so that a deep stack does not grow its input
+    /// (Radford et al. 2019).
+    pub fn residual(
+        init: &mut Init,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+        depth: usize,
+    ) -> Self {
+        Self::scaled(init, [inputs, outputs], bias, (2.0 * depth as f64).powf(-0.5))
+    }
+
+    /// The same with weights `gain` times as large; `[inputs, outputs]`.
+    pub fn scaled(init: &mut Init, [inputs, outputs]: [usize; 2], bias: bool, gain: f64) -> Self {
+        let weight = init.normal([inputs, outputs], gain * (inputs as f64).powf(-0.5));
+        Self { weight, bias: bias.then(|| init.constant([outputs], 0.0)) }
+    }
+
+    /// `[…, inputs]` -> `[…, outputs]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        burn::tensor::module::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+}

@@ -1,0 +1,129 @@
+//! Rotary position embedding (Su et al. 2021, arXiv:2104.09864) on two axes: adjacent channel pairs `(2p, 2p + 1)` turn by
+//! `position · θ_p`.
+//!
+//! With `c` channels, `θ_p = base^(-2p/c)`; RoPE-TV and RoPE-Tie give even `p` the row and odd `p` the column, so that a
+//! token on the diagonal turns exactly as in 1-D RoPE. The halves layout gives pairs `0..c/4` the row and the rest the
+//! column, both with `θ_p = base^(-4p/c)`.
+
+use burn::prelude::*;
+
+use crate::{BackboneConfig, KeyRanges, PositionScheme};
+
+/// Where tokens stand and whom they may attend: what every block of one forward pass shares.
+#[derive(Debug, Clone)]
+pub struct Attend {
+    /// Cosines of the angles, `[batch, tokens, pairs]`.
+    pub(crate) cos: Tensor<3>,
+    /// Sines of the angles, `[batch, tokens, pairs]`.
+    pub(crate) sin: Tensor<3>,
+    /// `[batch, 1, queries, keys]`, `true` = hidden.
+    pub(crate) hidden: Tensor<4, Bool>,
+}
+
+impl Attend {
+    /// `positions[row * tokens + token]` is `[row, column]` on the plane; as many as `ranges` has queries.
+    pub fn new(
+        config: &BackboneConfig,
+        positions: &[[f64; 2]],
+        ranges: KeyRanges,
+        device: &Device,
+    ) -> Self {
+        let (batch, tokens) = (ranges.batch(), ranges.queries());
+        assert_eq!(positions.len(), batch * tokens, "one position a query");
+        let frequencies = frequencies(config);
+        let angles = || {
+            positions
+                .iter()
+                .flat_map(|at| frequencies.iter().map(|(axis, theta)| at[*axis] * theta))
+        };
+        let table = |numbers: Vec<f32>| {
+            Tensor::from_data(TensorData::new(numbers, [batch, tokens, frequencies.len()]), device)
+        };
+        Self {
+            cos: table(angles().map(|angle| angle.cos() as f32).collect()),
+            sin: table(angles().map(|angle| angle.sin() as f32).collect()),
+            hidden: ranges.hidden(device),
+        }
+    }
+
+    /// Turns queries or keys: `[batch, heads, tokens, channels]` -> the same shape.
+    pub(crate) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, heads, tokens, channels] = x.dims();
+        let pairs = x.reshape([batch, heads, tokens, channels / 2, 2]);
+        let (even, odd) = (pairs.clone().slice_dim(4, 0..1), pairs.slice_dim(4, 1..2));
+        let table = |t: &Tensor<3>| t.clone().reshape([batch, 1, tokens, channels / 2, 1]);
+        let (cos, sin) = (table(&self.cos), table(&self.sin));
+        let turned_even = even.clone() * cos.clone() - odd.clone() * sin.clone();
+        let turned_odd = odd * cos + even * sin;
+        Tensor::cat(vec![turned_even, turned_odd], 4).reshape([batch, heads, tokens, channels])
+    }
+}
+
+/// Axis (0 row, 1 column) and angular frequency of every channel pair.
+pub(crate) fn frequencies(config: &BackboneConfig) -> Vec<(usize, f64)> {
+    let pairs = config.rotary_channels() / 2;
+    let theta = |index: usize, of: usize| config.rotary_base.powf(-(index as f64) / of as f64);
+    match config.positions {
+        PositionScheme::RopeTv | PositionScheme::RopeTie => {
+            (0..pairs).map(|pair| (pair % 2, theta(pair, pairs))).collect()
+        }
+        PositionScheme::Halves => {
+            let half = pairs / 2;
+            (0..pairs).map(|pair| (pair / half, theta(pair % half, half))).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BlockConfig;
+
+    fn config(positions: PositionScheme) -> BackboneConfig {
+        BackboneConfig {
+            width: 8,
+            depth: 1,
+            block: BlockConfig::Gau { expansion: 2, key_size: 8, bias: false },
+            positions,
+            rotary_base: 100.0,
+            norm_epsilon: 1e-6,
+        }
+    }
+
+    #[test]
+    fn on_the_diagonal_rope_tv_is_one_dimensional_rope() {
+        let thetas: Vec<f64> =
+            frequencies(&config(PositionScheme::RopeTv)).iter().map(|f| f.1).collect();
+        let one_dimensional: Vec<f64> =
+            (0..4).map(|p| 100f64.powf(-2.0 * p as f64 / 8.0)).collect();
+        assert_eq!(thetas, one_dimensional);
+    }
+
+    #[test]
+    fn the_halves_layout_gives_both_axes_the_same_frequencies() {
+        let found = frequencies(&config(PositionScheme::Halves));
+        assert_eq!(found, vec![(0, 1.0), (0, 0.1), (1, 1.0), (1, 0.1)]);
+    }
+
+    #[test]
+    fn scores_depend_on_relative_positions_only() {
+        let device = Device::flex();
+        let score = |shift: f64| {
+            let ranges = KeyRanges::new(1, 2, vec![[0, 1], [0, 2]]).unwrap();
+            let positions = [[1.0 + shift, 2.0 + shift], [4.0 + shift, 3.0 + shift]];
+            let attend = Attend::new(&config(PositionScheme::RopeTv), &positions, ranges, &device);
+            let x: Tensor<4> =
+                Tensor::<1>::from_floats([0.3, -1.0, 0.5, 2.0, -0.7, 0.1, 1.5, 0.9], &device)
+                    .reshape([1, 1, 1, 8])
+                    .expand([1, 1, 2, 8]);
+            let turned = attend.rotate(x);
+            turned
+                .clone()
+                .matmul(turned.transpose())
+                .slice([0..1, 0..1, 0..1, 1..2])
+                .into_scalar::<f32>()
+        };
+        assert!((score(0.0) - score(37.5)).abs() < 1e-4);
+        assert!((score(0.0) - 9.5).abs() > 0.1, "the rotation does nothing");
+    }
+}

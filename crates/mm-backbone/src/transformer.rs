@@ -1,0 +1,91 @@
+//! The multi-head block: pre-norm attention with normalised queries and keys, then SwiGLU (Shazeer 2020, arXiv:2002.05202):
+//!
+//! ```text
+//! q, k, v = split(W_a · RMSNorm(x));  q = rotate(RMSNorm(q)),  k = rotate(RMSNorm(k))      per head
+//! h = x + W_o · softmax(q kᵀ / sqrt(head)) v
+//! h + W_d (swish(g) ⊙ r),  g, r = split(W_f · RMSNorm(h))
+//! ```
+
+use burn::prelude::*;
+use burn::tensor::activation::silu;
+
+use crate::attention::attention;
+use crate::cache::KeyValue;
+use crate::{Attend, BackboneConfig, Init, Linear, RmsNorm};
+
+/// One multi-head block with its two residual connections.
+#[derive(Module, Debug)]
+pub struct Transformer {
+    attention_norm: RmsNorm,
+    joint: Linear,
+    query_norm: RmsNorm,
+    key_norm: RmsNorm,
+    output: Linear,
+    feed_norm: RmsNorm,
+    up: Linear,
+    down: Linear,
+    heads: usize,
+    key_heads: usize,
+    feed_forward: usize,
+}
+
+impl Transformer {
+    pub(crate) fn new(
+        config: &BackboneConfig,
+        [heads, key_heads]: [usize; 2],
+        feed_forward: usize,
+        init: &mut Init,
+    ) -> Self {
+        let (width, depth, epsilon) = (config.width, config.depth, config.norm_epsilon);
+        let head = width / heads;
+        Self {
+            attention_norm: RmsNorm::new(init, width, epsilon),
+            joint: Linear::new(init, width, (heads + 2 * key_heads) * head, false),
+            query_norm: RmsNorm::new(init, head, epsilon),
+            key_norm: RmsNorm::new(init, head, epsilon),
+            output: Linear::residual(init, width, width, false, depth),
+            feed_norm: RmsNorm::new(init, width, epsilon),
+            up: Linear::new(init, width, 2 * feed_forward, false),
+            down: Linear::residual(init, feed_forward, width, false, depth),
+            heads,
+            key_heads,
+            feed_forward,
+        }
+    }
+
+    /// `x`: `[batch, tokens, channels]` -> the same shape, and the keys and values of these tokens.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        attend: &Attend,
+        past: Option<&KeyValue>,
+    ) -> (Tensor<3>, KeyValue) {
+        let [batch, tokens, width] = x.dims();
+        let (heads, key_heads, head) = (self.heads, self.key_heads, width / self.heads);
+        let joint = self.joint.forward(self.attention_norm.forward(x.clone()));
+        let part = |first: usize, count: usize| {
+            let channels = joint.clone().narrow(2, first * head, count * head);
+            channels.reshape([batch, tokens, count, head]).swap_dims(1, 2) // [batch, heads, tokens, head]
+        };
+        let q = attend.rotate(self.query_norm.forward(part(0, heads)));
+        let k = attend.rotate(self.key_norm.forward(part(heads, key_heads)));
+        let new = KeyValue { keys: k, values: part(heads + key_heads, key_heads) };
+        let all = new.after(past);
+        let mixed = attention(q, all.keys, all.values, attend)
+            .swap_dims(1, 2)
+            .reshape([batch, tokens, width]);
+        let h = x + self.output.forward(mixed);
+        let fed = self.feed(h.clone());
+        (h + fed, new)
+    }
+
+    /// SwiGLU: `[batch, tokens, channels]` -> the same shape.
+    fn feed(&self, h: Tensor<3>) -> Tensor<3> {
+        let up = self.up.forward(self.feed_norm.forward(h));
+        let (gate, rest) = (
+            up.clone().narrow(2, 0, self.feed_forward),
+            up.narrow(2, self.feed_forward, self.feed_forward),
+        );
+        self.down.forward(silu(gate) * rest)
+    }
+}

@@ -1,0 +1,60 @@
+//! One file a command: load, call one library function, write.
+
+pub mod data;
+pub mod draw;
+pub mod eval;
+pub mod generate;
+pub mod inspect;
+pub mod read;
+pub mod train;
+
+use std::path::Path;
+
+use mm_diffusion::Guidance;
+use mm_model::{Checkpoint, GenerateOptions};
+use mm_text::TokenSampling;
+use mm_train::Recipe;
+use mm_train::eval::options_of;
+use mm_train::state::recipe_beside;
+
+use crate::args::SamplingArgs;
+use crate::device;
+use crate::report::Failure;
+
+/// A model folder and the recipe beside it.
+fn load(model: &Path, sampling: &SamplingArgs) -> Result<(Checkpoint, Option<Recipe>), Failure> {
+    let device = device::open(&sampling.device)?;
+    let checkpoint = Checkpoint::load(model, &device).map_err(|why| {
+        let hint = match model.join("model").is_dir() {
+            true => format!("did you mean `{}`?", model.join("model").display()),
+            false => {
+                "a model folder holds config.json, model.safetensors and tokenizer.json".to_owned()
+            }
+        };
+        Failure::failed(why).hint(hint)
+    })?;
+    Ok((checkpoint, recipe_beside(model)?))
+}
+
+/// The recipe's settings of generation with those of the flags over them.
+fn options(sampling: &SamplingArgs, recipe: Option<&Recipe>) -> GenerateOptions {
+    let base =
+        recipe.map_or_else(GenerateOptions::default, |recipe| options_of(recipe, sampling.seed));
+    GenerateOptions {
+        tokens: TokenSampling {
+            temperature: sampling.temperature,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+        },
+        sampler: sampling.sampler.unwrap_or(base.sampler),
+        steps: sampling.steps.unwrap_or(base.steps),
+        guidance: Guidance {
+            scale: sampling.guidance.unwrap_or(base.guidance.scale),
+            ..base.guidance
+        },
+        seed: sampling.seed,
+        max_tokens: sampling.max_tokens,
+        ..base
+    }
+}

@@ -1,0 +1,53 @@
+//! `mm draw`: one caption to one picture.
+
+use mm_model::GenerateOptions;
+use mm_patch::{Grid, Image};
+use mm_train::Recipe;
+use mm_train::eval::{contact_sheet, magnified, saying};
+
+use super::{load, options};
+use crate::args::DrawArgs;
+use crate::output::{format_of, free, write_image};
+use crate::report::{Failure, usage};
+
+pub fn run(args: &DrawArgs) -> Result<(), Failure> {
+    free(&args.out, args.force)?;
+    format_of(&args.out)?;
+    if args.count == 0 || args.zoom == 0 {
+        return Err(usage!("`--count` and `--zoom` must be at least 1"));
+    }
+    let (checkpoint, recipe) = load(&args.model, &args.sampling)?;
+    let grid = grid(args, checkpoint.config.patch, recipe.as_ref())?;
+    let options = options(&args.sampling, recipe.as_ref());
+    let images: Vec<Image> = (0..args.count as u64)
+        .map(|at| {
+            let options = GenerateOptions { seed: options.seed + at, ..options.clone() };
+            Ok(checkpoint.draw(&[saying(&args.caption)], grid, &options)?.remove(0))
+        })
+        .collect::<Result<_, Failure>>()?;
+    let picture = match images.as_slice() {
+        [one] => magnified(one, args.zoom),
+        many => contact_sheet(many, &[]),
+    };
+    write_image(&args.out, &picture)?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+fn grid(args: &DrawArgs, patch: usize, recipe: Option<&Recipe>) -> Result<Grid, Failure> {
+    let (width, height) = match (&args.size, recipe) {
+        (Some(size), _) => size
+            .split_once('x')
+            .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)))
+            .ok_or_else(|| {
+                usage!("`--size {size}` is no size, wanted WIDTHxHEIGHT such as 32x32")
+            })?,
+        (None, Some(recipe)) => (recipe.image.width, recipe.image.height),
+        (None, None) => {
+            return Err(
+                usage!("the model folder has no recipe.toml").hint("give the size: --size 32x32")
+            );
+        }
+    };
+    Grid::of_size(width, height, patch).map_err(Failure::usage)
+}

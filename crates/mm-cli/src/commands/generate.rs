@@ -1,0 +1,102 @@
+//! `mm generate`: an ordered prompt of texts and images, answered in texts and images.
+
+use std::io::Write;
+
+use mm_model::{Document, Event, GenerateOptions, Segment};
+use mm_patch::Image;
+
+use super::{load, options};
+use crate::args::{GenerateArgs, Piece};
+use crate::output::{fitted, free, read_image, write_image};
+use crate::report::{Failure, usage};
+
+pub fn run(args: &GenerateArgs, order: &[Piece]) -> Result<(), Failure> {
+    if args.count == 0 {
+        return Err(usage!("`--count` must be at least 1"));
+    }
+    let images = args.image.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
+    for number in 1..=args.count * args.max_images {
+        free(&file(args, number), args.force)?;
+    }
+    let (checkpoint, recipe) = load(&args.model, &args.sampling)?;
+    let segment = |piece: &Piece| match *piece {
+        Piece::Text(which) => Ok(Segment::given_text(&args.text[which])),
+        Piece::Image(which) => fitted(&images[which], checkpoint.config.patch, recipe.as_ref())
+            .map(Segment::given_image),
+    };
+    let prompt = Document { segments: order.iter().map(segment).collect::<Result<_, Failure>>()? };
+    let base = options(&args.sampling, recipe.as_ref());
+    let mut written = 0;
+    for answer in 0..args.count as u64 {
+        let options = GenerateOptions {
+            seed: base.seed + answer,
+            max_images: args.max_images,
+            stop: args.stop.clone(),
+            ..base.clone()
+        };
+        let mut failed = None;
+        let made = checkpoint.generate(&prompt, &options, &mut |event| {
+            if let Err(why) = tell(args, event, &mut written) {
+                failed.get_or_insert(why);
+            }
+        })?;
+        if let Some(why) = failed {
+            return Err(why);
+        }
+        finish(args, &made, written)?;
+    }
+    Ok(())
+}
+
+/// Says text as it comes and writes images as they are done.
+fn tell(args: &GenerateArgs, event: Event<'_>, written: &mut usize) -> Result<(), Failure> {
+    match event {
+        Event::Text(text) if !args.json => {
+            print!("{text}");
+            Ok(std::io::stdout().flush()?)
+        }
+        Event::Image(image) => {
+            *written += 1;
+            save(args, image, *written)
+        }
+        Event::Text(_) | Event::Step(..) => Ok(()),
+    }
+}
+
+fn save(args: &GenerateArgs, image: &Image, number: usize) -> Result<(), Failure> {
+    fs_err::create_dir_all(&args.out)?;
+    let path = file(args, number);
+    write_image(&path, image)?;
+    if !args.json {
+        println!("[{}]", path.display());
+    }
+    Ok(())
+}
+
+fn file(args: &GenerateArgs, number: usize) -> std::path::PathBuf {
+    args.out.join(format!("image-{number}.png"))
+}
+
+/// Ends an answer: a new line, or its JSON.
+fn finish(args: &GenerateArgs, made: &Document, written: usize) -> Result<(), Failure> {
+    if !args.json {
+        println!();
+        return Ok(());
+    }
+    let images =
+        made.segments.iter().filter(|segment| matches!(segment, Segment::Image { .. })).count();
+    let mut number = written - images;
+    let segments: Vec<serde_json::Value> = made
+        .segments
+        .iter()
+        .map(|segment| match segment {
+            Segment::Text { text, .. } => serde_json::json!({ "text": text }),
+            Segment::Image { .. } => {
+                number += 1;
+                serde_json::json!({ "image": file(args, number) })
+            }
+        })
+        .collect();
+    println!("{}", serde_json::json!({ "segments": segments }));
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! `mm inspect`: what a model folder, an image or a recipe's data hold.
+
+use std::path::Path;
+
+use burn::module::Module;
+use mm_model::parameters::shapes_of;
+use mm_model::{Checkpoint, ModelConfig};
+use mm_train::Training;
+use mm_train::data::{DataSet, Split};
+
+use crate::args::InspectArgs;
+use crate::output::read_image;
+use crate::report::{Failure, usage};
+use crate::{device, recipes};
+
+pub fn run(args: &InspectArgs) -> Result<(), Failure> {
+    if args.patch == 0 {
+        return Err(usage!("`--patch` must be at least 1"));
+    }
+    let path = Path::new(&args.what);
+    if path.is_dir() {
+        return model(path);
+    }
+    let recipe = recipes::EMBEDDED.iter().any(|(name, _)| *name == args.what)
+        || path.extension().is_some_and(|ending| ending == "toml");
+    if recipe { data(&args.what) } else { image(path, args.patch) }
+}
+
+fn model(path: &Path) -> Result<(), Failure> {
+    let Checkpoint { config, model, .. } = Checkpoint::load(path, &device::open("auto")?)?;
+    println!(
+        "{} parameters, {} bytes as 32-bit floats",
+        model.num_params(),
+        4 * model.num_params()
+    );
+    let mut parts: Vec<(String, usize)> = vec![];
+    for (name, shape) in shapes_of(&model) {
+        let part = name.split('.').next().unwrap_or_default().to_owned();
+        let count: usize = shape.iter().product();
+        match parts.last_mut() {
+            Some((last, sum)) if *last == part => *sum += count,
+            _ => parts.push((part, count)),
+        }
+    }
+    for (part, count) in parts {
+        println!("  {part}: {count}");
+    }
+    network(&config);
+    if let Some(recipe) = mm_train::state::recipe_beside(path)? {
+        sizes(recipe.image.width, recipe.image.height, config.patch, config.vocab);
+    }
+    Ok(())
+}
+
+fn network(config: &ModelConfig) {
+    let backbone = &config.backbone;
+    println!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
+    println!(
+        "patch {} ({} numbers), {} token ids",
+        config.patch,
+        config.patch_numbers(),
+        config.vocab
+    );
+    println!("key-value cache: {} bytes a token", 4 * backbone.cache_numbers_per_token());
+}
+
+/// Tokens of an image as raw patches, and as a lossless discrete code would need: at about 3 bits a number (Su 2024) an image
+/// of w x h takes `w h 3 · 3 / log2(V)` tokens of a vocabulary of V.
+fn sizes(width: usize, height: usize, patch: usize, vocab: usize) {
+    let patches = (width / patch) * (height / patch);
+    println!("{width}x{height} pixels: {patches} patches of {patch}x{patch}");
+    let bits = (width * height * 3 * 3) as f64;
+    for vocab in [vocab, 16_384, 262_144] {
+        let tokens = bits / (vocab as f64).log2();
+        println!("  a lossless code of {vocab} words: {tokens:.0} tokens (at 3 bits a number)");
+    }
+    println!("  bits a patch carries: {:.0}", bits / patches.max(1) as f64);
+}
+
+fn image(path: &Path, patch: usize) -> Result<(), Failure> {
+    let image = read_image(path)?;
+    let (width, height) = (image.width(), image.height());
+    let fits = width.is_multiple_of(patch) && height.is_multiple_of(patch);
+    println!("{}: {width}x{height}", path.display());
+    if !fits {
+        println!("not made of whole patches of {patch}x{patch}; it would be fitted first");
+    }
+    sizes(width, height, patch, 512);
+    Ok(())
+}
+
+fn data(name: &str) -> Result<(), Failure> {
+    let recipe = recipes::find(name)?;
+    let data = DataSet::open(&recipe.data, recipe.image)?;
+    let count = |split| data.len(split).map_or("endless".to_owned(), |len| len.to_string());
+    println!("training examples: {}, held out: {}", count(Split::Train), count(Split::HeldOut));
+    let captions = data.captions();
+    println!("{} captions, such as:", captions.len());
+    for caption in captions.iter().step_by((captions.len() / 5).max(1)).take(5) {
+        println!("  {caption}");
+    }
+    sizes(recipe.image.width, recipe.image.height, recipe.image.patch, recipe.vocab);
+    let training = Training::start(recipe, &device::open("auto")?)?;
+    println!("network: {} parameters", training.parameters());
+    network(&training.config);
+    Ok(())
+}

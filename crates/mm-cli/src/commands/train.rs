@@ -1,0 +1,196 @@
+//! `mm train`: opens or resumes a run, shows it, says what to do next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::prelude::Device;
+use indicatif::{ProgressBar, ProgressStyle};
+use mm_train::{Ending, Happening, Recipe, RunFolder, TrainError, Training, steps_in, train};
+
+use crate::args::TrainArgs;
+use crate::report::{Failure, usage};
+use crate::{device, recipes};
+
+pub fn run(args: &TrainArgs) -> Result<(), Failure> {
+    let device = device::open(&args.device)?;
+    let (folder, mut training) =
+        if args.resume { resume(args, &device)? } else { start(args, &device)? };
+    introduce(&training, &folder);
+    let stop = stop_flag()?;
+    let bar = progress_bar(&training);
+    let mut picture: Option<PathBuf> = None;
+    let ending = train(&mut training, &folder, &mut |happening| {
+        show(&bar, &happening);
+        if let Happening::Samples(path) = happening {
+            picture = Some(path.to_owned());
+        }
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    let ending = ending.map_err(explain)?;
+    conclude(&training, &folder, ending, picture);
+    Ok(())
+}
+
+fn start(args: &TrainArgs, device: &Device) -> Result<(RunFolder, Training), Failure> {
+    let name = args.recipe.as_deref().expect("clap asks for it");
+    let mut recipe = recipes::find(name)?;
+    for set in &args.set {
+        let (key, value) = set
+            .split_once('=')
+            .ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))?;
+        recipe = recipe.with(key, value).map_err(Failure::usage)?;
+    }
+    recipe.seed = args.seed.unwrap_or(recipe.seed);
+    recipe.run.steps = args.steps.unwrap_or(recipe.run.steps);
+    if let Some(minutes) = args.minutes {
+        if !(minutes.is_finite() && minutes > 0.0) {
+            return Err(usage!("`--minutes {minutes}` must be above 0"));
+        }
+        eprintln!("measuring the speed of this machine ...");
+        recipe.run.steps = steps_in(&recipe, device, minutes * 60.0).map_err(explain)?;
+    }
+    recipe.validate().map_err(Failure::usage)?;
+    let training = Training::start(recipe, device).map_err(explain)?;
+    let folder = RunFolder::create(&args.out, &training.recipe).map_err(explain)?;
+    Ok((folder, training))
+}
+
+fn resume(args: &TrainArgs, device: &Device) -> Result<(RunFolder, Training), Failure> {
+    if args.recipe.is_some() {
+        return Err(
+            usage!("--resume takes the recipe from the run folder").hint("leave the recipe out")
+        );
+    }
+    let (folder, recipe) = RunFolder::open(&args.out).map_err(explain)?;
+    let (training, skipped) = folder.resume(recipe, device).map_err(explain)?;
+    for why in skipped {
+        eprintln!("skipped a checkpoint that cannot be read: {why}");
+    }
+    Ok((folder, training))
+}
+
+fn explain(error: TrainError) -> Failure {
+    let hint = match &error {
+        TrainError::RunExists { path } => Some(format!(
+            "`mm train --out {} --resume` goes on with it; or choose another --out",
+            path.display()
+        )),
+        TrainError::NotFinite { .. } => Some(
+            "the checkpoint before it is kept; a smaller `optimizer.rate` usually helps".to_owned(),
+        ),
+        _ => None,
+    };
+    let failure = match &error {
+        TrainError::Recipe(_) | TrainError::RunExists { .. } => Failure::usage(error),
+        _ => Failure::failed(error),
+    };
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Set by the first Ctrl-C or SIGTERM; the second ends the program at once.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; once more ends it without saving");
+    })?;
+    Ok(stop)
+}
+
+fn introduce(training: &Training, folder: &RunFolder) {
+    let (recipe, progress) = (&training.recipe, &training.progress);
+    eprintln!(
+        "training {} parameters, images of {}x{} in patches of {}, {} token ids",
+        training.parameters(),
+        recipe.image.width,
+        recipe.image.height,
+        recipe.image.patch,
+        training.config.vocab
+    );
+    eprintln!(
+        "steps {} to {}, {} documents each; everything goes to {}",
+        progress.step + 1,
+        recipe.run.steps,
+        recipe.run.batch,
+        folder.path().display()
+    );
+}
+
+fn progress_bar(training: &Training) -> ProgressBar {
+    let bar = ProgressBar::new(training.recipe.run.steps).with_position(training.progress.step);
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {eta_precise} left  {msg}");
+    bar.with_style(style.expect("the template is fixed"))
+}
+
+fn show(bar: &ProgressBar, happening: &Happening<'_>) {
+    match happening {
+        Happening::Step { report, tokens_per_second, images_per_second, .. } => {
+            let term = |name: &str, loss: Option<f64>| {
+                loss.map_or(String::new(), |loss| format!(" {name} {loss:.3}"))
+            };
+            bar.set_message(format!(
+                "loss {:.3}{}{}  {:.0} tokens/s {:.0} images/s",
+                report.loss,
+                term("text", report.text),
+                term("image", report.image),
+                tokens_per_second,
+                images_per_second
+            ));
+            bar.set_position(report.step);
+            let every = (bar.length().unwrap_or(0) / 40).max(1);
+            if bar.is_hidden() && report.step.is_multiple_of(every) {
+                eprintln!("step {} {}", report.step, bar.message());
+            }
+        }
+        Happening::Samples(path) => bar.suspend(|| eprintln!("samples: {}", path.display())),
+        Happening::Saved(path) => bar.suspend(|| eprintln!("saved: {}", path.display())),
+    }
+}
+
+fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Option<PathBuf>) {
+    let progress = training.progress;
+    let seconds = progress.milliseconds / 1000;
+    let (minutes, seconds) = (seconds / 60, seconds % 60);
+    eprintln!(
+        "{} after {} steps and {} images, {minutes} min {seconds:02} s; {} steps skipped",
+        if ending == Ending::Complete { "done" } else { "stopped" },
+        progress.step,
+        progress.images,
+        progress.skipped
+    );
+    for skipped in training.data.skipped().iter().take(5) {
+        eprintln!("left out {}: {}", skipped.path.display(), skipped.why);
+    }
+    if let Some(picture) = picture {
+        eprintln!("newest samples: {}", picture.display());
+    }
+    let model = folder.model();
+    let model = model.display();
+    match ending {
+        Ending::Stopped => {
+            eprintln!("go on with: mm train --out {} --resume", folder.path().display())
+        }
+        Ending::Complete => {
+            let caption = example_caption(&training.recipe);
+            eprintln!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
+            eprintln!("     mm read {model} drawn.png");
+        }
+    }
+}
+
+/// A caption that fits the recipe's data.
+fn example_caption(recipe: &Recipe) -> &'static str {
+    match recipe.data {
+        mm_train::data::DataConfig::Glyphs(_) => "red K on yellow",
+        mm_train::data::DataConfig::Emoji(_) => "red apple",
+        mm_train::data::DataConfig::Folder(_) => "a caption like yours",
+    }
+}

@@ -1,0 +1,49 @@
+//! The `mm` program: parse, run, print the error and a hint, exit 0 (ok), 1 (failed) or 2 (usage).
+
+mod args;
+mod commands;
+mod device;
+mod output;
+mod recipes;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::args::{Args, Command};
+use crate::report::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let matches = Args::command().get_matches();
+    let args = match Args::from_arg_matches(&matches) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    match run(args, &matches) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.print(),
+    }
+}
+
+fn run(args: Args, matches: &clap::ArgMatches) -> Result<(), Failure> {
+    match args.command {
+        Command::Train(args) => commands::train::run(&args),
+        Command::Generate(args) => {
+            let matches = matches.subcommand_matches("generate").expect("this command was chosen");
+            commands::generate::run(&args, &args::prompt_order(matches))
+        }
+        Command::Read(args) => commands::read::run(&args),
+        Command::Draw(args) => commands::draw::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Data(args) => commands::data::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "mm", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

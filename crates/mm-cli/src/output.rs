@@ -1,0 +1,55 @@
+//! Reading pictures and writing files, never over something that is there.
+
+use std::path::Path;
+
+use mm_model::checkpoint::write_atomic;
+use mm_patch::{DecodeOptions, Fit, Format, Image};
+use mm_train::Recipe;
+
+use crate::report::{Failure, usage};
+
+/// Fails if `path` exists and must not be replaced.
+pub fn free(path: &Path, force: bool) -> Result<(), Failure> {
+    if !force && path.exists() {
+        let exists = anyhow::anyhow!("`{}` exists already", path.display());
+        return Err(Failure::usage(exists).hint("--force replaces it"));
+    }
+    Ok(())
+}
+
+/// Writes a picture in the format that its ending names.
+pub fn write_image(path: &Path, image: &Image) -> Result<(), Failure> {
+    let bytes = image.encode(format_of(path)?)?;
+    Ok(write_atomic(path, &bytes)?)
+}
+
+/// The format that a path's ending names.
+pub fn format_of(path: &Path) -> Result<Format, Failure> {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    match ending.as_str() {
+        "png" => Ok(Format::Png),
+        "jpg" | "jpeg" => Ok(Format::Jpeg),
+        "webp" => Ok(Format::Webp),
+        "bmp" => Ok(Format::Bmp),
+        _ => Err(usage!("`{}` ends in `{ending}`, wanted png, jpg, webp or bmp", path.display())),
+    }
+}
+
+/// Reads a picture file.
+pub fn read_image(path: &Path) -> Result<Image, Failure> {
+    let bytes = fs_err::read(path)?;
+    Image::decode(&bytes, &DecodeOptions::default()).map_err(|why| {
+        Failure::failed(
+            anyhow::Error::new(why).context(format!("cannot read `{}`", path.display())),
+        )
+    })
+}
+
+/// Fits a picture to what the model was trained on: the recipe's size, or the nearest multiples of the patch.
+pub fn fitted(image: &Image, patch: usize, recipe: Option<&Recipe>) -> Result<Image, Failure> {
+    let fit = match recipe {
+        Some(recipe) => Fit::CentreCrop { width: recipe.image.width, height: recipe.image.height },
+        None => Fit::Bucket { max_patches: 256 },
+    };
+    Ok(fit.apply(image, patch)?.0)
+}

@@ -1,0 +1,32 @@
+//! The recipes that come with the program, and those in files.
+
+use std::path::Path;
+
+use mm_train::Recipe;
+
+use crate::report::{Failure, usage};
+
+/// (name, text) of every embedded recipe.
+pub const EMBEDDED: [(&str, &str); 3] = [
+    ("glyphs", include_str!("../recipes/glyphs.toml")),
+    ("emoji-32", include_str!("../recipes/emoji-32.toml")),
+    ("emoji-64", include_str!("../recipes/emoji-64.toml")),
+];
+
+/// The recipe of a name, or of a file whose name ends in `.toml`.
+pub fn find(name: &str) -> Result<Recipe, Failure> {
+    if let Some((_, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) {
+        return Recipe::from_toml(text).map_err(Failure::usage);
+    }
+    let path = Path::new(name);
+    if path.extension().is_none_or(|ending| ending != "toml") {
+        let names: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
+        return Err(usage!(
+            "there is no recipe `{name}`, wanted {} or a .toml file",
+            names.join(", ")
+        ));
+    }
+    let text = fs_err::read_to_string(path)?;
+    Recipe::from_toml(&text)
+        .map_err(|why| Failure::usage(anyhow::Error::new(why).context(format!("in `{name}`"))))
+}

@@ -1,0 +1,59 @@
+//! What a person reads when something goes wrong, and the exit code.
+
+use std::process::ExitCode;
+
+/// A failed command.
+#[derive(Debug)]
+pub struct Failure {
+    /// 1 failed, 2 wrong usage.
+    code: u8,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// The command was used wrongly: exit code 2.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 2, error: error.into(), hint: None }
+    }
+
+    /// The command could not do its work: exit code 1.
+    pub fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 1, error: error.into(), hint: None }
+    }
+
+    /// The same with a piece of advice.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Writes the error, its causes and the hint to standard error.
+    pub fn print(&self) -> ExitCode {
+        eprintln!("error: {}", self.error);
+        let mut said = self.error.to_string();
+        for cause in self.error.chain().skip(1) {
+            let cause = cause.to_string();
+            if !said.contains(&cause) {
+                eprintln!("  caused by: {cause}");
+                said = cause;
+            }
+        }
+        if let Some(hint) = &self.hint {
+            eprintln!("\nhint: {hint}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// A usage error in one line.
+macro_rules! usage {
+    ($($word:tt)*) => { $crate::report::Failure::usage(anyhow::anyhow!($($word)*)) };
+}
+pub(crate) use usage;

@@ -1,0 +1,44 @@
+//! What can be wrong in a recipe or a flag.
+
+/// A setting that makes no diffusion process or no sampler.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DiffusionError {
+    /// The number of steps is zero, or more than the schedule has.
+    #[error("`steps` is {found}, wanted 1 to {most}")]
+    Steps {
+        /// What was asked for.
+        found: usize,
+        /// The most there are.
+        most: usize,
+    },
+    /// A number lies outside its range.
+    #[error("`{name}` is {found}, wanted {wanted}")]
+    Field {
+        /// The field as the recipe spells it.
+        name: &'static str,
+        /// Its value.
+        found: f64,
+        /// The range, in words.
+        wanted: &'static str,
+    },
+    /// No sampler has this name.
+    #[error(
+        "sampler is `{found}`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `euler` or `heun`"
+    )]
+    Sampler {
+        /// The name that was given.
+        found: String,
+    },
+}
+
+impl DiffusionError {
+    /// `Ok` where `holds`, else the error that names the field.
+    pub(crate) fn unless(
+        holds: bool,
+        name: &'static str,
+        found: f64,
+        wanted: &'static str,
+    ) -> Result<(), Self> {
+        if holds { Ok(()) } else { Err(Self::Field { name, found, wanted }) }
+    }
+}

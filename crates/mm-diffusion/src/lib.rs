@@ -1,0 +1,61 @@
+//! Diffusion: noise levels, what the network predicts, loss weights, samplers and guidance.
+//!
+//! The forward process in five lines:
+//!
+//! ```text
+//! x     clean patches, [batch, patches, channels]
+//! e     standard normal noise of the same shape
+//! l     a Level, drawn from a Schedule: signal and noise, two numbers of a document
+//! z     = l.signal * x + l.noise * e        what the network sees, with l.time        (`noised`)
+//! loss  = |network(z, l.time) - target|^2   target is e, x or x - e                   (`Prediction`)
+//! ```
+//!
+//! A sampler goes the other way: it is given the noisiest `z` and an estimate of `x`, as a closure. Here the data is
+//! normal, so that the best estimate is a formula instead of a network, and the end is known:
+//!
+//! ```
+//! use burn::prelude::*;
+//! use mm_diffusion::{Level, Sampler, Schedule};
+//!
+//! let (mean, std) = (0.3, 0.5);
+//! let mut denoise = |z: Tensor<3>, level: &Level| {
+//!     let Level { signal, noise, .. } = *level;
+//!     let gain = std * std * signal / (std * std * signal * signal + noise * noise);
+//!     (z - mean * signal) * gain + mean
+//! };
+//! let mut noise = |_step: usize| -> Tensor<3> { unreachable!("this sampler draws no noise") };
+//!
+//! let levels = Schedule::Linear.sampling_levels(20)?;
+//! let start = Tensor::<3>::ones([1, 1, 1], &Device::flex()); // one standard deviation above the mean
+//! let sampler: Sampler = "dpm++2m".parse()?;
+//! let image = sampler.sample(&levels, start, &mut denoise, &mut noise).into_scalar::<f32>();
+//! assert!((f64::from(image) - (mean + std)).abs() < 0.01);
+//! # Ok::<(), mm_diffusion::DiffusionError>(())
+//! ```
+//!
+//! Scalars of a level are `f64` on the host; only patches are tensors. No randomness lives here: uniform and normal
+//! numbers are arguments. Networks, pixels and text are absent on purpose.
+#![deny(missing_docs)]
+
+mod error;
+mod guidance;
+mod level;
+mod prediction;
+mod sampler;
+mod samplers;
+mod schedule;
+mod time;
+mod weight;
+
+#[cfg(test)]
+mod gaussian;
+
+pub use error::DiffusionError;
+pub use guidance::Guidance;
+pub use level::Level;
+pub use prediction::{Prediction, noised};
+pub use sampler::Sampler;
+pub use samplers::{Denoise, Noise, ddim, ddpm, dpm_solver_pp_2m, euler, heun};
+pub use schedule::Schedule;
+pub use time::TimeDistribution;
+pub use weight::LossWeight;

@@ -1,0 +1,181 @@
+//! Samplers: from noise to image along a list of noise levels, each a plain function.
+//!
+//! All share one shape. `levels` go from the noisiest to the least noisy; after the last comes the clean end, signal 1
+//! and noise 0, of which the network is not asked. `denoise` gives an estimate of the clean patches. In the equations
+//! z = s x + n e, and a step goes from (s, n) to (s', n'). Every schedule works with every sampler, also one that
+//! starts at pure noise (s = 0). Clipping to the range of pixels is the caller's.
+
+use crate::Level;
+use burn::prelude::*;
+use std::iter;
+
+/// The network: noisy patches `[batch, patches, channels]` and their level -> its estimate of the CLEAN patches, same
+/// axes.
+pub type Denoise<'a> = dyn FnMut(Tensor<3>, &Level) -> Tensor<3> + 'a;
+
+/// Fresh standard normal noise for a sampler step (counted from 0), `[batch, patches, channels]`.
+pub type Noise<'a> = dyn FnMut(usize) -> Tensor<3> + 'a;
+
+/// Ancestral sampling (Ho et al. 2020, arXiv:2006.11239, algorithm 2), with the larger variance, σ² = β².
+///
+/// The noisier level is the other, dimmed and noised again: z = α z' + β e, α = s / s', β² = n² - α² n'². A step draws
+/// from N(μ, σ²), where μ is the mean of z' given z and x (eq. 7). σ² = β² (section 3.2) is the exact variance for data
+/// of unit variance if the schedule keeps the variance; on others that is β² (s'² + n'²) / (s² + n²), used here.
+///
+/// As in the seed, and unlike the paper, noise is added after the last step too. With the seed's 1000 steps its σ is
+/// 0.0045; with ten on the linear path it is 0.11 and can be seen, so choose another sampler there.
+///
+/// `x`: `[batch, patches, channels]` -> `[batch, patches, channels]`.
+pub fn ddpm(
+    levels: &[Level],
+    mut x: Tensor<3>,
+    denoise: &mut Denoise<'_>,
+    noise: &mut Noise<'_>,
+) -> Tensor<3> {
+    for (i, now, next) in steps(levels) {
+        let alpha = now.signal / next.signal;
+        let beta_squared = fresh_variance(now, next);
+        let share = (next.noise / now.noise).powi(2);
+        let sigma = (beta_squared * variance(next) / variance(now)).sqrt();
+        let clean = denoise(x.clone(), now);
+        let mean = clean * (next.signal * beta_squared / now.noise.powi(2)) + x * (alpha * share);
+        x = mean + noise(i) * sigma;
+    }
+    x
+}
+
+/// DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12): the image, the direction back to the noise, and fresh noise σ.
+///
+/// `eta` in [0, 1] scales σ = η (n' / n) β (eq. 16): 0 draws no noise, 1 is ancestral sampling with the smaller
+/// variance.
+///
+/// `x`: `[batch, patches, channels]` -> `[batch, patches, channels]`.
+pub fn ddim(
+    levels: &[Level],
+    mut x: Tensor<3>,
+    eta: f64,
+    denoise: &mut Denoise<'_>,
+    noise: &mut Noise<'_>,
+) -> Tensor<3> {
+    assert!((0.0..=1.0).contains(&eta), "eta {eta} is outside [0, 1]");
+    for (i, now, next) in steps(levels) {
+        let sigma = eta * next.noise / now.noise * fresh_variance(now, next).sqrt();
+        let clean = denoise(x.clone(), now);
+        let eps = (x - clean.clone() * now.signal) / now.noise;
+        x = clean * next.signal + eps * (next.noise.powi(2) - sigma.powi(2)).max(0.0).sqrt();
+        if sigma > 0.0 {
+            x = x + noise(i) * sigma;
+        }
+    }
+    x
+}
+
+/// DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2): second order, one network call a step, no noise.
+///
+/// With λ = ln(s / n), h = λ' - λ, an estimate that stayed D would lead exactly to z' = (n' / n) z - s' (e⁻ʰ - 1) D.
+/// D lies on the line through this and the last estimate: D = (1 + 1 / 2r) x̂ - (1 / 2r) x̂_last, r = h_last / h.
+///
+/// λ is infinite at both ends. s' e⁻ʰ is computed as s n' / n, which is finite at either. The step to the clean end
+/// is of first order (D = x̂). So is the first step, having no past, and the second after a start at s = 0, where
+/// 1 / r = 0.
+///
+/// One thing is ours: 1 / 2r is at most 1. Step indices end in a step whose h is many times the last (index 100 to 0
+/// of the seed); there the line goes too far, and ten steps would be worse than ten of [`ddim`]. Evenly spaced times on
+/// the linear path never meet the cap.
+///
+/// `x`: `[batch, patches, channels]` -> `[batch, patches, channels]`.
+pub fn dpm_solver_pp_2m(
+    levels: &[Level],
+    mut x: Tensor<3>,
+    denoise: &mut Denoise<'_>,
+) -> Tensor<3> {
+    let mut last: Option<(f64, Tensor<3>)> = None;
+    for (_, now, next) in steps(levels) {
+        let h = next.log_snr() - now.log_snr();
+        let clean = denoise(x.clone(), now);
+        let d = match last {
+            Some((h_last, clean_last)) if next.noise > 0.0 => {
+                let ahead = (h / h_last / 2.0).min(1.0); // 1 / 2r
+                clean.clone() * (1.0 + ahead) - clean_last * ahead
+            }
+            _ => clean.clone(),
+        };
+        let keep = next.noise / now.noise;
+        x = x * keep + d * (next.signal - now.signal * keep);
+        last = Some((h, clean));
+    }
+    x
+}
+
+/// Euler's method on the probability-flow equation dy/dt = v, y = z / (s + n), t = s / (s + n), v = (x̂ - y) / (1 - t).
+///
+/// On the linear path y = z and t is the time (Liu et al. 2022, arXiv:2209.03003). Every other path becomes the linear
+/// one by that scaling, so t is defined on all, and finite at both ends, where σ = n / s of Karras et al. 2022
+/// (arXiv:2206.00364) is not; σ = (1 - t) / t. The step equals that of [`ddim`] with η = 0, on every path.
+///
+/// `x`: `[batch, patches, channels]` -> `[batch, patches, channels]`.
+pub fn euler(levels: &[Level], x: Tensor<3>, denoise: &mut Denoise<'_>) -> Tensor<3> {
+    let Some(first) = levels.first() else { return x };
+    let mut y = x / first.scale();
+    for (_, now, next) in steps(levels) {
+        let dt = next.signal_fraction() - now.signal_fraction();
+        y = y.clone() + velocity(y, now, denoise) * dt;
+    }
+    y // the clean end has s + n = 1
+}
+
+/// Heun's method (Karras et al. 2022, arXiv:2206.00364, algorithm 1) on the equation of [`euler`]: second order, two
+/// network calls a step.
+///
+/// The velocity is the mean of those at the start and at the end that Euler's step finds. The last step is Euler's:
+/// at the clean end there is no noise left for the network to see.
+///
+/// `x`: `[batch, patches, channels]` -> `[batch, patches, channels]`.
+pub fn heun(levels: &[Level], x: Tensor<3>, denoise: &mut Denoise<'_>) -> Tensor<3> {
+    let Some(first) = levels.first() else { return x };
+    let mut y = x / first.scale();
+    for (_, now, next) in steps(levels) {
+        let dt = next.signal_fraction() - now.signal_fraction();
+        let v = velocity(y.clone(), now, denoise);
+        let ahead = y.clone() + v.clone() * dt;
+        y = if next.noise > 0.0 {
+            y + (v + velocity(ahead, next, denoise)) * (dt / 2.0)
+        } else {
+            ahead
+        };
+    }
+    y
+}
+
+/// v = (x̂ - y) / (1 - t) at `y` `[batch, patches, channels]`, which is z / (s + n).
+fn velocity(y: Tensor<3>, level: &Level, denoise: &mut Denoise<'_>) -> Tensor<3> {
+    let noise_fraction = level.noise / level.scale();
+    (denoise(y.clone() * level.scale(), level) - y) / noise_fraction
+}
+
+/// β² of z = α z' + β e: the noise that the step from `next` to the noisier `now` adds.
+fn fresh_variance(now: &Level, next: &Level) -> f64 {
+    let alpha = now.signal / next.signal;
+    (now.noise.powi(2) - (alpha * next.noise).powi(2)).max(0.0)
+}
+
+/// The variance of z for data of unit variance.
+fn variance(level: &Level) -> f64 {
+    level.signal.powi(2) + level.noise.powi(2)
+}
+
+/// Where every sampler ends. Its time is never shown to the network.
+const CLEAN_END: Level = Level { time: 0.0, signal: 1.0, noise: 0.0 };
+
+/// Step number, level and next level, the clean end last.
+fn steps(levels: &[Level]) -> impl Iterator<Item = (usize, &Level, &Level)> {
+    let next = levels.iter().skip(1).chain(iter::once(&CLEAN_END));
+    levels.iter().zip(next).enumerate().map(|(i, (now, next))| {
+        let falls = now.noise * next.signal > next.noise * now.signal;
+        assert!(falls, "levels must go from noise to image: {next:?} comes after {now:?}");
+        (i, now, next)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! Schedules: which noise levels there are, and which of them a sampler visits.
+//!
+//! `Seed` and `Cosine` keep the variance, `signal² + noise² = 1`, and have `steps` levels, told to the network by
+//! index, 0 the least noisy. `Linear` is the straight path of flow matching, with a real time that is 1 at the image.
+
+use crate::{DiffusionError, Level};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::FRAC_PI_2;
+
+/// A way from image to noise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Schedule {
+    /// The seed's, Su's `ddpm-gau.py`: α_t = sqrt(1 - 0.02 t / T), t = 1..=T, signal ᾱ_t = α_1 ⋯ α_t.
+    Seed {
+        /// T, 1000 in the seed.
+        steps: usize,
+    },
+    /// Nichol and Dhariwal 2021 (arXiv:2102.09672), eq. 17: signal² = f(t) / f(0),
+    /// f(t) = cos²((t / T + 0.008) / 1.008 · π / 2), with each β_t = 1 - f(t) / f(t - 1) clipped to at most 0.999.
+    Cosine {
+        /// T.
+        steps: usize,
+    },
+    /// The straight path, z = t · clean + (1 - t) · eps (Liu et al. 2022, arXiv:2209.03003; Lipman et al. 2022,
+    /// arXiv:2210.02747, with σ_min = 0). Time t = 0 is pure noise and t = 1 the clean image.
+    Linear,
+}
+
+impl Schedule {
+    /// Says whether there is at least one step.
+    pub fn validate(&self) -> Result<(), DiffusionError> {
+        match self.steps() {
+            Some(0) => Err(DiffusionError::Steps { found: 0, most: usize::MAX }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The number of levels, `None` where time is continuous.
+    pub fn steps(&self) -> Option<usize> {
+        match *self {
+            Schedule::Seed { steps } | Schedule::Cosine { steps } => Some(steps),
+            Schedule::Linear => None,
+        }
+    }
+
+    /// The level at a time: a step index in `0..steps` (rounded to a whole one), or t in [0, 1] for `Linear`.
+    /// Panics outside that range.
+    ///
+    /// ```
+    /// use mm_diffusion::Schedule;
+    /// let level = Schedule::Seed { steps: 1000 }.level(999.0);
+    /// assert!((level.signal - 0.00648).abs() < 1e-5);
+    /// ```
+    pub fn level(&self, time: f64) -> Level {
+        let Some(steps) = self.steps() else {
+            assert!((0.0..=1.0).contains(&time), "time {time} is outside [0, 1]");
+            return Level { time, signal: time, noise: 1.0 - time };
+        };
+        let index = time.round();
+        assert!(index >= 0.0 && index < steps as f64, "step index {time} is outside 0..{steps}");
+        let step = index as usize + 1; // the papers count t from 1
+        let signal_squared = match self {
+            Schedule::Seed { .. } => seed_signal_squared(step, steps),
+            _ => cosine_signal_squared(step, steps),
+        };
+        Level { time: index, signal: signal_squared.sqrt(), noise: (1.0 - signal_squared).sqrt() }
+    }
+
+    /// What the network is told for an image without noise: 1 on the linear path, else the least noisy index, 0.
+    pub fn clean_time(&self) -> f64 {
+        match self {
+            Schedule::Linear => 1.0,
+            Schedule::Seed { .. } | Schedule::Cosine { .. } => 0.0,
+        }
+    }
+
+    /// The levels that a sampler of `steps` steps visits, noisiest first; the clean end is not among them.
+    ///
+    /// Indices are evenly spread and end at 0, as in the seed's `ddim.py`, where a stride of 100 goes from 900 to 0.
+    /// So fewer steps start lower than T - 1. Times on the linear path are 0, 1 / steps, ...
+    ///
+    /// ```
+    /// use mm_diffusion::Schedule;
+    /// let levels = Schedule::Seed { steps: 1000 }.sampling_levels(10)?;
+    /// let times: Vec<f64> = levels.iter().map(|level| level.time).collect();
+    /// assert_eq!(times, [900.0, 800.0, 700.0, 600.0, 500.0, 400.0, 300.0, 200.0, 100.0, 0.0]);
+    /// # Ok::<(), mm_diffusion::DiffusionError>(())
+    /// ```
+    pub fn sampling_levels(&self, steps: usize) -> Result<Vec<Level>, DiffusionError> {
+        let most = self.steps().unwrap_or(usize::MAX);
+        if steps == 0 || steps > most {
+            return Err(DiffusionError::Steps { found: steps, most });
+        }
+        let levels = match self.steps() {
+            Some(all) => (0..steps).rev().map(|i| self.level((i * all / steps) as f64)).collect(),
+            None => (0..steps).map(|i| self.level(i as f64 / steps as f64)).collect(),
+        };
+        Ok(levels)
+    }
+}
+
+/// ᾱ_t² of the seed: the product of α² = 1 - 0.02 t / T.
+fn seed_signal_squared(step: usize, steps: usize) -> f64 {
+    (1..=step).map(|t| 1.0 - 0.02 * t as f64 / steps as f64).product()
+}
+
+/// The ᾱ_t of Nichol and Dhariwal (what they call so is our signal squared): the product of 1 - β_t, clipped.
+fn cosine_signal_squared(step: usize, steps: usize) -> f64 {
+    let f = |t: usize| ((t as f64 / steps as f64 + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
+    (1..=step).map(|t| 1.0 - (1.0 - f(t) / f(t - 1)).min(0.999)).product()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    const SEED: Schedule = Schedule::Seed { steps: 1000 };
+    const COSINE: Schedule = Schedule::Cosine { steps: 1000 };
+
+    fn check_rows(schedule: Schedule, times: [f64; 5], expected: Expect) {
+        let rows: String = times
+            .map(|time| {
+                let level = schedule.level(time);
+                let Level { time, signal, noise } = level;
+                format!("{time:<4} {signal:.7} {noise:.7} {:+.1} dB\n", level.snr_db())
+            })
+            .concat();
+        expected.assert_eq(&rows);
+    }
+
+    #[test]
+    fn five_rows_of_the_seed_schedule() {
+        check_rows(
+            SEED,
+            [0.0, 99.0, 499.0, 749.0, 999.0],
+            expect![[r#"
+                0    0.9999900 0.0044721 +47.0 dB
+                99   0.9507217 0.3100455 +9.7 dB
+                499  0.2845916 0.9586489 -10.5 dB
+                749  0.0589865 0.9982588 -24.6 dB
+                999  0.0064820 0.9999790 -43.8 dB
+            "#]],
+        );
+    }
+
+    #[test]
+    fn five_rows_of_the_cosine_schedule() {
+        check_rows(
+            COSINE,
+            [0.0, 99.0, 499.0, 998.0, 999.0],
+            expect![[r#"
+                0    0.9999794 0.0064253 +43.8 dB
+                99   0.9859476 0.1670547 +15.4 dB
+                499  0.7027401 0.7114467 -0.1 dB
+                998  0.0015585 0.9999988 -56.1 dB
+                999  0.0000493 1.0000000 -86.1 dB
+            "#]],
+        );
+    }
+
+    #[test]
+    fn five_rows_of_the_linear_schedule() {
+        check_rows(
+            Schedule::Linear,
+            [0.0, 0.25, 0.5, 0.75, 1.0],
+            expect![[r#"
+                0    0.0000000 1.0000000 -inf dB
+                0.25 0.2500000 0.7500000 -9.5 dB
+                0.5  0.5000000 0.5000000 +0.0 dB
+                0.75 0.7500000 0.2500000 +9.5 dB
+                1    1.0000000 0.0000000 +inf dB
+            "#]],
+        );
+    }
+
+    #[test]
+    fn the_seed_schedule_is_as_noisy_as_the_seed_says() {
+        // t is counted from 1; the decibels are 20 log10 of the ratio, computed elsewhere with the seed's own formula.
+        let decibels =
+            [(100.0, 9.733), (200.0, 3.049), (250.0, 0.580), (500.0, -10.549), (750.0, -24.570)];
+        for (t, decibels) in decibels.into_iter().chain([(1000.0, -43.766)]) {
+            let found = SEED.level(t - 1.0).snr_db();
+            assert!((found - decibels).abs() < 0.001, "t = {t}: {found} dB, wanted {decibels}");
+        }
+    }
+
+    #[test]
+    fn cosine_is_its_closed_form_but_for_the_clipped_last_step() {
+        let f = |t: f64| ((t / 1000.0 + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
+        for t in [1.0, 300.0, 700.0, 999.0] {
+            let found = COSINE.level(t - 1.0).signal.powi(2);
+            assert!((found / (f(t) / f(0.0)) - 1.0).abs() < 1e-9, "t = {t}: {found}");
+        }
+        let last = COSINE.level(999.0).signal / COSINE.level(998.0).signal;
+        assert!((last.powi(2) - 0.001).abs() < 1e-12, "{last}");
+    }
+
+    proptest! {
+        #[test]
+        fn noise_grows_with_the_index_and_variance_is_kept(steps in 2usize..300, at in 0.0..1.0f64, cosine: bool) {
+            let schedule = if cosine { Schedule::Cosine { steps } } else { Schedule::Seed { steps } };
+            let index = ((steps - 1) as f64 * at).floor();
+            let (low, high) = (schedule.level(index), schedule.level((index + 1.0).min(steps as f64 - 1.0)));
+            prop_assert!((low.signal.powi(2) + low.noise.powi(2) - 1.0).abs() < 1e-12);
+            prop_assert!(low.log_snr() > high.log_snr() || low.time == high.time);
+        }
+
+        #[test]
+        fn sampling_levels_fall_strictly_to_the_least_noisy(steps in 1usize..60, more in 0usize..60, linear: bool) {
+            let schedule = if linear { Schedule::Linear } else { Schedule::Seed { steps: steps + more } };
+            let levels = schedule.sampling_levels(steps).unwrap();
+            prop_assert_eq!(levels.len(), steps);
+            prop_assert!(levels.windows(2).all(|pair| pair[0].log_snr() < pair[1].log_snr()));
+            let end = levels[steps - 1]; // the step from here goes to the clean end
+            let wanted = if linear { 1.0 - 1.0 / steps as f64 } else { 0.0 };
+            prop_assert!((end.time - wanted).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn more_steps_than_levels_and_no_steps_are_refused() {
+        let refused = |steps| SEED.sampling_levels(steps).unwrap_err().to_string();
+        expect!["`steps` is 1001, wanted 1 to 1000"].assert_eq(&refused(1001));
+        expect!["`steps` is 0, wanted 1 to 1000"].assert_eq(&refused(0));
+        assert!(Schedule::Seed { steps: 0 }.validate().is_err());
+        assert!(SEED.validate().is_ok() && Schedule::Linear.validate().is_ok());
+    }
+
+    #[test]
+    fn a_schedule_is_written_by_kind() {
+        let text = serde_json::to_string(&[SEED, COSINE, Schedule::Linear]).unwrap();
+        expect![[
+            r#"[{"kind":"seed","steps":1000},{"kind":"cosine","steps":1000},{"kind":"linear"}]"#
+        ]]
+        .assert_eq(&text);
+        assert_eq!(
+            serde_json::from_str::<[Schedule; 3]>(&text).unwrap(),
+            [SEED, COSINE, Schedule::Linear]
+        );
+        assert!(serde_json::from_str::<Schedule>(r#"{"kind":"seed","step":1000}"#).is_err());
+    }
+}

@@ -1,0 +1,266 @@
+//! Sequences to tensors: several documents packed in one row, images noised, indices of everything the losses need.
+
+use burn::prelude::*;
+use mm_backbone::{Attend, KeyRanges};
+use mm_diffusion::Level;
+
+use crate::{ModelConfig, Sequence};
+
+/// A sequence and what its images are noised with, one entry an image in order.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The document.
+    pub sequence: Sequence,
+    /// Noise of every image; [`ImageNoise::none`] for images shown clean.
+    pub noise: Vec<ImageNoise>,
+}
+
+/// How one image is noised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageNoise {
+    /// Signal, noise and the time the network is told.
+    pub level: Level,
+    /// Standard normal numbers, as many as the patches hold; none for a clean image.
+    pub eps: Vec<f32>,
+    /// What the squared error is multiplied by.
+    pub weight: f64,
+}
+
+impl ImageNoise {
+    /// A clean image, of which the network is told `clean_time`.
+    pub fn none(clean_time: f64) -> Self {
+        Self {
+            level: Level { time: clean_time, signal: 1.0, noise: 0.0 },
+            eps: vec![],
+            weight: 0.0,
+        }
+    }
+}
+
+/// What the network takes.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Rows of the batch.
+    pub rows: usize,
+    /// Places in a row.
+    pub tokens: usize,
+    /// Token ids, `[rows * tokens]`.
+    pub ids: Tensor<1, Int>,
+    /// The images, if there are any.
+    pub patches: Option<Patches>,
+    /// Positions and mask.
+    pub attend: Attend,
+}
+
+/// Patches of all images of a batch, one after another.
+#[derive(Debug, Clone)]
+pub struct Patches {
+    /// Noised pixels, `[patches, numbers]`.
+    pub noisy: Tensor<2>,
+    /// Which image each patch belongs to, `[patches]`.
+    pub image: Tensor<1, Int>,
+    /// Row and column of each patch in its image, both `[patches]`.
+    pub at: [Tensor<1, Int>; 2],
+    /// The time the network is told for each image, `[images]`.
+    pub times: Vec<f64>,
+    /// For every place of the batch its row in the table of all token embeddings followed by all patch embeddings,
+    /// `[rows * tokens]`.
+    pub source: Tensor<1, Int>,
+}
+
+/// What the losses compare with.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    /// Places that predict a token, and the tokens, both `[learnt tokens]`; absent if none is learnt.
+    pub text: Option<[Tensor<1, Int>; 2]>,
+    /// The learnt patches; absent if none is learnt.
+    pub image: Option<ImageTargets>,
+}
+
+/// The learnt patches of a batch.
+#[derive(Debug, Clone)]
+pub struct ImageTargets {
+    /// Their places in the flattened batch, `[learnt patches]`.
+    pub places: Tensor<1, Int>,
+    /// Clean pixels, `[learnt patches, numbers]`.
+    pub clean: Tensor<2>,
+    /// The noise in them, `[learnt patches, numbers]`.
+    pub eps: Tensor<2>,
+    /// Loss weights, `[learnt patches, 1]`.
+    pub weight: Tensor<2>,
+}
+
+/// One training batch.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// What the network takes.
+    pub inputs: Inputs,
+    /// What the losses compare with.
+    pub targets: Targets,
+}
+
+/// Plain host buffers of a batch: what a data thread can prepare without touching a device.
+#[derive(Debug, Clone)]
+pub struct HostBatch {
+    rows: usize,
+    tokens: usize,
+    ids: Vec<i32>,
+    positions: Vec<[f64; 2]>,
+    ranges: KeyRanges,
+    noisy: Vec<f32>,
+    image: Vec<i32>,
+    at: [Vec<i32>; 2],
+    times: Vec<f64>,
+    source: Vec<i32>,
+    text: [Vec<i32>; 2],
+    places: Vec<i32>,
+    clean: Vec<f32>,
+    eps: Vec<f32>,
+    weight: Vec<f32>,
+    real_tokens: usize,
+    numbers: usize,
+}
+
+impl HostBatch {
+    /// Learnt tokens and learnt patches: what the two means of the loss are taken over.
+    pub fn learnt(&self) -> [usize; 2] {
+        [self.text[0].len(), self.places.len()]
+    }
+
+    /// Places that hold a token or a patch of a document.
+    pub fn real_tokens(&self) -> usize {
+        self.real_tokens
+    }
+
+    /// Number of images, noised and clean.
+    pub fn images(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Packs samples into rows of `row_tokens` places (longer if one document is longer), first fit in order; what is left
+    /// of a row is padding that only sees itself. `pad` is the padding id.
+    pub fn pack(samples: &[Sample], row_tokens: usize, pad: u32, numbers: usize) -> Self {
+        let longest = samples.iter().map(|sample| sample.sequence.len()).max().unwrap_or(1);
+        let tokens = row_tokens.max(longest);
+        let mut used: Vec<usize> = vec![];
+        let offsets: Vec<usize> = samples
+            .iter()
+            .map(|sample| {
+                let length = sample.sequence.len();
+                let row =
+                    used.iter().position(|taken| taken + length <= tokens).unwrap_or(used.len());
+                if row == used.len() {
+                    used.push(0);
+                }
+                let offset = row * tokens + used[row];
+                used[row] += length;
+                offset
+            })
+            .collect();
+        let rows = used.len().max(1);
+        let places = rows * tokens;
+        let mut ranges: Vec<[u32; 2]> =
+            (0..places).map(|at| (at % tokens) as u32).map(|at| [at, at + 1]).collect();
+        for (sample, &offset) in samples.iter().zip(&offsets) {
+            let shift = (offset % tokens) as u32;
+            for (range, own) in ranges[offset..].iter_mut().zip(&sample.sequence.ranges) {
+                *range = own.map(|at| at + shift);
+            }
+        }
+        let ranges = KeyRanges::new(rows, tokens, ranges).expect("every place sees itself");
+        let mut batch = Self {
+            rows,
+            tokens,
+            ids: vec![pad as i32; places],
+            positions: vec![[0.0; 2]; places],
+            ranges,
+            noisy: vec![],
+            image: vec![],
+            at: [vec![], vec![]],
+            times: vec![],
+            source: (0..places as i32).collect(),
+            text: [vec![], vec![]],
+            places: vec![],
+            clean: vec![],
+            eps: vec![],
+            weight: vec![],
+            real_tokens: 0,
+            numbers,
+        };
+        for (sample, offset) in samples.iter().zip(offsets) {
+            batch.put(sample, offset);
+        }
+        batch
+    }
+
+    fn put(&mut self, sample: &Sample, offset: usize) {
+        let sequence = &sample.sequence;
+        for (at, (&id, &position)) in sequence.ids.iter().zip(&sequence.positions).enumerate() {
+            self.ids[offset + at] = id as i32;
+            self.positions[offset + at] = position;
+        }
+        for &(place, id) in &sequence.targets {
+            self.text[0].push((offset + place) as i32);
+            self.text[1].push(id as i32);
+        }
+        self.real_tokens += sequence.len();
+        assert_eq!(sequence.images.len(), sample.noise.len(), "one noise an image");
+        let table = self.ids.len();
+        for (span, noise) in sequence.images.iter().zip(&sample.noise) {
+            let Level { time, signal, noise: share } = noise.level;
+            let first = self.image.len();
+            for patch in 0..span.grid.tokens() {
+                let place = offset + span.start + patch;
+                self.source[place] = (table + first + patch) as i32;
+                self.image.push(self.times.len() as i32);
+                self.at[0].push((patch / span.grid.cols) as i32);
+                self.at[1].push((patch % span.grid.cols) as i32);
+                if span.learn {
+                    self.places.push(place as i32);
+                    self.weight.push(noise.weight as f32);
+                }
+            }
+            self.times.push(time);
+            if span.learn {
+                let mix =
+                    |(x, e): (&f32, &f32)| (signal * f64::from(*x) + share * f64::from(*e)) as f32;
+                self.noisy.extend(span.patches.iter().zip(&noise.eps).map(mix));
+                self.clean.extend(&span.patches);
+                self.eps.extend(&noise.eps);
+            } else {
+                self.noisy.extend(&span.patches);
+            }
+        }
+    }
+
+    /// The tensors, on `device`.
+    pub fn to_device(&self, config: &ModelConfig, device: &Device) -> Batch {
+        let ints = |numbers: &[i32]| -> Tensor<1, Int> {
+            Tensor::from_data(TensorData::new(numbers.to_vec(), [numbers.len()]), device)
+        };
+        let floats = |numbers: &[f32], width: usize| -> Tensor<2> {
+            Tensor::from_data(
+                TensorData::new(numbers.to_vec(), [numbers.len() / width, width]),
+                device,
+            )
+        };
+        let patches = (!self.image.is_empty()).then(|| Patches {
+            noisy: floats(&self.noisy, self.numbers),
+            image: ints(&self.image),
+            at: [ints(&self.at[0]), ints(&self.at[1])],
+            times: self.times.clone(),
+            source: ints(&self.source),
+        });
+        let image = (!self.places.is_empty()).then(|| ImageTargets {
+            places: ints(&self.places),
+            clean: floats(&self.clean, self.numbers),
+            eps: floats(&self.eps, self.numbers),
+            weight: floats(&self.weight, 1),
+        });
+        let text = (!self.text[0].is_empty()).then(|| [ints(&self.text[0]), ints(&self.text[1])]);
+        let attend = Attend::new(&config.backbone, &self.positions, self.ranges.clone(), device);
+        let inputs =
+            Inputs { rows: self.rows, tokens: self.tokens, ids: ints(&self.ids), patches, attend };
+        Batch { inputs, targets: Targets { text, image } }
+    }
+}

@@ -1,0 +1,187 @@
+//! Prompts in progress: a key-value cache for several rows of equal state, extended by tokens, images and denoising steps.
+//!
+//! Rows whose prompts differ in length are padded on the left, so that each row still attends one unbroken range of keys.
+
+use burn::prelude::*;
+use mm_backbone::{Attend, Cache, KeyRanges, Positions};
+use mm_patch::Grid;
+
+use crate::batch::{Inputs, Patches};
+use crate::{Model, ModelConfig, Sequence};
+
+/// A batch of documents being continued.
+#[derive(Debug, Clone)]
+pub(crate) struct Decoder<'a> {
+    model: &'a Model,
+    config: &'a ModelConfig,
+    device: Device,
+    cache: Cache,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone)]
+struct Row {
+    /// Padding on the left; the document starts here.
+    start: u32,
+    next: Positions,
+}
+
+/// A run of places that every row appends at once.
+struct Step {
+    ids: Vec<u32>,
+    positions: Vec<[f64; 2]>,
+    ranges: Vec<[u32; 2]>,
+    patches: Option<Patches>,
+}
+
+impl<'a> Decoder<'a> {
+    /// Computes the prompts' prefix; returns the decoder and the hidden states of each prompt's last place, `[rows, width]`.
+    pub(crate) fn prefill(
+        model: &'a Model,
+        config: &'a ModelConfig,
+        prompts: &[Sequence],
+    ) -> (Self, Tensor<2>) {
+        let device = model.device();
+        let longest = prompts.iter().map(Sequence::len).max().expect("at least one prompt");
+        let row = |prompt: &Sequence| Row {
+            start: (longest - prompt.len()) as u32,
+            next: prompt.next.clone(),
+        };
+        let rows: Vec<Row> = prompts.iter().map(row).collect();
+        let mut decoder = Self { model, config, device, cache: Cache::new(), rows };
+        let step = decoder.prefix(prompts, longest);
+        let hidden = decoder.append(step);
+        let last: Vec<i32> = (1..=prompts.len()).map(|row| (row * longest - 1) as i32).collect();
+        let last = Tensor::from_data(TensorData::new(last, [prompts.len()]), &decoder.device);
+        let hidden = hidden.select(0, last);
+        (decoder, hidden)
+    }
+
+    /// Appends one token a row; hidden states of those places, `[rows, width]`.
+    pub(crate) fn push_tokens(&mut self, ids: &[u32]) -> Tensor<2> {
+        let end = self.cache.tokens() as u32 + 1;
+        let positions = self.rows.iter_mut().map(|row| row.next.text()).collect();
+        let ranges = self.rows.iter().map(|row| [row.start, end]).collect();
+        self.append(Step { ids: ids.to_vec(), positions, ranges, patches: None })
+    }
+
+    /// The network's output for noisy patches of one image a row that comes next: `[rows, patches, numbers]` -> the same
+    /// shape. Nothing is appended.
+    pub(crate) fn denoise(&self, noisy: Tensor<3>, grid: Grid, time: f64) -> Tensor<3> {
+        let [rows, patches, numbers] = noisy.dims();
+        let step = self.image_step(noisy, grid, time);
+        let (hidden, _) = self.model.hidden_cached(&self.inputs(step), &self.cache);
+        self.model.patches(hidden).reshape([rows, patches, numbers])
+    }
+
+    /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.
+    pub(crate) fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
+        let step = self.image_step(clean, grid, self.config.schedule.clean_time());
+        self.append(step);
+        for row in &mut self.rows {
+            row.next.image(grid.rows, grid.cols);
+        }
+    }
+
+    fn append(&mut self, step: Step) -> Tensor<2> {
+        let (hidden, new) = self.model.hidden_cached(&self.inputs(step), &self.cache);
+        self.cache.append(new);
+        hidden
+    }
+
+    fn inputs(&self, step: Step) -> Inputs {
+        let (rows, tokens) = (self.rows.len(), step.ids.len() / self.rows.len());
+        let keys = self.cache.tokens() + tokens;
+        let ranges = KeyRanges::new(rows, keys, step.ranges).expect("every place sees itself");
+        let ids: Vec<i32> = step.ids.iter().map(|&id| id as i32).collect();
+        Inputs {
+            rows,
+            tokens,
+            ids: Tensor::from_data(TensorData::new(ids, [rows * tokens]), &self.device),
+            patches: step.patches,
+            attend: Attend::new(&self.config.backbone, &step.positions, ranges, &self.device),
+        }
+    }
+
+    /// All prompts as one run, padded on the left.
+    fn prefix(&self, prompts: &[Sequence], longest: usize) -> Step {
+        let places = prompts.len() * longest;
+        let mut step = Step {
+            ids: vec![0; places],
+            positions: vec![[0.0; 2]; places],
+            ranges: vec![],
+            patches: None,
+        };
+        let (mut pixels, mut image, mut source) =
+            (vec![], vec![], (0..places as i32).collect::<Vec<_>>());
+        let mut at = [vec![], vec![]];
+        let mut images = 0;
+        for (index, (prompt, row)) in prompts.iter().zip(&self.rows).enumerate() {
+            let start = row.start as usize;
+            step.ranges.extend((0..row.start).map(|at| [at, at + 1]));
+            step.ranges.extend(prompt.ranges.iter().map(|range| range.map(|at| at + row.start)));
+            let first = index * longest + start;
+            step.ids[first..(index + 1) * longest].copy_from_slice(&prompt.ids);
+            step.positions[first..(index + 1) * longest].copy_from_slice(&prompt.positions);
+            for span in &prompt.images {
+                for patch in 0..span.grid.tokens() {
+                    source[first + span.start + patch] = (places + image.len()) as i32;
+                    image.push(images);
+                    at[0].push((patch / span.grid.cols) as i32);
+                    at[1].push((patch % span.grid.cols) as i32);
+                }
+                pixels.extend_from_slice(&span.patches);
+                images += 1;
+            }
+        }
+        if images > 0 {
+            let clean = self.config.schedule.clean_time();
+            let numbers = self.config.patch_numbers();
+            let noisy = TensorData::new(pixels, [image.len(), numbers]);
+            step.patches = Some(Patches {
+                noisy: Tensor::from_data(noisy, &self.device),
+                times: vec![clean; images as usize],
+                image: self.ints(image),
+                at: at.map(|at| self.ints(at)),
+                source: self.ints(source),
+            });
+        }
+        step
+    }
+
+    /// One image a row as one run of places.
+    fn image_step(&self, patches: Tensor<3>, grid: Grid, time: f64) -> Step {
+        let [rows, tokens, numbers] = patches.dims();
+        assert_eq!([rows, tokens], [self.rows.len(), grid.tokens()]);
+        let end = (self.cache.tokens() + tokens) as u32;
+        let places = rows * tokens;
+        Step {
+            ids: vec![0; places],
+            positions: self
+                .rows
+                .iter()
+                .flat_map(|row| row.next.clone().image(grid.rows, grid.cols))
+                .collect(),
+            ranges: self.rows.iter().flat_map(|row| vec![[row.start, end]; tokens]).collect(),
+            patches: Some(Patches {
+                noisy: patches.reshape([places, numbers]),
+                image: self.ints((0..places).map(|place| (place / tokens) as i32).collect()),
+                at: [
+                    self.ints(
+                        (0..places).map(|place| (place % tokens / grid.cols) as i32).collect(),
+                    ),
+                    self.ints(
+                        (0..places).map(|place| (place % tokens % grid.cols) as i32).collect(),
+                    ),
+                ],
+                times: vec![time; rows],
+                source: self.ints((places as i32..2 * places as i32).collect()),
+            }),
+        }
+    }
+
+    fn ints(&self, numbers: Vec<i32>) -> Tensor<1, Int> {
+        let count = numbers.len();
+        Tensor::from_data(TensorData::new(numbers, [count]), &self.device)
+    }
+}

@@ -1,0 +1,124 @@
+//! Denoising the images that come next in a batch of documents, with guidance.
+
+use burn::prelude::*;
+use mm_diffusion::Level;
+use mm_patch::{Grid, Image, patches_to_image};
+
+use crate::decoder::Decoder;
+use crate::generate::unconditional;
+use crate::random::{Purpose, normals, stream};
+use crate::{Checkpoint, Document, GenerateError, GenerateOptions};
+
+impl Checkpoint {
+    /// Draws one image of `grid` after every prompt, all at once.
+    pub fn draw(
+        &self,
+        prompts: &[Document],
+        grid: Grid,
+        options: &GenerateOptions,
+    ) -> Result<Vec<Image>, GenerateError> {
+        self.check(options)?;
+        if prompts.is_empty() {
+            return Err(GenerateError::NoPrompt);
+        }
+        let sequencer = self.sequencer();
+        let sequences = prompts
+            .iter()
+            .map(|prompt| sequencer.drawing_prompt(prompt, grid))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (decoder, _) = Decoder::prefill(&self.model, &self.config, &sequences);
+        let painter = Painter::new(self, options, grid, prompts.len())?;
+        let mut noise = painter.noise(0, prompts.len());
+        Ok(images_of(painter.paint(&decoder, &mut noise, &mut |_, _| ())?, grid))
+    }
+}
+
+/// Everything that painting an image needs besides the prompt.
+pub(crate) struct Painter<'a> {
+    from: &'a Checkpoint,
+    options: &'a GenerateOptions,
+    grid: Grid,
+    levels: Vec<Level>,
+    /// The same image after no words, when guidance is on.
+    unconditional: Option<Decoder<'a>>,
+}
+
+impl<'a> Painter<'a> {
+    pub(crate) fn new(
+        from: &'a Checkpoint,
+        options: &'a GenerateOptions,
+        grid: Grid,
+        rows: usize,
+    ) -> Result<Self, GenerateError> {
+        let levels = from.config.schedule.sampling_levels(options.steps)?;
+        let guided = options.guidance.scale != 1.0
+            && levels.iter().any(|level| options.guidance.active(level));
+        let unconditional = match guided {
+            true => {
+                let bare = vec![unconditional(from, grid)?; rows];
+                Some(Decoder::prefill(&from.model, &from.config, &bare).0)
+            }
+            false => None,
+        };
+        Ok(Self { from, options, grid, levels, unconditional })
+    }
+
+    /// The noise of the document's image number `image`: fresh standard normal `[rows, patches, numbers]` at every call.
+    pub(crate) fn noise(&self, image: u64, rows: usize) -> impl FnMut() -> Tensor<3> + use<> {
+        let (seed, device) = (self.options.seed, self.from.model.device());
+        let shape = [rows, self.grid.tokens(), self.grid.numbers()];
+        let mut streams: Vec<_> =
+            (0..rows).map(|row| stream(seed, Purpose::Noise, image, row as u64)).collect();
+        move || {
+            let count = shape[1] * shape[2];
+            let numbers: Vec<f32> =
+                streams.iter_mut().flat_map(|rng| normals(rng, count)).collect();
+            Tensor::from_data(TensorData::new(numbers, shape), &device)
+        }
+    }
+
+    /// From noise to clean patches, `[rows, patches, numbers]`, within [-1, 1].
+    pub(crate) fn paint(
+        &self,
+        decoder: &Decoder<'a>,
+        noise: &mut dyn FnMut() -> Tensor<3>,
+        done: &mut dyn FnMut(usize, usize),
+    ) -> Result<Tensor<3>, GenerateError> {
+        let start = noise();
+        let calls = self.options.sampler.calls_of_network(self.levels.len());
+        let mut call = 0;
+        let mut denoise = |x: Tensor<3>, level: &Level| {
+            call += 1;
+            let clean = self.clean(decoder, x.clone(), level);
+            let clean = match &self.unconditional {
+                Some(bare) if self.options.guidance.active(level) => {
+                    self.options.guidance.combine(clean, self.clean(bare, x, level))
+                }
+                _ => clean,
+            };
+            done(call, calls);
+            clean
+        };
+        let mut fresh = |_step: usize| noise();
+        let patches = self.options.sampler.sample(&self.levels, start, &mut denoise, &mut fresh);
+        Ok(patches.clamp(-1.0, 1.0))
+    }
+
+    fn clean(&self, decoder: &Decoder<'_>, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
+        let device = noisy.device();
+        let rows = noisy.dims()[0];
+        let full = |value: f64| Tensor::<3>::full([rows, 1, 1], value, &device);
+        let output = decoder.denoise(noisy.clone(), self.grid, level.time);
+        self.from.config.prediction.to_clean(output, noisy, full(level.signal), full(level.noise))
+    }
+}
+
+/// Clean patches `[rows, patches, numbers]` to one image a row.
+pub(crate) fn images_of(patches: Tensor<3>, grid: Grid) -> Vec<Image> {
+    let numbers = patches.into_data().try_to_vec::<f32>().expect("activations are 32-bit floats");
+    let one = grid.tokens() * grid.numbers();
+    numbers
+        .chunks(one)
+        .map(|patches| patches_to_image(patches, grid).expect("an image has rows * cols patches"))
+        .collect()
+}

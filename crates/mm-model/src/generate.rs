@@ -1,0 +1,292 @@
+//! Generation: token by token until `[IMG]`, then all patches of the image in parallel, then text again.
+//!
+//! Grammar is enforced, not hoped for: rows are followed by columns, columns by `[IMG]`, the last patch by `[/IMG]`.
+
+use mm_diffusion::{Guidance, Sampler};
+use mm_patch::{Grid, Image};
+use mm_text::{Special, StopStrings, TextStream, TokenSampling, sample_token};
+
+use crate::decoder::Decoder;
+use crate::draw::{Painter, images_of};
+use crate::random::{Purpose, stream};
+use crate::{Checkpoint, Document, GenerateError, Segment, Sequence, Sequencer};
+use burn::prelude::*;
+use rand::RngExt;
+
+/// How text and images are drawn from the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateOptions {
+    /// How a token is chosen.
+    pub tokens: TokenSampling,
+    /// How an image is denoised.
+    pub sampler: Sampler,
+    /// Denoising steps of an image.
+    pub steps: usize,
+    /// How much an image is drawn towards its prompt.
+    pub guidance: Guidance,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Most tokens to write, images not counted.
+    pub max_tokens: usize,
+    /// Most images to draw.
+    pub max_images: usize,
+    /// Texts that end the generation; they are not part of the output.
+    pub stop: Vec<String>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            tokens: TokenSampling { temperature: 0.0, top_k: None, top_p: None, min_p: None },
+            sampler: Sampler::Euler,
+            steps: 10,
+            guidance: Guidance { scale: 3.0, from: 0.1, to: 1.0 },
+            seed: 0,
+            max_tokens: 256,
+            max_images: 4,
+            stop: vec![],
+        }
+    }
+}
+
+/// Something the model has just made.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A piece of text, whole characters.
+    Text(&'a str),
+    /// A finished image.
+    Image(&'a Image),
+    /// One denoising step of an image is done: step `.0` of `.1`.
+    Step(usize, usize),
+}
+
+impl Checkpoint {
+    /// The document-to-sequence rules of this model.
+    pub fn sequencer(&self) -> Sequencer<'_> {
+        Sequencer {
+            tokenizer: &self.tokenizer,
+            patch: self.config.patch,
+            positions: self.config.backbone.positions,
+        }
+    }
+
+    /// Goes on with `prompt` until the model ends the document, a stop string appears or a limit is reached; `on` hears of
+    /// every piece as it is made. Returns what was made.
+    pub fn generate(
+        &self,
+        prompt: &Document,
+        options: &GenerateOptions,
+        on: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Document, GenerateError> {
+        self.check(options)?;
+        let mut writer = Writer::new(self, prompt, options)?;
+        while writer.go_on() {
+            let id = writer.choose();
+            if id == self.tokenizer.special().end {
+                break;
+            }
+            writer.accept(id, on)?;
+        }
+        Ok(writer.finish(on))
+    }
+
+    /// Writes text after every prompt at once, greedily or by `options.tokens`; no image is drawn.
+    pub fn read(
+        &self,
+        prompts: &[Document],
+        options: &GenerateOptions,
+    ) -> Result<Vec<String>, GenerateError> {
+        self.check(options)?;
+        let sequences = prompts
+            .iter()
+            .map(|prompt| self.sequencer().prompt(prompt))
+            .collect::<Result<Vec<_>, _>>()?;
+        if sequences.is_empty() {
+            return Err(GenerateError::NoPrompt);
+        }
+        let special = self.tokenizer.special();
+        let (mut decoder, mut hidden) = Decoder::prefill(&self.model, &self.config, &sequences);
+        let mut ids: Vec<Vec<u32>> = vec![vec![]; prompts.len()];
+        let mut done = vec![false; prompts.len()];
+        for step in 0..options.max_tokens {
+            let logits = rows_of(self.model.logits(hidden));
+            let allowed = |id: u32| id == special.end || !special.is_special(id);
+            let next: Vec<u32> = logits
+                .iter()
+                .enumerate()
+                .map(|(row, logits)| choose(logits, allowed, options, [step as u64, row as u64]))
+                .collect();
+            for (row, &id) in next.iter().enumerate() {
+                done[row] |= id == special.end;
+                if !done[row] {
+                    ids[row].push(id);
+                }
+            }
+            if done.iter().all(|done| *done) {
+                break;
+            }
+            hidden = decoder.push_tokens(&next);
+        }
+        Ok(ids.iter().map(|ids| self.tokenizer.decode(ids)).collect())
+    }
+
+    pub(crate) fn check(&self, options: &GenerateOptions) -> Result<(), GenerateError> {
+        options.tokens.validate()?;
+        options.sampler.validate()?;
+        options.guidance.validate()?;
+        let (found, wanted) = (self.tokenizer.vocab(), self.config.vocab);
+        if found == wanted { Ok(()) } else { Err(GenerateError::Vocab { found, wanted }) }
+    }
+}
+
+/// One document being written.
+struct Writer<'a> {
+    from: &'a Checkpoint,
+    options: &'a GenerateOptions,
+    decoder: Decoder<'a>,
+    /// Of the last place, `[1, width]`.
+    hidden: Tensor<2>,
+    /// Size tokens that were written and wait for `[IMG]`.
+    size: Vec<usize>,
+    text: TextStream,
+    stops: StopStrings,
+    pending: String,
+    made: Document,
+    tokens: usize,
+    images: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(
+        from: &'a Checkpoint,
+        prompt: &Document,
+        options: &'a GenerateOptions,
+    ) -> Result<Self, GenerateError> {
+        let sequence = from.sequencer().prompt(prompt)?;
+        let (decoder, hidden) = Decoder::prefill(&from.model, &from.config, &[sequence]);
+        Ok(Self {
+            from,
+            options,
+            decoder,
+            hidden,
+            size: vec![],
+            text: TextStream::new(&from.tokenizer),
+            stops: StopStrings::new(options.stop.clone())?,
+            pending: String::new(),
+            made: Document::default(),
+            tokens: 0,
+            images: 0,
+        })
+    }
+
+    fn go_on(&self) -> bool {
+        self.tokens < self.options.max_tokens && self.stops.stopped().is_none()
+    }
+
+    fn special(&self) -> &'a Special {
+        self.from.tokenizer.special()
+    }
+
+    /// The next token under the grammar.
+    fn choose(&mut self) -> u32 {
+        let special = self.special();
+        let images_left = self.images < self.options.max_images;
+        let allowed = |id: u32| match self.size.len() {
+            0 if images_left && special.rows_of(id).is_some() => true,
+            0 => id == special.end || !special.is_special(id),
+            1 => special.cols_of(id).is_some(),
+            _ => id == special.image,
+        };
+        let logits = rows_of(self.from.model.logits(self.hidden.clone()));
+        choose(&logits[0], allowed, self.options, [self.tokens as u64, 0])
+    }
+
+    fn accept(&mut self, id: u32, on: &mut dyn FnMut(Event<'_>)) -> Result<(), GenerateError> {
+        let special = self.special();
+        self.tokens += 1;
+        self.hidden = self.decoder.push_tokens(&[id]);
+        if let Some(side) = special.rows_of(id).or(special.cols_of(id)) {
+            self.size.push(side);
+        } else if id == special.image {
+            self.flush(on);
+            self.draw(on)?;
+            self.hidden = self.decoder.push_tokens(&[special.image_end]);
+        } else {
+            let certain = self.text.push(id);
+            self.say(&certain, on);
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, text: &str, on: &mut dyn FnMut(Event<'_>)) {
+        let released = self.stops.push(text);
+        if !released.is_empty() {
+            on(Event::Text(&released));
+            self.pending.push_str(&released);
+        }
+    }
+
+    /// Ends a stretch of text: what was held back is said.
+    fn flush(&mut self, on: &mut dyn FnMut(Event<'_>)) {
+        let rest =
+            std::mem::replace(&mut self.text, TextStream::new(&self.from.tokenizer)).finish();
+        self.say(&rest, on);
+        if self.stops.stopped().is_none() {
+            let fresh = StopStrings::new(self.options.stop.clone()).expect("checked at the start");
+            let held = std::mem::replace(&mut self.stops, fresh).finish();
+            if !held.is_empty() {
+                on(Event::Text(&held));
+                self.pending.push_str(&held);
+            }
+        }
+        if !self.pending.is_empty() {
+            self.made.segments.push(Segment::learnt_text(std::mem::take(&mut self.pending)));
+        }
+    }
+
+    fn draw(&mut self, on: &mut dyn FnMut(Event<'_>)) -> Result<(), GenerateError> {
+        let size = std::mem::take(&mut self.size);
+        let grid = Grid { rows: size[0], cols: size[1], patch: self.from.config.patch };
+        let painter = Painter::new(self.from, self.options, grid, 1)?;
+        let mut noise = painter.noise(self.images as u64, 1);
+        let patches =
+            painter.paint(&self.decoder, &mut noise, &mut |done, of| on(Event::Step(done, of)))?;
+        self.decoder.push_image(patches.clone(), grid);
+        let image = images_of(patches, grid).remove(0);
+        on(Event::Image(&image));
+        self.made.segments.push(Segment::learnt_image(image));
+        self.images += 1;
+        Ok(())
+    }
+
+    fn finish(mut self, on: &mut dyn FnMut(Event<'_>)) -> Document {
+        self.flush(on);
+        self.made
+    }
+}
+
+/// The prompt that guidance pushes away from: an image of this size after no words at all.
+pub(crate) fn unconditional(from: &Checkpoint, grid: Grid) -> Result<Sequence, GenerateError> {
+    Ok(from.sequencer().drawing_prompt(&Document::default(), grid)?)
+}
+
+fn choose(
+    logits: &[f32],
+    allowed: impl Fn(u32) -> bool,
+    options: &GenerateOptions,
+    at: [u64; 2],
+) -> u32 {
+    let masked: Vec<f32> = (0..)
+        .zip(logits)
+        .map(|(id, &logit)| if allowed(id) { logit } else { f32::NEG_INFINITY })
+        .collect();
+    let uniform = stream(options.seed, Purpose::Token, at[0], at[1]).random::<f64>();
+    sample_token(&masked, &options.tokens, uniform)
+}
+
+/// `[rows, numbers]` on the host.
+fn rows_of(tensor: Tensor<2>) -> Vec<Vec<f32>> {
+    let [_, width] = tensor.dims();
+    let numbers = tensor.into_data().try_to_vec::<f32>().expect("activations are 32-bit floats");
+    numbers.chunks(width).map(<[f32]>::to_vec).collect()
+}

@@ -1,0 +1,34 @@
+//! The joined model: one transformer that takes text and raw pixels in, and gives text and raw pixels out.
+//!
+//! ```text
+//! Document ──► Sequence ──► Sample (noise) ──► HostBatch ──► Batch ──► Model ──► Losses
+//! Document ──► Sequence ──► cache ──► token, token, … [IMG] denoise, denoise, … [/IMG] token, …
+//! ```
+//!
+//! Deliberately absent: optimizers, data sets, terminals. Files are touched in [`checkpoint`] alone.
+#![deny(missing_docs)]
+
+pub mod batch;
+pub mod checkpoint;
+mod config;
+mod decoder;
+mod document;
+mod draw;
+mod error;
+mod generate;
+mod losses;
+mod model;
+pub mod parameters;
+pub mod random;
+mod sequence;
+mod time;
+
+pub use batch::{Batch, HostBatch, ImageNoise, Sample};
+pub use checkpoint::Checkpoint;
+pub use config::{ModelConfig, TimeConfig};
+pub use document::{Document, Segment};
+pub use error::{CheckpointError, ConfigError, DocumentError, GenerateError};
+pub use generate::{Event, GenerateOptions};
+pub use losses::Losses;
+pub use model::Model;
+pub use sequence::{ImageSpan, Sequence, Sequencer};

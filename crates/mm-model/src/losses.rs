@@ -1,0 +1,51 @@
+//! The two losses: next-token cross-entropy where text is learnt, weighted squared error where patches are learnt.
+//!
+//! `total = text_weight · text + image_weight · image`, every term a mean.
+
+use burn::prelude::*;
+use mm_diffusion::Prediction;
+use mm_text::next_token_loss;
+
+use crate::Model;
+use crate::batch::Batch;
+
+/// Both losses of a batch; a missing one had nothing to learn from.
+#[derive(Debug, Clone)]
+pub struct Losses {
+    /// Mean cross-entropy, nats a token: `[1]`.
+    pub text: Option<Tensor<1>>,
+    /// Mean over learnt patches of weight · squared error, a mean over a patch's numbers: `[1]`.
+    pub image: Option<Tensor<1>>,
+}
+
+impl Model {
+    /// The losses of one batch, each `[1]`.
+    pub fn losses(&self, batch: &Batch, prediction: Prediction) -> Losses {
+        let hidden = self.hidden(&batch.inputs);
+        let text = batch.targets.text.as_ref().map(|[places, ids]| {
+            let logits = self.logits(hidden.clone().select(0, places.clone()));
+            let weights = Tensor::ones([ids.dims()[0]], &logits.device());
+            next_token_loss(logits, ids.clone(), weights)
+        });
+        let image = batch.targets.image.as_ref().map(|target| {
+            let output = self.patches(hidden.clone().select(0, target.places.clone()));
+            let wanted =
+                prediction.target(target.clean.clone().unsqueeze(), target.eps.clone().unsqueeze());
+            let error = output.unsqueeze::<3>() - wanted; // [1, patches, numbers]
+            (error.square().mean_dim(2).squeeze_dim::<2>(0) * target.weight.clone()).mean()
+        });
+        Losses { text, image }
+    }
+}
+
+impl Losses {
+    /// `text_weight · text + image_weight · image`, `[1]`; absent if nothing was learnt.
+    pub fn total(&self, text_weight: f64, image_weight: f64) -> Option<Tensor<1>> {
+        let text = self.text.clone().map(|loss| loss * text_weight);
+        let image = self.image.clone().map(|loss| loss * image_weight);
+        match (text, image) {
+            (Some(text), Some(image)) => Some(text + image),
+            (text, image) => text.or(image),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! All randomness: a pure function of (seed, purpose, step, sample), drawn on the host, so that the same seed gives the
+//! same run on every backend and a resumed run repeats an uninterrupted one.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+/// What numbers are for; different purposes never share a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Which example comes next.
+    Order,
+    /// How an example looks (fonts, places, augmentation).
+    Example,
+    /// How far an image is noised.
+    Time,
+    /// The noise itself.
+    Noise,
+    /// Choosing a token.
+    Token,
+}
+
+/// The stream of one sample of one step.
+///
+/// ```
+/// use mm_model::random::{Purpose, stream};
+/// use rand::Rng;
+///
+/// assert_eq!(stream(7, Purpose::Noise, 3, 0).next_u64(), stream(7, Purpose::Noise, 3, 0).next_u64());
+/// assert_ne!(stream(7, Purpose::Noise, 3, 0).next_u64(), stream(7, Purpose::Noise, 3, 1).next_u64());
+/// ```
+pub fn stream(seed: u64, purpose: Purpose, step: u64, sample: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    for (part, number) in key.chunks_exact_mut(8).zip([seed, purpose as u64, step, sample]) {
+        part.copy_from_slice(&number.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
+/// `count` independent standard normal numbers.
+pub fn normals(rng: &mut impl Rng, count: usize) -> Vec<f32> {
+    (0..count).map(|_| rng.sample::<f32, _>(StandardNormal)).collect()
+}

@@ -1,0 +1,377 @@
+//! Image files to [`Image`]s: whatever a file holds becomes upright 8-bit RGB, within limits that are checked on the
+//! file's header, so that a small file that claims a huge picture is an error and not exhausted memory.
+//!
+//! Grey, palette, CMYK and 16-bit pictures are converted, alpha is composed on a background, the EXIF orientation is
+//! applied, and of an animation the first frame is taken. Colour profiles and gamma are ignored.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use crate::{Image, PatchError, whole};
+
+/// What a file may cost, and what stands behind transparent pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// The most pixels a picture may have.
+    pub max_pixels: u64,
+    /// The most bytes that the file may have, and that its pixels may take as the file stores them (a 16-bit pixel
+    /// with alpha takes 8). While they are converted to RGB, both copies are in memory.
+    pub max_bytes: u64,
+    /// The colour behind transparent pixels.
+    pub background: [u8; 3],
+}
+
+/// 64 Mi pixels, 256 MiB, white.
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { max_pixels: 64 << 20, max_bytes: 256 << 20, background: [255; 3] }
+    }
+}
+
+impl Image {
+    /// The picture of a PNG, JPEG, WebP, GIF or BMP file, told apart by their first bytes.
+    ///
+    /// ```
+    /// use mm_patch::{DecodeOptions, Image, PatchError};
+    ///
+    /// let file = Image::filled(300, 200, [0, 128, 0]).encode_png();
+    /// assert_eq!(Image::decode(&file, &DecodeOptions::default())?.pixel(299, 199), [0, 128, 0]);
+    ///
+    /// let small = DecodeOptions { max_pixels: 100 * 100, ..DecodeOptions::default() };
+    /// let error = Image::decode(&file, &small).unwrap_err();
+    /// assert_eq!(error.to_string(), "the image has 300 x 200 pixels, `max_pixels` is 10000");
+    /// # Ok::<(), PatchError>(())
+    /// ```
+    pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Self, PatchError> {
+        if bytes.is_empty() {
+            return Err(PatchError::Empty);
+        }
+        check_bytes(bytes.len() as u64, options)?;
+        let format = format_of(bytes)?;
+        let name = name_of(format);
+        if !is_whole(bytes, format) {
+            return Err(PatchError::Truncated { format: name, found: bytes.len() });
+        }
+        let refused = |source: ImageError| PatchError::Decode { format: name, source };
+
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(options.max_bytes);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(refused)?; // reads the header alone
+        check_header(&decoder, options)?;
+        let orientation = decoder.orientation().map_err(refused)?;
+        let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
+        decoded.apply_orientation(orientation);
+        flattened(decoded, options.background)
+    }
+}
+
+fn format_of(bytes: &[u8]) -> Result<ImageFormat, PatchError> {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    let found = match image::guess_format(bytes) {
+        Ok(format @ (Png | Jpeg | WebP | Gif | Bmp)) => return Ok(format),
+        Ok(other) => format!("is of the format `{}`", name_of(other)),
+        Err(_) => format!("begins with the bytes {:02x?}", &bytes[..bytes.len().min(8)]),
+    };
+    Err(PatchError::UnknownFormat { found })
+}
+
+fn name_of(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Jpeg => "jpeg",
+        other => other.extensions_str().first().copied().unwrap_or("unnamed"),
+    }
+}
+
+fn is_whole(bytes: &[u8], format: ImageFormat) -> bool {
+    match format {
+        ImageFormat::Jpeg => whole::jpeg_is_whole(bytes),
+        ImageFormat::WebP => whole::webp_is_whole(bytes),
+        _ => true,
+    }
+}
+
+fn check_header(decoder: &impl ImageDecoder, options: &DecodeOptions) -> Result<(), PatchError> {
+    let (width, height) = decoder.dimensions();
+    for (name, side) in [("width", width), ("height", height)] {
+        if side == 0 {
+            return Err(PatchError::Side { name, found: 0 });
+        }
+    }
+    if u64::from(width) * u64::from(height) > options.max_pixels {
+        return Err(PatchError::TooManyPixels { width, height, max: options.max_pixels });
+    }
+    check_bytes(decoder.total_bytes(), options)
+}
+
+fn check_bytes(found: u64, options: &DecodeOptions) -> Result<(), PatchError> {
+    let max = options.max_bytes;
+    if found > max { Err(PatchError::TooManyBytes { found, max }) } else { Ok(()) }
+}
+
+/// Any kind of pixels as 8-bit RGB, the transparent ones on `background`.
+fn flattened(decoded: DynamicImage, background: [u8; 3]) -> Result<Image, PatchError> {
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    if !decoded.color().has_alpha() {
+        return Image::new(width, height, decoded.into_rgb8().into_raw());
+    }
+    let mut rgb = Vec::with_capacity(3 * width * height);
+    for pixel in decoded.into_rgba8().pixels() {
+        let [red, green, blue, alpha] = pixel.0;
+        let over = |front: u8, back: u8| {
+            let sum =
+                u32::from(front) * u32::from(alpha) + u32::from(back) * (255 - u32::from(alpha));
+            ((sum + 127) / 255) as u8
+        };
+        rgb.extend([
+            over(red, background[0]),
+            over(green, background[1]),
+            over(blue, background[2]),
+        ]);
+    }
+    Image::new(width, height, rgb)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use image::codecs::gif::GifEncoder;
+    use image::{Frame, ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Format;
+    use crate::image::tests::gradient;
+
+    fn decode(file: &[u8]) -> Result<Image, PatchError> {
+        Image::decode(file, &DecodeOptions::default())
+    }
+
+    fn png(image: impl Into<DynamicImage>) -> Vec<u8> {
+        let mut file = Cursor::new(Vec::new());
+        image.into().write_to(&mut file, ImageFormat::Png).unwrap();
+        file.into_inner()
+    }
+
+    fn gif(colors: &[[u8; 4]]) -> Vec<u8> {
+        let mut file = Vec::new();
+        let frame = |&color: &[u8; 4]| Frame::new(RgbaImage::from_pixel(8, 8, Rgba(color)));
+        GifEncoder::new(&mut file).encode_frames(colors.iter().map(frame)).unwrap();
+        file
+    }
+
+    fn bytes_of(hex: &str) -> Vec<u8> {
+        (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+            .collect()
+    }
+
+    /// An 8 x 8 picture in every format that is read.
+    fn samples() -> Vec<(&'static str, Vec<u8>)> {
+        let image = gradient(8, 8);
+        let encoded = |format| image.encode(format).unwrap();
+        vec![
+            ("png", encoded(Format::Png)),
+            ("jpeg", encoded(Format::Jpeg)),
+            ("webp", encoded(Format::Webp)),
+            ("bmp", encoded(Format::Bmp)),
+            ("gif", gif(&[[1, 2, 3, 255]])),
+        ]
+    }
+
+    #[test]
+    fn every_format_is_read() {
+        for (name, file) in samples() {
+            let image = decode(&file).unwrap();
+            assert_eq!((image.width(), image.height()), (8, 8), "{name}");
+        }
+    }
+
+    #[test] // 3 x 2 pixels of (200, 60, 30), written by libwebp at quality 75
+    fn lossy_webp_is_read() {
+        let file = bytes_of(
+            "524946463a00000057454250565038202e000000d001009d012a0300020002003425a00274ba01f80003b000feecbd8ffc59\
+             c8c47679bffab43e5a1f2d0fdbb00000",
+        );
+        let image = decode(&file).unwrap();
+        assert_eq!((image.width(), image.height()), (3, 2));
+        for (value, wanted) in image.rgb().iter().zip([200, 60, 30].iter().cycle()) {
+            assert!(value.abs_diff(*wanted) <= 4, "{:?}", image.rgb());
+        }
+    }
+
+    #[test]
+    fn of_an_animation_the_first_frame_is_taken() {
+        let file = gif(&[[200, 0, 0, 255], [0, 200, 0, 255]]);
+        assert_eq!(decode(&file).unwrap(), Image::filled(8, 8, [200, 0, 0]));
+    }
+
+    #[test]
+    fn grey_and_sixteen_bit_pictures_become_rgb() {
+        let grey: ImageBuffer<Luma<u8>, _> =
+            ImageBuffer::from_raw(3, 1, vec![0, 100, 255]).unwrap();
+        let grey = decode(&png(grey)).unwrap();
+        assert_eq!(grey.rgb(), [0, 0, 0, 100, 100, 100, 255, 255, 255]);
+
+        let deep: ImageBuffer<Rgb<u16>, _> =
+            ImageBuffer::from_raw(1, 1, vec![0u16, 0x8080, 0xFFFF]).unwrap();
+        assert_eq!(decode(&png(deep)).unwrap().rgb(), [0, 0x80, 0xFF]);
+
+        let deep: ImageBuffer<Luma<u16>, _> =
+            ImageBuffer::from_raw(2, 1, vec![0x1234u16, 0xFF00]).unwrap();
+        assert_eq!(decode(&png(deep)).unwrap().rgb(), [0x12, 0x12, 0x12, 0xFE, 0xFE, 0xFE]);
+    }
+
+    #[test] // 4 x 1 pixels of two bits: red, green, blue, and a transparent fourth colour
+    fn a_palette_is_looked_up_and_its_transparent_colour_replaced() {
+        let file = bytes_of(
+            "89504e470d0a1a0a0000000d49484452000000040000000102030000008452e75e0000000c504c5445ff000000ff000000ff\
+             0909095c717e860000000474524e53ffffff00402aa9f40000000a49444154789c63900600001d001c8ef4f5210000000049\
+             454e44ae426082",
+        );
+        assert_eq!(decode(&file).unwrap().rgb(), [255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255]);
+    }
+
+    #[test]
+    fn alpha_is_composed_on_the_background() {
+        let pixels = vec![200, 100, 0, 255, 200, 100, 0, 128, 200, 100, 0, 0];
+        let file = png(RgbaImage::from_raw(3, 1, pixels).unwrap());
+        let on = |background| {
+            let options = DecodeOptions { background, ..DecodeOptions::default() };
+            Image::decode(&file, &options).unwrap().rgb().to_vec()
+        };
+        assert_eq!(on([255, 255, 255]), [200, 100, 0, 227, 177, 127, 255, 255, 255]);
+        assert_eq!(on([0, 50, 200]), [200, 100, 0, 100, 75, 100, 0, 50, 200]);
+
+        let grey: ImageBuffer<LumaA<u8>, _> = ImageBuffer::from_raw(1, 1, vec![100u8, 0]).unwrap();
+        assert_eq!(decode(&png(grey)).unwrap().rgb(), [255, 255, 255]);
+    }
+
+    /// A JPEG file with an EXIF segment behind its first marker that holds nothing but the orientation.
+    fn oriented(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+        let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+        exif.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+        let length = (exif.len() as u16 + 2).to_be_bytes();
+        [&jpeg[..2], &[0xFF, 0xE1], &length, &exif, &jpeg[2..]].concat()
+    }
+
+    #[test]
+    fn every_exif_orientation_is_applied() {
+        let file = gradient(16, 8).encode(Format::Jpeg).unwrap();
+        let stored = decode(&file).unwrap();
+        let (right, bottom) = (15, 7);
+        for orientation in 1..=8 {
+            let shown = decode(&oriented(&file, orientation)).unwrap();
+            let turned = orientation >= 5;
+            assert_eq!((shown.width(), shown.height()), if turned { (8, 16) } else { (16, 8) });
+            for (x, y) in (0..shown.width()).flat_map(|x| (0..shown.height()).map(move |y| (x, y)))
+            {
+                let (from_x, from_y) = match orientation {
+                    1 => (x, y),
+                    2 => (right - x, y),
+                    3 => (right - x, bottom - y),
+                    4 => (x, bottom - y),
+                    5 => (y, x),
+                    6 => (y, bottom - x),
+                    7 => (right - y, bottom - x),
+                    _ => (right - y, x),
+                };
+                assert_eq!(
+                    shown.pixel(x, y),
+                    stored.pixel(from_x, from_y),
+                    "orientation {orientation}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_larger_than_the_limits_is_refused_by_its_header() {
+        for (name, file) in samples() {
+            let pixels = DecodeOptions { max_pixels: 63, ..DecodeOptions::default() };
+            let error = Image::decode(&file, &pixels).unwrap_err();
+            assert!(
+                matches!(error, PatchError::TooManyPixels { width: 8, height: 8, max: 63 }),
+                "{name}: {error}"
+            );
+            let bytes =
+                DecodeOptions { max_bytes: file.len() as u64 - 1, ..DecodeOptions::default() };
+            let error = Image::decode(&file, &bytes).unwrap_err();
+            assert!(matches!(error, PatchError::TooManyBytes { .. }), "{name}: {error}");
+        }
+        let file = Image::filled(100, 100, [0; 3]).encode_png();
+        let error =
+            Image::decode(&file, &DecodeOptions { max_bytes: 29_999, ..DecodeOptions::default() })
+                .unwrap_err();
+        assert!(matches!(error, PatchError::TooManyBytes { found: 30_000, .. }), "{error}");
+    }
+
+    #[test] // small files that claim 65535 x 65535 and 100000 x 100000 pixels
+    fn a_decompression_bomb_is_an_error() {
+        let mut bomb = gif(&[[0, 0, 0, 255]]);
+        bomb[6..10].fill(0xFF);
+        assert!(matches!(
+            decode(&bomb),
+            Err(PatchError::TooManyPixels { width: 65535, height: 65535, .. })
+        ));
+
+        let bomb = bytes_of(
+            "89504e470d0a1a0a0000000d49484452000186a0000186a0080200000027309c9f0000000c49444154789c63606060000000\
+             040001f61738550000000049454e44ae426082",
+        );
+        assert!(matches!(
+            decode(&bomb),
+            Err(PatchError::TooManyPixels { width: 100_000, height: 100_000, .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_in_words() {
+        let files: [&[u8]; 5] =
+            [b"", b"\0", b"hello, world", b"II*\0 a tiff", b"\x89PNG\r\n\x1a\n"];
+        let chain = |error: PatchError| match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}\n"),
+            None => format!("{error}\n"),
+        };
+        let lines: Vec<String> =
+            files.iter().map(|file| chain(decode(file).unwrap_err())).collect();
+        expect![[r#"
+            the image file is empty
+            the image file begins with the bytes [00], wanted png, jpeg, webp, gif or bmp
+            the image file begins with the bytes [68, 65, 6c, 6c, 6f, 2c, 20, 77], wanted png, jpeg, webp, gif or bmp
+            the image file is of the format `tiff`, wanted png, jpeg, webp, gif or bmp
+            cannot decode the png file: unexpected end of file
+        "#]].assert_eq(&lines.concat());
+    }
+
+    #[test]
+    fn a_truncated_file_is_an_error_or_lacks_nothing_of_the_picture() {
+        for (name, file) in samples() {
+            let whole = decode(&file).unwrap();
+            for end in 0..file.len() {
+                match decode(&file[..end]) {
+                    Ok(image) => {
+                        assert!(image == whole && end > file.len() / 2, "{name} cut at {end}")
+                    }
+                    Err(error) => assert!(!error.to_string().is_empty()),
+                }
+            }
+            assert!(decode(&file[..file.len() / 2]).is_err(), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_never_panic(which in 0usize..5, at in any::<prop::sample::Index>(), value in any::<u8>()) {
+            let (_, mut file) = samples().swap_remove(which);
+            let at = at.index(file.len());
+            file[at] = value;
+            let options = DecodeOptions { max_pixels: 1 << 16, ..DecodeOptions::default() };
+            if let Ok(image) = Image::decode(&file, &options) {
+                prop_assert!(image.rgb().len() <= 3 << 16);
+            }
+        }
+    }
+}

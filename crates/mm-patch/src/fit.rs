@@ -1,0 +1,192 @@
+//! Policies that turn a picture of any size into one of whole patches.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Grid, Image, PatchError};
+
+/// How a picture of any size becomes a whole number of patches.
+///
+/// ```
+/// use mm_patch::{Fit, Image};
+///
+/// let photo = Image::filled(640, 480, [90, 120, 150]);
+/// let (image, grid) = Fit::CentreCrop { width: 64, height: 64 }.apply(&photo, 16)?;
+/// assert_eq!((image.width(), grid.tokens()), (64, 16));
+/// # Ok::<(), mm_patch::PatchError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "policy", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fit {
+    /// The largest centred rectangle of the wanted aspect, resized. All pictures get one size, borders are lost.
+    CentreCrop {
+        /// Pixels of a row.
+        width: usize,
+        /// Number of rows.
+        height: usize,
+    },
+    /// The whole picture as large as it fits, its aspect kept, in the middle of a plain background.
+    Pad {
+        /// Pixels of a row.
+        width: usize,
+        /// Number of rows.
+        height: usize,
+        /// Colour around the picture.
+        background: [u8; 3],
+    },
+    /// The whole picture resized to [`Grid::nearest`]: nearly its own aspect, no larger than it needs to be.
+    Bucket {
+        /// The most patches a picture may have.
+        max_patches: usize,
+    },
+}
+
+impl Fit {
+    /// The picture under this policy, and its grid. Fails if the policy's size is no whole number of patches.
+    pub fn apply(&self, image: &Image, patch: usize) -> Result<(Image, Grid), PatchError> {
+        match *self {
+            Self::CentreCrop { width, height } => {
+                let grid = Grid::of_size(width, height, patch)?;
+                Ok((centre_crop(image, width, height), grid))
+            }
+            Self::Pad { width, height, background } => {
+                let grid = Grid::of_size(width, height, patch)?;
+                Ok((pad(image, Image::filled(width, height, background)), grid))
+            }
+            Self::Bucket { max_patches } => {
+                let grid = Grid::nearest(image.width(), image.height(), patch, max_patches)?;
+                Ok((image.resize(grid.width(), grid.height()), grid))
+            }
+        }
+    }
+}
+
+/// Crops first and resizes then: the other way round, a long strip would grow beyond all memory.
+fn centre_crop(image: &Image, width: usize, height: usize) -> Image {
+    let (kept_width, kept_height) = inscribed(width, height, image.width(), image.height());
+    let (x, y) = ((image.width() - kept_width) / 2, (image.height() - kept_height) / 2);
+    image.crop(x, y, kept_width, kept_height).resize(width, height)
+}
+
+fn pad(image: &Image, mut canvas: Image) -> Image {
+    let (width, height) = inscribed(image.width(), image.height(), canvas.width(), canvas.height());
+    let (x, y) = ((canvas.width() - width) / 2, (canvas.height() - height) / 2);
+    canvas.paste(&image.resize(width, height), x, y);
+    canvas
+}
+
+/// The largest rectangle with the aspect of `width x height` inside one of `outer_width x outer_height`.
+fn inscribed(
+    width: usize,
+    height: usize,
+    outer_width: usize,
+    outer_height: usize,
+) -> (usize, usize) {
+    let scaled = |side: usize, by: usize, over: usize| {
+        let (product, over) = (side as u128 * by as u128, over as u128);
+        ((product + over / 2) / over).max(1) as usize
+    };
+    if width as u128 * outer_height as u128 >= height as u128 * outer_width as u128 {
+        (outer_width, scaled(height, outer_width, width))
+    } else {
+        (scaled(width, outer_height, height), outer_height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::image::tests::gradient;
+
+    #[test]
+    fn a_centre_crop_keeps_the_middle() {
+        let fit = Fit::CentreCrop { width: 4, height: 4 };
+        let (image, grid) = fit.apply(&gradient(10, 4), 2).unwrap();
+        assert_eq!(
+            (image, grid),
+            (gradient(10, 4).crop(3, 0, 4, 4), Grid { rows: 2, cols: 2, patch: 2 })
+        );
+        let (image, _) = fit.apply(&gradient(4, 9), 2).unwrap();
+        assert_eq!(image, gradient(4, 9).crop(0, 2, 4, 4));
+    }
+
+    #[test]
+    fn a_padded_picture_is_whole_and_centred() {
+        let fit = Fit::Pad { width: 8, height: 8, background: [1, 2, 3] };
+        let (image, _) = fit.apply(&gradient(8, 4), 4).unwrap();
+        let mut expected = Image::filled(8, 8, [1, 2, 3]);
+        expected.paste(&gradient(8, 4), 0, 2);
+        assert_eq!(image, expected);
+
+        let (image, _) = fit.apply(&Image::filled(1, 2, [200; 3]), 4).unwrap();
+        let mut expected = Image::filled(8, 8, [1, 2, 3]);
+        expected.paste(&Image::filled(4, 8, [200; 3]), 2, 0);
+        assert_eq!(image, expected);
+    }
+
+    #[test]
+    fn a_bucket_leaves_a_picture_that_divides_and_fits_untouched() {
+        let (image, grid) = Fit::Bucket { max_patches: 6 }.apply(&gradient(48, 32), 16).unwrap();
+        assert_eq!((image, grid), (gradient(48, 32), Grid { rows: 2, cols: 3, patch: 16 }));
+    }
+
+    #[test]
+    fn every_policy_survives_every_shape() {
+        let policies = [
+            Fit::CentreCrop { width: 32, height: 16 },
+            Fit::Pad { width: 16, height: 32, background: [0; 3] },
+            Fit::Bucket { max_patches: 40 },
+        ];
+        for (width, height) in [(1, 1), (1, 5000), (5000, 1), (3, 700), (257, 255)] {
+            let flat = Image::filled(width, height, [77; 3]);
+            for fit in policies {
+                let (image, grid) = fit.apply(&flat, 8).unwrap();
+                assert_eq!((image.width(), image.height()), (grid.width(), grid.height()));
+                assert!(image.rgb().contains(&77), "{fit:?} loses {width} x {height}");
+                assert!(
+                    image.rgb().iter().all(|&value| value == 77 || matches!(fit, Fit::Pad { .. }))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_size_that_is_no_whole_number_of_patches_is_refused() {
+        let image = gradient(20, 20);
+        for fit in [
+            Fit::CentreCrop { width: 20, height: 16 },
+            Fit::Pad { width: 16, height: 20, background: [0; 3] },
+            Fit::CentreCrop { width: 0, height: 16 },
+        ] {
+            assert!(fit.apply(&image, 16).is_err(), "{fit:?}");
+        }
+        assert!(matches!(
+            Fit::Bucket { max_patches: 9 }.apply(&image, 0),
+            Err(PatchError::Zero { name: "patch" })
+        ));
+    }
+
+    #[test]
+    fn policies_are_written_by_name_and_misspelled_fields_refused() {
+        let policies = [
+            Fit::CentreCrop { width: 64, height: 32 },
+            Fit::Pad { width: 64, height: 32, background: [255; 3] },
+            Fit::Bucket { max_patches: 1024 },
+        ];
+        let lines: Vec<String> =
+            policies.iter().map(|fit| serde_json::to_string(fit).unwrap() + "\n").collect();
+        expect![[r#"
+            {"policy":"centre-crop","width":64,"height":32}
+            {"policy":"pad","width":64,"height":32,"background":[255,255,255]}
+            {"policy":"bucket","max_patches":1024}
+        "#]]
+        .assert_eq(&lines.concat());
+        for (fit, line) in policies.iter().zip(&lines) {
+            assert_eq!(serde_json::from_str::<Fit>(line).unwrap(), *fit);
+        }
+        let error =
+            serde_json::from_str::<Fit>(r#"{"policy":"bucket","max_patch":9}"#).unwrap_err();
+        assert!(error.to_string().contains("max_patch"), "{error}");
+    }
+}

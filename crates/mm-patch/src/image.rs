@@ -1,0 +1,158 @@
+//! [`Image`]: 8-bit RGB pixels in memory, and cutting and pasting them. Files are in `decode` and `encode`.
+
+use std::fmt;
+
+use crate::PatchError;
+
+/// The longest side of an image, in pixels; PNG knows no longer one.
+pub(crate) const MAX_SIDE: usize = i32::MAX as usize;
+
+/// A picture of 8-bit RGB pixels, row by row from the top left. Both sides are at least one pixel.
+///
+/// The bytes are taken as they stand in the file: sRGB in practice. Colour profiles are not applied.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Image {
+    /// An image from its bytes, three a pixel, row by row from the top left.
+    pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self, PatchError> {
+        for (name, found) in [("width", width), ("height", height)] {
+            if !(1..=MAX_SIDE).contains(&found) {
+                return Err(PatchError::Side { name, found });
+            }
+        }
+        if width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3)) != Some(rgb.len()) {
+            return Err(PatchError::Pixels { found: rgb.len(), width, height });
+        }
+        Ok(Self { width, height, rgb })
+    }
+
+    /// An image of one colour. Panics on a side of zero pixels.
+    pub fn filled(width: usize, height: usize, color: [u8; 3]) -> Self {
+        Self::new(width, height, color.repeat(width * height)).expect("sides are positive")
+    }
+
+    /// Pixels of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// All bytes: `[height, width, colors]` in reading order.
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    /// The colour at column `x` of row `y`. Panics outside the image.
+    pub fn pixel(&self, x: usize, y: usize) -> [u8; 3] {
+        let at = self.offset(x, y);
+        [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]
+    }
+
+    /// Paints column `x` of row `y`. Panics outside the image.
+    pub fn set_pixel(&mut self, x: usize, y: usize, color: [u8; 3]) {
+        let at = self.offset(x, y);
+        self.rgb[at..at + 3].copy_from_slice(&color);
+    }
+
+    /// The rectangle whose top left corner is `(x, y)`. Panics if it is empty or leaves the image.
+    pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Self {
+        assert!(width > 0 && height > 0, "a crop of {width} x {height} pixels has no pixels");
+        let (right, bottom) = (x.checked_add(width), y.checked_add(height));
+        assert!(
+            right.is_some_and(|right| right <= self.width)
+                && bottom.is_some_and(|bottom| bottom <= self.height),
+            "a crop of {width} x {height} pixels at ({x}, {y}) leaves the image of {} x {}",
+            self.width,
+            self.height,
+        );
+        let rows = self.rgb.chunks_exact(3 * self.width).skip(y).take(height);
+        let rgb = rows.flat_map(|row| &row[3 * x..3 * (x + width)]).copied().collect();
+        Self { width, height, rgb }
+    }
+
+    /// Copies `other` over this image, its top left corner at `(x, y)`. What falls outside is cut off.
+    pub fn paste(&mut self, other: &Self, x: usize, y: usize) {
+        if x >= self.width {
+            return;
+        }
+        let bytes = 3 * other.width.min(self.width - x);
+        let rows = self.rgb.chunks_exact_mut(3 * self.width).skip(y);
+        for (to, from) in rows.zip(other.rgb.chunks_exact(3 * other.width)) {
+            to[3 * x..3 * x + bytes].copy_from_slice(&from[..bytes]);
+        }
+    }
+
+    fn offset(&self, x: usize, y: usize) -> usize {
+        let Self { width, height, .. } = *self;
+        assert!(
+            x < width && y < height,
+            "pixel ({x}, {y}) is outside an image of {width} x {height}"
+        );
+        3 * (y * width + x)
+    }
+}
+
+/// The size alone: a failing comparison of two pictures should not print a million bytes.
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("width", &self.width)
+            .field("height", &self.height)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A picture in which no two pixels of the first 256 x 256 are alike.
+    pub(crate) fn gradient(width: usize, height: usize) -> Image {
+        let pixel = |at: usize| [(at % width) as u8, (at / width) as u8, (at * 7) as u8];
+        Image::new(width, height, (0..width * height).flat_map(pixel).collect())
+            .expect("three bytes a pixel")
+    }
+
+    #[test]
+    fn a_pixel_that_was_set_is_read_back_and_no_other_changed() {
+        let mut image = gradient(5, 4);
+        image.set_pixel(3, 2, [9, 8, 7]);
+        for (x, y) in (0..5).flat_map(|x| (0..4).map(move |y| (x, y))) {
+            let expected = if (x, y) == (3, 2) { [9, 8, 7] } else { gradient(5, 4).pixel(x, y) };
+            assert_eq!(image.pixel(x, y), expected);
+        }
+    }
+
+    #[test]
+    fn a_crop_pasted_where_it_was_cut_restores_the_image() {
+        let image = gradient(9, 7);
+        let piece = image.crop(2, 3, 5, 4);
+        assert_eq!((piece.width(), piece.height(), piece.pixel(0, 0)), (5, 4, image.pixel(2, 3)));
+
+        let mut holed = image.clone();
+        holed.paste(&Image::filled(5, 4, [1, 2, 3]), 2, 3);
+        assert_ne!(holed, image);
+        holed.paste(&piece, 2, 3);
+        assert_eq!(holed, image);
+    }
+
+    #[test]
+    fn a_paste_is_cut_off_at_the_border() {
+        let mut image = Image::filled(3, 2, [0; 3]);
+        image.paste(&gradient(4, 4), 2, 1);
+        let mut expected = Image::filled(3, 2, [0; 3]);
+        expected.set_pixel(2, 1, gradient(4, 4).pixel(0, 0));
+        image.paste(&Image::filled(1, 1, [255; 3]), 3, 0);
+        image.paste(&Image::filled(1, 1, [255; 3]), 0, 2);
+        assert_eq!(image, expected);
+    }
+}

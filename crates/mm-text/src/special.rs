@@ -1,0 +1,142 @@
+//! The tokens that are no text: their names, and their ids, which are the lowest of every vocabulary.
+
+/// The largest number of rows or columns that has a token of its own.
+pub const MAX_SIDE: usize = 64;
+
+/// Ids of the special tokens. They are the same in every vocabulary, because they come first and in this order.
+///
+/// An image is written as `[ROWS=r] [COLS=c] [IMG]`, its patches, `[/IMG]`.
+///
+/// ```
+/// use mm_text::Special;
+///
+/// let special = Special::default();
+/// assert_eq!(special.name(special.image).as_deref(), Some("[IMG]"));
+/// assert_eq!(special.cols_of(special.cols(7).unwrap()), Some(7));
+/// assert_eq!(special.rows(65), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Special {
+    /// `[PAD]`: fills a row of a batch; never seen, never learnt.
+    pub pad: u32,
+    /// `[BEGIN]`: the first token of a document.
+    pub begin: u32,
+    /// `[END]`: the last token of a document.
+    pub end: u32,
+    /// `[IMG]`: the next tokens are the patches of an image.
+    pub image: u32,
+    /// `[/IMG]`: the patches are over.
+    pub image_end: u32,
+    first_rows: u32,
+    first_cols: u32,
+}
+
+const NAMES: [&str; 5] = ["[PAD]", "[BEGIN]", "[END]", "[IMG]", "[/IMG]"];
+
+impl Special {
+    /// How many special tokens there are; the ids `0..COUNT` are theirs.
+    pub const COUNT: usize = NAMES.len() + 2 * MAX_SIDE;
+
+    const LAYOUT: Special = Special {
+        pad: 0,
+        begin: 1,
+        end: 2,
+        image: 3,
+        image_end: 4,
+        first_rows: NAMES.len() as u32,
+        first_cols: (NAMES.len() + MAX_SIDE) as u32,
+    };
+
+    /// The token that says that the next image has `rows` rows of patches, for `1..=MAX_SIDE`.
+    pub fn rows(&self, rows: usize) -> Option<u32> {
+        (1..=MAX_SIDE).contains(&rows).then(|| self.first_rows + rows as u32 - 1)
+    }
+
+    /// The token that says that the next image has `cols` columns of patches, for `1..=MAX_SIDE`.
+    pub fn cols(&self, cols: usize) -> Option<u32> {
+        (1..=MAX_SIDE).contains(&cols).then(|| self.first_cols + cols as u32 - 1)
+    }
+
+    /// The number of rows that the token `id` says, where it says one.
+    pub fn rows_of(&self, id: u32) -> Option<usize> {
+        side_of(id, self.first_rows)
+    }
+
+    /// The number of columns that the token `id` says, where it says one.
+    pub fn cols_of(&self, id: u32) -> Option<usize> {
+        side_of(id, self.first_cols)
+    }
+
+    /// Whether `id` is a special token, which stands for no text.
+    pub fn is_special(&self, id: u32) -> bool {
+        (id as usize) < Self::COUNT
+    }
+
+    /// How the special token `id` is written; `None` for text.
+    pub fn name(&self, id: u32) -> Option<String> {
+        if let Some(rows) = self.rows_of(id) {
+            return Some(format!("[ROWS={rows}]"));
+        }
+        if let Some(cols) = self.cols_of(id) {
+            return Some(format!("[COLS={cols}]"));
+        }
+        NAMES.get(id as usize).map(|name| name.to_string())
+    }
+
+    /// All names, in the order of their ids.
+    pub fn names(&self) -> impl Iterator<Item = String> + use<> {
+        let special = *self;
+        (0..Self::COUNT as u32).filter_map(move |id| special.name(id))
+    }
+}
+
+impl Default for Special {
+    fn default() -> Self {
+        Self::LAYOUT
+    }
+}
+
+fn side_of(id: u32, first: u32) -> Option<usize> {
+    let side = id.checked_sub(first)? as usize + 1;
+    (side <= MAX_SIDE).then_some(side)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn special_tokens_have_the_lowest_ids_in_a_fixed_order() {
+        let names: Vec<String> = Special::default().names().collect();
+        assert_eq!(names.len(), Special::COUNT);
+        let ends = [0..7, 67..71, 131..133].map(|ids| names[ids].join(" "));
+        expect![[r#"
+            [PAD] [BEGIN] [END] [IMG] [/IMG] [ROWS=1] [ROWS=2]
+            [ROWS=63] [ROWS=64] [COLS=1] [COLS=2]
+            [COLS=63] [COLS=64]"#]]
+        .assert_eq(&ends.join("\n"));
+    }
+
+    #[test]
+    fn sides_come_back_from_their_tokens_and_others_have_none() {
+        let special = Special::default();
+        for side in 1..=MAX_SIDE {
+            let (rows, cols) = (special.rows(side).unwrap(), special.cols(side).unwrap());
+            assert_eq!((special.rows_of(rows), special.cols_of(rows)), (Some(side), None));
+            assert_eq!((special.rows_of(cols), special.cols_of(cols)), (None, Some(side)));
+            assert!(special.is_special(rows) && special.is_special(cols));
+        }
+        for outside in [0, MAX_SIDE + 1, usize::MAX] {
+            assert_eq!((special.rows(outside), special.cols(outside)), (None, None));
+        }
+        for id in [Special::COUNT as u32, u32::MAX] {
+            assert!(!special.is_special(id));
+            assert_eq!(
+                (special.rows_of(id), special.cols_of(id), special.name(id)),
+                (None, None, None)
+            );
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Real pictures without a download: the Twemoji drawings, 72x72 pixels, and their Unicode names.
+//!
+//! The artwork is Twemoji, copyright Twitter, Inc and other contributors, licensed under CC-BY 4.0
+//! (<https://creativecommons.org/licenses/by/4.0/>). Pictures here are composed on white and resized. Whoever shows them
+//! repeats [`CREDIT`].
+//!
+//! Skin-tone variants are left out: their names differ in what a small picture hardly shows. A fixed tenth of the names
+//! is held out ([`Split::of_key`]). A picture is decoded on first use, in less than a millisecond, and kept.
+
+use std::sync::OnceLock;
+
+use mm_patch::{DecodeOptions, Image};
+use serde::{Deserialize, Serialize};
+use twemoji_assets::png::PngTwemojiAsset;
+
+use super::{DataError, Example, ImageSettings, Split};
+
+/// The credit that the licence of the artwork asks for.
+pub const CREDIT: &str = "Emoji artwork: Twemoji, copyright Twitter, Inc and other contributors, licensed under CC-BY 4.0 \
+                          (https://creativecommons.org/licenses/by/4.0/), resized on white";
+
+/// Unicode's groups of emoji.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "Unicode's own names")]
+pub enum EmojiGroup {
+    SmileysAndEmotion,
+    PeopleAndBody,
+    AnimalsAndNature,
+    FoodAndDrink,
+    TravelAndPlaces,
+    Activities,
+    Objects,
+    Symbols,
+    Flags,
+}
+
+impl EmojiGroup {
+    fn of(emoji: &emojis::Emoji) -> Self {
+        match emoji.group() {
+            emojis::Group::SmileysAndEmotion => Self::SmileysAndEmotion,
+            emojis::Group::PeopleAndBody => Self::PeopleAndBody,
+            emojis::Group::AnimalsAndNature => Self::AnimalsAndNature,
+            emojis::Group::FoodAndDrink => Self::FoodAndDrink,
+            emojis::Group::TravelAndPlaces => Self::TravelAndPlaces,
+            emojis::Group::Activities => Self::Activities,
+            emojis::Group::Objects => Self::Objects,
+            emojis::Group::Symbols => Self::Symbols,
+            emojis::Group::Flags => Self::Flags,
+        }
+    }
+}
+
+/// Settings of [`EmojiSet`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmojiConfig {
+    /// The groups to take; none named means all.
+    pub groups: Vec<EmojiGroup>,
+    /// At most so many emoji, in Unicode's order, both parts together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl EmojiConfig {
+    /// Checks what the types do not.
+    pub fn validate(&self) -> Result<(), DataError> {
+        match self.limit {
+            Some(0) => {
+                Err(DataError::Setting { field: "limit", found: "0".into(), wanted: "at least 1" })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The embedded emoji of some groups.
+#[derive(Debug)]
+pub struct EmojiSet {
+    image: ImageSettings,
+    train: Vec<Entry>,
+    held_out: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    png: &'static [u8],
+    image: OnceLock<Image>,
+}
+
+impl EmojiSet {
+    /// Lists the emoji; decodes none yet.
+    pub fn open(config: &EmojiConfig, image: ImageSettings) -> Result<Self, DataError> {
+        config.validate()?;
+        image.validate()?;
+        let (train, held_out) = emojis::iter()
+            .filter(|emoji| matches!(emoji.skin_tone(), None | Some(emojis::SkinTone::Default)))
+            .filter(|emoji| {
+                config.groups.is_empty() || config.groups.contains(&EmojiGroup::of(emoji))
+            })
+            .filter_map(|emoji| {
+                let png = artwork(emoji.as_str())?;
+                Some(Entry { name: emoji.name().to_lowercase(), png, image: OnceLock::new() })
+            })
+            .take(config.limit.unwrap_or(usize::MAX))
+            .partition(|entry| Split::of_key(&entry.name) == Split::Train);
+        Ok(Self { image, train, held_out })
+    }
+
+    /// How many emoji the part has.
+    pub fn len(&self, split: Split) -> u64 {
+        self.entries(split).len() as u64
+    }
+
+    /// The emoji of an index, which wraps around.
+    pub fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
+        let entries = self.entries(split);
+        if entries.is_empty() {
+            return Err(DataError::EmptySplit { split: split.name(), source_name: "emoji" });
+        }
+        let entry = &entries[(index % entries.len() as u64) as usize];
+        let image = entry.image.get_or_init(|| rendered(entry.png, self.image)).clone();
+        Ok(Example { image, caption: entry.name.clone() })
+    }
+
+    /// The names of the training part.
+    pub fn captions(&self) -> Vec<String> {
+        self.train.iter().map(|entry| entry.name.clone()).collect()
+    }
+
+    fn entries(&self, split: Split) -> &[Entry] {
+        match split {
+            Split::Train => &self.train,
+            Split::HeldOut => &self.held_out,
+        }
+    }
+}
+
+/// The PNG of an emoji. Twemoji leaves out the variation selector U+FE0F in most of its names.
+fn artwork(emoji: &str) -> Option<&'static [u8]> {
+    let bare = || emoji.replace('\u{fe0f}', "");
+    let asset =
+        PngTwemojiAsset::from_emoji(emoji).or_else(|| PngTwemojiAsset::from_emoji(&bare()))?;
+    Some(asset.data.0)
+}
+
+/// The drawing on white, as large as the picture lets it be, in the middle.
+fn rendered(png: &[u8], settings: ImageSettings) -> Image {
+    let ImageSettings { width, height, .. } = settings;
+    let side = width.min(height);
+    let drawing = Image::decode(png, &DecodeOptions::default())
+        .expect("an embedded PNG decodes")
+        .resize(side, side);
+    let mut image = Image::filled(width, height, [255; 3]);
+    image.paste(&drawing, (width - side) / 2, (height - side) / 2);
+    image
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn open(config: &EmojiConfig, side: usize) -> EmojiSet {
+        EmojiSet::open(config, ImageSettings { width: side, height: side, patch: 8 }).unwrap()
+    }
+
+    #[test]
+    fn there_are_more_than_a_thousand_emoji_of_the_wanted_size() {
+        for side in [32, 64] {
+            let emoji = open(&EmojiConfig::default(), side);
+            assert!(emoji.len(Split::Train) > 1000, "{}", emoji.len(Split::Train));
+            for index in (0..emoji.len(Split::Train)).step_by(37) {
+                let Example { image, caption } = emoji.example(Split::Train, index).unwrap();
+                assert_eq!((image.width(), image.height()), (side, side));
+                assert!(
+                    image.rgb().iter().any(|&number| number != 255),
+                    "`{caption}` is not blank"
+                );
+                assert_eq!(caption, caption.to_lowercase());
+            }
+        }
+    }
+
+    #[test]
+    fn a_tenth_of_the_names_is_held_out_and_no_name_is_in_both_parts() {
+        let emoji = open(&EmojiConfig::default(), 32);
+        let names = |split| -> HashSet<&str> {
+            emoji.entries(split).iter().map(|entry| &*entry.name).collect()
+        };
+        let (train, held_out) = (names(Split::Train), names(Split::HeldOut));
+        let share = held_out.len() as f64 / (train.len() + held_out.len()) as f64;
+        assert!((0.08..0.12).contains(&share), "{share}");
+        assert!(train.is_disjoint(&held_out));
+        assert!(train.contains("grinning face"));
+        assert!(train.iter().chain(&held_out).all(|name| !name.contains("skin tone")));
+    }
+
+    #[test]
+    fn groups_and_limit_choose_a_subset() {
+        let total = |config: &EmojiConfig| {
+            open(config, 32).len(Split::Train) + open(config, 32).len(Split::HeldOut)
+        };
+        let food = EmojiConfig { groups: vec![EmojiGroup::FoodAndDrink], limit: None };
+        assert!((100..200).contains(&total(&food)), "{}", total(&food));
+        assert!(open(&food, 32).captions().iter().any(|name| name == "pizza"));
+        assert_eq!(total(&EmojiConfig { limit: Some(7), ..food }), 7);
+        let nothing = EmojiConfig { limit: Some(0), ..EmojiConfig::default() };
+        assert_eq!(
+            nothing.validate().unwrap_err().to_string(),
+            "`limit` is `0`, wanted at least 1"
+        );
+    }
+
+    #[test]
+    fn an_empty_part_is_an_error_that_names_it() {
+        let emoji =
+            open(&EmojiConfig { groups: vec![EmojiGroup::SmileysAndEmotion], limit: Some(1) }, 32);
+        let error = emoji.example(Split::HeldOut, 0).unwrap_err();
+        assert_eq!(error.to_string(), "the held-out part of the emoji data set is empty");
+    }
+}

@@ -1,0 +1,201 @@
+//! Tests of image folders.
+
+use fs_err::write;
+use tempfile::{TempDir, tempdir};
+
+use super::*;
+
+const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 8, patch: 4 };
+
+/// A folder with these files; parents are made.
+fn folder(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        write(path, bytes).unwrap();
+    }
+    folder
+}
+
+fn png(rgb: [u8; 3]) -> Vec<u8> {
+    Image::filled(40, 20, rgb).encode_png()
+}
+
+fn config(folder: &TempDir, captions: Captions) -> FolderConfig {
+    FolderConfig {
+        path: folder.path().into(),
+        captions,
+        fit: FolderFit::default(),
+        background: white(),
+    }
+}
+
+fn open(folder: &TempDir, captions: Captions) -> Result<FolderSet, DataError> {
+    FolderSet::open(&config(folder, captions), SETTINGS)
+}
+
+/// Skips as `file: why`, the folder's own place left out.
+fn reasons(set: &FolderSet, folder: &TempDir) -> Vec<String> {
+    let below = |path: &Path| {
+        path.strip_prefix(folder.path()).unwrap().to_string_lossy().replace('\\', "/")
+    };
+    set.skipped()
+        .iter()
+        .map(|skipped| format!("{}: {}", below(&skipped.path), skipped.why))
+        .collect()
+}
+
+#[test]
+fn captions_come_from_text_files_and_from_metadata_lines() {
+    let image = png([200, 10, 10]);
+    let folder = folder(&[
+        ("b.png", &image),
+        ("b.txt", "\u{feff}a red field\n".as_bytes()),
+        ("deep/er/a.PNG", &image),
+        (
+            "deep/metadata.jsonl",
+            br#"{"file_name": "er/a.PNG", "text": "deep red", "license": "CC0"}"#,
+        ),
+    ]);
+    let set = open(&folder, Captions::Written).unwrap();
+    assert_eq!(set.captions(), ["a red field", "deep red"]);
+    assert!(set.skipped().is_empty());
+    let example = set.example(Split::Train, 3).unwrap();
+    assert_eq!(
+        (example.caption.as_str(), example.image),
+        ("deep red", Image::filled(16, 8, [200, 10, 10]))
+    );
+}
+
+#[test]
+fn sub_folders_are_captions_on_request() {
+    let folder = folder(&[
+        ("cat/1.png", &png([0; 3])),
+        ("dog/1.png", &png([9; 3])),
+        ("lost.png", &png([0; 3])),
+    ]);
+    let set = open(&folder, Captions::Folders).unwrap();
+    assert_eq!(set.captions(), ["cat", "dog"]);
+    assert_eq!(
+        reasons(&set, &folder),
+        ["lost.png: it is in no sub-folder whose name could be its caption"]
+    );
+}
+
+#[test]
+fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
+    let good = png([10, 200, 10]);
+    let folder = folder(&[
+        (".hidden", b"passed over"),
+        ("a-corrupt.png", &good[..good.len() / 2]),
+        ("a-corrupt.txt", b"half"),
+        ("b-lie.jpg", b"no image at all"),
+        ("b-lie.txt", b"words"),
+        ("c-good.png", &good),
+        ("c-good.txt", b"green"),
+        ("d-bare.png", &good),
+        ("e-latin.png", &good),
+        ("e-latin.txt", b"caf\xe9"),
+        ("f-empty.png", b""),
+        ("f-empty.txt", b"nothing"),
+        ("g-silent.png", &good),
+        ("g-silent.txt", b" \n"),
+        ("metadata.jsonl", b"{\"file_name\": \"gone.png\", \"text\": \"gone\"}\n\nnot json\n"),
+        ("notes.md", b"# notes"),
+    ]);
+    let set = open(&folder, Captions::Written).unwrap();
+    assert_eq!(set.len(Split::Train), 3);
+    let at_opening = [
+        "d-bare.png: no caption: neither `d-bare.txt` nor a line of `metadata.jsonl`",
+        "e-latin.png: its caption `e-latin.txt` is not UTF-8",
+        "f-empty.png: the file is empty",
+        "g-silent.png: its caption is empty",
+        "gone.png: named in `metadata.jsonl`, but there is no such image",
+        "metadata.jsonl: line 3: expected ident at line 1 column 2",
+        "notes.md: not an image: the name ends in none of `.png`, `.jpg`, `.jpeg`, `.webp`, `.gif`, `.bmp`",
+    ];
+    assert_eq!(reasons(&set, &folder), at_opening);
+    for index in 0..6 {
+        assert_eq!(set.example(Split::Train, index).unwrap().caption, "green", "index {index}");
+    }
+    let later: Vec<String> = reasons(&set, &folder).into_iter().take(2).collect();
+    assert!(
+        later[0].starts_with("a-corrupt.png: ") && later[1].starts_with("b-lie.jpg: "),
+        "{later:?}"
+    );
+    assert_eq!(set.skipped().len(), at_opening.len() + 2);
+}
+
+#[test]
+fn a_folder_without_usable_images_is_an_error_that_says_what_was_wanted() {
+    let empty = folder(&[]);
+    let error = open(&empty, Captions::Written).unwrap_err().to_string();
+    assert!(error.contains(&empty.path().display().to_string()), "{error}");
+    assert!(
+        error.ends_with("ending in `.png`, `.jpg`, `.jpeg`, `.webp`, `.gif`, `.bmp`, skipped 0"),
+        "{error}"
+    );
+    let uncaptioned = folder(&[("a.png", &png([0; 3]))]);
+    let error = open(&uncaptioned, Captions::Written).unwrap_err().to_string();
+    assert!(
+        error.contains("skipped 1: `") && error.contains("no caption: neither `a.txt`"),
+        "{error}"
+    );
+    let missing =
+        FolderConfig { path: empty.path().join("absent"), ..config(&empty, Captions::Written) };
+    let error = FolderSet::open(&missing, SETTINGS).unwrap_err();
+    assert!(error.source().unwrap().to_string().contains("absent"), "{error:?}");
+    let nowhere = FolderConfig { path: PathBuf::new(), ..config(&empty, Captions::Written) };
+    assert_eq!(
+        nowhere.validate().unwrap_err().to_string(),
+        "`path` is ``, wanted a folder of images"
+    );
+}
+
+#[test]
+fn images_that_all_prove_broken_are_an_error_not_a_loop() {
+    let folder = folder(&[("a/1.png", b"x"), ("a/2.png", b"y")]);
+    let set = open(&folder, Captions::Folders).unwrap();
+    let error = set.example(Split::Train, 1).unwrap_err().to_string();
+    assert!(error.starts_with("none of the 2 images of `"), "{error}");
+    let error = set.example(Split::HeldOut, 0).unwrap_err().to_string();
+    assert_eq!(error, "the held-out part of the folder data set is empty");
+}
+
+#[test]
+fn a_tenth_of_the_images_is_held_out_wherever_the_folder_lies() {
+    let names: Vec<String> = (0..40).map(|i| format!("kind/{i}.png")).collect();
+    let image = png([1, 2, 3]);
+    let files: Vec<(&str, &[u8])> =
+        names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
+    let held_out = || {
+        let folder = folder(&files);
+        let set = open(&folder, Captions::Folders).unwrap();
+        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (36, 4));
+        assert!(set.held_out.iter().all(|entry| !set.train.contains(entry)));
+        let names = set
+            .held_out
+            .iter()
+            .map(|entry| entry.path.strip_prefix(folder.path()).unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(held_out(), held_out());
+}
+
+#[test]
+fn padding_shows_the_background_and_cropping_does_not() {
+    let folder = folder(&[("tall/1.png", &Image::filled(8, 32, [9; 3]).encode_png())]);
+    let corner = |fit| {
+        let config =
+            FolderConfig { fit, background: [1, 2, 3], ..config(&folder, Captions::Folders) };
+        FolderSet::open(&config, SETTINGS)
+            .unwrap()
+            .example(Split::Train, 0)
+            .unwrap()
+            .image
+            .pixel(0, 0)
+    };
+    assert_eq!(corner(FolderFit::CentreCrop), [9; 3]);
+    assert_eq!(corner(FolderFit::Pad), [1, 2, 3]);
+}

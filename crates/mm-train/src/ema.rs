@@ -1,0 +1,63 @@
+//! The exponential moving average of the weights: what samples are drawn with.
+//!
+//! `average ← d average + (1 - d) weight` with `d = min(decay, (1 + n) / (10 + n))` after `n` updates, so that the first
+//! steps do not linger.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::prelude::*;
+use burn::tensor::container::TensorContainer;
+use mm_model::Model;
+
+/// A running average of every weight.
+#[derive(Debug)]
+pub struct Ema {
+    decay: f64,
+    averages: TensorContainer<ParamId>,
+}
+
+impl Ema {
+    /// Starts at the weights of `model`.
+    pub fn new(decay: f64, model: &Model) -> Self {
+        let mut ema = Self { decay, averages: TensorContainer::new() };
+        model.visit(&mut Update { averages: &mut ema.averages, keep: 0.0 });
+        ema
+    }
+
+    /// Moves towards the weights of `model`; `updates` counts the earlier ones.
+    pub fn update(&mut self, model: &Model, updates: u64) {
+        let keep = self.decay.min((1 + updates) as f64 / (10 + updates) as f64);
+        model.visit(&mut Update { averages: &mut self.averages, keep });
+    }
+
+    /// A copy of `model`, without autodiff, that holds the averages.
+    pub fn model(&self, model: &Model) -> Model {
+        model.valid().map(&mut Apply(&self.averages))
+    }
+}
+
+struct Update<'a> {
+    averages: &'a mut TensorContainer<ParamId>,
+    keep: f64,
+}
+
+impl ModuleVisitor for Update<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let weight = param.val().without_autodiff();
+        let average = match self.averages.remove::<Tensor<D>>(&param.id) {
+            Some(average) => average * self.keep + weight * (1.0 - self.keep),
+            None => weight,
+        };
+        self.averages.register(param.id, average);
+    }
+}
+
+struct Apply<'a>(&'a TensorContainer<ParamId>);
+
+impl ModuleMapper for Apply<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.0.get::<Tensor<D>>(&param.id) {
+            Some(average) => param.map(|_| average),
+            None => param,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What can go wrong in a recipe or a run.
+
+use std::path::PathBuf;
+
+use crate::data::DataError;
+
+/// A recipe that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The text is not a recipe; the message shows the line.
+    #[error("{}", .0.to_string().trim_end())]
+    Toml(Box<toml::de::Error>),
+    /// `--set` names a key that the recipe does not have.
+    #[error("the recipe has no key `{key}`")]
+    NoKey {
+        /// The dotted path.
+        key: String,
+    },
+    /// `--set` gives a value of the wrong type.
+    #[error("`{key}`: {why}")]
+    Value {
+        /// The dotted path.
+        key: String,
+        /// The parser's words.
+        why: String,
+    },
+    /// A number is out of range.
+    #[error("`{field}` must be {wanted}")]
+    Field {
+        /// The dotted path.
+        field: &'static str,
+        /// What it may be.
+        wanted: &'static str,
+    },
+    /// The data's part is wrong.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model's part is wrong.
+    #[error("in `model`: {0}")]
+    Model(#[from] mm_model::ConfigError),
+    /// A noise or sampling setting is wrong.
+    #[error(transparent)]
+    Diffusion(mm_diffusion::DiffusionError),
+}
+
+/// A run that cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The recipe is wrong.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The data are wrong.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The tokenizer cannot be made.
+    #[error(transparent)]
+    Text(#[from] mm_text::TextError),
+    /// A picture or a caption does not fit the model.
+    #[error(transparent)]
+    Document(#[from] mm_model::DocumentError),
+    /// Samples cannot be drawn.
+    #[error(transparent)]
+    Generate(#[from] mm_model::GenerateError),
+    /// The model's folder cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] mm_model::CheckpointError),
+    /// The file system said no; the message names the path.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A checkpoint of the trainer cannot be read or written.
+    #[error("`{path}`: {why}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// `--resume` found nothing to resume.
+    #[error("`{path}` holds no whole checkpoint{skipped}")]
+    NothingToResume {
+        /// The run folder.
+        path: PathBuf,
+        /// What was found and why it cannot be used.
+        skipped: String,
+    },
+    /// The run folder is already in use.
+    #[error("`{path}` exists already and holds a run")]
+    RunExists {
+        /// The run folder.
+        path: PathBuf,
+    },
+    /// Too many steps in a row gave no usable gradient.
+    #[error(
+        "{steps} steps in a row had a loss or gradient that is not finite, the last at step {step}"
+    )]
+    NotFinite {
+        /// How many.
+        steps: u64,
+        /// The last of them.
+        step: u64,
+    },
+    /// A recipe gives documents without anything to learn.
+    #[error("step {step} has nothing to learn: no learnt text and no learnt image")]
+    NothingToLearn {
+        /// The step.
+        step: u64,
+    },
+}

@@ -1,0 +1,30 @@
+//! Training: data sources, batches, the loop, checkpoints that resume bit for bit, evaluation.
+//!
+//! ```text
+//! Recipe ──► DataSet ──► Document ──► Sample ──► HostBatch ──► Training::step ──► metrics, samples, checkpoints
+//! ```
+//!
+//! The loop is written out in [`train`]: no framework decides when a checkpoint is taken or what it holds. Deliberately
+//! absent: flags, colours, the choice of a device.
+#![deny(missing_docs)]
+
+pub mod batch;
+pub mod data;
+mod ema;
+mod error;
+pub mod eval;
+pub mod judge;
+mod learning_rate;
+pub mod metrics;
+mod optimizer;
+pub mod recipe;
+pub mod state;
+mod step;
+mod train;
+
+pub use error::{RecipeError, TrainError};
+pub use learning_rate::learning_rate;
+pub use recipe::Recipe;
+pub use state::RunFolder;
+pub use step::{Progress, StepReport, Training};
+pub use train::{Ending, Happening, steps_in, train};

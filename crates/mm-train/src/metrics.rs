@@ -1,0 +1,72 @@
+//! What a run writes for people: `metrics.jsonl`, one object a line, and sample grids with their texts.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use mm_model::checkpoint::write_atomic;
+use mm_patch::Image;
+use serde::Serialize;
+
+use crate::TrainError;
+use crate::step::StepReport;
+
+/// One line of `metrics.jsonl`.
+#[derive(Debug, Clone, Serialize)]
+pub struct MetricLine<'a> {
+    /// The step's own numbers.
+    #[serde(flatten)]
+    pub report: &'a StepReport,
+    /// Seconds of training so far, over all resumes.
+    pub seconds: f64,
+    /// Tokens and patches a second since the line before.
+    pub tokens_per_second: f64,
+    /// Images a second since the line before.
+    pub images_per_second: f64,
+    /// Share of the time since the line before that the trainer waited for data.
+    pub data_wait: f64,
+}
+
+/// Appends lines to `metrics.jsonl`.
+#[derive(Debug)]
+pub struct MetricsLog {
+    file: fs_err::File,
+}
+
+impl MetricsLog {
+    /// Opens the log for a run that has taken `step` steps: later lines of an interrupted run are dropped.
+    pub fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
+        if path.exists() {
+            let text = fs_err::read_to_string(path)?;
+            let kept: Vec<&str> =
+                text.lines().filter(|line| step_of(line).is_some_and(|at| at <= step)).collect();
+            let text = kept.iter().map(|line| format!("{line}\n")).collect::<String>();
+            write_atomic(path, text.as_bytes())?;
+        }
+        let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self { file })
+    }
+
+    /// Adds one line.
+    pub fn write(&mut self, line: &MetricLine<'_>) -> Result<(), TrainError> {
+        let mut text = serde_json::to_string(line).expect("numbers are plain data");
+        text.push('\n');
+        Ok(self.file.write_all(text.as_bytes())?)
+    }
+}
+
+fn step_of(line: &str) -> Option<u64> {
+    serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64()
+}
+
+/// Writes a sample grid and the texts that belong to it as `step-N.png` and `step-N.txt`; returns the picture's path.
+pub fn write_samples(
+    folder: &Path,
+    step: u64,
+    grid: &Image,
+    text: &str,
+) -> Result<PathBuf, TrainError> {
+    let path = folder.join(format!("step-{step:09}.png"));
+    write_atomic(&path, &grid.encode_png())?;
+    write_atomic(&path.with_extension("txt"), text.as_bytes())?;
+    Ok(path)
+}

@@ -1,0 +1,78 @@
+//! Parameter groups and gradient clipping over Burn's optimizers.
+
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::{AdamWConfig, AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
+use burn::prelude::*;
+
+use crate::recipe::{OptimizerConfig, OptimizerKind};
+
+/// The optimizer of a recipe: norms, biases and embeddings are never decayed.
+pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
+    let adam = AdamWConfig::new()
+        .with_beta_1(config.betas[0] as f32)
+        .with_beta_2(config.betas[1] as f32)
+        .with_epsilon(1e-8)
+        .with_weight_decay(config.weight_decay as f32);
+    let undecayed =
+        ParamGroup::from_any_predicates(vec!["norm", "gamma", "beta", "bias", "tokens"]);
+    let base = adam.init().with_group(undecayed, adam.clone().with_weight_decay(0.0).build(), None);
+    match config.kind {
+        OptimizerKind::Adamw => base,
+        OptimizerKind::Muon => {
+            let muon = MuonConfig::new()
+                .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)))
+                .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW);
+            base.with_group(
+                ParamGroup::from_predicates(vec!["blocks", "weight"]),
+                muon.build(),
+                None,
+            )
+        }
+    }
+}
+
+/// Shortens gradients so that their norm over all parameters is at most `most`; returns them and the norm before that.
+pub fn clip<M: Module>(
+    module: &M,
+    mut grads: GradientsParams,
+    most: f64,
+) -> (GradientsParams, f64) {
+    let mut squares = SumSquares { grads: &grads, total: None };
+    module.visit(&mut squares);
+    let norm = squares.total.map_or(0.0, |total| f64::from(total.into_scalar::<f32>())).sqrt();
+    if norm.is_finite() && norm > most {
+        module.visit(&mut Scale { grads: &mut grads, factor: most / norm });
+    }
+    (grads, norm)
+}
+
+struct SumSquares<'a> {
+    grads: &'a GradientsParams,
+    total: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SumSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            let square = grad.square().sum();
+            self.total = Some(match self.total.take() {
+                Some(total) => total + square,
+                None => square,
+            });
+        }
+    }
+}
+
+struct Scale<'a> {
+    grads: &'a mut GradientsParams,
+    factor: f64,
+}
+
+impl ModuleVisitor for Scale<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            self.grads.register::<D>(param.id, grad * self.factor);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! A recipe: everything that decides a training run, as one TOML file.
+//!
+//! Flags choose the recipe, the device, the seed and the output folder; the rest is here. A copy stands in every run folder.
+
+use mm_backbone::BackboneConfig;
+use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDistribution};
+use mm_model::{ModelConfig, TimeConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::RecipeError;
+use crate::data::{DataConfig, ImageSettings};
+
+/// A whole training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Seed of the first weights, the order, the noise: everything.
+    pub seed: u64,
+    /// Where examples come from.
+    pub data: DataConfig,
+    /// Size of every picture.
+    pub image: ImageSettings,
+    /// Which documents are made of the examples.
+    pub mix: MixConfig,
+    /// Number of token ids, special tokens included; the tokenizer is trained on the captions.
+    pub vocab: usize,
+    /// The network.
+    pub model: NetworkConfig,
+    /// What is minimised.
+    pub loss: LossConfig,
+    /// How.
+    pub optimizer: OptimizerConfig,
+    /// For how long, and what is written meanwhile.
+    pub run: RunConfig,
+    /// How samples are drawn during the run and in evaluation.
+    pub sample: SampleConfig,
+}
+
+/// Shares of the kinds of documents; they need not add up to one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixConfig {
+    /// Caption, then image: share at the first and at the last step, changing linearly.
+    pub draw: [f64; 2],
+    /// Image, then caption: share at the first and at the last step.
+    pub read: [f64; 2],
+    /// Two images, then `same` or `different` (glyphs alone).
+    #[serde(default)]
+    pub same_or_different: f64,
+    /// A question, two images, then `first` or `second` (glyphs alone).
+    #[serde(default)]
+    pub which_one: f64,
+    /// Share of drawn documents whose caption is left out, so that guidance has something to push away from.
+    pub caption_drop: f64,
+}
+
+/// The network, as far as the data do not decide it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Whether the maps to and from patches have biases.
+    pub patch_bias: bool,
+    /// Rows and columns that have a learnt embedding added to their patches; 0 for none.
+    pub patch_places: usize,
+    /// How the network is told the noise level.
+    pub time: TimeConfig,
+    /// How images are noised.
+    pub schedule: Schedule,
+    /// What the network predicts at image places.
+    pub prediction: Prediction,
+    /// The transformer.
+    pub backbone: BackboneConfig,
+}
+
+/// The terms of the loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossConfig {
+    /// Factor of the mean cross-entropy.
+    pub text: f64,
+    /// Factor of the mean weighted squared error.
+    pub image: f64,
+    /// Weight of a noise level.
+    pub weight: LossWeight,
+    /// How noise levels are drawn.
+    pub times: TimeDistribution,
+}
+
+/// AdamW, or Muon for the matrices of the blocks with AdamW for the rest; the rate warms up, then falls as a half cosine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// Which optimizer takes the matrices of the blocks.
+    pub kind: OptimizerKind,
+    /// Highest rate.
+    pub rate: f64,
+    /// Rate at the last step, as a share of the highest.
+    pub final_rate: f64,
+    /// Steps of linear warm-up.
+    pub warm_up: u64,
+    /// The two averages of Adam.
+    pub betas: [f64; 2],
+    /// Decay of matrices; norms, biases and embeddings are never decayed.
+    pub weight_decay: f64,
+    /// Gradients longer than this are shortened to it, over all parameters together.
+    pub clip: f64,
+    /// Decay of the moving average of the weights.
+    pub ema: f64,
+}
+
+/// Which optimizer takes the matrices of the blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) for everything.
+    Adamw,
+    /// Muon (Jordan et al. 2024) for the blocks' matrices, scaled to AdamW's step size (Liu et al. 2025, arXiv:2502.16982).
+    Muon,
+}
+
+/// Length and habits of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Documents in a step.
+    pub batch: usize,
+    /// Parts of a batch that are computed side by side, each on a thread of its own; part of the recipe and not of the
+    /// machine, so that the same seed gives the same bits everywhere.
+    pub shards: usize,
+    /// Places in a packed row; 0 for one document a row.
+    pub row_tokens: usize,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+    /// Steps between two grids of samples.
+    pub sample_every: u64,
+}
+
+/// How samples are drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleConfig {
+    /// How an image is denoised.
+    pub sampler: Sampler,
+    /// Denoising steps.
+    pub steps: usize,
+    /// How much an image is drawn towards its caption.
+    pub guidance: Guidance,
+    /// Pictures in a grid, and captions read.
+    pub count: usize,
+}
+
+impl Recipe {
+    /// Reads and checks a recipe's text; a wrong or unknown key is named with its line.
+    pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
+        let recipe: Self = toml::from_str(text).map_err(|why| RecipeError::Toml(Box::new(why)))?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// The recipe with one value replaced: `key` is a dotted path such as `optimizer.rate`, `value` is TOML, or a bare word.
+    pub fn with(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
+        let missing = || RecipeError::NoKey { key: key.to_owned() };
+        let mut tree = toml::Value::try_from(self).expect("a recipe is plain data");
+        let (parents, last) =
+            key.rsplit_once('.').map_or((None, key), |(parents, last)| (Some(parents), last));
+        let mut at = &mut tree;
+        for part in parents.into_iter().flat_map(|parents| parents.split('.')) {
+            at = at.get_mut(part).ok_or_else(missing)?;
+        }
+        let old = at.get_mut(last).ok_or_else(missing)?;
+        *old = toml::from_str::<toml::Table>(&format!("v = {value}"))
+            .ok()
+            .and_then(|mut table| table.remove("v"))
+            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+        if let (toml::Value::Integer(number), true) = (&*old, key_is_float(self, key)) {
+            *old = toml::Value::Float(*number as f64);
+        }
+        let recipe: Self = tree.try_into().map_err(|why: toml::de::Error| RecipeError::Value {
+            key: key.to_owned(),
+            why: why.message().to_owned(),
+        })?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// The model's configuration for a tokenizer of `vocab` ids.
+    pub fn model_config(&self, vocab: usize) -> ModelConfig {
+        let network = self.model.clone();
+        ModelConfig {
+            patch: self.image.patch,
+            vocab,
+            patch_bias: network.patch_bias,
+            patch_places: network.patch_places,
+            time: network.time,
+            schedule: network.schedule,
+            prediction: network.prediction,
+            backbone: network.backbone,
+        }
+    }
+
+    /// Checks every field that can be wrong.
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        self.data.validate()?;
+        self.image.validate()?;
+        self.model_config(self.vocab).validate()?;
+        self.loss.weight.validate().map_err(RecipeError::Diffusion)?;
+        self.loss.times.validate().map_err(RecipeError::Diffusion)?;
+        self.sample.sampler.validate().map_err(RecipeError::Diffusion)?;
+        self.sample.guidance.validate().map_err(RecipeError::Diffusion)?;
+        let (mix, run, optimizer) = (&self.mix, &self.run, &self.optimizer);
+        let shares = [
+            mix.draw[0],
+            mix.draw[1],
+            mix.read[0],
+            mix.read[1],
+            mix.same_or_different,
+            mix.which_one,
+        ];
+        let two = mix.same_or_different + mix.which_one;
+        check(
+            "mix",
+            shares.iter().all(|share| (0.0..=1e6).contains(share)),
+            "shares of at least 0",
+        )?;
+        check(
+            "mix",
+            mix.draw[0] + mix.read[0] + two > 0.0,
+            "some share above 0 at the first step",
+        )?;
+        check("mix", mix.draw[1] + mix.read[1] + two > 0.0, "some share above 0 at the last step")?;
+        let glyphs = matches!(self.data, DataConfig::Glyphs(_));
+        check("mix", glyphs || two == 0.0, "two-image documents with the source `glyphs` alone")?;
+        check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")?;
+        check("loss.text", self.loss.text >= 0.0, "at least 0")?;
+        check("loss.image", self.loss.image >= 0.0, "at least 0")?;
+        check("optimizer.rate", optimizer.rate > 0.0 && optimizer.rate.is_finite(), "above 0")?;
+        check("optimizer.final_rate", (0.0..=1.0).contains(&optimizer.final_rate), "0 to 1")?;
+        check(
+            "optimizer.betas",
+            optimizer.betas.iter().all(|b| (0.0..1.0).contains(b)),
+            "0 up to 1",
+        )?;
+        check("optimizer.weight_decay", optimizer.weight_decay >= 0.0, "at least 0")?;
+        check("optimizer.clip", optimizer.clip > 0.0, "above 0")?;
+        check("optimizer.ema", (0.0..1.0).contains(&optimizer.ema), "0 up to 1")?;
+        check("run.steps", run.steps > 0, "at least 1")?;
+        check("run.batch", run.batch > 0, "at least 1")?;
+        check("run.shards", (1..=64).contains(&run.shards), "1 to 64")?;
+        check("run.checkpoint_every", run.checkpoint_every > 0, "at least 1")?;
+        check("run.keep", run.keep > 0, "at least 1")?;
+        check("run.sample_every", run.sample_every > 0, "at least 1")?;
+        check("sample.steps", self.sample.steps > 0, "at least 1")?;
+        check("sample.count", self.sample.count > 0, "at least 1")
+    }
+}
+
+fn check(field: &'static str, holds: bool, wanted: &'static str) -> Result<(), RecipeError> {
+    if holds { Ok(()) } else { Err(RecipeError::Field { field, wanted }) }
+}
+
+/// Whether the recipe holds a float at `key`, so that `--set optimizer.clip=1` may be written without a point.
+fn key_is_float(recipe: &Recipe, key: &str) -> bool {
+    let tree = toml::Value::try_from(recipe).expect("a recipe is plain data");
+    key.split('.').try_fold(&tree, |at, part| at.get(part)).is_some_and(toml::Value::is_float)
+}

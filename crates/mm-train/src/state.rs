@@ -1,0 +1,205 @@
+//! The run folder and its checkpoints: one folder a checkpoint, written under another name and renamed, so that whatever
+//! stands under a final name is whole.
+//!
+//! ```text
+//! RUN/recipe.toml            what was asked for
+//! RUN/metrics.jsonl          one JSON object a line
+//! RUN/samples/               grids of pictures and texts
+//! RUN/model/                 the averaged weights of the latest checkpoint, to generate with
+//! RUN/checkpoints/step-000000500/{model.bpk, optimizer.bpk, average.safetensors, tokenizer.json, progress.json}
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use burn::store::ModuleRecord;
+use mm_model::checkpoint::{self, load_weights, save_weights, write_atomic};
+use mm_model::parameters::{weights_of, with_weights};
+use mm_text::Tokenizer;
+
+use crate::TrainError;
+use crate::data::DataSet;
+use crate::ema::Ema;
+use crate::optimizer::optimizer;
+use crate::recipe::Recipe;
+use crate::step::{Progress, Training};
+use mm_model::Model;
+
+/// Where a run writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes a new run folder and puts the recipe into it; a folder that holds a run already is refused.
+    pub fn create(path: &Path, recipe: &Recipe) -> Result<Self, TrainError> {
+        let folder = Self { path: path.to_owned() };
+        if folder.recipe_path().exists() {
+            return Err(TrainError::RunExists { path: path.to_owned() });
+        }
+        fs_err::create_dir_all(folder.checkpoints())?;
+        fs_err::create_dir_all(folder.samples())?;
+        let text = toml::to_string_pretty(recipe).expect("a recipe is plain data");
+        write_atomic(&folder.recipe_path(), text.as_bytes())?;
+        Ok(folder)
+    }
+
+    /// Opens the folder of an earlier run and reads its recipe.
+    pub fn open(path: &Path) -> Result<(Self, Recipe), TrainError> {
+        let folder = Self { path: path.to_owned() };
+        let text = fs_err::read_to_string(folder.recipe_path())?;
+        let recipe = Recipe::from_toml(&text)?;
+        fs_err::create_dir_all(folder.checkpoints())?;
+        fs_err::create_dir_all(folder.samples())?;
+        Ok((folder, recipe))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model to generate with.
+    pub fn model(&self) -> PathBuf {
+        self.path.join("model")
+    }
+
+    /// Grids of samples.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples")
+    }
+
+    /// The log of numbers.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    fn recipe_path(&self) -> PathBuf {
+        self.path.join("recipe.toml")
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Writes a checkpoint as one unit, then the model to generate with, and removes the oldest beyond `keep`.
+    pub fn save(&self, training: &Training) -> Result<PathBuf, TrainError> {
+        let name = format!("step-{:09}", training.progress.step);
+        let (target, scratch) =
+            (self.checkpoints().join(&name), self.checkpoints().join(format!(".{name}.tmp")));
+        let written = write_parts(training, &scratch).and_then(|()| {
+            if target.exists() {
+                fs_err::remove_dir_all(&target)?;
+            }
+            Ok(fs_err::rename(&scratch, &target)?)
+        });
+        if let Err(error) = written {
+            let _ = fs_err::remove_dir_all(&scratch); // the first error is the one to report
+            return Err(error);
+        }
+        let average = training.averaged();
+        average.save(&self.model())?;
+        fs_err::copy(self.recipe_path(), self.model().join("recipe.toml"))?;
+        let whole = self.list()?;
+        for (_, old) in whole.iter().rev().skip(training.recipe.run.keep) {
+            fs_err::remove_dir_all(old)?;
+        }
+        Ok(target)
+    }
+
+    /// Takes up the newest checkpoint that can be read; the second value names those that could not, and why.
+    pub fn resume(
+        &self,
+        recipe: Recipe,
+        device: &Device,
+    ) -> Result<(Training, Vec<String>), TrainError> {
+        let mut skipped = vec![];
+        for (_, path) in self.list()?.iter().rev() {
+            match read_parts(path, recipe.clone(), device) {
+                Ok(training) => return Ok((training, skipped)),
+                Err(why) => skipped.push(format!("{}: {why}", path.display())),
+            }
+        }
+        let skipped = skipped.iter().map(|why| format!("; skipped {why}")).collect();
+        Err(TrainError::NothingToResume { path: self.path.clone(), skipped })
+    }
+
+    /// Whole checkpoints, oldest first.
+    fn list(&self) -> Result<Vec<(u64, PathBuf)>, TrainError> {
+        let mut found = vec![];
+        for entry in fs_err::read_dir(self.checkpoints())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let step = name
+                .to_str()
+                .and_then(|name| name.strip_prefix("step-"))
+                .and_then(|step| step.parse().ok());
+            found.extend(step.map(|step: u64| (step, entry.path())));
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+fn write_parts(training: &Training, folder: &Path) -> Result<(), TrainError> {
+    let failed = |path: &Path, why: &dyn std::fmt::Display| TrainError::State {
+        path: path.into(),
+        why: why.to_string(),
+    };
+    if folder.exists() {
+        fs_err::remove_dir_all(folder)?;
+    }
+    fs_err::create_dir_all(folder)?;
+    let path = folder.join("model.bpk");
+    training.model.clone().into_record().save(&path).map_err(|why| failed(&path, &why))?;
+    let path = folder.join("optimizer.bpk");
+    training.optimizer.save(&path).map_err(|why| failed(&path, &why))?;
+    save_weights(
+        &folder.join("average.safetensors"),
+        &weights_of(&training.ema.model(&training.model)),
+    )?;
+    write_atomic(&folder.join("tokenizer.json"), training.tokenizer.to_json().as_bytes())?;
+    let progress =
+        serde_json::to_string_pretty(&training.progress).expect("counters are plain data");
+    Ok(write_atomic(&folder.join("progress.json"), progress.as_bytes())?)
+}
+
+fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training, TrainError> {
+    let failed = |path: &Path, why: &dyn std::fmt::Display| TrainError::State {
+        path: path.into(),
+        why: why.to_string(),
+    };
+    let path = folder.join("progress.json");
+    let progress: Progress =
+        serde_json::from_slice(&fs_err::read(&path)?).map_err(|why| failed(&path, &why))?;
+    let path = folder.join("tokenizer.json");
+    let tokenizer = Tokenizer::from_json(&fs_err::read(&path)?)?;
+    let config = recipe.model_config(tokenizer.vocab());
+    let tracked = device.clone().autodiff();
+    let fresh = Model::new(&config, recipe.seed, &tracked).map_err(crate::RecipeError::from)?;
+    let path = folder.join("model.bpk");
+    let record = ModuleRecord::load(&path).map_err(|why| failed(&path, &why))?;
+    let model = fresh.try_load_record(record).map_err(|why| failed(&path, &why))?;
+    let path = folder.join("optimizer.bpk");
+    let optimizer = optimizer(&recipe.optimizer).load(&path).map_err(|why| failed(&path, &why))?;
+    let averages = load_weights(&folder.join("average.safetensors"), &model)?;
+    let ema = Ema::new(recipe.optimizer.ema, &with_weights(model.clone(), &averages));
+    let data = DataSet::open(&recipe.data, recipe.image)?;
+    let device = device.clone();
+    Ok(Training { recipe, config, tokenizer, data, device, model, optimizer, ema, progress })
+}
+
+/// Reads the recipe that a model folder or its run folder carries, if there is one.
+pub fn recipe_beside(model: &Path) -> Result<Option<Recipe>, TrainError> {
+    let path = model.join("recipe.toml");
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Recipe::from_toml(&fs_err::read_to_string(path)?)?))
+}
+
+/// Checks that a model folder is readable, without its weights.
+pub fn is_model_folder(path: &Path) -> bool {
+    checkpoint::load_config(path).is_ok()
+}

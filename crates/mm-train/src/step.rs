@@ -1,0 +1,247 @@
+//! One optimizer step: losses, backward, clip, update, average.
+
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::prelude::*;
+use mm_diffusion::Prediction;
+use mm_model::{Batch, Checkpoint, HostBatch, Losses, Model, ModelConfig};
+use mm_text::Tokenizer;
+
+use crate::TrainError;
+use crate::data::DataSet;
+use crate::ema::Ema;
+use crate::learning_rate::learning_rate;
+use crate::optimizer::{clip, optimizer};
+use crate::recipe::{LossConfig, Recipe};
+
+/// Steps in a row without a finite gradient that end a run.
+pub const MOST_SKIPPED_IN_A_ROW: u64 = 10;
+
+/// A run in memory: everything that a checkpoint must hold, and the data.
+pub struct Training {
+    /// What was asked for.
+    pub recipe: Recipe,
+    /// The model's configuration.
+    pub config: ModelConfig,
+    /// The words.
+    pub tokenizer: Tokenizer,
+    /// Where examples come from.
+    pub data: DataSet,
+    /// The plain device; the weights live on it with autodiff.
+    pub device: Device,
+    /// The weights.
+    pub(crate) model: Model,
+    pub(crate) optimizer: ModuleOptimizer,
+    pub(crate) ema: Ema,
+    /// Counters, saved with the weights.
+    pub progress: Progress,
+}
+
+/// Counters of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Steps taken, skipped ones included: the next step's number.
+    pub step: u64,
+    /// Updates of the weights.
+    pub updates: u64,
+    /// Steps skipped because loss or gradient was not finite.
+    pub skipped: u64,
+    /// Of these, the latest in a row.
+    pub skipped_in_a_row: u64,
+    /// Images shown so far.
+    pub images: u64,
+    /// Tokens and patches shown so far, padding not counted.
+    pub tokens: u64,
+    /// Milliseconds of training, over all resumes.
+    pub milliseconds: u64,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct StepReport {
+    /// The step, counted from 1.
+    pub step: u64,
+    /// What was minimised; not finite if the step was skipped.
+    pub loss: f64,
+    /// Cross-entropy, nats a token.
+    pub text: Option<f64>,
+    /// Weighted squared error.
+    pub image: Option<f64>,
+    /// Norm of the gradient before clipping.
+    pub gradient: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Whether the weights were left alone.
+    pub skipped: bool,
+    /// Tokens and patches of the batch, padding not counted.
+    pub tokens: usize,
+    /// Images of the batch.
+    pub images: usize,
+}
+
+impl Training {
+    /// A fresh run: opens the data, trains the tokenizer on the captions, draws the first weights.
+    pub fn start(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
+        recipe.validate()?;
+        let data = DataSet::open(&recipe.data, recipe.image)?;
+        let tokenizer = Tokenizer::train(corpus(&recipe, &data).into_iter(), recipe.vocab)?;
+        let config = recipe.model_config(tokenizer.vocab());
+        let tracked = device.clone().autodiff();
+        let model = Model::new(&config, recipe.seed, &tracked).map_err(crate::RecipeError::from)?;
+        let ema = Ema::new(recipe.optimizer.ema, &model);
+        let optimizer = optimizer(&recipe.optimizer);
+        let (device, progress) = (device.clone(), Progress::default());
+        Ok(Self { recipe, config, tokenizer, data, device, model, optimizer, ema, progress })
+    }
+
+    /// Takes one step on a batch. A step whose loss or gradient is not finite changes no weight and is counted; too many in
+    /// a row are an error.
+    pub fn step(&mut self, shards: &[HostBatch]) -> Result<StepReport, TrainError> {
+        let step = self.progress.step;
+        let (grads, [text, image]) = self.gradients(shards);
+        let weights = &self.recipe.loss;
+        let terms = [text.map(|loss| loss * weights.text), image.map(|loss| loss * weights.image)];
+        if terms == [None, None] {
+            return Err(TrainError::NothingToLearn { step });
+        }
+        let loss: f64 = terms.into_iter().flatten().sum();
+        let (grads, gradient) = clip(&self.model, grads, self.recipe.optimizer.clip);
+        let rate = learning_rate(&self.recipe.optimizer, step, self.recipe.run.steps);
+        let skipped = !(loss.is_finite() && gradient.is_finite());
+        if !skipped {
+            self.model = self.optimizer.step(rate, self.model.clone(), grads);
+            self.ema.update(&self.model, self.progress.updates);
+        }
+        let shown = [
+            shards.iter().map(HostBatch::real_tokens).sum(),
+            shards.iter().map(HostBatch::images).sum(),
+        ];
+        self.count(skipped, shown)?;
+        Ok(StepReport {
+            step: step + 1,
+            loss,
+            text,
+            image,
+            gradient,
+            rate,
+            skipped,
+            tokens: shown[0],
+            images: shown[1],
+        })
+    }
+
+    /// Gradients of the loss of all shards, and its two terms. Each shard is computed on a thread of its own with a copy of the
+    /// weights that shares their memory; a shard's means count by how much it holds, and gradients are added in shard order.
+    fn gradients(&self, shards: &[HostBatch]) -> (GradientsParams, [Option<f64>; 2]) {
+        let learnt = shards.iter().map(HostBatch::learnt);
+        let all = learnt.fold([0, 0], |sum, shard| [sum[0] + shard[0], sum[1] + shard[1]]);
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let tracked = self.device.clone().autodiff();
+            let work = |shard| {
+                let model = self.model.clone().fork(&tracked);
+                let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
+                scope.spawn(move || {
+                    shard_gradients(&model, &shard_batch(shard, config, device), weights, all)
+                })
+            };
+            let threads: Vec<_> = shards.iter().map(work).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a shard's thread panicked"))
+                .collect()
+        });
+        let mut sum = GradientsAccumulator::new();
+        let mut terms = [None, None];
+        for (grads, shares) in found {
+            sum.accumulate(&self.model, grads);
+            for (term, share) in terms.iter_mut().zip(shares) {
+                *term = term.map_or(share, |term: f64| Some(term + share.unwrap_or(0.0)));
+            }
+        }
+        (sum.grads(), terms)
+    }
+
+    /// Number of trained numbers.
+    pub fn parameters(&self) -> usize {
+        self.model.num_params()
+    }
+
+    /// The averaged weights as a model to generate with.
+    pub fn averaged(&self) -> Checkpoint {
+        Checkpoint {
+            config: self.config.clone(),
+            tokenizer: self.tokenizer.clone(),
+            model: self.ema.model(&self.model),
+        }
+    }
+
+    fn count(&mut self, skipped: bool, [tokens, images]: [usize; 2]) -> Result<(), TrainError> {
+        let progress = &mut self.progress;
+        progress.step += 1;
+        progress.images += images as u64;
+        progress.tokens += tokens as u64;
+        if !skipped {
+            progress.updates += 1;
+            progress.skipped_in_a_row = 0;
+            return Ok(());
+        }
+        progress.skipped += 1;
+        progress.skipped_in_a_row += 1;
+        if progress.skipped_in_a_row < MOST_SKIPPED_IN_A_ROW {
+            return Ok(());
+        }
+        Err(TrainError::NotFinite { steps: progress.skipped_in_a_row, step: progress.step })
+    }
+}
+
+/// A shard's tensors, what its two means are taken over, and what the network predicts.
+struct Shard {
+    batch: Batch,
+    learnt: [usize; 2],
+    prediction: Prediction,
+}
+
+fn shard_batch(host: &HostBatch, config: &ModelConfig, device: &Device) -> Shard {
+    Shard {
+        batch: host.to_device(config, device),
+        learnt: host.learnt(),
+        prediction: config.prediction,
+    }
+}
+
+/// One shard's part of the gradients and of the loss's two terms, of which `all` counts the whole batch.
+fn shard_gradients(
+    model: &Model,
+    shard: &Shard,
+    weights: &LossConfig,
+    all: [usize; 2],
+) -> (GradientsParams, [Option<f64>; 2]) {
+    let losses = model.losses(&shard.batch, shard.prediction);
+    let share = |which: usize| shard.learnt[which] as f64 / all[which].max(1) as f64;
+    let losses = Losses {
+        text: losses.text.map(|loss| loss * share(0)),
+        image: losses.image.map(|loss| loss * share(1)),
+    };
+    let number =
+        |loss: &Option<Tensor<1>>| loss.clone().map(|loss| f64::from(loss.into_scalar::<f32>()));
+    let terms = [number(&losses.text), number(&losses.image)];
+    let grads = match losses.total(weights.text, weights.image) {
+        Some(total) => GradientsParams::from_grads(total.backward(), model),
+        None => GradientsParams::new(),
+    };
+    (grads, terms)
+}
+
+/// The text that the tokenizer learns from: captions, and the words of two-image documents.
+fn corpus(recipe: &Recipe, data: &DataSet) -> Vec<String> {
+    let mut corpus = data.captions();
+    if recipe.mix.same_or_different > 0.0 {
+        corpus.extend(["same", "different"].map(str::to_owned));
+    }
+    if recipe.mix.which_one > 0.0 {
+        corpus.extend(["first", "second"].map(str::to_owned));
+        corpus.extend(crate::data::Ink::ALL.iter().map(|ink| crate::data::which_question(*ink)));
+    }
+    corpus
+}

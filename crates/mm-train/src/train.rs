@@ -1,0 +1,193 @@
+//! The training loop.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use mm_model::HostBatch;
+
+use crate::TrainError;
+use crate::batch::Batches;
+use crate::eval::sample_grid;
+use crate::metrics::{MetricLine, MetricsLog, write_samples};
+use crate::state::RunFolder;
+use crate::step::{StepReport, Training};
+
+/// Steps between two lines of `metrics.jsonl`.
+const LINE_EVERY: u64 = 10;
+/// Batches that the data thread may be ahead.
+const AHEAD: usize = 3;
+
+/// What happens in a run, for whoever shows it.
+#[derive(Debug)]
+pub enum Happening<'a> {
+    /// A step was taken; tokens and images a second are averages since the line before.
+    Step {
+        /// The step's numbers.
+        report: &'a StepReport,
+        /// Tokens and patches a second.
+        tokens_per_second: f64,
+        /// Images a second.
+        images_per_second: f64,
+        /// Share of the time that the trainer waited for data.
+        data_wait: f64,
+    },
+    /// A sample grid was written here.
+    Samples(&'a std::path::Path),
+    /// A checkpoint was written here.
+    Saved(&'a std::path::Path),
+}
+
+/// The number of steps that fit `seconds` on this device: a few steps are taken and thrown away, and a twentieth of the time
+/// is left for samples and checkpoints.
+pub fn steps_in(
+    recipe: &crate::Recipe,
+    device: &burn::prelude::Device,
+    seconds: f64,
+) -> Result<u64, TrainError> {
+    const WARM: u64 = 3;
+    const MEASURED: u64 = 20;
+    let mut training = Training::start(recipe.clone(), device)?;
+    let data = crate::data::DataSet::open(&recipe.data, recipe.image)?;
+    let tokenizer = training.tokenizer.clone();
+    let mut batches = Batches::new(recipe, &data, &tokenizer);
+    let mut start = Instant::now();
+    for step in 0..WARM + MEASURED {
+        if step == WARM {
+            start = Instant::now();
+        }
+        training.step(&batches.batch(step)?)?;
+    }
+    let one = start.elapsed().as_secs_f64() / MEASURED as f64;
+    Ok(((seconds * 0.95 / one) as u64).max(1))
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All steps were taken.
+    Complete,
+    /// It was asked to stop; a checkpoint holds what was learnt.
+    Stopped,
+}
+
+/// Trains from where `training` stands to the recipe's last step, or until `on` returns false; then a checkpoint is written.
+///
+/// Batches are prepared on a thread of their own. If steps keep giving no finite gradient the run ends with an error and
+/// the checkpoint before stays.
+pub fn train(
+    training: &mut Training,
+    folder: &RunFolder,
+    on: &mut dyn FnMut(Happening<'_>) -> bool,
+) -> Result<Ending, TrainError> {
+    let recipe = training.recipe.clone();
+    let data = crate::data::DataSet::open(&recipe.data, recipe.image)?;
+    let tokenizer = training.tokenizer.clone();
+    let first = training.progress.step;
+    std::thread::scope(|scope| {
+        let (send, receive) = sync_channel(AHEAD);
+        scope.spawn(|| {
+            let send = send; // dropped with the thread, which ends the loop below
+            let mut batches = Batches::new(&recipe, &data, &tokenizer);
+            for step in first..recipe.run.steps {
+                if send.send(batches.batch(step)).is_err() {
+                    return;
+                }
+            }
+        });
+        run(training, folder, receive, on)
+    })
+}
+
+fn run(
+    training: &mut Training,
+    folder: &RunFolder,
+    batches: Receiver<Result<Vec<HostBatch>, TrainError>>,
+    on: &mut dyn FnMut(Happening<'_>) -> bool,
+) -> Result<Ending, TrainError> {
+    let every = training.recipe.run.clone();
+    let mut log = MetricsLog::open(&folder.metrics(), training.progress.step)?;
+    let mut meter = Meter::new(training.progress.milliseconds);
+    let mut saved = training.progress.step;
+    let mut go_on = true;
+    while go_on && training.progress.step < every.steps {
+        let asked = Instant::now();
+        let Ok(batch) = batches.recv() else { break };
+        meter.waited += asked.elapsed();
+        let report = training.step(&batch?)?;
+        meter.count(&report);
+        training.progress.milliseconds = meter.milliseconds();
+        let line = meter.line(&report);
+        let MetricLine { tokens_per_second, images_per_second, data_wait, .. } = line;
+        go_on &= on(Happening::Step {
+            report: &report,
+            tokens_per_second,
+            images_per_second,
+            data_wait,
+        });
+        if report.step % LINE_EVERY == 0 || report.skipped || report.step == every.steps {
+            log.write(&line)?;
+            meter.restart();
+        }
+        if report.step % every.sample_every == 0 || report.step == every.steps {
+            let (grid, text) = sample_grid(&training.averaged(), &training.recipe, &training.data)?;
+            let path = write_samples(&folder.samples(), report.step, &grid, &text)?;
+            go_on &= on(Happening::Samples(&path));
+        }
+        if report.step % every.checkpoint_every == 0 {
+            saved = report.step;
+            go_on &= on(Happening::Saved(&folder.save(training)?));
+        }
+    }
+    if saved != training.progress.step || training.progress.step == first_step(training) {
+        on(Happening::Saved(&folder.save(training)?));
+    }
+    let complete = training.progress.step >= every.steps;
+    Ok(if complete { Ending::Complete } else { Ending::Stopped })
+}
+
+/// A run stopped before its first step still leaves a checkpoint.
+fn first_step(training: &Training) -> u64 {
+    if training.progress.updates == 0 { training.progress.step } else { u64::MAX }
+}
+
+/// Times and counts since the last line.
+struct Meter {
+    before: u64,
+    start: Instant,
+    since: Instant,
+    waited: Duration,
+    tokens: usize,
+    images: usize,
+}
+
+impl Meter {
+    fn new(before: u64) -> Self {
+        let now = Instant::now();
+        Self { before, start: now, since: now, waited: Duration::ZERO, tokens: 0, images: 0 }
+    }
+
+    fn count(&mut self, report: &StepReport) {
+        self.tokens += report.tokens;
+        self.images += report.images;
+    }
+
+    fn milliseconds(&self) -> u64 {
+        self.before + self.start.elapsed().as_millis() as u64
+    }
+
+    fn line<'a>(&self, report: &'a StepReport) -> MetricLine<'a> {
+        let seconds = self.since.elapsed().as_secs_f64().max(1e-9);
+        MetricLine {
+            report,
+            seconds: self.milliseconds() as f64 / 1e3,
+            tokens_per_second: self.tokens as f64 / seconds,
+            images_per_second: self.images as f64 / seconds,
+            data_wait: self.waited.as_secs_f64() / seconds,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.since = Instant::now();
+        (self.waited, self.tokens, self.images) = (Duration::ZERO, 0, 0);
+    }
+}

@@ -1,0 +1,114 @@
+//! A model folder round-trips bit for bit; a wrong or truncated one is an error that names what is wrong.
+
+use std::path::Path;
+
+use burn::prelude::*;
+use expect_test::{Expect, expect};
+use mm_model::Checkpoint;
+use mm_model::checkpoint::{load_weights, save_weights};
+use mm_model::parameters::weights_of;
+
+use crate::common::start;
+
+fn saved() -> (tempfile::TempDir, Checkpoint) {
+    let folder = tempfile::tempdir().unwrap();
+    let model = start(&[]).averaged();
+    model.save(folder.path()).unwrap();
+    (folder, model)
+}
+
+#[test]
+fn what_is_saved_is_loaded_bit_for_bit() {
+    let (folder, model) = saved();
+    let loaded = Checkpoint::load(folder.path(), &Device::flex()).unwrap();
+    assert_eq!(loaded.config, model.config);
+    assert_eq!(weights_of(&loaded.model), weights_of(&model.model));
+    assert_eq!(
+        loaded.tokenizer.encode("red K on yellow"),
+        model.tokenizer.encode("red K on yellow")
+    );
+    assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 3, "no scratch file is left");
+}
+
+/// Spoils a saved folder and compares the error, with the folder's path cut away.
+fn check_spoilt(spoil: impl FnOnce(&Path), expected: Expect) {
+    let (folder, _) = saved();
+    spoil(folder.path());
+    let error = Checkpoint::load(folder.path(), &Device::flex()).unwrap_err().to_string();
+    expected
+        .assert_eq(&error.replace(&folder.path().display().to_string(), "M").replace('\\', "/"));
+}
+
+fn edit_config(folder: &Path, from: &str, to: &str) {
+    let path = folder.join("config.json");
+    let text = fs_err::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs_err::write(&path, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn a_model_of_another_version_is_named() {
+    let expected = expect!["`M/config.json` has format `mm-9`, this program reads `mm-1`"];
+    check_spoilt(|folder| edit_config(folder, "mm-1", "mm-9"), expected);
+}
+
+#[test]
+fn an_unknown_key_of_the_config_is_named() {
+    check_spoilt(
+        |folder| edit_config(folder, "\"depth\"", "\"dept\""),
+        expect![[
+            r#"`M/config.json` is not a valid config.json file: unknown field `dept`, expected one of `width`, `depth`, `block`, `positions`, `rotary_base`, `norm_epsilon` at line 19 column 12"#
+        ]],
+    );
+}
+
+#[test]
+fn another_shape_is_named_with_both_shapes() {
+    check_spoilt(
+        |folder| edit_config(folder, "\"feed_forward\": 64", "\"feed_forward\": 60"),
+        expect![
+            "tensor `backbone.blocks.0.Transformer.down.weight` in `M/model.safetensors` has shape [64, 32], the config asks for [60, 32]"
+        ],
+    );
+}
+
+#[test]
+fn a_truncated_file_is_named() {
+    let cut = |folder: &Path| {
+        let path = folder.join("model.safetensors");
+        let bytes = fs_err::read(&path).unwrap();
+        fs_err::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    check_spoilt(
+        cut,
+        expect![
+            "`M/model.safetensors` is not a valid safetensors file: incomplete metadata, file not fully covered"
+        ],
+    );
+    let empty = |folder: &Path| fs_err::write(folder.join("model.safetensors"), b"").unwrap();
+    check_spoilt(
+        empty,
+        expect!["`M/model.safetensors` is not a valid safetensors file: header too small"],
+    );
+}
+
+#[test]
+fn a_missing_and_an_unknown_tensor_are_named() {
+    let (folder, model) = saved();
+    let path = folder.path().join("model.safetensors");
+    let mut weights = weights_of(&model.model);
+    let weight = weights.remove("token_out.weight").unwrap();
+    save_weights(&path, &weights).unwrap();
+    let error = load_weights(&path, &model.model).unwrap_err().to_string();
+    assert!(
+        error.starts_with("tensor `token_out.weight` of shape [32, 416] is missing"),
+        "{error}"
+    );
+    weights.insert("token_in.weight".into(), weight);
+    save_weights(&path, &weights).unwrap();
+    let error = load_weights(&path, &model.model).unwrap_err().to_string();
+    assert!(
+        error.starts_with("tensor `token_in.weight`")
+            && error.ends_with("is unknown to this configuration")
+    );
+}

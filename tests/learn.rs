@@ -1,0 +1,98 @@
+//! Learning: the loss falls, a small set is learnt by heart, bad steps are skipped.
+
+use mm_model::{Document, Segment};
+use mm_patch::{Grid, Image};
+use mm_train::batch::Batches;
+use mm_train::data::DataSet;
+use mm_train::eval::{looking_at, options_of, saying};
+
+use crate::common::{BLOCKS, start, tiny};
+
+/// Trains on the batches of the first `distinct` steps over and over.
+fn fit(changes: &[(&str, &str)], distinct: u64, steps: u64) -> (mm_train::Training, Vec<f64>) {
+    let mut training = start(changes);
+    let recipe = training.recipe.clone();
+    let data = DataSet::open(&recipe.data, recipe.image).unwrap();
+    let tokenizer = training.tokenizer.clone();
+    let mut batches = Batches::new(&recipe, &data, &tokenizer);
+    let fixed: Vec<_> = (0..distinct).map(|step| batches.batch(step).unwrap()).collect();
+    let losses = (0..steps)
+        .map(|step| training.step(&fixed[(step % distinct) as usize]).unwrap().loss)
+        .collect();
+    (training, losses)
+}
+
+#[test]
+fn both_kinds_of_block_learn_one_batch_by_heart() {
+    for block in BLOCKS {
+        let changes =
+            [("model.backbone.block", block), ("run.steps", "60"), ("optimizer.rate", "0.01")];
+        let (_, losses) = fit(&changes, 1, 60);
+        let (first, last) = (losses[0], losses[59]);
+        assert!(last < 0.35 * first, "{block}: {first} -> {last}");
+    }
+}
+
+#[test]
+fn two_colours_are_read_and_drawn_after_a_short_training() {
+    use burn::prelude::*;
+    let recipe = tiny(&[
+        ("run.steps", "300"),
+        ("optimizer.rate", "0.004"),
+        ("loss.times.mean", "-1"),
+        ("run.batch", "4"),
+        ("optimizer.ema", "0.9"),
+        ("sample.guidance.scale", "1"),
+    ]);
+    let mut training = mm_train::Training::start(recipe.clone(), &Device::flex()).unwrap();
+    let colours = [("red", [220, 30, 30]), ("blue", [30, 60, 220])];
+    let picture = |rgb| Image::filled(16, 16, rgb);
+    let documents: Vec<Document> = colours
+        .iter()
+        .flat_map(|(name, rgb)| {
+            let draw = vec![Segment::given_text(*name), Segment::learnt_image(picture(*rgb))];
+            let read = vec![Segment::given_image(picture(*rgb)), Segment::learnt_text(*name)];
+            [Document { segments: draw }, Document { segments: read }]
+        })
+        .collect();
+    for step in 0..300 {
+        let batch = mm_train::batch::host_batch(
+            &recipe,
+            &training.tokenizer,
+            documents.clone().into_iter().zip(0..),
+            step,
+        )
+        .unwrap();
+        training.step(&[batch]).unwrap();
+    }
+    let model = training.averaged();
+    let options = options_of(&recipe, 1);
+    let grid = Grid { rows: 2, cols: 2, patch: 8 };
+    for (name, rgb) in colours {
+        assert_eq!(model.read(&[looking_at(picture(rgb))], &options).unwrap(), [name]);
+        let drawn = model.draw(&[saying(name)], grid, &options).unwrap().remove(0);
+        let found = drawn.pixel(8, 8);
+        let distance: i32 = (0..3).map(|c| (i32::from(found[c]) - i32::from(rgb[c])).abs()).sum();
+        assert!(distance < 120, "{name}: drew {found:?}, wanted {rgb:?}");
+    }
+}
+
+#[test]
+fn a_step_without_a_finite_loss_changes_nothing_and_ten_in_a_row_are_an_error() {
+    let mut training = start(&[("loss.image", "1e300")]);
+    let recipe = training.recipe.clone();
+    let data = DataSet::open(&recipe.data, recipe.image).unwrap();
+    let tokenizer = training.tokenizer.clone();
+    let mut batches = Batches::new(&recipe, &data, &tokenizer);
+    let before = mm_model::parameters::weights_of(&training.averaged().model);
+    for step in 0..9 {
+        assert!(training.step(&batches.batch(step).unwrap()).unwrap().skipped);
+    }
+    let error = training.step(&batches.batch(9).unwrap()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "10 steps in a row had a loss or gradient that is not finite, the last at step 10"
+    );
+    assert_eq!(mm_model::parameters::weights_of(&training.averaged().model), before);
+    assert_eq!(training.progress.skipped, 10);
+}

@@ -1,0 +1,106 @@
+//! `cargo xtask mm ARGS`: builds the release program with the backend its `--device` needs, and runs it.
+
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+use xshell::{Shell, cmd};
+
+use crate::flags;
+
+impl flags::Mm {
+    /// Builds and runs, in the folder the command was typed in.
+    pub fn run(&self, sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
+        build_and_run(sh, args)
+    }
+}
+
+/// Builds `mm` for the device that `args` name and runs it with them; the exit code is the program's.
+pub fn build_and_run(sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
+    let program = build(sh, device_of(args).as_deref())?;
+    attached(Command::new(program).args(args))
+}
+
+/// Builds the release program with the feature that `device` needs; returns its path.
+pub fn build(sh: &Shell, device: Option<&str>) -> Result<PathBuf> {
+    let features = match device {
+        Some(device) => feature_of(device)?.map(|feature| format!("--features={feature}")),
+        None => None,
+    };
+    cmd!(sh, "cargo build --release -p mm-cli {features...}").run()?;
+    let program = format!("mm{}", std::env::consts::EXE_SUFFIX);
+    Ok(target(sh)?.join("release").join(program))
+}
+
+/// Runs a command on this very terminal, keyboard included; returns its exit code.
+pub fn attached(command: &mut Command) -> Result<ExitCode> {
+    let status =
+        command.status().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Where cargo builds: `target`, unless the reader's own settings say otherwise.
+fn target(sh: &Shell) -> Result<PathBuf> {
+    let metadata = cmd!(sh, "cargo metadata --no-deps --format-version 1").quiet().read()?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let folder = metadata["target_directory"]
+        .as_str()
+        .context("`cargo metadata` names no `target_directory`")?;
+    Ok(folder.into())
+}
+
+/// The feature of `mm-cli` that turns a device's backend on; the processor's is on by default.
+fn feature_of(device: &str) -> Result<Option<&str>> {
+    match device.split(':').next().unwrap_or_default() {
+        "flex" | "cpu" | "auto" => Ok(None),
+        feature @ ("vulkan" | "wgpu" | "metal" | "cuda") => Ok(Some(feature)),
+        _ => bail!("no device is called `{device}`, there are flex, vulkan, wgpu, metal and cuda"),
+    }
+}
+
+/// What `--device` says in a command line of `mm`.
+pub fn device_of(args: &[OsString]) -> Option<String> {
+    let mut args = args.iter().map(|arg| arg.to_string_lossy());
+    while let Some(arg) = args.next() {
+        if arg == "--device" {
+            return args.next().map(String::from);
+        }
+        if let Some(device) = arg.strip_prefix("--device=") {
+            return Some(device.into());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_device(line: &str, device: Option<&str>) {
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        assert_eq!(device_of(&args).as_deref(), device, "{line}");
+    }
+
+    #[test]
+    fn the_device_is_found_in_both_spellings() {
+        check_device("draw m --device cuda:0 --seed 1", Some("cuda:0"));
+        check_device("draw m --device=vulkan", Some("vulkan"));
+        check_device("draw m --device", None);
+        check_device("draw m", None);
+    }
+
+    #[test]
+    fn a_device_needs_the_feature_of_its_name_and_the_processor_none() {
+        assert_eq!(feature_of("cuda:1").unwrap(), Some("cuda"));
+        assert_eq!(feature_of("flex").unwrap(), None);
+        let error = feature_of("coda").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "no device is called `coda`, there are flex, vulkan, wgpu, metal and cuda"
+        );
+    }
+}

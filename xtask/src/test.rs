@@ -1,0 +1,189 @@
+//! `cargo xtask test`: everything that a change must pass, in the order in which a mistake is cheapest to find.
+//!
+//! Every step is one command line, so that a failing one can be repeated by hand. All steps run even when one fails:
+//! the table at the end then says all that is left to do. Cargo's own lines (`test result: ...`) are passed through.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use xshell::Shell;
+
+use crate::flags;
+
+/// One command line and the name of what it proves.
+struct Step {
+    name: &'static str,
+    /// `NAME=value` set for the command; empty for none.
+    env: &'static str,
+    command: &'static str,
+    in_quick: bool,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "format", env: "", command: "cargo fmt --all --check", in_quick: true },
+    Step { name: "tidy", env: "", command: "cargo xtask tidy", in_quick: true },
+    Step {
+        name: "clippy",
+        env: "",
+        command: "cargo clippy --workspace --all-targets -- -D warnings",
+        in_quick: true,
+    },
+    Step {
+        name: "tests",
+        env: "",
+        command: "cargo test --workspace --tests --no-fail-fast",
+        in_quick: true,
+    },
+    Step {
+        name: "doc tests",
+        env: "",
+        command: "cargo test --workspace --doc --no-fail-fast",
+        in_quick: false,
+    },
+    Step {
+        name: "documentation",
+        env: "RUSTDOCFLAGS=-D warnings",
+        command: "cargo doc --workspace --no-deps",
+        in_quick: false,
+    },
+    Step { name: "no backend", env: "", command: "cargo check -p mm-train", in_quick: false },
+];
+
+impl flags::Test {
+    /// Runs the steps, prints the table, and fails if a step did.
+    pub fn run(&self, sh: &Shell) -> Result<()> {
+        let steps: Vec<&Step> = STEPS.iter().filter(|step| step.in_quick || !self.quick).collect();
+        let mut rows = Vec::new();
+        for (done, step) in steps.iter().enumerate() {
+            println!("\n== {} of {}, {}: {}", done + 1, steps.len(), step.name, step.typed());
+            let row = step.run(sh)?;
+            println!("== {}: {}, {}", step.name, row.word(), seconds(row.took));
+            if !row.passed {
+                println!("== repeat it with: {}", step.typed());
+            }
+            rows.push(row);
+        }
+        println!("\n{}", table(&rows));
+        finish(&rows, self.quick)
+    }
+}
+
+impl Step {
+    fn run(&self, sh: &Shell) -> Result<Row<'_>> {
+        let started = Instant::now();
+        let status = self
+            .command(sh)
+            .status()
+            .with_context(|| format!("cannot start `{}`", self.command))?;
+        Ok(Row { step: self, passed: status.success(), took: started.elapsed() })
+    }
+
+    fn command(&self, sh: &Shell) -> Command {
+        let mut words = self.command.split(' ');
+        let mut command = Command::from(sh.cmd(words.next().unwrap_or_default()).args(words));
+        command.envs(self.env.split_once('='));
+        command
+    }
+
+    /// The command as one types it in a shell.
+    fn typed(&self) -> String {
+        match self.env.split_once('=') {
+            Some((name, value)) => format!("{name}='{value}' {}", self.command),
+            None => self.command.into(),
+        }
+    }
+}
+
+/// How a step went.
+struct Row<'a> {
+    step: &'a Step,
+    passed: bool,
+    took: Duration,
+}
+
+impl Row<'_> {
+    fn word(&self) -> &'static str {
+        if self.passed { "ok" } else { "FAILED" }
+    }
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
+
+/// All steps, a line each, and the sum of their times.
+fn table(rows: &[Row<'_>]) -> String {
+    let line = |name: &str, word: &str, took: Duration| {
+        format!("{name:<14} {word:<7} {:>9}\n", seconds(took))
+    };
+    let total = rows.iter().map(|row| row.took).sum();
+    let mut table = format!("{:<14} {:<7} {:>9}\n", "step", "result", "time");
+    table.extend(rows.iter().map(|row| line(row.step.name, row.word(), row.took)));
+    table + &line("together", "", total)
+}
+
+/// The last words: what to do next.
+fn finish(rows: &[Row<'_>], quick: bool) -> Result<()> {
+    let failed: Vec<String> =
+        rows.iter().filter(|row| !row.passed).map(|row| row.step.typed()).collect();
+    if !failed.is_empty() {
+        println!(
+            "Next: mend what these report, then run `cargo xtask test` again.\n  {}",
+            failed.join("\n  ")
+        );
+        bail!("{} of {} steps failed", failed.len(), rows.len());
+    }
+    if quick {
+        println!("The quick steps passed. Next: `cargo xtask test` before you send the change.");
+    } else {
+        println!(
+            "All steps passed. Next: send the change, or watch a model learn with `cargo xtask train`."
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    fn row(index: usize, passed: bool, millis: u64) -> Row<'static> {
+        Row { step: &STEPS[index], passed, took: Duration::from_millis(millis) }
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_every_step_and_the_sum_of_their_times() {
+        let wanted = "
+step           result       time
+format         ok          0.4 s
+clippy         FAILED     12.0 s
+together                  12.4 s
+";
+        assert_eq!(format!("\n{}", table(&[row(0, true, 400), row(2, false, 12_000)])), wanted);
+    }
+
+    #[test]
+    fn one_failed_step_fails_the_whole() {
+        assert!(finish(&[row(0, true, 1), row(1, true, 1)], false).is_ok());
+        let error = finish(&[row(0, true, 1), row(1, false, 1)], false).unwrap_err();
+        assert_eq!(error.to_string(), "1 of 2 steps failed");
+    }
+
+    #[test]
+    fn a_step_is_repeated_by_the_line_it_prints() {
+        let documentation = STEPS.iter().find(|step| !step.env.is_empty()).unwrap();
+        assert_eq!(
+            documentation.typed(),
+            "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps"
+        );
+        let command = documentation.command(&Shell::new().unwrap());
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["doc", "--workspace", "--no-deps"]);
+        let set = (OsStr::new("RUSTDOCFLAGS"), Some(OsStr::new("-D warnings")));
+        assert!(command.get_envs().any(|pair| pair == set));
+    }
+}
