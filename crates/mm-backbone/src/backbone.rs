@@ -15,6 +15,7 @@ pub struct Backbone {
 }
 
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a few blocks, each made once: boxing would buy nothing
 enum Block {
     Gau(Gau),
     Transformer(Transformer),

@@ -57,3 +57,21 @@ macro_rules! usage {
     ($($word:tt)*) => { $crate::report::Failure::usage(anyhow::anyhow!($($word)*)) };
 }
 pub(crate) use usage;
+
+/// Writes to standard output. A reader that went away (`mm inspect | head`) ends the program quietly.
+pub fn write_out(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if out.write_fmt(text).and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A line on standard output.
+macro_rules! say {
+    () => { $crate::report::write_out(format_args!("\n")) };
+    ($format:literal $($rest:tt)*) => {
+        $crate::report::write_out(format_args!("{}\n", format_args!($format $($rest)*)))
+    };
+}
+pub(crate) use say;

@@ -9,6 +9,7 @@ use crate::TimeConfig;
 
 /// Times `[images]` -> embeddings `[images, width]`.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // one a model: boxing would buy nothing
 pub(crate) enum TimeEmbedding {
     Table(TimeTable),
     Sinusoidal(TimeWaves),

@@ -104,7 +104,7 @@ fn candidates(logits: &[f32], how: &TokenSampling) -> Vec<Candidate> {
     let Some(best) = logits.iter().copied().filter(possible).reduce(f32::max).map(finite) else {
         return Vec::new();
     };
-    let greedy = !(how.temperature > 0.0);
+    let greedy = how.temperature <= 0.0 || how.temperature.is_nan();
     let temperature = if greedy { 1.0 } else { f64::from(how.temperature) };
 
     let mut left: Vec<Candidate> = (0u32..)

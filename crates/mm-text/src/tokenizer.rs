@@ -64,7 +64,7 @@ impl Tokenizer {
         self.inner.to_string(true).expect("a tokenizer is made of strings and numbers")
     }
 
-    /// The ids of `text`, of which none is special: "[IMG]" in a text is five characters.
+    /// The ids of `text`, of which none is special: `[IMG]` in a text is five characters.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         // Not through `tokenizers::Tokenizer::encode`, which looks for special tokens in the text first.
         let mut words = PreTokenizedString::from(text);
@@ -124,7 +124,7 @@ impl fmt::Debug for Tokenizer {
 mod tests {
     use std::sync::LazyLock;
 
-    use expect_test::{Expect, expect};
+    use expect_test::expect;
     use proptest::prelude::*;
 
     use super::*;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::TrainError;
 use crate::batch::{Kind, host_batch};
-use crate::data::{DataSet, Example, GlyphSet, Split};
+use crate::data::{Combination, DataSet, Example, GlyphSet, Split};
 use crate::judge::GlyphJudge;
 use crate::recipe::Recipe;
 
@@ -94,21 +94,22 @@ pub fn read_score(
     Ok(ReadScore { right, of: captions.len(), captions })
 }
 
-/// Draws `count` combinations of a part and asks the judge what they show.
+/// `count` glyphs of a part to ask for, the same for the same seed.
+pub fn combinations(glyphs: &GlyphSet, split: Split, count: usize, seed: u64) -> Vec<Combination> {
+    let one =
+        |index| glyphs.combination(split, &mut stream(seed, Purpose::Example, u64::MAX, index));
+    (0..count as u64).map(one).collect()
+}
+
+/// Draws every glyph asked for and asks the judge what the pictures show.
 pub fn draw_score(
     model: &Checkpoint,
-    glyphs: &GlyphSet,
     judge: &GlyphJudge,
-    (split, grid): (Split, Grid),
-    count: usize,
+    asked: &[Combination],
+    grid: Grid,
     options: &GenerateOptions,
 ) -> Result<DrawScore, TrainError> {
-    let asked: Vec<_> = (0..count as u64)
-        .map(|index| {
-            glyphs.combination(split, &mut stream(options.seed, Purpose::Example, u64::MAX, index))
-        })
-        .collect();
-    let mut score = DrawScore { of: count, colours: 0, background: 0, character: 0, all: 0 };
+    let mut score = DrawScore { of: asked.len(), colours: 0, background: 0, character: 0, all: 0 };
     for (batch, chunk) in asked.chunks(TOGETHER).enumerate() {
         let prompts: Vec<Document> = chunk.iter().map(|asked| saying(&asked.to_string())).collect();
         let options = GenerateOptions { seed: options.seed + batch as u64, ..options.clone() };

@@ -11,7 +11,7 @@ use mm_train::eval::{contact_sheet, examples};
 use crate::args::{DataArgs, DataCommand, Part};
 use crate::output::{format_of, free, write_image};
 use crate::recipes;
-use crate::report::{Failure, usage};
+use crate::report::{Failure, say, usage, write_out};
 
 pub fn run(args: &DataArgs) -> Result<(), Failure> {
     match &args.command {
@@ -19,7 +19,7 @@ pub fn run(args: &DataArgs) -> Result<(), Failure> {
         DataCommand::Recipes { name: None } => {
             for (name, text) in recipes::EMBEDDED {
                 let first = text.lines().next().unwrap_or_default();
-                println!("{name}: {}", first.trim_start_matches("# "));
+                say!("{name}: {}", first.trim_start_matches("# "));
             }
             Ok(())
         }
@@ -37,7 +37,7 @@ fn print(name: &str) -> Result<(), Failure> {
     let (_, text) = found.ok_or_else(|| {
         usage!("there is no recipe `{name}`").hint("`mm data recipes` lists them")
     })?;
-    print!("{text}");
+    write_out(format_args!("{text}"));
     Ok(())
 }
 
@@ -52,7 +52,7 @@ fn tokenizer(recipe: &str, out: &Path, vocab: Option<usize>, force: bool) -> Res
     let (bytes, tokens) = captions.iter().fold((0, 0), |(bytes, tokens), caption| {
         (bytes + caption.len(), tokens + tokenizer.encode(caption).len())
     });
-    println!(
+    say!(
         "{}: {} ids, {:.2} bytes a token",
         out.display(),
         tokenizer.vocab(),
@@ -77,7 +77,7 @@ fn sheet(
     };
     let shown = examples(&data, split, count, recipe.seed)?;
     for example in &shown {
-        println!("{}", example.caption);
+        say!("{}", example.caption);
     }
     let images: Vec<Image> = shown.into_iter().map(|example| example.image).collect();
     write_image(out, &contact_sheet(&images, &[]))

@@ -8,7 +8,7 @@ use mm_train::eval::{contact_sheet, magnified, saying};
 use super::{load, options};
 use crate::args::DrawArgs;
 use crate::output::{format_of, free, write_image};
-use crate::report::{Failure, usage};
+use crate::report::{Failure, say, usage};
 
 pub fn run(args: &DrawArgs) -> Result<(), Failure> {
     free(&args.out, args.force)?;
@@ -30,7 +30,7 @@ pub fn run(args: &DrawArgs) -> Result<(), Failure> {
         many => contact_sheet(many, &[]),
     };
     write_image(&args.out, &picture)?;
-    println!("{}", args.out.display());
+    say!("{}", args.out.display());
     Ok(())
 }
 

@@ -3,13 +3,13 @@
 use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::data::{DataSet, Split};
-use mm_train::eval::{draw_score, held_out_losses, read_score};
+use mm_train::eval::{combinations, draw_score, held_out_losses, read_score};
 use mm_train::judge::GlyphJudge;
 
 use super::{load, options};
 use crate::args::{EvalArgs, Part, Task};
 use crate::recipes;
-use crate::report::{Failure, usage};
+use crate::report::{Failure, say, usage};
 
 pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.count == 0 {
@@ -34,9 +34,9 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
             let wrong = score.captions.iter().filter(|(truth, read)| truth != read).take(5);
             let wrong: Vec<String> =
                 wrong.map(|(truth, read)| format!("  {truth} -> {read}")).collect();
-            say(args, &score, &[("read right", score.right)], score.of);
+            print_score(args, &score, &[("read right", score.right)], score.of);
             if !args.json && !wrong.is_empty() {
-                println!("some that were wrong (truth -> read):\n{}", wrong.join("\n"));
+                say!("some that were wrong (truth -> read):\n{}", wrong.join("\n"));
             }
         }
         Task::Draw => {
@@ -48,23 +48,26 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
             let judge = GlyphJudge::new(recipe.image.width, recipe.image.height)?;
             let grid =
                 Grid::of_size(recipe.image.width, recipe.image.height, checkpoint.config.patch)?;
-            let score =
-                draw_score(&checkpoint, glyphs, &judge, (split, grid), args.count, &options)?;
+            let asked = combinations(glyphs, split, args.count, options.seed);
+            let score = draw_score(&checkpoint, &judge, &asked, grid, &options)?;
             let rows = [
                 ("background right", score.background),
                 ("colour and background right", score.colours),
                 ("character right", score.character),
                 ("everything right", score.all),
             ];
-            say(args, &score, &rows, score.of);
+            print_score(args, &score, &rows, score.of);
         }
         Task::Loss => {
             let losses = held_out_losses(&checkpoint, &recipe, &data, split, args.count)?;
             match args.json {
-                true => println!("{}", serde_json::to_string(&losses)?),
-                false => println!(
+                true => say!("{}", serde_json::to_string(&losses)?),
+                false => say!(
                     "text {:.4} nats a token, {:.4} bits a byte; image {:.4} over {} documents",
-                    losses.text, losses.bits_per_byte, losses.image, losses.documents
+                    losses.text,
+                    losses.bits_per_byte,
+                    losses.image,
+                    losses.documents
                 ),
             }
         }
@@ -72,12 +75,12 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn say(args: &EvalArgs, score: &impl serde::Serialize, rows: &[(&str, usize)], of: usize) {
+fn print_score(args: &EvalArgs, score: &impl serde::Serialize, rows: &[(&str, usize)], of: usize) {
     if args.json {
-        println!("{}", serde_json::to_string(score).expect("a score is plain data"));
+        say!("{}", serde_json::to_string(score).expect("a score is plain data"));
         return;
     }
     for (name, count) in rows {
-        println!("{name}: {count} of {of} ({:.1} %)", 100.0 * *count as f64 / of.max(1) as f64);
+        say!("{name}: {count} of {of} ({:.1} %)", 100.0 * *count as f64 / of.max(1) as f64);
     }
 }

@@ -1,14 +1,12 @@
 //! `mm generate`: an ordered prompt of texts and images, answered in texts and images.
 
-use std::io::Write;
-
 use mm_model::{Document, Event, GenerateOptions, Segment};
 use mm_patch::Image;
 
 use super::{load, options};
 use crate::args::{GenerateArgs, Piece};
 use crate::output::{fitted, free, read_image, write_image};
-use crate::report::{Failure, usage};
+use crate::report::{Failure, say, usage, write_out};
 
 pub fn run(args: &GenerateArgs, order: &[Piece]) -> Result<(), Failure> {
     if args.count == 0 {
@@ -52,8 +50,8 @@ pub fn run(args: &GenerateArgs, order: &[Piece]) -> Result<(), Failure> {
 fn tell(args: &GenerateArgs, event: Event<'_>, written: &mut usize) -> Result<(), Failure> {
     match event {
         Event::Text(text) if !args.json => {
-            print!("{text}");
-            Ok(std::io::stdout().flush()?)
+            write_out(format_args!("{text}"));
+            Ok(())
         }
         Event::Image(image) => {
             *written += 1;
@@ -68,7 +66,7 @@ fn save(args: &GenerateArgs, image: &Image, number: usize) -> Result<(), Failure
     let path = file(args, number);
     write_image(&path, image)?;
     if !args.json {
-        println!("[{}]", path.display());
+        say!("[{}]", path.display());
     }
     Ok(())
 }
@@ -80,7 +78,7 @@ fn file(args: &GenerateArgs, number: usize) -> std::path::PathBuf {
 /// Ends an answer: a new line, or its JSON.
 fn finish(args: &GenerateArgs, made: &Document, written: usize) -> Result<(), Failure> {
     if !args.json {
-        println!();
+        say!();
         return Ok(());
     }
     let images =
@@ -97,6 +95,6 @@ fn finish(args: &GenerateArgs, made: &Document, written: usize) -> Result<(), Fa
             }
         })
         .collect();
-    println!("{}", serde_json::json!({ "segments": segments }));
+    say!("{}", serde_json::json!({ "segments": segments }));
     Ok(())
 }

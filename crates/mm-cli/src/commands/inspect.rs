@@ -10,7 +10,7 @@ use mm_train::data::{DataSet, Split};
 
 use crate::args::InspectArgs;
 use crate::output::read_image;
-use crate::report::{Failure, usage};
+use crate::report::{Failure, say, usage};
 use crate::{device, recipes};
 
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
@@ -28,11 +28,7 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
 
 fn model(path: &Path) -> Result<(), Failure> {
     let Checkpoint { config, model, .. } = Checkpoint::load(path, &device::open("auto")?)?;
-    println!(
-        "{} parameters, {} bytes as 32-bit floats",
-        model.num_params(),
-        4 * model.num_params()
-    );
+    say!("{} parameters, {} bytes as 32-bit floats", model.num_params(), 4 * model.num_params());
     let mut parts: Vec<(String, usize)> = vec![];
     for (name, shape) in shapes_of(&model) {
         let part = name.split('.').next().unwrap_or_default().to_owned();
@@ -43,7 +39,7 @@ fn model(path: &Path) -> Result<(), Failure> {
         }
     }
     for (part, count) in parts {
-        println!("  {part}: {count}");
+        say!("  {part}: {count}");
     }
     network(&config);
     if let Some(recipe) = mm_train::state::recipe_beside(path)? {
@@ -54,36 +50,31 @@ fn model(path: &Path) -> Result<(), Failure> {
 
 fn network(config: &ModelConfig) {
     let backbone = &config.backbone;
-    println!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
-    println!(
-        "patch {} ({} numbers), {} token ids",
-        config.patch,
-        config.patch_numbers(),
-        config.vocab
-    );
-    println!("key-value cache: {} bytes a token", 4 * backbone.cache_numbers_per_token());
+    say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
+    say!("patch {} ({} numbers), {} token ids", config.patch, config.patch_numbers(), config.vocab);
+    say!("key-value cache: {} bytes a token", 4 * backbone.cache_numbers_per_token());
 }
 
 /// Tokens of an image as raw patches, and as a lossless discrete code would need: at about 3 bits a number (Su 2024) an image
 /// of w x h takes `w h 3 · 3 / log2(V)` tokens of a vocabulary of V.
 fn sizes(width: usize, height: usize, patch: usize, vocab: usize) {
     let patches = (width / patch) * (height / patch);
-    println!("{width}x{height} pixels: {patches} patches of {patch}x{patch}");
+    say!("{width}x{height} pixels: {patches} patches of {patch}x{patch}");
     let bits = (width * height * 3 * 3) as f64;
     for vocab in [vocab, 16_384, 262_144] {
         let tokens = bits / (vocab as f64).log2();
-        println!("  a lossless code of {vocab} words: {tokens:.0} tokens (at 3 bits a number)");
+        say!("  a lossless code of {vocab} words: {tokens:.0} tokens (at 3 bits a number)");
     }
-    println!("  bits a patch carries: {:.0}", bits / patches.max(1) as f64);
+    say!("  bits a patch carries: {:.0}", bits / patches.max(1) as f64);
 }
 
 fn image(path: &Path, patch: usize) -> Result<(), Failure> {
     let image = read_image(path)?;
     let (width, height) = (image.width(), image.height());
     let fits = width.is_multiple_of(patch) && height.is_multiple_of(patch);
-    println!("{}: {width}x{height}", path.display());
+    say!("{}: {width}x{height}", path.display());
     if !fits {
-        println!("not made of whole patches of {patch}x{patch}; it would be fitted first");
+        say!("not made of whole patches of {patch}x{patch}; it would be fitted first");
     }
     sizes(width, height, patch, 512);
     Ok(())
@@ -93,15 +84,15 @@ fn data(name: &str) -> Result<(), Failure> {
     let recipe = recipes::find(name)?;
     let data = DataSet::open(&recipe.data, recipe.image)?;
     let count = |split| data.len(split).map_or("endless".to_owned(), |len| len.to_string());
-    println!("training examples: {}, held out: {}", count(Split::Train), count(Split::HeldOut));
+    say!("training examples: {}, held out: {}", count(Split::Train), count(Split::HeldOut));
     let captions = data.captions();
-    println!("{} captions, such as:", captions.len());
+    say!("{} captions, such as:", captions.len());
     for caption in captions.iter().step_by((captions.len() / 5).max(1)).take(5) {
-        println!("  {caption}");
+        say!("  {caption}");
     }
     sizes(recipe.image.width, recipe.image.height, recipe.image.patch, recipe.vocab);
     let training = Training::start(recipe, &device::open("auto")?)?;
-    println!("network: {} parameters", training.parameters());
+    say!("network: {} parameters", training.parameters());
     network(&training.config);
     Ok(())
 }
