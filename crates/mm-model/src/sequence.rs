@@ -183,3 +183,89 @@ impl Sequence {
         self.images.push(ImageSpan { start, grid, learn, patches });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap()
+    }
+
+    /// One line a place: what stands there, where on the plane, whom it may attend, what it is trained to predict.
+    fn check(document: &Document, expected: Expect) {
+        let tokenizer = tokenizer();
+        let sequencer =
+            Sequencer { tokenizer: &tokenizer, patch: 8, positions: PositionScheme::RopeTv };
+        let sequence = sequencer.complete(document).unwrap();
+        let name = |id: u32| {
+            let special = tokenizer.special();
+            special.name(id).unwrap_or_else(|| tokenizer.decode(&[id]))
+        };
+        let mut text = String::new();
+        for place in 0..sequence.len() {
+            let patch = sequence
+                .images
+                .iter()
+                .any(|image| (image.start..image.start + image.grid.tokens()).contains(&place));
+            let what = if patch { "patch".to_owned() } else { name(sequence.ids[place]) };
+            let ([row, col], [start, end]) = (sequence.positions[place], sequence.ranges[place]);
+            let learnt = sequence.targets.iter().find(|(at, _)| *at == place);
+            let learnt = learnt.map_or(String::new(), |(_, id)| format!(" -> {}", name(*id)));
+            text += &format!("{what} at ({row}, {col}) sees {start}..{end}{learnt}\n");
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn a_drawn_image_is_opened_by_its_learnt_size_and_closed_by_a_token_nobody_predicts() {
+        let image = Image::filled(16, 8, [0; 3]);
+        let document =
+            Document { segments: vec![Segment::given_text("a"), Segment::learnt_image(image)] };
+        check(
+            &document,
+            expect![[r#"
+                [BEGIN] at (0, 0) sees 0..1
+                a at (1, 1) sees 0..2 -> [ROWS=1]
+                [ROWS=1] at (2, 2) sees 0..3 -> [COLS=2]
+                [COLS=2] at (3, 3) sees 0..4 -> [IMG]
+                [IMG] at (4, 4) sees 0..5
+                patch at (5.5, 5) sees 0..7
+                patch at (5.5, 6) sees 0..7
+                [/IMG] at (7, 7) sees 0..8 -> [END]
+                [END] at (8, 8) sees 0..9
+            "#]],
+        );
+    }
+
+    #[test]
+    fn after_a_given_image_the_caption_and_the_end_are_learnt() {
+        let image = Image::filled(8, 8, [0; 3]);
+        let document =
+            Document { segments: vec![Segment::given_image(image), Segment::learnt_text("b")] };
+        check(
+            &document,
+            expect![[r#"
+                [BEGIN] at (0, 0) sees 0..1
+                [ROWS=1] at (1, 1) sees 0..2
+                [COLS=1] at (2, 2) sees 0..3
+                [IMG] at (3, 3) sees 0..4
+                patch at (4, 4) sees 0..5
+                [/IMG] at (5, 5) sees 0..6 -> b
+                b at (6, 6) sees 0..7 -> [END]
+                [END] at (7, 7) sees 0..8
+            "#]],
+        );
+    }
+
+    #[test]
+    fn an_image_larger_than_the_size_tokens_is_refused_with_its_number() {
+        let tokenizer = tokenizer();
+        let sequencer =
+            Sequencer { tokenizer: &tokenizer, patch: 1, positions: PositionScheme::RopeTv };
+        let wide = Document { segments: vec![Segment::given_image(Image::filled(65, 2, [0; 3]))] };
+        let error = sequencer.prompt(&wide).unwrap_err().to_string();
+        assert_eq!(error, "image 1 of the document has 2 x 65 patches, wanted at most 64 x 64");
+    }
+}

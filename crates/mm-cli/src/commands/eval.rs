@@ -1,5 +1,6 @@
 //! `mm eval`: how much of what a model was never trained on it reads and draws.
 
+use mm_model::{Checkpoint, GenerateOptions};
 use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::data::{DataSet, Split};
@@ -11,16 +12,25 @@ use crate::args::{EvalArgs, Part, Task};
 use crate::recipes;
 use crate::report::{Failure, say, usage};
 
+/// A model and what it is measured on.
+struct Subject {
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    data: DataSet,
+    split: Split,
+    options: GenerateOptions,
+}
+
 pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.count == 0 {
         return Err(usage!("`--count` must be at least 1"));
     }
     let (checkpoint, beside) = load(&args.model, &args.sampling)?;
+    let none =
+        || usage!("the model folder has no recipe.toml").hint("name the data: --recipe glyphs");
     let recipe: Recipe = match &args.recipe {
         Some(name) => recipes::find(name)?,
-        None => beside.ok_or_else(|| {
-            usage!("the model folder has no recipe.toml").hint("name the data: --recipe glyphs")
-        })?,
+        None => beside.ok_or_else(none)?,
     };
     let data = DataSet::open(&recipe.data, recipe.image)?;
     let options = options(&args.sampling, Some(&recipe));
@@ -28,49 +38,59 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         Part::HeldOut => Split::HeldOut,
         Part::Train => Split::Train,
     };
+    let subject = Subject { checkpoint, recipe, data, split, options };
     match args.task {
-        Task::Read => {
-            let score = read_score(&checkpoint, &data, split, args.count, &options)?;
-            let wrong = score.captions.iter().filter(|(truth, read)| truth != read).take(5);
-            let wrong: Vec<String> =
-                wrong.map(|(truth, read)| format!("  {truth} -> {read}")).collect();
-            print_score(args, &score, &[("read right", score.right)], score.of);
-            if !args.json && !wrong.is_empty() {
-                say!("some that were wrong (truth -> read):\n{}", wrong.join("\n"));
-            }
+        Task::Read => read(args, &subject),
+        Task::Draw => draw(args, &subject),
+        Task::Loss => loss(args, &subject),
+    }
+}
+
+fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let score = read_score(&of.checkpoint, &of.data, of.split, args.count, &of.options)?;
+    print_score(args, &score, &[("read right", score.right)], score.of);
+    let mut wrong = score.captions.iter().filter(|(truth, read)| truth != read).take(5).peekable();
+    if !args.json && wrong.peek().is_some() {
+        say!("some that were wrong (truth -> read):");
+        for (truth, read) in wrong {
+            say!("  {truth} -> {read}");
         }
-        Task::Draw => {
-            let DataSet::Glyphs(glyphs) = &data else {
-                return Err(usage!(
-                    "`--task draw` judges glyphs alone, this recipe's data are of another kind"
-                ));
-            };
-            let judge = GlyphJudge::new(recipe.image.width, recipe.image.height)?;
-            let grid =
-                Grid::of_size(recipe.image.width, recipe.image.height, checkpoint.config.patch)?;
-            let asked = combinations(glyphs, split, args.count, options.seed);
-            let score = draw_score(&checkpoint, &judge, &asked, grid, &options)?;
-            let rows = [
-                ("background right", score.background),
-                ("colour and background right", score.colours),
-                ("character right", score.character),
-                ("everything right", score.all),
-            ];
-            print_score(args, &score, &rows, score.of);
-        }
-        Task::Loss => {
-            let losses = held_out_losses(&checkpoint, &recipe, &data, split, args.count)?;
-            match args.json {
-                true => say!("{}", serde_json::to_string(&losses)?),
-                false => say!(
-                    "text {:.4} nats a token, {:.4} bits a byte; image {:.4} over {} documents",
-                    losses.text,
-                    losses.bits_per_byte,
-                    losses.image,
-                    losses.documents
-                ),
-            }
-        }
+    }
+    Ok(())
+}
+
+fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let DataSet::Glyphs(glyphs) = &of.data else {
+        return Err(usage!(
+            "`--task draw` judges glyphs alone, this recipe's data are of another kind"
+        ));
+    };
+    let (width, height) = (of.recipe.image.width, of.recipe.image.height);
+    let judge = GlyphJudge::new(width, height)?;
+    let grid = Grid::of_size(width, height, of.checkpoint.config.patch)?;
+    let asked = combinations(glyphs, of.split, args.count, of.options.seed);
+    let score = draw_score(&of.checkpoint, &judge, &asked, grid, &of.options)?;
+    let rows = [
+        ("background right", score.background),
+        ("colour and background right", score.colours),
+        ("character right", score.character),
+        ("everything right", score.all),
+    ];
+    print_score(args, &score, &rows, score.of);
+    Ok(())
+}
+
+fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let losses = held_out_losses(&of.checkpoint, &of.recipe, &of.data, of.split, args.count)?;
+    match args.json {
+        true => say!("{}", serde_json::to_string(&losses)?),
+        false => say!(
+            "text {:.4} nats a token, {:.4} bits a byte; image {:.4} over {} documents",
+            losses.text,
+            losses.bits_per_byte,
+            losses.image,
+            losses.documents
+        ),
     }
     Ok(())
 }
