@@ -24,6 +24,11 @@ impl Level {
         Level { time: schedule.clean_time(), signal: 1.0, noise: 0.0 }
     }
 
+    /// `signal * clean + noise * eps`, one number on the host; [`noised`](crate::noised) is the same on a device.
+    pub fn noised(&self, clean: f32, eps: f32) -> f32 {
+        (self.signal * f64::from(clean) + self.noise * f64::from(eps)) as f32
+    }
+
     /// The share of the signal, `signal / (signal + noise)`: 0 is pure noise, 1 the clean image.
     ///
     /// On the linear path this is the time; on every other path it is the time of the linear path's level with the

@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use mm_backbone::{Attend, KeyRanges};
-use mm_diffusion::Level;
+use mm_diffusion::{Level, Schedule};
 
 use crate::{ModelConfig, Sequence};
 
@@ -27,13 +27,9 @@ pub struct ImageNoise {
 }
 
 impl ImageNoise {
-    /// A clean image, of which the network is told `clean_time`.
-    pub fn none(clean_time: f64) -> Self {
-        Self {
-            level: Level { time: clean_time, signal: 1.0, noise: 0.0 },
-            eps: vec![],
-            weight: 0.0,
-        }
+    /// An image that is shown as it is.
+    pub fn none(schedule: &Schedule) -> Self {
+        Self { level: Level::clean_of(schedule), eps: vec![], weight: 0.0 }
     }
 }
 
@@ -207,7 +203,6 @@ impl HostBatch {
         assert_eq!(sequence.images.len(), sample.noise.len(), "one noise an image");
         let table = self.ids.len();
         for (span, noise) in sequence.images.iter().zip(&sample.noise) {
-            let Level { time, signal, noise: share } = noise.level;
             let first = self.image.len();
             for patch in 0..span.grid.tokens() {
                 let place = offset + span.start + patch;
@@ -220,11 +215,10 @@ impl HostBatch {
                     self.weight.push(noise.weight as f32);
                 }
             }
-            self.times.push(time);
+            self.times.push(noise.level.time);
             if span.learn {
-                let mix =
-                    |(x, e): (&f32, &f32)| (signal * f64::from(*x) + share * f64::from(*e)) as f32;
-                self.noisy.extend(span.patches.iter().zip(&noise.eps).map(mix));
+                let pairs = span.patches.iter().zip(&noise.eps);
+                self.noisy.extend(pairs.map(|(&clean, &eps)| noise.level.noised(clean, eps)));
                 self.clean.extend(&span.patches);
                 self.eps.extend(&noise.eps);
             } else {

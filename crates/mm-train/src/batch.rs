@@ -163,7 +163,7 @@ fn noised<R: rand::Rng>(
         .iter()
         .map(|span| {
             if !span.learn {
-                return ImageNoise::none(schedule.clean_time());
+                return ImageNoise::none(schedule);
             }
             let (uniform, normal) = (times.random::<f64>(), times.sample::<f64, _>(StandardNormal));
             let level = schedule.draw(&recipe.loss.times, uniform, normal);

@@ -107,7 +107,7 @@ fn run(
     let every = training.recipe.run.clone();
     let mut log = MetricsLog::open(&folder.metrics(), training.progress.step)?;
     let mut meter = Meter::new(training.progress.milliseconds);
-    let mut saved = training.progress.step;
+    let mut saved = (training.progress.step > 0).then_some(training.progress.step); // where a resumed run was taken up
     let mut go_on = true;
     while go_on && training.progress.step < every.steps {
         let asked = Instant::now();
@@ -134,20 +134,15 @@ fn run(
             go_on &= on(Happening::Samples(&path));
         }
         if report.step % every.checkpoint_every == 0 {
-            saved = report.step;
+            saved = Some(report.step);
             go_on &= on(Happening::Saved(&folder.save(training)?));
         }
     }
-    if saved != training.progress.step || training.progress.step == first_step(training) {
+    if saved != Some(training.progress.step) {
         on(Happening::Saved(&folder.save(training)?));
     }
     let complete = training.progress.step >= every.steps;
     Ok(if complete { Ending::Complete } else { Ending::Stopped })
-}
-
-/// A run stopped before its first step still leaves a checkpoint.
-fn first_step(training: &Training) -> u64 {
-    if training.progress.updates == 0 { training.progress.step } else { u64::MAX }
 }
 
 /// Times and counts since the last line.
