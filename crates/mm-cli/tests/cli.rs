@@ -157,7 +157,11 @@ fn evaluation_and_inspection_answer() {
     );
     assert!(done(&["eval", &model(), "--task", "loss", "--count", "8"]).contains("bits a byte"));
     assert!(done(&["inspect", &model()]).contains("parameters"));
-    assert!(done(&["inspect", "emoji-32"]).contains("training examples: "));
+    for recipe in ["glyphs", "emoji-32", "emoji-64"] {
+        assert!(done(&["inspect", recipe]).contains("training examples: "), "{recipe}");
+        assert!(done(&["data", "recipes"]).contains(recipe));
+        assert!(done(&["data", "recipes", recipe]).starts_with("# "));
+    }
     assert!(done(&["completions", "bash"]).contains("_mm"));
 }
 
