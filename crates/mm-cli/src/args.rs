@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use mm_diffusion::Sampler;
+use mm_train::data::Split;
 
 /// One transformer that takes text and raw pixels in, and gives text and raw pixels out.
 #[derive(Debug, Parser)]
@@ -202,6 +203,15 @@ pub enum Part {
     HeldOut,
     /// Trained on.
     Train,
+}
+
+impl From<Part> for Split {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::HeldOut => Self::HeldOut,
+            Part::Train => Self::Train,
+        }
+    }
 }
 
 #[derive(Debug, Parser)]

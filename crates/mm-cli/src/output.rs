@@ -26,13 +26,9 @@ pub fn write_image(path: &Path, image: &Image) -> Result<(), Failure> {
 /// The format that a path's ending names.
 pub fn format_of(path: &Path) -> Result<Format, Failure> {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    match ending.as_str() {
-        "png" => Ok(Format::Png),
-        "jpg" | "jpeg" => Ok(Format::Jpeg),
-        "webp" => Ok(Format::Webp),
-        "bmp" => Ok(Format::Bmp),
-        _ => Err(usage!("`{}` ends in `{ending}`, wanted png, jpg, webp or bmp", path.display())),
-    }
+    Format::from_extension(&ending).ok_or_else(|| {
+        usage!("`{}` ends in `{ending}`, wanted png, jpg, webp or bmp", path.display())
+    })
 }
 
 /// Reads a picture file.

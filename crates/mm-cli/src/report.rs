@@ -58,12 +58,17 @@ macro_rules! usage {
 }
 pub(crate) use usage;
 
-/// Writes to standard output. A reader that went away (`mm inspect | head`) ends the program quietly.
+/// Writes to standard output. A reader that went away (`mm inspect | head`) ends the program quietly; anything else that
+/// stops the writing, such as a full disk, ends it as a failure.
 pub fn write_out(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    if out.write_fmt(text).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+    if let Err(why) = out.write_fmt(text).and_then(|()| out.flush()) {
+        if why.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("error: cannot write to standard output: {why}");
+        std::process::exit(1);
     }
 }
 

@@ -10,6 +10,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::store::ModuleRecord;
@@ -185,7 +186,7 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
     let optimizer = optimizer(&recipe.optimizer).load(&path).map_err(|why| failed(&path, &why))?;
     let averages = load_weights(&folder.join("average.safetensors"), &model)?;
     let ema = Ema::new(recipe.optimizer.ema, &with_weights(model.clone(), &averages));
-    let data = DataSet::open(&recipe.data, recipe.image)?;
+    let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
     let device = device.clone();
     Ok(Training { recipe, config, tokenizer, data, device, model, optimizer, ema, progress })
 }

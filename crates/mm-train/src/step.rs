@@ -1,5 +1,7 @@
 //! One optimizer step: losses, backward, clip, update, average.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
@@ -26,7 +28,7 @@ pub struct Training {
     /// The words.
     pub tokenizer: Tokenizer,
     /// Where examples come from.
-    pub data: DataSet,
+    pub data: Arc<DataSet>,
     /// The plain device; the weights live on it with autodiff.
     pub device: Device,
     /// The weights.
@@ -84,7 +86,7 @@ impl Training {
     /// A fresh run: opens the data, trains the tokenizer on the captions, draws the first weights.
     pub fn start(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         recipe.validate()?;
-        let data = DataSet::open(&recipe.data, recipe.image)?;
+        let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
         let tokenizer = Tokenizer::train(corpus(&recipe, &data).into_iter(), recipe.vocab)?;
         let config = recipe.model_config(tokenizer.vocab());
         let tracked = device.clone().autodiff();

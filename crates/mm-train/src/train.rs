@@ -47,7 +47,7 @@ pub fn steps_in(
     const WARM: u64 = 3;
     const MEASURED: u64 = 20;
     let mut training = Training::start(recipe.clone(), device)?;
-    let data = crate::data::DataSet::open(&recipe.data, recipe.image)?;
+    let data = training.data.clone();
     let tokenizer = training.tokenizer.clone();
     let mut batches = Batches::new(recipe, &data, &tokenizer);
     let mut start = Instant::now();
@@ -80,7 +80,7 @@ pub fn train(
     on: &mut dyn FnMut(Happening<'_>) -> bool,
 ) -> Result<Ending, TrainError> {
     let recipe = training.recipe.clone();
-    let data = crate::data::DataSet::open(&recipe.data, recipe.image)?;
+    let data = training.data.clone();
     let tokenizer = training.tokenizer.clone();
     let first = training.progress.step;
     std::thread::scope(|scope| {

@@ -5,7 +5,7 @@ use std::path::Path;
 use mm_model::checkpoint::write_atomic;
 use mm_patch::Image;
 use mm_text::Tokenizer;
-use mm_train::data::{DataSet, Split};
+use mm_train::data::DataSet;
 use mm_train::eval::{contact_sheet, examples};
 
 use crate::args::{DataArgs, DataCommand, Part};
@@ -71,10 +71,7 @@ fn sheet(
     format_of(out)?;
     let recipe = recipes::find(recipe)?;
     let data = DataSet::open(&recipe.data, recipe.image)?;
-    let split = match part {
-        Part::HeldOut => Split::HeldOut,
-        Part::Train => Split::Train,
-    };
+    let split = part.into();
     let shown = examples(&data, split, count, recipe.seed)?;
     for example in &shown {
         say!("{}", example.caption);

@@ -8,7 +8,7 @@ use mm_train::eval::{combinations, draw_score, held_out_losses, read_score};
 use mm_train::judge::GlyphJudge;
 
 use super::{load, options};
-use crate::args::{EvalArgs, Part, Task};
+use crate::args::{EvalArgs, Task};
 use crate::recipes;
 use crate::report::{Failure, say, usage};
 
@@ -34,10 +34,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     };
     let data = DataSet::open(&recipe.data, recipe.image)?;
     let options = options(&args.sampling, Some(&recipe));
-    let split = match args.part {
-        Part::HeldOut => Split::HeldOut,
-        Part::Train => Split::Train,
-    };
+    let split = args.part.into();
     let subject = Subject { checkpoint, recipe, data, split, options };
     match args.task {
         Task::Read => read(args, &subject),
