@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand_distr::StandardNormal;
 
 use crate::TrainError;
-use crate::data::{DataSet, Example, Split, draw, read};
+use crate::data::{DataSet, Example, Split, draw, finished, read};
 use crate::recipe::Recipe;
 
 /// Makes the batches of a run.
@@ -27,6 +27,7 @@ pub struct Batches<'a> {
 pub(crate) enum Kind {
     Draw,
     Read,
+    Finished,
     SameOrDifferent,
     WhichOne,
 }
@@ -34,7 +35,11 @@ pub(crate) enum Kind {
 impl Kind {
     /// The one-image document of this kind.
     pub(crate) fn document(self, example: Example) -> Document {
-        if self == Self::Read { read(example) } else { draw(example) }
+        match self {
+            Self::Read => read(example),
+            Self::Finished => finished(example),
+            Self::Draw | Self::SameOrDifferent | Self::WhichOne => draw(example),
+        }
     }
 }
 
@@ -72,6 +77,7 @@ impl<'a> Batches<'a> {
         let shares = [
             (Kind::Draw, at(mix.draw)),
             (Kind::Read, at(mix.read)),
+            (Kind::Finished, mix.finished),
             (Kind::SameOrDifferent, mix.same_or_different),
             (Kind::WhichOne, mix.which_one),
         ];
@@ -100,7 +106,7 @@ impl<'a> Batches<'a> {
                     return Ok(glyphs.same_or_different(Split::Train, &mut rng));
                 }
                 Kind::WhichOne => return Ok(glyphs.which_one_is(Split::Train, &mut rng)),
-                Kind::Draw | Kind::Read => {}
+                Kind::Draw | Kind::Read | Kind::Finished => {}
             }
         }
         let index = self.index(step * self.recipe.run.batch as u64 + place as u64);

@@ -18,7 +18,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub use document::{
-    Direction, Likeness, Place, draw, read, same_or_different, which_one_is, which_question,
+    Direction, Likeness, Place, draw, finished, read, same_or_different, which_one_is,
+    which_question,
 };
 pub use emoji::{CREDIT as EMOJI_CREDIT, EmojiConfig, EmojiGroup, EmojiSet};
 pub use folder::{Captions, EXTENSIONS, FolderConfig, FolderFit, FolderSet, Skipped};

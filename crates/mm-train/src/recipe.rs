@@ -44,6 +44,9 @@ pub struct MixConfig {
     pub draw: [f64; 2],
     /// Image, then caption: share at the first and at the last step.
     pub read: [f64; 2],
+    /// Caption, then the clean image, then the end: teaches that nothing follows a finished drawing.
+    #[serde(default)]
+    pub finished: f64,
     /// Two images, then `same` or `different` (glyphs alone).
     #[serde(default)]
     pub same_or_different: f64,
@@ -217,10 +220,12 @@ impl Recipe {
             mix.draw[1],
             mix.read[0],
             mix.read[1],
+            mix.finished,
             mix.same_or_different,
             mix.which_one,
         ];
         let two = mix.same_or_different + mix.which_one;
+        let rest = two + mix.finished;
         check(
             "mix",
             shares.iter().all(|share| (0.0..=1e6).contains(share)),
@@ -228,10 +233,14 @@ impl Recipe {
         )?;
         check(
             "mix",
-            mix.draw[0] + mix.read[0] + two > 0.0,
+            mix.draw[0] + mix.read[0] + rest > 0.0,
             "some share above 0 at the first step",
         )?;
-        check("mix", mix.draw[1] + mix.read[1] + two > 0.0, "some share above 0 at the last step")?;
+        check(
+            "mix",
+            mix.draw[1] + mix.read[1] + rest > 0.0,
+            "some share above 0 at the last step",
+        )?;
         let glyphs = matches!(self.data, DataConfig::Glyphs(_));
         check("mix", glyphs || two == 0.0, "two-image documents with the source `glyphs` alone")?;
         check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")?;

@@ -94,6 +94,17 @@ pub fn read(example: Example) -> Document {
     }
 }
 
+/// Given the caption and its finished picture, write nothing more: what ends a document after a drawing.
+pub fn finished(example: Example) -> Document {
+    Document {
+        segments: vec![
+            Segment::given_text(example.caption),
+            Segment::given_image(example.image),
+            Segment::learnt_text(""),
+        ],
+    }
+}
+
 /// Given two pictures, say whether they show the same.
 pub fn same_or_different(first: Image, second: Image, answer: Likeness) -> Document {
     Document {
@@ -147,6 +158,7 @@ mod tests {
         let example = || Example { image: picture(), caption: "red K on white".into() };
         assert_eq!(shape(&draw(example())), "red K on white *[image]");
         assert_eq!(shape(&read(example())), "[image] *red K on white");
+        assert_eq!(shape(&finished(example())), "red K on white [image] *");
         assert_eq!(
             shape(&same_or_different(picture(), picture(), Likeness::Same)),
             "[image] [image] *same"
