@@ -13,7 +13,7 @@ pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, attend: &Atten
     let (k, v) = (repeat_heads(k, heads), repeat_heads(v, heads));
     let scale = (channels as f64).powf(-0.5);
     let scores = q.mul_scalar(scale).matmul(k.transpose());
-    let hidden = attend.hidden.clone().expand([batch, heads, queries, keys]);
+    let hidden = attend.hidden().expand([batch, heads, queries, keys]);
     softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3).matmul(v)
 }
 

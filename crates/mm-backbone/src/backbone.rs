@@ -33,15 +33,22 @@ impl Block {
         }
     }
 
-    fn forward(
+    fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
+        match self {
+            Self::Gau(block) => block.forward(x, attend),
+            Self::Transformer(block) => block.forward(x, attend),
+        }
+    }
+
+    fn forward_cached(
         &self,
         x: Tensor<3>,
         attend: &Attend,
         past: Option<&KeyValue>,
     ) -> (Tensor<3>, KeyValue) {
         match self {
-            Self::Gau(block) => block.forward(x, attend, past),
-            Self::Transformer(block) => block.forward(x, attend, past),
+            Self::Gau(block) => block.forward_cached(x, attend, past),
+            Self::Transformer(block) => block.forward_cached(x, attend, past),
         }
     }
 }
@@ -58,7 +65,7 @@ impl Backbone {
     pub fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
         let mut x = x;
         for block in &self.blocks {
-            (x, _) = block.forward(x, attend, None);
+            x = block.forward(x, attend);
         }
         self.norm.forward(x)
     }
@@ -74,7 +81,7 @@ impl Backbone {
         let mut x = x;
         let mut new = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
-            let (next, key_value) = block.forward(x, attend, cache.block(index));
+            let (next, key_value) = block.forward_cached(x, attend, cache.block(index));
             x = next;
             new.push(key_value);
         }

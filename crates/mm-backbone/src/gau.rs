@@ -12,6 +12,7 @@ use burn::tensor::activation::silu;
 
 use crate::attention::attention;
 use crate::cache::KeyValue;
+use crate::ops::{self, GauShape, GauWeights};
 use crate::{Attend, BackboneConfig, Init, Linear, RmsNorm};
 
 /// One gated attention unit with its residual connection.
@@ -46,8 +47,46 @@ impl Gau {
         }
     }
 
-    /// `x`: `[batch, tokens, channels]` -> the same shape, and the keys and values of these tokens.
-    pub(crate) fn forward(
+    /// `x`: `[batch, tokens, channels]` -> the same shape.
+    pub(crate) fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
+        self.fused(&x, attend).unwrap_or_else(|| self.ordinary(x, attend, None).0)
+    }
+
+    /// As one operation, where a kernel applies.
+    pub(crate) fn fused(&self, x: &Tensor<3>, attend: &Attend) -> Option<Tensor<3>> {
+        ops::gau(self.shape(), attend, x, || self.weights())
+    }
+
+    /// The same behind a prefix, with the keys and values of these tokens.
+    pub(crate) fn forward_cached(
+        &self,
+        x: Tensor<3>,
+        attend: &Attend,
+        past: Option<&KeyValue>,
+    ) -> (Tensor<3>, KeyValue) {
+        ops::gau_cached(self.shape(), [&x], (attend, past), || self.weights())
+            .unwrap_or_else(|| self.ordinary(x, attend, past))
+    }
+
+    fn shape(&self) -> GauShape {
+        let (expanded, key_size) = (self.expanded, self.key_size);
+        let width = self.output.weight.val().dims()[1];
+        GauShape { width, expanded, key_size, epsilon: self.norm.epsilon }
+    }
+
+    fn weights(&self) -> GauWeights {
+        let value = |bias: &Option<Param<Tensor<1>>>| bias.as_ref().map(Param::val);
+        let biases = [&self.joint.bias, &self.query.beta, &self.key.beta, &self.output.bias];
+        let biases: Option<Vec<_>> = biases.into_iter().map(value).collect();
+        GauWeights {
+            matrices: [self.joint.weight.val(), self.output.weight.val()],
+            scales: [self.norm.gamma.val(), self.query.gamma.val(), self.key.gamma.val()],
+            biases: biases.and_then(|biases| biases.try_into().ok()),
+        }
+    }
+
+    /// The definition, in ordinary operations.
+    pub(crate) fn ordinary(
         &self,
         x: Tensor<3>,
         attend: &Attend,
@@ -55,7 +94,7 @@ impl Gau {
     ) -> (Tensor<3>, KeyValue) {
         let [batch, tokens, _] = x.dims();
         let (e, s) = (self.expanded, self.key_size);
-        let joint = silu(self.joint.forward(self.norm.forward(x.clone())));
+        let joint = silu(self.joint.forward(self.norm.ordinary(x.clone())));
         let part = |from: usize, size: usize| joint.clone().narrow(2, from, size);
         let (u, v, z) = (part(0, e), part(e, e), part(2 * e, s));
         let one_head = |t: Tensor<3>, channels: usize| t.reshape([batch, 1, tokens, channels]);

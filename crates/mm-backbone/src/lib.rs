@@ -41,11 +41,14 @@ mod backbone;
 mod cache;
 mod config;
 mod error;
+#[cfg(feature = "flex")]
+mod flex;
 mod gau;
 mod init;
 mod linear;
 mod mask;
 mod norm;
+mod ops;
 mod positions;
 mod rotary;
 mod transformer;

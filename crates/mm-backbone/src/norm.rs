@@ -10,7 +10,7 @@ use crate::Init;
 pub struct RmsNorm {
     /// `[channels]`
     pub gamma: Param<Tensor<1>>,
-    epsilon: f64,
+    pub(crate) epsilon: f64,
 }
 
 impl RmsNorm {
@@ -21,6 +21,14 @@ impl RmsNorm {
 
     /// `[…, channels]` -> `[…, channels]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        if let Some(y) = crate::ops::norm(&x, &self.gamma.val(), self.epsilon) {
+            return y;
+        }
+        self.ordinary(x)
+    }
+
+    /// The definition, in ordinary operations.
+    pub(crate) fn ordinary<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let rms = (x.clone().square().mean_dim(D - 1) + self.epsilon).sqrt();
         x / rms * self.gamma.val().unsqueeze()
     }

@@ -5,6 +5,8 @@
 //! token on the diagonal turns exactly as in 1-D RoPE. The halves layout gives pairs `0..c/4` the row and the rest the
 //! column, both with `θ_p = base^(-4p/c)`.
 
+use std::sync::{Arc, OnceLock};
+
 use burn::prelude::*;
 
 use crate::{BackboneConfig, KeyRanges, PositionScheme};
@@ -13,11 +15,24 @@ use crate::{BackboneConfig, KeyRanges, PositionScheme};
 #[derive(Debug, Clone)]
 pub struct Attend {
     /// Cosines of the angles, `[batch, tokens, pairs]`.
-    pub(crate) cos: Tensor<3>,
+    pub(crate) cos: Arc<Vec<f32>>,
     /// Sines of the angles, `[batch, tokens, pairs]`.
-    pub(crate) sin: Tensor<3>,
+    pub(crate) sin: Arc<Vec<f32>>,
+    /// The mask.
+    pub(crate) ranges: KeyRanges,
+    device: Device,
+    tensors: OnceLock<Tables>,
+}
+
+/// The same as tensors, made when ordinary operations ask for them.
+#[derive(Debug, Clone)]
+struct Tables {
+    /// `[batch, 1, tokens, pairs, 1]`
+    cos: Tensor<5>,
+    /// `[batch, 1, tokens, pairs, 1]`
+    sin: Tensor<5>,
     /// `[batch, 1, queries, keys]`, `true` = hidden.
-    pub(crate) hidden: Tensor<4, Bool>,
+    hidden: Tensor<4, Bool>,
 }
 
 impl Attend {
@@ -28,22 +43,19 @@ impl Attend {
         ranges: KeyRanges,
         device: &Device,
     ) -> Self {
-        let (batch, tokens) = (ranges.batch(), ranges.queries());
-        assert_eq!(positions.len(), batch * tokens, "one position a query");
+        assert_eq!(positions.len(), ranges.batch() * ranges.queries(), "one position a query");
         let frequencies = frequencies(config);
-        let angles = || {
-            positions
-                .iter()
-                .flat_map(|at| frequencies.iter().map(|(axis, theta)| at[*axis] * theta))
-        };
-        let table = |numbers: Vec<f32>| {
-            Tensor::from_data(TensorData::new(numbers, [batch, tokens, frequencies.len()]), device)
-        };
-        Self {
-            cos: table(angles().map(|angle| angle.cos() as f32).collect()),
-            sin: table(angles().map(|angle| angle.sin() as f32).collect()),
-            hidden: ranges.hidden(device),
+        let count = positions.len() * frequencies.len();
+        let (mut cos, mut sin) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for at in positions {
+            for (axis, theta) in &frequencies {
+                let (s, c) = (at[*axis] * theta).sin_cos();
+                cos.push(c as f32);
+                sin.push(s as f32);
+            }
         }
+        let (cos, sin, device) = (Arc::new(cos), Arc::new(sin), device.clone());
+        Self { cos, sin, ranges, device, tensors: OnceLock::new() }
     }
 
     /// Turns queries or keys: `[batch, heads, tokens, channels]` -> the same shape.
@@ -51,11 +63,27 @@ impl Attend {
         let [batch, heads, tokens, channels] = x.dims();
         let pairs = x.reshape([batch, heads, tokens, channels / 2, 2]);
         let (even, odd) = (pairs.clone().slice_dim(4, 0..1), pairs.slice_dim(4, 1..2));
-        let table = |t: &Tensor<3>| t.clone().reshape([batch, 1, tokens, channels / 2, 1]);
-        let (cos, sin) = (table(&self.cos), table(&self.sin));
+        let Tables { cos, sin, .. } = self.tables().clone();
         let turned_even = even.clone() * cos.clone() - odd.clone() * sin.clone();
         let turned_odd = odd * cos + even * sin;
         Tensor::cat(vec![turned_even, turned_odd], 4).reshape([batch, heads, tokens, channels])
+    }
+
+    /// What is hidden, `[batch, 1, queries, keys]`, `true` = hidden.
+    pub(crate) fn hidden(&self) -> Tensor<4, Bool> {
+        self.tables().hidden.clone()
+    }
+
+    fn tables(&self) -> &Tables {
+        self.tensors.get_or_init(|| {
+            let (batch, tokens) = (self.ranges.batch(), self.ranges.queries());
+            let shape = [batch, 1, tokens, self.cos.len() / (batch * tokens), 1];
+            let table = |numbers: &[f32]| {
+                Tensor::from_data(TensorData::new(numbers.to_vec(), shape), &self.device)
+            };
+            let (cos, sin) = (table(&self.cos), table(&self.sin));
+            Tables { cos, sin, hidden: self.ranges.hidden(&self.device) }
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use burn::tensor::activation::silu;
 
 use crate::attention::attention;
 use crate::cache::KeyValue;
+use crate::ops::{self, TransformerShape, TransformerWeights};
 use crate::{Attend, BackboneConfig, Init, Linear, RmsNorm};
 
 /// One multi-head block with its two residual connections.
@@ -53,8 +54,47 @@ impl Transformer {
         }
     }
 
-    /// `x`: `[batch, tokens, channels]` -> the same shape, and the keys and values of these tokens.
-    pub(crate) fn forward(
+    /// `x`: `[batch, tokens, channels]` -> the same shape.
+    pub(crate) fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
+        self.fused(&x, attend).unwrap_or_else(|| self.ordinary(x, attend, None).0)
+    }
+
+    /// As one operation, where a kernel applies.
+    pub(crate) fn fused(&self, x: &Tensor<3>, attend: &Attend) -> Option<Tensor<3>> {
+        ops::transformer(self.shape(), attend, x, || self.weights())
+    }
+
+    /// The same behind a prefix, with the keys and values of these tokens.
+    pub(crate) fn forward_cached(
+        &self,
+        x: Tensor<3>,
+        attend: &Attend,
+        past: Option<&KeyValue>,
+    ) -> (Tensor<3>, KeyValue) {
+        ops::transformer_cached(self.shape(), [&x], (attend, past), || self.weights())
+            .unwrap_or_else(|| self.ordinary(x, attend, past))
+    }
+
+    fn shape(&self) -> TransformerShape {
+        TransformerShape {
+            width: self.output.weight.val().dims()[1],
+            heads: [self.heads, self.key_heads],
+            feed: self.feed_forward,
+            epsilon: self.attention_norm.epsilon,
+        }
+    }
+
+    fn weights(&self) -> TransformerWeights {
+        let matrices = [&self.joint, &self.output, &self.up, &self.down];
+        let scales = [&self.attention_norm, &self.query_norm, &self.key_norm, &self.feed_norm];
+        TransformerWeights {
+            matrices: matrices.map(|linear| linear.weight.val()),
+            scales: scales.map(|norm| norm.gamma.val()),
+        }
+    }
+
+    /// The definition, in ordinary operations.
+    pub(crate) fn ordinary(
         &self,
         x: Tensor<3>,
         attend: &Attend,
@@ -62,13 +102,13 @@ impl Transformer {
     ) -> (Tensor<3>, KeyValue) {
         let [batch, tokens, width] = x.dims();
         let (heads, key_heads, head) = (self.heads, self.key_heads, width / self.heads);
-        let joint = self.joint.forward(self.attention_norm.forward(x.clone()));
+        let joint = self.joint.forward(self.attention_norm.ordinary(x.clone()));
         let part = |first: usize, count: usize| {
             let channels = joint.clone().narrow(2, first * head, count * head);
             channels.reshape([batch, tokens, count, head]).swap_dims(1, 2) // [batch, heads, tokens, head]
         };
-        let q = attend.rotate(self.query_norm.forward(part(0, heads)));
-        let k = attend.rotate(self.key_norm.forward(part(heads, key_heads)));
+        let q = attend.rotate(self.query_norm.ordinary(part(0, heads)));
+        let k = attend.rotate(self.key_norm.ordinary(part(heads, key_heads)));
         let new = KeyValue { keys: k, values: part(heads + key_heads, key_heads) };
         let all = new.after(past);
         let mixed = attention(q, all.keys, all.values, attend)
@@ -81,7 +121,7 @@ impl Transformer {
 
     /// SwiGLU: `[batch, tokens, channels]` -> the same shape.
     fn feed(&self, h: Tensor<3>) -> Tensor<3> {
-        let up = self.up.forward(self.feed_norm.forward(h));
+        let up = self.up.forward(self.feed_norm.ordinary(h));
         let (gate, rest) = (
             up.clone().narrow(2, 0, self.feed_forward),
             up.narrow(2, self.feed_forward, self.feed_forward),

@@ -1,0 +1,108 @@
+//! Fused kernels for the CPU: every block is one operation with its own forward and backward.
+//!
+//! ```text
+//! Tensor ──► bridge ──► Op::forward / Op::backward on plain slices ──► Tensor
+//!                         transformer, gau: one block each
+//!                         norm, attention, rotary, simd: what they are made of
+//!                         matrix: products, through the `gemm` crate;  buffer: work memory that is used again
+//! ```
+//!
+//! Work is cut into groups of batch rows, at most about [`PART`] tokens each, then weight gradients into groups of
+//! their rows; the cuts follow from the shapes alone, never from the number of threads, so one thread and many give
+//! the same bits.
+
+mod attention;
+mod bridge;
+mod buffer;
+mod gau;
+mod matrix;
+mod norm;
+mod rotary;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod transformer;
+
+pub(crate) use bridge::{Primitive, apply, primitive, with_past};
+pub(crate) use gau::GauOp;
+pub(crate) use norm::NormOp;
+pub(crate) use transformer::{Past, TransformerOp};
+
+use std::sync::Arc;
+
+use crate::KeyRanges;
+use buffer::Buffer;
+
+/// Tokens that one task takes through a whole block: enough for fast matrix products, few enough for the cache.
+const PART: usize = 256;
+/// Rows of a weight gradient that one task computes.
+const GRADIENT_ROWS: usize = 128;
+
+/// What an operation gives back: its output, and what its backward pass needs.
+pub(crate) struct Forward {
+    /// As many numbers as the first input has.
+    pub output: Vec<f32>,
+    /// Work memory for the backward pass.
+    pub kept: Vec<Buffer>,
+}
+
+/// One fused operation over contiguous 32-bit tensors; its output has the shape of the first input.
+pub(crate) trait Op: std::fmt::Debug + Send + Sync + 'static {
+    /// The output, and what `backward` needs besides the inputs.
+    fn forward(&self, inputs: &[&[f32]]) -> Forward;
+
+    /// The gradient of every input, in order, given that of the output.
+    fn backward(&self, inputs: &[&[f32]], kept: Vec<Buffer>, dy: &[f32]) -> Vec<Vec<f32>>;
+}
+
+/// Where the tokens of a batch stand and whom they may attend.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// Cosines, then sines of the rotary angles, both `[batch * tokens * pairs]`.
+    pub cos: Arc<Vec<f32>>,
+    /// See `cos`.
+    pub sin: Arc<Vec<f32>>,
+    /// The mask.
+    pub ranges: KeyRanges,
+}
+
+impl Places {
+    fn tokens(&self) -> usize {
+        self.ranges.queries()
+    }
+
+    /// Rows of the batch that one task takes: even shares of about [`PART`] tokens.
+    fn rows_in_part(&self) -> usize {
+        let (rows, tokens) = (self.ranges.batch(), self.tokens());
+        let wanted = (rows * tokens).div_ceil(PART).clamp(1, rows);
+        rows.div_ceil(wanted)
+    }
+
+    /// The angles of `tokens` tokens from the `first`: cosines and sines, `[tokens * pairs]` each.
+    fn angles(&self, first: usize, tokens: usize) -> [&[f32]; 2] {
+        let all = self.ranges.batch() * self.tokens();
+        let pairs = self.cos.len() / all;
+        let part = first * pairs..(first + tokens) * pairs;
+        [&self.cos[part.clone()], &self.sin[part]]
+    }
+
+    /// The key ranges of one row.
+    fn row(&self, row: usize) -> &[[u32; 2]] {
+        let tokens = self.tokens();
+        &self.ranges.ranges()[row * tokens..(row + 1) * tokens]
+    }
+}
+
+/// Adds small gradients of all parts, in order.
+fn add_up<const N: usize>(parts: Vec<[Vec<f32>; N]>) -> [Vec<f32>; N] {
+    let mut parts = parts.into_iter();
+    let mut sum = parts.next().expect("a batch has a row");
+    for part in parts {
+        for (sum, part) in sum.iter_mut().zip(part) {
+            for (sum, part) in sum.iter_mut().zip(part) {
+                *sum += part;
+            }
+        }
+    }
+    sum
+}

@@ -1,0 +1,151 @@
+//! Matrix products on strided slices, through the `gemm` crate (AVX2, AVX-512, NEON by run-time detection), one thread each.
+
+use gemm::Parallelism;
+
+/// A matrix inside a slice: element `(i, j)` is `data[i * strides[0] + j * strides[1]]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    shape: [usize; 2],
+    strides: [usize; 2],
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows of `cols` numbers one after another.
+    pub fn rows(data: &'a [f32], cols: usize) -> Self {
+        Self { data, shape: [data.len() / cols, cols], strides: [cols, 1] }
+    }
+
+    /// `shape` rows and columns, rows `stride` apart.
+    pub fn strided(data: &'a [f32], shape: [usize; 2], stride: usize) -> Self {
+        Self { data, shape, strides: [stride, 1] }
+    }
+
+    /// Rows `from..from + count`.
+    pub fn slice(self, from: usize, count: usize) -> Self {
+        assert!(from + count <= self.shape[0], "rows inside the matrix");
+        let start = (from * self.strides[0]).min(self.data.len());
+        Self { data: &self.data[start..], shape: [count, self.shape[1]], ..self }
+    }
+
+    /// The transpose, without moving a number.
+    pub fn t(self) -> Self {
+        let ([rows, cols], [down, across]) = (self.shape, self.strides);
+        Self { data: self.data, shape: [cols, rows], strides: [across, down] }
+    }
+
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        self.shape[0]
+    }
+}
+
+/// Where a product goes: rows of `cols` numbers, `stride` apart.
+pub(crate) struct Target<'a> {
+    data: &'a mut [f32],
+    shape: [usize; 2],
+    stride: usize,
+}
+
+impl<'a> Target<'a> {
+    /// Rows of `cols` numbers one after another.
+    pub fn rows(data: &'a mut [f32], cols: usize) -> Self {
+        let shape = [data.len() / cols, cols];
+        Self { data, shape, stride: cols }
+    }
+
+    /// `shape` rows and columns, rows `stride` apart.
+    pub fn strided(data: &'a mut [f32], shape: [usize; 2], stride: usize) -> Self {
+        Self { data, shape, stride }
+    }
+
+    /// `self = scale · a b`.
+    pub fn set(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32) {
+        self.product(a, b, scale, false);
+    }
+
+    /// `self += scale · a b`.
+    pub fn add(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32) {
+        self.product(a, b, scale, true);
+    }
+
+    fn product(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32, keep: bool) {
+        let ([m, k], [k_too, n]) = (a.shape, b.shape);
+        assert_eq!((k, self.shape), (k_too, [m, n]), "shapes of a product");
+        let reach = |shape: [usize; 2], strides: [usize; 2]| {
+            if shape[0] * shape[1] == 0 {
+                return 0;
+            }
+            (shape[0] - 1) * strides[0] + (shape[1] - 1) * strides[1] + 1
+        };
+        assert!(reach(a.shape, a.strides) <= a.data.len(), "the left factor is inside its slice");
+        assert!(reach(b.shape, b.strides) <= b.data.len(), "the right factor is inside its slice");
+        let own = [self.stride, 1];
+        assert!(reach(self.shape, own) <= self.data.len(), "the product is inside its slice");
+        assert!(self.shape[0] <= 1 || self.stride >= n, "rows of the product do not overlap");
+        // SAFETY: the three assertions above bound every address that `gemm` forms from these shapes and strides; the
+        // product is borrowed mutably and so apart from both factors, and its rows do not overlap.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                self.data.as_mut_ptr(),
+                1,
+                self.stride as isize,
+                keep,
+                a.data.as_ptr(),
+                a.strides[1] as isize,
+                a.strides[0] as isize,
+                b.data.as_ptr(),
+                b.strides[1] as isize,
+                b.strides[0] as isize,
+                1.0,
+                scale,
+                false,
+                false,
+                false,
+                Parallelism::None,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn numbers(seed: usize, count: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 37 + seed * 11) % 19) as f32 - 9.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn products_equal_sums_over_the_inner_index(
+            m in 1usize..9, n in 1usize..9, k in 1usize..9, pad in 0usize..3, turned: [bool; 2], keep: bool,
+        ) {
+            let (a, b) = (numbers(1, m * k), numbers(2, k * n));
+            let stride = n + pad;
+            let before = numbers(3, m * stride);
+            let mut found = before.clone();
+            let left = if turned[0] { Matrix::rows(&a, m).t() } else { Matrix::rows(&a, k) };
+            let right = if turned[1] { Matrix::rows(&b, k).t() } else { Matrix::rows(&b, n) };
+            let target = Target::strided(&mut found, [m, n], stride);
+            if keep { target.add(left, right, 0.5) } else { target.set(left, right, 0.5) }
+            let at = |data: &[f32], i: usize, j: usize, rows: usize, cols: usize, turned: bool| {
+                if turned { data[j * rows + i] } else { data[i * cols + j] }
+            };
+            for i in 0..m {
+                for j in 0..stride {
+                    let old = before[i * stride + j];
+                    let sum: f32 = (0..k)
+                        .map(|l| at(&a, i, l, m, k, turned[0]) * at(&b, l, j.min(n - 1), k, n, turned[1]))
+                        .sum();
+                    let wanted = if j >= n { old } else { 0.5 * sum + if keep { old } else { 0.0 } };
+                    prop_assert_eq!(found[i * stride + j], wanted);
+                }
+            }
+        }
+    }
+}

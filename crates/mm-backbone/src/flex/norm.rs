@@ -1,0 +1,115 @@
+//! RMSNorm over rows of `c` channels: `y = x r γ`, `r = 1 / sqrt(mean(x²) + ε)`.
+//!
+//! Backward, with `x̂ = x r` and `g = γ dy`: `dx = r (g - x̂ · mean(g x̂))`, `dγ = Σ dy x̂`. Nothing is kept: `r` is
+//! computed again from `x`.
+
+use rayon::prelude::*;
+
+use super::buffer::Buffer;
+use super::simd::{dot, vectorised};
+use super::{Forward, Op, add_up};
+
+/// Numbers that one task takes.
+const PART: usize = 1 << 15;
+
+/// `1 / sqrt(mean(x²) + ε)` of one row.
+#[inline(always)]
+pub(crate) fn scale_of(x: &[f32], epsilon: f32) -> f32 {
+    1.0 / (dot(x, x) / x.len() as f32 + epsilon).sqrt()
+}
+
+/// Normalises one row.
+#[inline(always)]
+pub(crate) fn row(x: &[f32], gamma: &[f32], epsilon: f32, y: &mut [f32]) {
+    let r = scale_of(x, epsilon);
+    for ((y, x), gamma) in y.iter_mut().zip(x).zip(gamma) {
+        *y = x * r * gamma;
+    }
+}
+
+/// Adds the gradient of one row to `dx`, and its part of the scale's gradient to `dgamma`.
+#[inline(always)]
+pub(crate) fn row_backward(
+    [x, gamma, dy]: [&[f32]; 3],
+    epsilon: f32,
+    dx: &mut [f32],
+    dgamma: &mut [f32],
+) {
+    let r = scale_of(x, epsilon);
+    let mut lanes = [0.0f32; 16];
+    for (at, ((x, gamma), dy)) in x.iter().zip(gamma).zip(dy).enumerate() {
+        lanes[at % 16] += x * gamma * dy;
+    }
+    let mean = r * lanes.iter().sum::<f32>() / x.len() as f32; // of g x̂
+    for ((((dx, dgamma), x), gamma), dy) in dx.iter_mut().zip(dgamma).zip(x).zip(gamma).zip(dy) {
+        let unit = x * r;
+        *dx += r * (gamma * dy - unit * mean);
+        *dgamma += dy * unit;
+    }
+}
+
+/// Normalises rows of `gamma.len()` channels.
+pub(crate) fn rows(x: &[f32], gamma: &[f32], epsilon: f32, y: &mut [f32]) {
+    let channels = gamma.len();
+    vectorised(|| {
+        for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+            row(x, gamma, epsilon, y);
+        }
+    });
+}
+
+/// Adds the gradients of rows to `dx` and `dgamma`.
+pub(crate) fn rows_backward(
+    [x, gamma, dy]: [&[f32]; 3],
+    epsilon: f32,
+    dx: &mut [f32],
+    dgamma: &mut [f32],
+) {
+    let c = gamma.len();
+    vectorised(|| {
+        for ((x, dy), dx) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c)) {
+            row_backward([x, gamma, dy], epsilon, dx, dgamma);
+        }
+    });
+}
+
+/// RMSNorm as an operation; inputs `x`: `[…, channels]`, `γ`: `[channels]`.
+#[derive(Debug)]
+pub(crate) struct NormOp {
+    /// Added to the mean of squares.
+    pub epsilon: f32,
+}
+
+impl Op for NormOp {
+    fn forward(&self, inputs: &[&[f32]]) -> Forward {
+        let (x, gamma) = (inputs[0], inputs[1]);
+        let mut output = vec![0.0; x.len()];
+        let part = part(gamma.len());
+        (x.par_chunks(part), output.par_chunks_mut(part))
+            .into_par_iter()
+            .for_each(|(x, y)| rows(x, gamma, self.epsilon, y));
+        Forward { output, kept: vec![] }
+    }
+
+    fn backward(&self, inputs: &[&[f32]], _: Vec<Buffer>, dy: &[f32]) -> Vec<Vec<f32>> {
+        let (x, gamma) = (inputs[0], inputs[1]);
+        let mut dx = vec![0.0; x.len()];
+        let part = part(gamma.len());
+        let parts: Vec<[Vec<f32>; 1]> =
+            (x.par_chunks(part), dy.par_chunks(part), dx.par_chunks_mut(part))
+                .into_par_iter()
+                .map(|(x, dy, dx)| {
+                    let mut dgamma = vec![0.0; gamma.len()];
+                    rows_backward([x, gamma, dy], self.epsilon, dx, &mut dgamma);
+                    [dgamma]
+                })
+                .collect();
+        let [dgamma] = add_up(parts);
+        vec![dx, dgamma]
+    }
+}
+
+/// Whole rows of about [`PART`] numbers.
+fn part(channels: usize) -> usize {
+    (PART / channels).max(1) * channels
+}

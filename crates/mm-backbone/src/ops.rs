@@ -1,0 +1,258 @@
+//! The choice between a fused kernel and ordinary tensor operations.
+//!
+//! Every function here gives nothing where no kernel applies: another backend than flex, other numbers than 32-bit
+//! floats, a build without the feature `flex`, or `MM_KERNELS=ordinary` in the environment, which exists to compare. The
+//! caller then goes on with ordinary operations, which are the definition.
+
+use burn::prelude::*;
+
+use crate::Attend;
+use crate::cache::KeyValue;
+
+/// Sizes of a multi-head block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TransformerShape {
+    /// Channels of a token.
+    pub width: usize,
+    /// Heads of queries; of keys and values.
+    pub heads: [usize; 2],
+    /// Inner channels of the feed-forward half.
+    pub feed: usize,
+    /// Of all norms.
+    pub epsilon: f64,
+}
+
+/// Sizes of a gated attention unit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GauShape {
+    /// Channels of a token.
+    pub width: usize,
+    /// Channels of the gate and of the values.
+    pub expanded: usize,
+    /// Channels of queries and keys.
+    pub key_size: usize,
+    /// Of the norm.
+    pub epsilon: f64,
+}
+
+/// Weights of a unit: matrices are joint and output, scales are norm, query and key, biases are joint, query, key and output.
+#[derive(Debug, Clone)]
+pub(crate) struct GauWeights {
+    pub matrices: [Tensor<2>; 2],
+    pub scales: [Tensor<1>; 3],
+    pub biases: Option<[Tensor<1>; 4]>,
+}
+
+/// Weights of a multi-head block: matrices are joint, output, up and down, scales are first norm, query, key and second norm.
+#[derive(Debug, Clone)]
+pub(crate) struct TransformerWeights {
+    pub matrices: [Tensor<2>; 4],
+    pub scales: [Tensor<1>; 4],
+}
+
+#[cfg(not(feature = "flex"))]
+mod kernels {
+    use super::*;
+
+    pub(crate) fn norm<const D: usize>(_: &Tensor<D>, _: &Tensor<1>, _: f64) -> Option<Tensor<D>> {
+        None
+    }
+
+    pub(crate) fn gau(
+        _: GauShape,
+        _: &Attend,
+        _: &Tensor<3>,
+        _: impl FnOnce() -> GauWeights,
+    ) -> Option<Tensor<3>> {
+        None
+    }
+
+    pub(crate) fn gau_cached(
+        _: GauShape,
+        _: [&Tensor<3>; 1],
+        _: (&Attend, Option<&KeyValue>),
+        _: impl FnOnce() -> GauWeights,
+    ) -> Option<(Tensor<3>, KeyValue)> {
+        None
+    }
+
+    pub(crate) fn transformer(
+        _: TransformerShape,
+        _: &Attend,
+        _: &Tensor<3>,
+        _: impl FnOnce() -> TransformerWeights,
+    ) -> Option<Tensor<3>> {
+        None
+    }
+
+    pub(crate) fn transformer_cached(
+        _: TransformerShape,
+        _: [&Tensor<3>; 1],
+        _: (&Attend, Option<&KeyValue>),
+        _: impl FnOnce() -> TransformerWeights,
+    ) -> Option<(Tensor<3>, KeyValue)> {
+        None
+    }
+}
+
+#[cfg(feature = "flex")]
+mod kernels {
+    use std::sync::OnceLock;
+
+    use burn::backend::Flex;
+
+    use super::*;
+    use crate::flex::{
+        self, GauOp, NormOp, Past, Places, Primitive, TransformerOp, apply, primitive,
+    };
+
+    /// Whether the kernels were not turned off.
+    fn enabled() -> bool {
+        static ENABLED: OnceLock<bool> = OnceLock::new();
+        *ENABLED
+            .get_or_init(|| std::env::var_os("MM_KERNELS").is_none_or(|kind| kind != "ordinary"))
+    }
+
+    fn places(attend: &Attend) -> Places {
+        Places { cos: attend.cos.clone(), sin: attend.sin.clone(), ranges: attend.ranges.clone() }
+    }
+
+    /// RMSNorm of `[…, channels]`.
+    pub(crate) fn norm<const D: usize>(
+        x: &Tensor<D>,
+        gamma: &Tensor<1>,
+        epsilon: f64,
+    ) -> Option<Tensor<D>> {
+        let x = primitive(x.clone()).filter(|_| enabled())?;
+        let op = NormOp { epsilon: epsilon as f32 };
+        Some(apply(op, [x, primitive(gamma.clone())?]))
+    }
+
+    fn gau_op(shape: GauShape, attend: &Attend) -> GauOp {
+        let GauShape { width, expanded, key_size, epsilon } = shape;
+        GauOp { width, expanded, key_size, epsilon: epsilon as f32, places: places(attend) }
+    }
+
+    fn gau_inputs(x: Primitive, weights: GauWeights) -> Option<Vec<Primitive>> {
+        let [joint, output] = weights.matrices;
+        let [norm, query, key] = weights.scales;
+        let mut inputs = vec![
+            x,
+            primitive(norm)?,
+            primitive(joint)?,
+            primitive(query)?,
+            primitive(key)?,
+            primitive(output)?,
+        ];
+        for bias in weights.biases.into_iter().flatten() {
+            inputs.push(primitive(bias)?);
+        }
+        Some(inputs)
+    }
+
+    /// The unit over whole rows.
+    pub(crate) fn gau(
+        shape: GauShape,
+        attend: &Attend,
+        x: &Tensor<3>,
+        weights: impl FnOnce() -> GauWeights,
+    ) -> Option<Tensor<3>> {
+        let x = primitive(x.clone()).filter(|_| enabled())?;
+        let inputs = gau_inputs(x, weights())?;
+        let op = gau_op(shape, attend);
+        match <[Primitive; 6]>::try_from(inputs) {
+            Ok(inputs) => Some(apply(op, inputs)),
+            Err(inputs) => Some(apply(op, <[Primitive; 10]>::try_from(inputs).ok()?)),
+        }
+    }
+
+    /// The unit for tokens that follow a prefix.
+    pub(crate) fn gau_cached(
+        shape: GauShape,
+        [x]: [&Tensor<3>; 1],
+        (attend, past): (&Attend, Option<&KeyValue>),
+        weights: impl FnOnce() -> GauWeights,
+    ) -> Option<(Tensor<3>, KeyValue)> {
+        let [batch, tokens, _] = x.dims();
+        let primitive = primitive(x.clone()).filter(|_| enabled())?;
+        let inputs = gau_inputs(primitive, weights())?;
+        let op = gau_op(shape, attend);
+        let channels = [[batch, 1, tokens, shape.key_size], [batch, 1, tokens, shape.expanded]];
+        cached(inputs, x.dims(), (past, channels), |inputs, past| op.forward_cached(inputs, past))
+    }
+
+    fn transformer_op(shape: TransformerShape, attend: &Attend) -> TransformerOp {
+        let TransformerShape { width, heads, feed, epsilon } = shape;
+        TransformerOp { width, heads, feed, epsilon: epsilon as f32, places: places(attend) }
+    }
+
+    fn transformer_inputs(x: Primitive, weights: TransformerWeights) -> Option<[Primitive; 9]> {
+        let [joint, output, up, down] = weights.matrices;
+        let [norm, query, key, feed] = weights.scales;
+        Some([
+            x,
+            primitive(norm)?,
+            primitive(joint)?,
+            primitive(query)?,
+            primitive(key)?,
+            primitive(output)?,
+            primitive(feed)?,
+            primitive(up)?,
+            primitive(down)?,
+        ])
+    }
+
+    /// The multi-head block over whole rows.
+    pub(crate) fn transformer(
+        shape: TransformerShape,
+        attend: &Attend,
+        x: &Tensor<3>,
+        weights: impl FnOnce() -> TransformerWeights,
+    ) -> Option<Tensor<3>> {
+        let x = primitive(x.clone()).filter(|_| enabled())?;
+        Some(apply(transformer_op(shape, attend), transformer_inputs(x, weights())?))
+    }
+
+    /// The multi-head block for tokens that follow a prefix.
+    pub(crate) fn transformer_cached(
+        shape: TransformerShape,
+        [x]: [&Tensor<3>; 1],
+        (attend, past): (&Attend, Option<&KeyValue>),
+        weights: impl FnOnce() -> TransformerWeights,
+    ) -> Option<(Tensor<3>, KeyValue)> {
+        let [batch, tokens, width] = x.dims();
+        let primitive = primitive(x.clone()).filter(|_| enabled())?;
+        let inputs = transformer_inputs(primitive, weights())?.into();
+        let op = transformer_op(shape, attend);
+        let one = [batch, shape.heads[1], tokens, width / shape.heads[0]];
+        cached(inputs, x.dims(), (past, [one; 2]), |inputs, past| op.forward_cached(inputs, past))
+    }
+
+    /// Runs a block behind `past`; `channels` are the shapes of the new keys and values.
+    fn cached(
+        mut inputs: Vec<Primitive>,
+        shape: [usize; 3],
+        (past, channels): (Option<&KeyValue>, [[usize; 4]; 2]),
+        work: impl FnOnce(&[&[f32]], Past<'_>) -> Vec<f32>,
+    ) -> Option<(Tensor<3>, KeyValue)> {
+        let weights = inputs.len();
+        if let Some(past) = past {
+            inputs.push(primitive(past.keys.clone())?);
+            inputs.push(primitive(past.values.clone())?);
+        }
+        let tokens = past.map_or(0, |past| past.keys.dims()[2]);
+        let [y, keys, values] = flex::with_past(inputs, |inputs| {
+            let (inputs, old) = inputs.split_at(weights);
+            let old = if let [keys, values] = old { [*keys, *values] } else { [&[][..], &[]] };
+            let [mut keys, mut values] =
+                channels.map(|shape| vec![0.0; shape.iter().product::<usize>()]);
+            let y = work(inputs, Past { old, tokens, new: [&mut keys, &mut values] });
+            [(y, shape.into()), (keys, channels[0].into()), (values, channels[1].into())]
+        });
+        let tensor = Tensor::from_primitive::<Flex>;
+        let new = KeyValue { keys: tensor(keys), values: tensor(values) };
+        Some((Tensor::from_primitive::<Flex>(y), new))
+    }
+}
+
+pub(crate) use kernels::{gau, gau_cached, norm, transformer, transformer_cached};
