@@ -22,15 +22,18 @@ mod simd;
 #[cfg(test)]
 mod tests;
 mod transformer;
+pub(crate) mod update;
 
-pub(crate) use bridge::{Primitive, apply, primitive, with_past};
+pub(crate) use bridge::{Primitive, apply, in_place, primitive, with_past};
 pub(crate) use gau::GauOp;
 pub(crate) use norm::NormOp;
 pub(crate) use transformer::{Past, TransformerOp};
 
 use std::sync::Arc;
 
-use crate::KeyRanges;
+use rayon::prelude::*;
+
+use crate::{KeyRanges, threads};
 use buffer::Buffer;
 
 /// Tokens that one task takes through a whole block: enough for fast matrix products, few enough for the cache.
@@ -92,6 +95,23 @@ impl Places {
         &self.ranges.ranges()[row * tokens..(row + 1) * tokens]
     }
 }
+
+/// Does all tasks, each given its index, and returns their results in order: on all threads, or inside
+/// [`on_this_thread`](crate::on_this_thread) one after another.
+fn in_parts<T: Send, R: Send>(tasks: Vec<T>, work: impl Fn(usize, T) -> R + Sync) -> Vec<R> {
+    if tasks.len() <= 1 || threads::alone() {
+        return tasks.into_iter().enumerate().map(|(index, task)| work(index, task)).collect();
+    }
+    tasks.into_par_iter().enumerate().map(|(index, task)| work(index, task)).collect()
+}
+
+/// The next piece of each of several arrays, cut alike.
+macro_rules! next_pieces {
+    ($($chunks:ident),+) => {$(
+        let $chunks = $chunks.next().expect("arrays of equally many pieces");
+    )+};
+}
+use next_pieces;
 
 /// Adds small gradients of all parts, in order.
 fn add_up<const N: usize>(parts: Vec<[Vec<f32>; N]>) -> [Vec<f32>; N] {

@@ -51,7 +51,9 @@ mod norm;
 mod ops;
 mod positions;
 mod rotary;
+mod threads;
 mod transformer;
+mod update;
 
 pub use backbone::Backbone;
 pub use cache::{Cache, KeyValue};
@@ -63,3 +65,5 @@ pub use mask::KeyRanges;
 pub use norm::RmsNorm;
 pub use positions::{PositionScheme, Positions};
 pub use rotary::Attend;
+pub use threads::on_this_thread;
+pub use update::{AdamW, moving_average, sum_of_squares};

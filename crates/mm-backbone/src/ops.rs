@@ -6,8 +6,8 @@
 
 use burn::prelude::*;
 
-use crate::Attend;
 use crate::cache::KeyValue;
+use crate::{AdamW, Attend};
 
 /// Sizes of a multi-head block.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +55,27 @@ mod kernels {
     use super::*;
 
     pub(crate) fn norm<const D: usize>(_: &Tensor<D>, _: &Tensor<1>, _: f64) -> Option<Tensor<D>> {
+        None
+    }
+
+    pub(crate) fn all_plain<const D: usize, const N: usize>(_: [&Tensor<D>; N]) -> bool {
+        false
+    }
+
+    pub(crate) fn adamw<const D: usize>(
+        _: &AdamW,
+        _: Tensor<D>,
+        _: Tensor<D>,
+        _: [Tensor<D>; 2],
+    ) -> (Tensor<D>, [Tensor<D>; 2]) {
+        unreachable!("no tensor is found plain")
+    }
+
+    pub(crate) fn moving_average<const D: usize>(_: Tensor<D>, _: &Tensor<D>, _: f64) -> Tensor<D> {
+        unreachable!("no tensor is found plain")
+    }
+
+    pub(crate) fn sum_of_squares<const D: usize>(_: &Tensor<D>) -> Option<f64> {
         None
     }
 
@@ -126,6 +147,58 @@ mod kernels {
         let x = primitive(x.clone()).filter(|_| enabled())?;
         let op = NormOp { epsilon: epsilon as f32 };
         Some(apply(op, [x, primitive(gamma.clone())?]))
+    }
+
+    /// Whether kernels apply to these tensors as they are, without autodiff.
+    pub(crate) fn all_plain<const D: usize, const N: usize>(tensors: [&Tensor<D>; N]) -> bool {
+        let plain =
+            |tensor: &Tensor<D>| matches!(primitive(tensor.clone()), Some(Primitive::Plain(_)));
+        enabled() && tensors.into_iter().all(plain)
+    }
+
+    /// The primitive of a tensor that was found plain.
+    fn plain<const D: usize>(tensor: Tensor<D>) -> Primitive {
+        primitive(tensor).expect("found plain before")
+    }
+
+    /// One step of AdamW on tensors that were found plain.
+    pub(crate) fn adamw<const D: usize>(
+        adam: &AdamW,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        [m, v]: [Tensor<D>; 2],
+    ) -> (Tensor<D>, [Tensor<D>; 2]) {
+        let write = [plain(weight), plain(m), plain(v)];
+        let written = flex::in_place(write, [plain(grad)], |[weight, m, v], [grad]| {
+            flex::update::adamw(adam, weight, grad, [m, v]);
+        });
+        let [weight, m, v] = written.map(Tensor::from_primitive::<Flex>);
+        (weight, [m, v])
+    }
+
+    /// Moves an average that was found plain.
+    pub(crate) fn moving_average<const D: usize>(
+        average: Tensor<D>,
+        weight: &Tensor<D>,
+        keep: f64,
+    ) -> Tensor<D> {
+        let (write, read) = ([plain(average)], [plain(weight.clone())]);
+        let [average] = flex::in_place(write, read, |[average], [weight]| {
+            flex::update::moving_average(average, weight, keep);
+        });
+        Tensor::from_primitive::<Flex>(average)
+    }
+
+    /// `Σ x²`.
+    pub(crate) fn sum_of_squares<const D: usize>(x: &Tensor<D>) -> Option<f64> {
+        if !all_plain([x]) {
+            return None;
+        }
+        let mut sum = 0.0;
+        let [] = flex::in_place([], [plain(x.clone())], |[], [x]| {
+            sum = flex::update::sum_of_squares(x);
+        });
+        Some(sum)
     }
 
     fn gau_op(shape: GauShape, attend: &Attend) -> GauOp {
@@ -255,4 +328,7 @@ mod kernels {
     }
 }
 
-pub(crate) use kernels::{gau, gau_cached, norm, transformer, transformer_cached};
+pub(crate) use kernels::{
+    adamw, all_plain, gau, gau_cached, moving_average, norm, sum_of_squares, transformer,
+    transformer_cached,
+};

@@ -8,6 +8,7 @@
 //! absent: flags, colours, the choice of a device.
 #![deny(missing_docs)]
 
+mod adamw;
 pub mod batch;
 pub mod data;
 mod ema;

@@ -2,21 +2,19 @@
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{AdamWConfig, AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
+use burn::optim::{AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::prelude::*;
 
+use crate::adamw::AdamWOptimizer;
 use crate::recipe::{OptimizerConfig, OptimizerKind};
 
 /// The optimizer of a recipe: norms, biases and embeddings are never decayed.
 pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
-    let adam = AdamWConfig::new()
-        .with_beta_1(config.betas[0] as f32)
-        .with_beta_2(config.betas[1] as f32)
-        .with_epsilon(1e-8)
-        .with_weight_decay(config.weight_decay as f32);
+    let adam = |weight_decay| AdamWOptimizer { betas: config.betas, weight_decay };
     let undecayed =
         ParamGroup::from_any_predicates(vec!["norm", "gamma", "beta", "bias", "tokens"]);
-    let base = adam.init().with_group(undecayed, adam.clone().with_weight_decay(0.0).build(), None);
+    let base =
+        ModuleOptimizer::from(adam(config.weight_decay)).with_group(undecayed, adam(0.0), None);
     match config.kind {
         OptimizerKind::Adamw => base,
         OptimizerKind::Muon => {
@@ -38,9 +36,9 @@ pub fn clip<M: Module>(
     mut grads: GradientsParams,
     most: f64,
 ) -> (GradientsParams, f64) {
-    let mut squares = SumSquares { grads: &grads, total: None };
+    let mut squares = SumSquares { grads: &grads, total: 0.0 };
     module.visit(&mut squares);
-    let norm = squares.total.map_or(0.0, |total| f64::from(total.into_scalar::<f32>())).sqrt();
+    let norm = squares.total.sqrt();
     if norm.is_finite() && norm > most {
         module.visit(&mut Scale { grads: &mut grads, factor: most / norm });
     }
@@ -49,17 +47,13 @@ pub fn clip<M: Module>(
 
 struct SumSquares<'a> {
     grads: &'a GradientsParams,
-    total: Option<Tensor<1>>,
+    total: f64,
 }
 
 impl ModuleVisitor for SumSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
-            let square = grad.square().sum();
-            self.total = Some(match self.total.take() {
-                Some(total) => total + square,
-                None => square,
-            });
+            self.total += mm_backbone::sum_of_squares(&grad);
         }
     }
 }

@@ -144,7 +144,9 @@ impl Training {
                 let model = self.model.clone().fork(&tracked);
                 let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
                 scope.spawn(move || {
-                    shard_gradients(&model, &shard_batch(shard, config, device), weights, all)
+                    mm_backbone::on_this_thread(|| {
+                        shard_gradients(&model, &shard_batch(shard, config, device), weights, all)
+                    })
                 })
             };
             let threads: Vec<_> = shards.iter().map(work).collect();

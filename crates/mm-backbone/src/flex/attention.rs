@@ -79,11 +79,7 @@ impl Head<'_> {
             let width = tile.keys.len();
             let p = &mut scratch[..tile.queries.len() * width];
             self.scores(&tile, p);
-            vectorised(|| {
-                for (row, query) in p.chunks_exact_mut(width).zip(tile.queries.clone()) {
-                    logs[query] = softmax(row, self.seen(query, &tile));
-                }
-            });
+            softmax_rows(p, self.seen(&tile), &mut logs[tile.queries.clone()]);
             let values = self.v.slice(tile.keys.start, width);
             out.tile(&tile.queries).set(Matrix::rows(p, width), values, 1.0);
         }
@@ -107,12 +103,8 @@ impl Head<'_> {
                 (self.q.slice(tile.queries.start, count), self.k.slice(tile.keys.start, width));
             self.scores(&tile, p);
             Target::rows(ds, width).set(dout, self.v.slice(tile.keys.start, width).t(), 1.0);
-            vectorised(|| {
-                let rows = p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width));
-                for ((p, ds), query) in rows.zip(tile.queries.clone()) {
-                    softmax_backward(p, ds, self.seen(query, &tile), [logs[query], self.scale]);
-                }
-            });
+            let logs = &logs[tile.queries.clone()];
+            softmax_backward_rows([&mut *p, &mut *ds], self.seen(&tile), logs, self.scale);
             let (p, ds) = (Matrix::rows(p, width), Matrix::rows(ds, width));
             dv.tile(&tile.keys).add(p.t(), dout, 1.0);
             dq.tile(&tile.queries).add(ds, k, 1.0);
@@ -127,10 +119,48 @@ impl Head<'_> {
         Target::rows(p, tile.keys.len()).set(q, k.t(), self.scale);
     }
 
-    /// The columns of a tile that one of its queries may attend.
-    fn seen(&self, query: usize, tile: &Tile) -> Range<usize> {
+    /// What the queries of a tile may attend, and the tile's first key.
+    fn seen(&self, tile: &Tile) -> Seen<'_> {
+        Seen {
+            ranges: &self.ranges[tile.queries.clone()],
+            first: tile.keys.start as u32,
+            width: tile.keys.len(),
+        }
+    }
+}
+
+/// The key ranges of a tile's queries.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    ranges: &'a [[u32; 2]],
+    first: u32,
+    width: usize,
+}
+
+impl Seen<'_> {
+    /// The columns of the tile that one of its queries may attend.
+    #[inline(always)]
+    fn columns(&self, query: usize) -> Range<usize> {
         let [start, end] = self.ranges[query];
-        start as usize - tile.keys.start..end as usize - tile.keys.start
+        (start - self.first) as usize..(end - self.first) as usize
+    }
+}
+
+vectorised! {
+    /// Scores of a tile to probabilities, and the logarithms.
+    fn softmax_rows(p: &mut [f32], seen: Seen<'_>, logs: &mut [f32]) {
+        for (query, (row, log)) in p.chunks_exact_mut(seen.width).zip(logs).enumerate() {
+            *log = softmax(row, seen.columns(query));
+        }
+    }
+
+    /// Scores of a tile to probabilities and, of the second, `dP` to `dS`.
+    fn softmax_backward_rows(pair: [&mut [f32]; 2], seen: Seen<'_>, logs: &[f32], scale: f32) {
+        let [p, ds] = pair;
+        let rows = p.chunks_exact_mut(seen.width).zip(ds.chunks_exact_mut(seen.width));
+        for (query, ((p, ds), log)) in rows.zip(logs).enumerate() {
+            softmax_backward(p, ds, seen.columns(query), [*log, scale]);
+        }
     }
 }
 

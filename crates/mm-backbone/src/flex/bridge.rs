@@ -65,12 +65,29 @@ pub(crate) fn with_past<const N: usize>(
         .map(|(numbers, shape)| FlexTensor::from_data(TensorData::new(numbers, shape)))
 }
 
+/// Changes the first tensors in place, or copies of them where they are shared, given the last.
+pub(crate) fn in_place<const W: usize, const R: usize>(
+    write: [Primitive; W],
+    read: [Primitive; R],
+    work: impl FnOnce([&mut [f32]; W], [&[f32]; R]),
+) -> [FlexTensor; W] {
+    let mut write = write.map(plain);
+    let read = read.map(plain);
+    let slices = write.each_mut().map(|tensor| {
+        let (start, end) = tensor.layout().contiguous_offsets().expect("contiguous");
+        &mut tensor.storage_mut::<f32>()[start..end]
+    });
+    work(slices, read.each_ref().map(|tensor| tensor.as_slice::<f32>().expect("contiguous")));
+    write
+}
+
 /// Contiguous, without autodiff.
 fn plain(input: Primitive) -> FlexTensor {
-    match input {
-        Primitive::Plain(plain) => plain.to_contiguous(),
-        Primitive::Tracked(tracked) => tracked.into_primitive().to_contiguous(),
-    }
+    let tensor = match input {
+        Primitive::Plain(plain) => plain,
+        Primitive::Tracked(tracked) => tracked.into_primitive(),
+    };
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
 fn slices(inputs: &[FlexTensor]) -> Vec<&[f32]> {

@@ -10,15 +10,13 @@
 //! gradients turned back, `dJ = swish'(J) ⊙ (du, dv, dz)` with `swish' = σ (1 + J (1 - σ))`; then `dW_o = Gᵀ dy`,
 //! `dW_i = n(x)ᵀ dJ` over all tokens.
 
-use rayon::prelude::*;
-
 use super::attention::{Head, Rows};
 use super::buffer::{Buffer, take, take_zeroed};
 use super::matrix::{Matrix, Target};
 use super::rotary::{turn, turn_back};
 use super::simd::{self, sigmoid, vectorised};
 use super::transformer::{Past, weight_gradients};
-use super::{Forward, Op, Places, add_up, norm};
+use super::{Forward, Op, Places, add_up, in_parts, next_pieces, norm};
 
 /// One unit's sizes and where its tokens stand. Inputs, in order: `x`, `γ`, `W_i`, `γ_q`, `γ_k`, `W_o`, and with biases
 /// `b_i`, `β_q`, `β_k`, `b_o`.
@@ -107,25 +105,14 @@ impl GauOp {
         let tokens = active.len() / jw;
         let (mut q, mut k) = (take(tokens * size), take(tokens * size));
         let [cos, sin] = self.places.angles(first_row * self.places.tokens(), tokens);
-        let pairs = size / 2;
-        vectorised(|| {
-            for token in 0..tokens {
-                let (cos, sin) = (&cos[token * pairs..][..pairs], &sin[token * pairs..][..pairs]);
-                let z = &active[token * jw + 2 * self.expanded..][..size];
-                for (side, to) in [&mut q, &mut k].into_iter().enumerate() {
-                    let to = &mut to[token * size..][..size];
-                    for ((to, z), gamma) in to.iter_mut().zip(z).zip(w.gammas[side]) {
-                        *to = z * gamma;
-                    }
-                    if let Some(biases) = w.biases {
-                        for (to, beta) in to.iter_mut().zip(biases.betas[side]) {
-                            *to += beta;
-                        }
-                    }
-                    turn(to, cos, sin);
-                }
-            }
-        });
+        let zs = |side: usize| Projection {
+            of: [jw, 2 * self.expanded],
+            gamma: w.gammas[side],
+            beta: w.biases.map(|biases| biases.betas[side]),
+            angles: [cos, sin],
+        };
+        scale_and_turn(zs(0), active, &mut q);
+        scale_and_turn(zs(1), active, &mut k);
         [q, k]
     }
 
@@ -169,13 +156,7 @@ impl GauOp {
     /// From the mixed values on; the gate overwrites `u` in the activated tokens.
     fn finish(&self, w: Weights<'_>, x: &[f32], [active, mixed, y]: [&mut [f32]; 3]) {
         let (e, jw, width) = (self.expanded, self.joint_width(), self.width);
-        vectorised(|| {
-            for (active, mixed) in active.chunks_exact_mut(jw).zip(mixed.chunks_exact(e)) {
-                for (u, o) in active[..e].iter_mut().zip(mixed) {
-                    *u *= o;
-                }
-            }
-        });
+        gate(jw, active, mixed, e);
         y.copy_from_slice(x);
         if let Some(biases) = w.biases {
             for y in y.chunks_exact_mut(width) {
@@ -198,7 +179,7 @@ impl GauOp {
         Target::rows(&mut dmixed, e).set(Matrix::rows(part.dy, width), output.t(), 1.0);
 
         let mut dactive = take_zeroed(active.len());
-        self.gate_backward(&active, part.mixed, [&mut dmixed, &mut dactive, part.gated]);
+        gate_backward([jw, e], [&active, part.mixed], [&mut dmixed, &mut dactive, part.gated]);
         let [q, k] = self.queries_and_keys(w, first_row, &active);
         let (mut dq, mut dk) = (take_zeroed(q.len()), take_zeroed(k.len()));
         for row in 0..tokens / row_tokens {
@@ -213,11 +194,7 @@ impl GauOp {
             self.head([&q, &k, &active], first_row, row).backward(dout, logs, grads);
         }
         self.projection_backward((w, first_row), [&active, &dq, &dk], &mut dactive, &mut small);
-        vectorised(|| {
-            for (joint, dactive) in part.joint.iter_mut().zip(&dactive[..]) {
-                *joint *= dactive;
-            }
-        });
+        simd::multiply(part.joint, &dactive);
         if w.biases.is_some() {
             column_sums(part.joint, &mut small[3]);
             column_sums(part.dy, &mut small[6]);
@@ -231,30 +208,6 @@ impl GauOp {
         small
     }
 
-    /// `G`, `du` into the activated tokens' gradient, and `dG` into `dO`.
-    fn gate_backward(
-        &self,
-        active: &[f32],
-        mixed: &[f32],
-        [dgated, dactive, gated]: [&mut [f32]; 3],
-    ) {
-        let (e, jw) = (self.expanded, self.joint_width());
-        vectorised(|| {
-            let read = active.chunks_exact(jw).zip(mixed.chunks_exact(e));
-            let written = dactive.chunks_exact_mut(jw).zip(gated.chunks_exact_mut(e));
-            for (((active, mixed), (dactive, gated)), dgated) in
-                read.zip(written).zip(dgated.chunks_exact_mut(e))
-            {
-                let (u, du) = (&active[..e], &mut dactive[..e]);
-                for ((((u, o), du), g), d) in u.iter().zip(mixed).zip(du).zip(gated).zip(dgated) {
-                    *g = u * o;
-                    *du = *d * o;
-                    *d *= u;
-                }
-            }
-        });
-    }
-
     /// Back from rotated queries and keys to `z`, and to their scales and offsets.
     fn projection_backward(
         &self,
@@ -263,32 +216,20 @@ impl GauOp {
         dactive: &mut [f32],
         small: &mut Small,
     ) {
-        let (size, jw, at) = (self.key_size, self.joint_width(), 2 * self.expanded);
+        let jw = self.joint_width();
         let tokens = active.len() / jw;
         let [cos, sin] = self.places.angles(first_row * self.places.tokens(), tokens);
-        let pairs = size / 2;
-        let mut turned = take(size);
         let (gammas, betas) = small.split_at_mut(4);
-        vectorised(|| {
-            for token in 0..tokens {
-                let (cos, sin) = (&cos[token * pairs..][..pairs], &sin[token * pairs..][..pairs]);
-                let z = &active[token * jw + at..][..size];
-                let dz = &mut dactive[token * jw + at..][..size];
-                for (side, dy) in [dq, dk].into_iter().enumerate() {
-                    turned.copy_from_slice(&dy[token * size..][..size]);
-                    turn_back(&mut turned, cos, sin);
-                    let sums = gammas[1 + side].iter_mut().zip(betas[side].iter_mut());
-                    let values = z.iter().zip(dz.iter_mut()).zip(w.gammas[side]);
-                    for (((z, dz), gamma), ((dgamma, dbeta), d)) in
-                        values.zip(sums.zip(&turned[..]))
-                    {
-                        *dz += gamma * d;
-                        *dgamma += z * d;
-                        *dbeta += d;
-                    }
-                }
-            }
-        });
+        let sums = gammas[1..3].iter_mut().zip(&mut betas[..2]);
+        for (side, (dy, (dgamma, dbeta))) in [dq, dk].into_iter().zip(sums).enumerate() {
+            let z = Projection {
+                of: [jw, 2 * self.expanded],
+                gamma: w.gammas[side],
+                beta: None,
+                angles: [cos, sin],
+            };
+            turn_back_and_scale(z, [active, dy], dactive, [dgamma, dbeta]);
+        }
     }
 
     /// The unit for tokens that follow a prefix: `y`, and keys and values into `past.new`. One task, no gradients.
@@ -340,18 +281,18 @@ impl Op for GauOp {
         let mut logs = take(tokens);
         let rows = self.places.rows_in_part();
         let size = rows * self.places.tokens();
-        (
-            x.par_chunks(size * width),
-            output.par_chunks_mut(size * width),
-            joint.par_chunks_mut(size * jw),
-            mixed.par_chunks_mut(size * self.expanded),
-            logs.par_chunks_mut(size),
-        )
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(index, (x, y, joint, mixed, logs))| {
-                self.forward_part(w, index * rows, x, [y, joint, mixed, logs]);
-            });
+        let mut tasks = vec![];
+        {
+            let mut y = output.chunks_mut(size * width);
+            let mut joint = joint.chunks_mut(size * jw);
+            let mut mixed = mixed.chunks_mut(size * self.expanded);
+            let mut logs = logs.chunks_mut(size);
+            for x in x.chunks(size * width) {
+                next_pieces!(y, joint, mixed, logs);
+                tasks.push((x, [y, joint, mixed, logs]));
+            }
+        }
+        in_parts(tasks, |index, (x, written)| self.forward_part(w, index * rows, x, written));
         Forward { output, kept: vec![joint, mixed, logs] }
     }
 
@@ -363,23 +304,19 @@ impl Op for GauOp {
         let mut dx = vec![0.0; x.len()];
         let rows = self.places.rows_in_part();
         let size = rows * self.places.tokens();
-        let parts: Vec<Small> = (
-            x.par_chunks(size * width),
-            dy.par_chunks(size * width),
-            mixed.par_chunks(size * e),
-            logs.par_chunks(size),
-            joint.par_chunks_mut(size * jw),
-            dx.par_chunks_mut(size * width),
-            n.par_chunks_mut(size * width),
-            gated.par_chunks_mut(size * e),
-        )
-            .into_par_iter()
-            .enumerate()
-            .map(|(index, (x, dy, mixed, logs, joint, dx, n, gated))| {
-                let part = BackPart { x, dy, mixed, logs, joint, dx, n, gated };
-                self.backward_part(w, index * rows, part)
-            })
-            .collect();
+        let mut tasks = vec![];
+        {
+            let (mut dy, mut mixed) = (dy.chunks(size * width), mixed.chunks(size * e));
+            let mut logs = logs.chunks(size);
+            let mut joint = joint.chunks_mut(size * jw);
+            let (mut dx, mut n) = (dx.chunks_mut(size * width), n.chunks_mut(size * width));
+            let mut gated = gated.chunks_mut(size * e);
+            for x in x.chunks(size * width) {
+                next_pieces!(dy, mixed, logs, joint, dx, n, gated);
+                tasks.push(BackPart { x, dy, mixed, logs, joint, dx, n, gated });
+            }
+        }
+        let parts = in_parts(tasks, |index, part| self.backward_part(w, index * rows, part));
         let [dnorm, dquery, dkey, dbias, dbeta_q, dbeta_k, dbias_o] = add_up(parts);
         let [djoint, doutput] = weight_gradients([
             (Matrix::rows(&n, width), Matrix::rows(&joint, jw), jw),
@@ -407,22 +344,108 @@ fn column_sums(rows: &[f32], sums: &mut [f32]) {
     }
 }
 
-/// `x σ(x)`
-fn swish(x: &[f32], y: &mut [f32]) {
-    vectorised(|| {
+/// Where `z` stands in rows of activated tokens (their width, its first channel), and what makes queries or keys of it.
+struct Projection<'a> {
+    of: [usize; 2],
+    gamma: &'a [f32],
+    beta: Option<&'a [f32]>,
+    angles: [&'a [f32]; 2],
+}
+
+/// One row of [`gate_backward`].
+#[inline(always)]
+fn gate_backward_row([u, o]: [&[f32]; 2], d: &mut [f32], du: &mut [f32], gated: &mut [f32]) {
+    for ((((u, o), d), du), g) in u.iter().zip(o).zip(d).zip(du).zip(gated) {
+        *g = u * o;
+        *du = *d * o;
+        *d *= u;
+    }
+}
+
+vectorised! {
+    /// `rotate(γ z + β)` of every token.
+    fn scale_and_turn(z: Projection<'_>, active: &[f32], to: &mut [f32]) {
+        let ([width, first], size, [cos, sin]) = (z.of, z.gamma.len(), z.angles);
+        let angles = cos.chunks_exact(size / 2).zip(sin.chunks_exact(size / 2));
+        let rows = active.chunks_exact(width).zip(to.chunks_exact_mut(size));
+        for ((active, to), (cos, sin)) in rows.zip(angles) {
+            for ((to, z), gamma) in to.iter_mut().zip(&active[first..]).zip(z.gamma) {
+                *to = z * gamma;
+            }
+            if let Some(beta) = z.beta {
+                for (to, beta) in to.iter_mut().zip(beta) {
+                    *to += beta;
+                }
+            }
+            turn(to, cos, sin);
+        }
+    }
+
+    /// Adds to the gradients of `z` inside `dactive`, of `γ` and of `β`; `given` holds the activated tokens and `dy`.
+    fn turn_back_and_scale(
+        z: Projection<'_>,
+        given: [&[f32]; 2],
+        dactive: &mut [f32],
+        sums: [&mut Vec<f32>; 2],
+    ) {
+        let ([width, first], size, [cos, sin]) = (z.of, z.gamma.len(), z.angles);
+        let [dgamma, dbeta] = sums;
+        let angles = cos.chunks_exact(size / 2).zip(sin.chunks_exact(size / 2));
+        let rows = given[0].chunks_exact(width).zip(given[1].chunks_exact(size));
+        let mut turned = vec![0.0; size];
+        for (((active, dy), dactive), (cos, sin)) in
+            rows.zip(dactive.chunks_exact_mut(width)).zip(angles)
+        {
+            turned.copy_from_slice(dy);
+            turn_back(&mut turned, cos, sin);
+            let (values, dz) = (&active[first..][..size], &mut dactive[first..][..size]);
+            for ((dz, gamma), d) in dz.iter_mut().zip(z.gamma).zip(&turned) {
+                *dz += gamma * d;
+            }
+            for ((dgamma, z), d) in dgamma.iter_mut().zip(values).zip(&turned) {
+                *dgamma += z * d;
+            }
+            for (dbeta, d) in dbeta.iter_mut().zip(&turned) {
+                *dbeta += d;
+            }
+        }
+    }
+
+    /// `u ⊙ O` in place of `u`, the first `expanded` of `width` channels.
+    fn gate(width: usize, active: &mut [f32], mixed: &[f32], expanded: usize) {
+        for (active, mixed) in active.chunks_exact_mut(width).zip(mixed.chunks_exact(expanded)) {
+            for (u, o) in active.iter_mut().zip(mixed) {
+                *u *= o;
+            }
+        }
+    }
+
+    /// Given activated tokens and `O`: `dG` turns into `dO`, and `du` and `G` are written. `sizes` are the channels of a
+    /// token and of `u`.
+    fn gate_backward(sizes: [usize; 2], given: [&[f32]; 2], outputs: [&mut [f32]; 3]) {
+        let ([width, e], [dgated, dactive, gated]) = (sizes, outputs);
+        let read = given[0].chunks_exact(width).zip(given[1].chunks_exact(e));
+        let written = dactive.chunks_exact_mut(width).zip(gated.chunks_exact_mut(e));
+        for (((active, mixed), (dactive, gated)), dgated) in
+            read.zip(written).zip(dgated.chunks_exact_mut(e))
+        {
+            gate_backward_row([&active[..e], mixed], dgated, &mut dactive[..e], gated);
+        }
+    }
+
+    /// `x σ(x)`
+    fn swish(x: &[f32], y: &mut [f32]) {
         for (x, y) in x.iter().zip(y) {
             *y = x * sigmoid(*x);
         }
-    });
-}
+    }
 
-/// `y = x σ(x)`, and its derivative in place of `x`.
-fn swish_and_slope(x: &mut [f32], y: &mut [f32]) {
-    vectorised(|| {
+    /// `y = x σ(x)`, and its derivative in place of `x`.
+    fn swish_and_slope(x: &mut [f32], y: &mut [f32]) {
         for (x, y) in x.iter_mut().zip(y) {
             let share = sigmoid(*x);
             *y = *x * share;
             *x = share + *y * (1.0 - share);
         }
-    });
+    }
 }

@@ -3,11 +3,9 @@
 //! Backward, with `x̂ = x r` and `g = γ dy`: `dx = r (g - x̂ · mean(g x̂))`, `dγ = Σ dy x̂`. Nothing is kept: `r` is
 //! computed again from `x`.
 
-use rayon::prelude::*;
-
 use super::buffer::Buffer;
-use super::simd::{dot, vectorised};
-use super::{Forward, Op, add_up};
+use super::simd::{dot, dot3, vectorised};
+use super::{Forward, Op, add_up, in_parts};
 
 /// Numbers that one task takes.
 const PART: usize = 1 << 15;
@@ -36,11 +34,7 @@ pub(crate) fn row_backward(
     dgamma: &mut [f32],
 ) {
     let r = scale_of(x, epsilon);
-    let mut lanes = [0.0f32; 16];
-    for (at, ((x, gamma), dy)) in x.iter().zip(gamma).zip(dy).enumerate() {
-        lanes[at % 16] += x * gamma * dy;
-    }
-    let mean = r * lanes.iter().sum::<f32>() / x.len() as f32; // of g x̂
+    let mean = r * dot3([x, gamma, dy]) / x.len() as f32; // of g x̂
     for ((((dx, dgamma), x), gamma), dy) in dx.iter_mut().zip(dgamma).zip(x).zip(gamma).zip(dy) {
         let unit = x * r;
         *dx += r * (gamma * dy - unit * mean);
@@ -48,29 +42,23 @@ pub(crate) fn row_backward(
     }
 }
 
-/// Normalises rows of `gamma.len()` channels.
-pub(crate) fn rows(x: &[f32], gamma: &[f32], epsilon: f32, y: &mut [f32]) {
-    let channels = gamma.len();
-    vectorised(|| {
+vectorised! {
+    /// Normalises rows of `gamma.len()` channels.
+    pub(crate) fn rows(x: &[f32], gamma: &[f32], epsilon: f32, y: &mut [f32]) {
+        let channels = gamma.len();
         for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
             row(x, gamma, epsilon, y);
         }
-    });
-}
+    }
 
-/// Adds the gradients of rows to `dx` and `dgamma`.
-pub(crate) fn rows_backward(
-    [x, gamma, dy]: [&[f32]; 3],
-    epsilon: f32,
-    dx: &mut [f32],
-    dgamma: &mut [f32],
-) {
-    let c = gamma.len();
-    vectorised(|| {
+    /// Adds the gradients of rows to `dx` and `dgamma`; `given` holds `x`, `γ` and `dy`.
+    pub(crate) fn rows_backward(given: [&[f32]; 3], epsilon: f32, dx: &mut [f32], dgamma: &mut [f32]) {
+        let [x, gamma, dy] = given;
+        let c = gamma.len();
         for ((x, dy), dx) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c)) {
             row_backward([x, gamma, dy], epsilon, dx, dgamma);
         }
-    });
+    }
 }
 
 /// RMSNorm as an operation; inputs `x`: `[…, channels]`, `γ`: `[channels]`.
@@ -85,9 +73,8 @@ impl Op for NormOp {
         let (x, gamma) = (inputs[0], inputs[1]);
         let mut output = vec![0.0; x.len()];
         let part = part(gamma.len());
-        (x.par_chunks(part), output.par_chunks_mut(part))
-            .into_par_iter()
-            .for_each(|(x, y)| rows(x, gamma, self.epsilon, y));
+        let tasks = x.chunks(part).zip(output.chunks_mut(part)).collect();
+        in_parts(tasks, |_, (x, y)| rows(x, gamma, self.epsilon, y));
         Forward { output, kept: vec![] }
     }
 
@@ -95,15 +82,12 @@ impl Op for NormOp {
         let (x, gamma) = (inputs[0], inputs[1]);
         let mut dx = vec![0.0; x.len()];
         let part = part(gamma.len());
-        let parts: Vec<[Vec<f32>; 1]> =
-            (x.par_chunks(part), dy.par_chunks(part), dx.par_chunks_mut(part))
-                .into_par_iter()
-                .map(|(x, dy, dx)| {
-                    let mut dgamma = vec![0.0; gamma.len()];
-                    rows_backward([x, gamma, dy], self.epsilon, dx, &mut dgamma);
-                    [dgamma]
-                })
-                .collect();
+        let tasks = x.chunks(part).zip(dy.chunks(part)).zip(dx.chunks_mut(part)).collect();
+        let parts = in_parts(tasks, |_, ((x, dy), dx)| {
+            let mut dgamma = vec![0.0; gamma.len()];
+            rows_backward([x, gamma, dy], self.epsilon, dx, &mut dgamma);
+            [dgamma]
+        });
         let [dgamma] = add_up(parts);
         vec![dx, dgamma]
     }

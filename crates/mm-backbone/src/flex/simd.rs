@@ -1,14 +1,75 @@
 //! Plain loops that the compiler turns into vector instructions, and the functions inside them.
 //!
-//! [`vectorised`] runs a closure compiled for what the processor has (AVX-512, AVX2, NEON, or nothing). The arithmetic
-//! is written without fused multiply-add and sums run over sixteen lanes everywhere, so every processor gives the same bits.
+//! [`vectorised!`] compiles a function for AVX-512, for AVX2 and for nothing, and takes at run time what the processor
+//! has (NEON needs no choice). Loops that write several slices stand in functions that take each as an argument of its
+//! own: only so does the compiler know them apart. The arithmetic is written without fused multiply-add and sums run over sixteen lanes
+//! everywhere, so every processor gives the same bits.
 
 /// Lanes of a sum.
 const LANES: usize = 16;
 
-/// Runs `work` with the vector instructions of this processor.
-pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+/// Defines functions in several versions of machine code, of which the best for this processor runs. What they call must
+/// be `#[inline(always)]` to be part of it.
+macro_rules! vectorised {
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block)+) => {$(
+        $(#[$meta])*
+        $vis fn $name($($arg: $type),*) {
+            #[inline(always)]
+            fn plain($($arg: $type),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $type),*) {
+                    plain($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+                fn avx512($($arg: $type),*) {
+                    plain($($arg),*)
+                }
+                match $crate::flex::simd::level() {
+                    // SAFETY: the processor was found to have these instructions.
+                    $crate::flex::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: the same.
+                    $crate::flex::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::flex::simd::Level::Plain => {}
+                }
+            }
+            plain($($arg),*)
+        }
+    )+};
+}
+pub(crate) use vectorised;
+
+/// Vector instructions of an x86 processor.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(crate) enum Level {
+    /// None beyond the base line.
+    Plain,
+    /// 256 bits.
+    Avx2,
+    /// 512 bits.
+    Avx512,
+}
+
+/// What this processor has; the standard library remembers the answers.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn level() -> Level {
+    use std::is_x86_feature_detected as has;
+    if !(has!("avx2") && has!("fma")) {
+        Level::Plain
+    } else if has!("avx512f")
+        && has!("avx512bw")
+        && has!("avx512cd")
+        && has!("avx512dq")
+        && has!("avx512vl")
+    {
+        Level::Avx512
+    } else {
+        Level::Avx2
+    }
 }
 
 /// `e^x` within 2 units in the last place for `x` in -87.3..88.3; beyond, the value at the nearest of these ends. NaN
@@ -109,13 +170,39 @@ pub(crate) fn max(a: &[f32]) -> f32 {
     lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// `a += b`
-pub(crate) fn add(a: &mut [f32], b: &[f32]) {
-    vectorised(|| {
+/// `Σ a b c`
+#[inline(always)]
+pub(crate) fn dot3([a, b, c]: [&[f32]; 3]) -> f32 {
+    let n = a.len();
+    let (b, c) = (&b[..n], &c[..n]);
+    let mut lanes = [0.0; LANES];
+    let whole = n / LANES * LANES;
+    let chunks = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(c.chunks_exact(LANES));
+    for ((a, b), c) in chunks {
+        for i in 0..LANES {
+            lanes[i] += a[i] * b[i] * c[i];
+        }
+    }
+    for (lane, i) in (whole..n).enumerate() {
+        lanes[lane] += a[i] * b[i] * c[i];
+    }
+    lanes_sum(lanes)
+}
+
+vectorised! {
+    /// `a += b`
+    pub(crate) fn add(a: &mut [f32], b: &[f32]) {
         for (a, b) in a.iter_mut().zip(b) {
             *a += b;
         }
-    });
+    }
+
+    /// `a *= b`
+    pub(crate) fn multiply(a: &mut [f32], b: &[f32]) {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a *= b;
+        }
+    }
 }
 
 #[cfg(test)]

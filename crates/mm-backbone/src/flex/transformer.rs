@@ -9,14 +9,12 @@
 //! heads + 2 feed_forward` numbers. Norms, rotations, swish and probabilities are computed again. Gradients of weights
 //! are products over all tokens: `dW_d = mᵀ dy`, `dW_f = n(h)ᵀ dF`, `dW_o = Oᵀ dh`, `dW_a = n(x)ᵀ dJ`.
 
-use rayon::prelude::*;
-
 use super::attention::{Head, Rows};
 use super::buffer::{Buffer, take, take_zeroed};
 use super::matrix::{Matrix, Target};
 use super::rotary::{turn, turn_back};
 use super::simd::{sigmoid, vectorised};
-use super::{Forward, GRADIENT_ROWS, Op, Places, add_up, norm};
+use super::{Forward, GRADIENT_ROWS, Op, Places, add_up, in_parts, next_pieces, norm};
 
 /// One block's sizes and where its tokens stand. Inputs, in order: `x`, `γ₁`, `W_a`, `γ_q`, `γ_k`, `W_o`, `γ₂`, `W_f`, `W_d`.
 #[derive(Debug, Clone)]
@@ -149,14 +147,7 @@ impl TransformerOp {
             1.0,
         );
         let mut m = take(tokens * inner);
-        vectorised(|| {
-            for (m, feed) in m.chunks_exact_mut(inner).zip(feed.chunks_exact(2 * inner)) {
-                let (gate, rest) = feed.split_at(inner);
-                for ((m, g), r) in m.iter_mut().zip(gate).zip(rest) {
-                    *m = g * sigmoid(*g) * r;
-                }
-            }
-        });
+        swiglu(inner, feed, &mut m);
         y.copy_from_slice(h);
         Target::rows(y, width).add(Matrix::rows(&m, inner), Matrix::rows(w.down, width), 1.0);
     }
@@ -167,22 +158,9 @@ impl TransformerOp {
         let tokens = joint.len() / jw;
         let (mut q, mut k) = (take(tokens * heads * head), take(tokens * key_heads * head));
         let [cos, sin] = self.places.angles(first_row * self.places.tokens(), tokens);
-        let pairs = head / 2;
-        vectorised(|| {
-            for token in 0..tokens {
-                let (cos, sin) = (&cos[token * pairs..][..pairs], &sin[token * pairs..][..pairs]);
-                let joint = &joint[token * jw..][..(heads + key_heads) * head];
-                let (of_q, of_k) = joint.split_at(heads * head);
-                let sides = [(of_q, w.query_norm, &mut q[..]), (of_k, w.key_norm, &mut k[..])];
-                for (from, gamma, to) in sides {
-                    let to = &mut to[token * from.len()..][..from.len()];
-                    for (from, to) in from.chunks_exact(head).zip(to.chunks_exact_mut(head)) {
-                        norm::row(from, gamma, self.epsilon, to);
-                        turn(to, cos, sin);
-                    }
-                }
-            }
-        });
+        let turns = |of, gamma| Turns { of, gamma, angles: [cos, sin], epsilon: self.epsilon };
+        norm_and_turn(turns([jw, 0, heads], w.query_norm), joint, &mut q);
+        norm_and_turn(turns([jw, heads * head, key_heads], w.key_norm), joint, &mut k);
         [q, k]
     }
 
@@ -286,32 +264,13 @@ impl TransformerOp {
         let (head, jw, [heads, key_heads]) = (self.head(), self.joint_width(), self.heads);
         let tokens = joint.len() / jw;
         let [cos, sin] = self.places.angles(first_row * self.places.tokens(), tokens);
-        let (pairs, wide, narrow) = (head / 2, heads * head, key_heads * head);
-        let (mut turned, mut dx) = (take(head), take(head));
-        vectorised(|| {
-            for token in 0..tokens {
-                let (cos, sin) = (&cos[token * pairs..][..pairs], &sin[token * pairs..][..pairs]);
-                let joint = &mut joint[token * jw..][..jw];
-                let (of_q, rest) = joint.split_at_mut(wide);
-                let (of_k, of_v) = rest.split_at_mut(narrow);
-                of_v.copy_from_slice(&dv[token * narrow..][..narrow]);
-                let dq = &dq[token * wide..][..wide];
-                let dk = &dk[token * narrow..][..narrow];
-                let sides = [
-                    (of_q, dq, w.query_norm, &mut dquery[..]),
-                    (of_k, dk, w.key_norm, &mut dkey[..]),
-                ];
-                for (x, dy, gamma, dgamma) in sides {
-                    for (x, dy) in x.chunks_exact_mut(head).zip(dy.chunks_exact(head)) {
-                        turned.copy_from_slice(dy);
-                        turn_back(&mut turned, cos, sin);
-                        dx.fill(0.0);
-                        norm::row_backward([x, gamma, &turned], self.epsilon, &mut dx, dgamma);
-                        x.copy_from_slice(&dx);
-                    }
-                }
-            }
-        });
+        let turns = |of, gamma| Turns { of, gamma, angles: [cos, sin], epsilon: self.epsilon };
+        turn_back_and_norm(turns([jw, 0, heads], w.query_norm), dq, joint, dquery);
+        turn_back_and_norm(turns([jw, heads * head, key_heads], w.key_norm), dk, joint, dkey);
+        let (first, narrow) = ((heads + key_heads) * head, key_heads * head);
+        for (joint, dv) in joint.chunks_exact_mut(jw).zip(dv.chunks_exact(narrow)) {
+            joint[first..].copy_from_slice(dv);
+        }
     }
 
     /// The block for tokens that follow a prefix: `y`, and keys and values into `past.new`. One task, no gradients.
@@ -374,21 +333,94 @@ impl TransformerOp {
     }
 }
 
-/// `m = swish(g) r`, and the gradients of `g` and `r` in place of them.
-fn swiglu_backward(inner: usize, dm: &[f32], feed: &mut [f32], m: &mut [f32]) {
-    vectorised(|| {
+/// Heads inside the rows of `J`: the rows' width, the first channel and the number of heads, the scale of their norm, the
+/// angles.
+struct Turns<'a> {
+    of: [usize; 3],
+    gamma: &'a [f32],
+    angles: [&'a [f32]; 2],
+    epsilon: f32,
+}
+
+/// One row of [`swiglu_backward`], in blocks of sixteen that are loaded whole before anything is stored.
+#[inline(always)]
+fn swiglu_backward_row(dm: &[f32], gate: &mut [f32], rest: &mut [f32], m: &mut [f32]) {
+    let ((dm, dm_end), (gate, gate_end)) = (dm.as_chunks::<16>(), gate.as_chunks_mut::<16>());
+    let ((rest, rest_end), (m, m_end)) = (rest.as_chunks_mut::<16>(), m.as_chunks_mut::<16>());
+    for (((dm, gate), rest), m) in dm.iter().zip(gate).zip(rest).zip(m) {
+        let (d, g, r) = (*dm, *gate, *rest);
+        let mut share = [0.0; 16];
+        for i in 0..16 {
+            share[i] = sigmoid(g[i]);
+        }
+        for i in 0..16 {
+            let swish = g[i] * share[i];
+            m[i] = swish * r[i];
+            rest[i] = d[i] * swish;
+            gate[i] = d[i] * r[i] * (share[i] + swish * (1.0 - share[i]));
+        }
+    }
+    for (((d, g), r), m) in dm_end.iter().zip(gate_end).zip(rest_end).zip(m_end) {
+        let share = sigmoid(*g);
+        let swish = *g * share;
+        *m = swish * *r;
+        *g = d * *r * (share + swish * (1.0 - share));
+        *r = d * swish;
+    }
+}
+
+vectorised! {
+    /// Normalises and rotates heads of `J` into `to`, `[tokens, heads * head]`.
+    fn norm_and_turn(turns: Turns<'_>, joint: &[f32], to: &mut [f32]) {
+        let ([width, first, heads], head, [cos, sin]) = (turns.of, turns.gamma.len(), turns.angles);
+        let angles = cos.chunks_exact(head / 2).zip(sin.chunks_exact(head / 2));
+        let rows = joint.chunks_exact(width).zip(to.chunks_exact_mut(heads * head));
+        for ((from, to), (cos, sin)) in rows.zip(angles) {
+            let from = &from[first..first + heads * head];
+            for (from, to) in from.chunks_exact(head).zip(to.chunks_exact_mut(head)) {
+                norm::row(from, turns.gamma, turns.epsilon, to);
+                turn(to, cos, sin);
+            }
+        }
+    }
+
+    /// Back from `dy`, `[tokens, heads * head]`: heads of `J` turn into their gradient.
+    fn turn_back_and_norm(turns: Turns<'_>, dy: &[f32], joint: &mut [f32], dgamma: &mut [f32]) {
+        let ([width, first, heads], head, [cos, sin]) = (turns.of, turns.gamma.len(), turns.angles);
+        let angles = cos.chunks_exact(head / 2).zip(sin.chunks_exact(head / 2));
+        let rows = joint.chunks_exact_mut(width).zip(dy.chunks_exact(heads * head));
+        let mut scratch = vec![0.0; 2 * head];
+        let (turned, dx) = scratch.split_at_mut(head);
+        for ((joint, dy), (cos, sin)) in rows.zip(angles) {
+            let joint = &mut joint[first..first + heads * head];
+            for (x, dy) in joint.chunks_exact_mut(head).zip(dy.chunks_exact(head)) {
+                turned.copy_from_slice(dy);
+                turn_back(turned, cos, sin);
+                dx.fill(0.0);
+                norm::row_backward([x, turns.gamma, turned], turns.epsilon, dx, dgamma);
+                x.copy_from_slice(dx);
+            }
+        }
+    }
+
+    /// `m = swish(g) r`, of rows `(g, r)` of `2 inner` numbers.
+    fn swiglu(inner: usize, feed: &[f32], m: &mut [f32]) {
+        for (m, feed) in m.chunks_exact_mut(inner).zip(feed.chunks_exact(2 * inner)) {
+            let (gate, rest) = feed.split_at(inner);
+            for ((m, g), r) in m.iter_mut().zip(gate).zip(rest) {
+                *m = g * sigmoid(*g) * r;
+            }
+        }
+    }
+
+    /// The same, and the gradients of `g` and `r` in place of them.
+    fn swiglu_backward(inner: usize, dm: &[f32], feed: &mut [f32], m: &mut [f32]) {
         let rows = dm.chunks_exact(inner).zip(feed.chunks_exact_mut(2 * inner));
         for ((dm, feed), m) in rows.zip(m.chunks_exact_mut(inner)) {
             let (gate, rest) = feed.split_at_mut(inner);
-            for (((dm, g), r), m) in dm.iter().zip(gate).zip(rest).zip(m) {
-                let share = sigmoid(*g);
-                let swish = *g * share;
-                *m = swish * *r;
-                *g = dm * *r * (share + swish * (1.0 - share));
-                *r = dm * swish;
-            }
+            swiglu_backward_row(dm, gate, rest, m);
         }
-    });
+    }
 }
 
 impl Op for TransformerOp {
@@ -401,20 +433,19 @@ impl Op for TransformerOp {
         let (mut logs, mut feed) = (take(tokens * self.heads[0]), take(tokens * 2 * self.feed));
         let rows = self.places.rows_in_part();
         let size = rows * self.places.tokens();
-        (
-            x.par_chunks(size * width),
-            output.par_chunks_mut(size * width),
-            joint.par_chunks_mut(size * jw),
-            mixed.par_chunks_mut(size * width),
-            logs.par_chunks_mut(size * self.heads[0]),
-            h.par_chunks_mut(size * width),
-            feed.par_chunks_mut(size * 2 * self.feed),
-        )
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(index, (x, y, joint, mixed, logs, h, feed))| {
-                self.forward_part(w, index * rows, Part { x, y, joint, mixed, logs, h, feed });
-            });
+        let mut tasks = vec![];
+        {
+            let mut y = output.chunks_mut(size * width);
+            let mut joint = joint.chunks_mut(size * jw);
+            let (mut mixed, mut h) = (mixed.chunks_mut(size * width), h.chunks_mut(size * width));
+            let mut logs = logs.chunks_mut(size * self.heads[0]);
+            let mut feed = feed.chunks_mut(size * 2 * self.feed);
+            for x in x.chunks(size * width) {
+                next_pieces!(y, joint, mixed, logs, h, feed);
+                tasks.push(Part { x, y, joint, mixed, logs, h, feed });
+            }
+        }
+        in_parts(tasks, |index, part| self.forward_part(w, index * rows, part));
         Forward { output, kept: vec![joint, mixed, logs, h, feed] }
     }
 
@@ -428,30 +459,21 @@ impl Op for TransformerOp {
         let mut dx = vec![0.0; x.len()];
         let rows = self.places.rows_in_part();
         let size = rows * self.places.tokens();
-        let read = (
-            x.par_chunks(size * width),
-            dy.par_chunks(size * width),
-            logs.par_chunks(size * self.heads[0]),
-            h.par_chunks(size * width),
-        );
-        let written = (
-            joint.par_chunks_mut(size * jw),
-            feed.par_chunks_mut(size * 2 * self.feed),
-            dx.par_chunks_mut(size * width),
-            dh.par_chunks_mut(size * width),
-            n.par_chunks_mut(size * width),
-            n2.par_chunks_mut(size * width),
-            m.par_chunks_mut(size * self.feed),
-        );
-        let parts: Vec<[Vec<f32>; 4]> = read
-            .into_par_iter()
-            .zip(written.into_par_iter())
-            .enumerate()
-            .map(|(index, ((x, dy, logs, h), (joint, feed, dx, dh, n, n2, m)))| {
-                let part = BackPart { x, dy, logs, h, joint, feed, dx, dh, n, n2, m };
-                self.backward_part(w, index * rows, part)
-            })
-            .collect();
+        let mut tasks = vec![];
+        {
+            let (mut dy, mut h) = (dy.chunks(size * width), h.chunks(size * width));
+            let mut logs = logs.chunks(size * self.heads[0]);
+            let mut joint = joint.chunks_mut(size * jw);
+            let mut feed = feed.chunks_mut(size * 2 * self.feed);
+            let (mut dx, mut dh) = (dx.chunks_mut(size * width), dh.chunks_mut(size * width));
+            let (mut n, mut n2) = (n.chunks_mut(size * width), n2.chunks_mut(size * width));
+            let mut m = m.chunks_mut(size * self.feed);
+            for x in x.chunks(size * width) {
+                next_pieces!(dy, logs, h, joint, feed, dx, dh, n, n2, m);
+                tasks.push(BackPart { x, dy, logs, h, joint, feed, dx, dh, n, n2, m });
+            }
+        }
+        let parts = in_parts(tasks, |index, part| self.backward_part(w, index * rows, part));
         let [dnorm, dquery, dkey, dfeed] = add_up(parts);
         let [djoint, doutput, dup, ddown] = weight_gradients([
             (Matrix::rows(&n, width), Matrix::rows(&joint, jw), jw),
@@ -479,6 +501,6 @@ pub(super) fn weight_gradients<const N: usize>(
             })
         })
         .collect();
-    tasks.into_par_iter().for_each(|(a, b, cols, part)| Target::rows(part, cols).set(a, b, 1.0));
+    in_parts(tasks, |_, (a, b, cols, part)| Target::rows(part, cols).set(a, b, 1.0));
     products
 }
