@@ -22,6 +22,9 @@ xflags::xflags! {
         cmd mm {}
 
         /// Builds the release program and runs `mm bench` with all that follows.
+        ///
+        /// `--against-torch` times PyTorch on the same shapes, turn by turn, and prints how many times as fast `mm` is;
+        /// with it go `--shape NAME`, `--rounds N`, `--steps N` and `--python FILE` for one that has PyTorch already.
         cmd bench {}
 
         /// Runs everything that a change must pass, and says what each step took.

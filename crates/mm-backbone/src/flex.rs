@@ -17,6 +17,7 @@ mod buffer;
 mod gau;
 mod matrix;
 mod norm;
+mod past;
 mod rotary;
 mod simd;
 #[cfg(test)]
@@ -27,7 +28,8 @@ pub(crate) mod update;
 pub(crate) use bridge::{Primitive, apply, in_place, primitive, with_past};
 pub(crate) use gau::GauOp;
 pub(crate) use norm::NormOp;
-pub(crate) use transformer::{Past, TransformerOp};
+pub(crate) use past::Past;
+pub(crate) use transformer::TransformerOp;
 
 use std::sync::Arc;
 
@@ -38,8 +40,6 @@ use buffer::Buffer;
 
 /// Tokens that one task takes through a whole block: enough for fast matrix products, few enough for the cache.
 const PART: usize = 256;
-/// Rows of a weight gradient that one task computes.
-const GRADIENT_ROWS: usize = 128;
 
 /// What an operation gives back: its output, and what its backward pass needs.
 pub(crate) struct Forward {

@@ -20,7 +20,7 @@ pub fn on_this_thread<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// Whether kernels called from this thread stay on it.
-#[cfg_attr(not(feature = "flex"), allow(dead_code))]
+#[allow(dead_code)] // only kernels ask, and a build may have none
 pub(crate) fn alone() -> bool {
     ALONE.get()
 }

@@ -25,7 +25,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// The weight and the moments `m`, `v` after a step with gradient `grad`; all of one shape.
+    /// The weight and the moments `m`, `v` after a step with gradient `grad`; all of one shape, `[…]`.
     ///
     /// ```
     /// use burn::prelude::*;
@@ -73,7 +73,7 @@ impl AdamW {
     }
 }
 
-/// `keep · average + (1 - keep) · weight`, of one shape.
+/// `keep · average + (1 - keep) · weight`, both of one shape, `[…]`.
 pub fn moving_average<const D: usize>(
     average: Tensor<D>,
     weight: &Tensor<D>,
@@ -85,7 +85,7 @@ pub fn moving_average<const D: usize>(
     average * keep + weight.clone() * (1.0 - keep)
 }
 
-/// `Σ x²` over everything, read back.
+/// `Σ x²` over everything, read back; any shape `[…]`.
 pub fn sum_of_squares<const D: usize>(x: &Tensor<D>) -> f64 {
     ops::sum_of_squares(x)
         .unwrap_or_else(|| f64::from(x.clone().square().sum().into_scalar::<f32>()))

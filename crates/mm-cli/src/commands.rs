@@ -1,5 +1,6 @@
 //! One file a command: load, call one library function, write.
 
+pub mod bench;
 pub mod data;
 pub mod draw;
 pub mod eval;

@@ -41,6 +41,7 @@ fn run(args: Args, matches: &clap::ArgMatches) -> Result<(), Failure> {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Data(args) => commands::data::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "mm", &mut std::io::stdout());
             Ok(())

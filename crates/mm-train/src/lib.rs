@@ -23,6 +23,7 @@ pub mod state;
 mod step;
 mod train;
 
+pub use adamw::{AdamWOptimizer, AdamWState};
 pub use error::{RecipeError, TrainError};
 pub use learning_rate::learning_rate;
 pub use recipe::Recipe;

@@ -3,8 +3,12 @@
 use super::{Problem, code};
 
 /// Where code may depend on a cargo feature: the choice of devices, and kernels that only some backends have.
-const FEATURE_PLACES: &[&str] =
-    &["crates/mm-cli/src/device.rs", "crates/mm-backbone/src/ops", "crates/mm-backbone/src/flex/"];
+const FEATURE_PLACES: &[&str] = &[
+    "crates/mm-cli/src/device.rs",
+    "crates/mm-backbone/src/lib.rs",
+    "crates/mm-backbone/src/ops",
+    "crates/mm-backbone/src/flex/",
+];
 
 /// Where files may be read or written: checkpoints, the state of a run, its metrics, folders of data; the program
 /// itself; the automation. Tests are free. A folder ends in `/`.

@@ -2,6 +2,11 @@
 
 use gemm::Parallelism;
 
+use super::in_parts;
+
+/// Rows of a weight gradient that one task computes.
+const GRADIENT_ROWS: usize = 128;
+
 /// A matrix inside a slice: element `(i, j)` is `data[i * strides[0] + j * strides[1]]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -109,6 +114,26 @@ impl<'a> Target<'a> {
             );
         }
     }
+}
+
+/// `aᵀ b` for each pair, whose second has that many columns; all products share the threads.
+pub(crate) fn weight_gradients<const N: usize>(
+    pairs: [(Matrix<'_>, Matrix<'_>, usize); N],
+) -> [Vec<f32>; N] {
+    let mut products = pairs.each_ref().map(|(a, _, cols)| vec![0.0; a.t().height() * cols]);
+    let tasks: Vec<_> = products
+        .iter_mut()
+        .zip(&pairs)
+        .flat_map(|(product, (a, b, cols))| {
+            let parts = product.chunks_mut(GRADIENT_ROWS * cols).enumerate();
+            parts.map(move |(index, part)| {
+                let first = index * GRADIENT_ROWS;
+                (a.t().slice(first, part.len() / cols), *b, *cols, part)
+            })
+        })
+        .collect();
+    in_parts(tasks, |_, (a, b, cols, part)| Target::rows(part, cols).set(a, b, 1.0));
+    products
 }
 
 #[cfg(test)]

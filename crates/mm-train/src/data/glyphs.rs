@@ -28,17 +28,30 @@ use super::{DataError, Example, ImageSettings, Split};
 pub struct GlyphsConfig {
     /// Fewest and most characters of one picture.
     pub letters: [usize; 2],
+    /// Names of the typefaces that are used, from [`FACE_NAMES`]; all of them if there are none.
+    pub faces: Vec<String>,
+    /// Most pixels that characters stand off the centre, each way; an eighth of the picture if not said.
+    pub shift: Option<usize>,
 }
 
 impl Default for GlyphsConfig {
     fn default() -> Self {
-        Self { letters: [1, 1] }
+        Self { letters: [1, 1], faces: vec![], shift: None }
     }
 }
 
 impl GlyphsConfig {
     /// Checks what the types do not.
     pub fn validate(&self) -> Result<(), DataError> {
+        let unknown = self.faces.iter().find(|name| !FACE_NAMES.contains(&name.as_str()));
+        if let Some(name) = unknown {
+            return Err(DataError::Setting {
+                field: "faces",
+                found: name.clone(),
+                wanted: "names of typefaces: hack, ubuntu-light, dejavu-sans-mono, dejavu-sans-mono-bold, \
+                         libertinus-serif, libertinus-serif-bold, new-computer-modern-bold",
+            });
+        }
         let [fewest, most] = self.letters;
         if 1 <= fewest && fewest <= most && most <= Combination::MAX_LETTERS {
             return Ok(());
@@ -57,6 +70,10 @@ pub struct GlyphSet {
     letters: [usize; 2],
     image: ImageSettings,
     faces: Faces,
+    /// Indices of the faces in use.
+    used: Vec<usize>,
+    /// Most pixels off the centre.
+    shift: [usize; 2],
     held_out: Vec<Combination>,
 }
 
@@ -75,8 +92,16 @@ impl GlyphSet {
         let singles_only = most == 1;
         let held_out =
             Combination::singles().filter(|shown| singles_only && shown.split() == Split::HeldOut);
+        let used = (0..FACE_NAMES.len())
+            .filter(|&face| {
+                config.faces.is_empty() || config.faces.iter().any(|name| name == FACE_NAMES[face])
+            })
+            .collect();
+        let shift = [image.width, image.height].map(|side| config.shift.unwrap_or(side / 8));
         Ok(Self {
             letters: config.letters,
+            used,
+            shift,
             image,
             faces: Faces::rasterise(&sizes),
             held_out: held_out.collect(),
@@ -115,11 +140,11 @@ impl GlyphSet {
     /// ```
     pub fn draw(&self, shown: &Combination, rng: &mut ChaCha8Rng) -> Example {
         let characters: Vec<usize> = shown.indices().collect();
-        let face = rng.random_range(0..FACE_NAMES.len());
+        let face = *pick(&self.used, rng);
         let wanted = *pick(&heights(self.image, characters.len()), rng);
         let line = self.fitting_line(&characters, face, wanted);
-        let x = place(self.image.width, line.width, rng);
-        let y = place(self.image.height, line.height, rng);
+        let x = place([self.image.width, line.width, self.shift[0]], rng);
+        let y = place([self.image.height, line.height, self.shift[1]], rng);
         let cover = line.cover(self.image, x, y);
         Example { image: paint(self.image, &cover, shown), caption: shown.to_string() }
     }
@@ -295,10 +320,10 @@ fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
     heights
 }
 
-/// Where a box of `part` pixels starts in `whole`: the centre, up to an eighth of `whole` aside, a pixel from the edges.
-fn place(whole: usize, part: usize, rng: &mut ChaCha8Rng) -> i32 {
+/// Where a box of `part` pixels starts in `whole`: the centre, up to `shift` aside, a pixel from the edges.
+fn place([whole, part, shift]: [usize; 3], rng: &mut ChaCha8Rng) -> i32 {
     let slack = (whole as i32 - part as i32).max(0);
-    let aside = (whole as i32 / 8).min((slack / 2 - 1).max(0));
+    let aside = (shift as i32).min((slack / 2 - 1).max(0));
     slack / 2 + rng.random_range(-aside..=aside)
 }
 

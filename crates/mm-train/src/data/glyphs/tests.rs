@@ -6,7 +6,7 @@ use super::*;
 
 fn open(side: usize, letters: [usize; 2]) -> GlyphSet {
     let settings = ImageSettings { width: side, height: side, patch: 4 };
-    GlyphSet::open(&GlyphsConfig { letters }, settings).unwrap()
+    GlyphSet::open(&GlyphsConfig { letters, ..GlyphsConfig::default() }, settings).unwrap()
 }
 
 fn rng(seed: u64) -> ChaCha8Rng {
@@ -160,7 +160,9 @@ fn the_corpus_holds_training_captions_and_the_words_of_the_questions() {
 fn settings_that_cannot_be_drawn_are_refused_by_name() {
     let settings = |side| ImageSettings { width: side, height: side, patch: 4 };
     let refusal = |letters, side| {
-        GlyphSet::open(&GlyphsConfig { letters }, settings(side)).unwrap_err().to_string()
+        GlyphSet::open(&GlyphsConfig { letters, ..GlyphsConfig::default() }, settings(side))
+            .unwrap_err()
+            .to_string()
     };
     let wanted = "the fewest and the most characters of a picture, from 1 to 4";
     assert_eq!(refusal([2, 1], 16), format!("`letters` is `[2, 1]`, wanted {wanted}"));

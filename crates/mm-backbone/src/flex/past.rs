@@ -1,0 +1,51 @@
+//! Keys and values of tokens before those at hand.
+
+use super::{in_parts, next_pieces};
+
+/// Keys and values of a prefix, and where those of new tokens go: `[rows, key_heads, tokens, channels]` each.
+pub(crate) struct Past<'a> {
+    /// Keys and values before these tokens.
+    pub old: [&'a [f32]; 2],
+    /// How many tokens they hold.
+    pub tokens: usize,
+    /// Keys and values of these tokens.
+    pub new: [&'a mut [f32]; 2],
+}
+
+/// Runs a block behind a prefix in parts of `size` rows: `work` is given the first row, its part of `x`, of the prefix and
+/// of the output. Returns the output, which is shaped as `x`, of `rows` rows.
+pub(super) fn behind(
+    [rows, size]: [usize; 2],
+    x: &[f32],
+    past: Past<'_>,
+    work: impl Fn(usize, &[f32], Past<'_>, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let mut output = vec![0.0; x.len()];
+    let [new_keys, new_values] = past.new;
+    let old_row = past.old.map(|old| old.len() / rows);
+    let new_row = [new_keys.len() / rows, new_values.len() / rows];
+    let mut tasks = vec![];
+    {
+        let mut y = output.chunks_mut(size * (x.len() / rows));
+        let mut keys = new_keys.chunks_mut(size * new_row[0]);
+        let mut values = new_values.chunks_mut(size * new_row[1]);
+        for (index, x) in x.chunks(size * (x.len() / rows)).enumerate() {
+            next_pieces!(y, keys, values);
+            let (first, count) = (index * size, size.min(rows - index * size));
+            let piece = |side: usize| {
+                &past.old[side][first * old_row[side]..(first + count) * old_row[side]]
+            };
+            let past = Past { old: [piece(0), piece(1)], tokens: past.tokens, new: [keys, values] };
+            tasks.push((x, past, y));
+        }
+    }
+    in_parts(tasks, |index, (x, past, y)| work(index * size, x, past, y));
+    output
+}
+
+/// One row's keys or values in one piece: the prefix, then the new tokens, `[tokens, channels]`.
+pub(super) fn join(all: &mut [f32], old: &[f32], new: &[f32]) {
+    let (head, tail) = all.split_at_mut(old.len());
+    head.copy_from_slice(old);
+    tail.copy_from_slice(new);
+}

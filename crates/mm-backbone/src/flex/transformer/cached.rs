@@ -1,0 +1,83 @@
+//! The multi-head block for tokens that follow a prefix, without gradients.
+
+use super::{TransformerOp, Weights};
+use crate::flex::attention::{Head, Rows};
+use crate::flex::buffer::take;
+use crate::flex::matrix::{Matrix, Target};
+use crate::flex::norm;
+use crate::flex::past::{Past, behind, join};
+
+impl TransformerOp {
+    /// `y`, and keys and values into `past.new`.
+    pub(crate) fn forward_cached(&self, inputs: &[&[f32]], past: Past<'_>) -> Vec<f32> {
+        let w = Weights::new(inputs);
+        let rows = [self.places.ranges.batch(), self.places.rows_in_part()];
+        behind(rows, inputs[0], past, |first, x, past, y| self.cached_part(w, first, (x, y), past))
+    }
+
+    fn cached_part(
+        &self,
+        w: Weights<'_>,
+        first_row: usize,
+        (x, y): (&[f32], &mut [f32]),
+        past: Past<'_>,
+    ) {
+        let (width, jw, size) = (self.width, self.joint_width(), self.head());
+        let [heads, key_heads] = self.heads;
+        let (tokens, n_new, n_old) = (x.len() / width, self.places.tokens(), past.tokens);
+        let mut n = take(x.len());
+        norm::rows(x, w.norm, self.epsilon, &mut n);
+        let mut joint = take(tokens * jw);
+        Target::rows(&mut joint, jw).set(Matrix::rows(&n, width), Matrix::rows(w.joint, jw), 1.0);
+        let [q, k] = self.queries_and_keys(w, first_row, &joint);
+        let [new_keys, new_values] = past.new;
+        let first_value = (heads + key_heads) * size;
+        for row in 0..tokens / n_new {
+            let block = row * key_heads * n_new * size..(row + 1) * key_heads * n_new * size;
+            let (keys, values) = (&mut new_keys[block.clone()], &mut new_values[block]);
+            by_head(
+                &k[row * n_new * key_heads * size..],
+                [key_heads * size, 0],
+                keys,
+                [n_new, size],
+            );
+            by_head(&joint[row * n_new * jw..], [jw, first_value], values, [n_new, size]);
+        }
+        let (mut mixed, mut logs) = (take(x.len()), take(n_new));
+        let mut all = [take((n_old + n_new) * size), take((n_old + n_new) * size)];
+        for index in 0..tokens / n_new * heads {
+            let (row, head) = (index / heads, index % heads);
+            let block = row * key_heads + head * key_heads / heads;
+            for ((all, old), new) in all.iter_mut().zip(past.old).zip([&*new_keys, &*new_values]) {
+                let old = &old[block * n_old * size..][..n_old * size];
+                join(all, old, &new[block * n_new * size..][..n_new * size]);
+            }
+            let at = row * n_new * width + head * size;
+            let one = Head {
+                q: Matrix::strided(&q[at..], [n_new, size], width),
+                k: Matrix::rows(&all[0], size),
+                v: Matrix::rows(&all[1], size),
+                ranges: self.places.row(first_row + row),
+                scale: self.scale(),
+            };
+            one.forward(Rows { data: &mut mixed[at..], channels: size, stride: width }, &mut logs);
+        }
+        let (mut h, mut feed) = (take(x.len()), take(tokens * 2 * self.feed));
+        h.copy_from_slice(x);
+        self.finish(w, &mut n, [&mut mixed, &mut h, &mut feed, y]);
+    }
+}
+
+/// Heads inside rows `[tokens, stride]`, from channel `first`, one after another: `[heads, tokens, size]`.
+fn by_head(
+    rows: &[f32],
+    [stride, first]: [usize; 2],
+    heads: &mut [f32],
+    [tokens, size]: [usize; 2],
+) {
+    for (head, to) in heads.chunks_exact_mut(tokens * size).enumerate() {
+        for (token, to) in to.chunks_exact_mut(size).enumerate() {
+            to.copy_from_slice(&rows[token * stride + first + head * size..][..size]);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The networks that are timed: a backbone with a map from patches and a map to patches.
+
+use burn::module::Module;
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::prelude::*;
+use mm_backbone::{
+    Attend, Backbone, BackboneConfig, BlockConfig, Cache, Init, KeyRanges, Linear, PositionScheme,
+    Positions,
+};
+use mm_train::AdamWOptimizer;
+
+use crate::report::Failure;
+
+/// Sizes of a network and of its batch.
+#[derive(Debug, Clone)]
+pub struct Sizes {
+    width: usize,
+    depth: usize,
+    rows: usize,
+    /// Tokens before, patches, and tokens after the image of a document; documents in a row; tokens behind them.
+    document: [usize; 3],
+    documents: usize,
+    rest: usize,
+}
+
+/// Numbers of a patch.
+const PATCH: usize = 48;
+/// Channels of queries and keys.
+const KEY_SIZE: usize = 128;
+/// Sampling: images, tokens of the prompt, steps.
+const IMAGES: usize = 16;
+const PROMPT: usize = 24;
+const STEPS: usize = 10;
+
+impl Sizes {
+    /// 32 images of 64 patches, as the seed's at 64 x 64 but narrower.
+    pub const SEED_64: Self =
+        Self { width: 256, depth: 8, rows: 32, document: [0, 64, 0], documents: 1, rest: 0 };
+    /// 4 images of 256 patches at the seed's width.
+    pub const SEED_WIDTH: Self =
+        Self { width: 768, depth: 2, rows: 4, document: [0, 256, 0], documents: 1, rest: 0 };
+    /// 4 rows of 512 tokens, each five documents with an image of 64 patches, then 32 tokens of text.
+    pub const PACKED: Self =
+        Self { width: 384, depth: 6, rows: 4, document: [16, 64, 16], documents: 5, rest: 32 };
+
+    fn row_tokens(&self) -> usize {
+        self.documents * self.document.iter().sum::<usize>() + self.rest
+    }
+
+    fn config(&self) -> BackboneConfig {
+        BackboneConfig {
+            width: self.width,
+            depth: self.depth,
+            block: BlockConfig::Gau { expansion: 2, key_size: KEY_SIZE, bias: false },
+            positions: PositionScheme::RopeTv,
+            rotary_base: 10_000.0,
+            norm_epsilon: 1e-6,
+        }
+    }
+
+    /// Places and key ranges of one row.
+    fn row(&self) -> (Vec<[f64; 2]>, Vec<[u32; 2]>) {
+        let (mut places, mut ranges) = (vec![], vec![]);
+        let text = |count: usize,
+                    start: usize,
+                    positions: &mut Positions,
+                    places: &mut Vec<[f64; 2]>,
+                    ranges: &mut Vec<[u32; 2]>| {
+            for _ in 0..count {
+                places.push(positions.text());
+                ranges.push([start as u32, places.len() as u32]);
+            }
+        };
+        for _ in 0..self.documents {
+            let start = places.len();
+            let mut positions = Positions::new(PositionScheme::RopeTv);
+            text(self.document[0], start, &mut positions, &mut places, &mut ranges);
+            let side = self.document[1].isqrt();
+            places.extend(positions.image(side, side));
+            ranges.resize(places.len(), [start as u32, places.len() as u32]);
+            text(self.document[2], start, &mut positions, &mut places, &mut ranges);
+        }
+        let start = places.len();
+        let mut positions = Positions::new(PositionScheme::RopeTv);
+        text(self.rest, start, &mut positions, &mut places, &mut ranges);
+        (places, ranges)
+    }
+}
+
+#[derive(Module, Debug)]
+struct Weights {
+    patch_in: Linear,
+    backbone: Backbone,
+    patch_out: Linear,
+}
+
+impl Weights {
+    /// `[rows, tokens, PATCH]` -> the same shape.
+    fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
+        self.patch_out.forward(self.backbone.forward(self.patch_in.forward(x), attend))
+    }
+}
+
+/// A network, its optimizer and one batch.
+pub struct Network {
+    sizes: Sizes,
+    device: Device,
+    weights: Option<Weights>,
+    optimizer: ModuleOptimizer,
+    attend: Attend,
+    /// Pairs of a query and a key that it may attend, over the batch.
+    pairs: usize,
+    /// `[rows, tokens, PATCH]`
+    x: Tensor<3>,
+    /// `[rows, tokens, PATCH]`
+    target: Tensor<3>,
+}
+
+impl Network {
+    /// Fresh weights and random numbers of these sizes.
+    pub fn new(sizes: &Sizes, device: &Device) -> Result<Self, Failure> {
+        let config = sizes.config();
+        let init = &mut Init::new(0, &device.clone().autodiff());
+        let weights = Weights {
+            patch_in: Linear::new(init, PATCH, sizes.width, false),
+            backbone: Backbone::new(&config, init)?,
+            patch_out: Linear::new(init, sizes.width, PATCH, false),
+        };
+        let (places, ranges) = sizes.row();
+        let tokens = sizes.row_tokens();
+        let pairs = sizes.rows * ranges.iter().map(|[a, b]| (b - a) as usize).sum::<usize>();
+        let ranges = KeyRanges::new(sizes.rows, tokens, ranges.repeat(sizes.rows))?;
+        let attend = Attend::new(&config, &places.repeat(sizes.rows), ranges, device);
+        let mut plain = Init::new(1, device);
+        let mut random = || plain.normal([sizes.rows, tokens, PATCH], 1.0).val();
+        let (x, target) = (random(), random());
+        let optimizer = AdamWOptimizer { betas: [0.9, 0.999], weight_decay: 0.0 }.into();
+        let (sizes, device, weights) = (sizes.clone(), device.clone(), Some(weights));
+        Ok(Self { sizes, device, weights, optimizer, attend, pairs, x, target })
+    }
+
+    /// Forward, backward and an update of every weight.
+    pub fn train(&mut self) {
+        let weights = self.weights.take().expect("put back by the step before");
+        let error = weights.forward(self.x.clone(), &self.attend) - self.target.clone();
+        let loss = error.square().mean();
+        let grads = GradientsParams::from_grads(loss.backward(), &weights);
+        let _ = loss.into_scalar::<f32>();
+        self.weights = Some(self.optimizer.step(1e-4, weights, grads));
+    }
+
+    /// Draws images behind a prompt, in Euler steps with guidance: two rows an image, of which one has another prompt.
+    pub fn sample(&mut self) {
+        let weights = self.weights.as_ref().expect("put back by the step before").valid();
+        let config = self.sizes.config();
+        let rows = 2 * IMAGES;
+        let mut positions = Positions::new(PositionScheme::RopeTv);
+        let prompt: Vec<[f64; 2]> = (0..PROMPT).map(|_| positions.text()).collect();
+        let side = self.sizes.document[1].isqrt();
+        let image = positions.image(side, side);
+        let attend = |places: &[[f64; 2]], ranges: Vec<[u32; 2]>| {
+            let keys = ranges.iter().map(|range| range[1]).max().unwrap_or(0) as usize;
+            let ranges = KeyRanges::new(rows, keys, ranges.repeat(rows)).expect("well formed");
+            Attend::new(&config, &places.repeat(rows), ranges, &self.device)
+        };
+        let causal = (0..PROMPT as u32).map(|at| [0, at + 1]).collect();
+        let whole = vec![[0, (PROMPT + image.len()) as u32]; image.len()];
+        let (before, inside) = (attend(&prompt, causal), attend(&image, whole));
+        let words = self.x.clone().slice([0..rows, 0..PROMPT, 0..PATCH]);
+        let mut cache = Cache::new();
+        let (_, new) =
+            weights.backbone.forward_cached(weights.patch_in.forward(words), &before, &cache);
+        cache.append(new);
+        let mut noisy = self.target.clone().slice([0..IMAGES, 0..image.len(), 0..PATCH]);
+        for step in 0..STEPS {
+            let both = Tensor::cat(vec![noisy.clone(), noisy.clone()], 0);
+            let (hidden, _) =
+                weights.backbone.forward_cached(weights.patch_in.forward(both), &inside, &cache);
+            let clean = weights.patch_out.forward(hidden);
+            let (with, without) =
+                (clean.clone().narrow(0, 0, IMAGES), clean.narrow(0, IMAGES, IMAGES));
+            let clean = without.clone() + (with - without) * 3.0;
+            noisy = noisy.clone() + (clean - noisy) / (STEPS - step) as f64;
+        }
+        let _ = noisy.slice([0..1, 0..1, 0..1]).into_scalar::<f32>();
+    }
+
+    /// Tokens of a training batch.
+    pub fn tokens(&self) -> usize {
+        self.sizes.rows * self.sizes.row_tokens()
+    }
+
+    /// Tokens that sampling takes through the network.
+    pub fn sampled_tokens(&self) -> f64 {
+        (2 * IMAGES * (PROMPT + STEPS * self.sizes.document[1])) as f64
+    }
+
+    /// Arithmetic of the matrix products of a step: twice the forward pass's for the backward pass.
+    pub fn training_flops(&self) -> f64 {
+        3.0 * self.forward_flops(self.tokens(), self.pairs)
+    }
+
+    /// Arithmetic of the matrix products of sampling.
+    pub fn sampling_flops(&self) -> f64 {
+        let (rows, patches) = (2 * IMAGES, self.sizes.document[1]);
+        let prompt = self.forward_flops(rows * PROMPT, rows * PROMPT * (PROMPT + 1) / 2);
+        let step = self.forward_flops(rows * patches, rows * patches * (PROMPT + patches));
+        prompt + STEPS as f64 * step
+    }
+
+    fn forward_flops(&self, tokens: usize, pairs: usize) -> f64 {
+        let (width, depth) = (self.sizes.width, self.sizes.depth);
+        let expanded = 2 * width;
+        let weights = width * (2 * expanded + KEY_SIZE) + expanded * width;
+        let ends = 2 * tokens * 2 * width * PATCH;
+        (depth * (2 * tokens * weights + 2 * pairs * (KEY_SIZE + expanded)) + ends) as f64
+    }
+}
