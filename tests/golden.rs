@@ -1,0 +1,187 @@
+//! The seed author's own layers: prediction, loss and every gradient of a small network of ddpm-gau.py, as computed by
+//! bert4keras (Su Jianlin, Keras-DDPM; the file's metadata says how).
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
+use mm_diffusion::{Level, Prediction, Schedule};
+use mm_model::parameters::{Weight, Weights, weights_of, with_weights};
+use mm_model::{HostBatch, ImageNoise, Model, ModelConfig, Sample, Sequence, TimeConfig};
+use mm_patch::Grid;
+use safetensors::SafeTensors;
+
+const FILE: &[u8] = include_bytes!("golden/ddpm_gau_32p4.safetensors");
+const SIDE: usize = 32;
+const PATCH: usize = 4;
+
+fn numbers(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    let bytes = file.tensor(name).unwrap().data().to_vec();
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        patch: PATCH,
+        vocab: 2,
+        patch_bias: false,
+        patch_places: 0,
+        time: TimeConfig::Table { steps: 1000 },
+        schedule: Schedule::Seed { steps: 1000 },
+        prediction: Prediction::Noise,
+        backbone: BackboneConfig {
+            width: 64,
+            depth: 2,
+            block: BlockConfig::Gau { expansion: 2, key_size: 128, bias: true },
+            positions: PositionScheme::Halves,
+            rotary_base: 1000.0,
+            norm_epsilon: 1e-7,
+        },
+    }
+}
+
+/// Keras's name of a weight of ours; none for those of the language half.
+fn keras_name(path: &str) -> Option<String> {
+    let block = |index: &str, rest: &str| {
+        let name = match rest {
+            "norm.gamma" => return Some(format!("norm_{index}/gamma:0")),
+            "joint.weight" => "dense/kernel",
+            "joint.bias" => "dense/bias",
+            "query.gamma" => "scale_offset/gamma",
+            "query.beta" => "scale_offset/beta",
+            "key.gamma" => "scale_offset_1/gamma",
+            "key.beta" => "scale_offset_1/beta",
+            "output.weight" => "dense_1/kernel",
+            "output.bias" => "dense_1/bias",
+            _ => return None,
+        };
+        Some(format!("gau_{index}/{name}:0"))
+    };
+    match path {
+        "patch_in.weight" => Some("patch_in/kernel:0".into()),
+        "patch_out.weight" => Some("patch_out/kernel:0".into()),
+        "backbone.norm.gamma" => Some("norm_out/gamma:0".into()),
+        _ if path.starts_with("time.") => Some("time/embeddings:0".into()),
+        _ => {
+            let (index, rest) = path.strip_prefix("backbone.blocks.")?.split_once('.')?;
+            block(index, rest.strip_prefix("Gau.")?)
+        }
+    }
+}
+
+/// The golden network, with autodiff.
+fn model(file: &SafeTensors<'_>) -> Model {
+    let fresh = Model::new(&config(), 0, &Device::flex().autodiff()).unwrap();
+    let weights: Weights = weights_of(&fresh)
+        .into_iter()
+        .map(|(path, weight)| match keras_name(&path) {
+            Some(name) => {
+                let values = numbers(file, &format!("w/{name}"));
+                assert_eq!(values.len(), weight.values.len(), "{path}");
+                (path, Weight { shape: weight.shape, values })
+            }
+            None => (path, weight),
+        })
+        .collect();
+    with_weights(fresh, &weights)
+}
+
+/// Images `[batch, row, column, channel]` as the patches of each.
+fn patches(images: &[f32]) -> Vec<Vec<f32>> {
+    let grid = Grid { rows: SIDE / PATCH, cols: SIDE / PATCH, patch: PATCH };
+    images
+        .chunks_exact(SIDE * SIDE * 3)
+        .map(|image| {
+            let mut patches = Vec::with_capacity(image.len());
+            for at in 0..grid.tokens() {
+                let (row, col) = (at / grid.cols * PATCH, at % grid.cols * PATCH);
+                for y in row..row + PATCH {
+                    patches.extend(&image[(y * SIDE + col) * 3..(y * SIDE + col + PATCH) * 3]);
+                }
+            }
+            patches
+        })
+        .collect()
+}
+
+/// Gradients by the path of their weight.
+struct Collect<'a> {
+    grads: &'a GradientsParams,
+    path: Vec<String>,
+    found: BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            self.found.insert(self.path.join("."), grad.into_data().try_to_vec::<f32>().unwrap());
+        }
+    }
+}
+
+/// Largest difference relative to the largest of the wanted numbers.
+fn difference(found: &[f32], wanted: &[f32]) -> f32 {
+    assert_eq!(found.len(), wanted.len());
+    let largest = wanted.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    found.iter().zip(wanted).fold(0.0f32, |most, (a, b)| most.max((a - b).abs())) / largest
+}
+
+#[test]
+fn the_network_agrees_with_the_seed_authors_layers() {
+    let file = SafeTensors::deserialize(FILE).unwrap();
+    let (model, config) = (model(&file), config());
+    let steps: Vec<i64> = (file.tensor("in/steps").unwrap().data().chunks_exact(8))
+        .map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()))
+        .collect();
+    let grid = Grid { rows: SIDE / PATCH, cols: SIDE / PATCH, patch: PATCH };
+    let eps = patches(&numbers(&file, "in/eps"));
+    let samples: Vec<Sample> = patches(&numbers(&file, "in/images"))
+        .into_iter()
+        .zip(&steps)
+        .zip(&eps)
+        .map(|((noisy, &step), eps)| {
+            let mut sequence = Sequence::empty(config.backbone.positions);
+            sequence.push_patches(grid, noisy, true, 0);
+            // The file's images are noised already: all of them is signal here.
+            let level = Level { time: step as f64, signal: 1.0, noise: 0.0 };
+            let noise = vec![ImageNoise { level, eps: eps.clone(), weight: 1.0 }];
+            Sample { sequence, noise }
+        })
+        .collect();
+    let batch =
+        HostBatch::pack(&samples, 0, 0, PATCH * PATCH * 3).to_device(&config, &Device::flex());
+    let output = model.patches(model.hidden(&batch.inputs));
+    let predicted = output.clone().without_autodiff().into_data().try_to_vec::<f32>().unwrap();
+    let wanted = patches(&numbers(&file, "out/images")).concat();
+    assert!(difference(&predicted, &wanted) < 1e-4, "{}", difference(&predicted, &wanted));
+
+    let eps = eps.concat();
+    let target =
+        Tensor::<2>::from_data(TensorData::new(eps.clone(), [eps.len() / 48, 48]), &Device::flex());
+    let loss = (output - target).square().sum() / samples.len() as f64;
+    let grads = GradientsParams::from_grads(loss.backward(), &model);
+    let loss = loss.into_scalar::<f32>();
+    assert!((loss / numbers(&file, "out/loss")[0] - 1.0).abs() < 1e-4, "{loss}");
+
+    let mut collect = Collect { grads: &grads, path: vec![], found: BTreeMap::new() };
+    model.visit(&mut collect);
+    let mut compared = 0;
+    for (path, grad) in &collect.found {
+        if let Some(name) = keras_name(path) {
+            let difference = difference(grad, &numbers(&file, &format!("grad/{name}")));
+            assert!(difference < 1e-4, "{path}: differs by {difference}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 22, "every weight of the file has a gradient");
+}
