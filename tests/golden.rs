@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
-use mm_diffusion::{Level, Prediction, Schedule};
+use mm_diffusion::{Level, Prediction, Schedule, ddim};
 use mm_model::parameters::{Weight, Weights, weights_of, with_weights};
 use mm_model::{HostBatch, ImageNoise, Model, ModelConfig, Sample, Sequence, TimeConfig};
 use mm_patch::Grid;
@@ -16,6 +16,7 @@ use safetensors::SafeTensors;
 const FILE: &[u8] = include_bytes!("golden/ddpm_gau_32p4.safetensors");
 const SIDE: usize = 32;
 const PATCH: usize = 4;
+const NUMBERS: usize = PATCH * PATCH * 3;
 
 fn numbers(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     let bytes = file.tensor(name).unwrap().data().to_vec();
@@ -71,9 +72,9 @@ fn keras_name(path: &str) -> Option<String> {
     }
 }
 
-/// The golden network, with autodiff.
-fn model(file: &SafeTensors<'_>) -> Model {
-    let fresh = Model::new(&config(), 0, &Device::flex().autodiff()).unwrap();
+/// The golden network.
+fn model(file: &SafeTensors<'_>, device: &Device) -> Model {
+    let fresh = Model::new(&config(), 0, device).unwrap();
     let weights: Weights = weights_of(&fresh)
         .into_iter()
         .map(|(path, weight)| match keras_name(&path) {
@@ -136,39 +137,46 @@ fn difference(found: &[f32], wanted: &[f32]) -> f32 {
     found.iter().zip(wanted).fold(0.0f32, |most, (a, b)| most.max((a - b).abs())) / largest
 }
 
-#[test]
-fn the_network_agrees_with_the_seed_authors_layers() {
-    let file = SafeTensors::deserialize(FILE).unwrap();
-    let (model, config) = (model(&file), config());
-    let steps: Vec<i64> = (file.tensor("in/steps").unwrap().data().chunks_exact(8))
-        .map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()))
-        .collect();
+/// Noisy patches of some images at their step indices, `[images * patches, 48]` -> the predicted noise, of the same shape.
+fn predict(model: &Model, noisy: &[Vec<f32>], steps: &[f64]) -> Tensor<2> {
+    let config = config();
     let grid = Grid { rows: SIDE / PATCH, cols: SIDE / PATCH, patch: PATCH };
-    let eps = patches(&numbers(&file, "in/eps"));
-    let samples: Vec<Sample> = patches(&numbers(&file, "in/images"))
-        .into_iter()
-        .zip(&steps)
-        .zip(&eps)
-        .map(|((noisy, &step), eps)| {
+    let samples: Vec<Sample> = noisy
+        .iter()
+        .zip(steps)
+        .map(|(noisy, &time)| {
             let mut sequence = Sequence::empty(config.backbone.positions);
-            sequence.push_patches(grid, noisy, true, 0);
-            // The file's images are noised already: all of them is signal here.
-            let level = Level { time: step as f64, signal: 1.0, noise: 0.0 };
-            let noise = vec![ImageNoise { level, eps: eps.clone(), weight: 1.0 }];
+            sequence.push_patches(grid, noisy.clone(), true, 0);
+            // The patches are noised already: all of them is signal here.
+            let level = Level { time, signal: 1.0, noise: 0.0 };
+            let noise = vec![ImageNoise { level, eps: vec![0.0; noisy.len()], weight: 1.0 }];
             Sample { sequence, noise }
         })
         .collect();
-    let batch =
-        HostBatch::pack(&samples, 0, 0, PATCH * PATCH * 3).to_device(&config, &Device::flex());
-    let output = model.patches(model.hidden(&batch.inputs));
-    let predicted = output.clone().without_autodiff().into_data().try_to_vec::<f32>().unwrap();
-    let wanted = patches(&numbers(&file, "out/images")).concat();
-    assert!(difference(&predicted, &wanted) < 1e-4, "{}", difference(&predicted, &wanted));
+    let batch = HostBatch::pack(&samples, 0, 0, NUMBERS).to_device(&config, &Device::flex());
+    model.patches(model.hidden(&batch.inputs))
+}
 
-    let eps = eps.concat();
-    let target =
-        Tensor::<2>::from_data(TensorData::new(eps.clone(), [eps.len() / 48, 48]), &Device::flex());
-    let loss = (output - target).square().sum() / samples.len() as f64;
+fn host(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.without_autodiff().into_data().try_to_vec::<f32>().unwrap()
+}
+
+#[test]
+fn prediction_loss_and_gradients_agree_with_the_seed_authors_layers() {
+    let file = SafeTensors::deserialize(FILE).unwrap();
+    let model = model(&file, &Device::flex().autodiff());
+    let steps: Vec<f64> = (file.tensor("in/steps").unwrap().data().chunks_exact(8))
+        .map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()) as f64)
+        .collect();
+    let output = predict(&model, &patches(&numbers(&file, "in/images")), &steps);
+    let wanted = patches(&numbers(&file, "out/images")).concat();
+    let apart = difference(&host(output.clone()), &wanted);
+    assert!(apart < 1e-4, "the prediction differs by {apart}");
+
+    let eps = patches(&numbers(&file, "in/eps")).concat();
+    let eps = TensorData::new(eps.clone(), [eps.len() / NUMBERS, NUMBERS]);
+    let target = Tensor::<2>::from_data(eps, &Device::flex());
+    let loss = (output - target).square().sum() / steps.len() as f64;
     let grads = GradientsParams::from_grads(loss.backward(), &model);
     let loss = loss.into_scalar::<f32>();
     assert!((loss / numbers(&file, "out/loss")[0] - 1.0).abs() < 1e-4, "{loss}");
@@ -178,10 +186,34 @@ fn the_network_agrees_with_the_seed_authors_layers() {
     let mut compared = 0;
     for (path, grad) in &collect.found {
         if let Some(name) = keras_name(path) {
-            let difference = difference(grad, &numbers(&file, &format!("grad/{name}")));
-            assert!(difference < 1e-4, "{path}: differs by {difference}");
+            let apart = difference(grad, &numbers(&file, &format!("grad/{name}")));
+            assert!(apart < 1e-4, "{path}: differs by {apart}");
             compared += 1;
         }
     }
     assert_eq!(compared, 22, "every weight of the file has a gradient");
+}
+
+#[test]
+fn ten_steps_of_ddim_reach_the_seed_authors_image() {
+    let file = SafeTensors::deserialize(FILE).unwrap();
+    let model = model(&file, &Device::flex());
+    let start = patches(&numbers(&file, "in/z"));
+    let shape = [start.len(), start[0].len() / NUMBERS, NUMBERS];
+    let images = shape[0];
+    let mut denoise = |z: Tensor<3>, level: &Level| {
+        let noisy = host(z.clone().reshape([shape[0] * shape[1], NUMBERS]));
+        let noisy: Vec<Vec<f32>> =
+            noisy.chunks_exact(shape[1] * NUMBERS).map(<[f32]>::to_vec).collect();
+        let eps = predict(&model, &noisy, &vec![level.time; images]).reshape(shape);
+        let factor = |value: f64| Tensor::full([images, 1, 1], value, &Device::flex());
+        Prediction::Noise.to_clean(eps, z, factor(level.signal), factor(level.noise))
+    };
+    let levels = config().schedule.sampling_levels(10).unwrap();
+    let z = Tensor::<3>::from_data(TensorData::new(start.concat(), shape), &Device::flex());
+    let drawn = ddim(&levels, z, 0.0, &mut denoise, &mut |_| unreachable!("eta is 0"));
+    let drawn = host(drawn.reshape([shape[0] * shape[1], NUMBERS]));
+    let wanted = patches(&numbers(&file, "out/ddim10_unclipped")).concat();
+    let apart = difference(&drawn, &wanted);
+    assert!(apart < 1e-4, "the image differs by {apart}");
 }

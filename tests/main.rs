@@ -4,6 +4,7 @@ mod checkpoint; // a model folder round-trips; a wrong or truncated file is name
 mod common; // the tiny recipe that the others share
 mod generate; // cached = uncached, seeds, the grammar of sequences
 mod golden; // prediction, loss and gradients of the seed author's own layers
+mod golden_optimizer; // the seed author's optimizer, average and rate
 mod learn; // the loss falls and a small set is learnt by heart
 mod pack; // packed rows = rows computed one by one
 mod resume; // N steps = k steps, a checkpoint, N - k steps, bit for bit

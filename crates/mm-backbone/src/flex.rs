@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::{KeyRanges, threads};
+use crate::KeyRanges;
 use buffer::Buffer;
 
 /// Tokens that one task takes through a whole block: enough for fast matrix products, few enough for the cache.
@@ -96,10 +96,10 @@ impl Places {
     }
 }
 
-/// Does all tasks, each given its index, and returns their results in order: on all threads, or inside
-/// [`on_this_thread`](crate::on_this_thread) one after another.
+/// Does all tasks, each given its index, and returns their results in order, on the threads of the caller's pool: a caller
+/// inside a pool of one thread keeps its kernels to itself.
 fn in_parts<T: Send, R: Send>(tasks: Vec<T>, work: impl Fn(usize, T) -> R + Sync) -> Vec<R> {
-    if tasks.len() <= 1 || threads::alone() {
+    if tasks.len() <= 1 || rayon::current_num_threads() == 1 {
         return tasks.into_iter().enumerate().map(|(index, task)| work(index, task)).collect();
     }
     tasks.into_par_iter().enumerate().map(|(index, task)| work(index, task)).collect()

@@ -51,7 +51,6 @@ mod norm;
 mod ops;
 mod positions;
 mod rotary;
-mod threads;
 mod transformer;
 mod update;
 
@@ -65,5 +64,4 @@ pub use mask::KeyRanges;
 pub use norm::RmsNorm;
 pub use positions::{PositionScheme, Positions};
 pub use rotary::Attend;
-pub use threads::on_this_thread;
 pub use update::{AdamW, moving_average, sum_of_squares};

@@ -16,9 +16,23 @@ pub struct AdamWOptimizer {
 /// The moments of one parameter.
 #[derive(Debug, Clone)]
 pub struct AdamWState<const D: usize> {
-    time: usize,
+    /// Steps taken.
+    pub(crate) time: usize,
     /// Averages of the gradient and of its square, shaped as the parameter: `[…]`.
-    moments: [Tensor<D>; 2],
+    pub(crate) moments: [Tensor<D>; 2],
+}
+
+impl<const D: usize> AdamWState<D> {
+    /// The number of the next step, and the moments before it; `weight`: `[…]`.
+    pub(crate) fn next(state: Option<Self>, weight: &Tensor<D>) -> (usize, [Tensor<D>; 2]) {
+        match state {
+            Some(state) => (state.time + 1, state.moments),
+            None => {
+                let zeros = || Tensor::zeros(weight.dims(), &weight.device());
+                (1, [zeros(), zeros()])
+            }
+        }
+    }
 }
 
 impl<const D: usize> RecordState for AdamWState<D> {
@@ -50,13 +64,7 @@ impl Optimizer for AdamWOptimizer {
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
-        let (time, moments) = match state {
-            Some(state) => (state.time + 1, state.moments),
-            None => {
-                let zeros = || Tensor::zeros(weight.dims(), &weight.device());
-                (1, [zeros(), zeros()])
-            }
-        };
+        let (time, moments) = AdamWState::next(state, &weight);
         let Self { betas, weight_decay } = *self;
         let adam = AdamW { betas, epsilon: 1e-8, weight_decay, rate, time: time as u64 };
         let (weight, moments) = adam.step(weight, grad, moments);

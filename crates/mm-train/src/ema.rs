@@ -1,31 +1,34 @@
 //! The exponential moving average of the weights: what samples are drawn with.
 //!
-//! `average ← d average + (1 - d) weight` with `d = min(decay, (1 + n) / (10 + n))` after `n` updates, so that the first
-//! steps do not linger.
+//! `average ← d average + (1 - d) weight`; [`EmaStart`] says which `d` the first updates have.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::container::TensorContainer;
 use mm_model::Model;
 
+use crate::recipe::{EmaStart, OptimizerConfig};
+
 /// A running average of every weight.
 #[derive(Debug)]
 pub struct Ema {
     decay: f64,
+    start: EmaStart,
     averages: TensorContainer<ParamId>,
 }
 
 impl Ema {
     /// Starts at the weights of `model`.
-    pub fn new(decay: f64, model: &Model) -> Self {
-        let mut ema = Self { decay, averages: TensorContainer::new() };
+    pub fn new(config: &OptimizerConfig, model: &Model) -> Self {
+        let (decay, start) = (config.ema, config.ema_start);
+        let mut ema = Self { decay, start, averages: TensorContainer::new() };
         model.visit(&mut Update { averages: &mut ema.averages, keep: 0.0 });
         ema
     }
 
     /// Moves towards the weights of `model`; `updates` counts the earlier ones.
     pub fn update(&mut self, model: &Model, updates: u64) {
-        let keep = self.decay.min((1 + updates) as f64 / (10 + updates) as f64);
+        let keep = self.start.keep(self.decay, updates);
         model.visit(&mut Update { averages: &mut self.averages, keep });
     }
 

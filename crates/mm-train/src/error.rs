@@ -75,6 +75,14 @@ pub enum TrainError {
         /// What is wrong.
         why: String,
     },
+    /// The system gives no threads for the shards of a batch.
+    #[error("cannot start {count} threads, one for each shard of `run.shards`: {why}")]
+    Threads {
+        /// How many were wanted.
+        count: usize,
+        /// What the system said.
+        why: String,
+    },
     /// `--resume` found nothing to resume.
     #[error("`{path}` holds no whole checkpoint{skipped}")]
     NothingToResume {

@@ -2,10 +2,14 @@
 
 use crate::recipe::OptimizerConfig;
 
-/// Linear warm-up from 0, then half a cosine down to the final share at `steps`, constant after that.
+/// Linear warm-up from 0, then half a cosine down to the final share at `steps`, constant after that; or the lines through
+/// `points`.
 ///
 /// `step` counts from 0 and is the step about to be taken.
 pub fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> f64 {
+    if !config.points.is_empty() {
+        return config.rate * piecewise_linear(&config.points, step as f64);
+    }
     let warm = config.warm_up.min(steps);
     if step < warm {
         return config.rate * (step + 1) as f64 / warm as f64;
@@ -15,27 +19,51 @@ pub fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> f64 {
     config.rate * (config.final_rate + (1.0 - config.final_rate) * cosine)
 }
 
+/// The lines from the origin through `points`, `[at, value]` each, level behind the last.
+fn piecewise_linear(points: &[[f64; 2]], at: f64) -> f64 {
+    let mut before = [0.0, 0.0];
+    for &point in points {
+        if at < point[0] {
+            let share = (at - before[0]) / (point[0] - before[0]);
+            return before[1] + share * (point[1] - before[1]);
+        }
+        before = point;
+    }
+    before[1]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::OptimizerKind;
+    use crate::recipe::{EmaStart, OptimizerKind};
     use expect_test::expect;
 
-    #[test]
-    fn the_rate_rises_linearly_and_falls_as_a_cosine() {
+    fn rates(points: Vec<[f64; 2]>) -> String {
         let config = OptimizerConfig {
             kind: OptimizerKind::Adamw,
             rate: 1.0,
             final_rate: 0.1,
             warm_up: 4,
+            points,
             betas: [0.9, 0.95],
             weight_decay: 0.0,
             clip: 1.0,
             ema: 0.999,
+            ema_start: EmaStart::Short,
         };
-        let rates: Vec<String> =
-            (0..13).map(|step| format!("{:.3}", learning_rate(&config, step, 12))).collect();
+        let rates = (0..13).map(|step| format!("{:.3}", learning_rate(&config, step, 12)));
+        rates.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_rate_goes_through_given_points_and_stays_at_the_last() {
+        expect!["0.000 0.250 0.500 0.750 1.000 0.917 0.833 0.750 0.667 0.583 0.500 0.500 0.500"]
+            .assert_eq(&rates(vec![[4.0, 1.0], [10.0, 0.5]]));
+    }
+
+    #[test]
+    fn the_rate_rises_linearly_and_falls_as_a_cosine() {
         expect!["0.250 0.500 0.750 1.000 1.000 0.966 0.868 0.722 0.550 0.378 0.232 0.134 0.100"]
-            .assert_eq(&rates.join(" "));
+            .assert_eq(&rates(vec![]));
     }
 }

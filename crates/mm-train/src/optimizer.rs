@@ -6,6 +6,7 @@ use burn::optim::{AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::prelude::*;
 
 use crate::adamw::AdamWOptimizer;
+use crate::lamb::LambOptimizer;
 use crate::recipe::{OptimizerConfig, OptimizerKind};
 
 /// The optimizer of a recipe: norms, biases and embeddings are never decayed.
@@ -17,6 +18,11 @@ pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
         ModuleOptimizer::from(adam(config.weight_decay)).with_group(undecayed, adam(0.0), None);
     match config.kind {
         OptimizerKind::Adamw => base,
+        OptimizerKind::Lamb => {
+            let lamb = |adapt| LambOptimizer { betas: config.betas, epsilon: 1e-6, adapt };
+            let biases = ParamGroup::from_any_predicates(vec!["bias"]);
+            ModuleOptimizer::from(lamb(true)).with_group(biases, lamb(false), None)
+        }
         OptimizerKind::Muon => {
             let muon = MuonConfig::new()
                 .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)))

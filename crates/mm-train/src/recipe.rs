@@ -89,7 +89,8 @@ pub struct LossConfig {
     pub times: TimeDistribution,
 }
 
-/// AdamW, or Muon for the matrices of the blocks with AdamW for the rest; the rate warms up, then falls as a half cosine.
+/// AdamW, Muon for the matrices of the blocks with AdamW for the rest, or LAMB; the rate warms up, then falls as a half cosine,
+/// or goes through given points.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
@@ -101,6 +102,10 @@ pub struct OptimizerConfig {
     pub final_rate: f64,
     /// Steps of linear warm-up.
     pub warm_up: u64,
+    /// Points `[step, share of the highest rate]` that are joined by lines, from `[0, 0]` on and level behind the last; if there
+    /// are any, `final_rate` and `warm_up` are not used.
+    #[serde(default)]
+    pub points: Vec<[f64; 2]>,
     /// The two averages of Adam.
     pub betas: [f64; 2],
     /// Decay of matrices; norms, biases and embeddings are never decayed.
@@ -109,6 +114,51 @@ pub struct OptimizerConfig {
     pub clip: f64,
     /// Decay of the moving average of the weights.
     pub ema: f64,
+    /// How the average starts.
+    #[serde(default)]
+    pub ema_start: EmaStart,
+}
+
+impl OptimizerConfig {
+    fn validate(&self) -> Result<(), RecipeError> {
+        check("optimizer.rate", self.rate > 0.0 && self.rate.is_finite(), "above 0")?;
+        check("optimizer.final_rate", (0.0..=1.0).contains(&self.final_rate), "0 to 1")?;
+        check(
+            "optimizer.points",
+            self.points.iter().all(|[_, share]| (0.0..=1.0).contains(share))
+                && self.points.iter().map(|point| point[0]).is_sorted()
+                && self.points.iter().all(|[step, _]| *step > 0.0),
+            "[step, share] with steps above 0 that rise and shares from 0 to 1",
+        )?;
+        check("optimizer.betas", self.betas.iter().all(|b| (0.0..1.0).contains(b)), "0 up to 1")?;
+        check("optimizer.weight_decay", self.weight_decay >= 0.0, "at least 0")?;
+        check("optimizer.clip", self.clip > 0.0, "above 0")?;
+        check("optimizer.ema", (0.0..1.0).contains(&self.ema), "0 up to 1")
+    }
+}
+
+/// How a moving average starts. After `n` updates the next keeps a share of the average and takes the rest from the weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmaStart {
+    /// Keeps `min(decay, (1 + n) / (10 + n))`, so that the first steps do not linger.
+    #[default]
+    Short,
+    /// From zero with bias correction, as the seed does: `Σ d^(N-i) w_i / Σ d^(N-i)`.
+    Zero,
+}
+
+impl EmaStart {
+    /// The share of the average that the update after `updates` others keeps.
+    pub fn keep(self, decay: f64, updates: u64) -> f64 {
+        match self {
+            Self::Short => decay.min((1 + updates) as f64 / (10 + updates) as f64),
+            Self::Zero => {
+                let left = |count: u64| 1.0 - decay.powf(count as f64);
+                decay * left(updates) / left(updates + 1)
+            }
+        }
+    }
 }
 
 /// Which optimizer takes the matrices of the blocks.
@@ -119,6 +169,8 @@ pub enum OptimizerKind {
     Adamw,
     /// Muon (Jordan et al. 2024) for the blocks' matrices, scaled to AdamW's step size (Liu et al. 2025, arXiv:2502.16982).
     Muon,
+    /// LAMB as the seed has it, for everything; biases take Adam's steps as they are. `weight_decay` is not used.
+    Lamb,
 }
 
 /// Length and habits of a run.
@@ -246,16 +298,7 @@ impl Recipe {
         check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")?;
         check("loss.text", self.loss.text >= 0.0, "at least 0")?;
         check("loss.image", self.loss.image >= 0.0, "at least 0")?;
-        check("optimizer.rate", optimizer.rate > 0.0 && optimizer.rate.is_finite(), "above 0")?;
-        check("optimizer.final_rate", (0.0..=1.0).contains(&optimizer.final_rate), "0 to 1")?;
-        check(
-            "optimizer.betas",
-            optimizer.betas.iter().all(|b| (0.0..1.0).contains(b)),
-            "0 up to 1",
-        )?;
-        check("optimizer.weight_decay", optimizer.weight_decay >= 0.0, "at least 0")?;
-        check("optimizer.clip", optimizer.clip > 0.0, "above 0")?;
-        check("optimizer.ema", (0.0..1.0).contains(&optimizer.ema), "0 up to 1")?;
+        optimizer.validate()?;
         check("run.steps", run.steps > 0, "at least 1")?;
         check("run.batch", run.batch > 0, "at least 1")?;
         check("run.shards", (1..=64).contains(&run.shards), "1 to 64")?;

@@ -24,6 +24,7 @@ use crate::ema::Ema;
 use crate::optimizer::optimizer;
 use crate::recipe::Recipe;
 use crate::step::{Progress, Training};
+use crate::workers::Workers;
 use mm_model::Model;
 
 /// Where a run writes.
@@ -185,10 +186,21 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
     let path = folder.join("optimizer.bpk");
     let optimizer = optimizer(&recipe.optimizer).load(&path).map_err(|why| failed(&path, &why))?;
     let averages = load_weights(&folder.join("average.safetensors"), &model)?;
-    let ema = Ema::new(recipe.optimizer.ema, &with_weights(model.clone(), &averages));
+    let ema = Ema::new(&recipe.optimizer, &with_weights(model.clone(), &averages));
     let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
-    let device = device.clone();
-    Ok(Training { recipe, config, tokenizer, data, device, model, optimizer, ema, progress })
+    let (device, workers) = (device.clone(), Workers::new(recipe.run.shards)?);
+    Ok(Training {
+        recipe,
+        config,
+        tokenizer,
+        data,
+        device,
+        model,
+        optimizer,
+        ema,
+        progress,
+        workers,
+    })
 }
 
 /// Reads the recipe that a model folder or its run folder carries, if there is one.

@@ -15,6 +15,7 @@ use crate::ema::Ema;
 use crate::learning_rate::learning_rate;
 use crate::optimizer::{clip, optimizer};
 use crate::recipe::{LossConfig, Recipe};
+use crate::workers::Workers;
 
 /// Steps in a row without a finite gradient that end a run.
 pub const MOST_SKIPPED_IN_A_ROW: u64 = 10;
@@ -37,6 +38,7 @@ pub struct Training {
     pub(crate) ema: Ema,
     /// Counters, saved with the weights.
     pub progress: Progress,
+    pub(crate) workers: Workers,
 }
 
 /// Counters of a run.
@@ -91,10 +93,22 @@ impl Training {
         let config = recipe.model_config(tokenizer.vocab());
         let tracked = device.clone().autodiff();
         let model = Model::new(&config, recipe.seed, &tracked).map_err(crate::RecipeError::from)?;
-        let ema = Ema::new(recipe.optimizer.ema, &model);
+        let ema = Ema::new(&recipe.optimizer, &model);
         let optimizer = optimizer(&recipe.optimizer);
         let (device, progress) = (device.clone(), Progress::default());
-        Ok(Self { recipe, config, tokenizer, data, device, model, optimizer, ema, progress })
+        let workers = Workers::new(recipe.run.shards)?;
+        Ok(Self {
+            recipe,
+            config,
+            tokenizer,
+            data,
+            device,
+            model,
+            optimizer,
+            ema,
+            progress,
+            workers,
+        })
     }
 
     /// Takes one step on a batch. A step whose loss or gradient is not finite changes no weight and is counted; too many in
@@ -138,22 +152,12 @@ impl Training {
     fn gradients(&self, shards: &[HostBatch]) -> (GradientsParams, [Option<f64>; 2]) {
         let learnt = shards.iter().map(HostBatch::learnt);
         let all = learnt.fold([0, 0], |sum, shard| [sum[0] + shard[0], sum[1] + shard[1]]);
-        let found: Vec<_> = std::thread::scope(|scope| {
-            let tracked = self.device.clone().autodiff();
-            let work = |shard| {
-                let model = self.model.clone().fork(&tracked);
-                let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
-                scope.spawn(move || {
-                    mm_backbone::on_this_thread(|| {
-                        shard_gradients(&model, &shard_batch(shard, config, device), weights, all)
-                    })
-                })
-            };
-            let threads: Vec<_> = shards.iter().map(work).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().expect("a shard's thread panicked"))
-                .collect()
+        let tracked = self.device.clone().autodiff();
+        let forks: Vec<_> =
+            shards.iter().map(|shard| (self.model.clone().fork(&tracked), shard)).collect();
+        let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
+        let found = self.workers.each(forks, |(model, shard)| {
+            shard_gradients(&model, &shard_batch(shard, config, device), weights, all)
         });
         let mut sum = GradientsAccumulator::new();
         let mut terms = [None, None];

@@ -5,8 +5,8 @@ use super::in_parts;
 use super::simd::{dot, vectorised};
 use crate::AdamW;
 
-/// Numbers that one task takes.
-const PART: usize = 1 << 15;
+/// Numbers that one task takes: so many that waking another thread pays.
+const PART: usize = 1 << 18;
 
 /// The factors of a step, ready for single numbers.
 #[derive(Clone, Copy)]

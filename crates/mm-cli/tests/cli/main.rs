@@ -1,6 +1,8 @@
 //! The program as a person meets it: what it prints, where it writes, how it refuses. Here and not in `tests/`, because only
 //! here Cargo says where the program is.
 
+mod endurance;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -117,7 +119,7 @@ fn a_drawing_is_a_picture_of_the_recipes_size_and_is_read_again() {
     done(&draw);
     let bytes = fs_err::read(&out).unwrap();
     let image = Image::decode(&bytes, &mm_patch::DecodeOptions::default()).unwrap();
-    assert_eq!((image.width(), image.height()), (16, 16));
+    assert_eq!((image.width(), image.height()), (32, 32));
     let said = refused(2, &draw);
     assert!(said.contains("exists already") && said.contains("--force"), "{said}");
     assert_eq!(fs_err::read(&out).unwrap(), bytes);
@@ -199,7 +201,7 @@ fn wrong_flags_are_usage_errors() {
 fn a_misspelled_key_of_a_recipe_file_is_named_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mine.toml");
-    let text = include_str!("../recipes/glyphs.toml").replace("warm_up", "warmup");
+    let text = include_str!("../../recipes/glyphs.toml").replace("warm_up", "warmup");
     fs_err::write(&file, text).unwrap();
     let said = refused(2, &["train", file.to_str().unwrap(), "--out", "x"]);
     assert!(said.contains("unknown field `warmup`") && said.contains("line "), "{said}");
@@ -280,117 +282,4 @@ fn a_folder_of_pictures_trains_and_bad_files_are_left_out_by_name() {
     let data = format!("data={{ source = \"folder\", path = '{}' }}", empty.path().display());
     let said = refused(1, &["train", "glyphs", "--out", "x", "--set", &data]);
     assert!(said.contains("holds no image with a caption"), "{said}");
-}
-
-/// The last of the checkpoints of a run, and the model it ended with.
-fn ending(run: &Path) -> Vec<Vec<u8>> {
-    ["checkpoints/step-000000030/average.safetensors", "model/model.safetensors"]
-        .map(|file| fs_err::read(run.join(file)).unwrap())
-        .into()
-}
-
-#[test]
-fn a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let args = |out: &Path| -> Vec<String> {
-        let mut args = vec!["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
-        args.extend(&QUICK[..QUICK.len() - 1]);
-        args.push("30");
-        args.into_iter().map(String::from).collect()
-    };
-    let whole = folder.path().join("whole");
-    done(&args(&whole).iter().map(String::as_str).collect::<Vec<_>>());
-    let cut = folder.path().join("cut");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
-    let mut running = command.args(args(&cut)).stderr(std::process::Stdio::null()).spawn().unwrap();
-    for wait in [1, 7, 20] {
-        // Killed some moments after a whole checkpoint is there, once in a while inside the writing of the next.
-        let whole = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("step-");
-        let names = || fs_err::read_dir(cut.join("checkpoints")).into_iter().flatten().flatten();
-        while running.try_wait().unwrap().is_none()
-            && !names().any(|entry| whole(&entry.file_name()))
-        {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        std::thread::sleep(std::time::Duration::from_millis(wait));
-        running.kill().unwrap();
-        running.wait().unwrap();
-        let resume = ["train", "--device", "flex", "--resume", "--out", cut.to_str().unwrap()];
-        running = Command::new(env!("CARGO_BIN_EXE_mm"))
-            .args(resume)
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-    }
-    assert!(running.wait().unwrap().success());
-    assert_eq!(ending(&whole), ending(&cut));
-}
-
-/// Losses and final weights of a short run with a variable set.
-fn trained_with(variable: (&str, &str), shards: &str) -> (Vec<f64>, Vec<u8>) {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    let shards = format!("run.shards={shards}");
-    let mut args = vec!["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
-    args.extend(["--set", &shards]);
-    args.extend(&QUICK[..QUICK.len() - 1]);
-    args.push("40");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
-    let output = command.args(args).env(variable.0, variable.1).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let metrics = fs_err::read_to_string(out.join("metrics.jsonl")).unwrap();
-    let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
-    let losses = metrics.lines().filter_map(|text| line(text)["loss"].as_f64()).collect();
-    (losses, fs_err::read(out.join("model/model.safetensors")).unwrap())
-}
-
-#[test]
-fn training_gives_the_same_bits_with_one_thread_and_with_two() {
-    for shards in ["1", "2"] {
-        let one = trained_with(("RAYON_NUM_THREADS", "1"), shards);
-        assert_eq!(one, trained_with(("RAYON_NUM_THREADS", "2"), shards));
-    }
-}
-
-#[test]
-fn fused_kernels_train_as_ordinary_operations_do() {
-    let (fused, _) = trained_with(("MM_KERNELS", "fused"), "2");
-    let (ordinary, _) = trained_with(("MM_KERNELS", "ordinary"), "2");
-    assert_eq!(fused.len(), 4);
-    for (fused, ordinary) in fused.iter().zip(&ordinary) {
-        assert!((fused - ordinary).abs() <= 1e-3 * ordinary.abs(), "{fused} and {ordinary}");
-    }
-    assert_ne!(fused, ordinary, "the kernels were not used");
-}
-
-/// Runs `mm` where no file may grow beyond some blocks: the writes fail as on a full disk.
-#[cfg(unix)]
-fn mm_on_a_full_disk(blocks: usize, args: &[&str]) -> Output {
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-    let program = env!("CARGO_BIN_EXE_mm");
-    Command::new("sh").args(["-c", &script, program]).args(args).output().unwrap()
-}
-
-#[cfg(unix)]
-#[test]
-fn a_full_disk_is_one_clear_error_and_leaves_nothing_under_a_final_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    let mut args = vec!["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
-    args.extend(QUICK);
-    let output = mm_on_a_full_disk(24, &args); // recipe and metrics fit, a checkpoint does not
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("error: ") && said.contains("File too large"), "{said}");
-    assert!(said.contains("checkpoints/.step-000000004.tmp"), "{said}");
-    let left = |path: &str| fs_err::read_dir(out.join(path)).map_or(0, Iterator::count);
-    assert_eq!((left("checkpoints"), left("model")), (0, 0));
-
-    let drawn = folder.path().join("drawn.png");
-    let args = ["draw", &model(), "red K on yellow", "--out", drawn.to_str().unwrap()];
-    let output = mm_on_a_full_disk(0, &args);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("drawn.png") && said.contains("File too large"), "{said}");
-    assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1, "the run alone is left");
 }
