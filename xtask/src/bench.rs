@@ -1,4 +1,4 @@
-//! `cargo xtask bench ARGS`: `mm bench ARGS`, built for speed. With `--against-torch` the same networks are also timed in
+//! `cargo xtask bench`: every shape of `mm bench` at one and at two threads; with arguments, `mm bench` with them. With `--against-torch` the same networks are also timed in
 //! PyTorch (`bench/torch/bench.py`), turn by turn, and the table says how many times as fast `mm` is.
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path, path::PathBuf, process::ExitCode};
@@ -20,9 +20,54 @@ impl flags::Bench {
         if args.iter().any(|arg| arg == "--against-torch") {
             return against_torch(sh, args);
         }
+        if args.is_empty() {
+            return everything(sh);
+        }
         let bench = OsString::from("bench");
         mm::build_and_run(sh, &[&[bench], args].concat())
     }
+}
+
+/// Every shape at one and at two threads, each in a process of its own so that its peak memory is its own.
+fn everything(sh: &Shell) -> Result<ExitCode> {
+    const STEPS: usize = 8;
+    let program = mm::build(sh, None)?;
+    println!("shape      threads    s/step   tokens/s   GFLOP/s   of a large product   peak MiB");
+    let mut records = vec![];
+    for shape in SHAPES.into_iter().chain(["recipe"]) {
+        for threads in [1, 2] {
+            let record = ours(sh, &program, shape, [threads, STEPS])?;
+            println!("{}", record_line(&record));
+            records.push(record);
+        }
+    }
+    write_records(sh, &records)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line of the table of [`everything`].
+fn record_line(record: &Value) -> String {
+    let number = |name: &str| record[name].as_f64();
+    let shown = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.1}"));
+    let share = number("gflops").zip(number("sgemm_gflops")).map(|(ours, all)| 100.0 * ours / all);
+    format!(
+        "{:10} {:7} {:9.4} {:10.0} {:>9} {:>18} % {:>10}",
+        record["shape"].as_str().unwrap_or_default(),
+        record["threads"],
+        number("median").unwrap_or(f64::NAN),
+        number("tokens_per_second").unwrap_or(f64::NAN),
+        shown(number("gflops")),
+        shown(share),
+        shown(number("peak_mib"))
+    )
+}
+
+/// Leaves what was measured as JSON.
+fn write_records(sh: &Shell, records: &[Value]) -> Result<()> {
+    let path = sh.current_dir().join("target/bench.json");
+    sh.write_file(&path, serde_json::to_string_pretty(records)?)?;
+    println!("\nevery step's seconds and the peak memory: {}", path.display());
+    Ok(())
 }
 
 /// The numbers behind `--rounds N`, `--steps N`, `--python FILE`.
@@ -66,9 +111,7 @@ fn against_torch(sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
             records.push(json!({ "shape": shape, "threads": threads, "runs": runs }));
         }
     }
-    let path = sh.current_dir().join("target/bench.json");
-    sh.write_file(&path, serde_json::to_string_pretty(&records)?)?;
-    println!("\nevery step's seconds and the peak memory: {}", path.display());
+    write_records(sh, &records)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,6 +191,14 @@ fn python_with_torch(sh: &Shell) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_counted_is_a_dash() {
+        let record = json!({ "shape": "recipe", "threads": 2, "median": 0.05, "tokens_per_second": 16000.0,
+            "gflops": null, "sgemm_gflops": 100.0, "peak_mib": 198.0 });
+        let line = record_line(&record);
+        assert!(line.ends_with("-                  - %      198.0"), "{line}");
+    }
 
     #[test]
     fn a_ratio_is_of_the_better_of_two_modes_round_by_round() {

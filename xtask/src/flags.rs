@@ -21,7 +21,8 @@ xflags::xflags! {
         /// Builds the release program and runs `mm` with all that follows.
         cmd mm {}
 
-        /// Builds the release program and runs `mm bench` with all that follows.
+        /// Builds the release program and times every shape of `mm bench` at one and at two threads; with arguments, runs `mm
+        /// bench` with them.
         ///
         /// `--against-torch` times PyTorch on the same shapes, turn by turn, and prints how many times as fast `mm` is;
         /// with it go `--shape NAME`, `--rounds N`, `--steps N` and `--python FILE` for one that has PyTorch already.
