@@ -11,6 +11,7 @@ use crate::{AdamW, Attend};
 
 /// Sizes of a multi-head block.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "flex"), allow(dead_code))]
 pub(crate) struct TransformerShape {
     /// Channels of a token.
     pub width: usize,
@@ -24,6 +25,7 @@ pub(crate) struct TransformerShape {
 
 /// Sizes of a gated attention unit.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "flex"), allow(dead_code))]
 pub(crate) struct GauShape {
     /// Channels of a token.
     pub width: usize,
@@ -37,6 +39,7 @@ pub(crate) struct GauShape {
 
 /// Weights of a unit: matrices are joint and output, scales are norm, query and key, biases are joint, query, key and output.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "flex"), allow(dead_code))]
 pub(crate) struct GauWeights {
     pub matrices: [Tensor<2>; 2],
     pub scales: [Tensor<1>; 3],
@@ -45,6 +48,7 @@ pub(crate) struct GauWeights {
 
 /// Weights of a multi-head block: matrices are joint, output, up and down, scales are first norm, query, key and second norm.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "flex"), allow(dead_code))]
 pub(crate) struct TransformerWeights {
     pub matrices: [Tensor<2>; 4],
     pub scales: [Tensor<1>; 4],
