@@ -10,13 +10,14 @@ use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
 use mm_diffusion::{Level, Prediction, Schedule, ddim};
 use mm_model::parameters::{Weight, Weights, weights_of, with_weights};
 use mm_model::{HostBatch, ImageNoise, Model, ModelConfig, Sample, Sequence, TimeConfig};
-use mm_patch::Grid;
+use mm_patch::{Grid, patchify};
 use safetensors::SafeTensors;
 
 const FILE: &[u8] = include_bytes!("golden/ddpm_gau_32p4.safetensors");
 const SIDE: usize = 32;
 const PATCH: usize = 4;
 const NUMBERS: usize = PATCH * PATCH * 3;
+const GRID: Grid = Grid { rows: SIDE / PATCH, cols: SIDE / PATCH, patch: PATCH };
 
 fn numbers(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     let bytes = file.tensor(name).unwrap().data().to_vec();
@@ -91,20 +92,10 @@ fn model(file: &SafeTensors<'_>, device: &Device) -> Model {
 
 /// Images `[batch, row, column, channel]` as the patches of each.
 fn patches(images: &[f32]) -> Vec<Vec<f32>> {
-    let grid = Grid { rows: SIDE / PATCH, cols: SIDE / PATCH, patch: PATCH };
-    images
-        .chunks_exact(SIDE * SIDE * 3)
-        .map(|image| {
-            let mut patches = Vec::with_capacity(image.len());
-            for at in 0..grid.tokens() {
-                let (row, col) = (at / grid.cols * PATCH, at % grid.cols * PATCH);
-                for y in row..row + PATCH {
-                    patches.extend(&image[(y * SIDE + col) * 3..(y * SIDE + col + PATCH) * 3]);
-                }
-            }
-            patches
-        })
-        .collect()
+    let shape = [images.len() / (SIDE * SIDE * 3), SIDE, SIDE, 3];
+    let images = Tensor::<4>::from_data(TensorData::new(images.to_vec(), shape), &Device::flex());
+    let numbers = host(patchify(images.permute([0, 3, 1, 2]), GRID));
+    numbers.chunks_exact(SIDE * SIDE * 3).map(<[f32]>::to_vec).collect()
 }
 
 /// Gradients by the path of their weight.
@@ -140,13 +131,12 @@ fn difference(found: &[f32], wanted: &[f32]) -> f32 {
 /// Noisy patches of some images at their step indices, `[images * patches, 48]` -> the predicted noise, of the same shape.
 fn predict(model: &Model, noisy: &[Vec<f32>], steps: &[f64]) -> Tensor<2> {
     let config = config();
-    let grid = Grid { rows: SIDE / PATCH, cols: SIDE / PATCH, patch: PATCH };
     let samples: Vec<Sample> = noisy
         .iter()
         .zip(steps)
         .map(|(noisy, &time)| {
             let mut sequence = Sequence::empty(config.backbone.positions);
-            sequence.push_patches(grid, noisy.clone(), true, 0);
+            sequence.push_patches(GRID, noisy.clone(), true, 0);
             // The patches are noised already: all of them is signal here.
             let level = Level { time, signal: 1.0, noise: 0.0 };
             let noise = vec![ImageNoise { level, eps: vec![0.0; noisy.len()], weight: 1.0 }];
@@ -157,7 +147,7 @@ fn predict(model: &Model, noisy: &[Vec<f32>], steps: &[f64]) -> Tensor<2> {
     model.patches(model.hidden(&batch.inputs))
 }
 
-fn host(tensor: Tensor<2>) -> Vec<f32> {
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.without_autodiff().into_data().try_to_vec::<f32>().unwrap()
 }
 
@@ -202,7 +192,7 @@ fn ten_steps_of_ddim_reach_the_seed_authors_image() {
     let shape = [start.len(), start[0].len() / NUMBERS, NUMBERS];
     let images = shape[0];
     let mut denoise = |z: Tensor<3>, level: &Level| {
-        let noisy = host(z.clone().reshape([shape[0] * shape[1], NUMBERS]));
+        let noisy = host(z.clone());
         let noisy: Vec<Vec<f32>> =
             noisy.chunks_exact(shape[1] * NUMBERS).map(<[f32]>::to_vec).collect();
         let eps = predict(&model, &noisy, &vec![level.time; images]).reshape(shape);
@@ -212,7 +202,7 @@ fn ten_steps_of_ddim_reach_the_seed_authors_image() {
     let levels = config().schedule.sampling_levels(10).unwrap();
     let z = Tensor::<3>::from_data(TensorData::new(start.concat(), shape), &Device::flex());
     let drawn = ddim(&levels, z, 0.0, &mut denoise, &mut |_| unreachable!("eta is 0"));
-    let drawn = host(drawn.reshape([shape[0] * shape[1], NUMBERS]));
+    let drawn = host(drawn);
     let wanted = patches(&numbers(&file, "out/ddim10_unclipped")).concat();
     let apart = difference(&drawn, &wanted);
     assert!(apart < 1e-4, "the image differs by {apart}");

@@ -1,5 +1,6 @@
-//! `cargo xtask bench`: every shape of `mm bench` at one and at two threads; with arguments, `mm bench` with them. With `--against-torch` the same networks are also timed in
-//! PyTorch (`bench/torch/bench.py`), turn by turn, and the table says how many times as fast `mm` is.
+//! `cargo xtask bench`: every shape of `mm bench` at one and at two threads; with arguments, `mm bench` with them. With
+//! `--against-torch` the same networks are also timed in PyTorch (`bench/torch/bench.py`), turn by turn, and the table
+//! says how many times as fast `mm` is.
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path, path::PathBuf, process::ExitCode};
 

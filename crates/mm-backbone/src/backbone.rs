@@ -16,13 +16,13 @@ pub struct Backbone {
 
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant)] // a few blocks, each made once: boxing would buy nothing
-enum Block {
+pub(crate) enum Block {
     Gau(Gau),
     Transformer(Transformer),
 }
 
 impl Block {
-    fn new(config: &BackboneConfig, init: &mut Init) -> Self {
+    pub(crate) fn new(config: &BackboneConfig, init: &mut Init) -> Self {
         match config.block {
             BlockConfig::Gau { expansion, key_size, bias } => {
                 Self::Gau(Gau::new(config, [expansion, key_size], bias, init))
@@ -33,22 +33,52 @@ impl Block {
         }
     }
 
+    /// `x`: `[batch, tokens, channels]` -> the same shape.
     fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
-        match self {
-            Self::Gau(block) => block.forward(x, attend),
-            Self::Transformer(block) => block.forward(x, attend),
-        }
+        self.fused(&x, attend).unwrap_or_else(|| self.ordinary(x, attend, None).0)
     }
 
+    /// The same behind a prefix, with the keys and values of these tokens.
     fn forward_cached(
         &self,
         x: Tensor<3>,
         attend: &Attend,
         past: Option<&KeyValue>,
     ) -> (Tensor<3>, KeyValue) {
+        self.fused_cached(&x, attend, past).unwrap_or_else(|| self.ordinary(x, attend, past))
+    }
+
+    /// As one operation, where a kernel applies; `x`: `[batch, tokens, channels]` -> the same shape.
+    pub(crate) fn fused(&self, x: &Tensor<3>, attend: &Attend) -> Option<Tensor<3>> {
         match self {
-            Self::Gau(block) => block.forward_cached(x, attend, past),
-            Self::Transformer(block) => block.forward_cached(x, attend, past),
+            Self::Gau(block) => block.fused(x, attend),
+            Self::Transformer(block) => block.fused(x, attend),
+        }
+    }
+
+    /// The same behind a prefix, with the keys and values of these tokens; `x`: `[batch, tokens, channels]`.
+    pub(crate) fn fused_cached(
+        &self,
+        x: &Tensor<3>,
+        attend: &Attend,
+        past: Option<&KeyValue>,
+    ) -> Option<(Tensor<3>, KeyValue)> {
+        match self {
+            Self::Gau(block) => block.fused_cached(x, attend, past),
+            Self::Transformer(block) => block.fused_cached(x, attend, past),
+        }
+    }
+
+    /// The definition; `x`: `[batch, tokens, channels]` -> the same shape, and the keys and values of these tokens.
+    pub(crate) fn ordinary(
+        &self,
+        x: Tensor<3>,
+        attend: &Attend,
+        past: Option<&KeyValue>,
+    ) -> (Tensor<3>, KeyValue) {
+        match self {
+            Self::Gau(block) => block.ordinary(x, attend, past),
+            Self::Transformer(block) => block.ordinary(x, attend, past),
         }
     }
 }

@@ -31,11 +31,9 @@ pub(crate) use norm::NormOp;
 pub(crate) use past::Past;
 pub(crate) use transformer::TransformerOp;
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 
-use crate::KeyRanges;
+use crate::rotary::Places;
 use buffer::Buffer;
 
 /// Tokens that one task takes through a whole block: enough for fast matrix products, few enough for the cache.
@@ -56,17 +54,6 @@ pub(crate) trait Op: std::fmt::Debug + Send + Sync + 'static {
 
     /// The gradient of every input, in order, given that of the output.
     fn backward(&self, inputs: &[&[f32]], kept: Vec<Buffer>, dy: &[f32]) -> Vec<Vec<f32>>;
-}
-
-/// Where the tokens of a batch stand and whom they may attend.
-#[derive(Debug, Clone)]
-pub(crate) struct Places {
-    /// Cosines, then sines of the rotary angles, both `[batch * tokens * pairs]`.
-    pub cos: Arc<Vec<f32>>,
-    /// See `cos`.
-    pub sin: Arc<Vec<f32>>,
-    /// The mask.
-    pub ranges: KeyRanges,
 }
 
 impl Places {

@@ -47,25 +47,19 @@ impl Gau {
         }
     }
 
-    /// `x`: `[batch, tokens, channels]` -> the same shape.
-    pub(crate) fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
-        self.fused(&x, attend).unwrap_or_else(|| self.ordinary(x, attend, None).0)
-    }
-
-    /// As one operation, where a kernel applies.
+    /// As one operation, where a kernel applies; `x`: `[batch, tokens, channels]` -> the same shape.
     pub(crate) fn fused(&self, x: &Tensor<3>, attend: &Attend) -> Option<Tensor<3>> {
         ops::gau(self.shape(), attend, x, || self.weights())
     }
 
-    /// The same behind a prefix, with the keys and values of these tokens.
-    pub(crate) fn forward_cached(
+    /// The same behind a prefix, with the keys and values of these tokens; `x`: `[batch, tokens, channels]`.
+    pub(crate) fn fused_cached(
         &self,
-        x: Tensor<3>,
+        x: &Tensor<3>,
         attend: &Attend,
         past: Option<&KeyValue>,
-    ) -> (Tensor<3>, KeyValue) {
-        ops::gau_cached(self.shape(), [&x], (attend, past), || self.weights())
-            .unwrap_or_else(|| self.ordinary(x, attend, past))
+    ) -> Option<(Tensor<3>, KeyValue)> {
+        ops::gau_cached(self.shape(), x, (attend, past), || self.weights())
     }
 
     fn shape(&self) -> GauShape {
@@ -85,7 +79,8 @@ impl Gau {
         }
     }
 
-    /// The definition, in ordinary operations.
+    /// The definition, in ordinary operations: `[batch, tokens, channels]` -> the same shape, and the keys and values of these
+    /// tokens.
     pub(crate) fn ordinary(
         &self,
         x: Tensor<3>,

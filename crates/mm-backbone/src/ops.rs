@@ -94,7 +94,7 @@ mod kernels {
 
     pub(crate) fn gau_cached(
         _: GauShape,
-        _: [&Tensor<3>; 1],
+        _: &Tensor<3>,
         _: (&Attend, Option<&KeyValue>),
         _: impl FnOnce() -> GauWeights,
     ) -> Option<(Tensor<3>, KeyValue)> {
@@ -112,7 +112,7 @@ mod kernels {
 
     pub(crate) fn transformer_cached(
         _: TransformerShape,
-        _: [&Tensor<3>; 1],
+        _: &Tensor<3>,
         _: (&Attend, Option<&KeyValue>),
         _: impl FnOnce() -> TransformerWeights,
     ) -> Option<(Tensor<3>, KeyValue)> {
@@ -127,19 +127,13 @@ mod kernels {
     use burn::backend::Flex;
 
     use super::*;
-    use crate::flex::{
-        self, GauOp, NormOp, Past, Places, Primitive, TransformerOp, apply, primitive,
-    };
+    use crate::flex::{self, GauOp, NormOp, Past, Primitive, TransformerOp, apply, primitive};
 
     /// Whether the kernels were not turned off.
     fn enabled() -> bool {
         static ENABLED: OnceLock<bool> = OnceLock::new();
         *ENABLED
             .get_or_init(|| std::env::var_os("MM_KERNELS").is_none_or(|kind| kind != "ordinary"))
-    }
-
-    fn places(attend: &Attend) -> Places {
-        Places { cos: attend.cos.clone(), sin: attend.sin.clone(), ranges: attend.ranges.clone() }
     }
 
     /// RMSNorm of `[…, channels]`.
@@ -207,7 +201,7 @@ mod kernels {
 
     fn gau_op(shape: GauShape, attend: &Attend) -> GauOp {
         let GauShape { width, expanded, key_size, epsilon } = shape;
-        GauOp { width, expanded, key_size, epsilon: epsilon as f32, places: places(attend) }
+        GauOp { width, expanded, key_size, epsilon: epsilon as f32, places: attend.places.clone() }
     }
 
     fn gau_inputs(x: Primitive, weights: GauWeights) -> Option<Vec<Primitive>> {
@@ -246,7 +240,7 @@ mod kernels {
     /// The unit for tokens that follow a prefix.
     pub(crate) fn gau_cached(
         shape: GauShape,
-        [x]: [&Tensor<3>; 1],
+        x: &Tensor<3>,
         (attend, past): (&Attend, Option<&KeyValue>),
         weights: impl FnOnce() -> GauWeights,
     ) -> Option<(Tensor<3>, KeyValue)> {
@@ -260,7 +254,7 @@ mod kernels {
 
     fn transformer_op(shape: TransformerShape, attend: &Attend) -> TransformerOp {
         let TransformerShape { width, heads, feed, epsilon } = shape;
-        TransformerOp { width, heads, feed, epsilon: epsilon as f32, places: places(attend) }
+        TransformerOp { width, heads, feed, epsilon: epsilon as f32, places: attend.places.clone() }
     }
 
     fn transformer_inputs(x: Primitive, weights: TransformerWeights) -> Option<[Primitive; 9]> {
@@ -293,7 +287,7 @@ mod kernels {
     /// The multi-head block for tokens that follow a prefix.
     pub(crate) fn transformer_cached(
         shape: TransformerShape,
-        [x]: [&Tensor<3>; 1],
+        x: &Tensor<3>,
         (attend, past): (&Attend, Option<&KeyValue>),
         weights: impl FnOnce() -> TransformerWeights,
     ) -> Option<(Tensor<3>, KeyValue)> {

@@ -14,14 +14,20 @@ use crate::{BackboneConfig, KeyRanges, PositionScheme};
 /// Where tokens stand and whom they may attend: what every block of one forward pass shares.
 #[derive(Debug, Clone)]
 pub struct Attend {
-    /// Cosines of the angles, `[batch, tokens, pairs]`.
-    pub(crate) cos: Arc<Vec<f32>>,
-    /// Sines of the angles, `[batch, tokens, pairs]`.
-    pub(crate) sin: Arc<Vec<f32>>,
-    /// The mask.
-    pub(crate) ranges: KeyRanges,
+    pub(crate) places: Places,
     device: Device,
     tensors: OnceLock<Tables>,
+}
+
+/// Angles and mask on the host, for kernels.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// Cosines of the angles, `[batch, tokens, pairs]`.
+    pub cos: Arc<Vec<f32>>,
+    /// Sines of the angles, `[batch, tokens, pairs]`.
+    pub sin: Arc<Vec<f32>>,
+    /// The mask.
+    pub ranges: KeyRanges,
 }
 
 /// The same as tensors, made when ordinary operations ask for them.
@@ -54,8 +60,8 @@ impl Attend {
                 sin.push(s as f32);
             }
         }
-        let (cos, sin, device) = (Arc::new(cos), Arc::new(sin), device.clone());
-        Self { cos, sin, ranges, device, tensors: OnceLock::new() }
+        let places = Places { cos: Arc::new(cos), sin: Arc::new(sin), ranges };
+        Self { places, device: device.clone(), tensors: OnceLock::new() }
     }
 
     /// Turns queries or keys: `[batch, heads, tokens, channels]` -> the same shape.
@@ -76,13 +82,13 @@ impl Attend {
 
     fn tables(&self) -> &Tables {
         self.tensors.get_or_init(|| {
-            let (batch, tokens) = (self.ranges.batch(), self.ranges.queries());
-            let shape = [batch, 1, tokens, self.cos.len() / (batch * tokens), 1];
+            let Places { cos, sin, ranges } = &self.places;
+            let (batch, tokens) = (ranges.batch(), ranges.queries());
+            let shape = [batch, 1, tokens, cos.len() / (batch * tokens), 1];
             let table = |numbers: &[f32]| {
                 Tensor::from_data(TensorData::new(numbers.to_vec(), shape), &self.device)
             };
-            let (cos, sin) = (table(&self.cos), table(&self.sin));
-            Tables { cos, sin, hidden: self.ranges.hidden(&self.device) }
+            Tables { cos: table(cos), sin: table(sin), hidden: ranges.hidden(&self.device) }
         })
     }
 }

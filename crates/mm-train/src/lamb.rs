@@ -7,7 +7,7 @@
 
 use burn::optim::{LearningRate, Optimizer};
 use burn::prelude::*;
-use mm_backbone::sum_of_squares;
+use mm_backbone::{AdamW, sum_of_squares};
 
 use crate::adamw::AdamWState;
 
@@ -32,19 +32,18 @@ impl Optimizer for LambOptimizer {
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
-        let [beta_1, beta_2] = self.betas;
-        let (time, [m, v]) = AdamWState::next(state, &weight);
-        let m = m * beta_1 + grad.clone() * (1.0 - beta_1);
-        let v = v * beta_2 + grad.square() * (1.0 - beta_2);
-        let [unbias_1, unbias_2] = self.betas.map(|beta| 1.0 / (1.0 - beta.powf(time as f64)));
-        let delta = m.clone() * unbias_1 / ((v.clone() * unbias_2).sqrt() + self.epsilon);
-        let norms = [&weight, &delta].map(|tensor| sum_of_squares(tensor).sqrt());
+        let (time, moments) = AdamWState::next(state, &weight);
+        // From zero, at rate 1 and without decay, Adam's step is the weight it ends at.
+        let Self { betas, epsilon, .. } = *self;
+        let adam = AdamW { betas, epsilon, weight_decay: 0.0, rate: 1.0, time: time as u64 };
+        let (step, moments) = adam.step(weight.zeros_like(), grad, moments);
+        let norms = [&weight, &step].map(|tensor| sum_of_squares(tensor).sqrt());
         let ratio = match norms {
-            [weight, delta] if self.adapt && weight > 0.0 && delta > 0.0 => weight / delta,
+            [weight, step] if self.adapt && weight > 0.0 && step > 0.0 => weight / step,
             _ => 1.0,
         };
-        let weight = weight - delta * (rate * ratio);
-        (weight, Some(AdamWState { time, moments: [m, v] }))
+        let weight = weight + step * (rate * ratio);
+        (weight, Some(AdamWState { time, moments }))
     }
 
     fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {

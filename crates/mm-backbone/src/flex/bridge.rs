@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
@@ -119,17 +119,15 @@ impl<const N: usize> Backward<Flex, N> for Back {
         let found = op.backward(&slices(&inputs), kept, slices(std::slice::from_ref(&dy))[0]);
         for ((parent, grad), input) in ops.parents.into_iter().zip(found).zip(&inputs) {
             if let Some(parent) = parent {
-                let id: NodeId = parent.id;
-                grads.register::<Flex>(id, tensor_like(grad, input));
+                grads.register::<Flex>(parent.id, tensor_like(grad, input));
             }
         }
     }
 }
 
 fn tracked<const N: usize>(op: Arc<dyn Op>, inputs: [TrackedTensor; N]) -> TrackedTensor {
-    use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
     let nodes = inputs.each_ref().map(TrackedTensor::node);
-    let primitives = inputs.map(|input| input.into_primitive().to_contiguous());
+    let primitives = inputs.map(|input| plain(Primitive::Tracked(input)));
     let Forward { output, kept } = op.forward(&slices(&primitives));
     let output = tensor_like(output, &primitives[0]);
     match Back.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {

@@ -18,7 +18,8 @@ use super::buffer::{Buffer, take};
 use super::matrix::{Matrix, Target};
 use super::rotary::turn;
 use super::simd::{self, sigmoid, vectorised};
-use super::{Forward, Op, Places, in_parts, next_pieces, norm};
+use super::{Forward, Op, in_parts, next_pieces, norm};
+use crate::rotary::Places;
 
 /// One unit's sizes and where its tokens stand. Inputs, in order: `x`, `γ`, `W_i`, `γ_q`, `γ_k`, `W_o`, and with biases
 /// `b_i`, `β_q`, `β_k`, `b_o`.

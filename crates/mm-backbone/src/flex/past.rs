@@ -1,6 +1,7 @@
 //! Keys and values of tokens before those at hand.
 
 use super::{in_parts, next_pieces};
+use crate::rotary::Places;
 
 /// Keys and values of a prefix, and where those of new tokens go: `[rows, key_heads, tokens, channels]` each.
 pub(crate) struct Past<'a> {
@@ -12,14 +13,15 @@ pub(crate) struct Past<'a> {
     pub new: [&'a mut [f32]; 2],
 }
 
-/// Runs a block behind a prefix in parts of `size` rows: `work` is given the first row, its part of `x`, of the prefix and
-/// of the output. Returns the output, which is shaped as `x`, of `rows` rows.
+/// Runs a block behind a prefix in parts: `work` is given the first row, its part of `x`, of the prefix and of the output.
+/// Returns the output, which is shaped as `x`.
 pub(super) fn behind(
-    [rows, size]: [usize; 2],
+    places: &Places,
     x: &[f32],
     past: Past<'_>,
     work: impl Fn(usize, &[f32], Past<'_>, &mut [f32]) + Sync,
 ) -> Vec<f32> {
+    let (rows, size) = (places.ranges.batch(), places.rows_in_part());
     let mut output = vec![0.0; x.len()];
     let [new_keys, new_values] = past.new;
     let old_row = past.old.map(|old| old.len() / rows);

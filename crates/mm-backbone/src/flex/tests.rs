@@ -4,9 +4,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use proptest::prelude::*;
 
+use crate::backbone::Block;
 use crate::cache::KeyValue;
-use crate::gau::Gau;
-use crate::transformer::Transformer;
 use crate::{Attend, BackboneConfig, BlockConfig, Init, KeyRanges, PositionScheme, RmsNorm};
 
 /// A stretch of a row: how many tokens, and what they see.
@@ -149,23 +148,17 @@ fn shaken<M: Module>(module: M) -> M {
     module.map(&mut Shake(70))
 }
 
-fn check_gau(bias: bool, stretches: &[Stretch], rows: usize) {
-    let device = Device::flex().autodiff();
-    let config = config(BlockConfig::Gau { expansion: 2, key_size: 8, bias });
-    let block = shaken(Gau::new(&config, [2, 8], bias, &mut Init::new(3, &device)));
-    let ranges = batch_ranges(stretches, rows);
-    let attend = attend(&config, &ranges, &Device::flex());
-    let shape = [rows, ranges.queries(), config.width];
-    let (x, weight) = (random(1, shape), random(2, shape));
-    let fused = results(&block, &x, &weight, |x| block.fused(&x, &attend).expect("a kernel"));
-    let ordinary = results(&block, &x, &weight, |x| block.ordinary(x, &attend, None).0);
-    assert_close(fused, ordinary);
+fn gau(bias: bool) -> BlockConfig {
+    BlockConfig::Gau { expansion: 2, key_size: 8, bias }
 }
 
-fn check_transformer(key_heads: usize, stretches: &[Stretch], rows: usize) {
-    let device = Device::flex().autodiff();
-    let config = config(BlockConfig::Transformer { heads: 4, key_heads, feed_forward: 20 });
-    let block = shaken(Transformer::new(&config, [4, key_heads], 20, &mut Init::new(3, &device)));
+fn transformer(key_heads: usize) -> BlockConfig {
+    BlockConfig::Transformer { heads: 4, key_heads, feed_forward: 20 }
+}
+
+fn check(block: BlockConfig, stretches: &[Stretch], rows: usize) {
+    let config = config(block);
+    let block = shaken(Block::new(&config, &mut Init::new(3, &Device::flex().autodiff())));
     let ranges = batch_ranges(stretches, rows);
     let attend = attend(&config, &ranges, &Device::flex());
     let shape = [rows, ranges.queries(), config.width];
@@ -182,7 +175,7 @@ proptest! {
     fn a_fused_unit_and_its_gradients_equal_their_definition(
         bias: bool, stretches in proptest::collection::vec(stretch(), 0..7), rows in 1usize..4,
     ) {
-        check_gau(bias, &stretches, rows);
+        check(gau(bias), &stretches, rows);
     }
 
     #[test]
@@ -190,7 +183,7 @@ proptest! {
         key_heads in prop_oneof![Just(1usize), Just(2), Just(4)],
         stretches in proptest::collection::vec(stretch(), 0..7), rows in 1usize..4,
     ) {
-        check_transformer(key_heads, &stretches, rows);
+        check(transformer(key_heads), &stretches, rows);
     }
 
     #[test]
@@ -213,57 +206,42 @@ fn one_token_a_full_row_and_a_row_of_padding_are_right() {
     for stretches in
         [vec![], vec![Stretch::Image(1)], vec![Stretch::Text(90)], vec![Stretch::Padding(5)]]
     {
-        check_gau(true, &stretches, 1);
-        check_transformer(2, &stretches, 1);
+        check(gau(true), &stretches, 1);
+        check(transformer(2), &stretches, 1);
     }
 }
 
 #[test]
 fn parts_of_a_large_batch_join_without_a_seam() {
-    check_gau(false, &[Stretch::Image(70), Stretch::Document, Stretch::Text(5)], 9);
-    check_transformer(4, &[Stretch::Image(70), Stretch::Document, Stretch::Text(5)], 9);
+    check(gau(false), &[Stretch::Image(70), Stretch::Document, Stretch::Text(5)], 9);
+    check(transformer(4), &[Stretch::Image(70), Stretch::Document, Stretch::Text(5)], 9);
+}
+
+/// Three tokens a row behind `prefix` others, whose keys and values have these heads and channels.
+fn check_behind(block: BlockConfig, prefix: usize, [heads, keys, values]: [usize; 3]) {
+    let (config, device) = (config(block), Device::flex());
+    let block = Block::new(&config, &mut Init::new(3, &device));
+    let x = random(1, [2, 3, config.width]);
+    let (before, end) = (prefix as u32, prefix as u32 + 3);
+    let ranges = [[1.min(before), end], [0, end], [before + 2, end]].repeat(2);
+    let attend = attend(&config, &KeyRanges::new(2, prefix + 3, ranges).unwrap(), &device);
+    let old = |seed, channels| {
+        random(seed, [2 * heads, prefix, channels]).reshape([2, heads, prefix, channels])
+    };
+    let past = (prefix > 0).then(|| KeyValue { keys: old(8, keys), values: old(9, values) });
+    let data = |(y, new): (Tensor<3>, KeyValue)| {
+        vec![y.into_data(), new.keys.into_data(), new.values.into_data()]
+    };
+    assert_close(
+        data(block.fused_cached(&x, &attend, past.as_ref()).expect("a kernel")),
+        data(block.ordinary(x, &attend, past.as_ref())),
+    );
 }
 
 #[test]
 fn fused_tokens_behind_a_prefix_equal_their_definition() {
-    let device = Device::flex();
-    let gau = config(BlockConfig::Gau { expansion: 2, key_size: 8, bias: true });
-    let heads = config(BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 20 });
-    let unit = Gau::new(&gau, [2, 8], true, &mut Init::new(3, &device));
-    let block = Transformer::new(&heads, [4, 2], 20, &mut Init::new(3, &device));
-    let x = random(1, [2, 3, 24]);
-    for prefix in [0usize, 5] {
-        let keys = prefix as u32 + 3;
-        let ranges = [[1.min(prefix as u32), keys], [0, keys], [prefix as u32 + 2, keys]].repeat(2);
-        let ranges = KeyRanges::new(2, keys as usize, ranges).unwrap();
-        let past = |channels: [usize; 3]| {
-            (prefix > 0).then(|| KeyValue {
-                keys: random(8, [2 * channels[0], prefix, channels[1]]).reshape([
-                    2,
-                    channels[0],
-                    prefix,
-                    channels[1],
-                ]),
-                values: random(9, [2 * channels[0], prefix, channels[2]]).reshape([
-                    2,
-                    channels[0],
-                    prefix,
-                    channels[2],
-                ]),
-            })
-        };
-        let data = |(y, new): (Tensor<3>, KeyValue)| {
-            vec![y.into_data(), new.keys.into_data(), new.values.into_data()]
-        };
-        let (at, old) = (attend(&gau, &ranges, &device), past([1, 8, 48]));
-        assert_close(
-            data(unit.forward_cached(x.clone(), &at, old.as_ref())),
-            data(unit.ordinary(x.clone(), &at, old.as_ref())),
-        );
-        let (at, old) = (attend(&heads, &ranges, &device), past([2, 6, 6]));
-        assert_close(
-            data(block.forward_cached(x.clone(), &at, old.as_ref())),
-            data(block.ordinary(x.clone(), &at, old.as_ref())),
-        );
+    for prefix in [0, 5] {
+        check_behind(gau(true), prefix, [1, 8, 48]);
+        check_behind(transformer(2), prefix, [2, 6, 6]);
     }
 }

@@ -17,7 +17,8 @@ use super::buffer::{Buffer, take};
 use super::matrix::{Matrix, Target};
 use super::rotary::turn;
 use super::simd::{sigmoid, vectorised};
-use super::{Forward, Op, Places, in_parts, next_pieces, norm};
+use super::{Forward, Op, in_parts, next_pieces, norm};
+use crate::rotary::Places;
 
 /// One block's sizes and where its tokens stand. Inputs, in order: `x`, `γ₁`, `W_a`, `γ_q`, `γ_k`, `W_o`, `γ₂`, `W_f`, `W_d`.
 #[derive(Debug, Clone)]
@@ -89,14 +90,8 @@ impl TransformerOp {
 
     fn forward_part(&self, w: Weights<'_>, first_row: usize, part: Part<'_>) {
         let tokens = part.x.len() / self.width;
-        let mut n = take(tokens * self.width);
-        norm::rows(part.x, w.norm, self.epsilon, &mut n);
-        let jw = self.joint_width();
-        Target::rows(part.joint, jw).set(
-            Matrix::rows(&n, self.width),
-            Matrix::rows(w.joint, jw),
-            1.0,
-        );
+        let mut n = take(part.x.len());
+        self.joint(w, part.x, &mut n, part.joint);
         let [q, k] = self.queries_and_keys(w, first_row, part.joint);
         let row_tokens = self.places.tokens();
         for row in 0..tokens / row_tokens {
@@ -111,6 +106,13 @@ impl TransformerOp {
         }
         part.h.copy_from_slice(part.x);
         self.finish(w, &mut n, [part.mixed, part.h, part.feed, part.y]);
+    }
+
+    /// `J` of tokens `[tokens, width]`, and their norm.
+    fn joint(&self, w: Weights<'_>, x: &[f32], n: &mut [f32], joint: &mut [f32]) {
+        let jw = self.joint_width();
+        norm::rows(x, w.norm, self.epsilon, n);
+        Target::rows(joint, jw).set(Matrix::rows(n, self.width), Matrix::rows(w.joint, jw), 1.0);
     }
 
     /// From the mixed values on: `h`, which holds `x`, `F` and `y`.

@@ -86,9 +86,7 @@ fn measure(shape: BenchShape, steps: usize, device: &Device) -> Result<Timing, F
             (network.tokens() as f64, Some(network.training_flops()), seconds)
         }
     };
-    let mut sorted = seconds.clone();
-    sorted.sort_by(f64::total_cmp);
-    let median = sorted[sorted.len() / 2];
+    let median = median(&seconds);
     Ok(Timing {
         shape: shape.name(),
         threads: rayon::current_num_threads(),
@@ -112,6 +110,13 @@ fn timed(steps: usize, mut step: impl FnMut()) -> Vec<f64> {
             start.elapsed().as_secs_f64()
         })
         .collect()
+}
+
+/// The middle one; there is at least one.
+fn median(seconds: &[f64]) -> f64 {
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 /// Whole steps of the default recipe, data made beforehand: tokens of a step, seconds.
@@ -138,11 +143,10 @@ fn sgemm(device: &Device) -> f64 {
     const SIDE: usize = 1024;
     let matrix = || Tensor::<2>::ones([SIDE, SIDE], device);
     let (a, b) = (matrix(), matrix());
-    let mut seconds = timed(9, || {
+    let seconds = timed(9, || {
         let _ = a.clone().matmul(b.clone()).slice([0..1, 0..1]).into_scalar::<f32>();
     });
-    seconds.sort_by(f64::total_cmp);
-    2.0 * (SIDE as f64).powi(3) / seconds[seconds.len() / 2] / 1e9
+    2.0 * (SIDE as f64).powi(3) / median(&seconds) / 1e9
 }
 
 /// The highest resident memory of this process, where the system says it (Linux).

@@ -10,8 +10,9 @@ impl GauOp {
     /// `y`, and keys and values into `past.new`.
     pub(crate) fn forward_cached(&self, inputs: &[&[f32]], past: Past<'_>) -> Vec<f32> {
         let w = Weights::new(inputs);
-        let rows = [self.places.ranges.batch(), self.places.rows_in_part()];
-        behind(rows, inputs[0], past, |first, x, past, y| self.cached_part(w, first, (x, y), past))
+        behind(&self.places, inputs[0], past, |first, x, past, y| {
+            self.cached_part(w, first, (x, y), past);
+        })
     }
 
     fn cached_part(

@@ -3,16 +3,16 @@
 use super::{TransformerOp, Weights};
 use crate::flex::attention::{Head, Rows};
 use crate::flex::buffer::take;
-use crate::flex::matrix::{Matrix, Target};
-use crate::flex::norm;
+use crate::flex::matrix::Matrix;
 use crate::flex::past::{Past, behind, join};
 
 impl TransformerOp {
     /// `y`, and keys and values into `past.new`.
     pub(crate) fn forward_cached(&self, inputs: &[&[f32]], past: Past<'_>) -> Vec<f32> {
         let w = Weights::new(inputs);
-        let rows = [self.places.ranges.batch(), self.places.rows_in_part()];
-        behind(rows, inputs[0], past, |first, x, past, y| self.cached_part(w, first, (x, y), past))
+        behind(&self.places, inputs[0], past, |first, x, past, y| {
+            self.cached_part(w, first, (x, y), past);
+        })
     }
 
     fn cached_part(
@@ -25,10 +25,8 @@ impl TransformerOp {
         let (width, jw, size) = (self.width, self.joint_width(), self.head());
         let [heads, key_heads] = self.heads;
         let (tokens, n_new, n_old) = (x.len() / width, self.places.tokens(), past.tokens);
-        let mut n = take(x.len());
-        norm::rows(x, w.norm, self.epsilon, &mut n);
-        let mut joint = take(tokens * jw);
-        Target::rows(&mut joint, jw).set(Matrix::rows(&n, width), Matrix::rows(w.joint, jw), 1.0);
+        let (mut n, mut joint) = (take(x.len()), take(tokens * jw));
+        self.joint(w, x, &mut n, &mut joint);
         let [q, k] = self.queries_and_keys(w, first_row, &joint);
         let [new_keys, new_values] = past.new;
         let first_value = (heads + key_heads) * size;

@@ -61,28 +61,18 @@ impl Sizes {
     /// Places and key ranges of one row.
     fn row(&self) -> (Vec<[f64; 2]>, Vec<[u32; 2]>) {
         let (mut places, mut ranges) = (vec![], vec![]);
-        let text = |count: usize,
-                    start: usize,
-                    positions: &mut Positions,
-                    places: &mut Vec<[f64; 2]>,
-                    ranges: &mut Vec<[u32; 2]>| {
-            for _ in 0..count {
-                places.push(positions.text());
-                ranges.push([start as u32, places.len() as u32]);
-            }
-        };
-        for _ in 0..self.documents {
-            let start = places.len();
+        for [before, patches, after] in
+            vec![self.document; self.documents].into_iter().chain([[self.rest, 0, 0]])
+        {
+            let start = places.len() as u32;
             let mut positions = Positions::new(PositionScheme::RopeTv);
-            text(self.document[0], start, &mut positions, &mut places, &mut ranges);
-            let side = self.document[1].isqrt();
-            places.extend(positions.image(side, side));
-            ranges.resize(places.len(), [start as u32, places.len() as u32]);
-            text(self.document[2], start, &mut positions, &mut places, &mut ranges);
+            places.extend((0..before).map(|_| positions.text()));
+            places.extend(positions.image(patches.isqrt(), patches.isqrt()));
+            places.extend((0..after).map(|_| positions.text()));
+            let image = start as usize + before..start as usize + before + patches;
+            let end_seen = |at: usize| if image.contains(&at) { image.end } else { at + 1 };
+            ranges.extend((start as usize..places.len()).map(|at| [start, end_seen(at) as u32]));
         }
-        let start = places.len();
-        let mut positions = Positions::new(PositionScheme::RopeTv);
-        text(self.rest, start, &mut positions, &mut places, &mut ranges);
         (places, ranges)
     }
 }
