@@ -1,0 +1,59 @@
+//! Flags of `mm eval`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use mm_train::data::Split;
+
+use super::SamplingArgs;
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Task {
+    /// Captions read word for word.
+    Read,
+    /// Glyphs drawn, judged by the nearest template.
+    Draw,
+    /// Losses.
+    Loss,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Part {
+    /// Never trained on.
+    HeldOut,
+    /// Trained on.
+    Train,
+}
+
+impl From<Part> for Split {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::HeldOut => Self::HeldOut,
+            Part::Train => Self::Train,
+        }
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(after_help = "Example:\n  mm eval runs/glyphs/model --task read --count 200")]
+pub struct EvalArgs {
+    /// The model folder.
+    pub model: PathBuf,
+    /// What to measure.
+    #[arg(long, value_enum)]
+    pub task: Task,
+    /// Examples.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub count: usize,
+    /// Which part of the data.
+    #[arg(long, value_enum, default_value = "held-out")]
+    pub part: Part,
+    /// The recipe that names the data [default: the one beside the model].
+    #[arg(long, value_name = "RECIPE")]
+    pub recipe: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
