@@ -4,6 +4,7 @@ use burn::prelude::*;
 
 use crate::cache::{Cache, KeyValue};
 use crate::gau::Gau;
+use crate::ops::News;
 use crate::transformer::Transformer;
 use crate::{Attend, BackboneConfig, BackboneError, BlockConfig, Init, RmsNorm};
 
@@ -45,7 +46,18 @@ impl Block {
         attend: &Attend,
         past: Option<&KeyValue>,
     ) -> (Tensor<3>, KeyValue) {
-        self.fused_cached(&x, attend, past).unwrap_or_else(|| self.ordinary(x, attend, past))
+        match self.fused_cached(&x, attend, past, News::Kept) {
+            Some((y, Some(new))) => (y, new),
+            _ => self.ordinary(x, attend, past),
+        }
+    }
+
+    /// The same without the keys and values, for tokens that no later one will see.
+    fn forward_behind(&self, x: Tensor<3>, attend: &Attend, past: Option<&KeyValue>) -> Tensor<3> {
+        match self.fused_cached(&x, attend, past, News::Dropped) {
+            Some((y, _)) => y,
+            None => self.ordinary(x, attend, past).0,
+        }
     }
 
     /// As one operation, where a kernel applies; `x`: `[batch, tokens, channels]` -> the same shape.
@@ -56,16 +68,17 @@ impl Block {
         }
     }
 
-    /// The same behind a prefix, with the keys and values of these tokens; `x`: `[batch, tokens, channels]`.
+    /// The same behind a prefix, with the keys and values of these tokens if they are kept; `x`: `[batch, tokens, channels]`.
     pub(crate) fn fused_cached(
         &self,
         x: &Tensor<3>,
         attend: &Attend,
         past: Option<&KeyValue>,
-    ) -> Option<(Tensor<3>, KeyValue)> {
+        news: News,
+    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
         match self {
-            Self::Gau(block) => block.fused_cached(x, attend, past),
-            Self::Transformer(block) => block.fused_cached(x, attend, past),
+            Self::Gau(block) => block.fused_cached(x, attend, past, news),
+            Self::Transformer(block) => block.fused_cached(x, attend, past, news),
         }
     }
 
@@ -116,6 +129,16 @@ impl Backbone {
             new.push(key_value);
         }
         (self.norm.forward(x), new)
+    }
+
+    /// The same for tokens that will not become part of the prefix, such as patches that are still being denoised:
+    /// `x`: `[batch, tokens, channels]` -> hidden of the same shape.
+    pub fn forward_behind(&self, x: Tensor<3>, attend: &Attend, cache: &Cache) -> Tensor<3> {
+        let mut x = x;
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = block.forward_behind(x, attend, cache.block(index));
+        }
+        self.norm.forward(x)
     }
 }
 
@@ -179,6 +202,9 @@ mod tests {
                 let step = attend(&config, &places[from..to], to, &ranges[from..to]);
                 let (hidden, new) =
                     backbone.forward_cached(x.clone().narrow(1, from, to - from), &step, &cache);
+                let behind =
+                    backbone.forward_behind(x.clone().narrow(1, from, to - from), &step, &cache);
+                assert_eq!(behind.into_data(), hidden.to_data());
                 cache.append(new);
                 pieces.push(hidden);
             }

@@ -38,6 +38,11 @@ use buffer::Buffer;
 
 /// Tokens that one task takes through a whole block: enough for fast matrix products, few enough for the cache.
 const PART: usize = 256;
+/// The same for blocks of at least [`WIDE`] channels, whose weights do not stay in the cache from one task to the next and
+/// are packed anew for each.
+const WIDE_PART: usize = 512;
+/// From so many channels on a block is wide.
+const WIDE: usize = 512;
 
 /// What an operation gives back: its output, and what its backward pass needs.
 pub(crate) struct Forward {
@@ -61,10 +66,11 @@ impl Places {
         self.ranges.queries()
     }
 
-    /// Rows of the batch that one task takes: even shares of about [`PART`] tokens.
-    fn rows_in_part(&self) -> usize {
+    /// Rows of the batch that one task takes through a block of `width` channels: even shares of about [`PART`] tokens.
+    fn rows_in_part(&self, width: usize) -> usize {
         let (rows, tokens) = (self.ranges.batch(), self.tokens());
-        let wanted = (rows * tokens).div_ceil(PART).clamp(1, rows);
+        let part = if width >= WIDE { WIDE_PART } else { PART };
+        let wanted = (rows * tokens).div_ceil(part).clamp(1, rows);
         rows.div_ceil(wanted)
     }
 

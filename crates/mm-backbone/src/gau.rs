@@ -12,7 +12,7 @@ use burn::tensor::activation::silu;
 
 use crate::attention::attention;
 use crate::cache::KeyValue;
-use crate::ops::{self, GauShape, GauWeights};
+use crate::ops::{self, GauShape, GauWeights, News};
 use crate::{Attend, BackboneConfig, Init, Linear, RmsNorm};
 
 /// One gated attention unit with its residual connection.
@@ -52,14 +52,15 @@ impl Gau {
         ops::gau(self.shape(), attend, x, || self.weights())
     }
 
-    /// The same behind a prefix, with the keys and values of these tokens; `x`: `[batch, tokens, channels]`.
+    /// The same behind a prefix, with the keys and values of these tokens if they are kept; `x`: `[batch, tokens, channels]`.
     pub(crate) fn fused_cached(
         &self,
         x: &Tensor<3>,
         attend: &Attend,
         past: Option<&KeyValue>,
-    ) -> Option<(Tensor<3>, KeyValue)> {
-        ops::gau_cached(self.shape(), x, (attend, past), || self.weights())
+        news: News,
+    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
+        ops::gau_cached(self.shape(), x, (attend, past, news), || self.weights())
     }
 
     fn shape(&self) -> GauShape {

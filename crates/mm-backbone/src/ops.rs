@@ -54,6 +54,15 @@ pub(crate) struct TransformerWeights {
     pub scales: [Tensor<1>; 4],
 }
 
+/// What becomes of the keys and values of tokens that follow a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// They are returned, to become part of the prefix.
+    Kept,
+    /// They are dropped: the tokens are noisy patches, which the next step replaces.
+    Dropped,
+}
+
 #[cfg(not(feature = "flex"))]
 mod kernels {
     use super::*;
@@ -95,9 +104,9 @@ mod kernels {
     pub(crate) fn gau_cached(
         _: GauShape,
         _: &Tensor<3>,
-        _: (&Attend, Option<&KeyValue>),
+        _: (&Attend, Option<&KeyValue>, News),
         _: impl FnOnce() -> GauWeights,
-    ) -> Option<(Tensor<3>, KeyValue)> {
+    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
         None
     }
 
@@ -113,9 +122,9 @@ mod kernels {
     pub(crate) fn transformer_cached(
         _: TransformerShape,
         _: &Tensor<3>,
-        _: (&Attend, Option<&KeyValue>),
+        _: (&Attend, Option<&KeyValue>, News),
         _: impl FnOnce() -> TransformerWeights,
-    ) -> Option<(Tensor<3>, KeyValue)> {
+    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
         None
     }
 }
@@ -241,15 +250,16 @@ mod kernels {
     pub(crate) fn gau_cached(
         shape: GauShape,
         x: &Tensor<3>,
-        (attend, past): (&Attend, Option<&KeyValue>),
+        (attend, past, news): (&Attend, Option<&KeyValue>, News),
         weights: impl FnOnce() -> GauWeights,
-    ) -> Option<(Tensor<3>, KeyValue)> {
+    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
         let [batch, tokens, _] = x.dims();
         let primitive = primitive(x.clone()).filter(|_| enabled())?;
         let inputs = gau_inputs(primitive, weights())?;
         let op = gau_op(shape, attend);
         let channels = [[batch, 1, tokens, shape.key_size], [batch, 1, tokens, shape.expanded]];
-        cached(inputs, x.dims(), (past, channels), |inputs, past| op.forward_cached(inputs, past))
+        let work = |inputs: &[&[f32]], past: Past<'_>| op.forward_cached(inputs, past);
+        cached(inputs, x.dims(), (past, channels, news), work)
     }
 
     fn transformer_op(shape: TransformerShape, attend: &Attend) -> TransformerOp {
@@ -288,40 +298,50 @@ mod kernels {
     pub(crate) fn transformer_cached(
         shape: TransformerShape,
         x: &Tensor<3>,
-        (attend, past): (&Attend, Option<&KeyValue>),
+        (attend, past, news): (&Attend, Option<&KeyValue>, News),
         weights: impl FnOnce() -> TransformerWeights,
-    ) -> Option<(Tensor<3>, KeyValue)> {
+    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
         let [batch, tokens, width] = x.dims();
         let primitive = primitive(x.clone()).filter(|_| enabled())?;
         let inputs = transformer_inputs(primitive, weights())?.into();
         let op = transformer_op(shape, attend);
         let one = [batch, shape.heads[1], tokens, width / shape.heads[0]];
-        cached(inputs, x.dims(), (past, [one; 2]), |inputs, past| op.forward_cached(inputs, past))
+        let work = |inputs: &[&[f32]], past: Past<'_>| op.forward_cached(inputs, past);
+        cached(inputs, x.dims(), (past, [one; 2], news), work)
     }
 
     /// Runs a block behind `past`; `channels` are the shapes of the new keys and values.
     fn cached(
         mut inputs: Vec<Primitive>,
         shape: [usize; 3],
-        (past, channels): (Option<&KeyValue>, [[usize; 4]; 2]),
+        (past, channels, news): (Option<&KeyValue>, [[usize; 4]; 2], News),
         work: impl FnOnce(&[&[f32]], Past<'_>) -> Vec<f32>,
-    ) -> Option<(Tensor<3>, KeyValue)> {
+    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
         let weights = inputs.len();
         if let Some(past) = past {
             inputs.push(primitive(past.keys.clone())?);
             inputs.push(primitive(past.values.clone())?);
         }
         let tokens = past.map_or(0, |past| past.keys.dims()[2]);
+        let sizes = match news {
+            News::Kept => channels,
+            News::Dropped => [[0; 4]; 2],
+        };
         let [y, keys, values] = flex::with_past(inputs, |inputs| {
             let (inputs, old) = inputs.split_at(weights);
             let old = if let [keys, values] = old { [*keys, *values] } else { [&[][..], &[]] };
             let [mut keys, mut values] =
-                channels.map(|shape| vec![0.0; shape.iter().product::<usize>()]);
+                sizes.map(|shape| vec![0.0; shape.iter().product::<usize>()]);
             let y = work(inputs, Past { old, tokens, new: [&mut keys, &mut values] });
-            [(y, shape.into()), (keys, channels[0].into()), (values, channels[1].into())]
+            [(y, shape.into()), (keys, sizes[0].into()), (values, sizes[1].into())]
         });
-        let tensor = Tensor::from_primitive::<Flex>;
-        let new = KeyValue { keys: tensor(keys), values: tensor(values) };
+        let new = match news {
+            News::Kept => Some(KeyValue {
+                keys: Tensor::from_primitive::<Flex>(keys),
+                values: Tensor::from_primitive::<Flex>(values),
+            }),
+            News::Dropped => None,
+        };
         Some((Tensor::from_primitive::<Flex>(y), new))
     }
 }

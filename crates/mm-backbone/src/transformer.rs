@@ -11,7 +11,7 @@ use burn::tensor::activation::silu;
 
 use crate::attention::attention;
 use crate::cache::KeyValue;
-use crate::ops::{self, TransformerShape, TransformerWeights};
+use crate::ops::{self, News, TransformerShape, TransformerWeights};
 use crate::{Attend, BackboneConfig, Init, Linear, RmsNorm};
 
 /// One multi-head block with its two residual connections.
@@ -59,14 +59,15 @@ impl Transformer {
         ops::transformer(self.shape(), attend, x, || self.weights())
     }
 
-    /// The same behind a prefix, with the keys and values of these tokens; `x`: `[batch, tokens, channels]`.
+    /// The same behind a prefix, with the keys and values of these tokens if they are kept; `x`: `[batch, tokens, channels]`.
     pub(crate) fn fused_cached(
         &self,
         x: &Tensor<3>,
         attend: &Attend,
         past: Option<&KeyValue>,
-    ) -> Option<(Tensor<3>, KeyValue)> {
-        ops::transformer_cached(self.shape(), x, (attend, past), || self.weights())
+        news: News,
+    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
+        ops::transformer_cached(self.shape(), x, (attend, past, news), || self.weights())
     }
 
     fn shape(&self) -> TransformerShape {

@@ -70,7 +70,7 @@ impl<'a> Decoder<'a> {
     pub(crate) fn denoise(&self, noisy: Tensor<3>, grid: Grid, time: f64) -> Tensor<3> {
         let [rows, patches, numbers] = noisy.dims();
         let step = self.image_step(noisy, grid, time);
-        let (hidden, _) = self.model.hidden_cached(&self.inputs(step), &self.cache);
+        let hidden = self.model.hidden_behind(&self.inputs(step), &self.cache);
         self.model.patches(hidden).reshape([rows, patches, numbers])
     }
 

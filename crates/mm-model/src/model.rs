@@ -57,6 +57,11 @@ impl Model {
         (flat(hidden), new)
     }
 
+    /// Hidden states, `[rows * tokens, width]`, of tokens that follow a cached prefix and will not become part of it.
+    pub fn hidden_behind(&self, inputs: &Inputs, cache: &Cache) -> Tensor<2> {
+        flat(self.backbone.forward_behind(self.embed(inputs), &inputs.attend, cache))
+    }
+
     /// Next-token logits: hidden `[places, width]` -> `[places, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.token_out.forward(hidden)

@@ -163,7 +163,7 @@ impl Op for GauOp {
         let mut output = vec![0.0; x.len()];
         let (mut joint, mut mixed) = (take(tokens * jw), take(tokens * self.expanded));
         let mut logs = take(tokens);
-        let rows = self.places.rows_in_part();
+        let rows = self.places.rows_in_part(self.width);
         let size = rows * self.places.tokens();
         let mut tasks = vec![];
         {

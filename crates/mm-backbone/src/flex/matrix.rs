@@ -4,8 +4,9 @@ use gemm::Parallelism;
 
 use super::in_parts;
 
-/// Rows of a weight gradient that one task computes.
-const GRADIENT_ROWS: usize = 128;
+/// Fewest and most rows of a weight gradient that one task computes: the right factor is packed anew for every task, so few
+/// rows cost time, and many leave cores without work.
+const GRADIENT_ROWS: [usize; 2] = [128, 384];
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * strides[0] + j * strides[1]]`.
 #[derive(Clone, Copy)]
@@ -125,9 +126,11 @@ pub(crate) fn weight_gradients<const N: usize>(
         .iter_mut()
         .zip(&pairs)
         .flat_map(|(product, (a, b, cols))| {
-            let parts = product.chunks_mut(GRADIENT_ROWS * cols).enumerate();
+            let [fewest, most] = GRADIENT_ROWS;
+            let rows = a.t().height().div_ceil(2).clamp(fewest, most);
+            let parts = product.chunks_mut(rows * cols).enumerate();
             parts.map(move |(index, part)| {
-                let first = index * GRADIENT_ROWS;
+                let first = index * rows;
                 (a.t().slice(first, part.len() / cols), *b, *cols, part)
             })
         })

@@ -9,7 +9,7 @@ pub(crate) struct Past<'a> {
     pub old: [&'a [f32]; 2],
     /// How many tokens they hold.
     pub tokens: usize,
-    /// Keys and values of these tokens.
+    /// Keys and values of these tokens; empty when nobody asks for them, as while an image is denoised.
     pub new: [&'a mut [f32]; 2],
 }
 
@@ -21,7 +21,8 @@ pub(super) fn behind(
     past: Past<'_>,
     work: impl Fn(usize, &[f32], Past<'_>, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let (rows, size) = (places.ranges.batch(), places.rows_in_part());
+    let rows = places.ranges.batch();
+    let size = places.rows_in_part(x.len() / (rows * places.tokens()));
     let mut output = vec![0.0; x.len()];
     let [new_keys, new_values] = past.new;
     let old_row = past.old.map(|old| old.len() / rows);
@@ -29,10 +30,12 @@ pub(super) fn behind(
     let mut tasks = vec![];
     {
         let mut y = output.chunks_mut(size * (x.len() / rows));
-        let mut keys = new_keys.chunks_mut(size * new_row[0]);
-        let mut values = new_values.chunks_mut(size * new_row[1]);
+        let mut keys = new_keys.chunks_mut((size * new_row[0]).max(1));
+        let mut values = new_values.chunks_mut((size * new_row[1]).max(1));
         for (index, x) in x.chunks(size * (x.len() / rows)).enumerate() {
-            next_pieces!(y, keys, values);
+            next_pieces!(y);
+            let (keys, values) =
+                (keys.next().unwrap_or_default(), values.next().unwrap_or_default());
             let (first, count) = (index * size, size.min(rows - index * size));
             let piece = |side: usize| {
                 &past.old[side][first * old_row[side]..(first + count) * old_row[side]]
@@ -45,9 +48,12 @@ pub(super) fn behind(
     output
 }
 
-/// One row's keys or values in one piece: the prefix, then the new tokens, `[tokens, channels]`.
-pub(super) fn join(all: &mut [f32], old: &[f32], new: &[f32]) {
+/// One head's keys or values in one piece, `[tokens, channels]`: the prefix, then those of the new tokens, which stand
+/// `stride` apart in `new`.
+pub(super) fn join(all: &mut [f32], old: &[f32], new: &[f32], [stride, channels]: [usize; 2]) {
     let (head, tail) = all.split_at_mut(old.len());
     head.copy_from_slice(old);
-    tail.copy_from_slice(new);
+    for (to, from) in tail.chunks_exact_mut(channels).zip(new.chunks(stride)) {
+        to.copy_from_slice(&from[..channels]);
+    }
 }

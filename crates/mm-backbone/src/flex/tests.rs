@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use crate::backbone::Block;
 use crate::cache::KeyValue;
+use crate::ops::News;
 use crate::{Attend, BackboneConfig, BlockConfig, Init, KeyRanges, PositionScheme, RmsNorm};
 
 /// A stretch of a row: how many tokens, and what they see.
@@ -232,9 +233,13 @@ fn check_behind(block: BlockConfig, prefix: usize, [heads, keys, values]: [usize
     let data = |(y, new): (Tensor<3>, KeyValue)| {
         vec![y.into_data(), new.keys.into_data(), new.values.into_data()]
     };
+    let fused = |news| block.fused_cached(&x, &attend, past.as_ref(), news).expect("a kernel");
+    let (y, new) = fused(News::Kept);
+    let (same, none) = fused(News::Dropped);
+    assert_eq!((same.into_data(), none.is_none()), (y.to_data(), true));
     assert_close(
-        data(block.fused_cached(&x, &attend, past.as_ref()).expect("a kernel")),
-        data(block.ordinary(x, &attend, past.as_ref())),
+        data((y, new.expect("they are kept"))),
+        data(block.ordinary(x.clone(), &attend, past.as_ref())),
     );
 }
 

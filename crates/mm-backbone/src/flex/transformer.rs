@@ -209,7 +209,7 @@ impl Op for TransformerOp {
         let mut joint = take(tokens * jw);
         let (mut mixed, mut h) = (take(x.len()), take(x.len()));
         let (mut logs, mut feed) = (take(tokens * self.heads[0]), take(tokens * 2 * self.feed));
-        let rows = self.places.rows_in_part();
+        let rows = self.places.rows_in_part(self.width);
         let size = rows * self.places.tokens();
         let mut tasks = vec![];
         {

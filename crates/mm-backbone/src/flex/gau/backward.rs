@@ -36,7 +36,7 @@ impl GauOp {
         let e = self.expanded;
         let (mut n, mut gated) = (take(x.len()), take(mixed.len()));
         let mut dx = vec![0.0; x.len()];
-        let rows = self.places.rows_in_part();
+        let rows = self.places.rows_in_part(self.width);
         let size = rows * self.places.tokens();
         let mut tasks = vec![];
         {

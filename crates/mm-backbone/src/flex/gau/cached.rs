@@ -7,7 +7,7 @@ use crate::flex::matrix::Matrix;
 use crate::flex::past::{Past, behind, join};
 
 impl GauOp {
-    /// `y`, and keys and values into `past.new`.
+    /// `y`, and keys and values into `past.new` where that has room.
     pub(crate) fn forward_cached(&self, inputs: &[&[f32]], past: Past<'_>) -> Vec<f32> {
         let w = Weights::new(inputs);
         behind(&self.places, inputs[0], past, |first, x, past, y| {
@@ -29,19 +29,20 @@ impl GauOp {
         swish(&joint, &mut active);
         let [q, k] = self.queries_and_keys(w, first_row, &active);
         let [new_keys, new_values] = past.new;
-        new_keys.copy_from_slice(&k);
-        for (active, new) in active.chunks_exact(jw).zip(new_values.chunks_exact_mut(e)) {
-            new.copy_from_slice(&active[e..2 * e]);
-        }
         let (mut mixed, mut logs) = (take(tokens * e), take(n_new));
         let (mut keys, mut values) = (take((n_old + n_new) * size), take((n_old + n_new) * e));
         for row in 0..tokens / n_new {
-            let of = |tokens: usize, channels: usize| {
-                row * tokens * channels..(row + 1) * tokens * channels
-            };
             let [old_keys, old_values] = past.old;
-            join(&mut keys, &old_keys[of(n_old, size)], &new_keys[of(n_new, size)]);
-            join(&mut values, &old_values[of(n_old, e)], &new_values[of(n_new, e)]);
+            let old = |channels: usize| row * n_old * channels..(row + 1) * n_old * channels;
+            let first = row * n_new;
+            join(&mut keys, &old_keys[old(size)], &k[first * size..], [size, size]);
+            join(&mut values, &old_values[old(e)], &active[first * jw + e..], [jw, e]);
+            for (new, all) in [(&mut *new_keys, &keys), (&mut *new_values, &values)] {
+                let of_row = all.len() / (n_old + n_new) * n_new;
+                if !new.is_empty() {
+                    new[row * of_row..][..of_row].copy_from_slice(&all[all.len() - of_row..]);
+                }
+            }
             let one = Head {
                 q: Matrix::strided(&q[row * n_new * size..], [n_new, size], size),
                 k: Matrix::rows(&keys, size),

@@ -38,7 +38,7 @@ impl TransformerOp {
         let (mut n, mut n2, mut dh) = (take(x.len()), take(x.len()), take(x.len()));
         let mut m = take(tokens * self.feed);
         let mut dx = vec![0.0; x.len()];
-        let rows = self.places.rows_in_part();
+        let rows = self.places.rows_in_part(self.width);
         let size = rows * self.places.tokens();
         let mut tasks = vec![];
         {

@@ -7,7 +7,7 @@ use crate::flex::matrix::Matrix;
 use crate::flex::past::{Past, behind, join};
 
 impl TransformerOp {
-    /// `y`, and keys and values into `past.new`.
+    /// `y`, and keys and values into `past.new` where that has room.
     pub(crate) fn forward_cached(&self, inputs: &[&[f32]], past: Past<'_>) -> Vec<f32> {
         let w = Weights::new(inputs);
         behind(&self.places, inputs[0], past, |first, x, past, y| {
@@ -20,7 +20,7 @@ impl TransformerOp {
         w: Weights<'_>,
         first_row: usize,
         (x, y): (&[f32], &mut [f32]),
-        past: Past<'_>,
+        mut past: Past<'_>,
     ) {
         let (width, jw, size) = (self.width, self.joint_width(), self.head());
         let [heads, key_heads] = self.heads;
@@ -28,27 +28,21 @@ impl TransformerOp {
         let (mut n, mut joint) = (take(x.len()), take(tokens * jw));
         self.joint(w, x, &mut n, &mut joint);
         let [q, k] = self.queries_and_keys(w, first_row, &joint);
-        let [new_keys, new_values] = past.new;
         let first_value = (heads + key_heads) * size;
-        for row in 0..tokens / n_new {
-            let block = row * key_heads * n_new * size..(row + 1) * key_heads * n_new * size;
-            let (keys, values) = (&mut new_keys[block.clone()], &mut new_values[block]);
-            by_head(
-                &k[row * n_new * key_heads * size..],
-                [key_heads * size, 0],
-                keys,
-                [n_new, size],
-            );
-            by_head(&joint[row * n_new * jw..], [jw, first_value], values, [n_new, size]);
-        }
+        // Where keys and values of a token's first head stand: the slice, how far apart tokens are.
+        let sources = [(&k[..], key_heads * size), (&joint[first_value..], jw)];
         let (mut mixed, mut logs) = (take(x.len()), take(n_new));
         let mut all = [take((n_old + n_new) * size), take((n_old + n_new) * size)];
         for index in 0..tokens / n_new * heads {
             let (row, head) = (index / heads, index % heads);
-            let block = row * key_heads + head * key_heads / heads;
-            for ((all, old), new) in all.iter_mut().zip(past.old).zip([&*new_keys, &*new_values]) {
+            let key_head = head * key_heads / heads;
+            let block = row * key_heads + key_head;
+            for ((all, old), (new, stride)) in all.iter_mut().zip(past.old).zip(sources) {
                 let old = &old[block * n_old * size..][..n_old * size];
-                join(all, old, &new[block * n_new * size..][..n_new * size]);
+                join(all, old, &new[row * n_new * stride + key_head * size..], [stride, size]);
+            }
+            for (new, all) in past.new.iter_mut().zip(&all).filter(|(new, _)| !new.is_empty()) {
+                new[block * n_new * size..][..n_new * size].copy_from_slice(&all[n_old * size..]);
             }
             let at = row * n_new * width + head * size;
             let one = Head {
@@ -63,19 +57,5 @@ impl TransformerOp {
         let (mut h, mut feed) = (take(x.len()), take(tokens * 2 * self.feed));
         h.copy_from_slice(x);
         self.finish(w, &mut n, [&mut mixed, &mut h, &mut feed, y]);
-    }
-}
-
-/// Heads inside rows `[tokens, stride]`, from channel `first`, one after another: `[heads, tokens, size]`.
-fn by_head(
-    rows: &[f32],
-    [stride, first]: [usize; 2],
-    heads: &mut [f32],
-    [tokens, size]: [usize; 2],
-) {
-    for (head, to) in heads.chunks_exact_mut(tokens * size).enumerate() {
-        for (token, to) in to.chunks_exact_mut(size).enumerate() {
-            to.copy_from_slice(&rows[token * stride + first + head * size..][..size]);
-        }
     }
 }

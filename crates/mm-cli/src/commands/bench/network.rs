@@ -164,8 +164,8 @@ impl Network {
         let mut noisy = self.target.clone().slice([0..IMAGES, 0..image.len(), 0..PATCH]);
         for step in 0..STEPS {
             let both = Tensor::cat(vec![noisy.clone(), noisy.clone()], 0);
-            let (hidden, _) =
-                weights.backbone.forward_cached(weights.patch_in.forward(both), &inside, &cache);
+            let hidden =
+                weights.backbone.forward_behind(weights.patch_in.forward(both), &inside, &cache);
             let clean = weights.patch_out.forward(hidden);
             let (with, without) =
                 (clean.clone().narrow(0, 0, IMAGES), clean.narrow(0, IMAGES, IMAGES));
