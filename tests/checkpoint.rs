@@ -8,7 +8,7 @@ use mm_model::Checkpoint;
 use mm_model::checkpoint::{load_weights, save_weights};
 use mm_model::parameters::weights_of;
 
-use crate::common::start;
+use crate::common::{device, start};
 
 fn saved() -> (tempfile::TempDir, Checkpoint) {
     let folder = tempfile::tempdir().unwrap();
@@ -20,7 +20,7 @@ fn saved() -> (tempfile::TempDir, Checkpoint) {
 #[test]
 fn what_is_saved_is_loaded_bit_for_bit() {
     let (folder, model) = saved();
-    let loaded = Checkpoint::load(folder.path(), &Device::flex()).unwrap();
+    let loaded = Checkpoint::load(folder.path(), &device()).unwrap();
     assert_eq!(loaded.config, model.config);
     assert_eq!(weights_of(&loaded.model), weights_of(&model.model));
     assert_eq!(
@@ -34,7 +34,7 @@ fn what_is_saved_is_loaded_bit_for_bit() {
 fn check_spoilt(spoil: impl FnOnce(&Path), expected: Expect) {
     let (folder, _) = saved();
     spoil(folder.path());
-    let error = Checkpoint::load(folder.path(), &Device::flex()).unwrap_err().to_string();
+    let error = Checkpoint::load(folder.path(), &device()).unwrap_err().to_string();
     expected
         .assert_eq(&error.replace(&folder.path().display().to_string(), "M").replace('\\', "/"));
 }

@@ -81,7 +81,15 @@ pub const BLOCKS: [&str; 2] = [
     r#"{ kind = "gau", expansion = 2, key_size = 16, bias = false }"#,
 ];
 
+/// The device of every test here: flex, or what `BURN_DEVICE` names, as `docs/backends.md` tells.
+pub fn device() -> Device {
+    match std::env::var_os("BURN_DEVICE") {
+        Some(_) => Device::default(),
+        None => Device::flex(),
+    }
+}
+
 /// A fresh tiny run.
 pub fn start(changes: &[(&str, &str)]) -> Training {
-    Training::start(tiny(changes), &Device::flex()).unwrap()
+    Training::start(tiny(changes), &device()).unwrap()
 }

@@ -13,6 +13,8 @@ use mm_model::{HostBatch, ImageNoise, Model, ModelConfig, Sample, Sequence, Time
 use mm_patch::{Grid, patchify};
 use safetensors::SafeTensors;
 
+use crate::common::device;
+
 const FILE: &[u8] = include_bytes!("golden/ddpm_gau_32p4.safetensors");
 const SIDE: usize = 32;
 const PATCH: usize = 4;
@@ -93,7 +95,7 @@ fn model(file: &SafeTensors<'_>, device: &Device) -> Model {
 /// Images `[batch, row, column, channel]` as the patches of each.
 fn patches(images: &[f32]) -> Vec<Vec<f32>> {
     let shape = [images.len() / (SIDE * SIDE * 3), SIDE, SIDE, 3];
-    let images = Tensor::<4>::from_data(TensorData::new(images.to_vec(), shape), &Device::flex());
+    let images = Tensor::<4>::from_data(TensorData::new(images.to_vec(), shape), &device());
     let numbers = host(patchify(images.permute([0, 3, 1, 2]), GRID));
     numbers.chunks_exact(SIDE * SIDE * 3).map(<[f32]>::to_vec).collect()
 }
@@ -143,7 +145,7 @@ fn predict(model: &Model, noisy: &[Vec<f32>], steps: &[f64]) -> Tensor<2> {
             Sample { sequence, noise }
         })
         .collect();
-    let batch = HostBatch::pack(&samples, 0, 0, NUMBERS).to_device(&config, &Device::flex());
+    let batch = HostBatch::pack(&samples, 0, 0, NUMBERS).to_device(&config, &device());
     model.patches(model.hidden(&batch.inputs))
 }
 
@@ -154,7 +156,7 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 #[test]
 fn prediction_loss_and_gradients_agree_with_the_seed_authors_layers() {
     let file = SafeTensors::deserialize(FILE).unwrap();
-    let model = model(&file, &Device::flex().autodiff());
+    let model = model(&file, &device().autodiff());
     let steps: Vec<f64> = (file.tensor("in/steps").unwrap().data().chunks_exact(8))
         .map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()) as f64)
         .collect();
@@ -165,7 +167,7 @@ fn prediction_loss_and_gradients_agree_with_the_seed_authors_layers() {
 
     let eps = patches(&numbers(&file, "in/eps")).concat();
     let eps = TensorData::new(eps.clone(), [eps.len() / NUMBERS, NUMBERS]);
-    let target = Tensor::<2>::from_data(eps, &Device::flex());
+    let target = Tensor::<2>::from_data(eps, &device());
     let loss = (output - target).square().sum() / steps.len() as f64;
     let grads = GradientsParams::from_grads(loss.backward(), &model);
     let loss = loss.into_scalar::<f32>();
@@ -187,7 +189,7 @@ fn prediction_loss_and_gradients_agree_with_the_seed_authors_layers() {
 #[test]
 fn ten_steps_of_ddim_reach_the_seed_authors_image() {
     let file = SafeTensors::deserialize(FILE).unwrap();
-    let model = model(&file, &Device::flex());
+    let model = model(&file, &device());
     let start = patches(&numbers(&file, "in/z"));
     let shape = [start.len(), start[0].len() / NUMBERS, NUMBERS];
     let images = shape[0];
@@ -196,11 +198,11 @@ fn ten_steps_of_ddim_reach_the_seed_authors_image() {
         let noisy: Vec<Vec<f32>> =
             noisy.chunks_exact(shape[1] * NUMBERS).map(<[f32]>::to_vec).collect();
         let eps = predict(&model, &noisy, &vec![level.time; images]).reshape(shape);
-        let factor = |value: f64| Tensor::full([images, 1, 1], value, &Device::flex());
+        let factor = |value: f64| Tensor::full([images, 1, 1], value, &device());
         Prediction::Noise.to_clean(eps, z, factor(level.signal), factor(level.noise))
     };
     let levels = config().schedule.sampling_levels(10).unwrap();
-    let z = Tensor::<3>::from_data(TensorData::new(start.concat(), shape), &Device::flex());
+    let z = Tensor::<3>::from_data(TensorData::new(start.concat(), shape), &device());
     let drawn = ddim(&levels, z, 0.0, &mut denoise, &mut |_| unreachable!("eta is 0"));
     let drawn = host(drawn);
     let wanted = patches(&numbers(&file, "out/ddim10_unclipped")).concat();

@@ -9,7 +9,7 @@ use mm_train::recipe::EmaStart;
 use mm_train::{LambOptimizer, Recipe, learning_rate};
 use safetensors::SafeTensors;
 
-use crate::common::tiny;
+use crate::common::{device, tiny};
 
 const FILE: &[u8] = include_bytes!("golden/keras_lamb_ema.safetensors");
 
@@ -30,7 +30,7 @@ fn read<const D: usize>(file: &SafeTensors<'_>, name: &str) -> Tensor<D> {
     let view = file.tensor(name).unwrap();
     let numbers: Vec<f32> =
         view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    Tensor::from_data(TensorData::new(numbers, view.shape().to_vec()), &Device::flex())
+    Tensor::from_data(TensorData::new(numbers, view.shape().to_vec()), &device())
 }
 
 impl Net {

@@ -6,7 +6,7 @@ use mm_train::batch::Batches;
 use mm_train::data::DataSet;
 use mm_train::eval::{looking_at, options_of, saying};
 
-use crate::common::{BLOCKS, start, tiny};
+use crate::common::{BLOCKS, device, start, tiny};
 
 /// Trains on the batches of the first `distinct` steps over and over.
 fn fit(changes: &[(&str, &str)], distinct: u64, steps: u64) -> (mm_train::Training, Vec<f64>) {
@@ -35,7 +35,6 @@ fn both_kinds_of_block_learn_one_batch_by_heart() {
 
 #[test]
 fn two_colours_are_read_and_drawn_after_a_short_training() {
-    use burn::prelude::*;
     let recipe = tiny(&[
         ("run.steps", "300"),
         ("optimizer.rate", "0.004"),
@@ -44,7 +43,7 @@ fn two_colours_are_read_and_drawn_after_a_short_training() {
         ("optimizer.ema", "0.9"),
         ("sample.guidance.scale", "1"),
     ]);
-    let mut training = mm_train::Training::start(recipe.clone(), &Device::flex()).unwrap();
+    let mut training = mm_train::Training::start(recipe.clone(), &device()).unwrap();
     let colours = [("red", [220, 30, 30]), ("blue", [30, 60, 220])];
     let picture = |rgb| Image::filled(16, 16, rgb);
     let documents: Vec<Document> = colours

@@ -1,14 +1,13 @@
 //! Packed rows equal rows computed one by one.
 
-use burn::prelude::*;
 use mm_train::batch::Batches;
 use mm_train::data::DataSet;
 use mm_train::{Recipe, Training};
 
-use crate::common::{BLOCKS, tiny};
+use crate::common::{BLOCKS, device, tiny};
 
 fn losses(recipe: &Recipe) -> [f32; 2] {
-    let device = Device::flex();
+    let device = device();
     let training = Training::start(recipe.clone(), &device).unwrap();
     let data = DataSet::open(&recipe.data, recipe.image).unwrap();
     let batch = Batches::new(recipe, &data, &training.tokenizer).batch(0).unwrap().remove(0);

@@ -1,9 +1,8 @@
 //! N steps equal k steps, a checkpoint, a new process's resume, and N - k steps: bit for bit.
 
-use burn::prelude::*;
 use mm_train::{Ending, Happening, RunFolder, train};
 
-use crate::common::{start, tiny};
+use crate::common::{device, start, tiny};
 
 /// Every file of a run's newest checkpoint that holds numbers.
 fn bits(folder: &RunFolder, step: u64) -> Vec<Vec<u8>> {
@@ -35,7 +34,7 @@ fn check_resume(optimizer: &str) {
     drop(training);
 
     let (cut, recipe) = RunFolder::open(cut.path()).unwrap();
-    let (mut resumed, skipped) = cut.resume(recipe, &Device::flex()).unwrap();
+    let (mut resumed, skipped) = cut.resume(recipe, &device()).unwrap();
     assert!(skipped.is_empty());
     assert_eq!(resumed.progress.step, 7);
     assert_eq!(train(&mut resumed, &cut, &mut |_| true).unwrap(), Ending::Complete);
@@ -67,7 +66,7 @@ fn a_broken_newest_checkpoint_is_skipped_by_name() {
     train(&mut start(&[]), &run, &mut |_| true).unwrap();
     let newest = run.path().join("checkpoints/step-000000012/optimizer.bpk");
     fs_err::write(&newest, b"cut short").unwrap();
-    let (resumed, skipped) = run.resume(tiny(&[]), &Device::flex()).unwrap();
+    let (resumed, skipped) = run.resume(tiny(&[]), &device()).unwrap();
     assert_eq!(resumed.progress.step, 10);
     assert_eq!(skipped.len(), 1);
     assert!(skipped[0].contains("step-000000012"), "{skipped:?}");
@@ -98,6 +97,6 @@ fn a_folder_that_holds_a_run_is_not_taken_again() {
 fn an_empty_run_folder_says_that_there_is_nothing_to_resume() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(folder.path(), &tiny(&[])).unwrap();
-    let error = run.resume(tiny(&[]), &Device::flex()).err().unwrap().to_string();
+    let error = run.resume(tiny(&[]), &device()).err().unwrap().to_string();
     assert!(error.ends_with("holds no whole checkpoint"), "{error}");
 }

@@ -64,4 +64,4 @@ pub use mask::KeyRanges;
 pub use norm::RmsNorm;
 pub use positions::{PositionScheme, Positions};
 pub use rotary::Attend;
-pub use update::{AdamW, moving_average, sum_of_squares};
+pub use update::{AdamW, SumOfSquares, moving_average, sum_of_squares};

@@ -85,10 +85,39 @@ pub fn moving_average<const D: usize>(
     average * keep + weight.clone() * (1.0 - keep)
 }
 
-/// `Σ x²` over everything, read back; any shape `[…]`.
+/// `Σ x²` over many tensors, read back once at the end: on a graphics device every read waits for all work before it.
+#[derive(Debug, Default)]
+pub struct SumOfSquares {
+    /// What is on the host already.
+    host: f64,
+    /// What the device still computes, `[1]` each.
+    pending: Vec<Tensor<1>>,
+}
+
+impl SumOfSquares {
+    /// Adds the squares of `x`, of any shape `[…]`.
+    pub fn add<const D: usize>(&mut self, x: &Tensor<D>) {
+        match ops::sum_of_squares(x) {
+            Some(sum) => self.host += sum,
+            None => self.pending.push(x.clone().square().sum()),
+        }
+    }
+
+    /// The sum, added up in 64-bit floats.
+    pub fn read(self) -> f64 {
+        let Self { host, pending } = self;
+        if pending.is_empty() {
+            return host;
+        }
+        host + Tensor::cat(pending, 0).into_data().iter::<f64>().sum::<f64>()
+    }
+}
+
+/// `Σ x²` of one tensor of any shape `[…]`, read back.
 pub fn sum_of_squares<const D: usize>(x: &Tensor<D>) -> f64 {
-    ops::sum_of_squares(x)
-        .unwrap_or_else(|| f64::from(x.clone().square().sum().into_scalar::<f32>()))
+    let mut sum = SumOfSquares::default();
+    sum.add(x);
+    sum.read()
 }
 
 #[cfg(test)]
@@ -130,9 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_of_squares_is_right() {
-        let x = random(1);
-        let wanted = f64::from(x.clone().square().sum().into_scalar::<f32>());
-        assert!((ops::sum_of_squares(&x).expect("a kernel") / wanted - 1.0).abs() < 1e-5);
+    fn the_sum_of_squares_is_right_with_and_without_a_kernel() {
+        let (x, y) = (random(1), random(2));
+        let square = |x: &Tensor<2>| f64::from(x.clone().square().sum().into_scalar::<f32>());
+        let wanted = square(&x) + square(&y);
+        assert!(ops::sum_of_squares(&x).is_some());
+        for (first, second) in [(x.clone(), y.clone()), (x.autodiff(), y.autodiff())] {
+            let mut sum = SumOfSquares::default();
+            sum.add(&first);
+            sum.add(&second);
+            assert!((sum.read() / wanted - 1.0).abs() < 1e-5);
+        }
     }
 }

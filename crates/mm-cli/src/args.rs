@@ -1,14 +1,18 @@
 //! Flags, nothing else. They choose recipe, device, seed and output; everything else is in the recipe.
 
 mod bench;
+mod compare;
 mod data;
+mod devices;
 mod eval;
 mod generate;
 mod sampling;
 mod train;
 
 pub use bench::{BenchArgs, BenchShape};
+pub use compare::CompareArgs;
 pub use data::{DataArgs, DataCommand};
+pub use devices::DevicesArgs;
 pub use eval::{EvalArgs, Part, Task};
 pub use generate::{DrawArgs, GenerateArgs, Piece, ReadArgs, prompt_order};
 pub use sampling::SamplingArgs;
@@ -48,6 +52,11 @@ pub enum Command {
     Data(DataArgs),
     /// Time training and sampling on this machine.
     Bench(BenchArgs),
+    /// Hold every device to the same numbers.
+    #[command(name = "compare-backends")]
+    Compare(CompareArgs),
+    /// List what this machine can compute on.
+    Devices(DevicesArgs),
     /// Print a completion script.
     Completions {
         /// The shell that will read it.

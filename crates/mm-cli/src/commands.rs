@@ -1,7 +1,9 @@
 //! One file a command: load, call one library function, write.
 
 pub mod bench;
+pub mod compare;
 pub mod data;
+pub mod devices;
 pub mod draw;
 pub mod eval;
 pub mod generate;

@@ -1,108 +1,171 @@
-//! `--device NAME` to a device: the only file that knows which backends are compiled in.
+//! `--device NAME` to a device, and the list of those that are there: the only file that knows which backends are compiled in.
+
+mod choice;
 
 use burn::prelude::Device;
 
-use crate::report::{Failure, usage};
+pub use choice::{BACKENDS, Entry, Kind};
 
-/// Every name that some build of the program takes, and the feature that brings it.
-const KNOWN: [&str; 5] = ["flex", "vulkan", "wgpu", "metal", "cuda"];
+use crate::report::Failure;
+use choice::NoDevice;
+pub use choice::find as choose;
 
-/// Backends compiled in, the one `auto` prefers first.
-fn compiled() -> Vec<&'static str> {
-    let mut found = vec![];
-    if cfg!(feature = "cuda") {
-        found.push("cuda");
-    }
-    if cfg!(feature = "metal") {
-        found.push("metal");
-    }
-    if cfg!(feature = "vulkan") {
-        found.push("vulkan");
-    }
-    if cfg!(feature = "wgpu") {
-        found.push("wgpu");
-    }
-    if cfg!(feature = "flex") {
-        found.push("flex");
-    }
-    found
+/// A device that is there.
+pub struct Found {
+    /// Name, backend and kind.
+    pub entry: Entry,
+    /// The device itself.
+    pub device: Device,
 }
 
-/// Opens the device of that name: `auto`, `flex`, or one of the others with an optional number, `cuda:1`.
-pub fn open(name: &str) -> Result<Device, Failure> {
-    let (backend, index) = match name.split_once(':') {
-        Some((backend, index)) => {
-            let index = index
-                .parse()
-                .map_err(|_| usage!("`--device {name}`: `{index}` is not a number"))?;
-            (backend, Some(index))
-        }
-        None => (name, None),
+/// Backends compiled in, in the order of [`BACKENDS`].
+pub fn compiled() -> Vec<&'static str> {
+    let has = |backend: &&str| match *backend {
+        "cuda" => cfg!(feature = "cuda"),
+        "metal" => cfg!(feature = "metal"),
+        "vulkan" => cfg!(feature = "vulkan"),
+        "wgpu" => cfg!(feature = "wgpu"),
+        _ => cfg!(feature = "flex"),
     };
-    let compiled = compiled();
-    if backend == "auto" {
-        let first = compiled
-            .first()
-            .ok_or_else(|| usage!("no backend is compiled in").hint(build_hint("flex")))?;
-        return make(first, index).ok_or_else(|| absent(first));
-    }
-    if !KNOWN.contains(&backend) {
-        return Err(usage!("`--device {name}` is unknown, wanted auto, {}", KNOWN.join(", ")));
-    }
-    if !compiled.contains(&backend) {
-        return Err(usage!(
-            "`--device {name}` is not compiled in; this build has {}",
-            compiled.join(", ")
-        )
-        .hint(build_hint(backend)));
-    }
-    make(backend, index).ok_or_else(|| absent(name))
+    BACKENDS.into_iter().filter(has).collect()
 }
 
-/// The device of a compiled backend, or nothing if the machine lacks it.
-fn make(backend: &str, index: Option<usize>) -> Option<Device> {
+/// Backends and the ways in which Burn may compute, as far as they are compiled in.
+pub fn features() -> Vec<&'static str> {
+    let ways = [("fusion", cfg!(feature = "fusion")), ("autotune", cfg!(feature = "autotune"))];
+    let ways = ways.into_iter().filter(|(_, has)| *has).map(|(way, _)| way);
+    compiled().into_iter().chain(ways).collect()
+}
+
+/// Opens the device of that name: `auto`, a backend, or one of its devices such as `cuda:1` or `wgpu:cpu`.
+pub fn open(name: &str) -> Result<Device, Failure> {
+    let Found { entry, device } = find(name)?;
+    use_everywhere(&entry);
+    Ok(device)
+}
+
+/// The device of that name; says what it chose where the name left that open and there was a choice. `auto` is what `MM_DEVICE`
+/// names, where that is set.
+pub fn find(name: &str) -> Result<Found, Failure> {
+    let preset = std::env::var("MM_DEVICE").ok().filter(|_| name == "auto");
+    let name = preset.as_deref().unwrap_or(name);
+    let compiled = compiled();
+    let backends = choice::backends_of(name, &compiled).map_err(refused)?;
+    let mut present = present(&backends);
+    let entries: Vec<Entry> = present.iter().map(|found| found.entry.clone()).collect();
+    let (at, why) = choice::find(name, &entries).map_err(refused)?;
+    if let (Some(why), true) = (why, compiled.len() > 1) {
+        eprintln!("computing on `{}`: {why}", entries[at].name);
+    }
+    let found = present.swap_remove(at);
+    Ok(found)
+}
+
+/// All devices of these backends that are there.
+pub fn present(backends: &[&'static str]) -> Vec<Found> {
+    let devices = |backend: &&'static str| {
+        let backend = *backend;
+        let found = |(name, kind, device)| Found { entry: Entry { name, backend, kind }, device };
+        quietly(move || devices_of(backend)).unwrap_or_default().into_iter().map(found)
+    };
+    backends.iter().flat_map(devices).collect()
+}
+
+/// Name, kind and device of everything that a backend reaches.
+fn devices_of(backend: &str) -> Vec<(String, Kind, Device)> {
     match backend {
         #[cfg(feature = "flex")]
-        "flex" if index.unwrap_or(0) == 0 => Some(Device::flex()),
+        "flex" => vec![("flex".to_owned(), Kind::Processor, Device::flex())],
         #[cfg(feature = "cuda")]
-        "cuda" => present(move || Device::cuda(index.unwrap_or(0))),
+        "cuda" => (0..Device::enumerate(burn::tensor::DeviceType::Cuda).into_iter().count())
+            .map(|index| (format!("cuda:{index}"), Kind::Discrete, Device::cuda(index)))
+            .collect(),
         #[cfg(feature = "vulkan")]
-        "vulkan" => present(move || Device::vulkan(kind(index))),
+        "vulkan" => adapters(backend, burn::tensor::DeviceType::Vulkan, Device::vulkan),
         #[cfg(feature = "wgpu")]
-        "wgpu" => present(move || Device::wgpu(kind(index))),
+        "wgpu" => adapters(backend, burn::tensor::DeviceType::Wgpu, Device::wgpu),
         #[cfg(feature = "metal")]
-        "metal" => present(move || Device::metal(kind(index))),
-        _ => None,
+        "metal" => adapters(backend, burn::tensor::DeviceType::Metal, Device::metal),
+        _ => vec![],
     }
 }
 
+/// The adapters of one graphics interface. Burn lists devices without saying what they are, so each kind is asked for.
 #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "metal"))]
-fn kind(index: Option<usize>) -> burn::prelude::DeviceKind {
-    match index {
-        Some(index) => burn::prelude::DeviceKind::DiscreteGpu(index),
-        None => burn::prelude::DeviceKind::DefaultDevice,
+fn adapters(
+    backend: &str,
+    kind: burn::tensor::DeviceType,
+    make: fn(burn::prelude::DeviceKind) -> Device,
+) -> Vec<(String, Kind, Device)> {
+    use burn::prelude::DeviceKind;
+    let listed: Vec<Device> = Device::enumerate(kind).into_iter().collect();
+    let numbered = |word: &str, index: usize| match index {
+        0 => format!("{backend}:{word}"),
+        _ => format!("{backend}:{word}:{index}"),
+    };
+    let mut asked = vec![(format!("{backend}:cpu"), Kind::Software, DeviceKind::Cpu)];
+    for index in 0..listed.len() {
+        asked.extend([
+            (format!("{backend}:{index}"), Kind::Discrete, DeviceKind::DiscreteGpu(index)),
+            (numbered("integrated", index), Kind::Integrated, DeviceKind::IntegratedGpu(index)),
+            (numbered("virtual", index), Kind::Virtual, DeviceKind::VirtualGpu(index)),
+        ]);
+    }
+    let asked = asked.into_iter().map(|(name, kind, which)| (name, kind, make(which)));
+    asked.filter(|(_, _, device)| listed.contains(device)).collect()
+}
+
+/// How the device names itself and what its kernels are compiled for, where the backend tells; opens the device.
+#[cfg(any(feature = "vulkan", feature = "wgpu", feature = "metal", feature = "cuda"))]
+pub fn identity(device: &Device) -> Option<[String; 2]> {
+    let device = device.clone();
+    quietly(move || device.identity().map(|found| [found.name, found.fingerprint])).flatten()
+}
+
+/// How the device names itself: no backend of this build tells.
+#[cfg(not(any(feature = "vulkan", feature = "wgpu", feature = "metal", feature = "cuda")))]
+pub fn identity(_: &Device) -> Option<[String; 2]> {
+    None
+}
+
+/// Burn reads optimizer states back on its default device before they move to the weights': that must be this one, not
+/// whichever backend Burn would prefer.
+fn use_everywhere(entry: &Entry) {
+    let kind = match entry.name.split(':').collect::<Vec<_>>()[..] {
+        [_, "cpu"] => Some("Cpu".to_owned()),
+        [_, "integrated"] => Some("IntegratedGpu(0)".to_owned()),
+        ["wgpu" | "vulkan" | "metal", index] if index.parse::<usize>().is_ok() => {
+            Some(format!("DiscreteGpu({index})"))
+        }
+        _ => None,
+    };
+    // SAFETY: the program opens its device before it starts the first thread.
+    unsafe {
+        std::env::set_var("BURN_DEVICE", entry.backend);
+        if let Some(kind) = kind {
+            std::env::set_var("CUBECL_WGPU_DEFAULT_DEVICE", kind);
+        }
     }
 }
 
-/// The backends panic where there is no device: ask with a first small computation.
-#[cfg(any(feature = "vulkan", feature = "wgpu", feature = "metal", feature = "cuda"))]
-fn present(make: impl FnOnce() -> Device + std::panic::UnwindSafe) -> Option<Device> {
-    let quiet = std::panic::take_hook();
+/// Backends panic where a driver is missing: that is an answer here, not an accident.
+fn quietly<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Option<T> {
+    let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
-    let device = std::panic::catch_unwind(|| {
-        let device = make();
-        let _ = burn::prelude::Tensor::<1>::ones([1], &device).into_data();
-        device
-    });
-    std::panic::set_hook(quiet);
-    device.ok()
+    let done = std::panic::catch_unwind(work);
+    std::panic::set_hook(loud);
+    done.ok()
 }
 
-fn absent(name: &str) -> Failure {
-    Failure::failed(anyhow::anyhow!("device `{name}` is not present on this machine"))
-        .hint("`--device flex` computes on the CPU")
-}
-
-fn build_hint(feature: &str) -> String {
-    format!("build it in with `cargo build --release -p mm-cli --features {feature}`")
+fn refused(why: NoDevice) -> Failure {
+    match &why {
+        NoDevice::Unknown { .. } => Failure::usage(why),
+        NoDevice::NotCompiled { backend, .. } => {
+            let hint =
+                format!("build it in with `cargo build --release -p mm-cli --features {backend}`");
+            Failure::usage(why).hint(hint)
+        }
+        NoDevice::Absent { .. } => Failure::failed(why)
+            .hint("`mm devices` lists what is there; `--device flex` computes on the CPU"),
+    }
 }

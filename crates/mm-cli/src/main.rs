@@ -18,6 +18,7 @@ use crate::report::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    report::leave_memory_to_errors();
     let matches = Args::command().get_matches();
     let args = match Args::from_arg_matches(&matches) {
         Ok(args) => args,
@@ -42,6 +43,8 @@ fn run(args: Args, matches: &clap::ArgMatches) -> Result<(), Failure> {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Data(args) => commands::data::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
+        Command::Devices(args) => commands::devices::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "mm", &mut std::io::stdout());
             Ok(())

@@ -58,6 +58,16 @@ macro_rules! usage {
 }
 pub(crate) use usage;
 
+/// Keeps quiet about panics for want of device memory: they end as an error of their own.
+pub fn leave_memory_to_errors() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !mm_train::memory::is_out_of_memory(panic.payload()) {
+            loud(panic);
+        }
+    }));
+}
+
 /// Writes to standard output. A reader that went away (`mm inspect | head`) ends the program quietly; anything else that
 /// stops the writing, such as a full disk, ends it as a failure.
 pub fn write_out(text: std::fmt::Arguments<'_>) {

@@ -115,7 +115,7 @@ impl<'a> Painter<'a> {
 
 /// Clean patches `[rows, patches, numbers]` to one image a row.
 pub(crate) fn images_of(patches: Tensor<3>, grid: Grid) -> Vec<Image> {
-    let numbers = patches.into_data().try_to_vec::<f32>().expect("activations are 32-bit floats");
+    let numbers = patches.into_data().try_to_vec_as::<f32>().expect("activations are floats");
     let one = grid.tokens() * grid.numbers();
     numbers
         .chunks(one)

@@ -287,6 +287,6 @@ fn choose(
 /// `[rows, numbers]` on the host.
 fn rows_of(tensor: Tensor<2>) -> Vec<Vec<f32>> {
     let [_, width] = tensor.dims();
-    let numbers = tensor.into_data().try_to_vec::<f32>().expect("activations are 32-bit floats");
+    let numbers = tensor.into_data().try_to_vec_as::<f32>().expect("activations are floats");
     numbers.chunks(width).map(<[f32]>::to_vec).collect()
 }

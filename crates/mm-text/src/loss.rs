@@ -1,12 +1,12 @@
 //! The text loss: how surprised the model is by each next token.
 
 use burn::prelude::*;
-use burn::tensor::{FloatDType, activation};
+use burn::tensor::{DType, FloatDType, activation};
 
 /// Weighted mean cross-entropy of the next token, in nats: `sum(w * -ln softmax(logits)[target]) / sum(w)`.
 ///
-/// `logits`: `[tokens, vocab]`, `targets`: `[tokens]`, `weights`: `[tokens]` -> `[1]`, in `f32` whatever came in, since
-/// a sum over many tokens is lost on a 16-bit float.
+/// `logits`: `[tokens, vocab]`, `targets`: `[tokens]`, `weights`: `[tokens]` -> `[1]`, in at least `f32` whatever came in,
+/// since a sum over many tokens is lost on a 16-bit float.
 ///
 /// Weights must not be negative. A token of weight 0 has no part in the result, even where its own loss is infinite;
 /// its target must still be an id below `vocab`. Where all weights are 0 the loss is 0, and so is its gradient.
@@ -23,8 +23,9 @@ pub fn next_token_loss(
     assert_eq!(targets.dims(), [tokens], "one target for each row of `logits`");
     assert_eq!(weights.dims(), [tokens], "one weight for each row of `logits`");
 
-    let weights = weights.cast(FloatDType::F32);
-    let surprise = activation::log_softmax(logits.cast(FloatDType::F32), 1)
+    let wide = if logits.dtype() == DType::F64 { FloatDType::F64 } else { FloatDType::F32 };
+    let weights = weights.cast(wide);
+    let surprise = activation::log_softmax(logits.cast(wide), 1)
         .gather(1, targets.unsqueeze_dim(1)) // [tokens, 1]
         .squeeze_dim::<1>(1) // [tokens]
         .neg()

@@ -107,6 +107,20 @@ pub enum TrainError {
         /// The last of them.
         step: u64,
     },
+    /// The device has no memory for a step.
+    #[error(
+        "the device has no memory for step {step}, `run.batch` = {batch} in `run.shards` = {shards} ({wanted})"
+    )]
+    Memory {
+        /// The step.
+        step: u64,
+        /// The allocation that failed, in the backend's words.
+        wanted: String,
+        /// Documents of a step.
+        batch: usize,
+        /// Parts of it that are computed at once.
+        shards: usize,
+    },
     /// A recipe gives documents without anything to learn.
     #[error("step {step} has nothing to learn: no learnt text and no learnt image")]
     NothingToLearn {

@@ -17,6 +17,7 @@ pub mod eval;
 pub mod judge;
 mod lamb;
 mod learning_rate;
+pub mod memory;
 pub mod metrics;
 mod optimizer;
 pub mod recipe;

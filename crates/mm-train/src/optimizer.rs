@@ -4,6 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::prelude::*;
+use mm_backbone::SumOfSquares;
 
 use crate::adamw::AdamWOptimizer;
 use crate::lamb::LambOptimizer;
@@ -42,9 +43,9 @@ pub fn clip<M: Module>(
     mut grads: GradientsParams,
     most: f64,
 ) -> (GradientsParams, f64) {
-    let mut squares = SumSquares { grads: &grads, total: 0.0 };
+    let mut squares = SumSquares { grads: &grads, sum: SumOfSquares::default() };
     module.visit(&mut squares);
-    let norm = squares.total.sqrt();
+    let norm = squares.sum.read().sqrt();
     if norm.is_finite() && norm > most {
         module.visit(&mut Scale { grads: &mut grads, factor: most / norm });
     }
@@ -53,13 +54,13 @@ pub fn clip<M: Module>(
 
 struct SumSquares<'a> {
     grads: &'a GradientsParams,
-    total: f64,
+    sum: SumOfSquares,
 }
 
 impl ModuleVisitor for SumSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
-            self.total += mm_backbone::sum_of_squares(&grad);
+            self.sum.add(&grad);
         }
     }
 }

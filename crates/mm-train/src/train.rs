@@ -8,6 +8,7 @@ use mm_model::HostBatch;
 use crate::TrainError;
 use crate::batch::Batches;
 use crate::eval::sample_grid;
+use crate::memory::within_memory;
 use crate::metrics::{MetricLine, MetricsLog, write_samples};
 use crate::state::RunFolder;
 use crate::step::{StepReport, Training};
@@ -55,7 +56,8 @@ pub fn steps_in(
         if step == WARM {
             start = Instant::now();
         }
-        training.step(&batches.batch(step)?)?;
+        let batch = batches.batch(step)?;
+        within_memory(&recipe.run, step, || training.step(&batch))?;
     }
     let one = start.elapsed().as_secs_f64() / MEASURED as f64;
     Ok(((seconds * 0.95 / one) as u64).max(1))
@@ -113,7 +115,8 @@ fn run(
         let asked = Instant::now();
         let Ok(batch) = batches.recv() else { break };
         meter.waited += asked.elapsed();
-        let report = training.step(&batch?)?;
+        let (batch, step) = (batch?, training.progress.step);
+        let report = within_memory(&every, step, || training.step(&batch))?;
         meter.count(&report);
         training.progress.milliseconds = meter.milliseconds();
         let line = meter.line(&report);

@@ -80,6 +80,11 @@ fn explain(error: TrainError) -> Failure {
         TrainError::NotFinite { .. } => Some(
             "the checkpoint before it is kept; a smaller `optimizer.rate` usually helps".to_owned(),
         ),
+        TrainError::Memory { batch, .. } => Some(format!(
+            "lower `run.batch`, as in `--set run.batch={}`, or the size of `image` or `model.backbone`; checkpoints written \
+             before are kept",
+            (batch / 2).max(1)
+        )),
         _ => None,
     };
     let failure = match &error {

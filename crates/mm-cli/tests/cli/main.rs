@@ -11,7 +11,14 @@ use mm_patch::Image;
 use tempfile::TempDir;
 
 fn mm(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mm")).args(args).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
+    command.env("MM_DEVICE", device()).args(args).output().unwrap()
+}
+
+/// Where the tests train: flex, or what `BURN_DEVICE` names, as `docs/backends.md` tells.
+fn device() -> &'static str {
+    static DEVICE: OnceLock<String> = OnceLock::new();
+    DEVICE.get_or_init(|| std::env::var("BURN_DEVICE").unwrap_or_else(|_| "flex".to_owned()))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -65,7 +72,8 @@ fn run() -> &'static Path {
     let (_, path) = RUN.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        let mut args = vec!["train", "glyphs", "--device", "flex", "--out", path.to_str().unwrap()];
+        let mut args =
+            vec!["train", "glyphs", "--device", device(), "--out", path.to_str().unwrap()];
         args.extend(QUICK);
         done(&args);
         (folder, path)
@@ -107,7 +115,7 @@ fn a_run_folder_is_not_taken_twice() {
 
 #[test]
 fn a_finished_run_resumes_to_its_end_at_once() {
-    let output = mm(&["train", "--out", run().to_str().unwrap(), "--resume", "--device", "flex"]);
+    let output = mm(&["train", "--out", run().to_str().unwrap(), "--resume", "--device", device()]);
     assert!(output.status.success() && text(&output.stderr).contains("done after 6 steps"));
 }
 
@@ -271,7 +279,7 @@ fn a_folder_of_pictures_trains_and_bad_files_are_left_out_by_name() {
     let data = format!("data={{ source = \"folder\", path = '{}' }}", folder.path().display());
     let out = tempfile::tempdir().unwrap();
     let run = out.path().join("run");
-    let mut args = vec!["train", "glyphs", "--device", "flex", "--out", run.to_str().unwrap()];
+    let mut args = vec!["train", "glyphs", "--device", device(), "--out", run.to_str().unwrap()];
     args.extend(["--set", &data]);
     args.extend(QUICK);
     let output = mm(&args);

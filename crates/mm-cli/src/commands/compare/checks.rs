@@ -1,0 +1,188 @@
+//! The checks: what every device computes, and how far it may be from 64-bit numbers.
+//!
+//! Weights, noise and data are the same 32-bit numbers everywhere, drawn on the host. 32-bit floats hold 24 bits, one part in
+//! 17 million; a sum of some hundred terms loses a few of them, and training steps amplify what was lost.
+
+use burn::prelude::*;
+use burn::tensor::FloatDType;
+use mm_backbone::BlockConfig;
+use mm_diffusion::Guidance;
+use mm_model::{Checkpoint, Document, GenerateOptions, Model, Segment};
+use mm_patch::{Grid, Image};
+use mm_train::batch::Batches;
+use mm_train::{Recipe, Training};
+
+use super::numbers::{Numbers, gradients, shaken, weights};
+use super::{network, types};
+use crate::report::Failure;
+
+/// Where a check runs.
+pub struct On {
+    /// The device, without autodiff.
+    pub device: Device,
+    /// Whether these are the numbers that others are compared with.
+    pub reference: bool,
+}
+
+impl On {
+    /// The device with autodiff.
+    pub fn tracked(&self) -> Device {
+        self.device.clone().autodiff()
+    }
+}
+
+/// One check.
+pub struct Check {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// The largest difference that passes, relative to the largest number.
+    pub tolerance: f64,
+    /// The type that it computes in, where that is not the default.
+    pub needs: Option<FloatDType>,
+    /// Computes the numbers.
+    pub run: fn(&On) -> Result<Vec<Numbers>, Failure>,
+}
+
+/// All checks, the simplest first.
+pub const CHECKS: &[Check] = &[
+    check("RMSNorm, gradients", 1e-5, network::rms_norm),
+    check("gated attention unit, gradients", 1e-5, network::gau),
+    check("multi-head block, gradients", 1e-5, network::multi_head),
+    check("AdamW, 3 steps", 1e-5, network::adamw),
+    check("moving average, sum of squares", 1e-5, network::averages),
+    check("prefill and decode = full forward", 1e-5, network::decode),
+    check("loss, gradients: gated attention units", 2e-5, gau_loss),
+    check("loss, gradients: multi-head blocks", 2e-5, multi_head_loss),
+    check("20 training steps, losses", 1e-4, twenty_losses),
+    check("20 training steps, weights", 1e-2, twenty_weights),
+    check("greedy text after images", 0.0, greedy),
+    check("image, 10 steps with guidance", 1.0 / 255.0, image),
+    Check { needs: Some(FloatDType::F16), ..check("operations in f16", 2e-3, types::half) },
+    Check { needs: Some(FloatDType::BF16), ..check("operations in bf16", 16e-3, types::brain) },
+];
+
+const fn check(
+    name: &'static str,
+    tolerance: f64,
+    run: fn(&On) -> Result<Vec<Numbers>, Failure>,
+) -> Check {
+    Check { name, tolerance, needs: None, run }
+}
+
+/// The default recipe in small: 16 patches an image, two narrow blocks of this kind, several documents in a row of 80 places.
+pub fn small_recipe(block: BlockConfig, shards: usize) -> Result<Recipe, Failure> {
+    let mut recipe = crate::recipes::find("glyphs")?;
+    recipe.image.width = 16;
+    recipe.image.height = 16;
+    recipe.image.patch = 4;
+    recipe.vocab = 416;
+    recipe.mix.draw = [0.4, 0.4];
+    recipe.mix.read = [0.3, 0.3];
+    recipe.mix.finished = 0.3;
+    recipe.model.backbone.width = 64;
+    recipe.model.backbone.depth = 2;
+    recipe.model.backbone.block = block;
+    recipe.model.patch_places = 4;
+    recipe.optimizer.warm_up = 5;
+    recipe.run.steps = 200;
+    recipe.run.batch = 8;
+    recipe.run.shards = shards;
+    recipe.run.row_tokens = 80;
+    recipe.validate()?;
+    Ok(recipe)
+}
+
+/// Both losses of one batch, the hidden states, and the gradients of all weights.
+fn loss(on: &On, block: BlockConfig) -> Result<Vec<Numbers>, Failure> {
+    let recipe = small_recipe(block, 1)?;
+    let training = Training::start(recipe.clone(), &on.device)?;
+    let model = shaken(Model::new(&training.config, 1, &on.tracked())?, &on.tracked());
+    let batches = Batches::new(&recipe, &training.data, &training.tokenizer).batch(0)?;
+    let batch = batches[0].to_device(&training.config, &on.device);
+    let losses = model.losses(&batch, training.config.prediction);
+    let term =
+        |name: &str, loss: &Option<Tensor<1>>| loss.clone().map(|loss| Numbers::of(name, loss));
+    let mut found = vec![Numbers::of("hidden states", model.hidden(&batch.inputs))];
+    found.extend(term("text loss", &losses.text));
+    found.extend(term("image loss", &losses.image));
+    let weights = &recipe.loss;
+    if let Some(total) = losses.total(weights.text, weights.image) {
+        found.extend(gradients(&model, &total.backward()));
+    }
+    Ok(found)
+}
+
+fn gau_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
+    loss(on, network::GAU)
+}
+
+fn multi_head_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
+    loss(on, network::MULTI_HEAD)
+}
+
+/// The losses and gradient norms of `steps` steps from the same seed in two shards, and the averaged weights behind them.
+fn trained(on: &On, steps: u64) -> Result<([Vec<f64>; 2], Checkpoint), Failure> {
+    let recipe = small_recipe(network::MULTI_HEAD, 2)?;
+    let mut training = Training::start(recipe.clone(), &on.device)?;
+    let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
+    let mut batches = Batches::new(&recipe, &data, &tokenizer);
+    let mut found = [vec![], vec![]];
+    for step in 0..steps {
+        let report = training.step(&batches.batch(step)?)?;
+        found[0].push(report.loss);
+        found[1].push(report.gradient);
+    }
+    Ok((found, training.averaged()))
+}
+
+/// The losses of `steps` training steps of the small recipe.
+pub fn losses(on: &On, steps: u64) -> Result<Vec<f64>, Failure> {
+    let ([losses, _], _) = trained(on, steps)?;
+    Ok(losses)
+}
+
+fn twenty_losses(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let ([losses, norms], _) = trained(on, 20)?;
+    Ok(vec![Numbers::new("losses", losses), Numbers::new("gradient norms", norms)])
+}
+
+fn twenty_weights(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let (_, checkpoint) = trained(on, 20)?;
+    Ok(weights(&checkpoint.model))
+}
+
+/// A model that was not trained, with weights that matter everywhere.
+fn checkpoint(on: &On) -> Result<Checkpoint, Failure> {
+    let training = Training::start(small_recipe(network::MULTI_HEAD, 1)?, &on.device)?;
+    let model = shaken(Model::new(&training.config, 2, &on.device)?, &on.device);
+    let (config, tokenizer) = (training.config.clone(), training.tokenizer.clone());
+    Ok(Checkpoint { config, tokenizer, model })
+}
+
+/// The words that follow two prompts of different length, byte by byte.
+fn greedy(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let checkpoint = checkpoint(on)?;
+    let image = |level| Segment::given_image(Image::filled(16, 16, [level, 200, 90]));
+    let prompts = [
+        Document { segments: vec![image(10)] },
+        Document { segments: vec![Segment::given_text("green"), image(250)] },
+    ];
+    let options = GenerateOptions { max_tokens: 8, ..GenerateOptions::default() };
+    let texts = checkpoint.read(&prompts, &options)?;
+    let bytes = |text: &String| text.bytes().map(f64::from).collect::<Vec<_>>();
+    Ok(texts.iter().map(|text| Numbers::new("bytes", bytes(text))).collect())
+}
+
+/// Two images after two captions, as the levels of their pixels.
+fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let checkpoint = checkpoint(on)?;
+    let prompts = ["red K on yellow", "blue"]
+        .map(|caption| Document { segments: vec![Segment::given_text(caption)] });
+    let grid = Grid::of_size(16, 16, checkpoint.config.patch)?;
+    let guidance = Guidance { scale: 2.0, from: 0.0, to: 1.0 };
+    let options = GenerateOptions { steps: 10, guidance, ..GenerateOptions::default() };
+    let images = checkpoint.draw(&prompts, grid, &options)?;
+    let levels =
+        |image: &Image| image.rgb().iter().map(|&level| f64::from(level)).collect::<Vec<_>>();
+    Ok(images.iter().map(|image| Numbers::new("pixels", levels(image))).collect())
+}

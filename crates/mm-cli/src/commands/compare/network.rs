@@ -1,0 +1,157 @@
+//! Checks of single operations: those of the backbone that have a kernel of their own on some backend.
+
+use burn::module::Module;
+use burn::prelude::*;
+use mm_backbone::{
+    AdamW, Attend, Backbone, BackboneConfig, BlockConfig, Cache, Init, KeyRanges, PositionScheme,
+    Positions, RmsNorm, SumOfSquares, moving_average,
+};
+
+use super::checks::On;
+use super::numbers::{Numbers, gradients, random, shaken};
+use crate::report::Failure;
+
+/// Channels of every network here.
+const WIDTH: usize = 64;
+
+/// A gated attention unit with biases.
+pub const GAU: BlockConfig = BlockConfig::Gau { expansion: 2, key_size: 32, bias: true };
+/// A multi-head block with two heads of queries to one of keys.
+pub const MULTI_HEAD: BlockConfig =
+    BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 96 };
+
+fn config(block: BlockConfig, depth: usize) -> BackboneConfig {
+    BackboneConfig {
+        width: WIDTH,
+        depth,
+        block,
+        positions: PositionScheme::RopeTv,
+        rotary_base: 10_000.0,
+        norm_epsilon: 1e-6,
+    }
+}
+
+/// Places and key ranges of a row that holds two documents, `ttttt[2x3]ttt` and `tttt[3x3]`, and two places of padding.
+fn packed_row() -> (Vec<[f64; 2]>, Vec<[u32; 2]>) {
+    let (mut places, mut ranges) = (vec![], vec![]);
+    for (before, [rows, cols], after) in [(5, [2, 3], 3), (4, [3, 3], 0)] {
+        let start = places.len();
+        let mut positions = Positions::new(PositionScheme::RopeTv);
+        places.extend((0..before).map(|_| positions.text()));
+        places.extend(positions.image(rows, cols));
+        places.extend((0..after).map(|_| positions.text()));
+        let image = start + before..start + before + rows * cols;
+        let seen = |at: usize| if image.contains(&at) { image.end } else { at + 1 };
+        ranges.extend((start..places.len()).map(|at| [start as u32, seen(at) as u32]));
+    }
+    for _ in 0..2 {
+        let at = places.len() as u32;
+        places.push([0.0; 2]);
+        ranges.push([at, at + 1]);
+    }
+    (places, ranges)
+}
+
+/// Output and gradients of `forward`, whose output is weighed with fixed numbers and added up.
+fn differentiated<M: Module>(
+    on: &On,
+    module: &M,
+    shape: [usize; 3],
+    forward: impl FnOnce(Tensor<3>) -> Tensor<3>,
+) -> Vec<Numbers> {
+    let x = random(1, shape, &on.tracked()).require_grad();
+    let y = forward(x.clone());
+    let mut found = vec![Numbers::of("output", y.clone())];
+    let grads = (y * random(2, shape, &on.tracked())).sum().backward();
+    found.extend(x.grad(&grads).map(|grad| Numbers::of("gradient of the input", grad)));
+    found.extend(gradients(module, &grads));
+    found
+}
+
+/// RMSNorm and its gradients.
+pub fn rms_norm(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let norm = RmsNorm::new(&mut Init::new(3, &on.tracked()), WIDTH, 1e-6);
+    let norm = shaken(norm, &on.tracked());
+    Ok(differentiated(on, &norm, [2, 29, WIDTH], |x| norm.forward(x)))
+}
+
+/// One block and the closing norm over packed rows, and all gradients.
+fn block(on: &On, block: BlockConfig) -> Result<Vec<Numbers>, Failure> {
+    let config = config(block, 1);
+    let backbone = Backbone::new(&config, &mut Init::new(3, &on.tracked()))?;
+    let backbone = shaken(backbone, &on.tracked());
+    let (places, ranges) = packed_row();
+    let tokens = ranges.len();
+    let ranges = KeyRanges::new(2, tokens, ranges.repeat(2))?;
+    let attend = Attend::new(&config, &places.repeat(2), ranges, &on.device);
+    Ok(differentiated(on, &backbone, [2, tokens, WIDTH], |x| backbone.forward(x, &attend)))
+}
+
+/// The gated attention unit.
+pub fn gau(on: &On) -> Result<Vec<Numbers>, Failure> {
+    block(on, GAU)
+}
+
+/// The multi-head block.
+pub fn multi_head(on: &On) -> Result<Vec<Numbers>, Failure> {
+    block(on, MULTI_HEAD)
+}
+
+/// Three steps of AdamW.
+pub fn adamw(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let number = |seed| random::<2>(seed, [37, 41], &on.device);
+    let zeros = || Tensor::zeros([37, 41], &on.device);
+    let (mut weight, mut moments) = (number(1), [zeros(), zeros()]);
+    for time in 1..=3 {
+        let (betas, epsilon, weight_decay, rate) = ([0.9, 0.95], 1e-8, 0.1, 1e-2);
+        let adam = AdamW { betas, epsilon, weight_decay, rate, time };
+        (weight, moments) = adam.step(weight, number(time + 1), moments);
+    }
+    let [m, v] = moments;
+    Ok(vec![Numbers::of("weight", weight), Numbers::of("m", m), Numbers::of("v", v)])
+}
+
+/// The moving average of weights and the sum of squares of gradients.
+pub fn averages(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let number = |seed| random::<2>(seed, [37, 41], &on.device);
+    let mut average = number(1);
+    for seed in 2..5 {
+        average = moving_average(average, &number(seed), 0.9);
+    }
+    let mut squares = SumOfSquares::default();
+    squares.add(&number(9));
+    squares.add(&number(10));
+    Ok(vec![Numbers::of("average", average), Numbers::new("sum of squares", [squares.read()])])
+}
+
+/// Two blocks of each kind over a document in pieces, each behind a cache of those before. The reference takes the whole
+/// document at once, so this check also holds cached generation to uncached.
+pub fn decode(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let mut found = vec![];
+    for (name, block) in [("gated attention units", GAU), ("multi-head blocks", MULTI_HEAD)] {
+        let config = config(block, 2);
+        let backbone = Backbone::new(&config, &mut Init::new(5, &on.device))?;
+        let backbone = shaken(backbone, &on.device);
+        let mut positions = Positions::new(PositionScheme::RopeTv);
+        let mut places: Vec<_> = (0..4).map(|_| positions.text()).collect();
+        places.extend(positions.image(2, 3));
+        places.extend((0..4).map(|_| positions.text()));
+        let range = |at: usize| if (4..10).contains(&at) { [0, 10] } else { [0, at as u32 + 1] };
+        let x = random::<3>(6, [1, 14, WIDTH], &on.device);
+        let pieces: &[(usize, usize)] = match on.reference {
+            true => &[(0, 14)],
+            false => &[(0, 4), (4, 10), (10, 11), (11, 12), (12, 14)],
+        };
+        let (mut cache, mut hidden) = (Cache::new(), vec![]);
+        for &(from, to) in pieces {
+            let ranges = KeyRanges::new(1, to, (from..to).map(range).collect())?;
+            let attend = Attend::new(&config, &places[from..to], ranges, &on.device);
+            let piece = x.clone().narrow(1, from, to - from);
+            let (y, new) = backbone.forward_cached(piece, &attend, &cache);
+            cache.append(new);
+            hidden.push(y);
+        }
+        found.push(Numbers::of(name, Tensor::cat(hidden, 1)));
+    }
+    Ok(found)
+}

@@ -1,0 +1,109 @@
+//! What happens when a device has no memory for a step.
+//!
+//! Burn's tensors answer a failed allocation with a panic, at the first number that is read after it. A step is wrapped here, so
+//! that this panic, and no other, becomes an error; what the run has written so far stays as it is.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::TrainError;
+use crate::recipe::RunConfig;
+
+/// Does the work of one step of a run; a panic for want of memory becomes an error that says what to lower.
+pub fn within_memory<T>(
+    run: &RunConfig,
+    step: u64,
+    work: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    // The state behind the panic is not used again: the run ends with this error.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let words = message(&*payload);
+        match words.as_deref().and_then(what_was_wanted) {
+            Some(wanted) => Err(TrainError::Memory {
+                step: step + 1,
+                wanted: wanted.to_owned(),
+                batch: run.batch,
+                shards: run.shards,
+            }),
+            None => resume_unwind(payload),
+        }
+    })
+}
+
+/// Whether a panic with this payload says that a device has no memory left.
+pub fn is_out_of_memory(payload: &(dyn std::any::Any + Send)) -> bool {
+    message(payload).as_deref().is_some_and(|words| what_was_wanted(words).is_some())
+}
+
+/// The words of a panic.
+fn message(payload: &(dyn std::any::Any + Send)) -> Option<String> {
+    let text = payload.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+}
+
+/// The part of a panic's words that names the failed allocation; nothing if they speak of something else.
+fn what_was_wanted(words: &str) -> Option<&str> {
+    const SIGNS: [&str; 8] = [
+        "BufferTooBig",
+        "OutOfMemory",
+        "PageSizesExhausted",
+        "can't allocate",
+        "Can't allocate",
+        "out of device memory",
+        "out of memory",
+        "Not enough memory left",
+    ];
+    let at = SIGNS.iter().filter_map(|sign| words.find(sign)).min()?;
+    let rest = &words[at..];
+    let end = rest.find(['\n', '}', ',']).unwrap_or(rest.len());
+    Some(rest[..end].trim_end_matches([' ', '{']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(words: &str, wanted: Option<&str>) {
+        assert_eq!(what_was_wanted(words), wanted, "{words}");
+    }
+
+    #[test]
+    fn a_failed_allocation_is_told_from_every_other_panic() {
+        check(
+            "Error while reading data: use `try_into_scalar`: Execution(BufferTooBig { size: 8589934592, backtrace: .. })",
+            Some("BufferTooBig { size: 8589934592"),
+        );
+        check(
+            "out of device memory allocating 4096 bytes\n   0: std::backtrace",
+            Some("out of device memory allocating 4096 bytes"),
+        );
+        check("index out of bounds: the len is 3 but the index is 7", None);
+    }
+
+    fn panics_with(words: &str) -> Result<(), TrainError> {
+        let run = RunConfig {
+            steps: 10,
+            batch: 48,
+            shards: 2,
+            row_tokens: 0,
+            checkpoint_every: 5,
+            keep: 1,
+            sample_every: 5,
+        };
+        within_memory(&run, 6, || std::panic::panic_any(words.to_owned()))
+    }
+
+    #[test]
+    fn the_error_names_the_batch_in_force_and_what_to_lower() {
+        let error = panics_with("BufferTooBig { size: 12, x }").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the device has no memory for step 7, `run.batch` = 48 in `run.shards` = 2 (BufferTooBig { size: 12)"
+        );
+    }
+
+    #[test]
+    fn another_panic_goes_on_as_it_came() {
+        let caught = catch_unwind(|| panics_with("index out of bounds"));
+        assert_eq!(message(&*caught.unwrap_err()).unwrap(), "index out of bounds");
+    }
+}
