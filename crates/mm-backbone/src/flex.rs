@@ -90,12 +90,16 @@ impl Places {
 }
 
 /// Does all tasks, each given its index, and returns their results in order, on the threads of the caller's pool: a caller
-/// inside a pool of one thread keeps its kernels to itself.
+/// inside a pool of one thread keeps its kernels to itself. Whichever thread is free takes the next task, so tasks of
+/// unequal size share the threads well when the large ones come first.
 fn in_parts<T: Send, R: Send>(tasks: Vec<T>, work: impl Fn(usize, T) -> R + Sync) -> Vec<R> {
     if tasks.len() <= 1 || rayon::current_num_threads() == 1 {
         return tasks.into_iter().enumerate().map(|(index, task)| work(index, task)).collect();
     }
-    tasks.into_par_iter().enumerate().map(|(index, task)| work(index, task)).collect()
+    let queue = tasks.into_iter().enumerate().par_bridge();
+    let mut results: Vec<_> = queue.map(|(index, task)| (index, work(index, task))).collect();
+    results.sort_unstable_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// The next piece of each of several arrays, cut alike.

@@ -122,12 +122,12 @@ pub(crate) fn weight_gradients<const N: usize>(
     pairs: [(Matrix<'_>, Matrix<'_>, usize); N],
 ) -> [Vec<f32>; N] {
     let mut products = pairs.each_ref().map(|(a, _, cols)| vec![0.0; a.t().height() * cols]);
-    let tasks: Vec<_> = products
+    let mut tasks: Vec<_> = products
         .iter_mut()
         .zip(&pairs)
         .flat_map(|(product, (a, b, cols))| {
             let [fewest, most] = GRADIENT_ROWS;
-            let rows = a.t().height().div_ceil(2).clamp(fewest, most);
+            let rows = a.t().height().div_ceil(4).clamp(fewest, most);
             let parts = product.chunks_mut(rows * cols).enumerate();
             parts.map(move |(index, part)| {
                 let first = index * rows;
@@ -135,6 +135,7 @@ pub(crate) fn weight_gradients<const N: usize>(
             })
         })
         .collect();
+    tasks.sort_by_key(|(.., part)| std::cmp::Reverse(part.len())); // large ones first
     in_parts(tasks, |_, (a, b, cols, part)| Target::rows(part, cols).set(a, b, 1.0));
     products
 }
