@@ -1,5 +1,6 @@
 //! The `mm` program: parse, run, print the error and a hint, exit 0 (ok), 1 (failed) or 2 (usage).
 
+mod allocator;
 mod args;
 mod commands;
 mod device;
@@ -14,10 +15,8 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::args::{Args, Command};
 use crate::report::Failure;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     report::leave_memory_to_errors();
     let matches = Args::command().get_matches();
     let args = match Args::from_arg_matches(&matches) {

@@ -89,6 +89,7 @@ impl<'a> Target<'a> {
         let own = [self.stride, 1];
         assert!(reach(self.shape, own) <= self.data.len(), "the product is inside its slice");
         assert!(self.shape[0] <= 1 || self.stride >= n, "rows of the product do not overlap");
+        pack_less();
         // SAFETY: the three assertions above bound every address that `gemm` forms from these shapes and strides; the
         // product is borrowed mutably and so apart from both factors, and its rows do not overlap.
         unsafe {
@@ -114,6 +115,21 @@ impl<'a> Target<'a> {
                 Parallelism::None,
             );
         }
+    }
+}
+
+/// Lets `gemm` read a factor in place where it is used for at most 384 rows of the product: with AVX-512, copying it into the
+/// order of the kernel first costs more there than it saves (4 % of a step at 256 channels). Other processors keep the
+/// crate's own bound, which is 48 rows.
+fn pack_less() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            if let super::simd::Level::Avx512 = super::simd::level() {
+                gemm::set_lhs_packing_threshold_single_thread(64); // times six rows
+            }
+        });
     }
 }
 
