@@ -218,7 +218,6 @@ impl Op for ConvolutionOp {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Init;
     use crate::convolution::{convolution, ordinary};
     use burn::prelude::*;
