@@ -32,6 +32,7 @@ fn config() -> ModelConfig {
         vocab: 2,
         patch_bias: false,
         patch_places: 0,
+        patch_convolution: false,
         time: TimeConfig::Table { steps: 1000 },
         schedule: Schedule::Seed { steps: 1000 },
         prediction: Prediction::Noise,
@@ -43,6 +44,7 @@ fn config() -> ModelConfig {
             rotary_base: 1000.0,
             norm_epsilon: 1e-7,
         },
+        unet: None,
     }
 }
 
@@ -146,7 +148,7 @@ fn predict(model: &Model, noisy: &[Vec<f32>], steps: &[f64]) -> Tensor<2> {
         })
         .collect();
     let batch = HostBatch::pack(&samples, 0, 0, NUMBERS).to_device(&config, &device());
-    model.patches(model.hidden(&batch.inputs))
+    model.patches(model.hidden(&batch.inputs), &vec![GRID; noisy.len()])
 }
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

@@ -6,5 +6,6 @@ mod generate; // cached = uncached, seeds, the grammar of sequences
 mod golden; // prediction, loss and gradients of the seed author's own layers
 mod golden_optimizer; // the seed author's optimizer, average and rate
 mod learn; // the loss falls and a small set is learnt by heart
+mod networks; // U-ViT, DiT, U-Net and the closing convolution: they learn, and their gradients are right
 mod pack; // packed rows = rows computed one by one
 mod resume; // N steps = k steps, a checkpoint, N - k steps, bit for bit

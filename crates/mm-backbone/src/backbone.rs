@@ -3,16 +3,22 @@
 use burn::prelude::*;
 
 use crate::cache::{Cache, KeyValue};
+use crate::dit::{Closing, Dit};
 use crate::gau::Gau;
 use crate::ops::News;
 use crate::transformer::Transformer;
+use crate::uvit::LongSkip;
 use crate::{Attend, BackboneConfig, BackboneError, BlockConfig, Init, RmsNorm};
 
 /// A stack of pre-norm residual blocks with a closing norm.
 #[derive(Module, Debug)]
 pub struct Backbone {
-    blocks: Vec<Block>,
-    norm: RmsNorm,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: RmsNorm,
+    /// Of a U-ViT, the innermost first; no others have any.
+    pub(crate) skips: Vec<LongSkip>,
+    /// Of a DiT.
+    closing: Option<Closing>,
 }
 
 #[derive(Module, Debug)]
@@ -20,6 +26,7 @@ pub struct Backbone {
 pub(crate) enum Block {
     Gau(Gau),
     Transformer(Transformer),
+    Dit(Dit),
 }
 
 impl Block {
@@ -28,14 +35,18 @@ impl Block {
             BlockConfig::Gau { expansion, key_size, bias } => {
                 Self::Gau(Gau::new(config, [expansion, key_size], bias, init))
             }
-            BlockConfig::Transformer { heads, key_heads, feed_forward } => {
+            BlockConfig::Transformer { heads, key_heads, feed_forward }
+            | BlockConfig::Uvit { heads, key_heads, feed_forward } => {
                 Self::Transformer(Transformer::new(config, [heads, key_heads], feed_forward, init))
+            }
+            BlockConfig::Dit { heads, key_heads, feed_forward } => {
+                Self::Dit(Dit::new(config, [heads, key_heads], feed_forward, init))
             }
         }
     }
 
     /// `x`: `[batch, tokens, channels]` -> the same shape.
-    fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
         self.fused(&x, attend).unwrap_or_else(|| self.ordinary(x, attend, None).0)
     }
 
@@ -65,6 +76,7 @@ impl Block {
         match self {
             Self::Gau(block) => block.fused(x, attend),
             Self::Transformer(block) => block.fused(x, attend),
+            Self::Dit(_) => None,
         }
     }
 
@@ -79,6 +91,7 @@ impl Block {
         match self {
             Self::Gau(block) => block.fused_cached(x, attend, past, news),
             Self::Transformer(block) => block.fused_cached(x, attend, past, news),
+            Self::Dit(_) => None,
         }
     }
 
@@ -92,6 +105,7 @@ impl Block {
         match self {
             Self::Gau(block) => block.ordinary(x, attend, past),
             Self::Transformer(block) => block.ordinary(x, attend, past),
+            Self::Dit(block) => block.forward(x, attend, past),
         }
     }
 }
@@ -101,16 +115,23 @@ impl Backbone {
     pub fn new(config: &BackboneConfig, init: &mut Init) -> Result<Self, BackboneError> {
         config.validate()?;
         let blocks = (0..config.depth).map(|_| Block::new(config, init)).collect();
-        Ok(Self { blocks, norm: RmsNorm::new(init, config.width, config.norm_epsilon) })
+        let norm = RmsNorm::new(init, config.width, config.norm_epsilon);
+        let skips = match config.block {
+            BlockConfig::Uvit { .. } => LongSkip::all(init, config.width, config.depth),
+            _ => vec![],
+        };
+        let closing = config.block.is_conditioned().then(|| Closing::new(config, init));
+        Ok(Self { blocks, norm, skips, closing })
+    }
+
+    /// Whether the blocks ask for a [`Condition`](crate::Condition).
+    pub fn is_conditioned(&self) -> bool {
+        self.closing.is_some()
     }
 
     /// `x`: `[batch, tokens, channels]` -> hidden `[batch, tokens, channels]`.
     pub fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
-        let mut x = x;
-        for block in &self.blocks {
-            x = block.forward(x, attend);
-        }
-        self.norm.forward(x)
+        self.stack(x, attend, |index, x| self.blocks[index].forward(x, attend))
     }
 
     /// The same for tokens that follow a cached prefix: `x`: `[batch, tokens, channels]` -> hidden of the same shape, and
@@ -121,47 +142,74 @@ impl Backbone {
         attend: &Attend,
         cache: &Cache,
     ) -> (Tensor<3>, Vec<KeyValue>) {
-        let mut x = x;
         let mut new = Vec::with_capacity(self.blocks.len());
-        for (index, block) in self.blocks.iter().enumerate() {
-            let (next, key_value) = block.forward_cached(x, attend, cache.block(index));
-            x = next;
+        let hidden = self.stack(x, attend, |index, x| {
+            let (next, key_value) =
+                self.blocks[index].forward_cached(x, attend, cache.block(index));
             new.push(key_value);
-        }
-        (self.norm.forward(x), new)
+            next
+        });
+        (hidden, new)
     }
 
     /// The same for tokens that will not become part of the prefix, such as patches that are still being denoised:
     /// `x`: `[batch, tokens, channels]` -> hidden of the same shape.
     pub fn forward_behind(&self, x: Tensor<3>, attend: &Attend, cache: &Cache) -> Tensor<3> {
-        let mut x = x;
-        for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward_behind(x, attend, cache.block(index));
+        self.stack(x, attend, |index, x| {
+            self.blocks[index].forward_behind(x, attend, cache.block(index))
+        })
+    }
+
+    /// All blocks in order with their long skips, then the norm; `block` is given a block's index and input.
+    fn stack(
+        &self,
+        mut x: Tensor<3>,
+        attend: &Attend,
+        mut block: impl FnMut(usize, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let half = self.skips.len();
+        let mut kept = Vec::with_capacity(half);
+        for index in 0..self.blocks.len() {
+            if index > half
+                && let Some(mirror) = kept.pop()
+            {
+                x = self.skips[index - half - 1].forward(x, mirror);
+            }
+            x = block(index, x);
+            if index < half {
+                kept.push(x.clone());
+            }
         }
-        self.norm.forward(x)
+        match &self.closing {
+            Some(closing) => closing.forward(x, &self.norm, attend),
+            None => self.norm.forward(x),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyRanges, PositionScheme, Positions};
+    use crate::init::Shake;
+    use crate::{Condition, KeyRanges, PositionScheme, Positions};
     use burn::tensor::Tolerance;
 
     const WIDTH: usize = 32;
 
     fn configs() -> Vec<BackboneConfig> {
-        let with = |block| BackboneConfig {
+        let with = |depth, block| BackboneConfig {
             width: WIDTH,
-            depth: 2,
+            depth,
             block,
             positions: PositionScheme::RopeTv,
             rotary_base: 10_000.0,
             norm_epsilon: 1e-6,
         };
         vec![
-            with(BlockConfig::Gau { expansion: 2, key_size: 16, bias: true }),
-            with(BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 48 }),
+            with(2, BlockConfig::Gau { expansion: 2, key_size: 16, bias: true }),
+            with(2, BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 48 }),
+            with(3, BlockConfig::Uvit { heads: 4, key_heads: 2, feed_forward: 48 }),
+            with(2, BlockConfig::Dit { heads: 4, key_heads: 2, feed_forward: 48 }),
         ]
     }
 
@@ -178,21 +226,37 @@ mod tests {
         Init::new(seed, device).normal([1, count, WIDTH], 1.0).val()
     }
 
+    /// With a condition, if the blocks ask for one: some patches have a row of it, others and text have zeros.
     fn attend(
         config: &BackboneConfig,
         places: &[[f64; 2]],
         keys: usize,
         ranges: &[[u32; 2]],
     ) -> Attend {
+        let device = Device::flex();
         let ranges = KeyRanges::new(1, keys, ranges.to_vec()).unwrap();
-        Attend::new(config, places, ranges, &Device::flex())
+        let attend = Attend::new(config, places, ranges, &device);
+        if !config.block.is_conditioned() {
+            return attend;
+        }
+        let index: Vec<i32> = places.iter().map(|at| i32::from(at[0] != at[1])).collect();
+        let index = Tensor::from_data(TensorData::new(index, [places.len()]), &device);
+        let rows = vec![Tensor::zeros([1, WIDTH], &device), tokens(9, 1, &device).squeeze_dim(0)];
+        attend.with_condition(Condition::new(Tensor::cat(rows, 0), index))
+    }
+
+    /// With every weight moved, so that none is zero.
+    fn backbone(config: &BackboneConfig) -> Backbone {
+        let device = Device::flex();
+        let fresh = Backbone::new(config, &mut Init::new(1, &device)).unwrap();
+        fresh.map(&mut Shake(Init::new(8, &device)))
     }
 
     #[test]
     fn cached_equals_uncached() {
         let device = Device::flex();
         for config in configs() {
-            let backbone = Backbone::new(&config, &mut Init::new(1, &device)).unwrap();
+            let backbone = backbone(&config);
             let (places, ranges) = document();
             let x = tokens(2, 7, &device);
             let whole = backbone.forward(x.clone(), &attend(&config, &places, 7, &ranges));
@@ -220,7 +284,7 @@ mod tests {
     fn a_packed_neighbour_changes_nothing() {
         let device = Device::flex();
         for config in configs() {
-            let backbone = Backbone::new(&config, &mut Init::new(1, &device)).unwrap();
+            let backbone = backbone(&config);
             let (places, ranges) = document();
             let (x, other) = (tokens(2, 7, &device), tokens(3, 7, &device));
             let alone = backbone.forward(x.clone(), &attend(&config, &places, 7, &ranges));
@@ -242,7 +306,7 @@ mod tests {
     fn a_later_token_never_changes_an_earlier_one() {
         let device = Device::flex();
         for config in configs() {
-            let backbone = Backbone::new(&config, &mut Init::new(1, &device)).unwrap();
+            let backbone = backbone(&config);
             let (places, ranges) = document();
             let hidden = |last: u64| {
                 let x = Tensor::cat(vec![tokens(2, 6, &device), tokens(last, 1, &device)], 1);

@@ -44,6 +44,33 @@ pub enum BlockConfig {
         /// Hidden channels of the feed-forward.
         feed_forward: usize,
     },
+    /// The same blocks with U-ViT's long skip connections (Bao et al. 2022): each block of the second half is joined with
+    /// its mirror in the first. `depth` is odd, so that one block stands in the middle.
+    Uvit {
+        /// Query heads; the head's size is width / heads.
+        heads: usize,
+        /// Key and value heads, each shared by heads / key_heads query heads.
+        key_heads: usize,
+        /// Hidden channels of the feed-forward.
+        feed_forward: usize,
+    },
+    /// The same blocks modulated by a condition, as DiT's with adaLN-Zero are (Peebles & Xie 2022): norms are shifted and scaled
+    /// and branches gated by a linear map of each token's condition that starts at zero.
+    Dit {
+        /// Query heads; the head's size is width / heads.
+        heads: usize,
+        /// Key and value heads, each shared by heads / key_heads query heads.
+        key_heads: usize,
+        /// Hidden channels of the feed-forward.
+        feed_forward: usize,
+    },
+}
+
+impl BlockConfig {
+    /// Whether blocks of this kind ask for a [`Condition`](crate::Condition).
+    pub fn is_conditioned(&self) -> bool {
+        matches!(self, Self::Dit { .. })
+    }
 }
 
 impl BackboneConfig {
@@ -59,12 +86,19 @@ impl BackboneConfig {
                 nonzero("key_size", key_size)?;
                 multiple("key_size", key_size, 4)
             }
-            BlockConfig::Transformer { heads, key_heads, feed_forward } => {
+            BlockConfig::Transformer { heads, key_heads, feed_forward }
+            | BlockConfig::Uvit { heads, key_heads, feed_forward }
+            | BlockConfig::Dit { heads, key_heads, feed_forward } => {
                 nonzero("heads", heads)?;
                 nonzero("key_heads", key_heads)?;
                 nonzero("feed_forward", feed_forward)?;
                 multiple("heads", heads, key_heads)?;
-                multiple("width", self.width, 4 * heads)
+                multiple("width", self.width, 4 * heads)?;
+                let uvit = matches!(self.block, BlockConfig::Uvit { .. });
+                if uvit && self.depth.is_multiple_of(2) {
+                    return Err(BackboneError::Even { field: "depth", found: self.depth });
+                }
+                Ok(())
             }
         }
     }
@@ -73,8 +107,42 @@ impl BackboneConfig {
     pub fn rotary_channels(&self) -> usize {
         match self.block {
             BlockConfig::Gau { key_size, .. } => key_size,
-            BlockConfig::Transformer { heads, .. } => self.width / heads,
+            BlockConfig::Transformer { heads, .. }
+            | BlockConfig::Uvit { heads, .. }
+            | BlockConfig::Dit { heads, .. } => self.width / heads,
         }
+    }
+
+    /// Long skip connections of the stack.
+    fn skips(&self) -> usize {
+        if matches!(self.block, BlockConfig::Uvit { .. }) { self.depth / 2 } else { 0 }
+    }
+
+    /// Numbers that are learnt.
+    pub fn parameters(&self) -> usize {
+        let width = self.width;
+        let block = match self.block {
+            BlockConfig::Gau { expansion, key_size, bias } => {
+                let expanded = expansion * width;
+                let joint = 2 * expanded + key_size;
+                let biases = if bias { joint + 2 * key_size + width } else { 0 };
+                width + width * joint + 2 * key_size + expanded * width + biases
+            }
+            BlockConfig::Transformer { heads, key_heads, feed_forward }
+            | BlockConfig::Uvit { heads, key_heads, feed_forward }
+            | BlockConfig::Dit { heads, key_heads, feed_forward } => {
+                let head = width / heads;
+                let norms = 2 * width + 2 * head;
+                norms + width * (2 * heads + 2 * key_heads) * head + 3 * width * feed_forward
+            }
+        };
+        let skips = self.skips() * (2 * width + 1) * width;
+        self.depth * block + width + skips + self.modulations() * (width + 1) * width
+    }
+
+    /// Vectors of `width` that modulate a token, in all blocks and the closing norm.
+    fn modulations(&self) -> usize {
+        if self.block.is_conditioned() { 6 * self.depth + 2 } else { 0 }
     }
 
     /// Multiplications and additions of one forward pass over `tokens` tokens that all see each other; a training step
@@ -88,23 +156,27 @@ impl BackboneConfig {
                     + n * expanded * width
                     + n * n * (key_size + expanded)
             }
-            BlockConfig::Transformer { heads, key_heads, feed_forward } => {
+            BlockConfig::Transformer { heads, key_heads, feed_forward }
+            | BlockConfig::Uvit { heads, key_heads, feed_forward }
+            | BlockConfig::Dit { heads, key_heads, feed_forward } => {
                 let head = width / heads;
                 n * width * (2 * heads + 2 * key_heads) * head
                     + 3 * n * width * feed_forward
                     + 2 * n * n * width
             }
         };
-        2 * (self.depth * block) as u64
+        let skips = self.skips() * n * 2 * width * width;
+        let modulations = self.modulations() * width * width; // once for all tokens of an image
+        2 * (self.depth * block + skips + modulations) as u64
     }
 
     /// Numbers that the key-value cache holds for one token.
     pub fn cache_numbers_per_token(&self) -> usize {
         let block = match self.block {
             BlockConfig::Gau { expansion, key_size, .. } => key_size + expansion * self.width,
-            BlockConfig::Transformer { heads, key_heads, .. } => {
-                2 * key_heads * (self.width / heads)
-            }
+            BlockConfig::Transformer { heads, key_heads, .. }
+            | BlockConfig::Uvit { heads, key_heads, .. }
+            | BlockConfig::Dit { heads, key_heads, .. } => 2 * key_heads * (self.width / heads),
         };
         self.depth * block
     }
@@ -162,7 +234,31 @@ mod tests {
             |c| c.block = BlockConfig::Transformer { heads: 5, key_heads: 5, feed_forward: 8 },
             "`width` is 768, it must be a multiple of 20",
         );
+        check(
+            |c| c.block = BlockConfig::Uvit { heads: 12, key_heads: 12, feed_forward: 8 },
+            "`depth` is 24, it must be odd",
+        );
         assert_eq!(gau().validate(), Ok(()));
+    }
+
+    #[test]
+    fn parameters_are_counted_as_they_are_made() {
+        use burn::module::Module;
+        use burn::prelude::Device;
+        let (heads, key_heads, feed_forward) = (4, 2, 40);
+        let blocks = [
+            BlockConfig::Gau { expansion: 2, key_size: 8, bias: true },
+            BlockConfig::Gau { expansion: 3, key_size: 8, bias: false },
+            BlockConfig::Transformer { heads, key_heads, feed_forward },
+            BlockConfig::Uvit { heads, key_heads, feed_forward },
+            BlockConfig::Dit { heads, key_heads, feed_forward },
+        ];
+        for block in blocks {
+            let config = BackboneConfig { width: 32, depth: 5, block, ..gau() };
+            let mut init = crate::Init::new(0, &Device::flex());
+            let made = crate::Backbone::new(&config, &mut init).unwrap().num_params();
+            assert_eq!(config.parameters(), made, "{config:?}");
+        }
     }
 
     #[test]

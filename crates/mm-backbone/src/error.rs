@@ -19,6 +19,14 @@ pub enum BackboneError {
         /// What it must be a multiple of.
         of: usize,
     },
+    /// A stack has no middle.
+    #[error("`{field}` is {found}, it must be odd")]
+    Even {
+        /// The field's name.
+        field: &'static str,
+        /// Its value.
+        found: usize,
+    },
     /// A number is not positive and finite.
     #[error("`{field}` is {found}, it must be a positive number")]
     NotPositive {

@@ -4,6 +4,7 @@
 //! Tensor ──► bridge ──► Op::forward / Op::backward on plain slices ──► Tensor
 //!                         transformer, gau: one block each
 //!                         norm, attention, rotary, simd: what they are made of
+//!                         convolution: over the pixels of images, for networks that have one
 //!                         matrix: products, through the `gemm` crate;  buffer: work memory that is used again
 //! ```
 //!
@@ -14,6 +15,7 @@
 mod attention;
 mod bridge;
 mod buffer;
+mod convolution;
 mod gau;
 mod matrix;
 mod norm;
@@ -26,11 +28,13 @@ mod transformer;
 pub(crate) mod update;
 
 pub(crate) use bridge::{Primitive, apply, in_place, primitive, with_past};
+pub(crate) use convolution::ConvolutionOp;
 pub(crate) use gau::GauOp;
 pub(crate) use norm::NormOp;
 pub(crate) use past::Past;
 pub(crate) use transformer::TransformerOp;
 
+use burn::prelude::Shape;
 use rayon::prelude::*;
 
 use crate::rotary::Places;
@@ -46,14 +50,19 @@ const WIDE: usize = 512;
 
 /// What an operation gives back: its output, and what its backward pass needs.
 pub(crate) struct Forward {
-    /// As many numbers as the first input has.
+    /// As many numbers as [`Op::shape`] says: those of the first input, most often.
     pub output: Vec<f32>,
     /// Work memory for the backward pass.
     pub kept: Vec<Buffer>,
 }
 
-/// One fused operation over contiguous 32-bit tensors; its output has the shape of the first input.
+/// One fused operation over contiguous 32-bit tensors.
 pub(crate) trait Op: std::fmt::Debug + Send + Sync + 'static {
+    /// The output's shape, given that of the first input: the same, unless an operation says otherwise.
+    fn shape(&self, first: Shape) -> Shape {
+        first
+    }
+
     /// The output, and what `backward` needs besides the inputs.
     fn forward(&self, inputs: &[&[f32]]) -> Forward;
 

@@ -7,8 +7,9 @@
 //!             Attend: rotary angles of every token + which keys each query may attend
 //! ```
 //!
-//! Two kinds of block share one interface: the seed's [gated attention unit](BlockConfig::Gau) (Hua et al. 2022,
-//! arXiv:2202.10447; Su 2024) and the usual [multi-head block](BlockConfig::Transformer) with SwiGLU.
+//! Four kinds of block share one interface: the seed's [gated attention unit](BlockConfig::Gau) (Hua et al. 2022,
+//! arXiv:2202.10447; Su 2024), the usual [multi-head block](BlockConfig::Transformer) with SwiGLU, and the latter with
+//! [long skips](BlockConfig::Uvit) as in U-ViT or [modulated](BlockConfig::Dit) by a condition as in DiT.
 //!
 //! ```
 //! use burn::prelude::*;
@@ -39,7 +40,10 @@
 mod attention;
 mod backbone;
 mod cache;
+mod condition;
 mod config;
+mod convolution;
+mod dit;
 mod error;
 #[cfg(feature = "flex")]
 mod flex;
@@ -53,10 +57,13 @@ mod positions;
 mod rotary;
 mod transformer;
 mod update;
+mod uvit;
 
 pub use backbone::Backbone;
 pub use cache::{Cache, KeyValue};
+pub use condition::Condition;
 pub use config::{BackboneConfig, BlockConfig};
+pub use convolution::convolution;
 pub use error::BackboneError;
 pub use init::Init;
 pub use linear::Linear;

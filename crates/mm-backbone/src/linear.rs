@@ -38,6 +38,12 @@ impl Linear {
         Self { weight, bias: bias.then(|| init.constant([outputs], 0.0)) }
     }
 
+    /// All zero, with a bias, `[inputs, outputs]`: a map that changes nothing at first.
+    pub fn zero(init: &mut Init, [inputs, outputs]: [usize; 2]) -> Self {
+        let weight = init.constant([inputs, outputs], 0.0);
+        Self { weight, bias: Some(init.constant([outputs], 0.0)) }
+    }
+
     /// `[…, inputs]` -> `[…, outputs]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         burn::tensor::module::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))

@@ -71,6 +71,10 @@ mod kernels {
         None
     }
 
+    pub(crate) fn convolution(_: &Tensor<4>, _: &Tensor<4>) -> Option<Tensor<4>> {
+        None
+    }
+
     pub(crate) fn all_plain<const D: usize, const N: usize>(_: [&Tensor<D>; N]) -> bool {
         false
     }
@@ -136,7 +140,9 @@ mod kernels {
     use burn::backend::Flex;
 
     use super::*;
-    use crate::flex::{self, GauOp, NormOp, Past, Primitive, TransformerOp, apply, primitive};
+    use crate::flex::{
+        self, ConvolutionOp, GauOp, NormOp, Past, Primitive, TransformerOp, apply, primitive,
+    };
 
     /// Whether the kernels were not turned off.
     fn enabled() -> bool {
@@ -154,6 +160,14 @@ mod kernels {
         let x = primitive(x.clone()).filter(|_| enabled())?;
         let op = NormOp { epsilon: epsilon as f32 };
         Some(apply(op, [x, primitive(gamma.clone())?]))
+    }
+
+    /// 3x3, of `[images, inputs, height, width]` with `[outputs, inputs, 3, 3]`.
+    pub(crate) fn convolution(x: &Tensor<4>, weight: &Tensor<4>) -> Option<Tensor<4>> {
+        let ([_, inputs, height, width], [outputs, ..]) = (x.dims(), weight.dims());
+        let x = primitive(x.clone()).filter(|_| enabled())?;
+        let op = ConvolutionOp { channels: [inputs, outputs], size: [height, width] };
+        Some(apply(op, [x, primitive(weight.clone())?]))
     }
 
     /// Whether kernels apply to these tensors as they are, without autodiff.
@@ -347,6 +361,6 @@ mod kernels {
 }
 
 pub(crate) use kernels::{
-    adamw, all_plain, gau, gau_cached, moving_average, norm, sum_of_squares, transformer,
-    transformer_cached,
+    adamw, all_plain, convolution, gau, gau_cached, moving_average, norm, sum_of_squares,
+    transformer, transformer_cached,
 };

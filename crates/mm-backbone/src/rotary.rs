@@ -9,12 +9,13 @@ use std::sync::{Arc, OnceLock};
 
 use burn::prelude::*;
 
-use crate::{BackboneConfig, KeyRanges, PositionScheme};
+use crate::{BackboneConfig, Condition, KeyRanges, PositionScheme};
 
-/// Where tokens stand and whom they may attend: what every block of one forward pass shares.
+/// Where tokens stand, whom they may attend, and what conditions them: what every block of one forward pass shares.
 #[derive(Debug, Clone)]
 pub struct Attend {
     pub(crate) places: Places,
+    condition: Option<Condition>,
     device: Device,
     tensors: OnceLock<Tables>,
 }
@@ -61,7 +62,21 @@ impl Attend {
             }
         }
         let places = Places { cos: Arc::new(cos), sin: Arc::new(sin), ranges };
-        Self { places, device: device.clone(), tensors: OnceLock::new() }
+        Self { places, condition: None, device: device.clone(), tensors: OnceLock::new() }
+    }
+
+    /// The same with a condition for blocks that are modulated by one ([`BlockConfig::Dit`](crate::BlockConfig::Dit)).
+    pub fn with_condition(self, condition: Condition) -> Self {
+        Self { condition: Some(condition), ..self }
+    }
+
+    pub(crate) fn condition(&self) -> Option<&Condition> {
+        self.condition.as_ref()
+    }
+
+    /// Rows of the batch, and tokens in a row.
+    pub(crate) fn dims(&self) -> [usize; 2] {
+        [self.places.ranges.batch(), self.places.ranges.queries()]
     }
 
     /// Turns queries or keys: `[batch, heads, tokens, channels]` -> the same shape.

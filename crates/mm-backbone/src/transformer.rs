@@ -17,12 +17,12 @@ use crate::{Attend, BackboneConfig, Init, Linear, RmsNorm};
 /// One multi-head block with its two residual connections.
 #[derive(Module, Debug)]
 pub struct Transformer {
-    attention_norm: RmsNorm,
+    pub(crate) attention_norm: RmsNorm,
     joint: Linear,
     query_norm: RmsNorm,
     key_norm: RmsNorm,
     output: Linear,
-    feed_norm: RmsNorm,
+    pub(crate) feed_norm: RmsNorm,
     up: Linear,
     down: Linear,
     heads: usize,
@@ -96,9 +96,22 @@ impl Transformer {
         attend: &Attend,
         past: Option<&KeyValue>,
     ) -> (Tensor<3>, KeyValue) {
-        let [batch, tokens, width] = x.dims();
+        let (mixed, new) = self.mix(self.attention_norm.ordinary(x.clone()), attend, past);
+        let h = x + mixed;
+        let fed = self.feed(self.feed_norm.ordinary(h.clone()));
+        (h + fed, new)
+    }
+
+    /// Attention of normalised tokens: `[batch, tokens, channels]` -> the same shape, and their keys and values.
+    pub(crate) fn mix(
+        &self,
+        normed: Tensor<3>,
+        attend: &Attend,
+        past: Option<&KeyValue>,
+    ) -> (Tensor<3>, KeyValue) {
+        let [batch, tokens, width] = normed.dims();
         let (heads, key_heads, head) = (self.heads, self.key_heads, width / self.heads);
-        let joint = self.joint.forward(self.attention_norm.ordinary(x.clone()));
+        let joint = self.joint.forward(normed);
         let part = |first: usize, count: usize| {
             let channels = joint.clone().narrow(2, first * head, count * head);
             channels.reshape([batch, tokens, count, head]).swap_dims(1, 2) // [batch, heads, tokens, head]
@@ -110,14 +123,12 @@ impl Transformer {
         let mixed = attention(q, all.keys, all.values, attend)
             .swap_dims(1, 2)
             .reshape([batch, tokens, width]);
-        let h = x + self.output.forward(mixed);
-        let fed = self.feed(h.clone());
-        (h + fed, new)
+        (self.output.forward(mixed), new)
     }
 
-    /// SwiGLU: `[batch, tokens, channels]` -> the same shape.
-    fn feed(&self, h: Tensor<3>) -> Tensor<3> {
-        let up = self.up.forward(self.feed_norm.ordinary(h));
+    /// SwiGLU of normalised tokens: `[batch, tokens, channels]` -> the same shape.
+    pub(crate) fn feed(&self, normed: Tensor<3>) -> Tensor<3> {
+        let up = self.up.forward(normed);
         let (gate, rest) = (
             up.clone().narrow(2, 0, self.feed_forward),
             up.narrow(2, self.feed_forward, self.feed_forward),

@@ -3,6 +3,7 @@
 use burn::prelude::*;
 use mm_backbone::{Attend, KeyRanges};
 use mm_diffusion::{Level, Schedule};
+use mm_patch::Grid;
 
 use crate::{ModelConfig, Sequence};
 
@@ -59,6 +60,8 @@ pub struct Patches {
     pub at: [Tensor<1, Int>; 2],
     /// The time the network is told for each image, `[images]`.
     pub times: Vec<f64>,
+    /// Rows and columns of each image.
+    pub grids: Vec<Grid>,
     /// For every place of the batch its row in the table of all token embeddings followed by all patch embeddings,
     /// `[rows * tokens]`.
     pub source: Tensor<1, Int>,
@@ -78,6 +81,8 @@ pub struct Targets {
 pub struct ImageTargets {
     /// Their places in the flattened batch, `[learnt patches]`.
     pub places: Tensor<1, Int>,
+    /// Rows and columns of each learnt image, whose patches stand together.
+    pub grids: Vec<Grid>,
     /// Clean pixels, `[learnt patches, numbers]`.
     pub clean: Tensor<2>,
     /// The noise in them, `[learnt patches, numbers]`.
@@ -107,6 +112,8 @@ pub struct HostBatch {
     image: Vec<i32>,
     at: [Vec<i32>; 2],
     times: Vec<f64>,
+    grids: Vec<Grid>,
+    learnt_grids: Vec<Grid>,
     source: Vec<i32>,
     text: [Vec<i32>; 2],
     places: Vec<i32>,
@@ -174,6 +181,8 @@ impl HostBatch {
             image: vec![],
             at: [vec![], vec![]],
             times: vec![],
+            grids: vec![],
+            learnt_grids: vec![],
             source: (0..places as i32).collect(),
             text: [vec![], vec![]],
             places: vec![],
@@ -216,7 +225,9 @@ impl HostBatch {
                 }
             }
             self.times.push(noise.level.time);
+            self.grids.push(span.grid);
             if span.learn {
+                self.learnt_grids.push(span.grid);
                 let pairs = span.patches.iter().zip(&noise.eps);
                 self.noisy.extend(pairs.map(|(&clean, &eps)| noise.level.noised(clean, eps)));
                 self.clean.extend(&span.patches);
@@ -243,10 +254,12 @@ impl HostBatch {
             image: ints(&self.image),
             at: [ints(&self.at[0]), ints(&self.at[1])],
             times: self.times.clone(),
+            grids: self.grids.clone(),
             source: ints(&self.source),
         });
         let image = (!self.places.is_empty()).then(|| ImageTargets {
             places: ints(&self.places),
+            grids: self.learnt_grids.clone(),
             clean: floats(&self.clean, self.numbers),
             eps: floats(&self.eps, self.numbers),
             weight: floats(&self.weight, 1),

@@ -1,10 +1,10 @@
 //! The joined model as plain data; a copy stands beside every set of weights.
 
-use mm_backbone::BackboneConfig;
+use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
 use mm_diffusion::{Prediction, Schedule};
 use serde::{Deserialize, Serialize};
 
-use crate::ConfigError;
+use crate::{ConfigError, UnetConfig};
 
 /// Everything that decides the shapes and the meaning of a model's weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,8 +25,34 @@ pub struct ModelConfig {
     pub schedule: Schedule,
     /// What the network predicts at image places.
     pub prediction: Prediction,
-    /// The transformer.
+    /// The transformer; [absent](no_backbone) where there is a U-Net instead.
+    #[serde(default = "no_backbone", skip_serializing_if = "is_no_backbone")]
     pub backbone: BackboneConfig,
+    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches, as in U-ViT (Bao et al. 2022); it
+    /// starts as the identity and can smooth the borders of patches.
+    #[serde(default)]
+    pub patch_convolution: bool,
+    /// A U-Net in place of the transformer: it draws images of no prompt, and knows no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unet: Option<UnetConfig>,
+}
+
+/// What stands for the transformer in a configuration that has none. Its positions still place the patches, though nobody
+/// looks at them.
+pub fn no_backbone() -> BackboneConfig {
+    BackboneConfig {
+        width: 0,
+        depth: 0,
+        block: BlockConfig::Gau { expansion: 1, key_size: 4, bias: false },
+        positions: PositionScheme::RopeTv,
+        rotary_base: 10_000.0,
+        norm_epsilon: 1e-6,
+    }
+}
+
+/// Whether a configuration has no transformer.
+pub fn is_no_backbone(backbone: &BackboneConfig) -> bool {
+    *backbone == no_backbone()
 }
 
 /// The embedding of the noise level that is added to every patch.
@@ -77,12 +103,94 @@ impl ModelConfig {
             _ => {}
         }
         self.schedule.validate()?;
-        self.backbone.validate()?;
-        Ok(())
+        self.validate_network()
+    }
+
+    /// Either a transformer, or a U-Net and nothing that only a transformer has.
+    fn validate_network(&self) -> Result<(), ConfigError> {
+        let wrong = |field, found: &str, wanted| {
+            Err(ConfigError::Field { field, found: found.to_owned(), wanted })
+        };
+        let Some(unet) = &self.unet else {
+            if is_no_backbone(&self.backbone) {
+                return wrong("backbone", "absent", "a transformer's sizes, or those of `unet`");
+            }
+            return Ok(self.backbone.validate()?);
+        };
+        if !is_no_backbone(&self.backbone) {
+            return wrong("backbone", "given beside `unet`", "one network alone");
+        }
+        if self.patch_bias {
+            return wrong("patch_bias", "true", "false, since a `unet` has no maps of patches");
+        }
+        if self.patch_places != 0 {
+            return wrong(
+                "patch_places",
+                "above 0",
+                "0, since a `unet` sees pixels in their places",
+            );
+        }
+        if self.patch_convolution {
+            return wrong("patch_convolution", "true", "false, since a `unet` ends in one");
+        }
+        unet.validate()
     }
 
     /// Numbers in one patch: `patch * patch * 3`.
     pub fn patch_numbers(&self) -> usize {
         self.patch * self.patch * 3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": true, "patch_places": 4, "time": { "kind": "table", "steps": 9 },
+        "schedule": { "kind": "seed", "steps": 9 }, "prediction": "noise", "backbone": { "width": 32, "depth": 2, "block":
+        { "kind": "gau", "expansion": 2, "key_size": 16, "bias": false }, "positions": "rope-tv", "rotary_base": 100.0,
+        "norm_epsilon": 1e-6 } }"#;
+
+    const UNET: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": false, "patch_places": 0, "time": { "kind": "table", "steps": 9 },
+        "schedule": { "kind": "seed", "steps": 9 }, "prediction": "noise", "unet": { "width": 8, "growth": [1, 2], "blocks": 1,
+        "groups": 4, "smallest": 4 } }"#;
+
+    fn read(text: &str) -> ModelConfig {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_file_from_before_there_were_other_networks_is_read() {
+        let config = read(OLD);
+        assert!(config.validate().is_ok());
+        assert!(config.unet.is_none() && !config.patch_convolution);
+    }
+
+    #[test]
+    fn a_configuration_reads_back_what_it_wrote() {
+        for text in [OLD, UNET] {
+            let config = read(text);
+            assert!(config.validate().is_ok());
+            assert_eq!(read(&serde_json::to_string(&config).unwrap()), config);
+        }
+    }
+
+    #[test]
+    fn exactly_one_network_is_asked_for() {
+        let check = |config: ModelConfig, message: &str| {
+            assert_eq!(config.validate().unwrap_err().to_string(), message);
+        };
+        check(
+            ModelConfig { unet: None, ..read(UNET) },
+            "`backbone` is absent, wanted a transformer's sizes, or those of `unet`",
+        );
+        check(
+            ModelConfig { backbone: read(OLD).backbone, ..read(UNET) },
+            "`backbone` is given beside `unet`, wanted one network alone",
+        );
+        check(
+            ModelConfig { patch_convolution: true, ..read(UNET) },
+            "`patch_convolution` is true, wanted false, since a `unet` ends in one",
+        );
     }
 }

@@ -71,7 +71,7 @@ impl<'a> Decoder<'a> {
         let [rows, patches, numbers] = noisy.dims();
         let step = self.image_step(noisy, grid, time);
         let hidden = self.model.hidden_behind(&self.inputs(step), &self.cache);
-        self.model.patches(hidden).reshape([rows, patches, numbers])
+        self.model.patches(hidden, &vec![grid; rows]).reshape([rows, patches, numbers])
     }
 
     /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.
@@ -115,7 +115,7 @@ impl<'a> Decoder<'a> {
         let (mut pixels, mut image, mut source) =
             (vec![], vec![], (0..places as i32).collect::<Vec<_>>());
         let mut at = [vec![], vec![]];
-        let mut images = 0;
+        let mut grids = vec![];
         for (index, (prompt, row)) in prompts.iter().zip(&self.rows).enumerate() {
             let start = row.start as usize;
             step.ranges.extend((0..row.start).map(|at| [at, at + 1]));
@@ -126,21 +126,22 @@ impl<'a> Decoder<'a> {
             for span in &prompt.images {
                 for patch in 0..span.grid.tokens() {
                     source[first + span.start + patch] = (places + image.len()) as i32;
-                    image.push(images);
+                    image.push(grids.len() as i32);
                     at[0].push((patch / span.grid.cols) as i32);
                     at[1].push((patch % span.grid.cols) as i32);
                 }
                 pixels.extend_from_slice(&span.patches);
-                images += 1;
+                grids.push(span.grid);
             }
         }
-        if images > 0 {
+        if !grids.is_empty() {
             let clean = self.config.schedule.clean_time();
             let numbers = self.config.patch_numbers();
             let noisy = TensorData::new(pixels, [image.len(), numbers]);
             step.patches = Some(Patches {
                 noisy: Tensor::from_data(noisy, &self.device),
-                times: vec![clean; images as usize],
+                times: vec![clean; grids.len()],
+                grids,
                 image: self.ints(image),
                 at: at.map(|at| self.ints(at)),
                 source: self.ints(source),
@@ -175,6 +176,7 @@ impl<'a> Decoder<'a> {
                     ),
                 ],
                 times: vec![time; rows],
+                grids: vec![grid; rows],
                 source: self.ints((places as i32..2 * places as i32).collect()),
             }),
         }
@@ -185,3 +187,6 @@ impl<'a> Decoder<'a> {
         Tensor::from_data(TensorData::new(numbers, [count]), &self.device)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use mm_patch::{Grid, Image, patches_to_image};
 use crate::decoder::Decoder;
 use crate::generate::unconditional;
 use crate::random::{Purpose, normals, stream};
-use crate::{Checkpoint, Document, GenerateError, GenerateOptions};
+use crate::{Checkpoint, Document, GenerateError, GenerateOptions, Segment};
 
 impl Checkpoint {
     /// Draws one image of `grid` after every prompt, all at once.
@@ -20,6 +20,14 @@ impl Checkpoint {
         self.check(options)?;
         if prompts.is_empty() {
             return Err(GenerateError::NoPrompt);
+        }
+        let empty = |prompt: &Document| {
+            let silent =
+                |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());
+            prompt.segments.iter().all(silent)
+        };
+        if !self.model.knows_text() && !prompts.iter().all(empty) {
+            return Err(GenerateError::OnlyDraws);
         }
         let sequencer = self.sequencer();
         let sequences = prompts

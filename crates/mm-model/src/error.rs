@@ -70,6 +70,9 @@ pub enum GenerateError {
         /// The model's.
         wanted: usize,
     },
+    /// The network draws images of no prompt and nothing else.
+    #[error("this network is a U-Net, which knows no text and takes no prompt; it can only draw")]
+    OnlyDraws,
     /// There is nothing to generate from.
     #[error("no prompt was given, wanted at least one")]
     NoPrompt,

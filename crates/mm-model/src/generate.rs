@@ -79,6 +79,7 @@ impl Checkpoint {
         on: &mut dyn FnMut(Event<'_>),
     ) -> Result<Document, GenerateError> {
         self.check(options)?;
+        self.check_words()?;
         let mut writer = Writer::new(self, prompt, options)?;
         while writer.go_on() {
             let id = writer.choose();
@@ -97,6 +98,7 @@ impl Checkpoint {
         options: &GenerateOptions,
     ) -> Result<Vec<String>, GenerateError> {
         self.check(options)?;
+        self.check_words()?;
         let sequences = prompts
             .iter()
             .map(|prompt| self.sequencer().prompt(prompt))
@@ -136,6 +138,10 @@ impl Checkpoint {
         options.guidance.validate()?;
         let (found, wanted) = (self.tokenizer.vocab(), self.config.vocab);
         if found == wanted { Ok(()) } else { Err(GenerateError::Vocab { found, wanted }) }
+    }
+
+    fn check_words(&self) -> Result<(), GenerateError> {
+        if self.model.knows_text() { Ok(()) } else { Err(GenerateError::OnlyDraws) }
     }
 }
 

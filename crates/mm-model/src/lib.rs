@@ -1,4 +1,5 @@
-//! The joined model: one transformer that takes text and raw pixels in, and gives text and raw pixels out.
+//! The joined model: one transformer that takes text and raw pixels in, and gives text and raw pixels out. A U-Net of images
+//! alone stands beside it, to compare with.
 //!
 //! ```text
 //! Document ──► Sequence ──► Sample (noise) ──► HostBatch ──► Batch ──► Model ──► Losses
@@ -11,24 +12,29 @@
 pub mod batch;
 pub mod checkpoint;
 mod config;
+mod convolution;
 mod decoder;
 mod document;
 mod draw;
 mod error;
 mod generate;
+mod joint;
 mod losses;
 mod model;
 pub mod parameters;
+mod pixels;
 pub mod random;
 mod sequence;
 mod time;
+mod unet;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
 pub use checkpoint::Checkpoint;
-pub use config::{ModelConfig, TimeConfig};
+pub use config::{ModelConfig, TimeConfig, is_no_backbone, no_backbone};
 pub use document::{Document, Segment};
 pub use error::{CheckpointError, ConfigError, DocumentError, GenerateError};
 pub use generate::{Event, GenerateOptions};
 pub use losses::Losses;
 pub use model::Model;
 pub use sequence::{ImageSpan, Sequence, Sequencer};
+pub use unet::UnetConfig;

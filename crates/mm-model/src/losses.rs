@@ -19,16 +19,18 @@ pub struct Losses {
 }
 
 impl Model {
-    /// The losses of one batch, each `[1]`.
+    /// The losses of one batch, each `[1]`; a network without words has none of text.
     pub fn losses(&self, batch: &Batch, prediction: Prediction) -> Losses {
         let hidden = self.hidden(&batch.inputs);
-        let text = batch.targets.text.as_ref().map(|[places, ids]| {
+        let text = batch.targets.text.as_ref().filter(|_| self.knows_text());
+        let text = text.map(|[places, ids]| {
             let logits = self.logits(hidden.clone().select(0, places.clone()));
             let weights = Tensor::ones([ids.dims()[0]], &logits.device());
             next_token_loss(logits, ids.clone(), weights)
         });
         let image = batch.targets.image.as_ref().map(|target| {
-            let output = self.patches(hidden.clone().select(0, target.places.clone()));
+            let output =
+                self.patches(hidden.clone().select(0, target.places.clone()), &target.grids);
             let wanted =
                 prediction.target(target.clean.clone().unsqueeze(), target.eps.clone().unsqueeze());
             let error = output.unsqueeze::<3>() - wanted; // [1, patches, numbers]

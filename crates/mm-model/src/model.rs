@@ -1,102 +1,150 @@
-//! The joined model: tokens and patches into one backbone; logits and patches out of it.
+//! The network behind one interface: the joined transformer, or a U-Net that only draws.
 
-use burn::module::Param;
+use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
 use burn::prelude::*;
-use mm_backbone::{Backbone, Cache, Init, KeyValue, Linear};
+use mm_backbone::{Cache, Init, KeyValue};
+use mm_patch::Grid;
 
 use crate::batch::Inputs;
-use crate::time::TimeEmbedding;
+use crate::joint::Joint;
+use crate::unet::Unet;
 use crate::{ConfigError, ModelConfig};
 
-/// One transformer for text and raw pixels. It holds weights, nothing else.
-#[derive(Module, Debug)]
-pub struct Model {
-    /// `[vocab, width]`
-    tokens: Param<Tensor<2>>,
-    patch_in: Linear,
-    /// Of rows and of columns, `[patch_places, width]` each; absent when none are asked for.
-    places: Option<Vec<Param<Tensor<2>>>>,
-    time: TimeEmbedding,
-    backbone: Backbone,
-    token_out: Linear,
-    patch_out: Linear,
+/// One network. It holds weights, nothing else.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one a run: boxing would buy nothing
+pub enum Model {
+    /// One transformer for text and raw pixels.
+    Joint(Joint),
+    /// A convolutional network of images alone.
+    Unet(Unet),
 }
 
 impl Model {
     /// Fresh weights, a pure function of the configuration and `seed`.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
-        let (width, numbers) = (config.backbone.width, config.patch_numbers());
         let init = &mut Init::new(seed, device);
-        Ok(Self {
-            tokens: init.normal([config.vocab, width], 1.0),
-            patch_in: Linear::new(init, numbers, width, config.patch_bias),
-            places: (config.patch_places > 0)
-                .then(|| (0..2).map(|_| init.normal([config.patch_places, width], 0.5)).collect()),
-            time: TimeEmbedding::new(&config.time, width, init),
-            backbone: Backbone::new(&config.backbone, init)?,
-            token_out: Linear::scaled(init, [width, config.vocab], false, 0.5),
-            patch_out: Linear::scaled(init, [width, numbers], config.patch_bias, 0.1),
+        Ok(match &config.unet {
+            Some(unet) => Self::Unet(Unet::new(unet, &config.time, init)),
+            None => Self::Joint(Joint::new(config, init)?),
         })
     }
 
     /// The device that holds the weights.
     pub fn device(&self) -> Device {
-        self.tokens.val().device()
+        match self {
+            Self::Joint(joint) => joint.device(),
+            Self::Unet(unet) => unet.device(),
+        }
     }
 
-    /// Hidden states of a whole batch, `[rows * tokens, width]`.
+    /// Whether the network takes and writes text, and sees what stands before an image.
+    pub fn knows_text(&self) -> bool {
+        matches!(self, Self::Joint(_))
+    }
+
+    /// Hidden states of a whole batch, `[rows * tokens, channels]`: what [`logits`](Self::logits) and
+    /// [`patches`](Self::patches) take.
     pub fn hidden(&self, inputs: &Inputs) -> Tensor<2> {
-        flat(self.backbone.forward(self.embed(inputs), &inputs.attend))
+        match self {
+            Self::Joint(joint) => joint.hidden(inputs),
+            Self::Unet(unet) => unet.hidden(inputs),
+        }
     }
 
-    /// Hidden states, `[rows * tokens, width]`, of tokens that follow a cached prefix, and what the cache takes to include
-    /// them.
+    /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix, and what the cache takes to include
+    /// them: nothing for a U-Net.
     pub fn hidden_cached(&self, inputs: &Inputs, cache: &Cache) -> (Tensor<2>, Vec<KeyValue>) {
-        let (hidden, new) = self.backbone.forward_cached(self.embed(inputs), &inputs.attend, cache);
-        (flat(hidden), new)
+        match self {
+            Self::Joint(joint) => joint.hidden_cached(inputs, cache),
+            Self::Unet(unet) => (unet.hidden(inputs), vec![]),
+        }
     }
 
-    /// Hidden states, `[rows * tokens, width]`, of tokens that follow a cached prefix and will not become part of it.
+    /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix and will not become part of it.
     pub fn hidden_behind(&self, inputs: &Inputs, cache: &Cache) -> Tensor<2> {
-        flat(self.backbone.forward_behind(self.embed(inputs), &inputs.attend, cache))
+        match self {
+            Self::Joint(joint) => joint.hidden_behind(inputs, cache),
+            Self::Unet(unet) => unet.hidden(inputs),
+        }
     }
 
-    /// Next-token logits: hidden `[places, width]` -> `[places, vocab]`.
+    /// Next-token logits: hidden `[places, channels]` -> `[places, vocab]`. Only of a network that
+    /// [knows text](Self::knows_text).
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.token_out.forward(hidden)
+        match self {
+            Self::Joint(joint) => joint.logits(hidden),
+            Self::Unet(_) => unreachable!("a U-Net has no words"),
+        }
     }
 
-    /// The network's output at patches: hidden `[patches, width]` -> `[patches, numbers]`.
-    pub fn patches(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.patch_out.forward(hidden)
-    }
-
-    /// Token embeddings, and at image places `W patch + time`: `[rows, tokens, width]`.
-    fn embed(&self, inputs: &Inputs) -> Tensor<3> {
-        let words = self.tokens.val().select(0, inputs.ids.clone());
-        let [_, width] = words.dims();
-        let all = match &inputs.patches {
-            None => words,
-            Some(patches) => {
-                let time = self
-                    .time
-                    .forward(&patches.times, &self.device())
-                    .select(0, patches.image.clone());
-                let mut pixels = self.patch_in.forward(patches.noisy.clone()) + time;
-                for (table, at) in self.places.iter().flatten().zip(&patches.at) {
-                    let last = table.val().dims()[0] as i64 - 1;
-                    pixels = pixels + table.val().select(0, at.clone().clamp_max(last));
-                }
-                Tensor::cat(vec![words, pixels], 0).select(0, patches.source.clone())
-            }
-        };
-        all.reshape([inputs.rows, inputs.tokens, width])
+    /// The network's output at all patches of images of these `grids`, one after another: hidden `[patches, channels]` ->
+    /// `[patches, numbers]`.
+    pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
+        match self {
+            Self::Joint(joint) => joint.patches(hidden, grids),
+            Self::Unet(_) => hidden, // which are its patches
+        }
     }
 }
 
-/// `[rows, tokens, width]` -> `[rows * tokens, width]`.
-fn flat(hidden: Tensor<3>) -> Tensor<2> {
-    let [rows, tokens, width] = hidden.dims();
-    hidden.reshape([rows * tokens, width])
+/// As the network in use: a path such as `backbone.norm.gamma` does not say which kind of network it is in, as it did not when
+/// there was one kind. (Burn's own derive would put the variant's name before every path.)
+impl Module for Model {
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        match self {
+            Self::Joint(joint) => joint.collect_devices(devices),
+            Self::Unet(unet) => unet.collect_devices(devices),
+        }
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        match self {
+            Self::Joint(joint) => Self::Joint(joint.fork(device)),
+            Self::Unet(unet) => Self::Unet(unet.fork(device)),
+        }
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        match self {
+            Self::Joint(joint) => Self::Joint(joint.to_device(device)),
+            Self::Unet(unet) => Self::Unet(unet.to_device(device)),
+        }
+    }
+
+    fn train(self) -> Self {
+        match self {
+            Self::Joint(joint) => Self::Joint(joint.train()),
+            Self::Unet(unet) => Self::Unet(unet.train()),
+        }
+    }
+
+    fn valid(&self) -> Self {
+        match self {
+            Self::Joint(joint) => Self::Joint(joint.valid()),
+            Self::Unet(unet) => Self::Unet(unet.valid()),
+        }
+    }
+
+    fn materialize(self) -> Self {
+        match self {
+            Self::Joint(joint) => Self::Joint(joint.materialize()),
+            Self::Unet(unet) => Self::Unet(unet.materialize()),
+        }
+    }
+
+    fn visit<Visitor: ModuleVisitor>(&self, visitor: &mut Visitor) {
+        match self {
+            Self::Joint(joint) => joint.visit(visitor),
+            Self::Unet(unet) => unet.visit(visitor),
+        }
+    }
+
+    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
+        match self {
+            Self::Joint(joint) => Self::Joint(joint.map(mapper)),
+            Self::Unet(unet) => Self::Unet(unet.map(mapper)),
+        }
+    }
 }

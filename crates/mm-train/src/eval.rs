@@ -190,8 +190,14 @@ pub fn sample_grid(
     let grid = Grid { rows: recipe.image.height / patch, cols: recipe.image.width / patch, patch };
     let mut drawn = vec![];
     for chunk in shown.chunks(TOGETHER) {
-        let prompts: Vec<Document> = chunk.iter().map(|example| saying(&example.caption)).collect();
+        let words = model.model.knows_text();
+        let prompt = |example: &Example| saying(if words { &example.caption } else { "" });
+        let prompts: Vec<Document> = chunk.iter().map(prompt).collect();
         drawn.extend(model.draw(&prompts, grid, &options)?);
+    }
+    if !model.model.knows_text() {
+        let real: Vec<Image> = shown.into_iter().map(|example| example.image).collect();
+        return Ok((contact_sheet(&drawn, &real), "drawn without words\n".into()));
     }
     let read = read_score(model, data, split, recipe.sample.count, &options)?;
     let mut text = String::from("asked for, from left to right and top to bottom:\n");

@@ -4,7 +4,7 @@
 
 use mm_backbone::BackboneConfig;
 use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDistribution};
-use mm_model::{ModelConfig, TimeConfig};
+use mm_model::{ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone};
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
@@ -65,14 +65,21 @@ pub struct NetworkConfig {
     pub patch_bias: bool,
     /// Rows and columns that have a learnt embedding added to their patches; 0 for none.
     pub patch_places: usize,
+    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches.
+    #[serde(default)]
+    pub patch_convolution: bool,
     /// How the network is told the noise level.
     pub time: TimeConfig,
     /// How images are noised.
     pub schedule: Schedule,
     /// What the network predicts at image places.
     pub prediction: Prediction,
-    /// The transformer.
+    /// The transformer; absent where there is a U-Net.
+    #[serde(default = "no_backbone", skip_serializing_if = "is_no_backbone")]
     pub backbone: BackboneConfig,
+    /// A U-Net in place of the transformer, for images without captions alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unet: Option<UnetConfig>,
 }
 
 /// The terms of the loss.
@@ -250,10 +257,12 @@ impl Recipe {
             vocab,
             patch_bias: network.patch_bias,
             patch_places: network.patch_places,
+            patch_convolution: network.patch_convolution,
             time: network.time,
             schedule: network.schedule,
             prediction: network.prediction,
             backbone: network.backbone,
+            unet: network.unet,
         }
     }
 
@@ -298,6 +307,9 @@ impl Recipe {
         check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")?;
         check("loss.text", self.loss.text >= 0.0, "at least 0")?;
         check("loss.image", self.loss.image >= 0.0, "at least 0")?;
+        if self.model.unet.is_some() {
+            self.validate_without_text()?;
+        }
         optimizer.validate()?;
         check("run.steps", run.steps > 0, "at least 1")?;
         check("run.batch", run.batch > 0, "at least 1")?;
@@ -307,6 +319,19 @@ impl Recipe {
         check("run.sample_every", run.sample_every > 0, "at least 1")?;
         check("sample.steps", self.sample.steps > 0, "at least 1")?;
         check("sample.count", self.sample.count > 0, "at least 1")
+    }
+}
+
+impl Recipe {
+    /// A U-Net learns to draw and nothing else.
+    fn validate_without_text(&self) -> Result<(), RecipeError> {
+        let mix = &self.mix;
+        let others = [mix.read[0], mix.read[1], mix.finished, mix.same_or_different, mix.which_one];
+        check("mix", others == [0.0; 5], "shares of `draw` alone, since a `unet` reads nothing")?;
+        check("mix.caption_drop", mix.caption_drop == 1.0, "1, since a `unet` reads no captions")?;
+        check("loss.text", self.loss.text == 0.0, "0, since a `unet` writes no text")?;
+        let scale = self.sample.guidance.scale;
+        check("sample.guidance.scale", scale == 1.0, "1, since a `unet` knows no prompts")
     }
 }
 

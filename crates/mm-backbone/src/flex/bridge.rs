@@ -38,7 +38,7 @@ pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> Option<Primitive> 
     Some(found)
 }
 
-/// Runs an operation; the result has the shape of the first input.
+/// Runs an operation; the result has the shape that it says.
 pub(crate) fn apply<const N: usize, const D: usize>(
     op: impl Op,
     inputs: [Primitive; N],
@@ -52,7 +52,7 @@ pub(crate) fn apply<const N: usize, const D: usize>(
     }
     let inputs = inputs.map(plain);
     let output = op.forward(&slices(&inputs)).output;
-    Tensor::from_primitive::<Flex>(tensor_like(output, &inputs[0]))
+    Tensor::from_primitive::<Flex>(tensor_of(output, op.shape(inputs[0].shape())))
 }
 
 /// Runs `work` on the inputs without autodiff and makes tensors of what it returns.
@@ -94,8 +94,8 @@ fn slices(inputs: &[FlexTensor]) -> Vec<&[f32]> {
     inputs.iter().map(|input| input.as_slice::<f32>().expect("contiguous 32-bit floats")).collect()
 }
 
-fn tensor_like(numbers: Vec<f32>, like: &FlexTensor) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(numbers, like.shape()))
+fn tensor_of(numbers: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(numbers, shape))
 }
 
 /// What the backward pass of an operation needs.
@@ -119,7 +119,7 @@ impl<const N: usize> Backward<Flex, N> for Back {
         let found = op.backward(&slices(&inputs), kept, slices(std::slice::from_ref(&dy))[0]);
         for ((parent, grad), input) in ops.parents.into_iter().zip(found).zip(&inputs) {
             if let Some(parent) = parent {
-                grads.register::<Flex>(parent.id, tensor_like(grad, input));
+                grads.register::<Flex>(parent.id, tensor_of(grad, input.shape()));
             }
         }
     }
@@ -129,7 +129,7 @@ fn tracked<const N: usize>(op: Arc<dyn Op>, inputs: [TrackedTensor; N]) -> Track
     let nodes = inputs.each_ref().map(TrackedTensor::node);
     let primitives = inputs.map(|input| plain(Primitive::Tracked(input)));
     let Forward { output, kept } = op.forward(&slices(&primitives));
-    let output = tensor_like(output, &primitives[0]);
+    let output = tensor_of(output, op.shape(primitives[0].shape()));
     match Back.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             prep.finish(State { op, inputs: primitives.into(), kept: Arc::new(kept) }, output)

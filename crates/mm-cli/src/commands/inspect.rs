@@ -50,8 +50,14 @@ fn model(path: &Path) -> Result<(), Failure> {
 
 fn network(config: &ModelConfig) {
     let backbone = &config.backbone;
-    say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
+    match &config.unet {
+        Some(unet) => say!("{unet:?}"),
+        None => say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block),
+    }
     say!("patch {} ({} numbers), {} token ids", config.patch, config.patch_numbers(), config.vocab);
+    if config.unet.is_some() {
+        return;
+    }
     say!("key-value cache: {} bytes a token", 4 * backbone.cache_numbers_per_token());
 }
 
