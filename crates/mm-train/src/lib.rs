@@ -10,6 +10,7 @@
 
 mod adamw;
 pub mod batch;
+mod continuation;
 pub mod data;
 mod ema;
 mod error;
@@ -19,6 +20,7 @@ mod lamb;
 mod learning_rate;
 pub mod metrics;
 mod optimizer;
+mod permutation;
 pub mod recipe;
 pub mod state;
 mod step;
