@@ -1,6 +1,7 @@
 //! Flags, nothing else. They choose recipe, device, seed and output; everything else is in the recipe.
 
 mod bench;
+mod check;
 mod data;
 mod eval;
 mod generate;
@@ -8,6 +9,7 @@ mod sampling;
 mod train;
 
 pub use bench::{BenchArgs, BenchShape};
+pub use check::CheckArgs;
 pub use data::{DataArgs, DataCommand};
 pub use eval::{EvalArgs, Part, Task};
 pub use generate::{DrawArgs, GenerateArgs, Piece, ReadArgs, prompt_order};

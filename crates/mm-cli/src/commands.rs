@@ -1,6 +1,7 @@
 //! One file a command: load, call one library function, write.
 
 pub mod bench;
+pub mod check;
 pub mod data;
 pub mod draw;
 pub mod eval;
