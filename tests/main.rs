@@ -2,6 +2,7 @@
 
 mod checkpoint; // a model folder round-trips; a wrong or truncated file is named
 mod common; // the tiny recipe that the others share
+mod data; // mixed data: ranks, packing, text alone, pictures of several sizes
 mod generate; // cached = uncached, seeds, the grammar of sequences
 mod golden; // prediction, loss and gradients of the seed author's own layers
 mod golden_optimizer; // the seed author's optimizer, average and rate

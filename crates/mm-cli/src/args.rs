@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod check;
 mod data;
 mod devices;
 mod eval;
@@ -11,6 +12,7 @@ mod train;
 
 pub use bench::{BenchArgs, BenchShape};
 pub use compare::CompareArgs;
+pub use check::CheckArgs;
 pub use data::{DataArgs, DataCommand};
 pub use devices::DevicesArgs;
 pub use eval::{EvalArgs, Part, Task};

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod compare;
+pub mod check;
 pub mod data;
 pub mod devices;
 pub mod draw;

@@ -140,27 +140,16 @@ impl HostBatch {
         self.times.len()
     }
 
-    /// Packs samples into rows of `row_tokens` places (longer if one document is longer), first fit in order; what is left
-    /// of a row is padding that only sees itself. `pad` is the padding id.
+    /// All places, padding included.
+    pub fn places(&self) -> usize {
+        self.rows * self.tokens
+    }
+
+    /// Packs samples into as few rows as hold them with at most `row_tokens` places each (more if one document is longer), or
+    /// with 0 one a row. What is left of a row is padding that only sees itself. `pad` is the padding id.
     pub fn pack(samples: &[Sample], row_tokens: usize, pad: u32, numbers: usize) -> Self {
-        let longest = samples.iter().map(|sample| sample.sequence.len()).max().unwrap_or(1);
-        let tokens = row_tokens.max(longest);
-        let mut used: Vec<usize> = vec![];
-        let offsets: Vec<usize> = samples
-            .iter()
-            .map(|sample| {
-                let length = sample.sequence.len();
-                let row =
-                    used.iter().position(|taken| taken + length <= tokens).unwrap_or(used.len());
-                if row == used.len() {
-                    used.push(0);
-                }
-                let offset = row * tokens + used[row];
-                used[row] += length;
-                offset
-            })
-            .collect();
-        let rows = used.len().max(1);
+        let lengths: Vec<usize> = samples.iter().map(|sample| sample.sequence.len()).collect();
+        let ([rows, tokens], offsets) = arranged(&lengths, row_tokens);
         let places = rows * tokens;
         let mut ranges: Vec<[u32; 2]> =
             (0..places).map(|at| (at % tokens) as u32).map(|at| [at, at + 1]).collect();
@@ -269,5 +258,49 @@ impl HostBatch {
         let inputs =
             Inputs { rows: self.rows, tokens: self.tokens, ids: ints(&self.ids), patches, attend };
         Batch { inputs, targets: Targets { text, image } }
+    }
+}
+
+/// Rows and places a row, and where each of the documents of these lengths begins in the flattened batch.
+///
+/// The longest document first, each goes into the row that is emptiest (Graham 1969, LPT), and rows are only as long as
+/// the fullest needs: a few documents look ahead to each other, and little padding is left.
+fn arranged(lengths: &[usize], row_tokens: usize) -> ([usize; 2], Vec<usize>) {
+    let longest = lengths.iter().copied().max().unwrap_or(1);
+    if row_tokens == 0 {
+        let rows = lengths.len().max(1);
+        return ([rows, longest], (0..lengths.len()).map(|row| row * longest).collect());
+    }
+    let most = row_tokens.max(longest);
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&document| std::cmp::Reverse(lengths[document]));
+    let mut rows = lengths.iter().sum::<usize>().div_ceil(most).max(1);
+    loop {
+        let (mut used, mut places) = (vec![0; rows], vec![(0, 0); lengths.len()]);
+        for &document in &order {
+            let row = (0..rows).min_by_key(|&row| used[row]).expect("there is a row");
+            places[document] = (row, used[row]);
+            used[row] += lengths[document];
+        }
+        let tokens = used.into_iter().max().unwrap_or(1).max(1);
+        if tokens <= most {
+            let offsets = places.into_iter().map(|(row, at)| row * tokens + at);
+            return ([rows, tokens], offsets.collect());
+        }
+        rows += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::arranged;
+
+    #[test]
+    fn rows_are_few_even_and_no_longer_than_asked() {
+        assert_eq!(arranged(&[3, 5, 2], 0), ([3, 5], vec![0, 5, 10]));
+        assert_eq!(arranged(&[3, 5, 2], 8), ([2, 5], vec![5, 0, 8]));
+        assert_eq!(arranged(&[3, 5, 2], 100), ([1, 10], vec![5, 0, 8]));
+        assert_eq!(arranged(&[9, 1, 1], 4), ([2, 9], vec![0, 9, 10]));
+        assert_eq!(arranged(&[], 4), ([1, 1], vec![]));
     }
 }

@@ -79,6 +79,13 @@ impl Image {
         Self { width, height, rgb }
     }
 
+    /// The picture as a mirror shows it: left and right change places.
+    pub fn mirrored(&self) -> Self {
+        let rows = self.rgb.chunks_exact(3 * self.width);
+        let rgb = rows.flat_map(|row| row.chunks_exact(3).rev().flatten()).copied().collect();
+        Self { width: self.width, height: self.height, rgb }
+    }
+
     /// Copies `other` over this image, its top left corner at `(x, y)`. What falls outside is cut off.
     pub fn paste(&mut self, other: &Self, x: usize, y: usize) {
         if x >= self.width {
@@ -130,6 +137,14 @@ pub(crate) mod tests {
             let expected = if (x, y) == (3, 2) { [9, 8, 7] } else { gradient(5, 4).pixel(x, y) };
             assert_eq!(image.pixel(x, y), expected);
         }
+    }
+
+    #[test]
+    fn a_mirror_turns_rows_round_and_twice_is_never() {
+        let image = gradient(5, 4);
+        assert_eq!(image.mirrored().pixel(0, 3), image.pixel(4, 3));
+        assert_eq!(image.mirrored().pixel(2, 1), image.pixel(2, 1));
+        assert_eq!(image.mirrored().mirrored(), image);
     }
 
     #[test]

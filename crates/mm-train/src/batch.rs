@@ -1,25 +1,38 @@
 //! Batches as a pure function of (seed, step): which examples, which documents, how far noised, with what noise.
 
+use std::collections::BTreeMap;
+
 use mm_diffusion::Schedule;
 use mm_model::random::{Purpose, normals, stream};
 use mm_model::{Document, HostBatch, ImageNoise, Sample, Sequence, Sequencer};
 use mm_text::Tokenizer;
-use rand::RngExt;
 use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
+use rayon::prelude::*;
 
 use crate::TrainError;
-use crate::data::{DataSet, Example, Split, draw, finished, read};
+use crate::data::{
+    DataSet, Direction, Example, Order, PartConfig, Record, Split, draw, finished, read,
+};
+use crate::permutation::permuted;
 use crate::recipe::Recipe;
 
-/// Makes the batches of a run.
+/// Records whose order is held as a list; the order of more is computed.
+const LONGEST_LIST: u64 = 1 << 24;
+
+/// Makes the batches of a run, or one rank's share of them.
 #[derive(Debug)]
 pub struct Batches<'a> {
     recipe: &'a Recipe,
     data: &'a DataSet,
     tokenizer: &'a Tokenizer,
-    /// The shuffled order of the epochs used last, by epoch.
-    orders: [Option<(u64, Vec<u32>)>; 2],
+    rank: usize,
+    ranks: usize,
+    /// Which source of a mixture stands at a position.
+    order: Option<Order<'a>>,
+    /// The shuffled order of the epochs used last, by source and whether the epoch is odd.
+    epochs: BTreeMap<(usize, bool), (u64, Vec<u32>)>,
 }
 
 /// The kinds of documents a recipe mixes.
@@ -43,29 +56,62 @@ impl Kind {
     }
 }
 
+/// A document to be made: everything that does not depend on the files.
+struct Errand<'a> {
+    /// Place in the step.
+    place: usize,
+    kind: Kind,
+    data: &'a DataSet,
+    /// Settings of the source, in a mixture.
+    part: Option<&'a PartConfig>,
+    index: u64,
+}
+
 impl<'a> Batches<'a> {
     /// Batches of `recipe` over `data`.
     pub fn new(recipe: &'a Recipe, data: &'a DataSet, tokenizer: &'a Tokenizer) -> Self {
-        Self { recipe, data, tokenizer, orders: [None, None] }
+        let order = match data {
+            DataSet::Mixture(mixture) => Some(mixture.order(recipe.seed)),
+            _ => None,
+        };
+        Self { recipe, data, tokenizer, rank: 0, ranks: 1, order, epochs: BTreeMap::new() }
+    }
+
+    /// One rank's share: of every step's documents those whose place is `rank` modulo `ranks`. Places are numbered over all
+    /// ranks, so the shares of a step are its documents, each once, and no rank waits for another's files.
+    pub fn of_rank(self, rank: usize, ranks: usize) -> Result<Self, TrainError> {
+        let batch = self.recipe.run.batch;
+        if rank >= ranks || ranks > batch {
+            return Err(TrainError::Ranks { rank, ranks, batch });
+        }
+        Ok(Self { rank, ranks, ..self })
     }
 
     /// The batch of one step, in the recipe's number of shards.
     pub fn batch(&mut self, step: u64) -> Result<Vec<HostBatch>, TrainError> {
-        let documents = self
-            .kinds(step)
-            .into_iter()
-            .enumerate()
-            .map(|(place, kind)| self.document(kind, step, place));
-        let documents = documents.collect::<Result<Vec<_>, _>>()?;
-        let shards = self.recipe.run.shards.min(documents.len());
-        let mut documents = documents.into_iter().zip(0..);
+        let documents = self.documents(step)?;
+        let (count, shards) = (documents.len(), self.recipe.run.shards.min(documents.len()));
+        let mut documents = documents.into_iter();
         (0..shards)
             .map(|shard| {
-                let share = (shard + 1) * self.recipe.run.batch / shards
-                    - shard * self.recipe.run.batch / shards;
+                let share = (shard + 1) * count / shards - shard * count / shards;
                 host_batch(self.recipe, self.tokenizer, documents.by_ref().take(share), step)
             })
             .collect()
+    }
+
+    /// The documents of one step, each with its place; files are read and decoded on all cores.
+    pub fn documents(&mut self, step: u64) -> Result<Vec<(Document, u64)>, TrainError> {
+        let kinds = self.kinds(step);
+        let own = kinds.into_iter().enumerate().skip(self.rank).step_by(self.ranks);
+        let errands: Vec<Errand<'a>> =
+            own.map(|(place, kind)| self.errand(kind, step, place)).collect();
+        let recipe = self.recipe;
+        let made = errands.into_par_iter().map(|errand| {
+            let document = errand.document(recipe, step);
+            document.map(|document| (document, errand.place as u64))
+        });
+        made.collect()
     }
 
     /// How many documents of each kind a step has: the shares at this step, rounded so that their sum over the steps stays
@@ -98,10 +144,49 @@ impl<'a> Batches<'a> {
             .collect()
     }
 
-    fn document(&mut self, kind: Kind, step: u64, place: usize) -> Result<Document, TrainError> {
-        let mut rng = stream(self.recipe.seed, Purpose::Example, step, place as u64);
+    /// Which record of which source stands at a place of a step.
+    fn errand(&mut self, kind: Kind, step: u64, place: usize) -> Errand<'a> {
+        let position = step * self.recipe.run.batch as u64 + place as u64;
+        let (number, within) = match &mut self.order {
+            Some(order) => order.at(position),
+            None => (0, position),
+        };
+        let (part, data) = match self.data {
+            DataSet::Mixture(mixture) => {
+                let (part, data) = &mixture.parts()[number];
+                (Some(part), data)
+            }
+            plain => (None, plain),
+        };
+        Errand { place, kind, data, part, index: self.index(number, data, within) }
+    }
+
+    /// The record at a position of a source's endless order: every epoch is a shuffle of its own, held as a list unless it is
+    /// too long.
+    fn index(&mut self, number: usize, data: &DataSet, position: u64) -> u64 {
+        let Some(len) = data.len(Split::Train).filter(|len| *len > 0) else {
+            return position;
+        };
+        let (epoch, within) = (position / len, (position % len) as usize);
+        let mut rng = stream(self.recipe.seed, Purpose::Order, epoch, number as u64);
+        if len > LONGEST_LIST {
+            return permuted(within as u64, len, rng.next_u64());
+        }
+        let held = self.epochs.entry((number, epoch % 2 == 1)).or_insert((u64::MAX, vec![]));
+        if held.0 != epoch {
+            let mut order: Vec<u32> = (0..len as u32).collect();
+            order.shuffle(&mut rng);
+            *held = (epoch, order);
+        }
+        u64::from(held.1[within])
+    }
+}
+
+impl Errand<'_> {
+    fn document(&self, recipe: &Recipe, step: u64) -> Result<Document, TrainError> {
+        let mut rng = stream(recipe.seed, Purpose::Example, step, self.place as u64);
         if let DataSet::Glyphs(glyphs) = self.data {
-            match kind {
+            match self.kind {
                 Kind::SameOrDifferent => {
                     return Ok(glyphs.same_or_different(Split::Train, &mut rng));
                 }
@@ -109,27 +194,25 @@ impl<'a> Batches<'a> {
                 Kind::Draw | Kind::Read | Kind::Finished => {}
             }
         }
-        let index = self.index(step * self.recipe.run.batch as u64 + place as u64);
-        let mut example = self.data.example(Split::Train, index, &mut rng)?;
-        if kind == Kind::Draw && rng.random::<f64>() < self.recipe.mix.caption_drop {
+        let mut example = match self.data.record(Split::Train, self.index, &mut rng)? {
+            Record::Captioned(example) => example,
+            Record::Whole(document) => return Ok(document),
+        };
+        let kind = match self.part.and_then(|part| part.direction) {
+            None => self.kind,
+            Some(Direction::Draw) => Kind::Draw,
+            Some(Direction::Read) => Kind::Read,
+            Some(Direction::Both) if rng.random_bool(0.5) => Kind::Draw,
+            Some(Direction::Both) => Kind::Read,
+        };
+        if self.part.is_some_and(|part| part.flip) && rng.random_bool(0.5) {
+            example.image = example.image.mirrored();
+        }
+        let drop = self.part.and_then(|part| part.caption_drop).unwrap_or(recipe.mix.caption_drop);
+        if kind == Kind::Draw && rng.random::<f64>() < drop {
             example.caption.clear();
         }
         Ok(kind.document(example))
-    }
-
-    /// The example at a position of the endless order: every epoch is a shuffle of its own.
-    fn index(&mut self, position: u64) -> u64 {
-        let Some(len) = self.data.len(Split::Train).filter(|len| *len > 0) else {
-            return position;
-        };
-        let (epoch, within) = (position / len, (position % len) as usize);
-        let slot = &mut self.orders[(epoch % 2) as usize];
-        if slot.as_ref().is_none_or(|(held, _)| *held != epoch) {
-            let mut order: Vec<u32> = (0..len as u32).collect();
-            order.shuffle(&mut stream(self.recipe.seed, Purpose::Order, epoch, 0));
-            *slot = Some((epoch, order));
-        }
-        u64::from(slot.as_ref().expect("just filled").1[within])
     }
 }
 

@@ -1,39 +1,68 @@
-//! Data sources: pictures with captions, and the documents made of them.
+//! Data sources: pictures with captions and the documents made of them, or whole documents.
 //!
-//! A [`DataSet`] is opened from a [`DataConfig`] and gives an [`Example`] for any index in any order. What it gives is
+//! A [`DataSet`] is opened from a [`DataConfig`] and gives a [`Record`] for any index in any order. What it gives is
 //! a pure function of the arguments, so a resumed run sees what an uninterrupted one would have seen. Order and epochs
 //! are the caller's; so are shuffling and batches. [`Direction`] and its neighbours turn examples into documents.
 
+pub mod check;
 mod document;
+mod documents;
 mod emoji;
+mod error;
+mod files;
 mod folder;
 mod glyphs;
+mod halves;
+mod ledger;
+mod line;
+mod mixture;
+mod parquet;
+mod picture;
+mod shards;
 mod split;
 
-use std::io;
-use std::path::PathBuf;
-
+use mm_model::Document;
 use mm_patch::Image;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+pub use self::parquet::{ParquetConfig, ParquetSet};
 pub use document::{
     Direction, Likeness, Place, draw, finished, read, same_or_different, which_one_is,
     which_question,
 };
+pub use documents::{DocumentSet, DocumentsConfig};
 pub use emoji::{CREDIT as EMOJI_CREDIT, EmojiConfig, EmojiGroup, EmojiSet};
-pub use folder::{Captions, EXTENSIONS, FolderConfig, FolderFit, FolderSet, Skipped};
+pub use error::DataError;
+pub use folder::{Captions, FolderConfig, FolderSet};
 pub use glyphs::{Background, CHARACTERS, Combination, FACE_NAMES, GlyphSet, GlyphsConfig, Ink};
 pub(crate) use glyphs::{Faces, Mask};
+pub use ledger::Skipped;
+pub(crate) use mixture::Order;
+pub use mixture::{MixtureConfig, MixtureSet, PartConfig};
+pub use picture::{EXTENSIONS, PictureFit};
+pub use shards::{ShardSet, WebdatasetConfig};
 pub use split::{Split, split_hash};
+
+/// Most texts that a vocabulary is learnt from, spread over the training part of a source.
+const MOST_CORPUS: usize = 20_000;
 
 /// A picture and what it shows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// The pixels, of exactly the size that was asked for.
+    /// The pixels, of exactly the size that was asked for unless the source keeps the aspect.
     pub image: Image,
     /// The words.
     pub caption: String,
+}
+
+/// What a source gives for an index.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// A picture with a caption, of which documents of several kinds can be made.
+    Captioned(Example),
+    /// A document that is taken as it is.
+    Whole(Document),
 }
 
 /// The size of every picture of a data set, in pixels.
@@ -79,6 +108,14 @@ pub enum DataConfig {
     Emoji(EmojiConfig),
     /// A folder of image files with captions.
     Folder(FolderConfig),
+    /// Tar shards in the manner of WebDataset.
+    Webdataset(WebdatasetConfig),
+    /// Parquet tables in Hugging Face's form.
+    Parquet(ParquetConfig),
+    /// Whole documents: interleaved JSONL, and plain text.
+    Documents(DocumentsConfig),
+    /// Several of these, each with its weight.
+    Mixture(MixtureConfig),
 }
 
 impl DataConfig {
@@ -88,11 +125,15 @@ impl DataConfig {
             Self::Glyphs(config) => config.validate(),
             Self::Emoji(config) => config.validate(),
             Self::Folder(config) => config.validate(),
+            Self::Webdataset(config) => config.validate(),
+            Self::Parquet(config) => config.validate(),
+            Self::Documents(config) => config.validate(),
+            Self::Mixture(config) => config.validate(),
         }
     }
 }
 
-/// An open source of examples.
+/// An open source.
 #[derive(Debug)]
 pub enum DataSet {
     /// Characters drawn in code.
@@ -101,121 +142,115 @@ pub enum DataSet {
     Emoji(EmojiSet),
     /// A folder of image files with captions.
     Folder(FolderSet),
+    /// Tar shards.
+    Webdataset(ShardSet),
+    /// Parquet tables.
+    Parquet(ParquetSet),
+    /// Whole documents.
+    Documents(DocumentSet),
+    /// Several of these.
+    Mixture(MixtureSet),
 }
 
 impl DataSet {
-    /// Opens a source whose pictures all come out at the size of `image`.
+    /// Opens a source whose pictures all come out at the size of `image`, or within its number of patches.
     pub fn open(config: &DataConfig, image: ImageSettings) -> Result<Self, DataError> {
         Ok(match config {
             DataConfig::Glyphs(config) => Self::Glyphs(GlyphSet::open(config, image)?),
             DataConfig::Emoji(config) => Self::Emoji(EmojiSet::open(config, image)?),
             DataConfig::Folder(config) => Self::Folder(FolderSet::open(config, image)?),
+            DataConfig::Webdataset(config) => Self::Webdataset(ShardSet::open(config, image)?),
+            DataConfig::Parquet(config) => Self::Parquet(ParquetSet::open(config, image)?),
+            DataConfig::Documents(config) => Self::Documents(DocumentSet::open(config, image)?),
+            DataConfig::Mixture(config) => Self::Mixture(MixtureSet::open(config, image)?),
         })
     }
 
-    /// How many examples the part has before it repeats; `None` is an endless source, whose examples are drawn from
-    /// the random generator alone.
+    /// How many records the part has before it repeats; `None` is an endless source, such as one whose examples are drawn
+    /// from the random generator alone.
     pub fn len(&self, split: Split) -> Option<u64> {
         match self {
             Self::Glyphs(glyphs) => glyphs.len(split),
             Self::Emoji(emoji) => Some(emoji.len(split)),
             Self::Folder(folder) => Some(folder.len(split)),
+            Self::Webdataset(shards) => Some(shards.len(split)),
+            Self::Parquet(table) => Some(table.len(split)),
+            Self::Documents(documents) => Some(documents.len(split)),
+            Self::Mixture(mixture) => mixture.len(split),
         }
     }
 
-    /// The example of an index, which wraps around at [`Self::len`]; a pure function of the arguments (and of the
-    /// files, for a folder).
+    /// The record of an index, which wraps around at [`Self::len`]; a pure function of the arguments, and of the files.
     ///
-    /// An empty part is an error, and so is a folder none of whose pictures can be read any more.
+    /// An empty part is an error, and so are more broken items than the source's `max_bad` allows.
+    pub fn record(
+        &self,
+        split: Split,
+        index: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Record, DataError> {
+        Ok(Record::Captioned(match self {
+            Self::Glyphs(glyphs) => glyphs.example(split, index, rng),
+            Self::Emoji(emoji) => emoji.example(split, index)?,
+            Self::Folder(folder) => folder.example(split, index)?,
+            Self::Webdataset(shards) => shards.example(split, index)?,
+            Self::Parquet(table) => table.example(split, index)?,
+            Self::Documents(documents) => {
+                return Ok(Record::Whole(documents.document(split, index)?));
+            }
+            Self::Mixture(mixture) => return mixture.record(split, index, rng),
+        }))
+    }
+
+    /// The picture and caption of an index, as [`Self::record`]; `None` where a whole document stands.
     pub fn example(
         &self,
         split: Split,
         index: u64,
         rng: &mut ChaCha8Rng,
-    ) -> Result<Example, DataError> {
-        match self {
-            Self::Glyphs(glyphs) => Ok(glyphs.example(split, index, rng)),
-            Self::Emoji(emoji) => emoji.example(split, index),
-            Self::Folder(folder) => folder.example(split, index),
-        }
+    ) -> Result<Option<Example>, DataError> {
+        Ok(match self.record(split, index, rng)? {
+            Record::Captioned(example) => Some(example),
+            Record::Whole(_) => None,
+        })
     }
 
-    /// Captions of the training part, for a tokenizer; always the same for the same source.
+    /// Captions and texts of the training part, for a tokenizer; always the same for the same source.
     pub fn captions(&self) -> Vec<String> {
         match self {
             Self::Glyphs(glyphs) => glyphs.captions(),
             Self::Emoji(emoji) => emoji.captions(),
             Self::Folder(folder) => folder.captions(),
+            Self::Webdataset(shards) => shards.captions(),
+            Self::Parquet(table) => table.captions(),
+            Self::Documents(documents) => documents.texts(),
+            Self::Mixture(mixture) => mixture.captions(),
         }
     }
 
-    /// What was left out so far, and why; only folders leave anything out.
+    /// What was left out so far, and why; only files are ever left out.
     pub fn skipped(&self) -> Vec<Skipped> {
         match self {
-            Self::Folder(folder) => folder.skipped(),
             Self::Glyphs(_) | Self::Emoji(_) => Vec::new(),
+            Self::Folder(folder) => folder.skipped(),
+            Self::Webdataset(shards) => shards.skipped(),
+            Self::Parquet(table) => table.skipped(),
+            Self::Documents(documents) => documents.skipped(),
+            Self::Mixture(mixture) => mixture.skipped(),
         }
     }
-}
 
-/// Why a data set cannot be opened or read.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// A setting has a value that means nothing.
-    #[error("`{field}` is `{found}`, wanted {wanted}")]
-    Setting {
-        /// The setting.
-        field: &'static str,
-        /// Its value.
-        found: String,
-        /// What would do.
-        wanted: &'static str,
-    },
-    /// The picture size does not divide into patches.
-    #[error("image size {width}x{height} is not made of whole patches of {patch}x{patch} pixels")]
-    Size {
-        /// Columns asked for.
-        width: usize,
-        /// Rows asked for.
-        height: usize,
-        /// Side of a patch.
-        patch: usize,
-    },
-    /// A folder cannot be listed.
-    #[error("cannot read the data folder")]
-    Read(#[source] io::Error),
-    /// A folder has no picture with a caption.
-    #[error(
-        "`{path}` holds no image with a caption; wanted files ending in {extensions}, skipped {skipped}{first}"
-    )]
-    EmptyFolder {
-        /// The folder.
-        path: PathBuf,
-        /// The accepted file name endings.
-        extensions: String,
-        /// How many files were left out.
-        skipped: usize,
-        /// The first file that was left out, as words, or nothing.
-        first: String,
-    },
-    /// The part asked for has no example.
-    #[error("the {split} part of the {source_name} data set is empty")]
-    EmptySplit {
-        /// The part.
-        split: &'static str,
-        /// The kind of data set.
-        source_name: &'static str,
-    },
-    /// Pictures were listed, but none can be decoded.
-    #[error("none of the {files} images of `{path}` can be read; the first: {why}")]
-    AllBroken {
-        /// The folder.
-        path: PathBuf,
-        /// How many were tried.
-        files: usize,
-        /// What is wrong with the first of them.
-        why: String,
-    },
+    /// How many of those left out are broken items.
+    pub fn bad(&self) -> usize {
+        match self {
+            Self::Glyphs(_) | Self::Emoji(_) => 0,
+            Self::Folder(folder) => folder.bad(),
+            Self::Webdataset(shards) => shards.bad(),
+            Self::Parquet(table) => table.bad(),
+            Self::Documents(documents) => documents.bad(),
+            Self::Mixture(mixture) => mixture.bad(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -235,7 +270,8 @@ mod tests {
             for split in Split::ALL {
                 for index in [0, 1, 77, u64::MAX] {
                     let example = || {
-                        data.example(split, index, &mut ChaCha8Rng::seed_from_u64(index)).unwrap()
+                        let mut rng = ChaCha8Rng::seed_from_u64(index);
+                        data.example(split, index, &mut rng).unwrap().unwrap()
                     };
                     assert_eq!(example(), example());
                     assert_eq!((example().image.width(), example().image.height()), (32, 16));

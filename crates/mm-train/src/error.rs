@@ -83,6 +83,18 @@ pub enum TrainError {
         /// What the system said.
         why: String,
     },
+    /// There are more ranks than documents in a step, or no such rank.
+    #[error(
+        "rank {rank} of {ranks}, wanted a rank below their number, and at most `run.batch` = {batch} of them"
+    )]
+    Ranks {
+        /// The rank.
+        rank: usize,
+        /// How many there are.
+        ranks: usize,
+        /// Documents in a step.
+        batch: usize,
+    },
     /// `--resume` found nothing to resume.
     #[error("`{path}` holds no whole checkpoint{skipped}")]
     NothingToResume {

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::TrainError;
 use crate::batch::{Kind, host_batch};
-use crate::data::{Combination, DataSet, Example, GlyphSet, Split};
+use crate::continuation::continuations;
+use crate::data::{Combination, DataSet, Example, GlyphSet, Record, Split};
 use crate::judge::GlyphJudge;
 use crate::recipe::Recipe;
 
@@ -55,13 +56,13 @@ pub fn options_of(recipe: &Recipe, seed: u64) -> GenerateOptions {
     }
 }
 
-/// `count` examples of a part, the same for the same seed.
-pub fn examples(
+/// `count` records of a part, the same for the same seed.
+pub fn records(
     data: &DataSet,
     split: Split,
     count: usize,
     seed: u64,
-) -> Result<Vec<Example>, TrainError> {
+) -> Result<Vec<Record>, TrainError> {
     let len = data.len(split);
     let count = len.map_or(count, |len| count.min(len as usize));
     (0..count)
@@ -69,9 +70,23 @@ pub fn examples(
             let mut rng = stream(seed, Purpose::Example, u64::MAX, index as u64);
             // Spread over a finite part, whatever its order.
             let at = len.map_or(index as u64, |len| index as u64 * len / count as u64);
-            Ok(data.example(split, at, &mut rng)?)
+            Ok(data.record(split, at, &mut rng)?)
         })
         .collect()
+}
+
+/// Those of `count` records of a part that are pictures with captions.
+pub fn examples(
+    data: &DataSet,
+    split: Split,
+    count: usize,
+    seed: u64,
+) -> Result<Vec<Example>, TrainError> {
+    let captioned = |record| match record {
+        Record::Captioned(example) => Some(example),
+        Record::Whole(_) => None,
+    };
+    Ok(records(data, split, count, seed)?.into_iter().filter_map(captioned).collect())
 }
 
 /// Reads the captions of `count` pictures of a part, greedily.
@@ -126,20 +141,22 @@ pub fn draw_score(
     Ok(score)
 }
 
-/// Losses on documents of a part.
+/// Losses on documents of a part; a number that there was nothing to take from is not finite.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct HeldOutLosses {
-    /// Cross-entropy of captions after their pictures, nats a token.
+    /// Cross-entropy of captions after their pictures and of the learnt text of whole documents, nats a token.
     pub text: f64,
-    /// The same in bits a byte of the captions.
+    /// The same in bits a byte of that text.
     pub bits_per_byte: f64,
-    /// Weighted squared error of pictures after their captions, at the recipe's noise levels.
+    /// Weighted squared error of pictures after their captions and of the learnt pictures of whole documents, at the recipe's
+    /// noise levels.
     pub image: f64,
-    /// Documents of each kind.
+    /// Records.
     pub documents: usize,
 }
 
-/// Losses on `count` examples of a part, read and drawn; noise is a pure function of the recipe's seed.
+/// Losses on `count` records of a part: pictures with captions are read and drawn, whole documents taken as they are. Noise is
+/// a pure function of the recipe's seed.
 pub fn held_out_losses(
     model: &Checkpoint,
     recipe: &Recipe,
@@ -147,29 +164,46 @@ pub fn held_out_losses(
     split: Split,
     count: usize,
 ) -> Result<HeldOutLosses, TrainError> {
-    let shown = examples(data, split, count, recipe.seed)?;
+    let shown = records(data, split, count, recipe.seed)?;
     let documents = shown.len();
-    let (mut text, mut image, mut bytes, mut tokens) = (0.0, 0.0, 0, 0);
-    for (chunk_index, chunk) in shown.chunks(TOGETHER).enumerate() {
-        let share = chunk.len() as f64 / documents as f64;
-        for (kind, total) in [(Kind::Read, &mut text), (Kind::Draw, &mut image)] {
-            let documents = chunk.iter().map(|example| kind.document(example.clone())).zip(0..);
-            let batch = host_batch(recipe, &model.tokenizer, documents, chunk_index as u64)?;
-            let losses = model.model.losses(
-                &batch.to_device(&model.config, &model.model.device()),
-                model.config.prediction,
-            );
+    let (mut sums, mut counts, mut bytes) = ([0.0; 2], [0; 2], 0);
+    for (step, chunk) in (0..).zip(shown.chunks(TOGETHER)) {
+        for (which, kind) in [Kind::Read, Kind::Draw].into_iter().enumerate() {
+            let made: Vec<Document> = chunk.iter().map(|record| made(record, kind)).collect();
+            if kind == Kind::Read {
+                bytes += made.iter().map(learnt_bytes).sum::<usize>();
+            }
+            let batch = host_batch(recipe, &model.tokenizer, made.into_iter().zip(0..), step)?;
+            let device = model.model.device();
+            let tensors = batch.to_device(&model.config, &device);
+            let losses = model.model.losses(&tensors, model.config.prediction);
             let loss = if kind == Kind::Read { losses.text } else { losses.image };
-            *total += share * loss.map_or(f64::NAN, |loss| f64::from(loss.into_scalar::<f32>()));
+            if let Some(loss) = loss {
+                let learnt = batch.learnt()[which];
+                sums[which] += f64::from(loss.into_scalar::<f32>()) * learnt as f64;
+                counts[which] += learnt;
+            }
         }
-        bytes += chunk.iter().map(|example| example.caption.len()).sum::<usize>();
-        tokens += chunk
-            .iter()
-            .map(|example| model.tokenizer.encode(&example.caption).len() + 1)
-            .sum::<usize>();
     }
-    let bits_per_byte = text / std::f64::consts::LN_2 * tokens as f64 / bytes.max(1) as f64;
+    let [text, image] = [0, 1].map(|which| sums[which] / counts[which] as f64);
+    let bits_per_byte = sums[0] / std::f64::consts::LN_2 / bytes as f64;
     Ok(HeldOutLosses { text, bits_per_byte, image, documents })
+}
+
+fn made(record: &Record, kind: Kind) -> Document {
+    match record {
+        Record::Captioned(example) => kind.document(example.clone()),
+        Record::Whole(document) => document.clone(),
+    }
+}
+
+/// Bytes of the text that a document teaches to write.
+fn learnt_bytes(document: &Document) -> usize {
+    let bytes = |segment: &Segment| match segment {
+        Segment::Text { text, learn: true } => text.len(),
+        _ => 0,
+    };
+    document.segments.iter().map(bytes).sum()
 }
 
 /// A grid of pictures drawn for held-out captions, each over the real picture of that caption, and a text of what was asked
@@ -204,16 +238,21 @@ pub fn sample_grid(
     text.extend(shown.iter().map(|example| format!("  {}\n", example.caption)));
     text += &format!("\nread {} of {} right (truth -> read):\n", read.right, read.of);
     text.extend(read.captions.iter().map(|(truth, read)| format!("  {truth} -> {read}\n")));
+    text += &continuations(model, data, split, &options)?;
     let real: Vec<Image> = shown.into_iter().map(|example| example.image).collect();
     Ok((contact_sheet(&drawn, &real), text))
 }
 
 /// Pictures in rows of at most twelve; every row of `drawn` stands over the row of its `real` counterparts, magnified to at
-/// least 64 pixels.
+/// least 64 pixels. Where sizes differ, the largest sets the distance.
 pub fn contact_sheet(drawn: &[Image], real: &[Image]) -> Image {
-    let Some(first) = drawn.first() else { return Image::filled(1, 1, [255; 3]) };
-    let zoom = (64 / first.width().max(first.height())).max(1);
-    let (width, height) = (first.width() * zoom + 4, first.height() * zoom + 4);
+    if drawn.is_empty() {
+        return Image::filled(1, 1, [255; 3]);
+    }
+    let most = |side: fn(&Image) -> usize| drawn.iter().chain(real).map(side).max().unwrap_or(1);
+    let (width, height) = (most(Image::width), most(Image::height));
+    let zoom = (64 / width.max(height)).max(1);
+    let (width, height) = (width * zoom + 4, height * zoom + 4);
     let cols = drawn.len().min(12);
     let bands = drawn.len().div_ceil(cols);
     let pair = if real.is_empty() { 1 } else { 2 };

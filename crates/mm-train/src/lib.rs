@@ -10,6 +10,7 @@
 
 mod adamw;
 pub mod batch;
+mod continuation;
 pub mod data;
 mod ema;
 mod error;
@@ -20,6 +21,7 @@ mod learning_rate;
 pub mod memory;
 pub mod metrics;
 mod optimizer;
+mod permutation;
 pub mod recipe;
 pub mod state;
 mod step;

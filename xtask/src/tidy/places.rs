@@ -16,6 +16,7 @@ const FILE_PLACES: &[&str] = &[
     "crates/mm-cli/",
     "crates/mm-model/src/checkpoint.rs",
     "crates/mm-model/src/checkpoint/",
+    "crates/mm-train/src/data/files.rs",
     "crates/mm-train/src/data/folder.rs",
     "crates/mm-train/src/data/folder/",
     "crates/mm-train/src/metrics.rs",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::Part;
+use super::{CheckArgs, Part};
 
 #[derive(Debug, Parser)]
 pub struct DataArgs {
@@ -33,6 +33,8 @@ pub enum DataCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Read all of a source once: counts, sizes, lengths, and what is broken.
+    Check(CheckArgs),
     /// Write a sheet of examples as a picture, and their captions to standard output.
     Sheet {
         /// A recipe or a TOML file.

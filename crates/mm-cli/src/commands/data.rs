@@ -26,6 +26,7 @@ pub fn run(args: &DataArgs) -> Result<(), Failure> {
         DataCommand::Tokenizer { recipe, out, vocab, force } => {
             tokenizer(recipe, out, *vocab, *force)
         }
+        DataCommand::Check(args) => super::check::run(args),
         DataCommand::Sheet { recipe, out, count, part, force } => {
             sheet(recipe, out, (*count, *part), *force)
         }

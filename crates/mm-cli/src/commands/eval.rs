@@ -4,7 +4,7 @@ use mm_model::{Checkpoint, GenerateOptions};
 use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::data::{DataSet, Split};
-use mm_train::eval::{combinations, draw_score, held_out_losses, read_score};
+use mm_train::eval::{HeldOutLosses, combinations, draw_score, held_out_losses, read_score};
 use mm_train::judge::GlyphJudge;
 
 use super::{load, options};
@@ -81,13 +81,17 @@ fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let losses = held_out_losses(&of.checkpoint, &of.recipe, &of.data, of.split, args.count)?;
     match args.json {
         true => say!("{}", serde_json::to_string(&losses)?),
-        false => say!(
-            "text {:.4} nats a token, {:.4} bits a byte; image {:.4} over {} documents",
-            losses.text,
-            losses.bits_per_byte,
-            losses.image,
-            losses.documents
-        ),
+        false => {
+            let HeldOutLosses { text, bits_per_byte, image, documents } = losses;
+            let mut parts = vec![];
+            if text.is_finite() {
+                parts.push(format!("text {text:.4} nats a token, {bits_per_byte:.4} bits a byte"));
+            }
+            if image.is_finite() {
+                parts.push(format!("image {image:.4}"));
+            }
+            say!("{} over {documents} documents", parts.join("; "));
+        }
     }
     Ok(())
 }

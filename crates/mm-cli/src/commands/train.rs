@@ -171,8 +171,12 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
         progress.images,
         progress.skipped
     );
-    for skipped in training.data.skipped().iter().take(5) {
+    let left_out = training.data.skipped();
+    for skipped in left_out.iter().take(5) {
         eprintln!("left out {}: {}", skipped.path.display(), skipped.why);
+    }
+    if left_out.len() > 5 {
+        eprintln!("and {} more left out; `mm data check` names them", left_out.len() - 5);
     }
     if let Some(picture) = picture {
         eprintln!("newest samples: {}", picture.display());
@@ -196,6 +200,6 @@ fn example_caption(recipe: &Recipe) -> &'static str {
     match recipe.data {
         mm_train::data::DataConfig::Glyphs(_) => "red K on yellow",
         mm_train::data::DataConfig::Emoji(_) => "red apple",
-        mm_train::data::DataConfig::Folder(_) => "a caption like yours",
+        _ => "a caption like yours",
     }
 }

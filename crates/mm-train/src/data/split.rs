@@ -26,7 +26,12 @@ impl Split {
     /// assert!((70..130).contains(&held_out));
     /// ```
     pub fn of_key(key: &str) -> Self {
-        if split_hash(key).is_multiple_of(10) { Self::HeldOut } else { Self::Train }
+        Self::of_hash(split_hash(key))
+    }
+
+    /// The part of a key whose hash is known.
+    pub(crate) fn of_hash(hash: u64) -> Self {
+        if hash.is_multiple_of(10) { Self::HeldOut } else { Self::Train }
     }
 
     /// The name that messages use.
@@ -41,7 +46,12 @@ impl Split {
 /// 64-bit FNV-1a of the UTF-8 bytes, then the finaliser of SplitMix64 (Steele, Lea, Flood 2014), because the low bits
 /// of FNV-1a alone are weak.
 pub fn split_hash(key: &str) -> u64 {
-    let fnv = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    hash_bytes(key.as_bytes())
+}
+
+/// [`split_hash`] of bytes that need not be text.
+pub(crate) fn hash_bytes(key: &[u8]) -> u64 {
+    let fnv = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     let mut z = fnv;

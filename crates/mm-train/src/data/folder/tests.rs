@@ -1,7 +1,11 @@
 //! Tests of image folders.
 
 use fs_err::write;
+use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
+
+use std::error::Error;
+use std::path::Path;
 
 use super::*;
 
@@ -23,12 +27,7 @@ fn png(rgb: [u8; 3]) -> Vec<u8> {
 }
 
 fn config(folder: &TempDir, captions: Captions) -> FolderConfig {
-    FolderConfig {
-        path: folder.path().into(),
-        captions,
-        fit: FolderFit::default(),
-        background: white(),
-    }
+    FolderConfig { captions, max_bad: 1.0, ..FolderConfig::of(folder.path()) }
 }
 
 fn open(folder: &TempDir, captions: Captions) -> Result<FolderSet, DataError> {
@@ -158,7 +157,7 @@ fn images_that_all_prove_broken_are_an_error_not_a_loop() {
     let folder = folder(&[("a/1.png", b"x"), ("a/2.png", b"y")]);
     let set = open(&folder, Captions::Folders).unwrap();
     let error = set.example(Split::Train, 1).unwrap_err().to_string();
-    assert!(error.starts_with("none of the 2 images of `"), "{error}");
+    assert!(error.starts_with("none of the 2 items can be read; the first, in `"), "{error}");
     let error = set.example(Split::HeldOut, 0).unwrap_err().to_string();
     assert_eq!(error, "the held-out part of the folder data set is empty");
 }
@@ -196,6 +195,98 @@ fn padding_shows_the_background_and_cropping_does_not() {
             .image
             .pixel(0, 0)
     };
-    assert_eq!(corner(FolderFit::CentreCrop), [9; 3]);
-    assert_eq!(corner(FolderFit::Pad), [1, 2, 3]);
+    assert_eq!(corner(PictureFit::CentreCrop), [9; 3]);
+    assert_eq!(corner(PictureFit::Pad), [1, 2, 3]);
+}
+
+#[test]
+fn a_folder_of_bare_pictures_will_do_when_no_captions_are_asked_for() {
+    let folder = folder(&[("1.png", &png([0; 3])), ("2.jpg", &png([9; 3]))]);
+    let set = open(&folder, Captions::None).unwrap();
+    assert_eq!(set.captions(), ["", ""]);
+    assert_eq!(set.example(Split::Train, 1).unwrap().image.pixel(0, 0), [9; 3]);
+}
+
+#[test]
+fn train_and_valid_sub_folders_are_the_parts() {
+    for held_out in HELD_OUT {
+        let names = ["train/a/1.png".into(), "train/2.png".into(), format!("{held_out}/3.png")];
+        let image = png([0; 3]);
+        let files: Vec<(&str, &[u8])> =
+            names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
+        let folder = folder(&files);
+        let set = open(&folder, Captions::None).unwrap();
+        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (2, 1), "{held_out}");
+    }
+}
+
+#[test]
+fn more_broken_pictures_than_the_limit_are_an_error_that_names_one() {
+    let mut files: Vec<(String, Vec<u8>)> =
+        (0..20).map(|at| (format!("{at:02}.png"), png([at; 3]))).collect();
+    files[3].1.truncate(40);
+    files[4].1.clear();
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let folder = folder(&files);
+    let with = |max_bad| {
+        let config = FolderConfig { max_bad, ..config(&folder, Captions::None) };
+        let set = FolderSet::open(&config, SETTINGS)?;
+        for split in Split::ALL {
+            (0..set.len(split)).try_for_each(|index| set.example(split, index).map(|_| ()))?;
+        }
+        Ok::<_, DataError>(set.bad())
+    };
+    assert_eq!(with(0.1).unwrap(), 2);
+    let error = with(0.05).unwrap_err().to_string();
+    assert!(
+        error.starts_with("2 of 20 items of the folder data set are broken, `max_bad` allows 1"),
+        "{error}"
+    );
+    assert!(with(0.0).unwrap_err().to_string().contains("the file is empty"));
+}
+
+#[test]
+fn a_cached_picture_is_used_until_its_file_or_the_settings_change() {
+    let folder = folder(&[("1.png", &png([10; 3])), ("2.png", &png([20; 3]))]);
+    let cache = tempdir().unwrap();
+    let config = FolderConfig {
+        cache: Some(cache.path().join("pixels")),
+        ..config(&folder, Captions::None)
+    };
+    let colour = |set: &FolderSet| set.example(Split::Train, 0).unwrap().image.pixel(0, 0);
+    let set = FolderSet::open(&config, SETTINGS).unwrap();
+    assert_eq!(colour(&set), [10; 3]);
+    write(folder.path().join("1.png"), b"broken, of another length").unwrap();
+    assert_eq!(colour(&set), [10; 3]); // an open set takes the folder as it was listed
+    write(folder.path().join("1.png"), Image::filled(41, 20, [30; 3]).encode_png()).unwrap();
+    assert_eq!(colour(&FolderSet::open(&config, SETTINGS).unwrap()), [30; 3]);
+    let other = ImageSettings { width: 8, height: 8, patch: 4 };
+    let image = FolderSet::open(&config, other).unwrap().example(Split::Train, 0).unwrap().image;
+    assert_eq!((image.width(), image.height()), (8, 8));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_bytes_beside_pictures_are_captions_or_skips(
+        metadata in prop::collection::vec(any::<u8>(), 0..120),
+        caption in prop::collection::vec(any::<u8>(), 0..40),
+        name in "[a-z./]{0,12}",
+    ) {
+        let line = format!("{{\"file_name\": {name:?}, \"text\": \"words\"}}\n");
+        let metadata = [line.as_bytes(), &metadata].concat();
+        let image = png([5; 3]);
+        let files: [(&str, &[u8]); 5] = [
+            ("a.png", &image),
+            ("a.txt", b"words"),
+            ("b.png", &image),
+            ("b.txt", &caption),
+            ("metadata.jsonl", &metadata),
+        ];
+        let folder = folder(&files);
+        let set = open(&folder, Captions::Written).unwrap();
+        prop_assert!((1..=2).contains(&set.len(Split::Train)));
+        prop_assert!(set.captions().iter().all(|caption| !caption.is_empty()));
+    }
 }

@@ -1,0 +1,58 @@
+//! `mm data check`: what it says of a source, and when it fails.
+
+use mm_patch::Image;
+use tempfile::{TempDir, tempdir};
+
+use super::{done, refused};
+
+/// A folder of ten captioned pictures, the first `broken` of them cut in half.
+fn folder(broken: usize) -> TempDir {
+    let folder = tempdir().unwrap();
+    for at in 0..10 {
+        let image = Image::filled(30 + at, 40, [at as u8; 3]).encode_png();
+        let end = if at < broken { image.len() / 2 } else { image.len() };
+        fs_err::write(folder.path().join(format!("{at}.png")), &image[..end]).unwrap();
+        fs_err::write(folder.path().join(format!("{at}.txt")), format!("picture {at}")).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_check_counts_names_what_is_broken_and_draws_a_sheet() {
+    let folder = folder(1);
+    let sheet = folder.path().join("sheet.bmp").display().to_string();
+    let path = folder.path().display().to_string();
+    let said =
+        done(&["data", "check", &path, "--size", "32x16", "--patch", "4", "--sheet", &sheet]);
+    for wanted in [
+        "source = \"folder\"",
+        "training 9, held out 1; 10 read",
+        "pictures: 32x16 (10)",
+        "text, bytes: 9 to 9",
+        "broken: 1 (",
+        "0.png: ",
+    ] {
+        assert!(said.contains(wanted), "`{wanted}` in:\n{said}");
+    }
+    assert!(fs_err::metadata(&sheet).unwrap().len() > 1000);
+    fs_err::remove_file(&sheet).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&done(&["data", "check", &path, "--json"])).unwrap();
+    assert_eq!((json["bad"].as_u64(), json["sizes"]["64x64"].as_u64()), (Some(1), Some(10)));
+}
+
+#[test]
+fn a_check_fails_when_more_is_broken_than_is_allowed_or_nothing_is_there() {
+    let folder = folder(2);
+    let path = folder.path().display().to_string();
+    let output = super::mm(&["data", "check", &path]);
+    let said = super::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("more is broken than `max_bad` allows") && said.contains("hint:"),
+        "{said}"
+    );
+    assert!(refused(2, &["data", "check", "nowhere"]).contains("the pattern `nowhere`"));
+    assert!(refused(2, &["data", "check", &path, "--size", "9"]).contains("wanted WIDTHxHEIGHT"));
+    assert!(refused(2, &["data", "check", &path, "--patch", "7"]).contains("whole patches of 7x7"));
+}

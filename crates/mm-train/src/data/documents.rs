@@ -1,0 +1,311 @@
+//! Whole documents from files: interleaved JSONL, and plain text.
+//!
+//! When the source is opened its files are read once from end to end, line by line, and only places are kept: a line of
+//! JSONL that is a document, or a stretch of a `.txt` file. A document is read again when it is wanted, with the images it
+//! names. Broken lines are named when the source is opened, broken images when they are met.
+
+use std::io::{BufRead, Read};
+use std::path::{Path, PathBuf};
+
+use mm_model::{Document, Segment};
+use serde::{Deserialize, Serialize};
+
+use super::files::{self, Span};
+use super::halves::Halves;
+use super::ledger::{Ledger, Skipped, check_max_bad, one_percent};
+use super::line::{Line, Picture, Piece, cuts, parse};
+use super::picture::{Frame, PictureFit, chain, white};
+use super::split::hash_bytes;
+use super::{DataError, ImageSettings, MOST_CORPUS, Split};
+
+/// The longest line that is read: a document with a few images in data URIs.
+const MOST_LINE_BYTES: u64 = 64 << 20;
+
+/// Settings of [`DocumentSet`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentsConfig {
+    /// `.jsonl` and `.txt` files: names with `*`, `?` and `{000..099}`, or folders.
+    pub files: Vec<String>,
+    /// The most bytes of text of a document. Texts alone are cut into documents of at most this length, behind white
+    /// space; a document with images and more text counts as broken.
+    #[serde(default = "a_page")]
+    pub longest: usize,
+    /// How images of other shapes are made to fit.
+    #[serde(default)]
+    pub fit: PictureFit,
+    /// The colour behind transparent pixels and around padded images.
+    #[serde(default = "white")]
+    pub background: [u8; 3],
+    /// The share of the documents that may be broken.
+    #[serde(default = "one_percent")]
+    pub max_bad: f64,
+}
+
+fn a_page() -> usize {
+    1024
+}
+
+impl DocumentsConfig {
+    /// Files with the defaults.
+    pub fn of(files: Vec<String>) -> Self {
+        let (longest, max_bad) = (a_page(), one_percent());
+        Self { files, longest, fit: PictureFit::default(), background: white(), max_bad }
+    }
+
+    /// Checks what the types do not; touches no file.
+    pub fn validate(&self) -> Result<(), DataError> {
+        if self.files.is_empty() {
+            let (found, wanted) = ("[]".into(), "at least one .jsonl or .txt file");
+            return Err(DataError::Setting { field: "files", found, wanted });
+        }
+        if self.longest < 4 {
+            let found = self.longest.to_string();
+            return Err(DataError::Setting { field: "longest", found, wanted: "at least 4 bytes" });
+        }
+        check_max_bad(self.max_bad)
+    }
+}
+
+/// The documents of some files.
+#[derive(Debug)]
+pub struct DocumentSet {
+    files: Vec<PathBuf>,
+    longest: usize,
+    frame: Frame,
+    entries: Halves<Entry>,
+    books: Ledger,
+}
+
+/// Where a document is.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    file: u32,
+    kind: Kind,
+    span: Span,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// A stretch of plain text.
+    Plain,
+    /// A line of JSONL with segments.
+    Line,
+    /// This piece of the text of a line of JSONL.
+    Piece(u32),
+}
+
+impl DocumentSet {
+    /// Reads the files once and notes where their documents are.
+    ///
+    /// Held out are the lines, and the stretches of plain text, a tenth by the hash of their bytes.
+    pub fn open(config: &DocumentsConfig, image: ImageSettings) -> Result<Self, DataError> {
+        config.validate()?;
+        let frame = Frame::new(config.fit, config.background, image)?;
+        let files = files::expand(&config.files, &["jsonl", "txt"])?;
+        let books = Ledger::new("documents", config.max_bad);
+        let mut entries = Halves::new();
+        for (path, file) in files.iter().zip(0..) {
+            let plain = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
+            let found = match files::open_at(path, 0) {
+                Ok(reader) if plain => plain_entries(reader, config.longest),
+                Ok(reader) => {
+                    line_entries(reader, config.longest, &mut |why| books.broken(path, why))
+                }
+                Err(why) => Err(why.into()),
+            };
+            match found {
+                Ok(found) => {
+                    for (split, kind, span) in found {
+                        entries.push(split, Entry { file, kind, span });
+                    }
+                }
+                Err(why) => books.broken(path, chain(&*why)),
+            }
+        }
+        if entries.len() == 0 {
+            return Err(DataError::nothing("documents", &books.skipped()));
+        }
+        let books = books.opened(entries.len())?;
+        Ok(Self { files, longest: config.longest, frame, entries, books })
+    }
+
+    /// How many documents the part has.
+    pub fn len(&self, split: Split) -> u64 {
+        self.entries.of(split).len() as u64
+    }
+
+    /// The document of an index, which wraps around, or the next one that can be read.
+    pub fn document(&self, split: Split, index: u64) -> Result<Document, DataError> {
+        let entries = self.entries.of(split);
+        if entries.is_empty() {
+            return Err(DataError::EmptySplit { split: split.name(), source_name: "documents" });
+        }
+        self.books.first_good(entries.len(), index, |at| {
+            let path = &self.files[entries[at].file as usize];
+            let place = entries[at].span.at;
+            self.load(&entries[at])
+                .map_err(|why| Skipped::new(path, format!("at byte {place}: {why}")))
+        })
+    }
+
+    /// Texts of the training part, spread over it if there are many.
+    pub fn texts(&self) -> Vec<String> {
+        let text = |entry| self.pieces(entry).ok().map(|pieces| text_of(&pieces));
+        self.entries.spread(MOST_CORPUS).filter_map(text).collect()
+    }
+
+    /// What was left out so far.
+    pub fn skipped(&self) -> Vec<Skipped> {
+        self.books.skipped()
+    }
+
+    /// How many of these are broken.
+    pub fn bad(&self) -> usize {
+        self.books.bad()
+    }
+
+    fn load(&self, entry: &Entry) -> Result<Document, String> {
+        let folder = self.files[entry.file as usize].parent().unwrap_or(Path::new(""));
+        let segment = |(piece, number): (Piece, usize)| -> Result<Segment, String> {
+            match piece {
+                Piece::Text { text, learn } => Ok(Segment::Text { text, learn }),
+                Piece::Image { image, learn } => {
+                    let image = self.image(&image, folder);
+                    let image = image.map_err(|why| format!("segment {number}: {why}"))?;
+                    Ok(Segment::Image { image, learn })
+                }
+            }
+        };
+        let segments = self.pieces(entry)?.into_iter().zip(1..).map(segment);
+        Ok(Document { segments: segments.collect::<Result<_, String>>()? })
+    }
+
+    fn image(&self, image: &Picture, folder: &Path) -> Result<mm_patch::Image, String> {
+        match image {
+            Picture::Bytes(bytes) => self.frame.picture(bytes),
+            Picture::Path(path) => {
+                let bytes = files::read_all(&folder.join(path), self.frame.most_bytes());
+                self.frame.picture(&bytes.map_err(|error| chain(&error))?)
+            }
+        }
+    }
+
+    fn pieces(&self, entry: &Entry) -> Result<Vec<Piece>, String> {
+        let bytes = files::read(&self.files[entry.file as usize], entry.span);
+        let bytes = bytes.map_err(|error| chain(&error))?;
+        let learnt = |text: &str| vec![Piece::Text { text: text.into(), learn: true }];
+        match entry.kind {
+            Kind::Plain => Ok(learnt(&String::from_utf8_lossy(&bytes))),
+            Kind::Line | Kind::Piece(_) => match (parse(&bytes)?, entry.kind) {
+                (Line::Segments(pieces), _) => Ok(pieces),
+                (Line::Text(text), Kind::Piece(which)) => {
+                    let ends = cuts(&text, self.longest);
+                    let end = *ends.get(which as usize).ok_or("the file has changed")?;
+                    let start = which.checked_sub(1).map_or(0, |before| ends[before as usize]);
+                    Ok(learnt(&text[start..end]))
+                }
+                (Line::Text(text), _) => Ok(learnt(&text)),
+            },
+        }
+    }
+}
+
+fn text_of(pieces: &[Piece]) -> String {
+    let text = |piece: &Piece| match piece {
+        Piece::Text { text, .. } => text.clone(),
+        Piece::Image { .. } => "\n".to_owned(),
+    };
+    pieces.iter().map(text).collect()
+}
+
+/// The documents of a file: their part, kind and place.
+type Found = Vec<(Split, Kind, Span)>;
+
+/// The documents in lines of JSONL; `broken` hears of every line that is none.
+fn line_entries(
+    mut reader: impl BufRead,
+    longest: usize,
+    broken: &mut dyn FnMut(String),
+) -> Result<Found, Box<dyn std::error::Error>> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    for number in 1_u64.. {
+        let mut line = Vec::new();
+        let bytes = reader.by_ref().take(MOST_LINE_BYTES).read_until(b'\n', &mut line)? as u64;
+        if bytes == MOST_LINE_BYTES && !line.ends_with(b"\n") {
+            return Err(format!("line {number} is longer than {MOST_LINE_BYTES} bytes").into());
+        }
+        let (span, split) = (Span { at, bytes }, Split::of_hash(hash_bytes(line.trim_ascii())));
+        at += bytes;
+        if bytes == 0 {
+            break;
+        } else if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match parse(&line) {
+            Ok(Line::Text(text)) if text.trim().is_empty() => {
+                broken(format!("line {number}: its text is empty"));
+            }
+            Ok(Line::Text(text)) => {
+                let pieces = 0..cuts(&text, longest).len() as u32;
+                found.extend(pieces.map(|piece| (split, Kind::Piece(piece), span)));
+            }
+            Ok(Line::Segments(pieces)) => match text_of(&pieces).len() {
+                bytes if bytes > longest => broken(format!(
+                    "line {number}: its text has {bytes} bytes, `longest` is {longest}"
+                )),
+                _ => found.push((split, Kind::Line, span)),
+            },
+            Err(why) => broken(format!("line {number}: {why}")),
+        }
+    }
+    Ok(found)
+}
+
+/// A text cut into stretches of at most `longest` bytes, each of whole lines where a line is short enough.
+fn plain_entries(
+    mut reader: impl BufRead,
+    longest: usize,
+) -> Result<Found, Box<dyn std::error::Error>> {
+    let (mut found, mut at, mut held) = (Vec::new(), 0_u64, Vec::new());
+    loop {
+        let wanted = (longest - held.len()) as u64;
+        let read = reader.by_ref().take(wanted).read_to_end(&mut held)?;
+        let text = valid_start(&held)
+            .ok_or_else(|| format!("it is not UTF-8, from about byte {at} on"))?;
+        let end = match read as u64 == wanted {
+            true => last_cut(text),
+            false => held.len(), // the file's end
+        };
+        if end == 0 {
+            return Ok(found);
+        }
+        let stretch = &held[..end];
+        if !stretch.trim_ascii().is_empty() {
+            let span = Span { at, bytes: end as u64 };
+            found.push((Split::of_hash(hash_bytes(stretch)), Kind::Plain, span));
+        }
+        held.drain(..end);
+        at += end as u64;
+    }
+}
+
+/// Bytes as text up to a character that is cut in two at their end; `None` if they are no UTF-8.
+fn valid_start(bytes: &[u8]) -> Option<&str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(why) if why.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..why.valid_up_to()]).ok()
+        }
+        Err(_) => None,
+    }
+}
+
+/// Where a full stretch ends: behind its last line break, or space, or character.
+fn last_cut(text: &str) -> usize {
+    let behind = |at: usize| at + 1;
+    text.rfind('\n').or_else(|| text.rfind(' ')).map_or(text.len(), behind)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Where the streamed sources touch files: names to lists of files, and ranges of bytes out of them.
+//!
+//! Nothing is held open: a range is read by opening its file anew, which costs microseconds, works with any number of
+//! shards and threads, and needs no order.
+
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::DataError;
+
+/// A range of bytes in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) at: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The files that patterns name, each once, sorted within a pattern. A pattern may have `*`, `?`, `[a-z]` and ranges of numbers
+/// such as `{000..099}`; a folder stands for the files in it that end in one of `endings`. Naming nothing is an error.
+pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    for pattern in patterns {
+        let before = files.len();
+        for plain in braces(pattern)? {
+            let matches =
+                glob::glob(&plain).map_err(|why| bad_pattern(pattern, why.to_string()))?;
+            for path in matches.filter_map(Result::ok) {
+                match path.is_dir() {
+                    true => files.extend(inside(&path, endings)?),
+                    false => files.push(path),
+                }
+            }
+        }
+        if files.len() == before {
+            let why = format!("it names no file ending in {}", endings.join(", "));
+            return Err(bad_pattern(pattern, why));
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    files.retain(|path| seen.insert(path.clone()));
+    Ok(files)
+}
+
+fn bad_pattern(pattern: &str, why: String) -> DataError {
+    DataError::Pattern { pattern: pattern.to_owned(), why }
+}
+
+fn inside(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder).map_err(DataError::Read)? {
+        let path = entry.map_err(DataError::Read)?.path();
+        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        if endings.contains(&ending.as_str()) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The names of what is in a folder, of its sub-folders with what is in them; nothing if it is none.
+pub(crate) fn names_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs_err::read_dir(folder) else { return vec![] };
+    let name = |entry: fs_err::DirEntry| match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        true => names_in(&entry.path()),
+        false => vec![entry.path().display().to_string()],
+    };
+    entries.filter_map(Result::ok).flat_map(name).collect()
+}
+
+/// The most shards of one pattern: more is a slip of the pen.
+const MOST_SHARDS: u64 = 1_000_000;
+
+/// A pattern with its first `{from..to}` written out, and so on for the others. Numbers are as wide as `from` is written.
+fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
+    let Some((before, rest)) = pattern.split_once('{') else { return Ok(vec![pattern.to_owned()]) };
+    let wrong = || bad_pattern(pattern, "wanted a range such as {000..099} in braces".into());
+    let (range, after) = rest.split_once('}').ok_or_else(wrong)?;
+    let (from, to) = range.split_once("..").ok_or_else(wrong)?;
+    let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
+    let (first, last) = (number(from)?, number(to)?);
+    if last < first || last - first >= MOST_SHARDS {
+        return Err(wrong());
+    }
+    let tails = braces(after)?;
+    let width = from.len();
+    Ok((first..=last)
+        .flat_map(|at| tails.iter().map(move |tail| format!("{before}{at:0width$}{tail}")))
+        .collect())
+}
+
+/// The bytes of a range; fewer than it says are an error.
+pub(crate) fn read(path: &Path, span: Span) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let found = open_at(path, span.at)?.take(span.bytes).read_to_end(&mut bytes)? as u64;
+    if found < span.bytes {
+        let why =
+            format!("wanted {} bytes at {}, the file ends after {found}", span.bytes, span.at);
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+    }
+    Ok(bytes)
+}
+
+/// A reader from a place on.
+pub(crate) fn open_at(path: &Path, at: u64) -> io::Result<BufReader<fs_err::File>> {
+    let mut file = fs_err::File::open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    Ok(BufReader::new(file))
+}
+
+/// How many bytes a file has.
+pub(crate) fn length(path: &Path) -> io::Result<u64> {
+    Ok(fs_err::metadata(path)?.len())
+}
+
+/// A whole file, if it is no longer than `most`.
+pub(crate) fn read_all(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let bytes = length(path)?;
+    if bytes > most {
+        let why = format!("the file has {bytes} bytes, at most {most} are read");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    fs_err::read(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_in_braces_are_written_out_with_their_zeros() {
+        assert_eq!(braces("a-{08..10}.tar").unwrap(), ["a-08.tar", "a-09.tar", "a-10.tar"]);
+        assert_eq!(braces("{1..2}/{3..4}").unwrap(), ["1/3", "1/4", "2/3", "2/4"]);
+        for wrong in ["{3..1}", "{a..b}", "{1,2}", "{1..2", "{0..99999999999}", "{..}"] {
+            let error = braces(wrong).unwrap_err().to_string();
+            assert!(error.contains("wanted a range"), "{error}");
+        }
+    }
+
+    #[test]
+    fn patterns_and_folders_name_files_once_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.tar", "a.tar", "c.txt"] {
+            fs_err::write(folder.path().join(name), "x").unwrap();
+        }
+        let text = |name: &str| folder.path().join(name).display().to_string();
+        let names = |patterns: &[String]| -> Vec<String> {
+            let files = expand(patterns, &["tar"]).unwrap();
+            files.iter().map(|path| path.file_name().unwrap().to_string_lossy().into()).collect()
+        };
+        assert_eq!(names(&[text("b.tar"), text("*.tar")]), ["b.tar", "a.tar"]);
+        assert_eq!(names(&[text("")]), ["a.tar", "b.tar"]);
+        let error = expand(&[text("no-*.tar")], &["tar"]).unwrap_err().to_string();
+        assert!(error.ends_with("it names no file ending in tar"), "{error}");
+    }
+
+    #[test]
+    fn a_range_beyond_the_end_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs_err::write(&path, "0123456789").unwrap();
+        assert_eq!(read(&path, Span { at: 3, bytes: 4 }).unwrap(), b"3456");
+        assert!(read(&path, Span { at: 8, bytes: 4 }).is_err());
+        assert!(read(&path, Span { at: u64::MAX / 2, bytes: u64::MAX }).is_err());
+        assert!(read_all(&path, 9).unwrap_err().to_string().contains("at most 9"));
+    }
+}

@@ -1,0 +1,210 @@
+//! What a folder holds: its images, and their captions.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::Deserialize;
+
+use super::Captions;
+use crate::data::ledger::Ledger;
+use crate::data::picture::{EXTENSIONS, caption, chain};
+use crate::data::{DataError, split_hash};
+
+const METADATA: &str = "metadata.jsonl";
+
+/// An image with its caption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) path: PathBuf,
+    pub(super) caption: String,
+    /// Changes when the file changes: a hash of where it lies in the folder, its length and its time of modification.
+    pub(super) stamp: u64,
+}
+
+/// What was found in a folder.
+#[derive(Debug)]
+pub(super) struct Listing<'a> {
+    root: &'a Path,
+    books: &'a Ledger,
+    images: Vec<(PathBuf, u64)>,
+    metadata: Vec<PathBuf>,
+}
+
+impl<'a> Listing<'a> {
+    /// Lists a folder and, sorted, all that is below it. Only the folder itself must be readable.
+    pub(super) fn of(root: &'a Path, books: &'a Ledger) -> Result<Self, DataError> {
+        let mut listing = Self { root, books, images: vec![], metadata: vec![] };
+        listing.walk(root).map_err(DataError::Read)?;
+        Ok(listing)
+    }
+
+    fn walk(&mut self, folder: &Path) -> io::Result<()> {
+        let mut inside: Vec<PathBuf> = Vec::new();
+        for entry in fs_err::read_dir(folder)? {
+            inside.push(entry?.path());
+        }
+        inside.sort();
+        for path in inside {
+            let hidden =
+                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            match fs_err::symlink_metadata(&path) {
+                _ if hidden => {}
+                Err(error) => self.books.broken(&path, chain(&error)),
+                Ok(found) if found.is_dir() => {
+                    if let Err(error) = self.walk(&path) {
+                        self.books.broken(&path, chain(&error));
+                    }
+                }
+                Ok(_) => self.file(path),
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: PathBuf) {
+        let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
+        let extension = extension.unwrap_or_default();
+        if path.file_name() == Some(OsStr::new(METADATA)) {
+            self.metadata.push(path);
+        } else if EXTENSIONS.contains(&extension.as_str()) {
+            match fs_err::metadata(&path) {
+                Err(error) => self.books.broken(&path, chain(&error)),
+                Ok(found) if found.is_dir() => {}
+                Ok(found) if found.len() == 0 => self.books.broken(&path, "the file is empty"),
+                Ok(found) => {
+                    let stamp = stamp(&below(&path, self.root), &found);
+                    self.images.push((path, stamp));
+                }
+            }
+        } else if extension != "txt" {
+            let why = format!("not an image: the name ends in none of {}", extensions());
+            self.books.pass_over(&path, why);
+        }
+    }
+
+    /// The images with their captions.
+    pub(super) fn entries(self, captions: Captions) -> Vec<Entry> {
+        match captions {
+            Captions::Written => self.written_captions(),
+            Captions::Folders => self.folder_captions(),
+            Captions::None => self.no_captions(),
+        }
+    }
+
+    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files.
+    fn written_captions(self) -> Vec<Entry> {
+        let mut listed = HashMap::new();
+        for path in &self.metadata {
+            match read_text(path) {
+                Ok(text) => metadata_lines(path, &text, &mut listed, self.books),
+                Err(error) => self.books.broken(path, chain(&error)),
+            }
+        }
+        let mut entries = Vec::new();
+        for (path, stamp) in self.images {
+            let found = match listed.remove(&path) {
+                Some(text) => caption(text.into_bytes()).map(Some),
+                None => caption_beside(&path),
+            };
+            match found {
+                Ok(Some(caption)) if caption.is_empty() => {
+                    self.books.pass_over(&path, "its caption is empty");
+                }
+                Ok(Some(caption)) => entries.push(Entry { path, caption, stamp }),
+                Ok(None) => {
+                    let beside = path.with_extension("txt");
+                    let name = beside.file_name().unwrap_or_default().to_string_lossy();
+                    let why = format!("no caption: neither `{name}` nor a line of `{METADATA}`");
+                    self.books.pass_over(&path, why);
+                }
+                Err(why) => self.books.broken(&path, why),
+            }
+        }
+        let known: HashSet<PathBuf> =
+            self.books.skipped().into_iter().map(|skipped| skipped.path).collect();
+        for path in listed.into_keys().filter(|path| !known.contains(path)) {
+            let why = format!("named in `{METADATA}`, but there is no such image");
+            self.books.broken(&path, why);
+        }
+        entries
+    }
+
+    /// Images with the names of the folders they are in.
+    fn folder_captions(self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for (path, stamp) in self.images {
+            let parent =
+                path.parent().filter(|parent| *parent != self.root).and_then(Path::file_name);
+            match parent.map(|name| name.to_str().map(str::to_owned)) {
+                Some(Some(caption)) => entries.push(Entry { path, caption, stamp }),
+                Some(None) => self.books.broken(&path, "the name of its folder is not UTF-8"),
+                None => self
+                    .books
+                    .pass_over(&path, "it is in no sub-folder whose name could be its caption"),
+            }
+        }
+        entries
+    }
+
+    fn no_captions(self) -> Vec<Entry> {
+        let bare = |(path, stamp)| Entry { path, caption: String::new(), stamp };
+        self.images.into_iter().map(bare).collect()
+    }
+}
+
+fn metadata_lines(path: &Path, text: &str, listed: &mut HashMap<PathBuf, String>, books: &Ledger) {
+    #[derive(Deserialize)]
+    struct Line {
+        file_name: PathBuf,
+        text: String,
+    }
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        match serde_json::from_str::<Line>(line) {
+            Ok(line) => {
+                listed.insert(path.with_file_name(line.file_name), line.text);
+            }
+            Err(error) => books.broken(path, format!("line {}: {error}", number + 1)),
+        }
+    }
+}
+
+/// The caption in `NAME.txt`, if that file is there.
+fn caption_beside(image: &Path) -> Result<Option<String>, String> {
+    let path = image.with_extension("txt");
+    match fs_err::read(&path) {
+        Ok(bytes) if std::str::from_utf8(&bytes).is_err() => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            Err(format!("its caption `{name}` is not UTF-8"))
+        }
+        Ok(bytes) => caption(bytes).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+/// A UTF-8 file, without a byte-order mark.
+fn read_text(path: &Path) -> io::Result<String> {
+    let text = String::from_utf8(fs_err::read(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8"))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+fn stamp(below: &str, found: &std::fs::Metadata) -> u64 {
+    let modified = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    split_hash(&format!("{below} {} {modified:?}", found.len()))
+}
+
+/// A path from the folder on, written with `/` on every system.
+pub(super) fn below(path: &Path, root: &Path) -> String {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    let parts: Vec<_> = below.iter().map(OsStr::to_string_lossy).collect();
+    parts.join("/")
+}
+
+/// The endings of image files as words.
+pub(super) fn extensions() -> String {
+    EXTENSIONS.iter().map(|name| format!("`.{name}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,173 @@
+//! One line of interleaved JSONL: a whole document, text and images in any order.
+//!
+//! ```text
+//! {"segments": [{"text": "what is this? "}, {"image": "cats/3.jpg", "loss": false}, {"text": "a cat"}]}
+//! {"text": "words alone"}
+//! ```
+//!
+//! An image is a path from the file's own folder on, or a data URI (`data:image/png;base64,…`). The loss falls on every
+//! segment that does not say `"loss": false`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+/// A document as a line writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Words alone; all are learnt.
+    Text(String),
+    /// Text and images.
+    Segments(Vec<Piece>),
+}
+
+/// A segment as a line writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Text { text: String, learn: bool },
+    Image { image: Picture, learn: bool },
+}
+
+/// Where an image's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Picture {
+    /// In a file, from the folder of the JSONL file on.
+    Path(String),
+    /// In the line itself.
+    Bytes(Vec<u8>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLine {
+    text: Option<String>,
+    segments: Option<Vec<RawSegment>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSegment {
+    text: Option<String>,
+    image: Option<String>,
+    #[serde(default = "yes")]
+    loss: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Reads one line, or says what is wrong with it.
+pub(crate) fn parse(line: &[u8]) -> Result<Line, String> {
+    let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
+    let raw: RawLine = serde_json::from_slice(line).map_err(|why| why.to_string())?;
+    match raw {
+        RawLine { text: Some(text), segments: None } => Ok(Line::Text(text)),
+        RawLine { text: None, segments: Some(segments) } if !segments.is_empty() => {
+            let pieces = segments.into_iter().zip(1..).map(|(segment, number)| {
+                piece(segment).map_err(|why| format!("segment {number}: {why}"))
+            });
+            Ok(Line::Segments(pieces.collect::<Result<_, _>>()?))
+        }
+        _ => Err("wanted `text`, or `segments` with at least one segment".into()),
+    }
+}
+
+fn piece(segment: RawSegment) -> Result<Piece, String> {
+    let learn = segment.loss;
+    match (segment.text, segment.image) {
+        (Some(text), None) => Ok(Piece::Text { text, learn }),
+        (None, Some(uri)) if uri.starts_with("data:") => {
+            Ok(Piece::Image { image: Picture::Bytes(data_uri(&uri)?), learn })
+        }
+        (None, Some(path)) if !path.is_empty() => {
+            Ok(Piece::Image { image: Picture::Path(path), learn })
+        }
+        _ => Err("wanted either `text` or `image`".into()),
+    }
+}
+
+/// The bytes of a data URI (RFC 2397) in base64.
+pub(crate) fn data_uri(uri: &str) -> Result<Vec<u8>, String> {
+    let rest = uri.strip_prefix("data:").ok_or("a data URI begins with `data:`")?;
+    let (head, data) = rest.split_once(',').ok_or("a data URI has a `,` before its data")?;
+    if !head.ends_with(";base64") {
+        return Err(format!("a data URI of the kind `{head}`, wanted one that ends in `;base64`"));
+    }
+    STANDARD.decode(data.trim()).map_err(|why| format!("a data URI that is no base64: {why}"))
+}
+
+/// The ends of the pieces that a long text is cut into: each has at most `most` bytes, and ends behind white space where it
+/// has any, otherwise between characters.
+pub(crate) fn cuts(text: &str, most: usize) -> Vec<usize> {
+    let (mut ends, mut start) = (Vec::new(), 0);
+    while text.len() - start > most.max(4) {
+        let end = text.floor_char_boundary(start + most.max(4));
+        let space = text[start..end].rfind(char::is_whitespace);
+        let behind =
+            |at: usize| start + at + text[start + at..].chars().next().map_or(0, char::len_utf8);
+        start = space.map_or(end, behind);
+        ends.push(start);
+    }
+    ends.push(text.len());
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_text_or_segments_and_the_loss_falls_where_it_is_not_switched_off() {
+        assert_eq!(parse(br#"{"text": "hi"}"#).unwrap(), Line::Text("hi".into()));
+        let line = br#"{"segments": [{"text": "see "}, {"image": "a.png", "loss": false}, {"image": "data:image/png;base64,AAEC"}]}"#;
+        let image = |image, learn| Piece::Image { image, learn };
+        assert_eq!(
+            parse(line).unwrap(),
+            Line::Segments(vec![
+                Piece::Text { text: "see ".into(), learn: true },
+                image(Picture::Path("a.png".into()), false),
+                image(Picture::Bytes(vec![0, 1, 2]), true),
+            ])
+        );
+    }
+
+    #[test]
+    fn wrong_lines_say_what_was_wanted() {
+        let why = |line: &str| parse(line.as_bytes()).unwrap_err();
+        assert!(why("not json").contains("line 1 column"));
+        assert_eq!(why("{}"), "wanted `text`, or `segments` with at least one segment");
+        assert_eq!(why(r#"{"segments": []}"#), why("{}"));
+        assert_eq!(
+            why(r#"{"segments": [{"text": "a"}, {}]}"#),
+            "segment 2: wanted either `text` or `image`"
+        );
+        assert!(why(r#"{"segments": [{"text": "a", "los": false}]}"#).contains("`los`"));
+        assert!(why(r#"{"segments": [{"image": "data:image/png,xx"}]}"#).contains("`;base64`"));
+        assert!(why(r#"{"segments": [{"image": "data:;base64,*"}]}"#).contains("no base64"));
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_lose_nothing_and_are_short_enough(text in "\\PC{0,80}|[a-c ]{0,200}", most in 4_usize..30) {
+            let ends = cuts(&text, most);
+            let mut start = 0;
+            for &end in &ends {
+                prop_assert!(end - start <= most && (end > start || text.is_empty()));
+                prop_assert!(text.is_char_boundary(end));
+                start = end;
+            }
+            prop_assert_eq!(start, text.len());
+        }
+
+        #[test]
+        fn no_bytes_make_the_parser_panic(noise in prop::collection::vec(any::<u8>(), 0..120), text in "\\PC{0,60}") {
+            let _ = parse(&noise);
+            let _ = data_uri(&text);
+            let _ = data_uri(&format!("data:;base64,{text}"));
+            let _ = parse(format!("{{\"segments\": [{{\"text\": {text:?}}}]}}").as_bytes());
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Tests of WebDataset shards.
+
+use std::io::Cursor;
+
+use fs_err::write;
+use mm_patch::Image;
+use proptest::prelude::*;
+use tempfile::{TempDir, tempdir};
+
+use super::*;
+
+const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 8, patch: 4 };
+
+fn png(shade: u8) -> Vec<u8> {
+    Image::filled(20, 10, [shade; 3]).encode_png()
+}
+
+fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, *bytes).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn shard(count: u8) -> Vec<u8> {
+    let names: Vec<[String; 2]> =
+        (0..count).map(|at| ["jpg", "txt"].map(|ending| format!("a/{at:03}.{ending}"))).collect();
+    let bytes: Vec<[Vec<u8>; 2]> =
+        (0..count).map(|at| [png(at), format!("shade {at}\n").into()]).collect();
+    let pairs = names.iter().flatten().map(String::as_str);
+    let members: Vec<(&str, &[u8])> =
+        pairs.zip(bytes.iter().flatten().map(Vec::as_slice)).collect();
+    tar(&members)
+}
+
+fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
+    let folder = tempdir().unwrap();
+    for (name, bytes) in files {
+        write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+fn config(folder: &TempDir, pattern: &str) -> WebdatasetConfig {
+    WebdatasetConfig::of(vec![folder.path().join(pattern).display().to_string()])
+}
+
+#[test]
+fn every_sample_of_every_shard_comes_with_its_own_caption() {
+    let folder = folder(&[("x-000.tar", shard(20)), ("x-001.tar", shard(30))]);
+    for pattern in ["x-{000..001}.tar", "*.tar", ""] {
+        let set = ShardSet::open(&config(&folder, pattern), SETTINGS).unwrap();
+        assert_eq!(set.len(Split::Train) + set.len(Split::HeldOut), 50, "{pattern}");
+        for split in Split::ALL {
+            for index in (0..set.len(split)).rev() {
+                let Example { image, caption } = set.example(split, index).unwrap();
+                assert_eq!(caption, format!("shade {}", image.pixel(3, 3)[0]));
+            }
+        }
+        assert_eq!(set.captions().len() as u64, set.len(Split::Train));
+        assert!(set.skipped().is_empty());
+    }
+}
+
+#[test]
+fn a_caption_may_be_a_field_of_json_and_long_names_are_read() {
+    let long = format!("{}/{}.png", "d".repeat(120), "n".repeat(90));
+    let json = long.replace(".png", ".json");
+    let bytes = tar(&[(&long, &png(7)), (&json, br#"{"caption": 3, "title": "seven"}"#)]);
+    let folder = folder(&[("x.tar", bytes)]);
+    let of = |caption: &str| {
+        let config = WebdatasetConfig { caption: caption.into(), ..config(&folder, "x.tar") };
+        let set = ShardSet::open(&config, SETTINGS).unwrap();
+        let split = Split::ALL.into_iter().find(|split| set.len(*split) == 1).unwrap();
+        set.example(split, 0).map_err(|why| why.to_string())
+    };
+    assert_eq!(of("title").unwrap().caption, "seven");
+    let why = of("caption").unwrap_err();
+    assert!(why.ends_with("its json has no text `caption`, it has `caption`, `title`"), "{why}");
+}
+
+#[test]
+fn members_that_are_no_sample_are_named_and_not_counted() {
+    let bytes = tar(&[
+        ("1.png", &png(1)),
+        ("1.txt", b"one"),
+        ("2.png", &png(2)),
+        ("3.txt", b"three"),
+        ("README", b"words"),
+        ("1.png", &png(9)),
+        ("1.txt", b"one again"),
+    ]);
+    let Index { samples, incomplete, cut } = index(Cursor::new(&bytes), bytes.len() as u64, true);
+    let keys: Vec<&str> = samples.iter().map(|sample| &*sample.key).collect();
+    assert_eq!((keys, cut), (vec!["1", "1#2"], None));
+    assert_eq!(incomplete[0].0, "2");
+    assert_eq!(incomplete[1], ("3".into(), "no image"));
+    assert_eq!(index(Cursor::new(&bytes), bytes.len() as u64, false).samples.len(), 3);
+}
+
+#[test]
+fn a_truncated_shard_gives_what_is_before_the_cut_and_is_named() {
+    let mut cut = shard(40);
+    cut.truncate(cut.len() / 2);
+    let folder = folder(&[("a.tar", shard(30)), ("b.tar", cut), ("c.tar", vec![7; 2000])]);
+    let with =
+        |max_bad| ShardSet::open(&WebdatasetConfig { max_bad, ..config(&folder, "*") }, SETTINGS);
+    let set = with(0.5).unwrap();
+    let count = set.len(Split::Train) + set.len(Split::HeldOut);
+    assert!((45..52).contains(&count), "{count}");
+    let named: Vec<String> = set
+        .skipped()
+        .iter()
+        .map(|skipped| format!("{} {}", skipped.path.display(), skipped.why))
+        .collect();
+    assert!(
+        named.iter().any(
+            |line| line.contains("b.tar it is cut short") || line.contains("b.tar broken from")
+        ),
+        "{named:?}"
+    );
+    assert!(named.iter().any(|line| line.contains("c.tar broken from byte 0")), "{named:?}");
+    let error = with(0.1).unwrap_err().to_string();
+    assert!(error.starts_with("2 of 3 files of the webdataset data set are broken"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn any_bytes_are_a_shard_or_an_error(
+        noise in prop::collection::vec(any::<u8>(), 0..1200),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        keep in any::<prop::sample::Index>(),
+    ) {
+        index(Cursor::new(&noise), noise.len() as u64, true);
+        let mut bytes = shard(4);
+        for (at, value) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        bytes.truncate(keep.index(bytes.len()));
+        let found = index(Cursor::new(&bytes), bytes.len() as u64, true);
+        for sample in found.samples {
+            prop_assert!(sample.image.at + sample.image.bytes <= bytes.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Mixed data: ranks, packing, text alone, pictures of several sizes.
+
+use std::collections::BTreeMap;
+
+use burn::prelude::*;
+use mm_model::{Document, Segment};
+use mm_patch::Image;
+use mm_train::batch::Batches;
+use mm_train::data::{DataConfig, DataSet, Split};
+use mm_train::eval::{held_out_losses, sample_grid};
+use mm_train::{Recipe, Training};
+use tempfile::TempDir;
+
+use crate::common::tiny;
+
+/// Lines of text of very different lengths.
+fn texts(folder: &TempDir) -> String {
+    let path = folder.path().join("texts.jsonl");
+    let line = |at: usize| {
+        let text = "every word is a place of its own ".repeat(1 + at * at % 7);
+        format!("{}\n", serde_json::json!({ "text": format!("{at}: {text}") }))
+    };
+    fs_err::write(&path, (0..200).map(line).collect::<String>()).unwrap();
+    path.display().to_string()
+}
+
+/// Emoji, glyphs and texts.
+fn mixed(folder: &TempDir, changes: &[(&str, &str)]) -> Recipe {
+    let mut recipe = tiny(changes);
+    let config = format!(
+        "source = 'mixture'
+         [[parts]]
+         weight = 2
+         data = {{ source = 'emoji', limit = 60 }}
+         [[parts]]
+         weight = 1
+         direction = 'read'
+         data = {{ source = 'glyphs', letters = [1, 1] }}
+         [[parts]]
+         weight = 1
+         data = {{ source = 'documents', files = ['{}'], longest = 400 }}",
+        texts(folder)
+    );
+    recipe.data = toml::from_str(&config).unwrap();
+    recipe.validate().unwrap();
+    recipe
+}
+
+fn open(recipe: &Recipe) -> (Training, DataSet) {
+    let training = Training::start(recipe.clone(), &Device::flex()).unwrap();
+    let data = DataSet::open(&recipe.data, recipe.image).unwrap();
+    (training, data)
+}
+
+fn by_place(documents: Vec<(Document, u64)>) -> BTreeMap<u64, Document> {
+    documents.into_iter().map(|(document, place)| (place, document)).collect()
+}
+
+#[test]
+fn the_shares_of_all_ranks_are_the_documents_of_one_and_none_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = mixed(&folder, &[("run.batch", "13")]);
+    let (training, data) = open(&recipe);
+    let new = || Batches::new(&recipe, &data, &training.tokenizer);
+    let steps = [700, 3, 4, 1_000_000];
+    let mut one = new();
+    let whole = steps.map(|step| by_place(one.documents(step).unwrap()));
+    for ranks in [1, 2, 5, 13] {
+        for (step, whole) in steps.iter().zip(&whole).rev() {
+            let mut union = BTreeMap::new();
+            for rank in 0..ranks {
+                let share = new().of_rank(rank, ranks).unwrap().documents(*step).unwrap();
+                for (document, at) in share {
+                    assert_eq!(union.insert(at, document), None, "place {at} twice");
+                }
+            }
+            assert_eq!(&union, whole, "step {step} of {ranks} ranks");
+        }
+    }
+    let error = new().of_rank(0, 14).unwrap_err().to_string();
+    assert!(error.starts_with("rank 0 of 14, wanted"), "{error}");
+    assert!(new().of_rank(2, 2).is_err());
+}
+
+#[test]
+fn a_mixture_keeps_its_weights_and_directions_and_shows_every_document_of_an_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe =
+        mixed(&folder, &[("run.batch", "100"), ("mix.draw", "[1, 1]"), ("mix.read", "[0, 0]")]);
+    let (training, data) = open(&recipe);
+    let mut batches = Batches::new(&recipe, &data, &training.tokenizer);
+    let mut counts = BTreeMap::new();
+    let mut seen = BTreeMap::new();
+    for step in 0..10 {
+        for (Document { segments }, _) in batches.documents(step).unwrap() {
+            let kind = match segments.as_slice() {
+                [Segment::Text { learn: false, .. }, Segment::Image { learn: true, .. }] => {
+                    "drawn emoji"
+                }
+                [Segment::Image { learn: false, .. }, Segment::Text { learn: true, .. }] => {
+                    "read glyph"
+                }
+                [Segment::Text { text, learn: true }] => {
+                    *seen.entry(text.clone()).or_insert(0) += 1;
+                    "text"
+                }
+                other => panic!("{other:?}"),
+            };
+            *counts.entry(kind).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(counts, BTreeMap::from([("drawn emoji", 500), ("read glyph", 250), ("text", 250)]));
+    let epochs: Vec<u32> = seen.values().copied().collect();
+    assert!(epochs.iter().all(|times| (1..=2).contains(times)), "{epochs:?}");
+}
+
+#[test]
+fn ninety_five_of_a_hundred_places_hold_tokens_of_mixed_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    for shards in ["1", "2"] {
+        let changes = [("run.batch", "64"), ("run.row_tokens", "256"), ("run.shards", shards)];
+        let recipe = mixed(&folder, &changes);
+        let (training, data) = open(&recipe);
+        let mut batches = Batches::new(&recipe, &data, &training.tokenizer);
+        let (mut real, mut places) = (0, 0);
+        for step in 0..20 {
+            for batch in batches.batch(step).unwrap() {
+                real += batch.real_tokens();
+                places += batch.places();
+            }
+        }
+        let share = real as f64 / places as f64;
+        assert!(share >= 0.95, "{real} of {places} places: {share:.3}");
+    }
+}
+
+#[test]
+fn text_alone_is_trained_and_measured_in_bits_a_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = tiny(&[("run.batch", "8"), ("run.row_tokens", "128"), ("run.steps", "40")]);
+    let config = format!("source = 'documents'\nfiles = ['{}']\nlongest = 100", texts(&folder));
+    recipe.data = toml::from_str(&config).unwrap();
+    let (mut training, data) = open(&recipe);
+    let measure = |training: &Training| {
+        held_out_losses(&training.averaged(), &recipe, &data, Split::HeldOut, 30).unwrap()
+    };
+    let before = measure(&training);
+    let tokenizer = training.tokenizer.clone();
+    let mut batches = Batches::new(&recipe, &data, &tokenizer);
+    for step in 0..40 {
+        let report = training.step(&batches.batch(step).unwrap()).unwrap();
+        assert!(report.loss.is_finite() && report.image.is_none() && report.images == 0);
+    }
+    let after = measure(&training);
+    assert!(after.bits_per_byte < 0.8 * before.bits_per_byte, "{before:?} -> {after:?}");
+    assert!(before.bits_per_byte < 16.0 && before.image.is_nan());
+    let (_, text) = sample_grid(&training.averaged(), &recipe, &data).unwrap();
+    assert!(text.contains("beginning -> how the model goes on:"), "{text}");
+}
+
+#[test]
+fn pictures_of_several_sizes_share_a_batch_and_rows_without_changing_the_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    for (at, [width, height]) in [[32, 32], [64, 32], [16, 60], [9, 90]].into_iter().enumerate() {
+        let image = Image::filled(width, height, [40 * at as u8; 3]).encode_png();
+        fs_err::write(folder.path().join(format!("{at}.png")), image).unwrap();
+        fs_err::write(folder.path().join(format!("{at}.txt")), "plain").unwrap();
+    }
+    let config = format!("source = 'folder'\nfit = 'aspect'\npath = '{}'", folder.path().display());
+    let config: DataConfig = toml::from_str(&config).unwrap();
+    let found = ["0", "64", "300"].map(|row| {
+        let mut recipe = tiny(&[("run.row_tokens", row), ("run.shards", "1"), ("run.batch", "8")]);
+        recipe.data = config.clone();
+        let (training, data) = open(&recipe);
+        let batch = Batches::new(&recipe, &data, &training.tokenizer).batch(0).unwrap().remove(0);
+        let model = training.averaged().model;
+        let tensors = batch.to_device(&training.config, &Device::flex());
+        let losses = model.losses(&tensors, training.config.prediction);
+        [losses.text.unwrap(), losses.image.unwrap()].map(|loss| loss.into_scalar::<f32>())
+    });
+    for (apart, packed) in found[0].iter().zip(found[1]).chain(found[0].iter().zip(found[2])) {
+        assert!((apart - packed).abs() < 1e-4 * apart.abs(), "{apart} and {packed}");
+    }
+}
+
+#[test]
+fn pictures_without_a_word_are_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for at in 0..4 {
+        let image = Image::filled(32, 32, [60 * at; 3]).encode_png();
+        fs_err::write(folder.path().join(format!("{at}.png")), image).unwrap();
+    }
+    let changes = [("mix.read", "[0, 0]"), ("run.batch", "4"), ("run.steps", "3")];
+    let mut recipe = tiny(&changes);
+    let cache = folder.path().join("pixels");
+    let config = format!(
+        "source = 'folder'\ncaptions = 'none'\npath = '{}'\ncache = '{}'",
+        folder.path().display(),
+        cache.display()
+    );
+    recipe.data = toml::from_str(&config).unwrap();
+    let (mut training, data) = open(&recipe);
+    let tokenizer = training.tokenizer.clone();
+    let mut batches = Batches::new(&recipe, &data, &tokenizer);
+    let first = batches.documents(0).unwrap();
+    assert_eq!(first, batches.documents(0).unwrap(), "decoded and out of the cache");
+    for step in 0..3 {
+        assert!(training.step(&batches.batch(step).unwrap()).unwrap().loss.is_finite());
+    }
+    assert!(fs_err::metadata(&cache).unwrap().len() > 4 * 3 * 256);
+}
