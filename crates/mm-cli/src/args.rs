@@ -1,8 +1,8 @@
 //! Flags, nothing else. They choose recipe, device, seed and output; everything else is in the recipe.
 
 mod bench;
-mod compare;
 mod check;
+mod compare;
 mod data;
 mod devices;
 mod eval;
@@ -11,8 +11,8 @@ mod sampling;
 mod train;
 
 pub use bench::{BenchArgs, BenchShape};
-pub use compare::CompareArgs;
 pub use check::CheckArgs;
+pub use compare::CompareArgs;
 pub use data::{DataArgs, DataCommand};
 pub use devices::DevicesArgs;
 pub use eval::{EvalArgs, Part, Task};

@@ -1,8 +1,8 @@
 //! One file a command: load, call one library function, write.
 
 pub mod bench;
-pub mod compare;
 pub mod check;
+pub mod compare;
 pub mod data;
 pub mod devices;
 pub mod draw;
