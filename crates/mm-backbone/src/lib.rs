@@ -58,7 +58,7 @@ pub use backbone::Backbone;
 pub use cache::{Cache, KeyValue};
 pub use config::{BackboneConfig, BlockConfig};
 pub use error::BackboneError;
-pub use init::Init;
+pub use init::{Init, InitLaw};
 pub use linear::Linear;
 pub use mask::KeyRanges;
 pub use norm::RmsNorm;

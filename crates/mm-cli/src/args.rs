@@ -3,14 +3,20 @@
 mod bench;
 mod data;
 mod eval;
+mod export;
 mod generate;
+mod import;
+mod sample;
 mod sampling;
 mod train;
 
 pub use bench::{BenchArgs, BenchShape};
 pub use data::{DataArgs, DataCommand};
 pub use eval::{EvalArgs, Part, Task};
+pub use export::{ExportArgs, ExportFormat};
 pub use generate::{DrawArgs, GenerateArgs, Piece, ReadArgs, prompt_order};
+pub use import::{ImportArgs, ImportFormat};
+pub use sample::{InterpolateArgs, Method, SampleArgs, WalkArgs};
 pub use sampling::SamplingArgs;
 pub use train::TrainArgs;
 
@@ -40,6 +46,10 @@ pub enum Command {
     Read(ReadArgs),
     /// Draw a caption.
     Draw(DrawArgs),
+    /// Draw pictures that no caption describes.
+    Sample(SampleArgs),
+    /// Draw pictures between real ones.
+    Interpolate(InterpolateArgs),
     /// Measure a model on examples it was never trained on.
     Eval(EvalArgs),
     /// Say what a model folder, an image or a recipe's data hold.
@@ -48,6 +58,10 @@ pub enum Command {
     Data(DataArgs),
     /// Time training and sampling on this machine.
     Bench(BenchArgs),
+    /// Make a model folder of weights from elsewhere.
+    Import(ImportArgs),
+    /// Write a model's weights for elsewhere.
+    Export(ExportArgs),
     /// Print a completion script.
     Completions {
         /// The shell that will read it.

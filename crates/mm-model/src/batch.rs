@@ -114,6 +114,7 @@ pub struct HostBatch {
     eps: Vec<f32>,
     weight: Vec<f32>,
     real_tokens: usize,
+    learnt_images: usize,
     numbers: usize,
 }
 
@@ -126,6 +127,16 @@ impl HostBatch {
     /// Places that hold a token or a patch of a document.
     pub fn real_tokens(&self) -> usize {
         self.real_tokens
+    }
+
+    /// Number of learnt images.
+    pub fn learnt_images(&self) -> usize {
+        self.learnt_images
+    }
+
+    /// How many numbers the learnt patches hold.
+    pub fn learnt_numbers(&self) -> usize {
+        self.places.len() * self.numbers
     }
 
     /// Number of images, noised and clean.
@@ -181,6 +192,7 @@ impl HostBatch {
             eps: vec![],
             weight: vec![],
             real_tokens: 0,
+            learnt_images: 0,
             numbers,
         };
         for (sample, offset) in samples.iter().zip(offsets) {
@@ -217,6 +229,7 @@ impl HostBatch {
             }
             self.times.push(noise.level.time);
             if span.learn {
+                self.learnt_images += 1;
                 let pairs = span.patches.iter().zip(&noise.eps);
                 self.noisy.extend(pairs.map(|(&clean, &eps)| noise.level.noised(clean, eps)));
                 self.clean.extend(&span.patches);

@@ -8,7 +8,9 @@
 //! Deliberately absent: optimizers, data sets, terminals. Files are touched in [`checkpoint`] alone.
 #![deny(missing_docs)]
 
+pub mod alone;
 pub mod batch;
+mod canvas;
 pub mod checkpoint;
 mod config;
 mod decoder;
@@ -16,6 +18,7 @@ mod document;
 mod draw;
 mod error;
 mod generate;
+pub mod keras;
 mod losses;
 mod model;
 pub mod parameters;
@@ -24,6 +27,7 @@ mod sequence;
 mod time;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
+pub use canvas::{Canvas, Method, Walk};
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TimeConfig};
 pub use document::{Document, Segment};

@@ -111,7 +111,8 @@ impl<'a> Batches<'a> {
         }
         let index = self.index(step * self.recipe.run.batch as u64 + place as u64);
         let mut example = self.data.example(Split::Train, index, &mut rng)?;
-        if kind == Kind::Draw && rng.random::<f64>() < self.recipe.mix.caption_drop {
+        let alone = self.recipe.vocab == 0;
+        if alone || kind == Kind::Draw && rng.random::<f64>() < self.recipe.mix.caption_drop {
             example.caption.clear();
         }
         Ok(kind.document(example))
@@ -146,7 +147,10 @@ pub fn host_batch(
         positions: recipe.model.backbone.positions,
     };
     let sample = |(document, place): (Document, u64)| {
-        let sequence = sequencer.complete(&document)?;
+        let sequence = match recipe.vocab {
+            0 => Sequence::alone(&document, sequencer.patch, sequencer.positions)?,
+            _ => sequencer.complete(&document)?,
+        };
         let mut times = stream(recipe.seed, Purpose::Time, step, place);
         let mut noise = stream(recipe.seed, Purpose::Noise, step, place);
         let noise = noised(&sequence, recipe, [&mut times, &mut noise]);

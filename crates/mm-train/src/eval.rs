@@ -7,6 +7,7 @@ use mm_text::TokenSampling;
 use serde::Serialize;
 
 use crate::TrainError;
+use crate::alone::alone_grid;
 use crate::batch::{Kind, host_batch};
 use crate::data::{Combination, DataSet, Example, GlyphSet, Split};
 use crate::judge::GlyphJudge;
@@ -129,7 +130,7 @@ pub fn draw_score(
 /// Losses on documents of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct HeldOutLosses {
-    /// Cross-entropy of captions after their pictures, nats a token.
+    /// Cross-entropy of captions after their pictures, nats a token; no number for images alone.
     pub text: f64,
     /// The same in bits a byte of the captions.
     pub bits_per_byte: f64,
@@ -153,13 +154,22 @@ pub fn held_out_losses(
     for (chunk_index, chunk) in shown.chunks(TOGETHER).enumerate() {
         let share = chunk.len() as f64 / documents as f64;
         for (kind, total) in [(Kind::Read, &mut text), (Kind::Draw, &mut image)] {
-            let documents = chunk.iter().map(|example| kind.document(example.clone())).zip(0..);
+            if kind == Kind::Read && recipe.vocab == 0 {
+                *total = f64::NAN; // images alone
+                continue;
+            }
+            let documents = chunk.iter().map(|example| kind.document(shown_to(recipe, example)));
+            let documents = documents.zip(0..);
             let batch = host_batch(recipe, &model.tokenizer, documents, chunk_index as u64)?;
             let losses = model.model.losses(
                 &batch.to_device(&model.config, &model.model.device()),
                 model.config.prediction,
             );
-            let loss = if kind == Kind::Read { losses.text } else { losses.image };
+            let scale = recipe.loss.reduction.factor(batch.learnt_numbers(), batch.learnt_images());
+            let loss = match kind {
+                Kind::Read => losses.text,
+                _ => losses.image.map(|loss| loss * scale),
+            };
             *total += share * loss.map_or(f64::NAN, |loss| f64::from(loss.into_scalar::<f32>()));
         }
         bytes += chunk.iter().map(|example| example.caption.len()).sum::<usize>();
@@ -172,6 +182,12 @@ pub fn held_out_losses(
     Ok(HeldOutLosses { text, bits_per_byte, image, documents })
 }
 
+/// The example as a document takes it: without its caption where there are images alone.
+fn shown_to(recipe: &Recipe, example: &Example) -> Example {
+    let caption = if recipe.vocab == 0 { String::new() } else { example.caption.clone() };
+    Example { image: example.image.clone(), caption }
+}
+
 /// A grid of pictures drawn for held-out captions, each over the real picture of that caption, and a text of what was asked
 /// and what was read.
 pub fn sample_grid(
@@ -179,6 +195,9 @@ pub fn sample_grid(
     recipe: &Recipe,
     data: &DataSet,
 ) -> Result<(Image, String), TrainError> {
+    if recipe.vocab == 0 {
+        return Ok((alone_grid(model, recipe)?, String::new()));
+    }
     let split = if data.len(Split::HeldOut) == Some(0) || matches!(data, DataSet::Emoji(_)) {
         Split::Train
     } else {
