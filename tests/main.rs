@@ -1,5 +1,6 @@
 //! Behaviour of the whole library, in one test binary.
 
+mod alone; // images without text: trained, resumed, drawn
 mod checkpoint; // a model folder round-trips; a wrong or truncated file is named
 mod common; // the tiny recipe that the others share
 mod data; // mixed data: ranks, packing, text alone, pictures of several sizes

@@ -5,18 +5,50 @@ use burn::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
+use serde::{Deserialize, Serialize};
 
 /// Draws parameters in the order in which they are asked for.
 #[derive(Debug)]
 pub struct Init {
     rng: ChaCha8Rng,
     device: Device,
+    law: Law,
+}
+
+/// How the weights of linear maps are drawn at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitLaw {
+    /// Normal with standard deviation 1/sqrt(inputs), smaller for maps that close a branch or the network.
+    #[default]
+    Normal,
+    /// Uniform within sqrt(6 / (inputs + outputs)) (Glorot & Bengio 2010), whatever the map is for, as in the seed.
+    Glorot,
+}
+
+/// Where numbers come from.
+#[derive(Debug, Clone, Copy)]
+enum Law {
+    Drawn(InitLaw),
+    /// Nothing is drawn: every parameter that would be is zero.
+    Blank,
 }
 
 impl Init {
     /// A source of parameters that is a pure function of `seed`; the tensors live on `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), device: device.clone() }
+        Self::with_law(InitLaw::Normal, seed, device)
+    }
+
+    /// The same under another law.
+    pub fn with_law(law: InitLaw, seed: u64, device: &Device) -> Self {
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        Self { rng, device: device.clone(), law: Law::Drawn(law) }
+    }
+
+    /// Zeros without drawing a number, for weights that are replaced at once or only counted.
+    pub fn blank(device: &Device) -> Self {
+        Self { law: Law::Blank, ..Self::new(0, device) }
     }
 
     /// The device on which parameters are made.
@@ -36,6 +68,18 @@ impl Init {
         self.draw(shape, draw)
     }
 
+    /// The weight `[inputs, outputs]` of a linear map; `gain` is what the normal law multiplies it by.
+    pub fn matrix(&mut self, [inputs, outputs]: [usize; 2], gain: f64) -> Param<Tensor<2>> {
+        match self.law {
+            Law::Drawn(InitLaw::Glorot) => {
+                self.uniform([inputs, outputs], (6.0 / (inputs + outputs) as f64).sqrt())
+            }
+            Law::Drawn(InitLaw::Normal) | Law::Blank => {
+                self.normal([inputs, outputs], gain * (inputs as f64).powf(-0.5))
+            }
+        }
+    }
+
     /// All one number; any shape `[…]`.
     pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f64) -> Param<Tensor<D>> {
         Param::from_tensor(Tensor::full(shape, value, &self.device))
@@ -46,6 +90,9 @@ impl Init {
         shape: [usize; D],
         one: impl Fn(&mut ChaCha8Rng) -> f32,
     ) -> Param<Tensor<D>> {
+        if let Law::Blank = self.law {
+            return self.constant(shape, 0.0);
+        }
         let numbers: Vec<f32> = (0..shape.iter().product()).map(|_| one(&mut self.rng)).collect();
         Param::from_tensor(Tensor::from_data(TensorData::new(numbers, shape), &self.device))
     }

@@ -65,7 +65,7 @@ pub use condition::Condition;
 pub use config::{BackboneConfig, BlockConfig};
 pub use convolution::convolution;
 pub use error::BackboneError;
-pub use init::Init;
+pub use init::{Init, InitLaw};
 pub use linear::Linear;
 pub use mask::KeyRanges;
 pub use norm::RmsNorm;

@@ -15,7 +15,8 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Normal weights of standard deviation 1/sqrt(inputs), so that outputs are as large as inputs; a bias, if any, is zero.
+    /// Normal weights of standard deviation 1/sqrt(inputs), so that outputs are as large as inputs, or whatever law `init`
+    /// has; a bias, if any, is zero.
     pub fn new(init: &mut Init, inputs: usize, outputs: usize, bias: bool) -> Self {
         Self::scaled(init, [inputs, outputs], bias, 1.0)
     }
@@ -34,7 +35,7 @@ impl Linear {
 
     /// The same with weights `gain` times as large; `[inputs, outputs]`.
     pub fn scaled(init: &mut Init, [inputs, outputs]: [usize; 2], bias: bool, gain: f64) -> Self {
-        let weight = init.normal([inputs, outputs], gain * (inputs as f64).powf(-0.5));
+        let weight = init.matrix([inputs, outputs], gain);
         Self { weight, bias: bias.then(|| init.constant([outputs], 0.0)) }
     }
 

@@ -6,7 +6,10 @@ mod compare;
 mod data;
 mod devices;
 mod eval;
+mod export;
 mod generate;
+mod import;
+mod sample;
 mod sampling;
 mod train;
 
@@ -16,7 +19,10 @@ pub use compare::CompareArgs;
 pub use data::{DataArgs, DataCommand};
 pub use devices::DevicesArgs;
 pub use eval::{EvalArgs, Part, Task};
+pub use export::{ExportArgs, ExportFormat};
 pub use generate::{DrawArgs, GenerateArgs, Piece, ReadArgs, prompt_order};
+pub use import::{ImportArgs, ImportFormat};
+pub use sample::{InterpolateArgs, Method, SampleArgs, WalkArgs};
 pub use sampling::SamplingArgs;
 pub use train::TrainArgs;
 
@@ -46,6 +52,10 @@ pub enum Command {
     Read(ReadArgs),
     /// Draw a caption.
     Draw(DrawArgs),
+    /// Draw pictures that no caption describes.
+    Sample(SampleArgs),
+    /// Draw pictures between real ones.
+    Interpolate(InterpolateArgs),
     /// Measure a model on examples it was never trained on.
     Eval(EvalArgs),
     /// Say what a model folder, an image or a recipe's data hold.
@@ -59,6 +69,10 @@ pub enum Command {
     Compare(CompareArgs),
     /// List what this machine can compute on.
     Devices(DevicesArgs),
+    /// Make a model folder of weights from elsewhere.
+    Import(ImportArgs),
+    /// Write a model's weights for elsewhere.
+    Export(ExportArgs),
     /// Print a completion script.
     Completions {
         /// The shell that will read it.

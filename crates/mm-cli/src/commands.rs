@@ -7,13 +7,18 @@ pub mod data;
 pub mod devices;
 pub mod draw;
 pub mod eval;
+pub mod export;
 pub mod generate;
+pub mod import;
 pub mod inspect;
+pub mod interpolate;
 pub mod read;
+pub mod sample;
 pub mod train;
 
 use std::path::Path;
 
+use burn::prelude::Device;
 use mm_diffusion::Guidance;
 use mm_model::{Checkpoint, GenerateOptions};
 use mm_text::TokenSampling;
@@ -27,8 +32,13 @@ use crate::report::Failure;
 
 /// A model folder and the recipe beside it.
 fn load(model: &Path, sampling: &SamplingArgs) -> Result<(Checkpoint, Option<Recipe>), Failure> {
-    let device = device::open(&sampling.device)?;
-    let checkpoint = Checkpoint::load(model, &device).map_err(|why| {
+    let checkpoint = load_on(model, &device::open(&sampling.device)?)?;
+    Ok((checkpoint, recipe_beside(model)?))
+}
+
+/// A model folder.
+fn load_on(model: &Path, device: &Device) -> Result<Checkpoint, Failure> {
+    Checkpoint::load(model, device).map_err(|why| {
         let hint = match model.join("model").is_dir() {
             true => format!("did you mean `{}`?", model.join("model").display()),
             false => {
@@ -36,8 +46,7 @@ fn load(model: &Path, sampling: &SamplingArgs) -> Result<(Checkpoint, Option<Rec
             }
         };
         Failure::failed(why).hint(hint)
-    })?;
-    Ok((checkpoint, recipe_beside(model)?))
+    })
 }
 
 /// The recipe's settings of generation with those of the flags over them.

@@ -38,12 +38,16 @@ fn run(args: Args, matches: &clap::ArgMatches) -> Result<(), Failure> {
         }
         Command::Read(args) => commands::read::run(&args),
         Command::Draw(args) => commands::draw::run(&args),
+        Command::Sample(args) => commands::sample::run(&args),
+        Command::Interpolate(args) => commands::interpolate::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Data(args) => commands::data::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Devices(args) => commands::devices::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Export(args) => commands::export::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "mm", &mut std::io::stdout());
             Ok(())

@@ -90,3 +90,16 @@ macro_rules! say {
     };
 }
 pub(crate) use say;
+
+/// A count with a comma between thousands.
+pub fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -11,6 +11,19 @@ pub enum DiffusionError {
         /// The most there are.
         most: usize,
     },
+    /// The first step index is not one of the schedule, or leaves no room for the steps.
+    #[error("the start index is {found}, wanted {least} to {most}")]
+    Start {
+        /// What was asked for.
+        found: usize,
+        /// Below this there are fewer indices than steps.
+        least: usize,
+        /// The noisiest index.
+        most: usize,
+    },
+    /// Times are no step indices.
+    #[error("the schedule is linear, wanted one of step indices")]
+    NoIndices,
     /// A number lies outside its range.
     #[error("`{name}` is {found}, wanted {wanted}")]
     Field {

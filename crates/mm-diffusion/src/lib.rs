@@ -37,8 +37,10 @@
 //! numbers are arguments. Networks, pixels and text are absent on purpose.
 #![deny(missing_docs)]
 
+mod analytic;
 mod error;
 mod guidance;
+mod ladder;
 mod level;
 mod prediction;
 mod sampler;
@@ -50,6 +52,7 @@ mod weight;
 #[cfg(test)]
 mod gaussian;
 
+pub use analytic::{Analytic, analytic_dpm, unexplained};
 pub use error::DiffusionError;
 pub use guidance::Guidance;
 pub use level::Level;

@@ -154,7 +154,7 @@ fn velocity(y: Tensor<3>, level: &Level, denoise: &mut Denoise<'_>) -> Tensor<3>
 }
 
 /// β² of z = α z' + β e: the noise that the step from `next` to the noisier `now` adds.
-fn fresh_variance(now: &Level, next: &Level) -> f64 {
+pub(crate) fn fresh_variance(now: &Level, next: &Level) -> f64 {
     let alpha = now.signal / next.signal;
     (now.noise.powi(2) - (alpha * next.noise).powi(2)).max(0.0)
 }
@@ -168,7 +168,7 @@ fn variance(level: &Level) -> f64 {
 const CLEAN_END: Level = Level { time: 0.0, signal: 1.0, noise: 0.0 };
 
 /// Step number, level and next level, the clean end last.
-fn steps(levels: &[Level]) -> impl Iterator<Item = (usize, &Level, &Level)> {
+pub(crate) fn steps(levels: &[Level]) -> impl Iterator<Item = (usize, &Level, &Level)> {
     let next = levels.iter().skip(1).chain(iter::once(&CLEAN_END));
     levels.iter().zip(next).enumerate().map(|(i, (now, next))| {
         let falls = now.noise * next.signal > next.noise * now.signal;

@@ -135,6 +135,16 @@ impl HostBatch {
         self.real_tokens
     }
 
+    /// Number of learnt images.
+    pub fn learnt_images(&self) -> usize {
+        self.learnt_grids.len()
+    }
+
+    /// How many numbers the learnt patches hold.
+    pub fn learnt_numbers(&self) -> usize {
+        self.places.len() * self.numbers
+    }
+
     /// Number of images, noised and clean.
     pub fn images(&self) -> usize {
         self.times.len()

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
+use mm_backbone::Init;
 use mm_text::Tokenizer;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ pub const FORMAT: &str = "mm-1";
 pub struct Checkpoint {
     /// The shapes and their meaning.
     pub config: ModelConfig,
-    /// The words.
+    /// The words; in a model of images alone it is there and never asked.
     pub tokenizer: Tokenizer,
     /// The weights.
     pub model: Model,
@@ -47,17 +48,16 @@ impl Checkpoint {
         let path = folder.join("tokenizer.json");
         let tokenizer = Tokenizer::from_json(&fs_err::read(&path)?)
             .map_err(|why| malformed(&path, "tokenizer.json", &why))?;
-        if tokenizer.vocab() != config.vocab {
+        if config.has_text() && tokenizer.vocab() != config.vocab {
             return Err(CheckpointError::Vocab {
                 path,
                 found: tokenizer.vocab(),
                 wanted: config.vocab,
             });
         }
-        let fresh = Model::new(&config, 0, device).map_err(|source| CheckpointError::Config {
-            path: folder.join("config.json"),
-            source,
-        })?;
+        let path = folder.join("config.json");
+        let fresh = Model::drawn(&config, &mut Init::blank(device))
+            .map_err(|source| CheckpointError::Config { path, source })?;
         let weights = load_weights(&folder.join("model.safetensors"), &fresh)?;
         Ok(Self { model: with_weights(fresh, &weights), config, tokenizer })
     }

@@ -12,7 +12,8 @@ use crate::{ConfigError, UnetConfig};
 pub struct ModelConfig {
     /// Side of a patch, pixels.
     pub patch: usize,
-    /// Number of token ids, special tokens included.
+    /// Number of token ids, special tokens included; 0 for a model of images alone, which has neither token embeddings nor a head
+    /// for them, and whose documents are the patches of one image each, as in the seed.
     pub vocab: usize,
     /// Whether the maps to and from patches have biases (the seed: no).
     pub patch_bias: bool,
@@ -80,8 +81,8 @@ impl ModelConfig {
         if self.patch == 0 || self.patch > 256 {
             return wrong("patch", self.patch.to_string(), "1 to 256 pixels");
         }
-        if self.vocab < 2 {
-            return wrong("vocab", self.vocab.to_string(), "at least 2 token ids");
+        if self.vocab == 1 {
+            return wrong("vocab", self.vocab.to_string(), "at least 2 token ids, or 0 for none");
         }
         match (&self.time, &self.schedule) {
             (TimeConfig::Sinusoidal { channels, .. }, _) if *channels == 0 || channels % 2 == 1 => {
@@ -134,6 +135,11 @@ impl ModelConfig {
             return wrong("patch_convolution", "true", "false, since a `unet` ends in one");
         }
         unet.validate()
+    }
+
+    /// Whether there is text, or images alone.
+    pub fn has_text(&self) -> bool {
+        self.vocab > 0
     }
 
     /// Numbers in one patch: `patch * patch * 3`.

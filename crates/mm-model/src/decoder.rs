@@ -4,6 +4,7 @@
 
 use burn::prelude::*;
 use mm_backbone::{Attend, Cache, KeyRanges, Positions};
+use mm_diffusion::Level;
 use mm_patch::Grid;
 
 use crate::batch::{Inputs, Patches};
@@ -49,6 +50,10 @@ impl<'a> Decoder<'a> {
         };
         let rows: Vec<Row> = prompts.iter().map(row).collect();
         let mut decoder = Self { model, config, device, cache: Cache::new(), rows };
+        if longest == 0 {
+            let nothing = Tensor::zeros([prompts.len(), config.backbone.width], &decoder.device);
+            return (decoder, nothing); // images alone: there is no prefix
+        }
         let step = decoder.prefix(prompts, longest);
         let hidden = decoder.append(step);
         let last: Vec<i32> = (1..=prompts.len()).map(|row| (row * longest - 1) as i32).collect();
@@ -72,6 +77,14 @@ impl<'a> Decoder<'a> {
         let step = self.image_step(noisy, grid, time);
         let hidden = self.model.hidden_behind(&self.inputs(step), &self.cache);
         self.model.patches(hidden, &vec![grid; rows]).reshape([rows, patches, numbers])
+    }
+
+    /// The clean patches that the network estimates behind noisy ones: `[rows, patches, numbers]` -> the same shape.
+    pub(crate) fn clean(&self, noisy: Tensor<3>, grid: Grid, level: &Level) -> Tensor<3> {
+        let (device, rows) = (noisy.device(), noisy.dims()[0]);
+        let full = |value: f64| Tensor::<3>::full([rows, 1, 1], value, &device);
+        let output = self.denoise(noisy.clone(), grid, level.time);
+        self.config.prediction.to_clean(output, noisy, full(level.signal), full(level.noise))
     }
 
     /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.

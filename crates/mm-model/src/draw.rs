@@ -29,10 +29,9 @@ impl Checkpoint {
         if !self.model.knows_text() && !prompts.iter().all(empty) {
             return Err(GenerateError::OnlyDraws);
         }
-        let sequencer = self.sequencer();
         let sequences = prompts
             .iter()
-            .map(|prompt| sequencer.drawing_prompt(prompt, grid))
+            .map(|prompt| self.drawing_prompt(prompt, grid))
             .collect::<Result<Vec<_>, _>>()?;
         let (decoder, _) = Decoder::prefill(&self.model, &self.config, &sequences);
         let painter = Painter::new(self, options, grid, prompts.len())?;
@@ -59,7 +58,8 @@ impl<'a> Painter<'a> {
         rows: usize,
     ) -> Result<Self, GenerateError> {
         let levels = from.config.schedule.sampling_levels(options.steps)?;
-        let guided = options.guidance.scale != 1.0
+        let guided = from.config.has_text()
+            && options.guidance.scale != 1.0
             && levels.iter().any(|level| options.guidance.active(level));
         let unconditional = match guided {
             true => {
@@ -113,11 +113,7 @@ impl<'a> Painter<'a> {
     }
 
     fn clean(&self, decoder: &Decoder<'_>, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
-        let device = noisy.device();
-        let rows = noisy.dims()[0];
-        let full = |value: f64| Tensor::<3>::full([rows, 1, 1], value, &device);
-        let output = decoder.denoise(noisy.clone(), self.grid, level.time);
-        self.from.config.prediction.to_clean(output, noisy, full(level.signal), full(level.noise))
+        decoder.clean(noisy, self.grid, level)
     }
 }
 

@@ -34,6 +34,14 @@ pub enum DocumentError {
         /// What is wrong with it.
         source: mm_patch::PatchError,
     },
+    /// The model knows one image at a time and nothing else.
+    #[error("the document holds {found}, wanted {wanted}: this model knows images alone")]
+    NotAlone {
+        /// What it holds.
+        found: String,
+        /// What it may hold.
+        wanted: &'static str,
+    },
     /// The picture has more rows or columns than there are size tokens.
     #[error(
         "image {index} of the document has {rows} x {cols} patches, wanted at most {most} x {most}"
@@ -73,6 +81,9 @@ pub enum GenerateError {
     /// The network draws images of no prompt and nothing else.
     #[error("this network is a U-Net, which knows no text and takes no prompt; it can only draw")]
     OnlyDraws,
+    /// The model has no text side.
+    #[error("this model knows images alone: it neither reads nor writes text")]
+    NoText,
     /// There is nothing to generate from.
     #[error("no prompt was given, wanted at least one")]
     NoPrompt,

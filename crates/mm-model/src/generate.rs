@@ -78,6 +78,7 @@ impl Checkpoint {
         options: &GenerateOptions,
         on: &mut dyn FnMut(Event<'_>),
     ) -> Result<Document, GenerateError> {
+        self.check_text()?;
         self.check(options)?;
         self.check_words()?;
         let mut writer = Writer::new(self, prompt, options)?;
@@ -97,6 +98,7 @@ impl Checkpoint {
         prompts: &[Document],
         options: &GenerateOptions,
     ) -> Result<Vec<String>, GenerateError> {
+        self.check_text()?;
         self.check(options)?;
         self.check_words()?;
         let sequences = prompts
@@ -137,7 +139,14 @@ impl Checkpoint {
         options.sampler.validate()?;
         options.guidance.validate()?;
         let (found, wanted) = (self.tokenizer.vocab(), self.config.vocab);
-        if found == wanted { Ok(()) } else { Err(GenerateError::Vocab { found, wanted }) }
+        if found == wanted || !self.config.has_text() {
+            return Ok(());
+        }
+        Err(GenerateError::Vocab { found, wanted })
+    }
+
+    fn check_text(&self) -> Result<(), GenerateError> {
+        if self.config.has_text() { Ok(()) } else { Err(GenerateError::NoText) }
     }
 
     fn check_words(&self) -> Result<(), GenerateError> {
@@ -273,7 +282,7 @@ impl<'a> Writer<'a> {
 
 /// The prompt that guidance pushes away from: an image of this size after no words at all.
 pub(crate) fn unconditional(from: &Checkpoint, grid: Grid) -> Result<Sequence, GenerateError> {
-    Ok(from.sequencer().drawing_prompt(&Document::default(), grid)?)
+    from.drawing_prompt(&Document::default(), grid)
 }
 
 fn choose(

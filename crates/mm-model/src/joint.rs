@@ -14,14 +14,14 @@ use crate::{ConfigError, ModelConfig};
 /// One transformer for text and raw pixels.
 #[derive(Module, Debug)]
 pub struct Joint {
-    /// `[vocab, width]`
-    tokens: Param<Tensor<2>>,
+    /// `[vocab, width]`; absent in a model of images alone.
+    tokens: Option<Param<Tensor<2>>>,
     patch_in: Linear,
     /// Of rows and of columns, `[patch_places, width]` each; absent when none are asked for.
     places: Option<Vec<Param<Tensor<2>>>>,
     time: TimeEmbedding,
     backbone: Backbone,
-    token_out: Linear,
+    token_out: Option<Linear>,
     patch_out: Linear,
     /// Over the pixels of a whole image, behind `patch_out`.
     convolution: Option<Convolution>,
@@ -31,21 +31,26 @@ impl Joint {
     /// Fresh weights for a configuration that was checked.
     pub(crate) fn new(config: &ModelConfig, init: &mut Init) -> Result<Self, ConfigError> {
         let (width, numbers) = (config.backbone.width, config.patch_numbers());
+        let text = config.has_text();
         Ok(Self {
-            tokens: init.normal([config.vocab, width], 1.0),
+            tokens: text.then(|| init.normal([config.vocab, width], 1.0)),
             patch_in: Linear::new(init, numbers, width, config.patch_bias),
             places: (config.patch_places > 0)
                 .then(|| (0..2).map(|_| init.normal([config.patch_places, width], 0.5)).collect()),
             time: TimeEmbedding::new(&config.time, width, init),
             backbone: Backbone::new(&config.backbone, init)?,
-            token_out: Linear::scaled(init, [width, config.vocab], false, 0.5),
+            token_out: text.then(|| Linear::scaled(init, [width, config.vocab], false, 0.5)),
             patch_out: Linear::scaled(init, [width, numbers], config.patch_bias, 0.1),
             convolution: config.patch_convolution.then(|| Convolution::identity(init, 3)),
         })
     }
 
     pub(crate) fn device(&self) -> Device {
-        self.tokens.val().device()
+        self.patch_in.weight.val().device()
+    }
+
+    pub(crate) fn knows_text(&self) -> bool {
+        self.tokens.is_some()
     }
 
     /// `[rows * tokens, width]`
@@ -71,9 +76,9 @@ impl Joint {
         flat(self.backbone.forward_behind(x, &attend, cache))
     }
 
-    /// `[places, width]` -> `[places, vocab]`
+    /// `[places, width]` -> `[places, vocab]`. Panics for a model of images alone.
     pub(crate) fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.token_out.forward(hidden)
+        self.token_out.as_ref().expect("a model with text").forward(hidden)
     }
 
     /// `[patches, width]` -> `[patches, numbers]`; the closing convolution sees each image whole.
@@ -90,8 +95,12 @@ impl Joint {
     /// Token embeddings, and at image places `W patch + time`: `[rows, tokens, width]`. Where the blocks ask for a condition, the
     /// time is that and is not added.
     fn embed(&self, inputs: &Inputs) -> (Tensor<3>, Attend) {
-        let words = self.tokens.val().select(0, inputs.ids.clone());
-        let [places, width] = words.dims();
+        let [_, width] = self.patch_in.weight.val().dims();
+        let places = inputs.rows * inputs.tokens;
+        let words = match &self.tokens {
+            Some(tokens) => tokens.val().select(0, inputs.ids.clone()),
+            None => Tensor::zeros([places, width], &self.device()),
+        };
         let mut attend = inputs.attend.clone();
         let all = match &inputs.patches {
             None => words,

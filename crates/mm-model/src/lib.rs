@@ -9,7 +9,9 @@
 //! Deliberately absent: optimizers, data sets, terminals. Files are touched in [`checkpoint`] alone.
 #![deny(missing_docs)]
 
+pub mod alone;
 pub mod batch;
+mod canvas;
 pub mod checkpoint;
 mod config;
 mod convolution;
@@ -19,6 +21,7 @@ mod draw;
 mod error;
 mod generate;
 mod joint;
+pub mod keras;
 mod losses;
 mod model;
 pub mod parameters;
@@ -29,6 +32,7 @@ mod time;
 mod unet;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
+pub use canvas::{Canvas, Method, Walk};
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TimeConfig, is_no_backbone, no_backbone};
 pub use document::{Document, Segment};

@@ -23,8 +23,12 @@ pub enum Model {
 impl Model {
     /// Fresh weights, a pure function of the configuration and `seed`.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        Self::drawn(config, &mut Init::new(seed, device))
+    }
+
+    /// Fresh weights under the law of `init`.
+    pub fn drawn(config: &ModelConfig, init: &mut Init) -> Result<Self, ConfigError> {
         config.validate()?;
-        let init = &mut Init::new(seed, device);
         Ok(match &config.unet {
             Some(unet) => Self::Unet(Unet::new(unet, &config.time, init)),
             None => Self::Joint(Joint::new(config, init)?),
@@ -41,7 +45,7 @@ impl Model {
 
     /// Whether the network takes and writes text, and sees what stands before an image.
     pub fn knows_text(&self) -> bool {
-        matches!(self, Self::Joint(_))
+        matches!(self, Self::Joint(joint) if joint.knows_text())
     }
 
     /// Hidden states of a whole batch, `[rows * tokens, channels]`: what [`logits`](Self::logits) and

@@ -209,7 +209,8 @@ impl Errand<'_> {
             example.image = example.image.mirrored();
         }
         let drop = self.part.and_then(|part| part.caption_drop).unwrap_or(recipe.mix.caption_drop);
-        if kind == Kind::Draw && rng.random::<f64>() < drop {
+        let alone = recipe.vocab == 0;
+        if alone || kind == Kind::Draw && rng.random::<f64>() < drop {
             example.caption.clear();
         }
         Ok(kind.document(example))
@@ -229,7 +230,10 @@ pub fn host_batch(
         positions: recipe.model.backbone.positions,
     };
     let sample = |(document, place): (Document, u64)| {
-        let sequence = sequencer.complete(&document)?;
+        let sequence = match recipe.vocab {
+            0 => Sequence::alone(&document, sequencer.patch, sequencer.positions)?,
+            _ => sequencer.complete(&document)?,
+        };
         let mut times = stream(recipe.seed, Purpose::Time, step, place);
         let mut noise = stream(recipe.seed, Purpose::Noise, step, place);
         let noise = noised(&sequence, recipe, [&mut times, &mut noise]);

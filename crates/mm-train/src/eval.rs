@@ -7,6 +7,7 @@ use mm_text::TokenSampling;
 use serde::Serialize;
 
 use crate::TrainError;
+use crate::alone::alone_grid;
 use crate::batch::{Kind, host_batch};
 use crate::continuation::continuations;
 use crate::data::{Combination, DataSet, Example, GlyphSet, Record, Split};
@@ -169,7 +170,11 @@ pub fn held_out_losses(
     let (mut sums, mut counts, mut bytes) = ([0.0; 2], [0; 2], 0);
     for (step, chunk) in (0..).zip(shown.chunks(TOGETHER)) {
         for (which, kind) in [Kind::Read, Kind::Draw].into_iter().enumerate() {
-            let made: Vec<Document> = chunk.iter().map(|record| made(record, kind)).collect();
+            if kind == Kind::Read && recipe.vocab == 0 {
+                continue; // images alone
+            }
+            let made: Vec<Document> =
+                chunk.iter().map(|record| made(recipe, record, kind)).collect();
             if kind == Kind::Read {
                 bytes += made.iter().map(learnt_bytes).sum::<usize>();
             }
@@ -177,7 +182,11 @@ pub fn held_out_losses(
             let device = model.model.device();
             let tensors = batch.to_device(&model.config, &device);
             let losses = model.model.losses(&tensors, model.config.prediction);
-            let loss = if kind == Kind::Read { losses.text } else { losses.image };
+            let scale = recipe.loss.reduction.factor(batch.learnt_numbers(), batch.learnt_images());
+            let loss = match kind {
+                Kind::Read => losses.text,
+                _ => losses.image.map(|loss| loss * scale),
+            };
             if let Some(loss) = loss {
                 let learnt = batch.learnt()[which];
                 sums[which] += f64::from(loss.into_scalar::<f32>()) * learnt as f64;
@@ -190,8 +199,12 @@ pub fn held_out_losses(
     Ok(HeldOutLosses { text, bits_per_byte, image, documents })
 }
 
-fn made(record: &Record, kind: Kind) -> Document {
+/// A record's document of a kind; without words where there are images alone.
+fn made(recipe: &Recipe, record: &Record, kind: Kind) -> Document {
     match record {
+        Record::Captioned(example) if recipe.vocab == 0 => {
+            kind.document(Example { image: example.image.clone(), caption: String::new() })
+        }
         Record::Captioned(example) => kind.document(example.clone()),
         Record::Whole(document) => document.clone(),
     }
@@ -213,6 +226,9 @@ pub fn sample_grid(
     recipe: &Recipe,
     data: &DataSet,
 ) -> Result<(Image, String), TrainError> {
+    if recipe.vocab == 0 {
+        return Ok((alone_grid(model, recipe)?, String::new()));
+    }
     let split = if data.len(Split::HeldOut) == Some(0) || matches!(data, DataSet::Emoji(_)) {
         Split::Train
     } else {

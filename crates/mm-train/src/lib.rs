@@ -9,12 +9,14 @@
 #![deny(missing_docs)]
 
 mod adamw;
+pub mod alone;
 pub mod batch;
 mod continuation;
 pub mod data;
 mod ema;
 mod error;
 pub mod eval;
+pub mod golden;
 pub mod judge;
 mod lamb;
 mod learning_rate;

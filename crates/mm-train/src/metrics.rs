@@ -70,3 +70,9 @@ pub fn write_samples(
     write_atomic(&path.with_extension("txt"), text.as_bytes())?;
     Ok(path)
 }
+
+/// Writes the grid drawn with the weights as they are beside that of their average, as `step-N-raw.png`.
+pub fn write_raw_samples(averaged: &Path, grid: &Image) -> Result<(), TrainError> {
+    let name = averaged.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(write_atomic(&averaged.with_file_name(format!("{name}-raw.png")), &grid.encode_png())?)
+}

@@ -2,7 +2,7 @@
 //!
 //! Flags choose the recipe, the device, the seed and the output folder; the rest is here. A copy stands in every run folder.
 
-use mm_backbone::BackboneConfig;
+use mm_backbone::{BackboneConfig, InitLaw};
 use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDistribution};
 use mm_model::{ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,8 @@ pub struct Recipe {
     pub image: ImageSettings,
     /// Which documents are made of the examples.
     pub mix: MixConfig,
-    /// Number of token ids, special tokens included; the tokenizer is trained on the captions.
+    /// Number of token ids, special tokens included; the tokenizer is trained on the captions. 0 for images alone: documents are
+    /// the patches of one image each, captions are not looked at, and `mix` is drawing and nothing else.
     pub vocab: usize,
     /// The network.
     pub model: NetworkConfig,
@@ -68,6 +69,8 @@ pub struct NetworkConfig {
     /// Whether a 3x3 convolution over the pixels of each image follows the map to patches.
     #[serde(default)]
     pub patch_convolution: bool,
+    /// How the weights of linear maps are drawn at first.
+    pub init: InitLaw,
     /// How the network is told the noise level.
     pub time: TimeConfig,
     /// How images are noised.
@@ -88,12 +91,36 @@ pub struct NetworkConfig {
 pub struct LossConfig {
     /// Factor of the mean cross-entropy.
     pub text: f64,
-    /// Factor of the mean weighted squared error.
+    /// Factor of the weighted squared error.
     pub image: f64,
+    /// Over what the squared error is a mean.
+    #[serde(default)]
+    pub reduction: Reduction,
     /// Weight of a noise level.
     pub weight: LossWeight,
     /// How noise levels are drawn.
     pub times: TimeDistribution,
+}
+
+/// Over what the squared error of images is a mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reduction {
+    /// Over every number of every learnt patch.
+    #[default]
+    Mean,
+    /// Over the learnt images, each the sum over its rows, columns and colours, as in the seed.
+    Sum,
+}
+
+impl Reduction {
+    /// What the mean over the learnt numbers of some images is multiplied by.
+    pub fn factor(self, numbers: usize, images: usize) -> f64 {
+        match self {
+            Self::Mean => 1.0,
+            Self::Sum => numbers as f64 / images.max(1) as f64,
+        }
+    }
 }
 
 /// AdamW, Muon for the matrices of the blocks with AdamW for the rest, or LAMB; the rate warms up, then falls as a half cosine,
@@ -117,7 +144,7 @@ pub struct OptimizerConfig {
     pub betas: [f64; 2],
     /// Decay of matrices; norms, biases and embeddings are never decayed.
     pub weight_decay: f64,
-    /// Gradients longer than this are shortened to it, over all parameters together.
+    /// Gradients longer than this are shortened to it, over all parameters together; `inf` for never.
     pub clip: f64,
     /// Decay of the moving average of the weights.
     pub ema: f64,
@@ -199,6 +226,9 @@ pub struct RunConfig {
     pub keep: usize,
     /// Steps between two grids of samples.
     pub sample_every: u64,
+    /// Whether each grid has a second beside it, drawn with the weights as they are instead of their average.
+    #[serde(default)]
+    pub raw_samples: bool,
 }
 
 /// How samples are drawn.
@@ -254,7 +284,7 @@ impl Recipe {
         let network = self.model.clone();
         ModelConfig {
             patch: self.image.patch,
-            vocab,
+            vocab: if self.vocab == 0 { 0 } else { vocab },
             patch_bias: network.patch_bias,
             patch_places: network.patch_places,
             patch_convolution: network.patch_convolution,
@@ -302,6 +332,8 @@ impl Recipe {
             mix.draw[1] + mix.read[1] + rest > 0.0,
             "some share above 0 at the last step",
         )?;
+        let alone = mix.read == [0.0, 0.0] && rest == 0.0;
+        check("mix", self.vocab > 0 || alone, "`draw` alone where `vocab` is 0")?;
         let glyphs = matches!(self.data, DataConfig::Glyphs(_));
         check("mix", glyphs || two == 0.0, "two-image documents with the source `glyphs` alone")?;
         check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")?;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::store::ModuleRecord;
+use mm_backbone::Init;
 use mm_model::checkpoint::{self, load_weights, save_weights, write_atomic};
 use mm_model::parameters::{weights_of, with_weights};
 use mm_text::Tokenizer;
@@ -179,7 +180,8 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
     let tokenizer = Tokenizer::from_json(&fs_err::read(&path)?)?;
     let config = recipe.model_config(tokenizer.vocab());
     let tracked = device.clone().autodiff();
-    let fresh = Model::new(&config, recipe.seed, &tracked).map_err(crate::RecipeError::from)?;
+    let fresh =
+        Model::drawn(&config, &mut Init::blank(&tracked)).map_err(crate::RecipeError::from)?;
     let path = folder.join("model.bpk");
     let record = ModuleRecord::load(&path).map_err(|why| failed(&path, &why))?;
     let model = fresh.try_load_record(record).map_err(|why| failed(&path, &why))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
+use mm_backbone::Init;
 use mm_diffusion::Prediction;
 use mm_model::{Batch, Checkpoint, HostBatch, Losses, Model, ModelConfig};
 use mm_text::Tokenizer;
@@ -89,10 +90,14 @@ impl Training {
     pub fn start(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         recipe.validate()?;
         let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
-        let tokenizer = Tokenizer::train(corpus(&recipe, &data).into_iter(), recipe.vocab)?;
+        let tokenizer = match recipe.vocab {
+            0 => mm_model::alone::tokenizer(),
+            vocab => Tokenizer::train(corpus(&recipe, &data).into_iter(), vocab)?,
+        };
         let config = recipe.model_config(tokenizer.vocab());
         let tracked = device.clone().autodiff();
-        let model = Model::new(&config, recipe.seed, &tracked).map_err(crate::RecipeError::from)?;
+        let mut init = Init::with_law(recipe.model.init, recipe.seed, &tracked);
+        let model = Model::drawn(&config, &mut init).map_err(crate::RecipeError::from)?;
         let ema = Ema::new(&recipe.optimizer, &model);
         let optimizer = optimizer(&recipe.optimizer);
         let (device, progress) = (device.clone(), Progress::default());
@@ -156,8 +161,11 @@ impl Training {
         let forks: Vec<_> =
             shards.iter().map(|shard| (self.model.clone().fork(&tracked), shard)).collect();
         let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
+        let numbers = shards.iter().map(HostBatch::learnt_numbers).sum();
+        let images = shards.iter().map(HostBatch::learnt_images).sum();
+        let scale = weights.reduction.factor(numbers, images);
         let found = self.workers.each(forks, |(model, shard)| {
-            shard_gradients(&model, &shard_batch(shard, config, device), weights, all)
+            shard_gradients(&model, &shard_batch(shard, config, device), weights, (all, scale))
         });
         let mut sum = GradientsAccumulator::new();
         let mut terms = [None, None];
@@ -181,6 +189,15 @@ impl Training {
             config: self.config.clone(),
             tokenizer: self.tokenizer.clone(),
             model: self.ema.model(&self.model),
+        }
+    }
+
+    /// The weights as they are.
+    pub fn raw(&self) -> Checkpoint {
+        Checkpoint {
+            config: self.config.clone(),
+            tokenizer: self.tokenizer.clone(),
+            model: self.model.valid(),
         }
     }
 
@@ -218,18 +235,19 @@ fn shard_batch(host: &HostBatch, config: &ModelConfig, device: &Device) -> Shard
     }
 }
 
-/// One shard's part of the gradients and of the loss's two terms, of which `all` counts the whole batch.
+/// One shard's part of the gradients and of the loss's two terms: `all` counts what the whole batch learns, `scale` is what the
+/// mean squared error is multiplied by.
 fn shard_gradients(
     model: &Model,
     shard: &Shard,
     weights: &LossConfig,
-    all: [usize; 2],
+    (all, scale): ([usize; 2], f64),
 ) -> (GradientsParams, [Option<f64>; 2]) {
     let losses = model.losses(&shard.batch, shard.prediction);
     let share = |which: usize| shard.learnt[which] as f64 / all[which].max(1) as f64;
     let losses = Losses {
         text: losses.text.map(|loss| loss * share(0)),
-        image: losses.image.map(|loss| loss * share(1)),
+        image: losses.image.map(|loss| loss * (share(1) * scale)),
     };
     let number =
         |loss: &Option<Tensor<1>>| loss.clone().map(|loss| f64::from(loss.into_scalar::<f32>()));

@@ -9,7 +9,7 @@ use crate::TrainError;
 use crate::batch::Batches;
 use crate::eval::sample_grid;
 use crate::memory::within_memory;
-use crate::metrics::{MetricLine, MetricsLog, write_samples};
+use crate::metrics::{MetricLine, MetricsLog, write_raw_samples, write_samples};
 use crate::state::RunFolder;
 use crate::step::{StepReport, Training};
 
@@ -134,6 +134,10 @@ fn run(
         if report.step % every.sample_every == 0 || report.step == every.steps {
             let (grid, text) = sample_grid(&training.averaged(), &training.recipe, &training.data)?;
             let path = write_samples(&folder.samples(), report.step, &grid, &text)?;
+            if every.raw_samples {
+                let (raw, _) = sample_grid(&training.raw(), &training.recipe, &training.data)?;
+                write_raw_samples(&path, &raw)?;
+            }
             go_on &= on(Happening::Samples(&path));
         }
         if report.step % every.checkpoint_every == 0 {

@@ -15,6 +15,8 @@ pub enum Task {
     Draw,
     /// Losses.
     Loss,
+    /// What the seed author's own layers compute, against an imported network: see --golden.
+    Golden,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -35,7 +37,9 @@ impl From<Part> for Split {
 }
 
 #[derive(Debug, Parser)]
-#[command(after_help = "Example:\n  mm eval runs/glyphs/model --task read --count 200")]
+#[command(
+    after_help = "Examples:\n  mm eval runs/glyphs/model --task read --count 200\n  mm eval faces --task golden --golden golden.safetensors"
+)]
 pub struct EvalArgs {
     /// The model folder.
     pub model: PathBuf,
@@ -51,6 +55,12 @@ pub struct EvalArgs {
     /// The recipe that names the data [default: the one beside the model].
     #[arg(long, value_name = "RECIPE")]
     pub recipe: Option<String>,
+    /// For --task golden: a safetensors file of inputs, outputs and gradients.
+    #[arg(long, value_name = "FILE", required_if_eq("task", "golden"))]
+    pub golden: Option<PathBuf>,
+    /// For --task golden: the largest relative difference that passes.
+    #[arg(long, value_name = "T", default_value_t = 1e-4)]
+    pub tolerance: f64,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

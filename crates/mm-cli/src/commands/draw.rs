@@ -17,7 +17,7 @@ pub fn run(args: &DrawArgs) -> Result<(), Failure> {
         return Err(usage!("`--count` and `--zoom` must be at least 1"));
     }
     let (checkpoint, recipe) = load(&args.model, &args.sampling)?;
-    let grid = grid(args, checkpoint.config.patch, recipe.as_ref())?;
+    let grid = grid(args.size.as_deref(), checkpoint.config.patch, recipe.as_ref())?;
     let options = options(&args.sampling, recipe.as_ref());
     let images: Vec<Image> = (0..args.count as u64)
         .map(|at| {
@@ -34,8 +34,9 @@ pub fn run(args: &DrawArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn grid(args: &DrawArgs, patch: usize, recipe: Option<&Recipe>) -> Result<Grid, Failure> {
-    let (width, height) = match (&args.size, recipe) {
+/// The patches of a picture of the size that was asked for, or of the recipe's.
+pub fn grid(size: Option<&str>, patch: usize, recipe: Option<&Recipe>) -> Result<Grid, Failure> {
+    let (width, height) = match (size, recipe) {
         (Some(size), _) => size
             .split_once('x')
             .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)))

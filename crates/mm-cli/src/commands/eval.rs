@@ -7,6 +7,8 @@ use mm_train::data::{DataSet, Split};
 use mm_train::eval::{HeldOutLosses, combinations, draw_score, held_out_losses, read_score};
 use mm_train::judge::GlyphJudge;
 
+mod golden;
+
 use super::{load, options};
 use crate::args::{EvalArgs, Task};
 use crate::recipes;
@@ -25,6 +27,9 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.count == 0 {
         return Err(usage!("`--count` must be at least 1"));
     }
+    if let (Task::Golden, Some(file)) = (args.task, &args.golden) {
+        return golden::run(args, file);
+    }
     let (checkpoint, beside) = load(&args.model, &args.sampling)?;
     let none =
         || usage!("the model folder has no recipe.toml").hint("name the data: --recipe glyphs");
@@ -40,6 +45,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         Task::Read => read(args, &subject),
         Task::Draw => draw(args, &subject),
         Task::Loss => loss(args, &subject),
+        Task::Golden => unreachable!("clap asks for its file"),
     }
 }
 

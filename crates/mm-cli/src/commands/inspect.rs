@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use burn::module::Module;
+use mm_backbone::Init;
 use mm_model::parameters::shapes_of;
-use mm_model::{Checkpoint, ModelConfig};
+use mm_model::{Checkpoint, Model, ModelConfig};
 use mm_train::Training;
 use mm_train::data::{DataSet, Split};
 
 use crate::args::InspectArgs;
 use crate::output::read_image;
-use crate::report::{Failure, say, usage};
+use crate::report::{Failure, grouped, say, usage};
 use crate::{device, recipes};
 
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
@@ -28,7 +29,8 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
 
 fn model(path: &Path) -> Result<(), Failure> {
     let Checkpoint { config, model, .. } = Checkpoint::load(path, &device::open("auto")?)?;
-    say!("{} parameters, {} bytes as 32-bit floats", model.num_params(), 4 * model.num_params());
+    let all = model.num_params();
+    say!("{} parameters, {} bytes as 32-bit floats", grouped(all), grouped(4 * all));
     let mut parts: Vec<(String, usize)> = vec![];
     for (name, shape) in shapes_of(&model) {
         let part = name.split('.').next().unwrap_or_default().to_owned();
@@ -54,7 +56,11 @@ fn network(config: &ModelConfig) {
         Some(unet) => say!("{unet:?}"),
         None => say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block),
     }
-    say!("patch {} ({} numbers), {} token ids", config.patch, config.patch_numbers(), config.vocab);
+    let text = match config.vocab {
+        0 => "no text: documents are images alone".to_owned(),
+        vocab => format!("{vocab} token ids"),
+    };
+    say!("patch {} ({} numbers), {text}", config.patch, config.patch_numbers());
     if config.unet.is_some() {
         return;
     }
@@ -67,7 +73,7 @@ fn sizes(width: usize, height: usize, patch: usize, vocab: usize) {
     let patches = (width / patch) * (height / patch);
     say!("{width}x{height} pixels: {patches} patches of {patch}x{patch}");
     let bits = (width * height * 3 * 3) as f64;
-    for vocab in [vocab, 16_384, 262_144] {
+    for vocab in [vocab, 16_384, 262_144].into_iter().filter(|vocab| *vocab > 0) {
         let tokens = bits / (vocab as f64).log2();
         say!("  a lossless code of {vocab} words: {tokens:.0} tokens (at 3 bits a number)");
     }
@@ -88,7 +94,25 @@ fn image(path: &Path, patch: usize) -> Result<(), Failure> {
 
 fn data(name: &str) -> Result<(), Failure> {
     let recipe = recipes::find(name)?;
-    let data = DataSet::open(&recipe.data, recipe.image)?;
+    // Images alone need no captions, so the network is known without the data.
+    match (DataSet::open(&recipe.data, recipe.image), recipe.vocab) {
+        (Ok(data), _) => examples(&data),
+        (Err(why), 0) => say!("no data yet: {why}"),
+        (Err(why), _) => return Err(why.into()),
+    }
+    sizes(recipe.image.width, recipe.image.height, recipe.image.patch, recipe.vocab);
+    let device = device::open("auto")?;
+    let config = match recipe.vocab {
+        0 => recipe.model_config(0),
+        _ => Training::start(recipe, &device)?.config,
+    };
+    let model = Model::drawn(&config, &mut Init::blank(&device))?;
+    say!("network: {} parameters", grouped(model.num_params()));
+    network(&config);
+    Ok(())
+}
+
+fn examples(data: &DataSet) {
     let count = |split| data.len(split).map_or("endless".to_owned(), |len| len.to_string());
     say!("training examples: {}, held out: {}", count(Split::Train), count(Split::HeldOut));
     let captions = data.captions();
@@ -96,9 +120,4 @@ fn data(name: &str) -> Result<(), Failure> {
     for caption in captions.iter().step_by((captions.len() / 5).max(1)).take(5) {
         say!("  {caption}");
     }
-    sizes(recipe.image.width, recipe.image.height, recipe.image.patch, recipe.vocab);
-    let training = Training::start(recipe, &device::open("auto")?)?;
-    say!("network: {} parameters", training.parameters());
-    network(&training.config);
-    Ok(())
 }

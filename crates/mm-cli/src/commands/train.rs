@@ -187,6 +187,9 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
         Ending::Stopped => {
             eprintln!("go on with: mm train --out {} --resume", folder.path().display())
         }
+        Ending::Complete if training.recipe.vocab == 0 => {
+            eprintln!("try: mm sample {model} --out drawn.png --zoom 4");
+        }
         Ending::Complete => {
             let caption = example_caption(&training.recipe);
             eprintln!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");

@@ -3,6 +3,7 @@
 
 mod data;
 mod endurance;
+mod seed;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

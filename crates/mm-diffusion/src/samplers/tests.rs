@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::gaussian::{Gaussian, NARROW, WIDE, rows};
-use crate::{Sampler, Schedule};
+use crate::{Analytic, Sampler, Schedule, analytic_dpm, unexplained};
 use burn::tensor::DType;
 
 const SEED: Schedule = Schedule::Seed { steps: 1000 };
@@ -174,17 +174,29 @@ impl Moments {
     }
 }
 
+/// The moments of a sampler's result; see [`moments_of`].
+fn moments(sampler: Sampler, data: &Gaussian, levels: &[Level], precision: DType) -> Moments {
+    let mut run =
+        |levels: &[Level], x: Tensor<3>, denoise: &mut Denoise<'_>, noise: &mut Noise<'_>| {
+            sampler.sample(levels, x, denoise, noise)
+        };
+    moments_of(&mut run, data, levels, precision)
+}
+
+/// A sampler as a function of levels, start, network and noise.
+type Run<'a> = dyn FnMut(&[Level], Tensor<3>, &mut Denoise<'_>, &mut Noise<'_>) -> Tensor<3> + 'a;
+
 /// The moments of a sampler's result, exactly and without drawing a number. The result is affine in the start and in
 /// the noise of each step, so a batch of basis vectors gives every coefficient: row 0 is all zero, row 1 starts at 1,
 /// row 2 + i has noise 1 at step i.
-fn moments(sampler: Sampler, data: &Gaussian, levels: &[Level], precision: DType) -> Moments {
+fn moments_of(run: &mut Run<'_>, data: &Gaussian, levels: &[Level], precision: DType) -> Moments {
     let basis = |row: usize| -> Tensor<3> {
         let mut values = vec![0.0; 3 * (levels.len() + 2)];
         values[3 * row..3 * row + 3].fill(1.0);
         rows(values, precision)
     };
     let denoise = &mut |z: Tensor<3>, level: &Level| data.denoise(z, level);
-    let found = numbers(sampler.sample(levels, basis(1), denoise, &mut |i| basis(2 + i)));
+    let found = numbers(run(levels, basis(1), denoise, &mut |i| basis(2 + i)));
     let effect = |row: usize, c: usize| found[3 * row + c] - found[c];
     let mean = |c: usize| found[c] + effect(1, c) * levels[0].signal * data.mean[c];
     let variance = |c: usize| {
@@ -284,5 +296,43 @@ fn halving_the_step_halves_the_error_of_the_variance() {
         };
         let ratio = error(100) / error(200);
         assert!((ratio - 2.0).abs() < 0.1, "{sampler}: the error fell by {ratio}");
+    }
+}
+
+/// Data of the same width in every channel, so that one number a level says all about them.
+const ROUND: Gaussian = Gaussian { mean: [0.5, -0.3, 0.2], std: [0.4; 3] };
+
+fn analytic_moments(eta: f64, levels: &[Level], unexplained: &[f64]) -> Moments {
+    let with = Analytic { eta, unexplained };
+    let mut run =
+        |levels: &[Level], x: Tensor<3>, denoise: &mut Denoise<'_>, noise: &mut Noise<'_>| {
+            analytic_dpm(levels, x, with, denoise, noise)
+        };
+    moments_of(&mut run, &ROUND, levels, DType::F64)
+}
+
+#[test]
+fn analytic_dpm_is_exact_for_normal_data_in_any_number_of_steps() {
+    for schedule in [SEED, COSINE] {
+        for (count, eta) in [(1, 1.0), (3, 1.0), (10, 0.0), (10, 0.5), (10, 1.0)] {
+            let levels = levels(schedule, count);
+            // E[ê²] of the best estimate: ê = n (z - s mean) / std_at², whose square has mean n² / std_at².
+            let square = |level: &Level| (level.noise / ROUND.std_at(level, 0)).powi(2);
+            let unexplained: Vec<f64> =
+                levels.iter().map(|level| unexplained(square(level))).collect();
+            let found = analytic_moments(eta, &levels, &unexplained);
+            let distance = found.distance(&Moments::of_data(&ROUND));
+            assert!(distance < 1e-9, "{schedule:?}, {count} steps, eta {eta}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn analytic_dpm_that_leaves_nothing_unexplained_is_ddim() {
+    let levels = levels(SEED, 10);
+    for eta in [0.0, 1.0] {
+        let found = analytic_moments(eta, &levels, &[0.0; 10]);
+        let ddim = moments(Sampler::Ddim { eta }, &ROUND, &levels, DType::F64);
+        assert!(found.distance(&ddim) < 1e-12, "eta {eta}: {found:?} and {ddim:?}");
     }
 }

@@ -1,0 +1,64 @@
+//! `mm interpolate`: pictures between real ones, mixed pixel by pixel, noised and denoised; each pair is a row between its two
+//! real pictures.
+
+use mm_patch::{Fit, Image};
+use mm_train::alone::table;
+use mm_train::eval::magnified;
+
+use super::sample::Way;
+use crate::args::InterpolateArgs;
+use crate::output::{fitted, format_of, free, read_image, write_image};
+use crate::report::{Failure, say, usage};
+
+/// White between the real pictures and those between them, pixels.
+const GAP: usize = 10;
+
+pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
+    free(&args.out, args.walk.force)?;
+    format_of(&args.out)?;
+    if args.walk.zoom == 0 || args.cols == 0 {
+        return Err(usage!("`--cols` and `--zoom` must be at least 1"));
+    }
+    let (files, rest) = args.images.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(usage!("{} pictures, wanted pairs of them", args.images.len()));
+    }
+    let way = Way::open(&args.model, &args.walk)?;
+    let pairs = files
+        .iter()
+        .map(|[first, last]| {
+            let first =
+                fitted(&read_image(first)?, way.checkpoint.config.patch, way.recipe.as_ref())?;
+            let (width, height) = (first.width(), first.height());
+            let fit = Fit::CentreCrop { width, height };
+            Ok([first, fit.apply(&read_image(last)?, way.checkpoint.config.patch)?.0])
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let schedule = way.checkpoint.config.schedule;
+    let all = schedule.steps().ok_or_else(|| usage!("this model has no step indices"))?;
+    if args.noise_step == 0 || args.noise_step >= all {
+        return Err(usage!("`--noise-step {}`, wanted 1 to {}", args.noise_step, all - 1));
+    }
+    let steps = args.walk.steps.unwrap_or(args.noise_step);
+    let levels = schedule.levels_from(args.noise_step - 1, steps).map_err(Failure::usage)?;
+    let from = schedule.level(args.noise_step as f64);
+    let rows = way.walk(&levels, |walk| {
+        Ok(way.checkpoint.interpolate(&pairs, args.cols, &from, (walk, args.walk.seed))?)
+    })?;
+    let sheets: Vec<Image> =
+        pairs.iter().zip(&rows).map(|(pair, between)| row(pair, between)).collect();
+    write_image(&args.out, &magnified(&table(&sheets, 1), args.walk.zoom))?;
+    say!("{}", args.out.display());
+    Ok(())
+}
+
+/// The first real picture, those between, the second.
+fn row([first, last]: &[Image; 2], between: &[Image]) -> Image {
+    let (width, height) = (first.width(), first.height());
+    let middle = table(between, between.len());
+    let mut row = Image::filled(2 * (width + GAP) + middle.width(), height, [255; 3]);
+    row.paste(first, 0, 0);
+    row.paste(&middle, width + GAP, 0);
+    row.paste(last, width + 2 * GAP + middle.width(), 0);
+    row
+}

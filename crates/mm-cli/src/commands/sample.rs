@@ -1,0 +1,101 @@
+//! `mm sample`: pictures that no caption describes, by any sampler.
+
+mod analytic;
+
+use std::path::Path;
+
+use mm_diffusion::{Analytic, Level, Sampler};
+use mm_model::{Checkpoint, Walk};
+use mm_train::Recipe;
+use mm_train::alone::{square, table};
+use mm_train::eval::magnified;
+use mm_train::state::recipe_beside;
+
+use super::draw::grid;
+use crate::args::{Method, SampleArgs, WalkArgs};
+use crate::device;
+use crate::output::{format_of, free, write_image};
+use crate::recipes;
+use crate::report::{Failure, say, usage};
+
+pub fn run(args: &SampleArgs) -> Result<(), Failure> {
+    free(&args.out, args.walk.force)?;
+    format_of(&args.out)?;
+    if args.count == 0 || args.walk.zoom == 0 || args.cols == Some(0) {
+        return Err(usage!("`--count`, `--cols` and `--zoom` must be at least 1"));
+    }
+    let way = Way::open(&args.model, &args.walk)?;
+    let grid = grid(args.size.as_deref(), way.checkpoint.config.patch, way.recipe.as_ref())?;
+    let schedule = way.checkpoint.config.schedule;
+    let steps = way.steps(schedule.steps());
+    let levels = match (args.stride, args.start, args.walk.steps) {
+        (Some(stride), ..) => schedule.strided_levels(stride),
+        (None, Some(start), Some(steps)) => schedule.levels_from(start, steps),
+        (None, Some(start), None) => {
+            schedule.levels_from(start, steps.min(start.saturating_add(1)))
+        }
+        (None, None, _) => schedule.sampling_levels(steps),
+    };
+    let levels = levels.map_err(Failure::usage)?;
+    let drawn = way.walk(&levels, |walk| {
+        Ok(way.checkpoint.sample(grid, 0..args.count as u64, walk, args.walk.seed)?)
+    })?;
+    let cols = args.cols.unwrap_or_else(|| square(drawn.len()));
+    write_image(&args.out, &magnified(&table(&drawn, cols), args.walk.zoom))?;
+    say!("{}", args.out.display());
+    Ok(())
+}
+
+/// A model, its recipe and the sampler asked for.
+pub(super) struct Way<'a> {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) recipe: Option<Recipe>,
+    folder: &'a Path,
+    args: &'a WalkArgs,
+    method: Method,
+}
+
+impl<'a> Way<'a> {
+    pub(super) fn open(folder: &'a Path, args: &'a WalkArgs) -> Result<Self, Failure> {
+        let device = device::open(&args.device)?;
+        let checkpoint = super::load_on(folder, &device)?;
+        let recipe = match &args.recipe {
+            Some(name) => Some(recipes::find(name)?),
+            None => recipe_beside(folder)?,
+        };
+        let usual = recipe.as_ref().map_or(Sampler::Ddpm, |recipe| recipe.sample.sampler);
+        let method = args.sampler.unwrap_or(Method::Plain(usual));
+        Ok(Self { checkpoint, recipe, folder, args, method })
+    }
+
+    /// The number of steps that was asked for, else the recipe's if the sampler is the recipe's, else all indices for DDPM and 10
+    /// for the others.
+    pub(super) fn steps(&self, all: Option<usize>) -> usize {
+        if let Some(steps) = self.args.steps {
+            return steps;
+        }
+        match (&self.recipe, self.method) {
+            (Some(recipe), Method::Plain(sampler)) if recipe.sample.sampler == sampler => {
+                recipe.sample.steps
+            }
+            (_, Method::Plain(Sampler::Ddpm)) => all.unwrap_or(1000),
+            _ => 10,
+        }
+    }
+
+    /// Calls `go` with the way over `levels`; for Analytic-DPM what the network leaves unexplained is measured first, or read.
+    pub(super) fn walk<T>(
+        &self,
+        levels: &[Level],
+        go: impl FnOnce(Walk<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match self.method {
+            Method::Plain(sampler) => go(Walk { levels, method: mm_model::Method::Plain(sampler) }),
+            Method::Analytic { eta } => {
+                let unexplained = analytic::unexplained_at(self, levels, self.args.batches)?;
+                let with = Analytic { eta, unexplained: &unexplained };
+                go(Walk { levels, method: mm_model::Method::Analytic(with) })
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What Analytic-DPM needs to know of a network, measured once and kept beside it in `analytic.json`.
+//!
+//! A measurement belongs to weights, data and amount; kept ones of others are thrown away.
+
+use std::collections::BTreeMap;
+
+use mm_diffusion::{Level, unexplained};
+use mm_model::checkpoint::write_atomic;
+use mm_train::Recipe;
+use mm_train::alone::mean_square_of_noise;
+use mm_train::data::{DataSet, split_hash};
+use serde::{Deserialize, Serialize};
+
+use super::Way;
+use crate::report::{Failure, usage};
+
+const FILE: &str = "analytic.json";
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Measured {
+    /// A hash of the weights' file.
+    weights: String,
+    /// A hash of what the recipe says about data, picture size, batch and seed.
+    recipe: String,
+    /// Batches of each level.
+    batches: usize,
+    /// The mean square of the estimated noise by step index.
+    mean_square: BTreeMap<String, f64>,
+}
+
+/// [`unexplained`] of every level.
+pub(super) fn unexplained_at(
+    way: &Way<'_>,
+    levels: &[Level],
+    batches: usize,
+) -> Result<Vec<f64>, Failure> {
+    if batches == 0 {
+        return Err(usage!("`--batches` must be at least 1"));
+    }
+    let recipe = way.recipe.as_ref().ok_or_else(|| {
+        usage!("the model folder has no recipe.toml").hint("name the training pictures: --recipe R")
+    })?;
+    let (found, wanted) = (recipe.image.patch, way.checkpoint.config.patch);
+    if found != wanted {
+        return Err(usage!("the recipe has patches of {found}, the model of {wanted}"));
+    }
+    let path = way.folder.join(FILE);
+    let weights = fs_err::read(way.folder.join("model.safetensors"))?;
+    let fresh = Measured {
+        weights: hash(&weights),
+        recipe: recipe_hash(recipe),
+        batches,
+        mean_square: BTreeMap::new(),
+    };
+    let kept = fs_err::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let same = |kept: &Measured| {
+        (&kept.weights, &kept.recipe, kept.batches) == (&fresh.weights, &fresh.recipe, batches)
+    };
+    let mut measured: Measured = kept.filter(same).unwrap_or(fresh);
+    let missing = |level: &&Level| !measured.mean_square.contains_key(&key(level));
+    let missing: Vec<&Level> = levels.iter().filter(missing).collect();
+    if !missing.is_empty() {
+        let data = DataSet::open(&recipe.data, recipe.image)?;
+        eprintln!("measuring the network at {} noise levels, once ...", missing.len());
+        for level in missing {
+            let found = mean_square_of_noise(&way.checkpoint, (recipe, &data), level, batches)?;
+            measured.mean_square.insert(key(level), found);
+        }
+        let text = serde_json::to_string_pretty(&measured)?;
+        if let Err(why) = write_atomic(&path, text.as_bytes()) {
+            eprintln!("not kept for the next time: {why}");
+        }
+    }
+    Ok(levels.iter().map(|level| unexplained(measured.mean_square[&key(level)])).collect())
+}
+
+fn key(level: &Level) -> String {
+    level.time.to_string()
+}
+
+fn recipe_hash(recipe: &Recipe) -> String {
+    let parts = serde_json::json!([recipe.data, recipe.image, recipe.run.batch, recipe.seed]);
+    format!("{:016x}", split_hash(&parts.to_string()))
+}
+
+/// 64-bit FNV-1a over words of eight bytes: quick, and enough to tell that weights have changed.
+fn hash(bytes: &[u8]) -> String {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = words
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, word| step(hash, u64::from_le_bytes(*word)));
+    format!("{:016x}", rest.iter().fold(hash, |hash, byte| step(hash, u64::from(*byte))))
+}
