@@ -12,6 +12,7 @@ pub mod generate;
 pub mod import;
 pub mod inspect;
 pub mod interpolate;
+mod quality;
 pub mod read;
 pub mod sample;
 pub mod train;

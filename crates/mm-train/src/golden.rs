@@ -144,7 +144,7 @@ fn predict(model: &Model, config: &ModelConfig, images: &Images, steps: &[f64]) 
     let samples: Vec<Sample> = images.each.iter().zip(steps).map(sample).collect();
     let batch = HostBatch::pack(&samples, 0, 0, config.patch_numbers());
     let batch = batch.to_device(config, &model.device());
-    model.patches(model.hidden(&batch.inputs))
+    model.patches(model.hidden(&batch.inputs), &vec![images.grid; samples.len()])
 }
 
 /// Ten steps of DDIM without noise from `z`, not clipped.

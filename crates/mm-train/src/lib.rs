@@ -24,6 +24,7 @@ pub mod memory;
 pub mod metrics;
 mod optimizer;
 mod permutation;
+pub mod quality;
 pub mod recipe;
 pub mod state;
 mod step;

@@ -2,12 +2,14 @@
 
 use super::{Problem, code};
 
-/// Where code may depend on a cargo feature: the choice of devices, and kernels that only some backends have.
+/// Where code may depend on a cargo feature: the choice of devices, kernels that only some backends have, and the reader of
+/// networks, which takes long to compile.
 const FEATURE_PLACES: &[&str] = &[
     "crates/mm-cli/src/device.rs",
     "crates/mm-backbone/src/lib.rs",
     "crates/mm-backbone/src/ops",
     "crates/mm-backbone/src/flex/",
+    "crates/mm-train/src/quality.rs",
 ];
 
 /// Where files may be read or written: checkpoints, the state of a run, its metrics, folders of data; the program
@@ -20,6 +22,8 @@ const FILE_PLACES: &[&str] = &[
     "crates/mm-train/src/data/folder.rs",
     "crates/mm-train/src/data/folder/",
     "crates/mm-train/src/metrics.rs",
+    "crates/mm-train/src/quality/pictures.rs",
+    "crates/mm-train/src/quality/store.rs",
     "crates/mm-train/src/state.rs",
     "crates/mm-train/src/state/",
     "xtask/",

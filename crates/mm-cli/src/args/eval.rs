@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use mm_train::data::Split;
 
-use super::SamplingArgs;
+use super::{QualityArgs, SamplingArgs};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Task {
@@ -17,6 +17,14 @@ pub enum Task {
     Loss,
     /// What the seed author's own layers compute, against an imported network: see --golden.
     Golden,
+    /// Fréchet distance of features of drawings and of real pictures.
+    Fid,
+    /// Kernel distance of features of drawings and of real pictures.
+    Kid,
+    /// Bits per dimension of pictures by the probability-flow equation.
+    Bpd,
+    /// Each drawing beside its nearest training picture.
+    Nearest,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -37,9 +45,12 @@ impl From<Part> for Split {
 }
 
 #[derive(Debug, Parser)]
-#[command(
-    after_help = "Examples:\n  mm eval runs/glyphs/model --task read --count 200\n  mm eval faces --task golden --golden golden.safetensors"
-)]
+#[command(after_help = "Examples:
+  mm eval runs/glyphs/model --task read --count 200
+  mm eval runs/faces/model --task kid --real faces --features judge.onnx --count 500
+  mm eval runs/faces/model --task nearest --count 36 --out nearest.png
+  mm eval runs/faces/model --task bpd --count 64 --steps 100
+  mm eval faces --task golden --golden golden.safetensors")]
 pub struct EvalArgs {
     /// The model folder.
     pub model: PathBuf,
@@ -49,9 +60,9 @@ pub struct EvalArgs {
     /// Examples.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub count: usize,
-    /// Which part of the data.
-    #[arg(long, value_enum, default_value = "held-out")]
-    pub part: Part,
+    /// Which part of the data [default: held-out; fid, kid and nearest: train].
+    #[arg(long, value_enum)]
+    pub part: Option<Part>,
     /// The recipe that names the data [default: the one beside the model].
     #[arg(long, value_name = "RECIPE")]
     pub recipe: Option<String>,
@@ -64,6 +75,8 @@ pub struct EvalArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub quality: QualityArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
 }

@@ -9,18 +9,31 @@ use mm_train::judge::GlyphJudge;
 
 mod golden;
 
-use super::{load, options};
-use crate::args::{EvalArgs, Task};
+use super::{load, options, quality};
+use crate::args::{EvalArgs, Part, Task};
 use crate::recipes;
 use crate::report::{Failure, say, usage};
 
 /// A model and what it is measured on.
-struct Subject {
-    checkpoint: Checkpoint,
-    recipe: Recipe,
-    data: DataSet,
-    split: Split,
-    options: GenerateOptions,
+pub(super) struct Subject {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) recipe: Recipe,
+    /// Absent only where nothing is asked of it.
+    data: Option<DataSet>,
+    pub(super) split: Split,
+    pub(super) options: GenerateOptions,
+}
+
+impl Subject {
+    /// The recipe's data, for the tasks that cannot do without.
+    pub(super) fn data(&self) -> &DataSet {
+        self.data.as_ref().expect("opened for this task")
+    }
+
+    /// The recipe's data, if captions are to be drawn.
+    pub(super) fn captioned(&self) -> Option<&DataSet> {
+        self.data.as_ref()
+    }
 }
 
 pub fn run(args: &EvalArgs) -> Result<(), Failure> {
@@ -37,20 +50,31 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         Some(name) => recipes::find(name)?,
         None => beside.ok_or_else(none)?,
     };
-    let data = DataSet::open(&recipe.data, recipe.image)?;
     let options = options(&args.sampling, Some(&recipe));
-    let split = args.part.into();
+    let (part, of_pictures) = match args.task {
+        Task::Fid | Task::Kid | Task::Nearest => (Part::Train, true),
+        Task::Read | Task::Draw | Task::Loss | Task::Bpd | Task::Golden => (Part::HeldOut, false),
+    };
+    // Pictures of a folder against drawings without captions: the recipe's own data need not be on this machine.
+    let without = of_pictures && args.quality.real.is_some() && recipe.mix.caption_drop >= 1.0;
+    let open = || DataSet::open(&recipe.data, recipe.image);
+    let data = if without { None } else { Some(open()?) };
+    let split = args.part.unwrap_or(part).into();
     let subject = Subject { checkpoint, recipe, data, split, options };
     match args.task {
         Task::Read => read(args, &subject),
         Task::Draw => draw(args, &subject),
         Task::Loss => loss(args, &subject),
         Task::Golden => unreachable!("clap asks for its file"),
+        Task::Fid => quality::fid(args, &subject),
+        Task::Kid => quality::kid(args, &subject),
+        Task::Bpd => quality::bpd(args, &subject),
+        Task::Nearest => quality::nearest(args, &subject),
     }
 }
 
 fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let score = read_score(&of.checkpoint, &of.data, of.split, args.count, &of.options)?;
+    let score = read_score(&of.checkpoint, of.data(), of.split, args.count, &of.options)?;
     print_score(args, &score, &[("read right", score.right)], score.of);
     let mut wrong = score.captions.iter().filter(|(truth, read)| truth != read).take(5).peekable();
     if !args.json && wrong.peek().is_some() {
@@ -63,7 +87,7 @@ fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let DataSet::Glyphs(glyphs) = &of.data else {
+    let DataSet::Glyphs(glyphs) = of.data() else {
         return Err(usage!(
             "`--task draw` judges glyphs alone, this recipe's data are of another kind"
         ));
@@ -84,7 +108,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let losses = held_out_losses(&of.checkpoint, &of.recipe, &of.data, of.split, args.count)?;
+    let losses = held_out_losses(&of.checkpoint, &of.recipe, of.data(), of.split, args.count)?;
     match args.json {
         true => say!("{}", serde_json::to_string(&losses)?),
         false => {

@@ -3,6 +3,7 @@
 
 mod data;
 mod endurance;
+mod quality;
 mod seed;
 
 use std::path::{Path, PathBuf};

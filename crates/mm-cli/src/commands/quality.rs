@@ -1,0 +1,263 @@
+//! `mm eval --task fid`, `kid`, `nearest` and `bpd`: how good drawings are.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use mm_patch::{Grid, Image};
+use mm_train::eval::{contact_sheet, examples};
+use mm_train::quality::{
+    FeatureNetwork, Features, Judged, Kid, LikelihoodOptions, Nearest, NetworkSettings, Picture,
+    Pictures, QualityError, Ruler, captions_to_draw, drawings, folder_pictures, likelihood,
+    load_features, median, save_features, source_pictures,
+};
+use serde_json::json;
+
+use super::eval::Subject;
+use crate::args::EvalArgs;
+use crate::output::{format_of, free, write_image};
+use crate::report::{Failure, say, usage};
+
+/// Most real pictures that a drawing is compared with pixel by pixel, unless more are asked for.
+const NEAREST_AMONG: u64 = 100_000;
+/// The same for a source that makes examples without end.
+const ENDLESS: u64 = 5000;
+/// Steps of an integration, unless others are asked for.
+const LIKELIHOOD_STEPS: usize = 100;
+
+pub fn fid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let (ruler, drawn) = features(args, of)?;
+    let fewest = ruler.fewest(&drawn);
+    if fewest <= drawn.dim() {
+        eprintln!(
+            "warning: {fewest} pictures for {} features: no covariance has full rank, so this fid is meaningless; \
+             take more pictures, or --task kid",
+            drawn.dim()
+        );
+    }
+    let fid = ruler.frechet(&drawn)?;
+    if args.json {
+        say!("{}", json!({ "fid": fid, "pictures": sizes(&ruler, &drawn) }));
+        return Ok(());
+    }
+    say!("fid {:.3} (lower is better)", fid.drawn);
+    say!("  other real pictures      {:.3}", fid.real);
+    say!("  their tiles shuffled     {:.3}", fid.shuffled);
+    say!("{}", words(&ruler, &drawn));
+    Ok(())
+}
+
+pub fn kid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let (ruler, drawn) = features(args, of)?;
+    let kid: Judged<Kid> = ruler.kid(&drawn, of.options.seed)?;
+    if args.json {
+        say!("{}", json!({ "kid": kid, "pictures": sizes(&ruler, &drawn) }));
+        return Ok(());
+    }
+    let told = |kid: Kid| format!("{:.2} ± {:.2}", 1e3 * kid.value, 1e3 * kid.standard_error);
+    say!("kid x 1000: {} (lower is better)", told(kid.drawn));
+    say!("  other real pictures      {}", told(kid.real));
+    say!("  their tiles shuffled     {}", told(kid.shuffled));
+    say!("{}", words(&ruler, &drawn));
+    Ok(())
+}
+
+pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    if let Some(out) = &args.quality.out {
+        free(out, args.quality.force)?;
+        format_of(out)?;
+    }
+    let among = args.quality.real_count.unwrap_or_else(|| all_of(args, of));
+    let (names, real): (Vec<String>, Vec<Image>) = real_pictures(args, of, among)?
+        .pictures
+        .into_iter()
+        .map(|Picture { name, image }| (name, image))
+        .unzip();
+    let (captions, drawn) = draw(args, of)?;
+    let found = mm_train::quality::nearest(&drawn, &real)?;
+    let apart = args.count.min(real.len() / 2);
+    let mark = mm_train::quality::nearest(&real[..apart], &real[apart..]).ok();
+    let mark = mark.filter(|found| !found.is_empty()).map(|found| median(&found));
+    if let Some(out) = &args.quality.out {
+        let beside: Vec<Image> = found.iter().map(|found| real[found.index].clone()).collect();
+        write_image(out, &contact_sheet(&drawn, &beside))?;
+    }
+    let row = |(found, asked): (&Nearest, &String)| json!({ "caption": asked, "distance": found.distance, "nearest": names[found.index] });
+    if args.json {
+        let rows: Vec<_> = found.iter().zip(&captions).map(row).collect();
+        let median = median(&found);
+        say!(
+            "{}",
+            json!({ "median": median, "real": mark, "among": real.len(), "drawings": rows })
+        );
+        return Ok(());
+    }
+    say!("distance  drawing -> nearest of {} real pictures", real.len());
+    for (found, asked) in found.iter().zip(&captions) {
+        let asked = if asked.is_empty() { "(no caption)" } else { asked };
+        say!("{:8.2}  {asked} -> {}", found.distance, names[found.index]);
+    }
+    say!("median {:.2} (copies lie near 0)", median(&found));
+    if let Some(mark) = mark {
+        say!("  of {apart} real pictures to the {} others {mark:.2}", real.len() - apart);
+    }
+    Ok(())
+}
+
+pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let mut shown = examples(of.data(), of.split, args.count, of.options.seed)?;
+    if of.recipe.mix.caption_drop >= 1.0 {
+        shown.iter_mut().for_each(|example| example.caption.clear());
+    }
+    let options = LikelihoodOptions {
+        steps: args.sampling.steps.unwrap_or(LIKELIHOOD_STEPS),
+        trace: args.quality.trace.into(),
+        seed: of.options.seed,
+    };
+    let found = likelihood(&of.checkpoint, &shown, &options)?;
+    match args.json {
+        true => say!("{}", serde_json::to_string(&found)?),
+        false => say!(
+            "{:.4} ± {:.4} bits per dimension over {} pictures, uniform dequantisation, {} steps; 8 is no model at all",
+            found.bits_per_dimension,
+            found.standard_error,
+            found.pictures.len(),
+            options.steps
+        ),
+    }
+    Ok(())
+}
+
+/// Features of real pictures and of drawings.
+fn features(args: &EvalArgs, of: &Subject) -> Result<(Ruler, Features), Failure> {
+    let Some(path) = &args.quality.features else {
+        return Err(usage!("this task needs a network that makes features of pictures")
+            .hint("--features NETWORK.onnx"));
+    };
+    let network = network(path, &args.quality.settings())?;
+    let real = real_pictures(args, of, args.quality.real_count.unwrap_or(2 * args.count))?;
+    if real.pictures.len() < 2 * args.count {
+        eprintln!(
+            "warning: there are {} real pictures, wanted {}",
+            real.pictures.len(),
+            2 * args.count
+        );
+    }
+    let real: Vec<Image> = real.pictures.into_iter().map(|picture| picture.image).collect();
+    let folder = args.quality.cache.clone().unwrap_or_else(|| beside(&args.model));
+    let mut keep = |images: &[Image]| kept(&network, images, &folder);
+    let ruler = Ruler::new(&real, args.count, of.options.seed, &mut keep)?;
+    let (_, drawn) = draw(args, of)?;
+    Ok((ruler, timed("features of the drawings", &drawn, |images| network.features(images))?))
+}
+
+/// The network with the settings of the flags, those of the TOML file beside it, or its own.
+fn network(path: &Path, flags: &NetworkSettings) -> Result<FeatureNetwork, Failure> {
+    let named = |path: &Path, why: QualityError| {
+        Failure::failed(anyhow::Error::new(why).context(format!("cannot use `{}`", path.display())))
+    };
+    let onnx = fs_err::read(path)?;
+    let toml = path.with_extension("toml");
+    let beside = match toml.is_file() {
+        true => NetworkSettings::from_toml(&fs_err::read_to_string(&toml)?)
+            .map_err(|why| named(&toml, why))?,
+        false => NetworkSettings::default(),
+    };
+    FeatureNetwork::load(&onnx, &flags.clone().or(beside)).map_err(|why| named(path, why))
+}
+
+/// Real pictures, from the folder given or else from the recipe's data; what was left out is named.
+fn real_pictures(args: &EvalArgs, of: &Subject, count: usize) -> Result<Pictures, Failure> {
+    let size = [of.recipe.image.width, of.recipe.image.height];
+    let found = match &args.quality.real {
+        Some(folder) => folder_pictures(folder, size, count, of.options.seed)?,
+        None => source_pictures(of.data(), of.split, count, of.options.seed)?,
+    };
+    for skipped in found.skipped.iter().take(5) {
+        eprintln!("skipped `{}`: {}", skipped.path.display(), skipped.why);
+    }
+    if found.skipped.len() > 5 {
+        eprintln!("skipped {} files in all", found.skipped.len());
+    }
+    Ok(found)
+}
+
+/// As many real pictures as there are, within a bound that is lower where there is no end of them.
+fn all_of(args: &EvalArgs, of: &Subject) -> usize {
+    match (&args.quality.real, of.captioned()) {
+        (None, Some(data)) => data.len(of.split).unwrap_or(ENDLESS).min(NEAREST_AMONG) as usize,
+        _ => NEAREST_AMONG as usize,
+    }
+}
+
+/// Captions and what is drawn for them.
+fn draw(args: &EvalArgs, of: &Subject) -> Result<(Vec<String>, Vec<Image>), Failure> {
+    let image = &of.recipe.image;
+    let grid = Grid::of_size(image.width, image.height, of.checkpoint.config.patch)?;
+    let drop = (of.recipe.mix.caption_drop, of.options.seed);
+    let captions = match of.captioned() {
+        Some(data) => captions_to_draw(data, of.split, args.count, drop)?,
+        None => vec![String::new(); args.count],
+    };
+    let start = Instant::now();
+    let drawn = drawings(&of.checkpoint, &captions, grid, &of.options, &mut |done| {
+        eprintln!("drawn {done} of {} in {:.1} s", args.count, start.elapsed().as_secs_f64());
+    })?;
+    Ok((captions, drawn))
+}
+
+/// Features that were kept, or are computed and kept now. A cache that cannot be used is not in the way.
+fn kept(
+    network: &FeatureNetwork,
+    images: &[Image],
+    folder: &Path,
+) -> Result<Features, QualityError> {
+    let made_by = network.made_by(images);
+    let path = folder.join(format!("{made_by:016x}.safetensors"));
+    match load_features(&path, made_by) {
+        Ok(Some(features)) if features.count() == images.len() => return Ok(features),
+        Ok(_) => {}
+        Err(why) => eprintln!("warning: computing features again: {why}"),
+    }
+    let features = timed("features of real pictures", images, |images| network.features(images))?;
+    if let Err(why) = save_features(&path, &features, made_by) {
+        eprintln!("warning: features are not kept: {why}");
+    }
+    Ok(features)
+}
+
+fn timed<T, E>(
+    what: &str,
+    images: &[Image],
+    work: impl FnOnce(&[Image]) -> Result<T, E>,
+) -> Result<T, E> {
+    let start = Instant::now();
+    let made = work(images)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let each = 1e3 * seconds / images.len().max(1) as f64;
+    eprintln!("{what}: {} in {seconds:.1} s, {each:.1} ms each", images.len());
+    Ok(made)
+}
+
+/// The folder of kept features, beside the model folder.
+fn beside(model: &Path) -> PathBuf {
+    model.parent().unwrap_or(model).join("features")
+}
+
+fn sizes(ruler: &Ruler, drawn: &Features) -> serde_json::Value {
+    json!({
+        "drawn": drawn.count(),
+        "reference": ruler.reference.count(),
+        "marks": ruler.fresh.count(),
+        "features": drawn.dim(),
+    })
+}
+
+fn words(ruler: &Ruler, drawn: &Features) -> String {
+    format!(
+        "{} drawings and twice {} real pictures, against {} others; {} features each",
+        drawn.count(),
+        ruler.fresh.count(),
+        ruler.reference.count(),
+        drawn.dim()
+    )
+}

@@ -1,0 +1,110 @@
+//! `mm eval --task fid`, `kid`, `nearest` and `bpd` as a person meets them, with a feature network of a few numbers.
+
+use super::*;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden");
+
+fn eval<'a>(model: &'a str, task: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["eval", model, "--task", task, "--steps", "2", "--count", "8"];
+    args.extend(more);
+    args
+}
+
+/// The first number after `name` in a line that begins so.
+fn number(said: &str, name: &str) -> f64 {
+    let line = said.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+    let rest = line.trim_start()[name.len()..].trim_start_matches([':', ' ']);
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn fid_and_kid_come_with_two_marks_and_features_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, onnx) = (model(), format!("{GOLDEN}/features_tiny.onnx"));
+    let kept = folder.path().join("kept");
+    let flags = ["--features", &onnx, "--output", "feat", "--cache", kept.to_str().unwrap()];
+    let args = eval(&model, "kid", &flags);
+    let first = mm(&args);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert!(text(&first.stderr).contains("features of real pictures: 16 in"));
+    let said = text(&first.stdout);
+    number(&said, "kid x 1000");
+    assert!(number(&said, "other real pictures") < number(&said, "their tiles shuffled"), "{said}");
+    assert!(
+        said.contains("8 drawings and twice 8 real pictures, against 8 others; 5 features each")
+    );
+
+    let again = mm(&args);
+    assert!(!text(&again.stderr).contains("features of real pictures"), "{}", text(&again.stderr));
+    assert_eq!(text(&again.stdout), said);
+
+    let fid = mm(&eval(&model, "fid", &flags));
+    assert!(number(&text(&fid.stdout), "fid") > 0.0);
+    assert!(!text(&fid.stderr).contains("meaningless"), "8 pictures are enough for 5 features");
+    let many =
+        mm(&eval(&model, "fid", &[&flags[..2], &["--output", "blocks"], &flags[4..]].concat()));
+    assert!(text(&many.stderr).contains("this fid is meaningless"), "{}", text(&many.stderr));
+}
+
+#[test]
+fn a_folder_of_any_pictures_will_do_and_what_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for shade in 0..20 {
+        picture(&folder, &format!("{shade}.png"), &Image::filled(20, 30, [shade * 12; 3]));
+    }
+    fs_err::write(folder.path().join("broken.png"), b"no picture").unwrap();
+    let (model, onnx) = (model(), format!("{GOLDEN}/features_tiny.onnx"));
+    let (real, kept) = (folder.path().to_str().unwrap(), folder.path().join("kept"));
+    let flags = ["--features", &onnx, "--real", real, "--real-count", "21", "--json"];
+    let output =
+        mm(&eval(&model, "kid", &[&flags[..], &["--cache", kept.to_str().unwrap()]].concat()));
+    assert!(text(&output.stderr).contains("broken.png"), "{}", text(&output.stderr));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["pictures"]["reference"], 12);
+    assert!(said["kid"]["real"]["standard_error"].as_f64().unwrap() >= 0.0);
+
+    let empty = tempfile::tempdir().unwrap();
+    let flags = ["--features", &onnx, "--real", empty.path().to_str().unwrap()];
+    let said = refused(1, &eval(&model, "fid", &flags));
+    assert!(said.contains("holds no picture that can be read"), "{said}");
+}
+
+#[test]
+fn a_network_that_takes_no_picture_is_one_clear_error() {
+    let (model, onnx) = (model(), format!("{GOLDEN}/features_tiny_bad.onnx"));
+    let said = refused(1, &eval(&model, "kid", &["--features", &onnx]));
+    assert!(said.contains("features_tiny_bad.onnx") && said.contains("input is"), "{said}");
+    let said = refused(2, &eval(&model, "kid", &[]));
+    assert!(said.contains("--features"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let onnx = folder.path().join("tiny.onnx");
+    fs_err::copy(format!("{GOLDEN}/features_tiny.onnx"), &onnx).unwrap();
+    fs_err::write(folder.path().join("tiny.toml"), "sise = [8, 8]").unwrap();
+    let said = refused(1, &eval(&model, "kid", &["--features", onnx.to_str().unwrap()]));
+    assert!(said.contains("tiny.toml") && said.contains("sise"), "{said}");
+}
+
+#[test]
+fn every_drawing_stands_over_its_nearest_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let sheet = folder.path().join("sheet.png");
+    let model = model();
+    let flags = ["--out", sheet.to_str().unwrap(), "--real-count", "50"];
+    let said = done(&eval(&model, "nearest", &flags));
+    assert_eq!(said.lines().filter(|line| line.contains(" -> ")).count(), 9, "{said}");
+    assert!(number(&said, "median") > 0.0 && said.contains("of 8 real pictures to the 42 others"));
+    assert!(
+        Image::decode(&fs_err::read(&sheet).unwrap(), &Default::default()).unwrap().width()
+            > 8 * 64
+    );
+    assert!(refused(2, &eval(&model, "nearest", &flags)).contains("exists already"));
+}
+
+#[test]
+fn bits_per_dimension_are_told_with_their_error() {
+    let model = model();
+    let said = done(&["eval", &model, "--task", "bpd", "--steps", "3", "--count", "2", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["pictures"].as_array().unwrap().len(), 2);
+    assert!(said["bits_per_dimension"].as_f64().unwrap().is_finite());
+}

@@ -1,0 +1,145 @@
+//! Kernel distance of two sets of features (KID; Bińkowski et al. 2018, arXiv:1801.01401).
+//!
+//! The squared maximum mean discrepancy under the kernel k(x, y) = (x·y / d + 1)³ (their section 4), by the unbiased estimate
+//! of Gretton et al. 2012 (lemma 6), a mean over pairs of different pictures:
+//!
+//! ```text
+//! Σ_{i≠j} k(x_i, x_j) / m(m-1)  +  Σ_{i≠j} k(y_i, y_j) / m(m-1)  -  2 Σ_{i,j} k(x_i, y_j) / m²
+//! ```
+//!
+//! The value is its mean over random subsets of `m` pictures of each set, at most 1000, as is usual. It has no bias at any
+//! number of pictures and may fall below zero.
+//!
+//! The spread of the subsets is not the error of their mean: they share pictures. For subsets of `m` out of `n` pictures the
+//! variance over subsets is about (n/m - 1) times that of the estimate from all `n` (the jackknife that leaves n - m out; Shao
+//! and Wu 1989), so the standard error is `spread · √(m / (n - m))`, and `m` is at most n / 2.
+
+use nalgebra::DMatrix;
+use rand::seq::index::sample;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use mm_model::random::{Purpose, stream};
+
+use super::{Features, QualityError};
+
+/// Subsets drawn.
+const SUBSETS: usize = 50;
+/// Most pictures of a subset.
+const MOST: usize = 1000;
+
+/// A kernel distance.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Kid {
+    /// Mean over subsets.
+    pub value: f64,
+    /// What it would vary by if other pictures of the same kind were taken.
+    pub standard_error: f64,
+    /// Standard deviation over subsets, which publications give instead.
+    pub spread: f64,
+    /// Pictures of a subset.
+    pub subset: usize,
+}
+
+/// The kernel distance of two sets of at least four pictures each; `seed` chooses the subsets.
+pub fn kid(one: &Features, other: &Features, seed: u64) -> Result<Kid, QualityError> {
+    one.same_dim(other)?;
+    let count = one.count().min(other.count());
+    if count < 4 {
+        return Err(QualityError::TooFew { what: "pictures", found: count, wanted: 4 });
+    }
+    let subset = MOST.min(count / 2);
+    let chosen = subsets([one.count(), other.count()], subset, SUBSETS, seed);
+    let values = kid_over(one, other, &chosen);
+    let value = values.iter().sum::<f64>() / values.len() as f64;
+    let squares: f64 = values.iter().map(|found| (found - value).powi(2)).sum();
+    let spread = (squares / (values.len() - 1) as f64).sqrt();
+    let standard_error = spread * (subset as f64 / (count - subset) as f64).sqrt();
+    Ok(Kid { value, standard_error, spread, subset })
+}
+
+/// `count` pairs of subsets of `size` out of two sets of pictures, a pure function of the arguments.
+pub fn subsets(of: [usize; 2], size: usize, count: usize, seed: u64) -> Vec<[Vec<usize>; 2]> {
+    let one = |subset: usize, side: usize| {
+        let rng = &mut stream(seed, Purpose::Order, u64::MAX - 1, (2 * subset + side) as u64);
+        sample(rng, of[side], size).into_vec()
+    };
+    (0..count).map(|subset| [one(subset, 0), one(subset, 1)]).collect()
+}
+
+/// The unbiased estimate from each pair of subsets, given as pictures of the two sets.
+pub fn kid_over(one: &Features, other: &Features, subsets: &[[Vec<usize>; 2]]) -> Vec<f64> {
+    subsets
+        .par_iter()
+        .map(|[first, second]| unbiased(&rows(one, first), &rows(other, second)))
+        .collect()
+}
+
+fn rows(features: &Features, chosen: &[usize]) -> DMatrix<f64> {
+    let numbers = chosen.iter().flat_map(|&row| features.row(row)).map(|&n| f64::from(n));
+    DMatrix::from_row_iterator(chosen.len(), features.dim(), numbers)
+}
+
+fn unbiased(x: &DMatrix<f64>, y: &DMatrix<f64>) -> f64 {
+    let within = |of: &DMatrix<f64>| {
+        let kernel = kernel(of, of);
+        let pairs = of.nrows() as f64 * (of.nrows() - 1) as f64;
+        (kernel.sum() - kernel.trace()) / pairs
+    };
+    within(x) + within(y) - 2.0 * kernel(x, y).mean()
+}
+
+/// k of every pair of rows.
+fn kernel(x: &DMatrix<f64>, y: &DMatrix<f64>) -> DMatrix<f64> {
+    (x * y.transpose()).map(|product| (product / x.ncols() as f64 + 1.0).powi(3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mm_model::random::normals;
+
+    fn normal(count: usize, seed: u64, shift: f32) -> Features {
+        let numbers = normals(&mut stream(seed, Purpose::Noise, 0, 0), count * 8);
+        Features::new(8, numbers.into_iter().map(|number| number + shift).collect()).unwrap()
+    }
+
+    #[test]
+    fn the_estimate_is_the_mean_over_pairs_of_different_pictures() {
+        let x = Features::new(1, vec![1.0, 2.0, 3.0]).unwrap();
+        let y = Features::new(1, vec![0.0, 1.0]).unwrap();
+        let k = |a: f64, b: f64| (a * b + 1.0).powi(3);
+        let within = (k(1., 2.) + k(1., 3.) + k(2., 3.)) / 3.0 + k(0., 1.);
+        let across: f64 =
+            [1., 2., 3.].iter().flat_map(|&a| [k(a, 0.), k(a, 1.)]).sum::<f64>() / 6.0;
+        let found = kid_over(&x, &y, &[[vec![0, 1, 2], vec![1, 0]]]);
+        assert!((found[0] - (within - 2.0 * across)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn like_sets_differ_by_a_few_standard_errors_and_unlike_ones_by_many() {
+        let like = kid(&normal(200, 1, 0.0), &normal(200, 2, 0.0), 0).unwrap();
+        assert!(like.value.abs() < 4.0 * like.standard_error, "{like:?}");
+        let unlike = kid(&normal(200, 1, 0.0), &normal(200, 2, 0.5), 0).unwrap();
+        assert!(unlike.value > 4.0 * unlike.standard_error, "{unlike:?}");
+    }
+
+    /// What the standard error claims, seen: the spread of the value over forty draws of other pictures.
+    #[test]
+    fn the_standard_error_is_the_spread_over_other_pictures() {
+        let all: Vec<Kid> = (0..40)
+            .map(|draw| kid(&normal(60, 2 * draw, 0.0), &normal(60, 2 * draw + 1, 0.4), 0).unwrap())
+            .collect();
+        let mean = all.iter().map(|kid| kid.value).sum::<f64>() / 40.0;
+        let spread = all.iter().map(|kid| (kid.value - mean).powi(2)).sum::<f64>() / 39.0;
+        let claimed = all.iter().map(|kid| kid.standard_error).sum::<f64>() / 40.0;
+        let ratio = claimed / spread.sqrt();
+        assert!((0.6..1.6).contains(&ratio), "claimed {claimed}, seen {}", spread.sqrt());
+    }
+
+    #[test]
+    fn three_pictures_are_too_few() {
+        let said = kid(&normal(3, 1, 0.0), &normal(9, 2, 0.0), 0).unwrap_err().to_string();
+        assert_eq!(said, "3 pictures, wanted at least 4");
+    }
+}

@@ -1,0 +1,91 @@
+//! Is a drawing a copy of a training picture? Each is set beside the nearest one, pixel by pixel.
+//!
+//! The distance is the root of the mean squared difference of bytes, so 255 is black against white. Whether it is small is told
+//! by the same distance of pictures the model was never trained on: a model that learnt by heart draws nearer than those lie.
+
+use mm_patch::Image;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::QualityError;
+
+/// The nearest of many pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Nearest {
+    /// Which one.
+    pub index: usize,
+    /// Root of the mean squared difference of bytes.
+    pub distance: f64,
+}
+
+/// For every picture the nearest of `among`; all have one size.
+pub fn nearest(pictures: &[Image], among: &[Image]) -> Result<Vec<Nearest>, QualityError> {
+    let Some(first) = among.first() else {
+        return Err(QualityError::TooFew { what: "training pictures", found: 0, wanted: 1 });
+    };
+    let size = |image: &Image| (image.width(), image.height());
+    if let Some(other) = pictures.iter().chain(among).find(|image| size(image) != size(first)) {
+        return Err(QualityError::Size { found: size(other), wanted: size(first) });
+    }
+    let numbers = first.rgb().len() as f64;
+    let one = |picture: &Image| {
+        let mut best = (0, u64::MAX);
+        for (index, other) in among.iter().enumerate() {
+            let squares = squared_difference(picture, other, best.1);
+            if squares < best.1 {
+                best = (index, squares);
+            }
+        }
+        Nearest { index: best.0, distance: (best.1 as f64 / numbers).sqrt() }
+    };
+    Ok(pictures.par_iter().map(one).collect())
+}
+
+/// The middle of distances; those of an even number have two, whose mean it is.
+pub fn median(nearest: &[Nearest]) -> f64 {
+    let mut distances: Vec<f64> = nearest.iter().map(|nearest| nearest.distance).collect();
+    distances.sort_by(f64::total_cmp);
+    let middle = distances.len() / 2;
+    match distances.len() % 2 {
+        0 if middle > 0 => (distances[middle - 1] + distances[middle]) / 2.0,
+        _ => distances.get(middle).copied().unwrap_or(f64::NAN),
+    }
+}
+
+/// The sum of squared differences, or any larger number once it is no longer below `limit`.
+fn squared_difference(one: &Image, other: &Image, limit: u64) -> u64 {
+    let mut sum = 0;
+    for (one, other) in one.rgb().chunks(1024).zip(other.rgb().chunks(1024)) {
+        let part: u32 = one.iter().zip(other).map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum();
+        sum += u64::from(part);
+        if sum >= limit {
+            break;
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flat(shade: u8) -> Image {
+        Image::filled(40, 30, [shade; 3])
+    }
+
+    #[test]
+    fn the_nearest_picture_is_found_with_its_distance() {
+        let among: Vec<Image> = [0, 100, 200, 100].map(flat).into();
+        let found = nearest(&[flat(97), flat(255), flat(0)], &among).unwrap();
+        let wanted = [(1, 3.0), (2, 55.0), (0, 0.0)];
+        assert_eq!(found, wanted.map(|(index, distance)| Nearest { index, distance }));
+        assert_eq!((median(&found), median(&found[..2])), (3.0, 29.0));
+    }
+
+    #[test]
+    fn pictures_of_another_size_or_none_at_all_are_refused() {
+        let said = nearest(&[flat(0)], &[Image::filled(4, 30, [0; 3])]).unwrap_err().to_string();
+        assert_eq!(said, "a picture of (40, 30) pixels is compared with one of (4, 30)");
+        assert!(nearest(&[flat(0)], &[]).is_err());
+    }
+}

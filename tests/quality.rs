@@ -1,0 +1,142 @@
+//! FID, KID and features against NumPy and SciPy (tests/reference/fid_kid.py), and networks that cannot be used.
+
+use expect_test::{Expect, expect};
+use mm_patch::Image;
+use mm_train::quality::{
+    FeatureNetwork, Features, Layout, NetworkSettings, Ruler, frechet, kid_over,
+};
+use safetensors::SafeTensors;
+
+const FILE: &[u8] = include_bytes!("golden/features_fid_kid.safetensors");
+const TINY: &[u8] = include_bytes!("golden/features_tiny.onnx");
+const BAD: &[u8] = include_bytes!("golden/features_tiny_bad.onnx");
+
+fn file() -> SafeTensors<'static> {
+    SafeTensors::deserialize(FILE).unwrap()
+}
+
+fn doubles(name: &str) -> Vec<f64> {
+    let bytes = file().tensor(name).unwrap().data().to_vec();
+    bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+fn features(name: &str) -> Features {
+    let file = file();
+    let view = file.tensor(name).unwrap();
+    let bytes = view.data().chunks_exact(4);
+    let numbers = bytes.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    Features::new(view.shape()[1], numbers).unwrap()
+}
+
+fn subsets(name: &str) -> Vec<[Vec<usize>; 2]> {
+    let file = file();
+    let view = file.tensor(name).unwrap();
+    let numbers: Vec<usize> = view
+        .data()
+        .chunks_exact(8)
+        .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize)
+        .collect();
+    let size = view.shape()[2];
+    numbers.chunks_exact(2 * size).map(|two| [two[..size].into(), two[size..].into()]).collect()
+}
+
+fn pictures() -> Vec<Image> {
+    let file = file();
+    let bytes = file.tensor("pictures").unwrap().data().to_vec();
+    bytes.chunks_exact(8 * 8 * 3).map(|rgb| Image::new(8, 8, rgb.to_vec()).unwrap()).collect()
+}
+
+fn settings() -> NetworkSettings {
+    NetworkSettings {
+        mean: Some([100.0, 127.0, 150.0]),
+        scale: Some([128.0, 64.0, 32.0]),
+        ..NetworkSettings::default()
+    }
+}
+
+#[test]
+fn fid_and_kid_agree_with_numpy_and_scipy_to_a_millionth() {
+    for name in ["many", "few"] {
+        let (x, y) = (features(&format!("{name}/x")), features(&format!("{name}/y")));
+        let (found, wanted) = (frechet(&x, &y).unwrap(), doubles(&format!("{name}/fid"))[0]);
+        assert!((found / wanted - 1.0).abs() < 1e-6, "{name}: fid {found}, wanted {wanted}");
+        let found = kid_over(&x, &y, &subsets(&format!("{name}/chosen")));
+        for (found, wanted) in found.iter().zip(doubles(&format!("{name}/kid"))) {
+            assert!((found / wanted - 1.0).abs() < 1e-6, "{name}: kid {found}, wanted {wanted}");
+        }
+    }
+}
+
+#[test]
+fn features_of_an_onnx_network_agree_with_numpy_for_every_output() {
+    for (output, name) in [(None, "blocks"), (Some("blocks"), "blocks"), (Some("feat"), "feat")] {
+        let settings = NetworkSettings { output: output.map(str::to_owned), ..settings() };
+        let network = FeatureNetwork::load(TINY, &settings).unwrap();
+        let found = network.features(&pictures()).unwrap();
+        let wanted = doubles(&format!("pictures/{name}"));
+        assert_eq!(found.numbers().len(), wanted.len());
+        for (found, wanted) in found.numbers().iter().zip(wanted) {
+            assert!((f64::from(*found) - wanted).abs() < 1e-5 * wanted.abs().max(1.0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_short_last_batch_and_other_neighbours_change_no_feature() {
+    let network = FeatureNetwork::load(TINY, &settings()).unwrap();
+    let all = network.features(&pictures()).unwrap();
+    for (at, image) in pictures().iter().enumerate() {
+        assert_eq!(network.features(std::slice::from_ref(image)).unwrap().row(0), all.row(at));
+    }
+}
+
+#[test]
+fn a_change_of_network_settings_or_pixels_changes_what_features_were_made_by() {
+    let made_by =
+        |settings, images: &[Image]| FeatureNetwork::load(TINY, &settings).unwrap().made_by(images);
+    let first = made_by(settings(), &pictures());
+    assert_eq!(first, made_by(settings(), &pictures()));
+    assert_ne!(first, made_by(NetworkSettings::default(), &pictures()));
+    assert_ne!(first, made_by(settings(), &pictures()[1..]));
+}
+
+fn check_refusal(onnx: &[u8], settings: NetworkSettings, expected: Expect) {
+    let why = FeatureNetwork::load(onnx, &settings).unwrap_err();
+    expected.assert_eq(&format!("{why}\n"));
+}
+
+#[test]
+fn a_network_with_the_wrong_input_or_output_is_one_clear_error() {
+    let of = NetworkSettings::default;
+    check_refusal(BAD, of(), expect![[]]);
+    check_refusal(TINY, NetworkSettings { size: Some([16, 8]), ..of() }, expect![[]]);
+    check_refusal(TINY, NetworkSettings { layout: Some(Layout::Nhwc), ..of() }, expect![[]]);
+    check_refusal(TINY, NetworkSettings { output: Some("pool".into()), ..of() }, expect![[]]);
+    check_refusal(TINY, NetworkSettings { scale: Some([1.0, 0.0, 1.0]), ..of() }, expect![[]]);
+    assert!(FeatureNetwork::load(b"no network", &of()).is_err());
+    assert!(FeatureNetwork::load(&TINY[..200], &of()).is_err());
+}
+
+/// Flat pictures of random colours: other such pictures are near, and shuffling the tiles of a flat picture changes nothing,
+/// while pictures that are light above and dark below are lost when shuffled.
+#[test]
+fn the_marks_stand_on_both_sides_of_drawings() {
+    let half = |at: u64| {
+        let shade = (at * 37 % 64) as u8;
+        let mut image = Image::filled(8, 8, [shade; 3]);
+        image.paste(&Image::filled(8, 4, [192 + shade; 3]), 0, 0);
+        image
+    };
+    let real: Vec<Image> = (0..60).map(half).collect();
+    let network = FeatureNetwork::load(TINY, &settings()).unwrap();
+    let ruler = Ruler::new(&real, 24, 0, &mut |images| network.features(images)).unwrap();
+    assert_eq!(
+        (ruler.fresh.count(), ruler.shuffled.count(), ruler.reference.count()),
+        (24, 24, 36)
+    );
+    let drawn = network.features(&(100..124).map(half).collect::<Vec<_>>()).unwrap();
+    let fid = ruler.frechet(&drawn).unwrap();
+    assert!(fid.drawn < 0.1 * fid.shuffled && fid.real < 0.1 * fid.shuffled, "{fid:?}");
+    let kid = ruler.kid(&drawn, 0).unwrap();
+    assert!(kid.shuffled.value > 10.0 * kid.drawn.value.max(kid.drawn.standard_error), "{kid:?}");
+}
