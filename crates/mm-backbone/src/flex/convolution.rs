@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `C(x)` is made a tile at a time, as many pixels as a product needs to be fast and the cache can hold; nothing is kept.
-//! (Burn's own gradient of a kernel is a convolution with a kernel as large as the image, which is several times slower.)
+//! (Burn takes the gradient of a kernel as a convolution whose kernel is as large as the image; here all three are products.)
 
 use std::ops::Range;
 
