@@ -70,9 +70,11 @@ pub fn mean_square_of_noise(
                 Some(len) if len > 0 => rng.random_range(0..len),
                 _ => number,
             };
-            let Some(example) = data.example(Split::Train, index, &mut rng)? else {
-                continue; // a whole document has no picture of its own
-            };
+            let example = data.example(Split::Train, index, &mut rng)?;
+            let example = example.ok_or(mm_model::DocumentError::NotAlone {
+                found: "a whole document".to_owned(),
+                wanted: "a picture",
+            })?;
             let wrong = |source| mm_model::DocumentError::Image { index: 1, source };
             let patches = image_to_patches(&example.image, grid).map_err(wrong)?;
             let eps = normals(&mut stream(recipe.seed, Purpose::Noise, key, number), patches.len());
