@@ -1,7 +1,6 @@
 //! The seed author's own layers: prediction, loss, every gradient and the image of DDIM of a small network of ddpm-gau.py, as computed by
 //! bert4keras (Su Jianlin, Keras-DDPM; the file's metadata says how).
 
-use burn::prelude::*;
 use mm_model::parameters::with_weights;
 use mm_model::{Model, keras};
 use mm_train::golden::{Comparison, Golden, compare};

@@ -88,6 +88,7 @@ mod tests {
             checkpoint_every: 5,
             keep: 1,
             sample_every: 5,
+            raw_samples: false,
         };
         within_memory(&run, 6, || std::panic::panic_any(words.to_owned()))
     }

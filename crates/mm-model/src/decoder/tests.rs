@@ -124,7 +124,7 @@ fn text_after_an_image_that_was_appended_sees_what_it_sees_in_a_whole_row() {
         let rest = &sequence.ids[sequence.len() - 2..]; // the image's end, and the word
         decoder.push_tokens(&rest[..1]);
         assert_close(decoder.push_tokens(&rest[1..]), wanted.clone(), &config);
-        let (_, prefilled) = Decoder::prefill(&model, &config, &[sequence.clone()]);
+        let (_, prefilled) = Decoder::prefill(&model, &config, std::slice::from_ref(&sequence));
         assert_close(prefilled, wanted, &config);
     }
 }

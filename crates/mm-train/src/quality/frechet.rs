@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn one_picture_and_features_of_two_networks_are_refused() {
         let of = |count, dim| Features::new(dim, vec![0.0; count * dim]).unwrap();
-        let said = |one: &Features, other| frechet(one, other).unwrap_err().to_string();
+        let said = |one: &Features, other: &Features| frechet(one, other).unwrap_err().to_string();
         assert_eq!(said(&of(1, 2), &of(4, 2)), "1 pictures, wanted at least 2");
         assert!(said(&of(4, 3), &of(4, 2)).starts_with("3 features a picture against 2"));
     }

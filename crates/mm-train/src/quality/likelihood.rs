@@ -196,6 +196,8 @@ mod tests {
             vocab: 389,
             patch_bias: true,
             patch_places: 2,
+            patch_convolution: false,
+            unet: None,
             time: TimeConfig::Sinusoidal { channels: 16, scale: 1000.0 },
             schedule: Schedule::Linear,
             prediction: Prediction::Velocity,
