@@ -1,12 +1,56 @@
-//! `cargo xtask ci`: the same checks as on a contributor's machine, and nothing that only a server can run.
+//! `cargo xtask ci`: the same checks as on a contributor's machine, then those of the backends that the default build lacks.
+//! Nothing here can run on a server alone.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-use crate::flags;
+use crate::{
+    compare, flags,
+    test::{self, Step},
+};
 
 /// Installs system packages that some checks use and none needs.
 const PACKAGES: &str = "scripts/install-optional.sh";
+
+/// Every backend is type-checked, though no machine has them all. `DOCS_RS=1` keeps the CUDA compiler's build scripts from
+/// downloading what only linking needs.
+const TYPE_CHECKS: Step = Step {
+    name: "all backends",
+    env: "DOCS_RS=1",
+    command: "cargo check -p mm-cli --features wgpu,vulkan,cuda,fusion,autotune",
+    in_quick: false,
+};
+
+/// The comparison where there is no graphics device: the kernels of our own against ordinary operations.
+const PROCESSOR: Step = Step {
+    name: "backends",
+    env: "",
+    command: "cargo xtask compare-backends --as-tested --devices flex",
+    in_quick: false,
+};
+
+/// What replaces a step of the same name where there is a Vulkan device in software: the tests are built with the wgpu backend,
+/// so that Burn is built once, and the program that they leave is compared on it, in WebGPU's shading language.
+const SOFTWARE: [Step; 3] = [
+    Step {
+        name: "tests",
+        env: "",
+        command: "cargo test --workspace --tests --no-fail-fast --features mm-cli/wgpu",
+        in_quick: true,
+    },
+    Step {
+        name: "doc tests",
+        env: "",
+        command: "cargo test --workspace --doc --no-fail-fast --features mm-cli/wgpu",
+        in_quick: false,
+    },
+    Step {
+        name: "backends",
+        env: "",
+        command: "cargo xtask compare-backends --as-tested --devices flex,wgpu:cpu",
+        in_quick: false,
+    },
+];
 
 impl flags::Ci {
     /// Prepares the machine as far as it can, then tests.
@@ -17,6 +61,36 @@ impl flags::Ci {
                 println!("going on without them: {error}");
             }
         }
-        flags::Test { quick: false }.run(sh)
+        let replaced: &[Step] = match compare::no_software_vulkan(sh) {
+            None => &SOFTWARE,
+            Some(reason) => {
+                println!("== the wgpu backend is type-checked but not run: {reason}");
+                &[]
+            }
+        };
+        test::run_all(sh, &steps(replaced), false)
+    }
+}
+
+/// The steps of `cargo xtask test` and those of the backends, with some replaced by those of the same name.
+fn steps(replaced: &[Step]) -> Vec<&Step> {
+    let all = test::STEPS.iter().chain([&PROCESSOR, &TYPE_CHECKS]);
+    let other = |step: &&Step| replaced.iter().find(|other| other.name == step.name);
+    all.map(|step| other(&step).unwrap_or(step)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_a_graphics_device_the_same_steps_are_built_with_its_backend() {
+        let names = |steps: &[&Step]| steps.iter().map(|step| step.name).collect::<Vec<_>>();
+        let (plain, software) = (steps(&[]), steps(&SOFTWARE));
+        assert_eq!(names(&plain), names(&software));
+        let with_wgpu = |steps: &[&Step]| {
+            steps.iter().filter(|step| step.command.ends_with("mm-cli/wgpu")).count()
+        };
+        assert_eq!([with_wgpu(&plain), with_wgpu(&software)], [0, 2]);
     }
 }

@@ -1,6 +1,6 @@
 //! The commands and their flags. The doc comments here are what `cargo xtask help` prints.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 xflags::xflags! {
     /// The automation of the `mm` workspace.
@@ -28,13 +28,37 @@ xflags::xflags! {
         /// with it go `--shape NAME`, `--rounds N`, `--steps N` and `--python FILE` for one that has PyTorch already.
         cmd bench {}
 
+        /// Holds every device to the same numbers: builds with the features that the devices need and runs `mm compare-backends`.
+        ///
+        /// On a machine with an NVIDIA card: `cargo xtask compare-backends --devices flex,cuda:0 --with fusion,autotune`.
+        cmd compare-backends {
+            /// What to compare, parted by commas, such as `flex,wgpu:cpu,vulkan,cuda:0`. Default: all that the feature `wgpu` finds.
+            optional --devices devices: String
+            /// Ways of computing that Burn leaves to a feature, parted by commas: each is one more build, whose rows come below the
+            /// others. `fusion`, `autotune`, or both in one build, `fusion+autotune`.
+            optional --with ways: String
+            /// Also write the table as JSON.
+            optional --json file: PathBuf
+            /// Also write the table as Markdown, under date and versions.
+            optional --markdown file: PathBuf
+            /// Instead of the table: the losses of N training steps on every device, written as CSV and drawn.
+            optional --losses steps: u64
+            /// Where `--losses` writes: FILE.csv and FILE.svg.
+            optional --out file: PathBuf
+            /// Build nothing: take the program that the tests have built.
+            optional --as-tested
+            /// Build for speed. The default shares what the tests have built.
+            optional --release
+        }
+
         /// Runs everything that a change must pass, and says what each step took.
         cmd test {
             /// Leaves out what a change seldom breaks: documentation and the build without a backend.
             optional --quick
         }
 
-        /// What continuous integration runs: optional system packages if the system has a script for them, then `test`.
+        /// What continuous integration runs: optional system packages if the system has a script for them, then `test`, the type
+        /// check of every backend, and the comparison of the backends that run here.
         cmd ci {}
 
         /// Checks the rules of the workspace that no compiler knows; names file and line of each breach.
@@ -89,7 +113,7 @@ mod tests {
 
     #[test]
     fn every_command_says_what_it_does() {
-        for command in ["help", "train", "mm", "bench", "test", "ci", "tidy"] {
+        for command in ["help", "train", "mm", "bench", "compare-backends", "test", "ci", "tidy"] {
             let heading = format!("xtask {command}\n");
             let (_, after) = Xtask::help().split_once(&heading).expect(command);
             assert!(after.starts_with(' '), "{command} has no sentence");

@@ -4,6 +4,8 @@
 
 mod bench;
 mod ci;
+mod compare;
+mod curves;
 mod flags;
 mod help;
 mod mm;
@@ -36,6 +38,10 @@ fn run() -> Result<ExitCode> {
         XtaskCmd::Train(command) => return command.run(sh, &passed),
         XtaskCmd::Mm(command) => return command.run(sh, &passed),
         XtaskCmd::Bench(command) => return command.run(sh, &passed),
+        XtaskCmd::CompareBackends(command) => {
+            refuse_passed(&passed)?;
+            return command.run(sh);
+        }
         _ => refuse_passed(&passed)?,
     }
     match flags.subcommand {

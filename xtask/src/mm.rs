@@ -44,7 +44,7 @@ pub fn attached(command: &mut Command) -> Result<ExitCode> {
 }
 
 /// Where cargo builds: `target`, unless the reader's own settings say otherwise.
-fn target(sh: &Shell) -> Result<PathBuf> {
+pub fn target(sh: &Shell) -> Result<PathBuf> {
     let metadata = cmd!(sh, "cargo metadata --no-deps --format-version 1").quiet().read()?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let folder = metadata["target_directory"]
@@ -54,7 +54,7 @@ fn target(sh: &Shell) -> Result<PathBuf> {
 }
 
 /// The feature of `mm-cli` that turns a device's backend on; the processor's is on by default.
-fn feature_of(device: &str) -> Result<Option<&str>> {
+pub fn feature_of(device: &str) -> Result<Option<&str>> {
     match device.split(':').next().unwrap_or_default() {
         "flex" | "cpu" | "auto" => Ok(None),
         feature @ ("vulkan" | "wgpu" | "metal" | "cuda") => Ok(Some(feature)),

@@ -14,15 +14,19 @@ use xshell::Shell;
 use crate::flags;
 
 /// One command line and the name of what it proves.
-struct Step {
-    name: &'static str,
+pub struct Step {
+    /// What the table calls it.
+    pub name: &'static str,
     /// `NAME=value` set for the command; empty for none.
-    env: &'static str,
-    command: &'static str,
-    in_quick: bool,
+    pub env: &'static str,
+    /// The command line.
+    pub command: &'static str,
+    /// Whether `--quick` runs it too.
+    pub in_quick: bool,
 }
 
-const STEPS: &[Step] = &[
+/// The steps of `cargo xtask test`.
+pub const STEPS: &[Step] = &[
     Step { name: "format", env: "", command: "cargo fmt --all --check", in_quick: true },
     Step { name: "tidy", env: "", command: "cargo xtask tidy", in_quick: true },
     Step {
@@ -56,19 +60,24 @@ impl flags::Test {
     /// Runs the steps, prints the table, and fails if a step did.
     pub fn run(&self, sh: &Shell) -> Result<()> {
         let steps: Vec<&Step> = STEPS.iter().filter(|step| step.in_quick || !self.quick).collect();
-        let mut rows = Vec::new();
-        for (done, step) in steps.iter().enumerate() {
-            println!("\n== {} of {}, {}: {}", done + 1, steps.len(), step.name, step.typed());
-            let row = step.run(sh)?;
-            println!("== {}: {}, {}", step.name, row.word(), seconds(row.took));
-            if !row.passed {
-                println!("== repeat it with: {}", step.typed());
-            }
-            rows.push(row);
-        }
-        println!("\n{}", table(&rows));
-        finish(&rows, self.quick)
+        run_all(sh, &steps, self.quick)
     }
+}
+
+/// Runs these steps one after another, prints the table, and fails if a step did.
+pub fn run_all(sh: &Shell, steps: &[&Step], quick: bool) -> Result<()> {
+    let mut rows = Vec::new();
+    for (done, step) in steps.iter().enumerate() {
+        println!("\n== {} of {}, {}: {}", done + 1, steps.len(), step.name, step.typed());
+        let row = step.run(sh)?;
+        println!("== {}: {}, {}", step.name, row.word(), seconds(row.took));
+        if !row.passed {
+            println!("== repeat it with: {}", step.typed());
+        }
+        rows.push(row);
+    }
+    println!("\n{}", table(&rows));
+    finish(&rows, quick)
 }
 
 impl Step {
