@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use burn::prelude::*;
 use expect_test::{Expect, expect};
 use mm_model::Checkpoint;
 use mm_model::checkpoint::{load_weights, save_weights};

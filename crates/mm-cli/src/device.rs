@@ -20,14 +20,14 @@ pub struct Found {
 
 /// Backends compiled in, in the order of [`BACKENDS`].
 pub fn compiled() -> Vec<&'static str> {
-    let has = |backend: &&str| match *backend {
-        "cuda" => cfg!(feature = "cuda"),
-        "metal" => cfg!(feature = "metal"),
-        "vulkan" => cfg!(feature = "vulkan"),
-        "wgpu" => cfg!(feature = "wgpu"),
-        _ => cfg!(feature = "flex"),
-    };
-    BACKENDS.into_iter().filter(has).collect()
+    let compiled = [
+        ("cuda", cfg!(feature = "cuda")),
+        ("metal", cfg!(feature = "metal")),
+        ("vulkan", cfg!(feature = "vulkan")),
+        ("wgpu", cfg!(feature = "wgpu")),
+        ("flex", cfg!(feature = "flex")),
+    ];
+    BACKENDS.into_iter().filter(|backend| compiled.contains(&(*backend, true))).collect()
 }
 
 /// Backends and the ways in which Burn may compute, as far as they are compiled in.
