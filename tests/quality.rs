@@ -108,11 +108,41 @@ fn check_refusal(onnx: &[u8], settings: NetworkSettings, expected: Expect) {
 #[test]
 fn a_network_with_the_wrong_input_or_output_is_one_clear_error() {
     let of = NetworkSettings::default;
-    check_refusal(BAD, of(), expect![[]]);
-    check_refusal(TINY, NetworkSettings { size: Some([16, 8]), ..of() }, expect![[]]);
-    check_refusal(TINY, NetworkSettings { layout: Some(Layout::Nhwc), ..of() }, expect![[]]);
-    check_refusal(TINY, NetworkSettings { output: Some("pool".into()), ..of() }, expect![[]]);
-    check_refusal(TINY, NetworkSettings { scale: Some([1.0, 0.0, 1.0]), ..of() }, expect![[]]);
+    check_refusal(
+        BAD,
+        of(),
+        expect![[r#"
+        the ONNX network's input is n,12,F32, wanted one of 32-bit floats with the axes batch, colors, height and width
+    "#]],
+    );
+    check_refusal(
+        TINY,
+        NetworkSettings { size: Some([16, 8]), ..of() },
+        expect![[r#"
+        the ONNX network's input is [any, 3, 8, 8], wanted [any, 3, 8, 16] (nchw)
+    "#]],
+    );
+    check_refusal(
+        TINY,
+        NetworkSettings { layout: Some(Layout::Nhwc), ..of() },
+        expect![[r#"
+        the ONNX network's input is [any, 3, 8, 8], wanted [any, 3, 8, 3] (nhwc)
+    "#]],
+    );
+    check_refusal(
+        TINY,
+        NetworkSettings { output: Some("pool".into()), ..of() },
+        expect![[r#"
+        the ONNX network has no output `pool`, it has `blocks`, `feat`
+    "#]],
+    );
+    check_refusal(
+        TINY,
+        NetworkSettings { scale: Some([1.0, 0.0, 1.0]), ..of() },
+        expect![[r#"
+        `scale` is [1.0, 0.0, 1.0], wanted finite numbers that are not 0
+    "#]],
+    );
     assert!(FeatureNetwork::load(b"no network", &of()).is_err());
     assert!(FeatureNetwork::load(&TINY[..200], &of()).is_err());
 }

@@ -26,7 +26,7 @@ impl Checkpoint {
                 |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());
             prompt.segments.iter().all(silent)
         };
-        if !self.model.knows_text() && !prompts.iter().all(empty) {
+        if self.config.unet.is_some() && !prompts.iter().all(empty) {
             return Err(GenerateError::OnlyDraws);
         }
         let sequences = prompts

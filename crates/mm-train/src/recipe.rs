@@ -70,6 +70,7 @@ pub struct NetworkConfig {
     #[serde(default)]
     pub patch_convolution: bool,
     /// How the weights of linear maps are drawn at first.
+    #[serde(default)]
     pub init: InitLaw,
     /// How the network is told the noise level.
     pub time: TimeConfig,

@@ -271,12 +271,11 @@ fn plain_entries(
     loop {
         let wanted = (longest - held.len()) as u64;
         let read = reader.by_ref().take(wanted).read_to_end(&mut held)?;
+        let more = read as u64 == wanted;
         let text = valid_start(&held)
+            .filter(|text| more || text.len() == held.len()) // at the file's end no character is cut in two
             .ok_or_else(|| format!("it is not UTF-8, from about byte {at} on"))?;
-        let end = match read as u64 == wanted {
-            true => last_cut(text),
-            false => held.len(), // the file's end
-        };
+        let end = if more { last_cut(text) } else { held.len() };
         if end == 0 {
             return Ok(found);
         }

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::DataError;
 
+/// An open file, read from some place on.
+pub(crate) type Opened = BufReader<fs_err::File>;
+
 /// A range of bytes in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -102,7 +105,7 @@ pub(crate) fn read(path: &Path, span: Span) -> io::Result<Vec<u8>> {
 }
 
 /// A reader from a place on.
-pub(crate) fn open_at(path: &Path, at: u64) -> io::Result<BufReader<fs_err::File>> {
+pub(crate) fn open_at(path: &Path, at: u64) -> io::Result<Opened> {
     let mut file = fs_err::File::open(path)?;
     file.seek(SeekFrom::Start(at))?;
     Ok(BufReader::new(file))

@@ -6,7 +6,6 @@
 
 mod pages;
 
-use std::io::BufReader;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -293,7 +292,7 @@ impl Length for OnDisk {
 }
 
 impl ChunkReader for OnDisk {
-    type T = BufReader<fs_err::File>;
+    type T = files::Opened;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         Ok(files::open_at(&self.path, start)?)
