@@ -12,12 +12,14 @@ use crate::TrainError;
 use crate::data::{DataSet, Example, Split, draw, finished, read};
 use crate::recipe::Recipe;
 
-/// Makes the batches of a run.
+/// Makes the batches of a run, or one rank's share of them.
 #[derive(Debug)]
 pub struct Batches<'a> {
     recipe: &'a Recipe,
     data: &'a DataSet,
     tokenizer: &'a Tokenizer,
+    rank: usize,
+    ranks: usize,
     /// The shuffled order of the epochs used last, by epoch.
     orders: [Option<(u64, Vec<u32>)>; 2],
 }
@@ -46,23 +48,34 @@ impl Kind {
 impl<'a> Batches<'a> {
     /// Batches of `recipe` over `data`.
     pub fn new(recipe: &'a Recipe, data: &'a DataSet, tokenizer: &'a Tokenizer) -> Self {
-        Self { recipe, data, tokenizer, orders: [None, None] }
+        Self { recipe, data, tokenizer, rank: 0, ranks: 1, orders: [None, None] }
+    }
+
+    /// One rank's share: of every step's documents those whose place is `rank` modulo `ranks`. Places are numbered over all
+    /// ranks, so the shares of a step are its documents, each once.
+    pub fn of_rank(self, rank: usize, ranks: usize) -> Result<Self, TrainError> {
+        let batch = self.recipe.run.batch;
+        if rank >= ranks || ranks > batch {
+            return Err(TrainError::Ranks { rank, ranks, batch });
+        }
+        Ok(Self { rank, ranks, ..self })
     }
 
     /// The batch of one step, in the recipe's number of shards.
     pub fn batch(&mut self, step: u64) -> Result<Vec<HostBatch>, TrainError> {
-        let documents = self
-            .kinds(step)
-            .into_iter()
-            .enumerate()
-            .map(|(place, kind)| self.document(kind, step, place));
-        let documents = documents.collect::<Result<Vec<_>, _>>()?;
-        let shards = self.recipe.run.shards.min(documents.len());
-        let mut documents = documents.into_iter().zip(0..);
+        let documents =
+            self.kinds(step).into_iter().enumerate().skip(self.rank).step_by(self.ranks).map(
+                |(place, kind)| {
+                    let document = self.document(kind, step, place);
+                    document.map(|document| (document, place as u64))
+                },
+            );
+        let documents = documents.collect::<Result<Vec<_>, TrainError>>()?;
+        let (count, shards) = (documents.len(), self.recipe.run.shards.min(documents.len()));
+        let mut documents = documents.into_iter();
         (0..shards)
             .map(|shard| {
-                let share = (shard + 1) * self.recipe.run.batch / shards
-                    - shard * self.recipe.run.batch / shards;
+                let share = (shard + 1) * count / shards - shard * count / shards;
                 host_batch(self.recipe, self.tokenizer, documents.by_ref().take(share), step)
             })
             .collect()

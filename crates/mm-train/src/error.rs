@@ -83,6 +83,18 @@ pub enum TrainError {
         /// What the system said.
         why: String,
     },
+    /// There are more ranks than documents in a step, or no such rank.
+    #[error(
+        "rank {rank} of {ranks}, wanted a rank below their number, and at most `run.batch` = {batch} of them"
+    )]
+    Ranks {
+        /// The rank.
+        rank: usize,
+        /// How many there are.
+        ranks: usize,
+        /// Documents in a step.
+        batch: usize,
+    },
     /// `--resume` found nothing to resume.
     #[error("`{path}` holds no whole checkpoint{skipped}")]
     NothingToResume {
@@ -106,6 +118,18 @@ pub enum TrainError {
         steps: u64,
         /// The last of them.
         step: u64,
+    },
+    /// Processes that should be the same are not.
+    #[error("rank {rank} has {what} {found}, rank 0 has {first}")]
+    RanksDiffer {
+        /// What differs.
+        what: &'static str,
+        /// Which process.
+        rank: usize,
+        /// What it has.
+        found: f64,
+        /// What rank 0 has.
+        first: f64,
     },
     /// The device has no memory for a step.
     #[error(

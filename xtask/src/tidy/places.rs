@@ -5,6 +5,7 @@ use super::{Problem, code};
 /// Where code may depend on a cargo feature: the choice of devices, and kernels that only some backends have.
 const FEATURE_PLACES: &[&str] = &[
     "crates/mm-cli/src/device.rs",
+    "crates/mm-cli/src/ranks.rs",
     "crates/mm-backbone/src/lib.rs",
     "crates/mm-backbone/src/ops",
     "crates/mm-backbone/src/flex/",

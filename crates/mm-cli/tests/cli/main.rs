@@ -2,6 +2,8 @@
 //! here Cargo says where the program is.
 
 mod endurance;
+mod kills;
+mod ranks;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
