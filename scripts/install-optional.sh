@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs system packages that some checks use and none needs: a Vulkan loader and Mesa's lavapipe, a Vulkan device in
-# software, so that the wgpu backend is checked where there is no graphics card. Debian and its relatives, as root; elsewhere
-# it says in one line why it does nothing. It never fails: what is missing is skipped by the checks that would use it.
+# software, so that the wgpu backend is checked where there is no graphics card; Open MPI and libclang, which the feature `mpi`
+# is built with. Debian and its relatives, as root; elsewhere it says in one line why it does nothing. It never fails: what is
+# missing is skipped by the checks that would use it.
 set -uo pipefail
 
-packages=(libvulkan1 mesa-vulkan-drivers)
+packages=(libvulkan1 mesa-vulkan-drivers libopenmpi-dev openmpi-bin libclang-dev)
 
 missing=()
 if command -v dpkg-query > /dev/null; then
@@ -13,7 +14,7 @@ if command -v dpkg-query > /dev/null; then
         [ "$state" = "install ok installed" ] || missing+=("$package")
     done
 else
-    echo "not a Debian-like system: install a Vulkan driver yourself to check the wgpu backend"
+    echo "not a Debian-like system: install a Vulkan driver, Open MPI and libclang yourself to check the wgpu backend and MPI"
     exit 0
 fi
 
@@ -22,7 +23,7 @@ if [ "${#missing[@]}" -eq 0 ]; then
     exit 0
 fi
 if ! command -v apt-get > /dev/null || [ "$(id -u)" -ne 0 ]; then
-    echo "not root: to check the wgpu backend in software, run: apt-get install ${missing[*]}"
+    echo "not root: to check the wgpu backend in software and MPI, run: apt-get install ${missing[*]}"
     exit 0
 fi
 

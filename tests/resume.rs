@@ -1,6 +1,10 @@
 //! N steps equal k steps, a checkpoint, a new process's resume, and N - k steps: bit for bit.
 
+use std::path::Path;
+use std::sync::OnceLock;
+
 use mm_train::{Ending, Happening, RunFolder, train};
+use tempfile::TempDir;
 
 use crate::common::{device, start, tiny};
 
@@ -59,17 +63,108 @@ fn a_muon_run_that_was_stopped_ends_with_the_same_bits() {
     check_resume("muon");
 }
 
+/// Steps from which a run with checkpoints 10 and 12 goes on after harm to the newest, and the notes about it.
+fn resumed_after(harm: impl Fn(&Path)) -> (u64, Vec<String>) {
+    static RUN: OnceLock<(TempDir, RunFolder)> = OnceLock::new();
+    let (_, run) = RUN.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(&folder.path().join("run"), &tiny(&[])).unwrap();
+        train(&mut start(&[]), &run, &mut |_| true).unwrap();
+        (folder, run)
+    });
+    let copy = tempfile::tempdir().unwrap();
+    fs_err::copy(run.path().join("recipe.toml"), copy.path().join("recipe.toml")).unwrap();
+    for step in ["step-000000010", "step-000000012"] {
+        let [from, to] = [run.path(), copy.path()].map(|at| at.join("checkpoints").join(step));
+        fs_err::create_dir_all(&to).unwrap();
+        for entry in fs_err::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs_err::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    harm(&copy.path().join("checkpoints/step-000000012"));
+    let (run, recipe) = RunFolder::open(copy.path()).unwrap();
+    let (resumed, notes) = run.resume(recipe, &device()).unwrap();
+    (resumed.progress.step, notes)
+}
+
+fn check_skipped(harm: impl Fn(&Path), file: &str, why: &str) {
+    let (step, notes) = resumed_after(harm);
+    assert_eq!((step, notes.len()), (10, 1), "{notes:?}");
+    let file = format!("step-000000012/{file}");
+    assert!(notes[0].contains(&file) && notes[0].contains(why), "{notes:?}");
+}
+
 #[test]
-fn a_broken_newest_checkpoint_is_skipped_by_name() {
+fn a_newest_checkpoint_that_is_not_whole_is_skipped_by_name_and_reason() {
+    assert_eq!(resumed_after(|_| ()), (12, vec![]));
+    let files = [
+        "model.bpk",
+        "optimizer.bpk",
+        "average.safetensors",
+        "tokenizer.json",
+        "recipe.toml",
+        "progress.json",
+    ];
+    for file in files {
+        let rewrite = |at: &Path, change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = fs_err::read(at.join(file)).unwrap();
+            change(&mut bytes);
+            fs_err::write(at.join(file), bytes).unwrap();
+        };
+        let turned = |bytes: &mut Vec<u8>| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        };
+        check_skipped(|at| rewrite(at, &turned), file, "its content has changed");
+        let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2);
+        check_skipped(|at| rewrite(at, &cut), file, "were written");
+        check_skipped(|at| fs_err::remove_file(at.join(file)).unwrap(), file, "is missing");
+    }
+    check_skipped(|at| fs_err::write(at.join("checksums.json"), "{").unwrap(), "checksums", "EOF");
+}
+
+#[test]
+fn a_checkpoint_without_checksums_is_taken_with_a_note_and_must_still_be_readable() {
+    let unseal = |at: &Path| fs_err::remove_file(at.join("checksums.json")).unwrap();
+    let (step, notes) = resumed_after(unseal);
+    assert_eq!((step, notes.len()), (12, 1));
+    assert!(notes[0].ends_with("has no checksums and is taken as it is"), "{notes:?}");
+    let cut = |at: &Path| {
+        unseal(at);
+        fs_err::write(at.join("optimizer.bpk"), b"cut short").unwrap();
+    };
+    check_skipped(cut, "optimizer.bpk", "");
+}
+
+#[test]
+fn a_broken_later_checkpoint_takes_no_whole_ones_place() {
     let folder = tempfile::tempdir().unwrap();
-    let run = RunFolder::create(&folder.path().join("run"), &tiny(&[])).unwrap();
-    train(&mut start(&[]), &run, &mut |_| true).unwrap();
-    let newest = run.path().join("checkpoints/step-000000012/optimizer.bpk");
-    fs_err::write(&newest, b"cut short").unwrap();
-    let (resumed, skipped) = run.resume(tiny(&[]), &device()).unwrap();
-    assert_eq!(resumed.progress.step, 10);
-    assert_eq!(skipped.len(), 1);
-    assert!(skipped[0].contains("step-000000012"), "{skipped:?}");
+    let recipe = tiny(&[("run.keep", "1"), ("run.checkpoint_every", "5")]);
+    let run = RunFolder::create(&folder.path().join("run"), &recipe).unwrap();
+    let until = |last: u64| move |happening: Happening<'_>| !matches!(happening, Happening::Step { report, .. } if report.step == last);
+    let mut training = start(&[("run.keep", "1"), ("run.checkpoint_every", "5")]);
+    train(&mut training, &run, &mut until(5)).unwrap();
+    let later = run.path().join("checkpoints/step-000000011");
+    fs_err::create_dir(&later).unwrap();
+    train(&mut training, &run, &mut until(6)).unwrap();
+    let (resumed, notes) = run.resume(recipe, &device()).unwrap();
+    assert_eq!((resumed.progress.step, notes.len()), (6, 1), "{notes:?}");
+}
+
+#[test]
+fn what_a_killed_run_was_writing_is_swept_away_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(folder.path(), &tiny(&[])).unwrap();
+    let half = run.path().join("checkpoints/.step-000000007.tmp");
+    fs_err::create_dir(&half).unwrap();
+    fs_err::write(half.join("model.bpk"), b"half").unwrap();
+    let files =
+        ["metrics.jsonl.tmp", "samples/step-000000004.png.tmp"].map(|at| run.path().join(at));
+    files.iter().for_each(|file| fs_err::write(file, b"half").unwrap());
+    RunFolder::open(folder.path()).unwrap();
+    assert!(!half.exists() && files.iter().all(|file| !file.exists()));
+    assert!(run.path().join("recipe.toml").is_file());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 use crate::flags;
 
@@ -53,6 +53,12 @@ pub const STEPS: &[Step] = &[
         command: "cargo doc --workspace --no-deps",
         in_quick: false,
     },
+    Step {
+        name: "ranks",
+        env: "",
+        command: "cargo test --workspace --features mm-cli/mpi --test cli -- ranks --nocapture",
+        in_quick: false,
+    },
     Step { name: "no backend", env: "", command: "cargo check -p mm-train", in_quick: false },
 ];
 
@@ -69,6 +75,10 @@ pub fn run_all(sh: &Shell, steps: &[&Step], quick: bool) -> Result<()> {
     let mut rows = Vec::new();
     for (done, step) in steps.iter().enumerate() {
         println!("\n== {} of {}, {}: {}", done + 1, steps.len(), step.name, step.typed());
+        if let Some(program) = step.lacks(sh) {
+            println!("== {}: left out, there is no `{program}`", step.name);
+            continue;
+        }
         let row = step.run(sh)?;
         println!("== {}: {}, {}", step.name, row.word(), seconds(row.took));
         if !row.passed {
@@ -81,6 +91,15 @@ pub fn run_all(sh: &Shell, steps: &[&Step], quick: bool) -> Result<()> {
 }
 
 impl Step {
+    /// The program that this step needs and the machine does not have.
+    fn lacks(&self, sh: &Shell) -> Option<&'static str> {
+        let needed = match self.name {
+            "ranks" => "mpicc",
+            _ => return None,
+        };
+        cmd!(sh, "{needed} --version").quiet().ignore_stderr().read().is_err().then_some(needed)
+    }
+
     fn run(&self, sh: &Shell) -> Result<Row<'_>> {
         let started = Instant::now();
         let status = self

@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod device;
 mod output;
+mod ranks;
 mod recipes;
 mod report;
 

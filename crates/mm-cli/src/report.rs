@@ -28,6 +28,11 @@ impl Failure {
         self
     }
 
+    /// The exit code.
+    pub fn code(&self) -> i32 {
+        self.code.into()
+    }
+
     /// Writes the error, its causes and the hint to standard error.
     pub fn print(&self) -> ExitCode {
         eprintln!("error: {}", self.error);

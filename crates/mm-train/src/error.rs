@@ -119,6 +119,18 @@ pub enum TrainError {
         /// The last of them.
         step: u64,
     },
+    /// Processes that should be the same are not.
+    #[error("rank {rank} has {what} {found}, rank 0 has {first}")]
+    RanksDiffer {
+        /// What differs.
+        what: &'static str,
+        /// Which process.
+        rank: usize,
+        /// What it has.
+        found: f64,
+        /// What rank 0 has.
+        first: f64,
+    },
     /// The device has no memory for a step.
     #[error(
         "the device has no memory for step {step}, `run.batch` = {batch} in `run.shards` = {shards} ({wanted})"

@@ -6,8 +6,13 @@
 //! RUN/metrics.jsonl          one JSON object a line
 //! RUN/samples/               grids of pictures and texts
 //! RUN/model/                 the averaged weights of the latest checkpoint, to generate with
-//! RUN/checkpoints/step-000000500/{model.bpk, optimizer.bpk, average.safetensors, tokenizer.json, progress.json}
+//! RUN/checkpoints/step-000000500/{model.bpk, optimizer.bpk, average.safetensors, tokenizer.json, recipe.toml, progress.json,
+//!                                 checksums.json}
 //! ```
+//!
+//! The position in the data is the step: batches are a pure function of seed and step.
+
+mod seal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,10 +28,14 @@ use crate::TrainError;
 use crate::data::DataSet;
 use crate::ema::Ema;
 use crate::optimizer::optimizer;
+use crate::ranks::Ranks;
 use crate::recipe::Recipe;
 use crate::step::{Progress, Training};
 use crate::workers::Workers;
 use mm_model::Model;
+
+/// Ending of what is being written or removed.
+const UNFINISHED: &str = "tmp";
 
 /// Where a run writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +57,43 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Opens the folder of an earlier run and reads its recipe.
+    /// Opens the folder of an earlier run and reads its recipe; what a killed run was writing is removed.
     pub fn open(path: &Path) -> Result<(Self, Recipe), TrainError> {
-        let folder = Self { path: path.to_owned() };
-        let text = fs_err::read_to_string(folder.recipe_path())?;
-        let recipe = Recipe::from_toml(&text)?;
+        let (folder, recipe) = Self::look(path)?;
         fs_err::create_dir_all(folder.checkpoints())?;
         fs_err::create_dir_all(folder.samples())?;
+        folder.sweep()?;
         Ok((folder, recipe))
+    }
+
+    /// The folder of an earlier run and its recipe, for a rank that does not write.
+    pub fn look(path: &Path) -> Result<(Self, Recipe), TrainError> {
+        let folder = Self::of_other_rank(path);
+        let text = fs_err::read_to_string(folder.recipe_path())?;
+        Ok((folder, Recipe::from_toml(&text)?))
+    }
+
+    /// The folder into which another rank writes.
+    pub fn of_other_rank(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Removes what a killed run was writing or removing.
+    fn sweep(&self) -> Result<(), TrainError> {
+        for folder in [self.checkpoints(), self.model(), self.samples(), self.path.clone()] {
+            if !folder.is_dir() {
+                continue;
+            }
+            for entry in fs_err::read_dir(folder)? {
+                let path = entry?.path();
+                match path.extension().is_some_and(|ending| ending == UNFINISHED) {
+                    true if path.is_dir() => fs_err::remove_dir_all(path)?,
+                    true => fs_err::remove_file(path)?,
+                    false => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The folder itself.
@@ -86,45 +124,81 @@ impl RunFolder {
         self.path.join("checkpoints")
     }
 
-    /// Writes a checkpoint as one unit, then the model to generate with, and removes the oldest beyond `keep`.
+    /// Whether the run has no checkpoint yet, whole or not: it then begins at its first step.
+    pub fn is_untrained(&self) -> Result<bool, TrainError> {
+        Ok(self.list()?.is_empty())
+    }
+
+    /// Writes a checkpoint as one unit, with the model to generate with, and removes the oldest beyond `keep`.
+    ///
+    /// The checkpoint gets its final name last: where it stands, the model beside it is its own.
     pub fn save(&self, training: &Training) -> Result<PathBuf, TrainError> {
-        let name = format!("step-{:09}", training.progress.step);
-        let (target, scratch) =
-            (self.checkpoints().join(&name), self.checkpoints().join(format!(".{name}.tmp")));
-        let written = write_parts(training, &scratch).and_then(|()| {
-            if target.exists() {
-                fs_err::remove_dir_all(&target)?;
-            }
-            Ok(fs_err::rename(&scratch, &target)?)
-        });
+        let step = training.progress.step;
+        let (target, scratch) = (self.checkpoint(step), self.unfinished(step));
+        let written = write_parts(training, &scratch)
+            .and_then(|()| self.save_model(training))
+            .and_then(|()| self.put_in_place(&scratch, &target));
         if let Err(error) = written {
             let _ = fs_err::remove_dir_all(&scratch); // the first error is the one to report
             return Err(error);
         }
-        let average = training.averaged();
-        average.save(&self.model())?;
-        fs_err::copy(self.recipe_path(), self.model().join("recipe.toml"))?;
-        let whole = self.list()?;
-        for (_, old) in whole.iter().rev().skip(training.recipe.run.keep) {
-            fs_err::remove_dir_all(old)?;
+        // Later ones are broken ones that were skipped: they take no whole one's place.
+        let earlier: Vec<_> = self.list()?.into_iter().filter(|(at, _)| *at < step).collect();
+        for (at, old) in earlier.iter().rev().skip(training.recipe.run.keep - 1) {
+            let doomed = self.unfinished(*at); // half a checkpoint never stands under a final name
+            fs_err::rename(old, &doomed)?;
+            fs_err::remove_dir_all(&doomed)?;
         }
         Ok(target)
     }
 
-    /// Takes up the newest checkpoint that can be read; the second value names those that could not, and why.
+    fn save_model(&self, training: &Training) -> Result<(), TrainError> {
+        training.averaged().save(&self.model())?;
+        let recipe = fs_err::read(self.recipe_path())?;
+        write_atomic(&self.model().join("recipe.toml"), &recipe)?;
+        seal::sync_folder(&self.model())
+    }
+
+    fn put_in_place(&self, scratch: &Path, target: &Path) -> Result<(), TrainError> {
+        if target.exists() {
+            fs_err::remove_dir_all(target)?; // a broken one that was skipped
+        }
+        fs_err::rename(scratch, target)?;
+        seal::sync_folder(&self.checkpoints())
+    }
+
+    fn checkpoint(&self, step: u64) -> PathBuf {
+        self.checkpoints().join(format!("step-{step:09}"))
+    }
+
+    fn unfinished(&self, step: u64) -> PathBuf {
+        self.checkpoints().join(format!(".step-{step:09}.{UNFINISHED}"))
+    }
+
+    /// Takes up the newest whole checkpoint. The second value is a sentence for each that was skipped, with the reason, and for one
+    /// without checksums that was taken as it is.
     pub fn resume(
         &self,
         recipe: Recipe,
         device: &Device,
     ) -> Result<(Training, Vec<String>), TrainError> {
-        let mut skipped = vec![];
+        let mut notes = vec![];
         for (_, path) in self.list()?.iter().rev() {
-            match read_parts(path, recipe.clone(), device) {
-                Ok(training) => return Ok((training, skipped)),
-                Err(why) => skipped.push(format!("{}: {why}", path.display())),
+            let checked = seal::check(path);
+            let read =
+                checked.and_then(|found| Ok((found, read_parts(path, recipe.clone(), device)?)));
+            match read {
+                Ok((found, training)) => {
+                    if found == seal::Seal::Absent {
+                        let path = path.display();
+                        notes.push(format!("`{path}` has no checksums and is taken as it is"));
+                    }
+                    return Ok((training, notes));
+                }
+                Err(why) => notes.push(format!("skipped a checkpoint that is not whole: {why}")),
             }
         }
-        let skipped = skipped.iter().map(|why| format!("; skipped {why}")).collect();
+        let skipped = notes.iter().map(|note| format!("; {note}")).collect();
         Err(TrainError::NothingToResume { path: self.path.clone(), skipped })
     }
 
@@ -163,9 +237,12 @@ fn write_parts(training: &Training, folder: &Path) -> Result<(), TrainError> {
         &weights_of(&training.ema.model(&training.model)),
     )?;
     write_atomic(&folder.join("tokenizer.json"), training.tokenizer.to_json().as_bytes())?;
+    let recipe = toml::to_string_pretty(&training.recipe).expect("a recipe is plain data");
+    write_atomic(&folder.join("recipe.toml"), recipe.as_bytes())?;
     let progress =
         serde_json::to_string_pretty(&training.progress).expect("counters are plain data");
-    Ok(write_atomic(&folder.join("progress.json"), progress.as_bytes())?)
+    write_atomic(&folder.join("progress.json"), progress.as_bytes())?;
+    seal::put(folder)
 }
 
 fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training, TrainError> {
@@ -202,6 +279,7 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
         ema,
         progress,
         workers,
+        ranks: Ranks::alone(),
     })
 }
 

@@ -15,6 +15,7 @@ use crate::data::DataSet;
 use crate::ema::Ema;
 use crate::learning_rate::learning_rate;
 use crate::optimizer::{clip, optimizer};
+use crate::ranks::{Ranks, bytes_a_step};
 use crate::recipe::{LossConfig, Recipe};
 use crate::workers::Workers;
 
@@ -40,6 +41,7 @@ pub struct Training {
     /// Counters, saved with the weights.
     pub progress: Progress,
     pub(crate) workers: Workers,
+    pub(crate) ranks: Ranks,
 }
 
 /// Counters of a run.
@@ -113,14 +115,36 @@ impl Training {
             ema,
             progress,
             workers,
+            ranks: Ranks::alone(),
         })
     }
 
-    /// Takes one step on a batch. A step whose loss or gradient is not finite changes no weight and is counted; too many in
-    /// a row are an error.
+    /// Trains on together with other processes, which must stand where this one stands.
+    pub fn join(&mut self, ranks: Ranks) -> Result<(), TrainError> {
+        self.ranks = ranks;
+        self.ranks.agree(self.progress.step, &self.model)
+    }
+
+    /// Bytes of gradients that every rank adds to those of the others in each step.
+    pub fn bytes_a_step(&self) -> usize {
+        if self.ranks.count == 1 { 0 } else { bytes_a_step(&self.model) }
+    }
+
+    /// Takes one step on a batch, or on this rank's share of it. A step whose loss or gradient is not finite changes no weight
+    /// and is counted; too many in a row are an error.
     pub fn step(&mut self, shards: &[HostBatch]) -> Result<StepReport, TrainError> {
         let step = self.progress.step;
-        let (grads, [text, image]) = self.gradients(shards);
+        let (mut learnt, mut shown) = ([0.0; 3], [0.0; 2]);
+        for shard in shards {
+            let [text, image] = shard.learnt();
+            let counts = [text, image, shard.learnt_images()];
+            learnt.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count as f64);
+            shown = [shown[0] + shard.real_tokens() as f64, shown[1] + shard.images() as f64];
+        }
+        (self.ranks.sum_wide)(&mut learnt);
+        (self.ranks.sum_wide)(&mut shown);
+        let shown = shown.map(|count| count as usize);
+        let (grads, [text, image]) = self.gradients(shards, learnt.map(|count| count as usize));
         let weights = &self.recipe.loss;
         let terms = [text.map(|loss| loss * weights.text), image.map(|loss| loss * weights.image)];
         if terms == [None, None] {
@@ -134,10 +158,6 @@ impl Training {
             self.model = self.optimizer.step(rate, self.model.clone(), grads);
             self.ema.update(&self.model, self.progress.updates);
         }
-        let shown = [
-            shards.iter().map(HostBatch::real_tokens).sum(),
-            shards.iter().map(HostBatch::images).sum(),
-        ];
         self.count(skipped, shown)?;
         Ok(StepReport {
             step: step + 1,
@@ -152,30 +172,33 @@ impl Training {
         })
     }
 
-    /// Gradients of the loss of all shards, and its two terms. Each shard is computed on a thread of its own with a copy of the
-    /// weights that shares their memory; a shard's means count by how much it holds, and gradients are added in shard order.
-    fn gradients(&self, shards: &[HostBatch]) -> (GradientsParams, [Option<f64>; 2]) {
-        let learnt = shards.iter().map(HostBatch::learnt);
-        let all = learnt.fold([0, 0], |sum, shard| [sum[0] + shard[0], sum[1] + shard[1]]);
+    /// Gradients of the loss of all shards of all ranks, and its two terms. Each shard is computed on a thread of its own with a
+    /// copy of the weights that shares their memory; a shard's means count by how much it holds of `all`, and gradients are added
+    /// in shard order, then over the ranks. `all` counts learnt tokens, patches and images of all ranks.
+    fn gradients(
+        &self,
+        shards: &[HostBatch],
+        all: [usize; 3],
+    ) -> (GradientsParams, [Option<f64>; 2]) {
         let tracked = self.device.clone().autodiff();
         let forks: Vec<_> =
             shards.iter().map(|shard| (self.model.clone().fork(&tracked), shard)).collect();
         let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
-        let numbers = shards.iter().map(HostBatch::learnt_numbers).sum();
-        let images = shards.iter().map(HostBatch::learnt_images).sum();
-        let scale = weights.reduction.factor(numbers, images);
+        let [text, image, images] = all;
+        let scale = weights.reduction.factor(image * config.patch_numbers(), images);
+        let all = [text, image];
         let found = self.workers.each(forks, |(model, shard)| {
             shard_gradients(&model, &shard_batch(shard, config, device), weights, (all, scale))
         });
         let mut sum = GradientsAccumulator::new();
-        let mut terms = [None, None];
+        let mut terms = [0.0; 2];
         for (grads, shares) in found {
             sum.accumulate(&self.model, grads);
-            for (term, share) in terms.iter_mut().zip(shares) {
-                *term = term.map_or(share, |term: f64| Some(term + share.unwrap_or(0.0)));
-            }
+            terms = [0, 1].map(|which| terms[which] + shares[which].unwrap_or(0.0));
         }
-        (sum.grads(), terms)
+        (self.ranks.sum_wide)(&mut terms);
+        let grads = self.ranks.add_gradients(&self.model, sum.grads(), &self.device);
+        (grads, [0, 1].map(|which| (all[which] > 0).then_some(terms[which])))
     }
 
     /// Number of trained numbers.

@@ -75,7 +75,7 @@ pub enum Ending {
 /// Trains from where `training` stands to the recipe's last step, or until `on` returns false; then a checkpoint is written.
 ///
 /// Batches are prepared on a thread of their own. If steps keep giving no finite gradient the run ends with an error and
-/// the checkpoint before stays.
+/// the checkpoint before stays. Of several ranks the first writes, and all stop at the same step.
 pub fn train(
     training: &mut Training,
     folder: &RunFolder,
@@ -85,11 +85,12 @@ pub fn train(
     let data = training.data.clone();
     let tokenizer = training.tokenizer.clone();
     let first = training.progress.step;
+    let ranks = training.ranks.clone();
+    let mut batches = Batches::new(&recipe, &data, &tokenizer).of_rank(ranks.rank, ranks.count)?;
     std::thread::scope(|scope| {
         let (send, receive) = sync_channel(AHEAD);
         scope.spawn(|| {
             let send = send; // dropped with the thread, which ends the loop below
-            let mut batches = Batches::new(&recipe, &data, &tokenizer);
             for step in first..recipe.run.steps {
                 if send.send(batches.batch(step)).is_err() {
                     return;
@@ -107,7 +108,9 @@ fn run(
     on: &mut dyn FnMut(Happening<'_>) -> bool,
 ) -> Result<Ending, TrainError> {
     let every = training.recipe.run.clone();
-    let mut log = MetricsLog::open(&folder.metrics(), training.progress.step)?;
+    let ranks = training.ranks.clone();
+    let step = training.progress.step;
+    let mut log = ranks.writes().then(|| MetricsLog::open(&folder.metrics(), step)).transpose()?;
     let mut meter = Meter::new(training.progress.milliseconds);
     let mut saved = (training.progress.step > 0).then_some(training.progress.step); // where a resumed run was taken up
     let mut go_on = true;
@@ -128,10 +131,13 @@ fn run(
             data_wait,
         });
         if report.step % LINE_EVERY == 0 || report.skipped || report.step == every.steps {
-            log.write(&line)?;
+            if let Some(log) = &mut log {
+                log.write(&line)?;
+            }
             meter.restart();
         }
-        if report.step % every.sample_every == 0 || report.step == every.steps {
+        let sample = report.step % every.sample_every == 0 || report.step == every.steps;
+        if sample && ranks.writes() {
             let (grid, text) = sample_grid(&training.averaged(), &training.recipe, &training.data)?;
             let path = write_samples(&folder.samples(), report.step, &grid, &text)?;
             if every.raw_samples {
@@ -142,14 +148,28 @@ fn run(
         }
         if report.step % every.checkpoint_every == 0 {
             saved = Some(report.step);
-            go_on &= on(Happening::Saved(&folder.save(training)?));
+            go_on &= save(training, folder, on)?;
         }
+        go_on = ranks.all(go_on);
     }
     if saved != Some(training.progress.step) {
-        on(Happening::Saved(&folder.save(training)?));
+        save(training, folder, on)?;
     }
     let complete = training.progress.step >= every.steps;
     Ok(if complete { Ending::Complete } else { Ending::Stopped })
+}
+
+/// Writes a checkpoint, on the rank that writes, once all ranks hold the same weights.
+fn save(
+    training: &Training,
+    folder: &RunFolder,
+    on: &mut dyn FnMut(Happening<'_>) -> bool,
+) -> Result<bool, TrainError> {
+    training.ranks.agree(training.progress.step, &training.model)?;
+    if !training.ranks.writes() {
+        return Ok(true);
+    }
+    Ok(on(Happening::Saved(&folder.save(training)?)))
 }
 
 /// Times and counts since the last line.

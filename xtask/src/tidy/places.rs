@@ -6,6 +6,7 @@ use super::{Problem, code};
 /// networks, which takes long to compile.
 const FEATURE_PLACES: &[&str] = &[
     "crates/mm-cli/src/device.rs",
+    "crates/mm-cli/src/ranks.rs",
     "crates/mm-backbone/src/lib.rs",
     "crates/mm-backbone/src/ops",
     "crates/mm-backbone/src/flex/",

@@ -6,18 +6,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::prelude::Device;
 use indicatif::{ProgressBar, ProgressStyle};
-use mm_train::{Ending, Happening, Recipe, RunFolder, TrainError, Training, steps_in, train};
+use mm_train::{
+    Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, steps_in, train,
+};
 
 use crate::args::TrainArgs;
+use crate::ranks::Group;
 use crate::report::{Failure, usage};
 use crate::{device, recipes};
 
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
-    let device = device::open(&args.device)?;
+    let device = device::open(&args.device)?; // before MPI, which starts threads
+    let group = Group::open()?;
+    let done = run_as(args, &device, &group.ranks);
+    group.end(done)
+}
+
+/// The run of one rank; the first speaks and writes for all.
+fn run_as(args: &TrainArgs, device: &Device, ranks: &Ranks) -> Result<(), Failure> {
     let (folder, mut training) =
-        if args.resume { resume(args, &device)? } else { start(args, &device)? };
-    introduce(&training, &folder);
-    let stop = stop_flag()?;
+        if args.resume { resume(args, device, ranks)? } else { start(args, device, ranks)? };
+    training.join(ranks.clone()).map_err(explain)?;
+    let stop = stop_flag(ranks)?;
+    if !ranks.writes() {
+        let quiet = &mut |_: Happening<'_>| !stop.load(Ordering::Relaxed);
+        return train(&mut training, &folder, quiet).map(|_| ()).map_err(explain);
+    }
+    introduce(&training, &folder, ranks);
     let bar = progress_bar(&training);
     let mut picture: Option<PathBuf> = None;
     let ending = train(&mut training, &folder, &mut |happening| {
@@ -33,7 +48,11 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start(args: &TrainArgs, device: &Device) -> Result<(RunFolder, Training), Failure> {
+fn start(
+    args: &TrainArgs,
+    device: &Device,
+    ranks: &Ranks,
+) -> Result<(RunFolder, Training), Failure> {
     let name = args.recipe.as_deref().expect("clap asks for it");
     let mut recipe = recipes::find(name)?;
     for set in &args.set {
@@ -48,26 +67,48 @@ fn start(args: &TrainArgs, device: &Device) -> Result<(RunFolder, Training), Fai
         if !(minutes.is_finite() && minutes > 0.0) {
             return Err(usage!("`--minutes {minutes}` must be above 0"));
         }
+        if ranks.count > 1 {
+            let why = usage!("`--minutes` measures one process and {} were started", ranks.count);
+            return Err(why.hint("give `--steps`"));
+        }
         eprintln!("measuring the speed of this machine ...");
         recipe.run.steps = steps_in(&recipe, device, minutes * 60.0).map_err(explain)?;
     }
     recipe.validate().map_err(Failure::usage)?;
     let training = Training::start(recipe, device).map_err(explain)?;
-    let folder = RunFolder::create(&args.out, &training.recipe).map_err(explain)?;
+    let folder = match ranks.writes() {
+        true => RunFolder::create(&args.out, &training.recipe).map_err(explain)?,
+        false => RunFolder::of_other_rank(&args.out),
+    };
     Ok((folder, training))
 }
 
-fn resume(args: &TrainArgs, device: &Device) -> Result<(RunFolder, Training), Failure> {
+fn resume(
+    args: &TrainArgs,
+    device: &Device,
+    ranks: &Ranks,
+) -> Result<(RunFolder, Training), Failure> {
     if args.recipe.is_some() {
         return Err(
             usage!("--resume takes the recipe from the run folder").hint("leave the recipe out")
         );
     }
-    let (folder, recipe) = RunFolder::open(&args.out).map_err(explain)?;
-    let (training, skipped) = folder.resume(recipe, device).map_err(explain)?;
-    for why in skipped {
-        eprintln!("skipped a checkpoint that cannot be read: {why}");
+    let opened = match ranks.writes() {
+        true => RunFolder::open(&args.out),
+        false => RunFolder::look(&args.out),
+    };
+    let (folder, recipe) = opened.map_err(explain)?;
+    let say = |note: &str| {
+        if ranks.writes() {
+            eprintln!("{note}");
+        }
+    };
+    if folder.is_untrained().map_err(explain)? {
+        say("there is no checkpoint yet: the run begins at its first step");
+        return Ok((folder, Training::start(recipe, device).map_err(explain)?));
     }
+    let (training, notes) = folder.resume(recipe, device).map_err(explain)?;
+    notes.iter().for_each(|note| say(note));
     Ok((folder, training))
 }
 
@@ -98,19 +139,21 @@ fn explain(error: TrainError) -> Failure {
 }
 
 /// Set by the first Ctrl-C or SIGTERM; the second ends the program at once.
-fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+fn stop_flag(ranks: &Ranks) -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
+    let (flag, speaks) = (stop.clone(), ranks.writes());
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; once more ends it without saving");
+        if speaks {
+            eprintln!("\nstopping after this step; once more ends it without saving");
+        }
     })?;
     Ok(stop)
 }
 
-fn introduce(training: &Training, folder: &RunFolder) {
+fn introduce(training: &Training, folder: &RunFolder, ranks: &Ranks) {
     let (recipe, progress) = (&training.recipe, &training.progress);
     eprintln!(
         "training {} parameters, images of {}x{} in patches of {}, {} token ids",
@@ -127,6 +170,16 @@ fn introduce(training: &Training, folder: &RunFolder) {
         recipe.run.batch,
         folder.path().display()
     );
+    if ranks.count > 1 {
+        let bytes = training.bytes_a_step() as f64;
+        let sent = 2.0 * (1.0 - 1.0 / ranks.count as f64) * bytes; // what a ring of ranks needs, the least there is
+        eprintln!(
+            "{} ranks; every step sums {:.2} MB of gradients over them: each sends and receives {:.2} MB or more",
+            ranks.count,
+            bytes / 1e6,
+            sent / 1e6
+        );
+    }
 }
 
 fn progress_bar(training: &Training) -> ProgressBar {

@@ -3,7 +3,9 @@
 
 mod data;
 mod endurance;
+mod kills;
 mod quality;
+mod ranks;
 mod seed;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,151 @@
+//! Several ranks train as one process does. Here ranks are threads that add up in memory; `mm-cli` holds the same to real processes.
+
+use std::path::Path;
+use std::sync::{Arc, Barrier, Mutex};
+
+use mm_model::parameters::{Weights, weights_of};
+use mm_train::{Ending, Happening, Ranks, RunFolder, Sum, TrainError, train};
+
+use crate::common::{device, start, tiny};
+
+/// Where threads meet to add their buffers up, in the order of their numbers.
+struct Meeting<T> {
+    brought: Mutex<Vec<Vec<T>>>,
+    barrier: Barrier,
+}
+
+impl<T: Copy + std::iter::Sum<T> + Send + 'static> Meeting<T> {
+    /// The sum of each rank.
+    fn sums(count: usize) -> Vec<Sum<T>> {
+        let brought = Mutex::new(vec![vec![]; count]);
+        let meeting = Arc::new(Self { brought, barrier: Barrier::new(count) });
+        let of_rank = |rank| -> Sum<T> {
+            let meeting = meeting.clone();
+            Arc::new(move |numbers| meeting.add(rank, numbers))
+        };
+        (0..count).map(of_rank).collect()
+    }
+
+    fn add(&self, rank: usize, numbers: &mut [T]) {
+        self.brought.lock().unwrap()[rank] = numbers.to_vec();
+        self.barrier.wait();
+        let all = self.brought.lock().unwrap().clone();
+        for (at, number) in numbers.iter_mut().enumerate() {
+            *number = all.iter().map(|own| own[at]).sum();
+        }
+        self.barrier.wait();
+    }
+}
+
+/// What `work` gives on every rank.
+fn on_ranks<R: Send>(count: usize, work: impl Fn(Ranks) -> R + Sync) -> Vec<R> {
+    let (sums, wide) = (Meeting::sums(count), Meeting::sums(count));
+    let ranks = sums.into_iter().zip(wide).enumerate();
+    let ranks = ranks.map(|(rank, (sum, sum_wide))| Ranks { rank, count, sum, sum_wide });
+    std::thread::scope(|scope| {
+        let work = &work;
+        let started: Vec<_> = ranks.map(|ranks| scope.spawn(move || work(ranks))).collect();
+        started.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// How a run went on one rank.
+struct Run {
+    ending: Ending,
+    step: u64,
+    losses: Vec<f64>,
+    weights: Weights,
+}
+
+/// A run on one rank; `last` is the step after which this rank wants to stop.
+fn run(ranks: Ranks, changes: &[(&str, &str)], path: &Path, last: u64) -> Run {
+    let fresh = !path.join("recipe.toml").exists();
+    let mut training = match fresh {
+        true => start(changes),
+        false => RunFolder::of_other_rank(path).resume(tiny(changes), &device()).unwrap().0,
+    };
+    let recipe = training.recipe.clone();
+    training.join(ranks.clone()).unwrap();
+    let folder = match ranks.writes() && fresh {
+        true => RunFolder::create(path, &recipe).unwrap(),
+        false => RunFolder::of_other_rank(path),
+    };
+    let mut losses = vec![];
+    let ending = train(&mut training, &folder, &mut |happening| {
+        if let Happening::Step { report, .. } = happening {
+            losses.push(report.loss);
+            return report.step != last;
+        }
+        true
+    });
+    let weights = weights_of(&training.averaged().model);
+    Run { ending: ending.unwrap(), step: training.progress.step, losses, weights }
+}
+
+/// The largest difference of two numbers, in units of the larger of 1 and their size.
+fn apart(one: &Run, other: &Run) -> f64 {
+    assert_eq!(one.losses.len(), other.losses.len());
+    let losses = one.losses.iter().copied().zip(other.losses.iter().copied());
+    let weights = one.weights.values().zip(other.weights.values());
+    let weights = weights.flat_map(|(one, other)| one.values.iter().zip(&other.values));
+    let pairs = losses.chain(weights.map(|(one, other)| (f64::from(*one), f64::from(*other))));
+    pairs.map(|(one, other)| (one - other).abs() / one.abs().max(1.0)).fold(0.0, f64::max)
+}
+
+#[test]
+fn two_and_three_ranks_train_as_one_process_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = [("run.steps", "50"), ("run.shards", "1"), ("run.checkpoint_every", "25")];
+    let alone = run(Ranks::alone(), &changes, &folder.path().join("1"), 0);
+    for count in [2, 3] {
+        let path = folder.path().join(count.to_string());
+        let together = on_ranks(count, |ranks| run(ranks, &changes, &path, 0));
+        for run in &together {
+            assert_eq!((run.ending, run.losses.len()), (Ending::Complete, 50));
+            assert_eq!(run.losses, together[0].losses);
+            assert_eq!(run.weights, together[0].weights);
+            let apart = apart(&alone, run);
+            assert!(apart < 1e-5, "{count} ranks are {apart:e} away");
+        }
+    }
+}
+
+#[test]
+fn ranks_stop_together_and_go_on_in_another_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = [("run.steps", "12"), ("run.shards", "1")];
+    let alone = run(Ranks::alone(), &changes, &folder.path().join("alone"), 0);
+    let path = folder.path().join("together");
+    // The last rank alone is asked to stop after step 7.
+    let wishes = |rank: usize| if rank == 1 { 7 } else { 0 };
+    let first = on_ranks(2, |ranks| run(ranks.clone(), &changes, &path, wishes(ranks.rank)));
+    assert!(first.iter().all(|run| (run.ending, run.step) == (Ending::Stopped, 7)));
+    let second = on_ranks(3, |ranks| run(ranks, &changes, &path, 0));
+    for run in second {
+        assert_eq!((run.ending, run.step), (Ending::Complete, 12));
+        let joined = Run { losses: [&first[0].losses[..], &run.losses[..]].concat(), ..run };
+        let apart = apart(&alone, &joined);
+        assert!(apart < 1e-5, "{apart:e} away");
+    }
+}
+
+#[test]
+fn ranks_that_do_not_stand_at_the_same_place_are_refused_on_all_of_them() {
+    let said = on_ranks(2, |ranks| {
+        let seed = if ranks.rank == 0 { "3" } else { "4" };
+        start(&[("seed", seed)]).join(ranks).unwrap_err().to_string()
+    });
+    assert_eq!(said[0], said[1]);
+    assert!(said[0].starts_with("rank 1 has checksum of weights"), "{}", said[0]);
+}
+
+#[test]
+fn more_ranks_than_documents_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let errors = on_ranks(2, |ranks| {
+        let mut training = start(&[("run.batch", "1")]);
+        training.join(ranks).unwrap();
+        train(&mut training, &RunFolder::of_other_rank(folder.path()), &mut |_| true)
+    });
+    assert!(errors.iter().all(|error| matches!(error, Err(TrainError::Ranks { ranks: 2, .. }))));
+}
