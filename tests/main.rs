@@ -7,4 +7,7 @@ mod golden; // prediction, loss and gradients of the seed author's own layers
 mod golden_optimizer; // the seed author's optimizer, average and rate
 mod learn; // the loss falls and a small set is learnt by heart
 mod pack; // packed rows = rows computed one by one
+mod plan; // planned parameters and memory
 mod resume; // N steps = k steps, a checkpoint, N - k steps, bit for bit
+mod tune; // fine-tuning, freezing, adapters, averages; turns and recomputation change no bit
+mod watch; // held-out measurements, the best checkpoint, patience, roll-back

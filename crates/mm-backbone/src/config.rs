@@ -80,22 +80,7 @@ impl BackboneConfig {
     /// Multiplications and additions of one forward pass over `tokens` tokens that all see each other; a training step
     /// costs three times as much.
     pub fn flops(&self, tokens: usize) -> u64 {
-        let (width, n) = (self.width, tokens);
-        let block = match self.block {
-            BlockConfig::Gau { expansion, key_size, .. } => {
-                let expanded = expansion * width;
-                n * width * (2 * expanded + key_size)
-                    + n * expanded * width
-                    + n * n * (key_size + expanded)
-            }
-            BlockConfig::Transformer { heads, key_heads, feed_forward } => {
-                let head = width / heads;
-                n * width * (2 * heads + 2 * key_heads) * head
-                    + 3 * n * width * feed_forward
-                    + 2 * n * n * width
-            }
-        };
-        2 * (self.depth * block) as u64
+        self.flops_of(tokens as f64, (tokens * tokens) as f64) as u64
     }
 
     /// Numbers that the key-value cache holds for one token.

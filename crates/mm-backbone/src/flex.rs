@@ -18,6 +18,7 @@ mod gau;
 mod matrix;
 mod norm;
 mod past;
+mod recompute;
 mod rotary;
 mod simd;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub(crate) use bridge::{Primitive, apply, in_place, primitive, with_past};
 pub(crate) use gau::GauOp;
 pub(crate) use norm::NormOp;
 pub(crate) use past::Past;
+pub(crate) use recompute::Recomputed;
 pub(crate) use transformer::TransformerOp;
 
 use rayon::prelude::*;

@@ -51,6 +51,7 @@ mod norm;
 mod ops;
 mod positions;
 mod rotary;
+mod sizes;
 mod transformer;
 mod update;
 
@@ -62,6 +63,7 @@ pub use init::Init;
 pub use linear::Linear;
 pub use mask::KeyRanges;
 pub use norm::RmsNorm;
+pub use ops::has_kernels;
 pub use positions::{PositionScheme, Positions};
 pub use rotary::Attend;
 pub use update::{AdamW, SumOfSquares, moving_average, sum_of_squares};

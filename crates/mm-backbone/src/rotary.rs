@@ -15,6 +15,8 @@ use crate::{BackboneConfig, KeyRanges, PositionScheme};
 #[derive(Debug, Clone)]
 pub struct Attend {
     pub(crate) places: Places,
+    /// Whether blocks keep nothing for the backward pass and compute forward again.
+    pub(crate) recompute: bool,
     device: Device,
     tensors: OnceLock<Tables>,
 }
@@ -61,7 +63,13 @@ impl Attend {
             }
         }
         let places = Places { cos: Arc::new(cos), sin: Arc::new(sin), ranges };
-        Self { places, device: device.clone(), tensors: OnceLock::new() }
+        Self { places, recompute: false, device: device.clone(), tensors: OnceLock::new() }
+    }
+
+    /// The same, with blocks that keep nothing for the backward pass but their input and compute forward again. Only fused
+    /// kernels can ([`has_kernels`](crate::has_kernels)); ordinary operations go on keeping what they need.
+    pub fn recomputed(self) -> Self {
+        Self { recompute: true, ..self }
     }
 
     /// Turns queries or keys: `[batch, heads, tokens, channels]` -> the same shape.

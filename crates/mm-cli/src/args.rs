@@ -6,6 +6,8 @@ mod data;
 mod devices;
 mod eval;
 mod generate;
+mod plan;
+mod report;
 mod sampling;
 mod train;
 
@@ -15,6 +17,8 @@ pub use data::{DataArgs, DataCommand};
 pub use devices::DevicesArgs;
 pub use eval::{EvalArgs, Part, Task};
 pub use generate::{DrawArgs, GenerateArgs, Piece, ReadArgs, prompt_order};
+pub use plan::PlanArgs;
+pub use report::ReportArgs;
 pub use sampling::SamplingArgs;
 pub use train::TrainArgs;
 
@@ -55,6 +59,10 @@ pub enum Command {
     /// Hold every device to the same numbers.
     #[command(name = "compare-backends")]
     Compare(CompareArgs),
+    /// Say what a recipe costs before it is run: memory, arithmetic, time.
+    Plan(PlanArgs),
+    /// Show a run as one HTML page.
+    Report(ReportArgs),
     /// List what this machine can compute on.
     Devices(DevicesArgs),
     /// Print a completion script.

@@ -8,7 +8,9 @@ pub mod draw;
 pub mod eval;
 pub mod generate;
 pub mod inspect;
+pub mod plan;
 pub mod read;
+pub mod report;
 pub mod train;
 
 use std::path::Path;

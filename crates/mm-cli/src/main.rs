@@ -44,6 +44,8 @@ fn run(args: Args, matches: &clap::ArgMatches) -> Result<(), Failure> {
         Command::Data(args) => commands::data::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Devices(args) => commands::devices::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "mm", &mut std::io::stdout());

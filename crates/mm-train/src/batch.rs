@@ -57,7 +57,7 @@ impl<'a> Batches<'a> {
             .enumerate()
             .map(|(place, kind)| self.document(kind, step, place));
         let documents = documents.collect::<Result<Vec<_>, _>>()?;
-        let shards = self.recipe.run.shards.min(documents.len());
+        let shards = (self.recipe.run.shards * self.recipe.run.accumulate).min(documents.len());
         let mut documents = documents.into_iter().zip(0..);
         (0..shards)
             .map(|shard| {

@@ -6,8 +6,13 @@
 //! RUN/metrics.jsonl          one JSON object a line
 //! RUN/samples/               grids of pictures and texts
 //! RUN/model/                 the averaged weights of the latest checkpoint, to generate with
+//! RUN/model-best/            those that measured best on held-out documents, with `run.best`
+//! RUN/model-ema-0.9999/      another average of `optimizer.emas`
 //! RUN/checkpoints/step-000000500/{model.bpk, optimizer.bpk, average.safetensors, tokenizer.json, progress.json}
 //! ```
+
+mod averages;
+mod best;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,9 +26,11 @@ use mm_text::Tokenizer;
 use crate::TrainError;
 use crate::data::DataSet;
 use crate::ema::Ema;
+use crate::lora::adapted;
 use crate::optimizer::optimizer;
 use crate::recipe::Recipe;
 use crate::step::{Progress, Training};
+use crate::watch::BestBy;
 use crate::workers::Workers;
 use mm_model::Model;
 
@@ -85,7 +92,7 @@ impl RunFolder {
         self.path.join("checkpoints")
     }
 
-    /// Writes a checkpoint as one unit, then the model to generate with, and removes the oldest beyond `keep`.
+    /// Writes a checkpoint as one unit, then the model to generate with, and removes the oldest beyond `keep`; the best stays.
     pub fn save(&self, training: &Training) -> Result<PathBuf, TrainError> {
         let name = format!("step-{:09}", training.progress.step);
         let (target, scratch) =
@@ -102,9 +109,13 @@ impl RunFolder {
         }
         let average = training.averaged();
         average.save(&self.model())?;
+        self.save_averages(training)?;
         fs_err::copy(self.recipe_path(), self.model().join("recipe.toml"))?;
         let whole = self.list()?;
-        for (_, old) in whole.iter().rev().skip(training.recipe.run.keep) {
+        let best = training.progress.watch.best().map(|best| best.step);
+        let best = best.filter(|_| training.recipe.run.best != BestBy::None);
+        let others = whole.iter().rev().filter(|(step, _)| Some(*step) != best);
+        for (_, old) in others.skip(training.recipe.run.keep) {
             fs_err::remove_dir_all(old)?;
         }
         Ok(target)
@@ -161,6 +172,7 @@ fn write_parts(training: &Training, folder: &Path) -> Result<(), TrainError> {
         &folder.join("average.safetensors"),
         &weights_of(&training.ema.model(&training.model)),
     )?;
+    averages::write(training, folder)?;
     write_atomic(&folder.join("tokenizer.json"), training.tokenizer.to_json().as_bytes())?;
     let progress =
         serde_json::to_string_pretty(&training.progress).expect("counters are plain data");
@@ -180,6 +192,7 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
     let config = recipe.model_config(tokenizer.vocab());
     let tracked = device.clone().autodiff();
     let fresh = Model::new(&config, recipe.seed, &tracked).map_err(crate::RecipeError::from)?;
+    let fresh = adapted(fresh, recipe.optimizer.lora, recipe.seed);
     let path = folder.join("model.bpk");
     let record = ModuleRecord::load(&path).map_err(|why| failed(&path, &why))?;
     let model = fresh.try_load_record(record).map_err(|why| failed(&path, &why))?;
@@ -187,6 +200,7 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
     let optimizer = optimizer(&recipe.optimizer).load(&path).map_err(|why| failed(&path, &why))?;
     let averages = load_weights(&folder.join("average.safetensors"), &model)?;
     let ema = Ema::new(&recipe.optimizer, &with_weights(model.clone(), &averages));
+    let emas = averages::read(&recipe.optimizer, &model, folder)?;
     let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
     let (device, workers) = (device.clone(), Workers::new(recipe.run.shards)?);
     Ok(Training {
@@ -198,6 +212,7 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
         model,
         optimizer,
         ema,
+        emas,
         progress,
         workers,
     })

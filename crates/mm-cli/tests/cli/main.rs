@@ -2,6 +2,7 @@
 //! here Cargo says where the program is.
 
 mod endurance;
+mod trainer;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
