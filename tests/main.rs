@@ -10,6 +10,9 @@ mod golden_optimizer; // the seed author's optimizer, average and rate
 mod learn; // the loss falls and a small set is learnt by heart
 mod networks; // U-ViT, DiT, U-Net and the closing convolution: they learn, and their gradients are right
 mod pack; // packed rows = rows computed one by one
+mod plan; // planned parameters and memory
 mod quality; // features, FID and KID against NumPy and SciPy
 mod ranks; // several ranks train as one process does
 mod resume; // N steps = k steps, a checkpoint, N - k steps, bit for bit
+mod tune; // fine-tuning, freezing, adapters, averages; turns and recomputation change no bit
+mod watch; // held-out measurements, the best checkpoint, patience, roll-back

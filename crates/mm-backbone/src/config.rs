@@ -141,33 +141,14 @@ impl BackboneConfig {
     }
 
     /// Vectors of `width` that modulate a token, in all blocks and the closing norm.
-    fn modulations(&self) -> usize {
+    pub(crate) fn modulations(&self) -> usize {
         if self.block.is_conditioned() { 6 * self.depth + 2 } else { 0 }
     }
 
     /// Multiplications and additions of one forward pass over `tokens` tokens that all see each other; a training step
     /// costs three times as much.
     pub fn flops(&self, tokens: usize) -> u64 {
-        let (width, n) = (self.width, tokens);
-        let block = match self.block {
-            BlockConfig::Gau { expansion, key_size, .. } => {
-                let expanded = expansion * width;
-                n * width * (2 * expanded + key_size)
-                    + n * expanded * width
-                    + n * n * (key_size + expanded)
-            }
-            BlockConfig::Transformer { heads, key_heads, feed_forward }
-            | BlockConfig::Uvit { heads, key_heads, feed_forward }
-            | BlockConfig::Dit { heads, key_heads, feed_forward } => {
-                let head = width / heads;
-                n * width * (2 * heads + 2 * key_heads) * head
-                    + 3 * n * width * feed_forward
-                    + 2 * n * n * width
-            }
-        };
-        let skips = self.skips() * n * 2 * width * width;
-        let modulations = self.modulations() * width * width; // once for all tokens of an image
-        2 * (self.depth * block + skips + modulations) as u64
+        self.flops_of(tokens as f64, (tokens * tokens) as f64) as u64
     }
 
     /// Numbers that the key-value cache holds for one token.

@@ -20,6 +20,7 @@ mod gau;
 mod matrix;
 mod norm;
 mod past;
+mod recompute;
 mod rotary;
 mod simd;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub(crate) use convolution::ConvolutionOp;
 pub(crate) use gau::GauOp;
 pub(crate) use norm::NormOp;
 pub(crate) use past::Past;
+pub(crate) use recompute::Recomputed;
 pub(crate) use transformer::TransformerOp;
 
 use burn::prelude::Shape;

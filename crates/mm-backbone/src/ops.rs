@@ -141,7 +141,8 @@ mod kernels {
 
     use super::*;
     use crate::flex::{
-        self, ConvolutionOp, GauOp, NormOp, Past, Primitive, TransformerOp, apply, primitive,
+        self, ConvolutionOp, GauOp, NormOp, Op, Past, Primitive, Recomputed, TransformerOp, apply,
+        primitive,
     };
 
     /// Whether the kernels were not turned off.
@@ -222,6 +223,11 @@ mod kernels {
         Some(sum)
     }
 
+    /// Runs a block, which keeps what its backward pass needs or nothing.
+    fn block<const N: usize>(attend: &Attend, op: impl Op, inputs: [Primitive; N]) -> Tensor<3> {
+        if attend.recompute { apply(Recomputed(op), inputs) } else { apply(op, inputs) }
+    }
+
     fn gau_op(shape: GauShape, attend: &Attend) -> GauOp {
         let GauShape { width, expanded, key_size, epsilon } = shape;
         GauOp { width, expanded, key_size, epsilon: epsilon as f32, places: attend.places.clone() }
@@ -255,8 +261,8 @@ mod kernels {
         let inputs = gau_inputs(x, weights())?;
         let op = gau_op(shape, attend);
         match <[Primitive; 6]>::try_from(inputs) {
-            Ok(inputs) => Some(apply(op, inputs)),
-            Err(inputs) => Some(apply(op, <[Primitive; 10]>::try_from(inputs).ok()?)),
+            Ok(inputs) => Some(block(attend, op, inputs)),
+            Err(inputs) => Some(block(attend, op, <[Primitive; 10]>::try_from(inputs).ok()?)),
         }
     }
 
@@ -305,7 +311,7 @@ mod kernels {
         weights: impl FnOnce() -> TransformerWeights,
     ) -> Option<Tensor<3>> {
         let x = primitive(x.clone()).filter(|_| enabled())?;
-        Some(apply(transformer_op(shape, attend), transformer_inputs(x, weights())?))
+        Some(block(attend, transformer_op(shape, attend), transformer_inputs(x, weights())?))
     }
 
     /// The multi-head block for tokens that follow a prefix.
@@ -364,3 +370,8 @@ pub(crate) use kernels::{
     adamw, all_plain, convolution, gau, gau_cached, moving_average, norm, sum_of_squares,
     transformer, transformer_cached,
 };
+
+/// Whether the fused kernels take 32-bit tensors on this device.
+pub fn has_kernels(device: &Device) -> bool {
+    all_plain([&Tensor::<1>::zeros([1], &device.clone().without_autodiff())])
+}

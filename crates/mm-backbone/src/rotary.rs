@@ -16,6 +16,8 @@ use crate::{BackboneConfig, Condition, KeyRanges, PositionScheme};
 pub struct Attend {
     pub(crate) places: Places,
     condition: Option<Condition>,
+    /// Whether blocks keep nothing for the backward pass and compute forward again.
+    pub(crate) recompute: bool,
     device: Device,
     tensors: OnceLock<Tables>,
 }
@@ -62,7 +64,14 @@ impl Attend {
             }
         }
         let places = Places { cos: Arc::new(cos), sin: Arc::new(sin), ranges };
-        Self { places, condition: None, device: device.clone(), tensors: OnceLock::new() }
+        let tensors = OnceLock::new();
+        Self { places, condition: None, recompute: false, device: device.clone(), tensors }
+    }
+
+    /// The same, with blocks that keep nothing for the backward pass but their input and compute forward again. Only fused
+    /// kernels can ([`has_kernels`](crate::has_kernels)); ordinary operations go on keeping what they need.
+    pub fn recomputed(self) -> Self {
+        Self { recompute: true, ..self }
     }
 
     /// The same with a condition for blocks that are modulated by one ([`BlockConfig::Dit`](crate::BlockConfig::Dit)).

@@ -73,7 +73,7 @@ impl AdamW {
     }
 }
 
-/// `keep · average + (1 - keep) · weight`, both of one shape, `[…]`.
+/// `average + (1 - keep) (weight - average)`, both of one shape, `[…]`; where weight and average are the same number it stays.
 pub fn moving_average<const D: usize>(
     average: Tensor<D>,
     weight: &Tensor<D>,
@@ -82,7 +82,8 @@ pub fn moving_average<const D: usize>(
     if ops::all_plain([&average, weight]) {
         return ops::moving_average(average, weight, keep);
     }
-    average * keep + weight.clone() * (1.0 - keep)
+    let way = weight.clone() - average.clone();
+    average + way * (1.0 - keep)
 }
 
 /// `Σ x²` over many tensors, read back once at the end: on a graphics device every read waits for all work before it.

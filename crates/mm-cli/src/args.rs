@@ -9,7 +9,9 @@ mod eval;
 mod export;
 mod generate;
 mod import;
+mod plan;
 mod quality;
+mod report;
 mod sample;
 mod sampling;
 mod train;
@@ -23,7 +25,9 @@ pub use eval::{EvalArgs, Part, Task};
 pub use export::{ExportArgs, ExportFormat};
 pub use generate::{DrawArgs, GenerateArgs, Piece, ReadArgs, prompt_order};
 pub use import::{ImportArgs, ImportFormat};
+pub use plan::PlanArgs;
 pub use quality::QualityArgs;
+pub use report::ReportArgs;
 pub use sample::{InterpolateArgs, Method, SampleArgs, WalkArgs};
 pub use sampling::SamplingArgs;
 pub use train::TrainArgs;
@@ -69,6 +73,10 @@ pub enum Command {
     /// Hold every device to the same numbers.
     #[command(name = "compare-backends")]
     Compare(CompareArgs),
+    /// Say what a recipe costs before it is run: memory, arithmetic, time.
+    Plan(PlanArgs),
+    /// Show a run as one HTML page.
+    Report(ReportArgs),
     /// List what this machine can compute on.
     Devices(DevicesArgs),
     /// Make a model folder of weights from elsewhere.

@@ -12,8 +12,10 @@ pub mod generate;
 pub mod import;
 pub mod inspect;
 pub mod interpolate;
+pub mod plan;
 mod quality;
 pub mod read;
+pub mod report;
 pub mod sample;
 pub mod train;
 

@@ -33,3 +33,13 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
     Recipe::from_toml(&text)
         .map_err(|why| Failure::usage(anyhow::Error::new(why).context(format!("in `{name}`"))))
 }
+
+/// The recipe with the values of `--set KEY=VALUE` in place of its own.
+pub fn with_settings(recipe: Recipe, settings: &[String]) -> Result<Recipe, Failure> {
+    settings.iter().try_fold(recipe, |recipe, set| {
+        let (key, value) = set
+            .split_once('=')
+            .ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))?;
+        recipe.with(key, value).map_err(Failure::usage)
+    })
+}

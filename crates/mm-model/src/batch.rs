@@ -120,6 +120,7 @@ pub struct HostBatch {
     clean: Vec<f32>,
     eps: Vec<f32>,
     weight: Vec<f32>,
+    noise: Vec<f32>,
     real_tokens: usize,
     numbers: usize,
 }
@@ -128,6 +129,11 @@ impl HostBatch {
     /// Learnt tokens and learnt patches: what the two means of the loss are taken over.
     pub fn learnt(&self) -> [usize; 2] {
         [self.text[0].len(), self.places.len()]
+    }
+
+    /// The factor of the noise in every learnt patch.
+    pub fn noise(&self) -> &[f32] {
+        &self.noise
     }
 
     /// Places that hold a token or a patch of a document.
@@ -143,6 +149,21 @@ impl HostBatch {
     /// How many numbers the learnt patches hold.
     pub fn learnt_numbers(&self) -> usize {
         self.places.len() * self.numbers
+    }
+
+    /// Places of the network, padding included.
+    pub fn places(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Pairs of a query and a key that it may attend.
+    pub fn pairs(&self) -> usize {
+        self.ranges.ranges().iter().map(|[from, to]| (to - from) as usize).sum()
+    }
+
+    /// Patches of all images.
+    pub fn patches(&self) -> usize {
+        self.image.len()
     }
 
     /// Number of images, noised and clean.
@@ -188,6 +209,7 @@ impl HostBatch {
             clean: vec![],
             eps: vec![],
             weight: vec![],
+            noise: vec![],
             real_tokens: 0,
             numbers,
         };
@@ -221,6 +243,7 @@ impl HostBatch {
                 if span.learn {
                     self.places.push(place as i32);
                     self.weight.push(noise.weight as f32);
+                    self.noise.push(noise.level.noise as f32);
                 }
             }
             self.times.push(noise.level.time);

@@ -142,6 +142,18 @@ impl ModelConfig {
         self.vocab > 0
     }
 
+    /// Trained numbers of the model.
+    pub fn parameters(&self) -> usize {
+        let (width, numbers) = (self.backbone.width, self.patch_numbers());
+        let biases = if self.patch_bias { width + numbers } else { 0 };
+        let time = match self.time {
+            TimeConfig::Table { steps } => steps * width,
+            TimeConfig::Sinusoidal { channels, .. } => (channels + 1 + width + 1) * width,
+        };
+        let ends = 2 * self.vocab * width + 2 * numbers * width + biases;
+        ends + 2 * self.patch_places * width + time + self.backbone.parameters()
+    }
+
     /// Numbers in one patch: `patch * patch * 3`.
     pub fn patch_numbers(&self) -> usize {
         self.patch * self.patch * 3

@@ -16,6 +16,8 @@ pub struct Losses {
     pub text: Option<Tensor<1>>,
     /// Mean over learnt patches of weight · squared error, a mean over a patch's numbers: `[1]`.
     pub image: Option<Tensor<1>>,
+    /// The unweighted squared error of every learnt patch, a mean over its numbers, to look at: `[learnt patches]`.
+    pub errors: Option<Tensor<1>>,
 }
 
 impl Model {
@@ -28,15 +30,17 @@ impl Model {
             let weights = Tensor::ones([ids.dims()[0]], &logits.device());
             next_token_loss(logits, ids.clone(), weights)
         });
-        let image = batch.targets.image.as_ref().map(|target| {
+        let (image, errors) = batch.targets.image.as_ref().map_or((None, None), |target| {
             let output =
                 self.patches(hidden.clone().select(0, target.places.clone()), &target.grids);
             let wanted =
                 prediction.target(target.clean.clone().unsqueeze(), target.eps.clone().unsqueeze());
             let error = output.unsqueeze::<3>() - wanted; // [1, patches, numbers]
-            (error.square().mean_dim(2).squeeze_dim::<2>(0) * target.weight.clone()).mean()
+            let error = error.square().mean_dim(2).squeeze_dim::<2>(0); // [patches, 1]
+            let errors = error.clone().detach().squeeze_dim(1); // [patches]
+            (Some((error * target.weight.clone()).mean()), Some(errors))
         });
-        Losses { text, image }
+        Losses { text, image, errors }
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Purpose {
     Noise,
     /// Choosing a token.
     Token,
+    /// First numbers of low-rank adapters.
+    Adapter,
 }
 
 /// The stream of one sample of one step.

@@ -90,7 +90,8 @@ impl<'a> Batches<'a> {
     /// The batch of one step, in the recipe's number of shards.
     pub fn batch(&mut self, step: u64) -> Result<Vec<HostBatch>, TrainError> {
         let documents = self.documents(step)?;
-        let (count, shards) = (documents.len(), self.recipe.run.shards.min(documents.len()));
+        let run = &self.recipe.run;
+        let (count, shards) = (documents.len(), (run.shards * run.accumulate).min(documents.len()));
         let mut documents = documents.into_iter();
         (0..shards)
             .map(|shard| {

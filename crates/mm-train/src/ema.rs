@@ -20,10 +20,19 @@ pub struct Ema {
 impl Ema {
     /// Starts at the weights of `model`.
     pub fn new(config: &OptimizerConfig, model: &Model) -> Self {
-        let (decay, start) = (config.ema, config.ema_start);
+        Self::with_decay(config.ema, config.ema_start, model)
+    }
+
+    /// The same with another decay than the recipe's first.
+    pub fn with_decay(decay: f64, start: EmaStart, model: &Model) -> Self {
         let mut ema = Self { decay, start, averages: TensorContainer::new() };
         model.visit(&mut Update { averages: &mut ema.averages, keep: 0.0 });
         ema
+    }
+
+    /// Its decay.
+    pub fn decay(&self) -> f64 {
+        self.decay
     }
 
     /// Moves towards the weights of `model`; `updates` counts the earlier ones.

@@ -109,6 +109,18 @@ pub enum TrainError {
         /// The run folder.
         path: PathBuf,
     },
+    /// A model to start from is of another kind than the recipe's.
+    #[error(
+        "the model does not fit the recipe: `{field}` is {found} in the model, {wanted} in the recipe"
+    )]
+    Misfit {
+        /// Where they differ first.
+        field: String,
+        /// The model's.
+        found: String,
+        /// The recipe's.
+        wanted: String,
+    },
     /// Too many steps in a row gave no usable gradient.
     #[error(
         "{steps} steps in a row had a loss or gradient that is not finite, the last at step {step}"
@@ -130,6 +142,18 @@ pub enum TrainError {
         found: f64,
         /// What rank 0 has.
         first: f64,
+    },
+    /// Too many steps in a row had a loss far above the latest ones.
+    #[error(
+        "{steps} steps in a row had a loss that is not finite or above {factor} times the latest (`run.spike`), the last at step {step}"
+    )]
+    Spikes {
+        /// How many.
+        steps: u64,
+        /// The last of them.
+        step: u64,
+        /// What the recipe allows.
+        factor: f64,
     },
     /// The device has no memory for a step.
     #[error(

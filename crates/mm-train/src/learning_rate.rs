@@ -50,6 +50,9 @@ mod tests {
             clip: 1.0,
             ema: 0.999,
             ema_start: EmaStart::Short,
+            emas: vec![],
+            freeze: vec![],
+            lora: crate::LoraConfig::default(),
         };
         let rates = (0..13).map(|step| format!("{:.3}", learning_rate(&config, step, 12)));
         rates.collect::<Vec<_>>().join(" ")

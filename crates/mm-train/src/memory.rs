@@ -80,16 +80,10 @@ mod tests {
     }
 
     fn panics_with(words: &str) -> Result<(), TrainError> {
-        let run = RunConfig {
-            steps: 10,
-            batch: 48,
-            shards: 2,
-            row_tokens: 0,
-            checkpoint_every: 5,
-            keep: 1,
-            sample_every: 5,
-            raw_samples: false,
-        };
+        let run: RunConfig = toml::from_str(
+            "steps = 10\nbatch = 48\nshards = 2\nrow_tokens = 0\ncheckpoint_every = 5\nkeep = 1\nsample_every = 5",
+        )
+        .unwrap();
         within_memory(&run, 6, || std::panic::panic_any(words.to_owned()))
     }
 

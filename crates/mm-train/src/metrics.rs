@@ -9,6 +9,10 @@ use serde::Serialize;
 
 use crate::TrainError;
 use crate::step::StepReport;
+use crate::validate::Validation;
+
+/// Steps between two lines of `metrics.jsonl`.
+pub const LINE_EVERY: u64 = 10;
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +28,15 @@ pub struct MetricLine<'a> {
     pub images_per_second: f64,
     /// Share of the time since the line before that the trainer waited for data.
     pub data_wait: f64,
+}
+
+/// A line of `metrics.jsonl` that holds a measurement on held-out documents.
+#[derive(Debug, Clone, Serialize)]
+pub struct ValidationLine<'a> {
+    /// The step after which it was taken.
+    pub step: u64,
+    /// The numbers.
+    pub validation: &'a Validation,
 }
 
 /// Appends lines to `metrics.jsonl`.
@@ -46,8 +59,8 @@ impl MetricsLog {
         Ok(Self { file })
     }
 
-    /// Adds one line.
-    pub fn write(&mut self, line: &MetricLine<'_>) -> Result<(), TrainError> {
+    /// Adds one line: an object with a `step`.
+    pub fn write(&mut self, line: &impl Serialize) -> Result<(), TrainError> {
         let mut text = serde_json::to_string(line).expect("numbers are plain data");
         text.push('\n');
         Ok(self.file.write_all(text.as_bytes())?)

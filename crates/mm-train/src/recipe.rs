@@ -7,8 +7,10 @@ use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDist
 use mm_model::{ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone};
 use serde::{Deserialize, Serialize};
 
+use crate::LoraConfig;
 use crate::RecipeError;
 use crate::data::{DataConfig, ImageSettings};
+use crate::watch::BestBy;
 
 /// A whole training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,6 +154,15 @@ pub struct OptimizerConfig {
     /// How the average starts.
     #[serde(default)]
     pub ema_start: EmaStart,
+    /// Decays of further averages, each written as a model of its own.
+    #[serde(default)]
+    pub emas: Vec<f64>,
+    /// Parameters that stay as they are: whole parts of their paths, such as `patch_in` or `blocks.0`.
+    #[serde(default)]
+    pub freeze: Vec<String>,
+    /// Low-rank adapters on the blocks' matrices, trained in place of all weights.
+    #[serde(default)]
+    pub lora: LoraConfig,
 }
 
 impl OptimizerConfig {
@@ -168,7 +179,17 @@ impl OptimizerConfig {
         check("optimizer.betas", self.betas.iter().all(|b| (0.0..1.0).contains(b)), "0 up to 1")?;
         check("optimizer.weight_decay", self.weight_decay >= 0.0, "at least 0")?;
         check("optimizer.clip", self.clip > 0.0, "above 0")?;
-        check("optimizer.ema", (0.0..1.0).contains(&self.ema), "0 up to 1")
+        check("optimizer.ema", (0.0..1.0).contains(&self.ema), "0 up to 1")?;
+        let mut all = self.emas.clone();
+        all.push(self.ema);
+        all.sort_by(f64::total_cmp);
+        check(
+            "optimizer.emas",
+            all.windows(2).all(|pair| pair[0] < pair[1])
+                && self.emas.iter().all(|ema| (0.0..1.0).contains(ema)),
+            "0 up to 1, each other than the rest and than `optimizer.ema`",
+        )?;
+        check("optimizer.lora.alpha", self.lora.alpha.is_finite(), "a number")
     }
 }
 
@@ -230,6 +251,56 @@ pub struct RunConfig {
     /// Whether each grid has a second beside it, drawn with the weights as they are instead of their average.
     #[serde(default)]
     pub raw_samples: bool,
+    /// Steps between two measurements on held-out documents; 0 for none.
+    #[serde(default)]
+    pub validate_every: u64,
+    /// Held-out examples of a measurement.
+    #[serde(default = "validate_count")]
+    pub validate_count: usize,
+    /// By which of their numbers the best checkpoint is chosen, to be kept beside the last.
+    #[serde(default)]
+    pub best: BestBy,
+    /// Measurements in a row without a new lowest number that end the run; 0 for any.
+    #[serde(default)]
+    pub patience: u64,
+    /// A step whose loss is above so many times the median of the latest is skipped; 0 for none.
+    #[serde(default)]
+    pub spike: f64,
+    /// Turns in which a step's documents are computed, one after another, so that one turn's activations are in memory.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Whether blocks keep nothing but their input for the backward pass and compute forward again.
+    #[serde(default)]
+    pub recompute: bool,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn validate_count() -> usize {
+    64
+}
+
+impl RunConfig {
+    fn validate(&self) -> Result<(), RecipeError> {
+        check("run.steps", self.steps > 0, "at least 1")?;
+        check("run.batch", self.batch > 0, "at least 1")?;
+        check("run.shards", (1..=64).contains(&self.shards), "1 to 64")?;
+        check("run.accumulate", self.accumulate > 0, "at least 1")?;
+        check("run.checkpoint_every", self.checkpoint_every > 0, "at least 1")?;
+        check("run.keep", self.keep > 0, "at least 1")?;
+        check("run.sample_every", self.sample_every > 0, "at least 1")?;
+        check("run.validate_count", self.validate_count > 0, "at least 1")?;
+        let measured = self.validate_every > 0;
+        check(
+            "run.best",
+            measured || self.best == BestBy::None,
+            "none without `run.validate_every`",
+        )?;
+        check("run.patience", measured || self.patience == 0, "0 without `run.validate_every`")?;
+        check("run.spike", self.spike == 0.0 || self.spike > 1.0, "0 or above 1")
+    }
 }
 
 /// How samples are drawn.
@@ -306,7 +377,7 @@ impl Recipe {
         self.loss.times.validate().map_err(RecipeError::Diffusion)?;
         self.sample.sampler.validate().map_err(RecipeError::Diffusion)?;
         self.sample.guidance.validate().map_err(RecipeError::Diffusion)?;
-        let (mix, run, optimizer) = (&self.mix, &self.run, &self.optimizer);
+        let (mix, optimizer) = (&self.mix, &self.optimizer);
         let shares = [
             mix.draw[0],
             mix.draw[1],
@@ -344,12 +415,7 @@ impl Recipe {
             self.validate_without_text()?;
         }
         optimizer.validate()?;
-        check("run.steps", run.steps > 0, "at least 1")?;
-        check("run.batch", run.batch > 0, "at least 1")?;
-        check("run.shards", (1..=64).contains(&run.shards), "1 to 64")?;
-        check("run.checkpoint_every", run.checkpoint_every > 0, "at least 1")?;
-        check("run.keep", run.keep > 0, "at least 1")?;
-        check("run.sample_every", run.sample_every > 0, "at least 1")?;
+        self.run.validate()?;
         check("sample.steps", self.sample.steps > 0, "at least 1")?;
         check("sample.count", self.sample.count > 0, "at least 1")
     }

@@ -6,6 +6,8 @@
 //! RUN/metrics.jsonl          one JSON object a line
 //! RUN/samples/               grids of pictures and texts
 //! RUN/model/                 the averaged weights of the latest checkpoint, to generate with
+//! RUN/model-best/            those that measured best on held-out documents, with `run.best`
+//! RUN/model-ema-0.9999/      another average of `optimizer.emas`
 //! RUN/checkpoints/step-000000500/{model.bpk, optimizer.bpk, average.safetensors, tokenizer.json, recipe.toml, progress.json,
 //!                                 checksums.json}
 //! ```
@@ -13,6 +15,9 @@
 //! The position in the data is the step: batches are a pure function of seed and step.
 
 mod seal;
+
+mod averages;
+mod best;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,10 +32,12 @@ use mm_text::Tokenizer;
 use crate::TrainError;
 use crate::data::DataSet;
 use crate::ema::Ema;
+use crate::lora::adapted;
 use crate::optimizer::optimizer;
 use crate::ranks::Ranks;
 use crate::recipe::Recipe;
 use crate::step::{Progress, Training};
+use crate::watch::BestBy;
 use crate::workers::Workers;
 use mm_model::Model;
 
@@ -129,7 +136,7 @@ impl RunFolder {
         Ok(self.list()?.is_empty())
     }
 
-    /// Writes a checkpoint as one unit, with the model to generate with, and removes the oldest beyond `keep`.
+    /// Writes a checkpoint as one unit, with the models to generate with, and removes the oldest beyond `keep`; the best stays.
     ///
     /// The checkpoint gets its final name last: where it stands, the model beside it is its own.
     pub fn save(&self, training: &Training) -> Result<PathBuf, TrainError> {
@@ -143,8 +150,11 @@ impl RunFolder {
             return Err(error);
         }
         // Later ones are broken ones that were skipped: they take no whole one's place.
+        let best = training.progress.watch.best().map(|best| best.step);
+        let best = best.filter(|_| training.recipe.run.best != BestBy::None);
         let earlier: Vec<_> = self.list()?.into_iter().filter(|(at, _)| *at < step).collect();
-        for (at, old) in earlier.iter().rev().skip(training.recipe.run.keep - 1) {
+        let others = earlier.iter().rev().filter(|(at, _)| Some(*at) != best);
+        for (at, old) in others.skip(training.recipe.run.keep - 1) {
             let doomed = self.unfinished(*at); // half a checkpoint never stands under a final name
             fs_err::rename(old, &doomed)?;
             fs_err::remove_dir_all(&doomed)?;
@@ -154,6 +164,7 @@ impl RunFolder {
 
     fn save_model(&self, training: &Training) -> Result<(), TrainError> {
         training.averaged().save(&self.model())?;
+        self.save_averages(training)?;
         let recipe = fs_err::read(self.recipe_path())?;
         write_atomic(&self.model().join("recipe.toml"), &recipe)?;
         seal::sync_folder(&self.model())
@@ -236,6 +247,7 @@ fn write_parts(training: &Training, folder: &Path) -> Result<(), TrainError> {
         &folder.join("average.safetensors"),
         &weights_of(&training.ema.model(&training.model)),
     )?;
+    averages::write(training, folder)?;
     write_atomic(&folder.join("tokenizer.json"), training.tokenizer.to_json().as_bytes())?;
     let recipe = toml::to_string_pretty(&training.recipe).expect("a recipe is plain data");
     write_atomic(&folder.join("recipe.toml"), recipe.as_bytes())?;
@@ -259,6 +271,7 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
     let tracked = device.clone().autodiff();
     let fresh =
         Model::drawn(&config, &mut Init::blank(&tracked)).map_err(crate::RecipeError::from)?;
+    let fresh = adapted(fresh, recipe.optimizer.lora, recipe.seed);
     let path = folder.join("model.bpk");
     let record = ModuleRecord::load(&path).map_err(|why| failed(&path, &why))?;
     let model = fresh.try_load_record(record).map_err(|why| failed(&path, &why))?;
@@ -266,6 +279,7 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
     let optimizer = optimizer(&recipe.optimizer).load(&path).map_err(|why| failed(&path, &why))?;
     let averages = load_weights(&folder.join("average.safetensors"), &model)?;
     let ema = Ema::new(&recipe.optimizer, &with_weights(model.clone(), &averages));
+    let emas = averages::read(&recipe.optimizer, &model, folder)?;
     let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
     let (device, workers) = (device.clone(), Workers::new(recipe.run.shards)?);
     Ok(Training {
@@ -277,6 +291,7 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
         model,
         optimizer,
         ema,
+        emas,
         progress,
         workers,
         ranks: Ranks::alone(),

@@ -10,16 +10,22 @@ use mm_diffusion::Prediction;
 use mm_model::{Batch, Checkpoint, HostBatch, Losses, Model, ModelConfig};
 use mm_text::Tokenizer;
 
-use crate::TrainError;
 use crate::data::DataSet;
 use crate::ema::Ema;
+use crate::freeze;
 use crate::learning_rate::learning_rate;
+use crate::levels::{BINS, Levels};
+use crate::lora::{adapted, merged};
+use crate::metrics::LINE_EVERY;
 use crate::optimizer::{clip, optimizer};
 use crate::ranks::{Ranks, bytes_a_step};
 use crate::recipe::{LossConfig, Recipe};
+use crate::validate::check_held_out;
+use crate::watch::Watch;
 use crate::workers::Workers;
+use crate::{RecipeError, TrainError};
 
-/// Steps in a row without a finite gradient that end a run.
+/// Skipped steps in a row that end a run, or roll it back.
 pub const MOST_SKIPPED_IN_A_ROW: u64 = 10;
 
 /// A run in memory: everything that a checkpoint must hold, and the data.
@@ -38,6 +44,8 @@ pub struct Training {
     pub(crate) model: Model,
     pub(crate) optimizer: ModuleOptimizer,
     pub(crate) ema: Ema,
+    /// Further averages.
+    pub(crate) emas: Vec<Ema>,
     /// Counters, saved with the weights.
     pub progress: Progress,
     pub(crate) workers: Workers,
@@ -45,14 +53,14 @@ pub struct Training {
 }
 
 /// Counters of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Steps taken, skipped ones included: the next step's number.
     pub step: u64,
     /// Updates of the weights.
     pub updates: u64,
-    /// Steps skipped because loss or gradient was not finite.
+    /// Steps skipped because loss or gradient was not finite, or the loss far above the latest.
     pub skipped: u64,
     /// Of these, the latest in a row.
     pub skipped_in_a_row: u64,
@@ -62,6 +70,9 @@ pub struct Progress {
     pub tokens: u64,
     /// Milliseconds of training, over all resumes.
     pub milliseconds: u64,
+    /// What later judgements depend on.
+    #[serde(default)]
+    pub watch: Watch,
 }
 
 /// What one step did.
@@ -85,6 +96,9 @@ pub struct StepReport {
     pub tokens: usize,
     /// Images of the batch.
     pub images: usize,
+    /// The unweighted image loss by quarters of the noise's factor, every tenth step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub levels: Option<[Option<f64>; BINS]>,
 }
 
 impl Training {
@@ -99,12 +113,31 @@ impl Training {
         let config = recipe.model_config(tokenizer.vocab());
         let tracked = device.clone().autodiff();
         let mut init = Init::with_law(recipe.model.init, recipe.seed, &tracked);
-        let model = Model::drawn(&config, &mut init).map_err(crate::RecipeError::from)?;
+        let model = Model::drawn(&config, &mut init).map_err(RecipeError::from)?;
+        Self::of_parts(recipe, (tokenizer, data), model, device)
+    }
+
+    /// A run whose first step starts at the weights of `model`.
+    pub(crate) fn of_parts(
+        recipe: Recipe,
+        (tokenizer, data): (Tokenizer, Arc<DataSet>),
+        model: Model,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        if recipe.run.recompute && !mm_backbone::has_kernels(device) {
+            let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
+            return Err(RecipeError::Field { field, wanted }.into());
+        }
+        let config = recipe.model_config(tokenizer.vocab());
+        freeze::check(&model, &recipe.optimizer.freeze)?;
+        let model = adapted(model, recipe.optimizer.lora, recipe.seed);
         let ema = Ema::new(&recipe.optimizer, &model);
+        let other = |&decay: &f64| Ema::with_decay(decay, recipe.optimizer.ema_start, &model);
+        let emas = recipe.optimizer.emas.iter().map(other).collect();
         let optimizer = optimizer(&recipe.optimizer);
         let (device, progress) = (device.clone(), Progress::default());
         let workers = Workers::new(recipe.run.shards)?;
-        Ok(Self {
+        let training = Self {
             recipe,
             config,
             tokenizer,
@@ -113,10 +146,13 @@ impl Training {
             model,
             optimizer,
             ema,
+            emas,
             progress,
             workers,
             ranks: Ranks::alone(),
-        })
+        };
+        check_held_out(&training)?;
+        Ok(training)
     }
 
     /// Trains on together with other processes, which must stand where this one stands.
@@ -130,21 +166,12 @@ impl Training {
         if self.ranks.count == 1 { 0 } else { bytes_a_step(&self.model) }
     }
 
-    /// Takes one step on a batch, or on this rank's share of it. A step whose loss or gradient is not finite changes no weight
-    /// and is counted; too many in a row are an error.
+    /// Takes one step on a batch, or on this rank's share of it. A step whose loss or gradient is not finite, or whose loss is a
+    /// spike, changes no weight and is counted; too many in a row are an error.
     pub fn step(&mut self, shards: &[HostBatch]) -> Result<StepReport, TrainError> {
         let step = self.progress.step;
-        let (mut learnt, mut shown) = ([0.0; 3], [0.0; 2]);
-        for shard in shards {
-            let [text, image] = shard.learnt();
-            let counts = [text, image, shard.learnt_images()];
-            learnt.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count as f64);
-            shown = [shown[0] + shard.real_tokens() as f64, shown[1] + shard.images() as f64];
-        }
-        (self.ranks.sum_wide)(&mut learnt);
-        (self.ranks.sum_wide)(&mut shown);
-        let shown = shown.map(|count| count as usize);
-        let (grads, [text, image]) = self.gradients(shards, learnt.map(|count| count as usize));
+        let (learnt, shown) = self.counts(shards);
+        let Gradients { grads, terms: [text, image], levels } = self.gradients(shards, learnt);
         let weights = &self.recipe.loss;
         let terms = [text.map(|loss| loss * weights.text), image.map(|loss| loss * weights.image)];
         if terms == [None, None] {
@@ -152,11 +179,16 @@ impl Training {
         }
         let loss: f64 = terms.into_iter().flatten().sum();
         let (grads, gradient) = clip(&self.model, grads, self.recipe.optimizer.clip);
-        let rate = learning_rate(&self.recipe.optimizer, step, self.recipe.run.steps);
-        let skipped = !(loss.is_finite() && gradient.is_finite());
+        let rate = learning_rate(&self.recipe.optimizer, step, self.recipe.run.steps)
+            * self.progress.watch.rate();
+        let finite = loss.is_finite() && gradient.is_finite();
+        let skipped = !finite || self.progress.watch.is_spike(loss, self.recipe.run.spike);
         if !skipped {
+            self.progress.watch.took(loss);
             self.model = self.optimizer.step(rate, self.model.clone(), grads);
-            self.ema.update(&self.model, self.progress.updates);
+            for ema in std::iter::once(&mut self.ema).chain(&mut self.emas) {
+                ema.update(&self.model, self.progress.updates);
+            }
         }
         self.count(skipped, shown)?;
         Ok(StepReport {
@@ -169,36 +201,56 @@ impl Training {
             skipped,
             tokens: shown[0],
             images: shown[1],
+            levels: levels.means(),
         })
     }
 
+    /// Learnt tokens, patches and images of the whole batch, over all ranks; tokens and images shown.
+    fn counts(&self, shards: &[HostBatch]) -> ([usize; 3], [usize; 2]) {
+        let mut all = [0.0; 5];
+        for shard in shards {
+            let [text, patches] = shard.learnt();
+            let own = [text, patches, shard.learnt_images(), shard.real_tokens(), shard.images()];
+            all.iter_mut().zip(own).for_each(|(sum, count)| *sum += count as f64);
+        }
+        (self.ranks.sum_wide)(&mut all);
+        let [text, patches, learnt, tokens, images] = all.map(|count| count as usize);
+        ([text, patches, learnt], [tokens, images])
+    }
+
     /// Gradients of the loss of all shards of all ranks, and its two terms. Each shard is computed on a thread of its own with a
-    /// copy of the weights that shares their memory; a shard's means count by how much it holds of `all`, and gradients are added
-    /// in shard order, then over the ranks. `all` counts learnt tokens, patches and images of all ranks.
-    fn gradients(
-        &self,
-        shards: &[HostBatch],
-        all: [usize; 3],
-    ) -> (GradientsParams, [Option<f64>; 2]) {
+    /// copy of the weights that shares their memory, as many at once as `run.shards` says; a shard's means count by how
+    /// much it holds of what `counts` found, and gradients are added in shard order, then over the ranks.
+    fn gradients(&self, shards: &[HostBatch], [text, patches, images]: [usize; 3]) -> Gradients {
         let tracked = self.device.clone().autodiff();
-        let forks: Vec<_> =
-            shards.iter().map(|shard| (self.model.clone().fork(&tracked), shard)).collect();
         let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
-        let [text, image, images] = all;
-        let scale = weights.reduction.factor(image * config.patch_numbers(), images);
-        let all = [text, image];
-        let found = self.workers.each(forks, |(model, shard)| {
-            shard_gradients(&model, &shard_batch(shard, config, device), weights, (all, scale))
-        });
+        let scale = weights.reduction.factor(patches * config.patch_numbers(), images);
+        let all = ([text, patches], scale);
+        let recompute = self.recipe.run.recompute;
+        let detailed = (self.progress.step + 1).is_multiple_of(LINE_EVERY);
         let mut sum = GradientsAccumulator::new();
-        let mut terms = [0.0; 2];
-        for (grads, shares) in found {
-            sum.accumulate(&self.model, grads);
-            terms = [0, 1].map(|which| terms[which] + shares[which].unwrap_or(0.0));
+        let (mut terms, mut levels) = ([0.0; 2], Levels::default());
+        for part in shards.chunks(self.recipe.run.shards).flat_map(|turn| {
+            let fork = |shard| (self.model.clone().fork(&tracked), shard);
+            self.workers.each(turn.iter().map(fork).collect(), |(model, host): (Model, _)| {
+                let noise = if detailed { HostBatch::noise(host) } else { &[] };
+                let mut shard = shard_batch(host, config, device);
+                if recompute {
+                    shard.batch.inputs.attend = shard.batch.inputs.attend.recomputed();
+                }
+                shard_gradients(&model, &shard, (weights, all), noise)
+            })
+        }) {
+            sum.accumulate(&self.model, part.grads);
+            levels.merge(&part.levels);
+            terms = [0, 1].map(|which| terms[which] + part.terms[which].unwrap_or(0.0));
         }
         (self.ranks.sum_wide)(&mut terms);
         let grads = self.ranks.add_gradients(&self.model, sum.grads(), &self.device);
-        (grads, [0, 1].map(|which| (all[which] > 0).then_some(terms[which])))
+        let grads = freeze::without_frozen(&self.model, grads, &self.recipe.optimizer.freeze);
+        let learnt = [text, patches];
+        let terms = [0, 1].map(|which| (learnt[which] > 0).then_some(terms[which]));
+        Gradients { grads, terms, levels }
     }
 
     /// Number of trained numbers.
@@ -208,11 +260,17 @@ impl Training {
 
     /// The averaged weights as a model to generate with.
     pub fn averaged(&self) -> Checkpoint {
-        Checkpoint {
+        self.average(&self.ema)
+    }
+
+    /// One of the averages as a model to generate with.
+    pub(crate) fn average(&self, ema: &Ema) -> Checkpoint {
+        let checkpoint = Checkpoint {
             config: self.config.clone(),
             tokenizer: self.tokenizer.clone(),
-            model: self.ema.model(&self.model),
-        }
+            model: ema.model(&self.model),
+        };
+        merged(checkpoint, self.recipe.optimizer.lora, &self.device)
     }
 
     /// The weights as they are.
@@ -239,8 +297,19 @@ impl Training {
         if progress.skipped_in_a_row < MOST_SKIPPED_IN_A_ROW {
             return Ok(());
         }
-        Err(TrainError::NotFinite { steps: progress.skipped_in_a_row, step: progress.step })
+        let (steps, step) = (progress.skipped_in_a_row, progress.step);
+        Err(match self.recipe.run.spike {
+            0.0 => TrainError::NotFinite { steps, step },
+            factor => TrainError::Spikes { steps, step, factor },
+        })
     }
+}
+
+/// Gradients of a batch or of a shard of it, the two terms of its loss, and its errors by noise level.
+struct Gradients {
+    grads: GradientsParams,
+    terms: [Option<f64>; 2],
+    levels: Levels,
 }
 
 /// A shard's tensors, what its two means are taken over, and what the network predicts.
@@ -259,19 +328,25 @@ fn shard_batch(host: &HostBatch, config: &ModelConfig, device: &Device) -> Shard
 }
 
 /// One shard's part of the gradients and of the loss's two terms: `all` counts what the whole batch learns, `scale` is what the
-/// mean squared error is multiplied by.
+/// mean squared error is multiplied by; errors by level if the noise of its patches is given.
 fn shard_gradients(
     model: &Model,
     shard: &Shard,
-    weights: &LossConfig,
-    (all, scale): ([usize; 2], f64),
-) -> (GradientsParams, [Option<f64>; 2]) {
+    (weights, (all, scale)): (&LossConfig, ([usize; 2], f64)),
+    noise: &[f32],
+) -> Gradients {
     let losses = model.losses(&shard.batch, shard.prediction);
     let share = |which: usize| shard.learnt[which] as f64 / all[which].max(1) as f64;
     let losses = Losses {
         text: losses.text.map(|loss| loss * share(0)),
         image: losses.image.map(|loss| loss * (share(1) * scale)),
+        errors: losses.errors,
     };
+    let mut levels = Levels::default();
+    if let Some(errors) = losses.errors.clone().filter(|_| !noise.is_empty()) {
+        let errors = errors.into_data().convert::<f32>();
+        levels.add(&errors.try_to_vec::<f32>().expect("32-bit floats"), noise);
+    }
     let number =
         |loss: &Option<Tensor<1>>| loss.clone().map(|loss| f64::from(loss.into_scalar::<f32>()));
     let terms = [number(&losses.text), number(&losses.image)];
@@ -279,11 +354,11 @@ fn shard_gradients(
         Some(total) => GradientsParams::from_grads(total.backward(), model),
         None => GradientsParams::new(),
     };
-    (grads, terms)
+    Gradients { grads, terms, levels }
 }
 
 /// The text that the tokenizer learns from: captions, and the words of two-image documents.
-fn corpus(recipe: &Recipe, data: &DataSet) -> Vec<String> {
+pub(crate) fn corpus(recipe: &Recipe, data: &DataSet) -> Vec<String> {
     let mut corpus = data.captions();
     if recipe.mix.same_or_different > 0.0 {
         corpus.extend(["same", "different"].map(str::to_owned));

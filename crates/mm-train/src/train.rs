@@ -9,12 +9,15 @@ use crate::TrainError;
 use crate::batch::Batches;
 use crate::eval::sample_grid;
 use crate::memory::within_memory;
-use crate::metrics::{MetricLine, MetricsLog, write_raw_samples, write_samples};
+use crate::metrics::{
+    LINE_EVERY, MetricLine, MetricsLog, ValidationLine, write_raw_samples, write_samples,
+};
+use crate::rollback::{RolledBack, roll_back};
 use crate::state::RunFolder;
 use crate::step::{StepReport, Training};
+use crate::validate::{Validation, validate};
+use crate::watch::BestBy;
 
-/// Steps between two lines of `metrics.jsonl`.
-const LINE_EVERY: u64 = 10;
 /// Batches that the data thread may be ahead.
 const AHEAD: usize = 3;
 
@@ -36,6 +39,10 @@ pub enum Happening<'a> {
     Samples(&'a std::path::Path),
     /// A checkpoint was written here.
     Saved(&'a std::path::Path),
+    /// The averaged weights were measured on held-out documents; whether they are the best so far.
+    Measured(&'a Validation, bool),
+    /// Steps kept failing, so the run goes on from an earlier checkpoint.
+    RolledBack(&'a RolledBack),
 }
 
 /// The number of steps that fit `seconds` on this device: a few steps are taken and thrown away, and a twentieth of the time
@@ -70,13 +77,34 @@ pub enum Ending {
     Complete,
     /// It was asked to stop; a checkpoint holds what was learnt.
     Stopped,
+    /// Measurements on held-out documents brought no gain for as long as `run.patience` says.
+    Stalled,
 }
 
 /// Trains from where `training` stands to the recipe's last step, or until `on` returns false; then a checkpoint is written.
 ///
-/// Batches are prepared on a thread of their own. If steps keep giving no finite gradient the run ends with an error and
-/// the checkpoint before stays. Of several ranks the first writes, and all stop at the same step.
+/// If steps keep being skipped, the run is rolled back to its newest checkpoint once; after that, or without a checkpoint, it
+/// ends with an error and its checkpoints stay. Of several ranks the first writes, and all stop at the same step.
 pub fn train(
+    training: &mut Training,
+    folder: &RunFolder,
+    on: &mut dyn FnMut(Happening<'_>) -> bool,
+) -> Result<Ending, TrainError> {
+    loop {
+        match until_it_fails(training, folder, on) {
+            Ok(ending) => return Ok(ending),
+            Err(why) => {
+                let done = roll_back(training, folder, why)?;
+                if !on(Happening::RolledBack(&done)) {
+                    return Ok(Ending::Stopped);
+                }
+            }
+        }
+    }
+}
+
+/// Trains to an end or an error; batches are prepared on a thread of their own.
+fn until_it_fails(
     training: &mut Training,
     folder: &RunFolder,
     on: &mut dyn FnMut(Happening<'_>) -> bool,
@@ -114,7 +142,10 @@ fn run(
     let mut meter = Meter::new(training.progress.milliseconds);
     let mut saved = (training.progress.step > 0).then_some(training.progress.step); // where a resumed run was taken up
     let mut go_on = true;
-    while go_on && training.progress.step < every.steps {
+    while go_on
+        && training.progress.step < every.steps
+        && !training.progress.watch.is_stalled(&every)
+    {
         let asked = Instant::now();
         let Ok(batch) = batches.recv() else { break };
         meter.waited += asked.elapsed();
@@ -136,8 +167,16 @@ fn run(
             }
             meter.restart();
         }
-        let sample = report.step % every.sample_every == 0 || report.step == every.steps;
-        if sample && ranks.writes() {
+        let last = report.step == every.steps;
+        if every.validate_every > 0 && (report.step % every.validate_every == 0 || last) {
+            // Every rank measures the same weights on the same documents; all must take the same way.
+            let better = ranks.all(measure(training, folder, &mut log, on)?);
+            if better && every.best != BestBy::None {
+                saved = Some(report.step);
+                go_on &= save(training, folder, on)?;
+            }
+        }
+        if (report.step % every.sample_every == 0 || last) && ranks.writes() {
             let (grid, text) = sample_grid(&training.averaged(), &training.recipe, &training.data)?;
             let path = write_samples(&folder.samples(), report.step, &grid, &text)?;
             if every.raw_samples {
@@ -146,7 +185,9 @@ fn run(
             }
             go_on &= on(Happening::Samples(&path));
         }
-        if report.step % every.checkpoint_every == 0 {
+        // A checkpoint taken between failing steps would be no good one to go back to.
+        let due = report.step % every.checkpoint_every == 0 && saved != Some(report.step);
+        if due && !report.skipped {
             saved = Some(report.step);
             go_on &= save(training, folder, on)?;
         }
@@ -155,8 +196,31 @@ fn run(
     if saved != Some(training.progress.step) {
         save(training, folder, on)?;
     }
-    let complete = training.progress.step >= every.steps;
-    Ok(if complete { Ending::Complete } else { Ending::Stopped })
+    Ok(match training.progress.step >= every.steps {
+        true => Ending::Complete,
+        false if training.progress.watch.is_stalled(&every) => Ending::Stalled,
+        false => Ending::Stopped,
+    })
+}
+
+/// Measures the averaged weights and writes them as the best model if they are; whether they are the best so far.
+fn measure(
+    training: &mut Training,
+    folder: &RunFolder,
+    log: &mut Option<MetricsLog>,
+    on: &mut dyn FnMut(Happening<'_>) -> bool,
+) -> Result<bool, TrainError> {
+    let found = validate(training)?;
+    if let Some(log) = log {
+        log.write(&ValidationLine { step: found.step, validation: &found })?;
+    }
+    let by = training.recipe.run.best;
+    let better = training.progress.watch.measured(&found, by);
+    if better && by != BestBy::None && training.ranks.writes() {
+        folder.save_best(training)?;
+    }
+    on(Happening::Measured(&found, better));
+    Ok(better)
 }
 
 /// Writes a checkpoint, on the rank that writes, once all ranks hold the same weights.

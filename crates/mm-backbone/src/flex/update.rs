@@ -36,9 +36,9 @@ pub(crate) fn adamw(adam: &AdamW, weight: &mut [f32], grad: &[f32], [m, v]: [&mu
 
 /// `keep · average + (1 - keep) · weight`
 pub(crate) fn moving_average(average: &mut [f32], weight: &[f32], keep: f64) {
-    let shares = [keep as f32, (1.0 - keep) as f32];
+    let share = (1.0 - keep) as f32;
     let tasks = average.chunks_mut(PART).zip(weight.chunks(PART)).collect();
-    in_parts(tasks, |_, (average, weight)| blend(average, weight, shares));
+    in_parts(tasks, |_, (average, weight)| approach(average, weight, share));
 }
 
 /// `Σ x²`
@@ -66,9 +66,9 @@ vectorised! {
         }
     }
 
-    fn blend(average: &mut [f32], weight: &[f32], shares: [f32; 2]) {
+    fn approach(average: &mut [f32], weight: &[f32], share: f32) {
         for (average, weight) in average.iter_mut().zip(weight) {
-            *average = shares[0] * *average + shares[1] * weight;
+            *average += share * (weight - *average);
         }
     }
 

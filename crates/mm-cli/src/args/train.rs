@@ -9,7 +9,8 @@ use clap::Parser;
   mm train glyphs --out runs/glyphs
   mm train glyphs --out runs/quick --minutes 5 --set optimizer.rate=0.001
   mm train my-pictures.toml --out runs/mine --device wgpu
-  mm train --out runs/glyphs --resume")]
+  mm train --out runs/glyphs --resume
+  mm train mine.toml --init runs/glyphs/model --out runs/mine --set optimizer.lora.rank=8")]
 pub struct TrainArgs {
     /// A recipe of `mm data recipes`, or a TOML file; left out with --resume.
     #[arg(required_unless_present = "resume")]
@@ -32,6 +33,12 @@ pub struct TrainArgs {
     /// Go on from the newest whole checkpoint of the run folder.
     #[arg(long, conflicts_with = "set")]
     pub resume: bool,
+    /// Write TensorBoard event files into RUN/tensorboard too.
+    #[arg(long)]
+    pub tensorboard: bool,
+    /// Start at the weights of a model folder and with its tokenizer, instead of fresh ones.
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    pub init: Option<PathBuf>,
     /// Replace one value of the recipe, such as optimizer.rate=0.001.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -151,7 +151,12 @@ fn sgemm(device: &Device) -> f64 {
 
 /// The highest resident memory of this process, where the system says it (Linux).
 fn peak_mib() -> Option<f64> {
+    memory_mib("VmHWM:")
+}
+
+/// A line of what Linux tells about this process's memory, in MiB.
+pub(super) fn memory_mib(line: &str) -> Option<f64> {
     let status = fs_err::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|text| text.strip_prefix(line))?;
     Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }

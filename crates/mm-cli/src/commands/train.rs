@@ -1,11 +1,14 @@
 //! `mm train`: opens or resumes a run, shows it, says what to do next.
 
+mod tensorboard;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::prelude::Device;
 use indicatif::{ProgressBar, ProgressStyle};
+use mm_model::Checkpoint;
 use mm_train::{
     Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, steps_in, train,
 };
@@ -14,6 +17,7 @@ use crate::args::TrainArgs;
 use crate::ranks::Group;
 use crate::report::{Failure, usage};
 use crate::{device, recipes};
+use tensorboard::Board;
 
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     let device = device::open(&args.device)?; // before MPI, which starts threads
@@ -34,9 +38,21 @@ fn run_as(args: &TrainArgs, device: &Device, ranks: &Ranks) -> Result<(), Failur
     }
     introduce(&training, &folder, ranks);
     let bar = progress_bar(&training);
+    let mut board = match args.tensorboard {
+        true => Some(Board::create(&folder.path().join("tensorboard"))?),
+        false => None,
+    };
+    let mut step = training.progress.step;
     let mut picture: Option<PathBuf> = None;
     let ending = train(&mut training, &folder, &mut |happening| {
         show(&bar, &happening);
+        if let Happening::Step { report, .. } = happening {
+            step = report.step;
+        }
+        if let Some(Err(why)) = board.as_mut().map(|board| board.note(step, &happening)) {
+            bar.suspend(|| eprintln!("no more TensorBoard events: {why}"));
+            board = None;
+        }
         if let Happening::Samples(path) = happening {
             picture = Some(path.to_owned());
         }
@@ -54,13 +70,7 @@ fn start(
     ranks: &Ranks,
 ) -> Result<(RunFolder, Training), Failure> {
     let name = args.recipe.as_deref().expect("clap asks for it");
-    let mut recipe = recipes::find(name)?;
-    for set in &args.set {
-        let (key, value) = set
-            .split_once('=')
-            .ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))?;
-        recipe = recipe.with(key, value).map_err(Failure::usage)?;
-    }
+    let mut recipe = recipes::with_settings(recipes::find(name)?, &args.set)?;
     recipe.seed = args.seed.unwrap_or(recipe.seed);
     recipe.run.steps = args.steps.unwrap_or(recipe.run.steps);
     if let Some(minutes) = args.minutes {
@@ -75,7 +85,11 @@ fn start(
         recipe.run.steps = steps_in(&recipe, device, minutes * 60.0).map_err(explain)?;
     }
     recipe.validate().map_err(Failure::usage)?;
-    let training = Training::start(recipe, device).map_err(explain)?;
+    let training = match &args.init {
+        Some(model) => Training::from_model(recipe, &Checkpoint::load(model, device)?, device),
+        None => Training::start(recipe, device),
+    };
+    let training = training.map_err(explain)?;
     let folder = match ranks.writes() {
         true => RunFolder::create(&args.out, &training.recipe).map_err(explain)?,
         false => RunFolder::of_other_rank(&args.out),
@@ -118,8 +132,12 @@ fn explain(error: TrainError) -> Failure {
             "`mm train --out {} --resume` goes on with it; or choose another --out",
             path.display()
         )),
-        TrainError::NotFinite { .. } => Some(
+        TrainError::NotFinite { .. } | TrainError::Spikes { .. } => Some(
             "the checkpoint before it is kept; a smaller `optimizer.rate` usually helps".to_owned(),
+        ),
+        TrainError::Misfit { .. } => Some(
+            "the recipe beside the model (`recipe.toml`) fits it: change its data and optimizer, not its `model` and `image`"
+                .to_owned(),
         ),
         TrainError::Memory { batch, .. } => Some(format!(
             "lower `run.batch`, as in `--set run.batch={}`, or the size of `image` or `model.backbone`; checkpoints written \
@@ -129,7 +147,9 @@ fn explain(error: TrainError) -> Failure {
         _ => None,
     };
     let failure = match &error {
-        TrainError::Recipe(_) | TrainError::RunExists { .. } => Failure::usage(error),
+        TrainError::Recipe(_) | TrainError::RunExists { .. } | TrainError::Misfit { .. } => {
+            Failure::usage(error)
+        }
         _ => Failure::failed(error),
     };
     match hint {
@@ -209,6 +229,16 @@ fn show(bar: &ProgressBar, happening: &Happening<'_>) {
             }
         }
         Happening::Samples(path) => bar.suspend(|| eprintln!("samples: {}", path.display())),
+        Happening::Measured(found, better) => bar.suspend(|| {
+            eprintln!(
+                "held out: text {:.4} image {:.4} loss {:.4}{}",
+                found.text,
+                found.image,
+                found.loss,
+                if *better { ", the lowest so far" } else { "" }
+            );
+        }),
+        Happening::RolledBack(done) => bar.suspend(|| eprintln!("{}", done.event)),
         Happening::Saved(path) => bar.suspend(|| eprintln!("saved: {}", path.display())),
     }
 }
@@ -219,7 +249,11 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
     let (minutes, seconds) = (seconds / 60, seconds % 60);
     eprintln!(
         "{} after {} steps and {} images, {minutes} min {seconds:02} s; {} steps skipped",
-        if ending == Ending::Complete { "done" } else { "stopped" },
+        match ending {
+            Ending::Complete => "done",
+            Ending::Stopped => "stopped",
+            Ending::Stalled => "ended for want of progress on held-out documents",
+        },
         progress.step,
         progress.images,
         progress.skipped
@@ -234,16 +268,19 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
     if let Some(picture) = picture {
         eprintln!("newest samples: {}", picture.display());
     }
+    if let Some(best) = progress.watch.best().filter(|_| folder.best_model().is_dir()) {
+        eprintln!("best: {}, of step {}", folder.best_model().display(), best.step);
+    }
     let model = folder.model();
     let model = model.display();
     match ending {
         Ending::Stopped => {
             eprintln!("go on with: mm train --out {} --resume", folder.path().display())
         }
-        Ending::Complete if training.recipe.vocab == 0 => {
+        Ending::Complete | Ending::Stalled if training.recipe.vocab == 0 => {
             eprintln!("try: mm sample {model} --out drawn.png --zoom 4");
         }
-        Ending::Complete => {
+        Ending::Complete | Ending::Stalled => {
             let caption = example_caption(&training.recipe);
             eprintln!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
             eprintln!("     mm read {model} drawn.png");

@@ -7,6 +7,7 @@ mod kills;
 mod quality;
 mod ranks;
 mod seed;
+mod trainer;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,0 +1,67 @@
+//! `mm report`, `mm plan`, and what `mm train` can do besides training from nothing.
+
+use super::{QUICK, device, done, mm, model, refused, run, text};
+
+#[test]
+fn a_report_is_one_page_with_the_curves_the_newest_grid_and_the_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("page.html");
+    let (run, out) = (run().to_str().unwrap(), out.to_str().unwrap());
+    assert_eq!(done(&["report", run, "--out", out, "--grids", "1"]), format!("{out}\n"));
+    let page = fs_err::read_to_string(out).unwrap();
+    for part in
+        ["<b>Loss</b>", "<svg", "Step 6", "data:image/png;base64,iVBORw0KGgo", "[optimizer]"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("Step 4"), "one grid was asked for");
+    let said = refused(2, &["report", run, "--out", out]);
+    assert!(said.contains("exists already"), "{said}");
+    let said = refused(2, &["report", folder.path().to_str().unwrap()]);
+    assert!(said.contains("is no run folder"), "{said}");
+}
+
+#[test]
+fn a_plan_counts_parameters_memory_and_time() {
+    let set = ["--set", "run.recompute=true", "--set", "optimizer.emas=[0.9]"];
+    let plan = |more: &[&str]| {
+        let mut args = vec!["plan", "glyphs", "--json"];
+        args.extend(more);
+        serde_json::from_str::<serde_json::Value>(&done(&args)).unwrap()["plan"].take()
+    };
+    let (plain, changed) = (plan(&[]), plan(&set));
+    let number =
+        |plan: &serde_json::Value, path: &str| plan.pointer(path).unwrap().as_f64().unwrap();
+    assert_eq!(number(&plain, "/parameters"), number(&changed, "/parameters"));
+    assert!(number(&plain, "/bytes/activations") > number(&changed, "/bytes/activations"));
+    assert!(number(&plain, "/bytes/averages") < number(&changed, "/bytes/averages"));
+    assert!(number(&plain, "/flops") < number(&changed, "/flops"));
+    assert!(done(&["plan", "glyphs", "--devices", "4"]).contains("sent by each device"));
+    let said = refused(2, &["plan", "glyphs", "--devices", "1000"]);
+    assert!(said.contains("cannot share a batch of 32 documents"), "{said}");
+}
+
+#[test]
+fn a_model_is_tuned_with_adapters_and_events_for_tensorboard() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tuned");
+    let out = out.to_str().unwrap();
+    let mut args = vec!["train", "glyphs", "--init", "MODEL", "--out", out, "--device", device()];
+    args.extend(QUICK);
+    args.extend(["--set", "optimizer.lora.rank=2", "--tensorboard"]);
+    let model = model();
+    args[3] = &model;
+    done(&args);
+    let events = fs_err::read_dir(folder.path().join("tuned/tensorboard")).unwrap();
+    assert_eq!(events.count(), 1);
+    assert!(done(&["inspect", &format!("{out}/model")]).contains("width 32"));
+    args.extend(["--set", "model.backbone.depth=2"]);
+    let other = folder.path().join("other");
+    args.retain(|arg| *arg != "--out" && *arg != out);
+    args.extend(["--out", other.to_str().unwrap()]);
+    let output = mm(&args);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("`backbone.depth` is 1 in the model, 2 in the recipe"), "{said}");
+    assert!(!other.exists(), "nothing was written");
+}

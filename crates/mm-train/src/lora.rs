@@ -1,0 +1,103 @@
+//! Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): `W + (alpha / rank) A B` with `A`, `B` trained and `W` left alone.
+//!
+//! Burn attaches them to parameters, so every block computes with `W + (alpha / rank) A B` without knowing it, fused kernels
+//! included. They are put on the matrices of the blocks; everything else stays as it was. A model that is written has them
+//! added in, so it is an ordinary one.
+
+use burn::module::{Lora, Module, ParamGroup};
+use burn::prelude::*;
+use mm_model::parameters::{Weight, Weights, shapes_of, weights_of, with_weights};
+use mm_model::random::{Purpose, normals, stream};
+use mm_model::{Checkpoint, Model};
+use serde::{Deserialize, Serialize};
+
+/// Sizes of the adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Inner channels; 0 for no adapters.
+    pub rank: usize,
+    /// Their product is multiplied by `alpha / rank`.
+    pub alpha: f64,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self { rank: 0, alpha: 1.0 }
+    }
+}
+
+const A: &str = ".lora.a";
+const B: &str = ".lora.b";
+
+/// Puts adapters on the blocks' matrices; `A` is drawn from `seed`, `B` is 0, so that the model computes as before. Without a
+/// rank the model stays as it is.
+pub(crate) fn adapted(model: Model, config: LoraConfig, seed: u64) -> Model {
+    if config.rank == 0 {
+        return model;
+    }
+    let matrices = ParamGroup::from_predicates(vec!["blocks", "weight"]);
+    let model = model.apply_lora(Lora::new(config.rank, config.alpha).set_param_group(matrices));
+    let mut weights = weights_of(&model);
+    let drawn = weights.iter_mut().filter(|(name, _)| name.ends_with(A));
+    for (number, (_, a)) in drawn.enumerate() {
+        let numbers =
+            normals(&mut stream(seed, Purpose::Adapter, 0, number as u64), a.values.len());
+        let scale = (a.shape[0] as f32).powf(-0.5);
+        a.values = numbers.into_iter().map(|number| number * scale).collect();
+    }
+    with_weights(model, &weights)
+}
+
+/// The same model with its adapters added into the matrices.
+pub(crate) fn merged(checkpoint: Checkpoint, config: LoraConfig, device: &Device) -> Checkpoint {
+    if config.rank == 0 {
+        return checkpoint;
+    }
+    let all = weights_of(&checkpoint.model);
+    let scale = (config.alpha / config.rank as f64) as f32;
+    let plain = Model::new(&checkpoint.config, 0, device).expect("it was valid before");
+    let weight = |name: String| {
+        let mut weight = all[&name].clone();
+        if let (Some(a), Some(b)) = (all.get(&format!("{name}{A}")), all.get(&format!("{name}{B}")))
+        {
+            add_product(&mut weight, a, b, scale);
+        }
+        (name, weight)
+    };
+    let weights: Weights = shapes_of(&plain).into_keys().map(weight).collect();
+    Checkpoint { model: with_weights(plain, &weights), ..checkpoint }
+}
+
+/// `W += scale A B`.
+fn add_product(weight: &mut Weight, a: &Weight, b: &Weight, scale: f32) {
+    let (rank, outputs) = (b.shape[0], b.shape[1]);
+    for (row, a) in weight.values.chunks_exact_mut(outputs).zip(a.values.chunks_exact(rank)) {
+        for (a, b) in a.iter().zip(b.values.chunks_exact(outputs)) {
+            for (to, b) in row.iter_mut().zip(b) {
+                *to += scale * a * b;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_product_of_the_factors_is_added_to_the_matrix() {
+        let weight = |shape: [usize; 2], values: &[f32]| Weight {
+            shape: shape.to_vec(),
+            values: values.to_vec(),
+        };
+        let mut w = weight([2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        add_product(
+            &mut w,
+            &weight([2, 1], &[1.0, 2.0]),
+            &weight([1, 3], &[1.0, 10.0, 100.0]),
+            0.5,
+        );
+        assert_eq!(w.values, [0.5, 6.0, 52.0, 4.0, 14.0, 105.0]);
+    }
+}

@@ -1,0 +1,207 @@
+//! What a recipe costs before it is run: numbers, memory, arithmetic, time.
+//!
+//! The load of a step is taken from a few real batches; everything else is a formula. Memory is that of the fused kernels of the
+//! CPU, which keep what [`BackboneConfig::kept_numbers`](mm_backbone::BackboneConfig::kept_numbers) counts.
+
+use mm_model::HostBatch;
+use mm_text::Tokenizer;
+use serde::Serialize;
+
+use crate::batch::Batches;
+use crate::data::DataSet;
+use crate::recipe::{OptimizerKind, Recipe};
+use crate::step::corpus;
+use crate::{RecipeError, TrainError};
+
+/// Batches that the load is taken from.
+const SEEN: u64 = 4;
+/// Host copies of a batch: three ahead, one in the sender's hand, one in use.
+const COPIES: f64 = 5.0;
+/// Unused part of work memory, whose buffers come in steps of a quarter of a power of two.
+const SLACK: f64 = 1.1;
+
+/// What one step computes, a mean over some batches.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Load {
+    /// Places of the network, padding included.
+    pub places: f64,
+    /// Tokens and patches of documents.
+    pub tokens: f64,
+    /// Pairs of a query and a key that it may attend.
+    pub pairs: f64,
+    /// Patches of all images.
+    pub patches: f64,
+    /// Images.
+    pub images: f64,
+    /// Tokens that are learnt.
+    pub learnt_tokens: f64,
+    /// Patches that are learnt.
+    pub learnt_patches: f64,
+}
+
+/// Bytes of one device at the highest point of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Bytes {
+    /// The weights, and the new ones while they are written.
+    pub weights: f64,
+    /// Gradients of every part of a batch that is computed at once.
+    pub gradients: f64,
+    /// What the optimizer remembers.
+    pub optimizer: f64,
+    /// Moving averages.
+    pub averages: f64,
+    /// What forward keeps for backward: blocks, and what stands before and behind them.
+    pub activations: f64,
+    /// What the backward pass of one block takes.
+    pub work: f64,
+    /// Batches waiting on the host.
+    pub batches: f64,
+}
+
+impl Bytes {
+    /// All of them.
+    pub fn total(&self) -> f64 {
+        self.weights
+            + self.gradients
+            + self.optimizer
+            + self.averages
+            + self.activations
+            + self.work
+            + self.batches
+    }
+}
+
+/// The costs of a recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Plan {
+    /// Numbers of the model.
+    pub parameters: usize,
+    /// Of these, or of the adapters, the trained ones; freezing by name is not counted.
+    pub trained: usize,
+    /// What a step computes on all devices together.
+    pub load: Load,
+    /// Arithmetic of the matrix products of a step, on all devices together.
+    pub flops: f64,
+    /// Memory of each device.
+    pub bytes: Bytes,
+    /// Bytes of activations for one place of a batch.
+    pub bytes_per_token: f64,
+    /// Bytes that each device sends in a step to add up gradients in a ring.
+    pub sent: f64,
+}
+
+/// Plans a recipe for a number of devices that share each batch.
+pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
+    recipe.validate()?;
+    let data = DataSet::open(&recipe.data, recipe.image)?;
+    let tokenizer = Tokenizer::train(corpus(recipe, &data).into_iter(), recipe.vocab)?;
+    let config = recipe.model_config(tokenizer.vocab());
+    config.validate().map_err(RecipeError::from)?;
+    let load = load(recipe, &data, &tokenizer)?;
+    let parameters = config.parameters();
+    let trained = match recipe.optimizer.lora.rank {
+        0 => parameters,
+        rank => adapters(recipe, rank),
+    };
+    let share = 1.0 / devices as f64;
+    let bytes = bytes(recipe, &load, [parameters, trained, config.vocab], share);
+    let sent = 2.0 * (1.0 - share) * 4.0 * trained as f64;
+    Ok(Plan {
+        parameters,
+        trained,
+        load,
+        flops: flops(recipe, &load, config.vocab),
+        bytes,
+        bytes_per_token: bytes.activations / (load.places * share / turns(recipe)),
+        sent,
+    })
+}
+
+/// The mean load of the first steps.
+fn load(recipe: &Recipe, data: &DataSet, tokenizer: &Tokenizer) -> Result<Load, TrainError> {
+    let mut batches = Batches::new(recipe, data, tokenizer);
+    let mut load = Load::default();
+    for step in 0..SEEN {
+        for part in batches.batch(step)? {
+            let share = |count: usize| count as f64 / SEEN as f64;
+            let [learnt_tokens, learnt_patches] = HostBatch::learnt(&part);
+            load.places += share(part.places());
+            load.tokens += share(part.real_tokens());
+            load.pairs += share(part.pairs());
+            load.patches += share(part.patches());
+            load.images += share(part.images());
+            load.learnt_tokens += share(learnt_tokens);
+            load.learnt_patches += share(learnt_patches);
+        }
+    }
+    Ok(load)
+}
+
+fn turns(recipe: &Recipe) -> f64 {
+    recipe.run.accumulate as f64
+}
+
+/// Three forward passes, four of the blocks if they are computed again.
+fn flops(recipe: &Recipe, load: &Load, vocab: usize) -> f64 {
+    let backbone = &recipe.model.backbone;
+    let passes = if recipe.run.recompute { 4.0 } else { 3.0 };
+    let numbers = (recipe.image.patch * recipe.image.patch * 3) as f64;
+    let patches = (load.patches + load.learnt_patches) * numbers;
+    let ends = backbone.width as f64 * (patches + load.learnt_tokens * vocab as f64);
+    passes * backbone.flops_of(load.places, load.pairs) + 3.0 * 2.0 * ends
+}
+
+fn bytes(
+    recipe: &Recipe,
+    load: &Load,
+    [parameters, trained, vocab]: [usize; 3],
+    share: f64,
+) -> Bytes {
+    let backbone = &recipe.model.backbone;
+    let (width, depth) = (backbone.width as f64, backbone.depth as f64);
+    let (parameters, trained) = (parameters as f64, trained as f64);
+    let numbers = (recipe.image.patch * recipe.image.patch * 3) as f64;
+    let kept = backbone.kept_numbers() as f64 * SLACK;
+    let at_once = share / turns(recipe);
+    let blocks = if recipe.run.recompute { kept } else { depth * kept } + depth * width;
+    let [places, patches] = [load.places, load.patches].map(|count| count * at_once);
+    let [words, drawn] = [load.learnt_tokens, load.learnt_patches].map(|count| count * at_once);
+    // Words, patches, both together, each place's own, the closing norm; then the two heads and their losses.
+    let before = width * (4.0 * places + 4.0 * patches) + patches * numbers;
+    let behind = words * (width + 4.0 * vocab as f64) + drawn * (width + 5.0 * numbers);
+    let parts = recipe.run.shards as f64 + if recipe.run.accumulate > 1 { 1.0 } else { 0.0 };
+    let matrices = depth * backbone.matrices() as f64;
+    let remembered = match recipe.optimizer.kind {
+        OptimizerKind::Adamw | OptimizerKind::Lamb => 2.0 * trained,
+        OptimizerKind::Muon => 2.0 * trained - matrices.min(trained),
+    };
+    let adapted = if recipe.optimizer.lora.rank > 0 { matrices } else { 0.0 };
+    let averages = (1 + recipe.optimizer.emas.len()) as f64;
+    Bytes {
+        weights: 4.0 * (parameters + trained + parts * adapted),
+        gradients: 4.0 * parts * (trained + adapted),
+        optimizer: 4.0 * remembered,
+        averages: 4.0 * averages * parameters,
+        activations: 4.0 * (places * blocks + before + behind),
+        work: 4.0 * places * backbone.backward_numbers() as f64 * SLACK,
+        batches: 4.0 * COPIES * share * load.patches * 3.0 * numbers,
+    }
+}
+
+/// Numbers of the adapters of all blocks' matrices.
+fn adapters(recipe: &Recipe, rank: usize) -> usize {
+    use mm_backbone::BlockConfig;
+    let (width, depth) = (recipe.model.backbone.width, recipe.model.backbone.depth);
+    let sides = match recipe.model.backbone.block {
+        BlockConfig::Gau { expansion, key_size, .. } => {
+            vec![[width, 2 * expansion * width + key_size], [expansion * width, width]]
+        }
+        BlockConfig::Transformer { heads, key_heads, feed_forward } => vec![
+            [width, (heads + 2 * key_heads) * (width / heads)],
+            [width, width],
+            [width, 2 * feed_forward],
+            [feed_forward, width],
+        ],
+    };
+    depth * rank * sides.into_iter().flatten().sum::<usize>()
+}

@@ -1,0 +1,52 @@
+//! Back to the last good checkpoint, once in a run.
+
+use serde::Serialize;
+
+use crate::TrainError;
+use crate::metrics::MetricsLog;
+use crate::state::RunFolder;
+use crate::step::Training;
+
+/// What a roll-back did; a line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RolledBack {
+    /// The step of the checkpoint: where the run goes on.
+    pub step: u64,
+    /// In words.
+    pub event: String,
+    /// The step at which it was given up.
+    pub given_up_at: u64,
+    /// What the recipe's rate is multiplied by from here on.
+    pub rate_factor: f64,
+}
+
+/// Answers an error of [`Training::step`]: if it says that steps keep failing, and the run was not rolled back before, takes
+/// up the newest checkpoint with a smaller rate; otherwise the error stays.
+pub fn roll_back(
+    training: &mut Training,
+    folder: &RunFolder,
+    why: TrainError,
+) -> Result<RolledBack, TrainError> {
+    let failing = matches!(why, TrainError::NotFinite { .. } | TrainError::Spikes { .. });
+    if !failing || training.progress.watch.rolled_back() {
+        return Err(why);
+    }
+    let Ok((mut good, _)) = folder.resume(training.recipe.clone(), &training.device) else {
+        return Err(why);
+    };
+    good.progress.watch.roll_back();
+    good.progress.milliseconds = training.progress.milliseconds;
+    let (step, rate_factor) = (good.progress.step, good.progress.watch.rate());
+    let done = RolledBack {
+        step,
+        event: format!("rolled back to step {step} with {rate_factor} of the rate: {why}"),
+        given_up_at: training.progress.step,
+        rate_factor,
+    };
+    good.ranks = training.ranks.clone();
+    if good.ranks.writes() {
+        MetricsLog::open(&folder.metrics(), step)?.write(&done)?;
+    }
+    *training = good;
+    Ok(done)
+}
