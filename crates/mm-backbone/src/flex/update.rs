@@ -34,7 +34,7 @@ pub(crate) fn adamw(adam: &AdamW, weight: &mut [f32], grad: &[f32], [m, v]: [&mu
     in_parts(tasks, |_, (((weight, grad), m), v)| part(factors, weight, grad, [m, v]));
 }
 
-/// `keep · average + (1 - keep) · weight`
+/// `average + (1 - keep) (weight - average)`
 pub(crate) fn moving_average(average: &mut [f32], weight: &[f32], keep: f64) {
     let share = (1.0 - keep) as f32;
     let tasks = average.chunks_mut(PART).zip(weight.chunks(PART)).collect();
