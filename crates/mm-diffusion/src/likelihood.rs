@@ -106,7 +106,7 @@ pub fn log_density(levels: &[Level], x: Tensor<3>, denoise: &mut DenoiseTraced<'
 /// ```
 /// use mm_diffusion::bits_per_dimension;
 /// // A uniform density over 256 bins: eight bits, whatever the width of a bin.
-/// let width = 2.0 / 255.0;
+/// let width: f64 = 2.0 / 255.0;
 /// assert!((bits_per_dimension(-12.0 * (256.0 * width).ln(), 12, width) - 8.0).abs() < 1e-9);
 /// ```
 pub fn bits_per_dimension(log_density: f64, dims: usize, width: f64) -> f64 {

@@ -48,7 +48,7 @@ pub fn table(images: &[Image], cols: usize) -> Image {
     sheet
 }
 
-/// E[ê²], the mean square of the network's estimates of the noise at a level, over `batches` batches of the recipe's size of
+/// `E[ê²]`, the mean square of the network's estimates of the noise at a level, over `batches` batches of the recipe's size of
 /// training pictures. Pictures and noise are a function of the recipe's seed and the level.
 pub fn mean_square_of_noise(
     model: &Checkpoint,
