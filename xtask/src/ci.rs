@@ -31,7 +31,7 @@ const PROCESSOR: Step = Step {
 
 /// What replaces a step of the same name where there is a Vulkan device in software: the tests are built with the wgpu backend,
 /// so that Burn is built once, and the program that they leave is compared on it, in WebGPU's shading language.
-const SOFTWARE: [Step; 3] = [
+const SOFTWARE: [Step; 4] = [
     Step {
         name: "tests",
         env: "",
@@ -42,6 +42,12 @@ const SOFTWARE: [Step; 3] = [
         name: "doc tests",
         env: "",
         command: "cargo test --workspace --doc --no-fail-fast --features mm-cli/wgpu",
+        in_quick: false,
+    },
+    Step {
+        name: "ranks",
+        env: "",
+        command: "cargo test --workspace --features mm-cli/wgpu,mm-cli/mpi --test cli -- ranks --nocapture",
         in_quick: false,
     },
     Step {

@@ -114,7 +114,7 @@ impl BackboneConfig {
     }
 
     /// Long skip connections of the stack.
-    fn skips(&self) -> usize {
+    pub(crate) fn skips(&self) -> usize {
         if matches!(self.block, BlockConfig::Uvit { .. }) { self.depth / 2 } else { 0 }
     }
 

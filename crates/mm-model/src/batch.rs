@@ -151,11 +151,6 @@ impl HostBatch {
         self.places.len() * self.numbers
     }
 
-    /// Places of the network, padding included.
-    pub fn places(&self) -> usize {
-        self.ids.len()
-    }
-
     /// Pairs of a query and a key that it may attend.
     pub fn pairs(&self) -> usize {
         self.ranges.ranges().iter().map(|[from, to]| (to - from) as usize).sum()

@@ -151,7 +151,9 @@ impl ModelConfig {
             TimeConfig::Sinusoidal { channels, .. } => (channels + 1 + width + 1) * width,
         };
         let ends = 2 * self.vocab * width + 2 * numbers * width + biases;
-        ends + 2 * self.patch_places * width + time + self.backbone.parameters()
+        let convolution = if self.patch_convolution { 3 * 3 * 3 * 3 + 3 } else { 0 };
+        let places = 2 * self.patch_places * width;
+        ends + places + time + convolution + self.backbone.parameters()
     }
 
     /// Numbers in one patch: `patch * patch * 3`.

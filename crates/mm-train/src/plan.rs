@@ -94,7 +94,14 @@ pub struct Plan {
 pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
     recipe.validate()?;
     let data = DataSet::open(&recipe.data, recipe.image)?;
-    let tokenizer = Tokenizer::train(corpus(recipe, &data).into_iter(), recipe.vocab)?;
+    if recipe.model.unet.is_some() {
+        let (field, wanted) = ("model.unet", "absent: plans are of transformers alone");
+        return Err(RecipeError::Field { field, wanted }.into());
+    }
+    let tokenizer = match recipe.vocab {
+        0 => mm_model::alone::tokenizer(),
+        vocab => Tokenizer::train(corpus(recipe, &data).into_iter(), vocab)?,
+    };
     let config = recipe.model_config(tokenizer.vocab());
     config.validate().map_err(RecipeError::from)?;
     let load = load(recipe, &data, &tokenizer)?;
@@ -196,7 +203,9 @@ fn adapters(recipe: &Recipe, rank: usize) -> usize {
         BlockConfig::Gau { expansion, key_size, .. } => {
             vec![[width, 2 * expansion * width + key_size], [expansion * width, width]]
         }
-        BlockConfig::Transformer { heads, key_heads, feed_forward } => vec![
+        BlockConfig::Transformer { heads, key_heads, feed_forward }
+        | BlockConfig::Uvit { heads, key_heads, feed_forward }
+        | BlockConfig::Dit { heads, key_heads, feed_forward } => vec![
             [width, (heads + 2 * key_heads) * (width / heads)],
             [width, width],
             [width, 2 * feed_forward],

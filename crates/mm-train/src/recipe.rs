@@ -7,10 +7,14 @@ use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDist
 use mm_model::{ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone};
 use serde::{Deserialize, Serialize};
 
-use crate::LoraConfig;
 use crate::RecipeError;
 use crate::data::{DataConfig, ImageSettings};
-use crate::watch::BestBy;
+
+mod optimizer;
+mod run;
+
+pub use optimizer::{EmaStart, OptimizerConfig, OptimizerKind};
+pub use run::RunConfig;
 
 /// A whole training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,183 +127,6 @@ impl Reduction {
             Self::Mean => 1.0,
             Self::Sum => numbers as f64 / images.max(1) as f64,
         }
-    }
-}
-
-/// AdamW, Muon for the matrices of the blocks with AdamW for the rest, or LAMB; the rate warms up, then falls as a half cosine,
-/// or goes through given points.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerConfig {
-    /// Which optimizer takes the matrices of the blocks.
-    pub kind: OptimizerKind,
-    /// Highest rate.
-    pub rate: f64,
-    /// Rate at the last step, as a share of the highest.
-    pub final_rate: f64,
-    /// Steps of linear warm-up.
-    pub warm_up: u64,
-    /// Points `[step, share of the highest rate]` that are joined by lines, from `[0, 0]` on and level behind the last; if there
-    /// are any, `final_rate` and `warm_up` are not used.
-    #[serde(default)]
-    pub points: Vec<[f64; 2]>,
-    /// The two averages of Adam.
-    pub betas: [f64; 2],
-    /// Decay of matrices; norms, biases and embeddings are never decayed.
-    pub weight_decay: f64,
-    /// Gradients longer than this are shortened to it, over all parameters together; `inf` for never.
-    pub clip: f64,
-    /// Decay of the moving average of the weights.
-    pub ema: f64,
-    /// How the average starts.
-    #[serde(default)]
-    pub ema_start: EmaStart,
-    /// Decays of further averages, each written as a model of its own.
-    #[serde(default)]
-    pub emas: Vec<f64>,
-    /// Parameters that stay as they are: whole parts of their paths, such as `patch_in` or `blocks.0`.
-    #[serde(default)]
-    pub freeze: Vec<String>,
-    /// Low-rank adapters on the blocks' matrices, trained in place of all weights.
-    #[serde(default)]
-    pub lora: LoraConfig,
-}
-
-impl OptimizerConfig {
-    fn validate(&self) -> Result<(), RecipeError> {
-        check("optimizer.rate", self.rate > 0.0 && self.rate.is_finite(), "above 0")?;
-        check("optimizer.final_rate", (0.0..=1.0).contains(&self.final_rate), "0 to 1")?;
-        check(
-            "optimizer.points",
-            self.points.iter().all(|[_, share]| (0.0..=1.0).contains(share))
-                && self.points.iter().map(|point| point[0]).is_sorted()
-                && self.points.iter().all(|[step, _]| *step > 0.0),
-            "[step, share] with steps above 0 that rise and shares from 0 to 1",
-        )?;
-        check("optimizer.betas", self.betas.iter().all(|b| (0.0..1.0).contains(b)), "0 up to 1")?;
-        check("optimizer.weight_decay", self.weight_decay >= 0.0, "at least 0")?;
-        check("optimizer.clip", self.clip > 0.0, "above 0")?;
-        check("optimizer.ema", (0.0..1.0).contains(&self.ema), "0 up to 1")?;
-        let mut all = self.emas.clone();
-        all.push(self.ema);
-        all.sort_by(f64::total_cmp);
-        check(
-            "optimizer.emas",
-            all.windows(2).all(|pair| pair[0] < pair[1])
-                && self.emas.iter().all(|ema| (0.0..1.0).contains(ema)),
-            "0 up to 1, each other than the rest and than `optimizer.ema`",
-        )?;
-        check("optimizer.lora.alpha", self.lora.alpha.is_finite(), "a number")
-    }
-}
-
-/// How a moving average starts. After `n` updates the next keeps a share of the average and takes the rest from the weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EmaStart {
-    /// Keeps `min(decay, (1 + n) / (10 + n))`, so that the first steps do not linger.
-    #[default]
-    Short,
-    /// From zero with bias correction, as the seed does: `Σ d^(N-i) w_i / Σ d^(N-i)`.
-    Zero,
-}
-
-impl EmaStart {
-    /// The share of the average that the update after `updates` others keeps.
-    pub fn keep(self, decay: f64, updates: u64) -> f64 {
-        match self {
-            Self::Short => decay.min((1 + updates) as f64 / (10 + updates) as f64),
-            Self::Zero => {
-                let left = |count: u64| 1.0 - decay.powf(count as f64);
-                decay * left(updates) / left(updates + 1)
-            }
-        }
-    }
-}
-
-/// Which optimizer takes the matrices of the blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OptimizerKind {
-    /// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) for everything.
-    Adamw,
-    /// Muon (Jordan et al. 2024) for the blocks' matrices, scaled to AdamW's step size (Liu et al. 2025, arXiv:2502.16982).
-    Muon,
-    /// LAMB as the seed has it, for everything; biases take Adam's steps as they are. `weight_decay` is not used.
-    Lamb,
-}
-
-/// Length and habits of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RunConfig {
-    /// Optimizer steps.
-    pub steps: u64,
-    /// Documents in a step.
-    pub batch: usize,
-    /// Parts of a batch that are computed side by side, each on a thread of its own; part of the recipe and not of the
-    /// machine, so that the same seed gives the same bits everywhere.
-    pub shards: usize,
-    /// Places in a packed row; 0 for one document a row.
-    pub row_tokens: usize,
-    /// Steps between two checkpoints.
-    pub checkpoint_every: u64,
-    /// Checkpoints kept.
-    pub keep: usize,
-    /// Steps between two grids of samples.
-    pub sample_every: u64,
-    /// Whether each grid has a second beside it, drawn with the weights as they are instead of their average.
-    #[serde(default)]
-    pub raw_samples: bool,
-    /// Steps between two measurements on held-out documents; 0 for none.
-    #[serde(default)]
-    pub validate_every: u64,
-    /// Held-out examples of a measurement.
-    #[serde(default = "validate_count")]
-    pub validate_count: usize,
-    /// By which of their numbers the best checkpoint is chosen, to be kept beside the last.
-    #[serde(default)]
-    pub best: BestBy,
-    /// Measurements in a row without a new lowest number that end the run; 0 for any.
-    #[serde(default)]
-    pub patience: u64,
-    /// A step whose loss is above so many times the median of the latest is skipped; 0 for none.
-    #[serde(default)]
-    pub spike: f64,
-    /// Turns in which a step's documents are computed, one after another, so that one turn's activations are in memory.
-    #[serde(default = "one")]
-    pub accumulate: usize,
-    /// Whether blocks keep nothing but their input for the backward pass and compute forward again.
-    #[serde(default)]
-    pub recompute: bool,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn validate_count() -> usize {
-    64
-}
-
-impl RunConfig {
-    fn validate(&self) -> Result<(), RecipeError> {
-        check("run.steps", self.steps > 0, "at least 1")?;
-        check("run.batch", self.batch > 0, "at least 1")?;
-        check("run.shards", (1..=64).contains(&self.shards), "1 to 64")?;
-        check("run.accumulate", self.accumulate > 0, "at least 1")?;
-        check("run.checkpoint_every", self.checkpoint_every > 0, "at least 1")?;
-        check("run.keep", self.keep > 0, "at least 1")?;
-        check("run.sample_every", self.sample_every > 0, "at least 1")?;
-        check("run.validate_count", self.validate_count > 0, "at least 1")?;
-        let measured = self.validate_every > 0;
-        check(
-            "run.best",
-            measured || self.best == BestBy::None,
-            "none without `run.validate_every`",
-        )?;
-        check("run.patience", measured || self.patience == 0, "0 without `run.validate_every`")?;
-        check("run.spike", self.spike == 0.0 || self.spike > 1.0, "0 or above 1")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -177,13 +178,7 @@ fn run(
             }
         }
         if (report.step % every.sample_every == 0 || last) && ranks.writes() {
-            let (grid, text) = sample_grid(&training.averaged(), &training.recipe, &training.data)?;
-            let path = write_samples(&folder.samples(), report.step, &grid, &text)?;
-            if every.raw_samples {
-                let (raw, _) = sample_grid(&training.raw(), &training.recipe, &training.data)?;
-                write_raw_samples(&path, &raw)?;
-            }
-            go_on &= on(Happening::Samples(&path));
+            go_on &= on(Happening::Samples(&write_grids(training, folder, report.step)?));
         }
         // A checkpoint taken between failing steps would be no good one to go back to.
         let due = report.step % every.checkpoint_every == 0 && saved != Some(report.step);
@@ -201,6 +196,17 @@ fn run(
         false if training.progress.watch.is_stalled(&every) => Ending::Stalled,
         false => Ending::Stopped,
     })
+}
+
+/// Writes a grid of samples, and another of the weights as they are if the recipe asks for it.
+fn write_grids(training: &Training, folder: &RunFolder, step: u64) -> Result<PathBuf, TrainError> {
+    let (grid, text) = sample_grid(&training.averaged(), &training.recipe, &training.data)?;
+    let path = write_samples(&folder.samples(), step, &grid, &text)?;
+    if training.recipe.run.raw_samples {
+        let (raw, _) = sample_grid(&training.raw(), &training.recipe, &training.data)?;
+        write_raw_samples(&path, &raw)?;
+    }
+    Ok(path)
 }
 
 /// Measures the averaged weights and writes them as the best model if they are; whether they are the best so far.

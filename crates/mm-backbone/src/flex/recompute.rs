@@ -61,6 +61,7 @@ mod tests {
                 let joint = WIDTH * (2 * expanded + key_size);
                 compare(&config, op, &[WIDTH, joint, key_size, key_size, expanded * WIDTH]);
             }
+            other => panic!("no operation of its own: {other:?}"),
         }
     }
 

@@ -127,9 +127,9 @@ impl Page<'_> {
             let low = points.iter().min_by(|a, b| a[1].total_cmp(&b[1])).expect("one at least");
             let tail = &points[points.len() - points.len().div_ceil(20)..];
             let last = tail.iter().map(|point| point[1]).sum::<f64>() / tail.len() as f64;
-            let _ = write!(
+            let _ = writeln!(
                 rows,
-                "<tr><td>{name}</td><td class=\"n\">{}</td><td class=\"n\">{} (step {})</td><td class=\"n\">{}</td></tr>\n",
+                "<tr><td>{name}</td><td class=\"n\">{}</td><td class=\"n\">{} (step {})</td><td class=\"n\">{}</td></tr>",
                 short(*first),
                 short(low[1]),
                 low[0],
@@ -148,7 +148,7 @@ impl Page<'_> {
         if let Some(seconds) = history.last("seconds") {
             let _ = write!(text, ", {:.1} minutes of training", seconds / 60.0);
         }
-        let _ = write!(text, ", {} logged steps skipped.</p>\n", history.skipped().len());
+        let _ = writeln!(text, ", {} logged steps skipped.</p>", history.skipped().len());
         if rows.is_empty() {
             return text + "<p>Nothing was logged yet.</p>\n";
         }
@@ -160,10 +160,10 @@ impl Page<'_> {
     fn samples(&self) -> String {
         let mut html = String::new();
         for grid in self.grids {
-            let _ = write!(
+            let _ = writeln!(
                 html,
                 "<figure><figcaption><b>Step {}</b></figcaption>\
-                 <img alt=\"samples of step {0}\" src=\"data:image/png;base64,{}\"></figure>\n",
+                 <img alt=\"samples of step {0}\" src=\"data:image/png;base64,{}\"></figure>",
                 grid.step,
                 BASE64_STANDARD.encode(&grid.png)
             );
