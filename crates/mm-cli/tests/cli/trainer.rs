@@ -65,3 +65,14 @@ fn a_model_is_tuned_with_adapters_and_events_for_tensorboard() {
     assert!(said.contains("`backbone.depth` is 1 in the model, 2 in the recipe"), "{said}");
     assert!(!other.exists(), "nothing was written");
 }
+
+#[test]
+fn the_dashboard_needs_a_build_that_has_it_and_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let said = refused(2, &["train", "glyphs", "--out", out.to_str().unwrap(), "--tui"]);
+    let not_built = said.contains("`--tui` is not compiled in") && said.contains("--features tui");
+    let no_terminal = said.contains("`--tui` draws on a terminal, and standard output is none");
+    assert!(not_built || no_terminal, "{said}");
+    assert!(!out.exists(), "nothing was written");
+}
