@@ -29,6 +29,7 @@ pub mod metrics;
 mod optimizer;
 mod permutation;
 mod plan;
+mod precision;
 pub mod quality;
 mod ranks;
 pub mod recipe;

@@ -139,6 +139,10 @@ fn explain(error: TrainError) -> Failure {
             "the recipe beside the model (`recipe.toml`) fits it: change its data and optimizer, not its `model` and `image`"
                 .to_owned(),
         ),
+        TrainError::Precision { .. } => Some(
+            "`mm devices` lists the types of every device; all calculate in f32, which is `run.precision` unless set"
+                .to_owned(),
+        ),
         TrainError::Memory { batch, .. } => Some(format!(
             "lower `run.batch`, as in `--set run.batch={}`, or the size of `image` or `model.backbone`; checkpoints written \
              before are kept",
