@@ -1,5 +1,6 @@
 //! `mm train`: opens or resumes a run, shows it, says what to do next.
 
+mod devices;
 mod tensorboard;
 
 use std::path::PathBuf;
@@ -20,18 +21,27 @@ use crate::{device, recipes};
 use tensorboard::Board;
 
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
+    if !args.devices.is_empty() {
+        return devices::run(args);
+    }
     let device = device::open(&args.device)?; // before MPI, which starts threads
     let group = Group::open()?;
-    let done = run_as(args, &device, &group.ranks);
+    let done = run_as(args, &device, &group.ranks, || stop_flag(&group.ranks));
     group.end(done)
 }
 
-/// The run of one rank; the first speaks and writes for all.
-fn run_as(args: &TrainArgs, device: &Device, ranks: &Ranks) -> Result<(), Failure> {
+/// The run of one rank; the first speaks and writes for all. `stop` gives what is set when this rank is asked to stop, which all
+/// ranks then do after the same step.
+fn run_as(
+    args: &TrainArgs,
+    device: &Device,
+    ranks: &Ranks,
+    stop: impl FnOnce() -> Result<Arc<AtomicBool>, Failure>,
+) -> Result<(), Failure> {
     let (folder, mut training) =
         if args.resume { resume(args, device, ranks)? } else { start(args, device, ranks)? };
     training.join(ranks.clone()).map_err(explain)?;
-    let stop = stop_flag(ranks)?;
+    let stop = stop()?;
     if !ranks.writes() {
         let quiet = &mut |_: Happening<'_>| !stop.load(Ordering::Relaxed);
         return train(&mut training, &folder, quiet).map(|_| ()).map_err(explain);
