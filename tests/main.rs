@@ -11,6 +11,7 @@ mod learn; // the loss falls and a small set is learnt by heart
 mod networks; // U-ViT, DiT, U-Net and the closing convolution: they learn, and their gradients are right
 mod pack; // packed rows = rows computed one by one
 mod plan; // planned parameters and memory
+mod precision; // blocks that multiply in 16 bits
 mod quality; // features, FID and KID against NumPy and SciPy
 mod ranks; // several ranks train as one process does
 mod resume; // N steps = k steps, a checkpoint, N - k steps, bit for bit

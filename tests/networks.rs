@@ -205,6 +205,8 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
     check("caption_drop = 1.0", "caption_drop = 0.9", "1, since a `unet` reads no captions");
     check("text = 0.0", "text = 1.0", "0, since a `unet` writes no text");
     check("scale = 1.0, from", "scale = 2.0, from", "1, since a `unet` knows no prompts");
+    let bf16 = "sample_every = 100\nprecision = \"bf16\"";
+    check("sample_every = 100", bf16, "f32, since a `unet` computes in nothing else");
     check("groups = 4", "groups = 5", "`unet.groups` is 5, wanted a divisor of `unet.width`");
     check("[model.unet]", "[model.unett]", "unett");
 }

@@ -1,52 +1,16 @@
-//! Several ranks train as one process does. Here ranks are threads that add up in memory; `mm-cli` holds the same to real processes.
+//! Several ranks train as one process does. Here ranks are threads that add up in memory; `mm-cli` holds the same
+//! to real processes, and to the program's `--devices`.
 
 use std::path::Path;
-use std::sync::{Arc, Barrier, Mutex};
 
 use mm_model::parameters::{Weights, weights_of};
-use mm_train::{Ending, Happening, Ranks, RunFolder, Sum, TrainError, train};
+use mm_train::{Ending, Happening, Lost, Ranks, RunFolder, TrainError, on_threads, train};
 
 use crate::common::{device, start, tiny};
 
-/// Where threads meet to add their buffers up, in the order of their numbers.
-struct Meeting<T> {
-    brought: Mutex<Vec<Vec<T>>>,
-    barrier: Barrier,
-}
-
-impl<T: Copy + std::iter::Sum<T> + Send + 'static> Meeting<T> {
-    /// The sum of each rank.
-    fn sums(count: usize) -> Vec<Sum<T>> {
-        let brought = Mutex::new(vec![vec![]; count]);
-        let meeting = Arc::new(Self { brought, barrier: Barrier::new(count) });
-        let of_rank = |rank| -> Sum<T> {
-            let meeting = meeting.clone();
-            Arc::new(move |numbers| meeting.add(rank, numbers))
-        };
-        (0..count).map(of_rank).collect()
-    }
-
-    fn add(&self, rank: usize, numbers: &mut [T]) {
-        self.brought.lock().unwrap()[rank] = numbers.to_vec();
-        self.barrier.wait();
-        let all = self.brought.lock().unwrap().clone();
-        for (at, number) in numbers.iter_mut().enumerate() {
-            *number = all.iter().map(|own| own[at]).sum();
-        }
-        self.barrier.wait();
-    }
-}
-
-/// What `work` gives on every rank.
+/// What `work` gives on every rank, none of which is lost.
 fn on_ranks<R: Send>(count: usize, work: impl Fn(Ranks) -> R + Sync) -> Vec<R> {
-    let (sums, wide) = (Meeting::sums(count), Meeting::sums(count));
-    let ranks = sums.into_iter().zip(wide).enumerate();
-    let ranks = ranks.map(|(rank, (sum, sum_wide))| Ranks { rank, count, sum, sum_wide });
-    std::thread::scope(|scope| {
-        let work = &work;
-        let started: Vec<_> = ranks.map(|ranks| scope.spawn(move || work(ranks))).collect();
-        started.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
+    on_threads(count, work).into_iter().map(|found| found.unwrap()).collect()
 }
 
 /// How a run went on one rank.
@@ -148,4 +112,24 @@ fn more_ranks_than_documents_are_refused() {
         train(&mut training, &RunFolder::of_other_rank(folder.path()), &mut |_| true)
     });
     assert!(errors.iter().all(|error| matches!(error, Err(TrainError::Ranks { ranks: 2, .. }))));
+}
+
+#[test]
+fn a_rank_that_fails_leaves_no_other_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let ends = on_threads(2, |ranks| {
+        let mut training = start(&[("run.steps", "1000"), ("run.sample_every", "1000")]);
+        training.join(ranks.clone()).unwrap();
+        let mut steps = 0;
+        train(&mut training, &RunFolder::of_other_rank(folder.path()), &mut |_| {
+            steps += 1;
+            // As a driver does that loses its card.
+            if (ranks.rank, steps) == (1, 5) {
+                std::panic::resume_unwind(Box::new("lost"));
+            }
+            true
+        })
+        .is_ok()
+    });
+    assert_eq!(ends, [Err(Lost::Deserted), Err(Lost::Panicked)]);
 }

@@ -1,4 +1,4 @@
-//! Masked softmax attention: `softmax(q kᵀ · scale) v`, hidden keys left out.
+//! Masked softmax attention: `softmax(q kᵀ · scale) v`, hidden keys left out. The softmax is 32-bit where the products are not.
 
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
@@ -14,7 +14,8 @@ pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, attend: &Atten
     let scale = (channels as f64).powf(-0.5);
     let scores = q.mul_scalar(scale).matmul(k.transpose());
     let hidden = attend.hidden().expand([batch, heads, queries, keys]);
-    softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3).matmul(v)
+    let scores = attend.precision.widen(scores).mask_fill(hidden, f32::NEG_INFINITY);
+    attend.precision.narrow(softmax(scores, 3)).matmul(v)
 }
 
 /// `[batch, key_heads, keys, channels]` -> `[batch, heads, keys, channels]`, each head repeated for its group of queries.

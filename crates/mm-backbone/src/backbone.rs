@@ -191,8 +191,8 @@ impl Backbone {
 mod tests {
     use super::*;
     use crate::init::Shake;
-    use crate::{Condition, KeyRanges, PositionScheme, Positions};
-    use burn::tensor::Tolerance;
+    use crate::{Condition, KeyRanges, PositionScheme, Positions, Precision};
+    use burn::tensor::{DType, Tolerance};
 
     const WIDTH: usize = 32;
 
@@ -277,6 +277,22 @@ mod tests {
             pieces
                 .into_data()
                 .assert_approx_eq::<f32>(&whole.into_data(), Tolerance::rel_abs(1e-4, 1e-5));
+        }
+    }
+
+    #[test]
+    fn blocks_that_multiply_in_16_bits_give_nearly_the_same_in_32() {
+        let device = Device::flex();
+        for config in configs() {
+            let backbone = backbone(&config);
+            let (places, ranges) = document();
+            let (x, attend) = (tokens(2, 7, &device), attend(&config, &places, 7, &ranges));
+            let whole = backbone.forward(x.clone(), &attend);
+            let half = backbone.forward(x, &attend.in_precision(Precision::Bf16));
+            assert_eq!(half.dtype(), DType::F32);
+            let size = whole.clone().abs().max().into_scalar::<f32>();
+            let apart = (half - whole).abs().max().into_scalar::<f32>() / size;
+            assert!((1e-5..5e-2).contains(&apart), "{config:?}: {apart:e} apart");
         }
     }
 

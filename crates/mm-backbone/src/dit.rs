@@ -56,7 +56,7 @@ impl Dit {
         let (mixed, new) = self.block.mix(modulate(normed, [shift_1, scale_1]), attend, past);
         let h = x + mixed * gate_1;
         let normed = self.block.feed_norm.forward(h.clone());
-        let fed = self.block.feed(modulate(normed, [shift_2, scale_2]));
+        let fed = self.block.feed(modulate(normed, [shift_2, scale_2]), attend);
         (h + fed * gate_2, new)
     }
 }

@@ -90,7 +90,8 @@ impl Gau {
     ) -> (Tensor<3>, KeyValue) {
         let [batch, tokens, _] = x.dims();
         let (e, s) = (self.expanded, self.key_size);
-        let joint = silu(self.joint.forward(self.norm.ordinary(x.clone())));
+        let normed = attend.precision.narrow(self.norm.ordinary(x.clone()));
+        let joint = silu(self.joint.forward(normed));
         let part = |from: usize, size: usize| joint.clone().narrow(2, from, size);
         let (u, v, z) = (part(0, e), part(e, e), part(2 * e, s));
         let one_head = |t: Tensor<3>, channels: usize| t.reshape([batch, 1, tokens, channels]);
@@ -99,7 +100,7 @@ impl Gau {
         let new = KeyValue { keys: k, values: one_head(v, e) };
         let all = new.after(past);
         let mixed = attention(q, all.keys, all.values, attend).reshape([batch, tokens, e]);
-        (x + self.output.forward(u * mixed), new)
+        (x + attend.precision.widen(self.output.forward(u * mixed)), new)
     }
 }
 
@@ -118,11 +119,12 @@ impl ScaleOffset {
         Self { gamma, beta: offset.then(|| init.constant([channels], 0.0)) }
     }
 
-    /// `[batch, tokens, channels]` -> the same shape.
+    /// `[batch, tokens, channels]` -> the same shape, in the type of `z`.
     fn forward(&self, z: Tensor<3>) -> Tensor<3> {
-        let scaled = z * self.gamma.val().unsqueeze();
+        let kind = z.dtype();
+        let scaled = z * self.gamma.val().cast(kind).unsqueeze();
         match &self.beta {
-            Some(beta) => scaled + beta.val().unsqueeze(),
+            Some(beta) => scaled + beta.val().cast(kind).unsqueeze(),
             None => scaled,
         }
     }

@@ -45,8 +45,10 @@ impl Linear {
         Self { weight, bias: Some(init.constant([outputs], 0.0)) }
     }
 
-    /// `[…, inputs]` -> `[…, outputs]`.
+    /// `[…, inputs]` -> `[…, outputs]`, in the type of `x`: weights of another are rounded to it, and keep their own.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        burn::tensor::module::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        let kind = x.dtype();
+        let bias = self.bias.as_ref().map(|bias| bias.val().cast(kind));
+        burn::tensor::module::linear(x, self.weight.val().cast(kind), bias)
     }
 }

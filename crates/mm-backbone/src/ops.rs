@@ -1,8 +1,8 @@
 //! The choice between a fused kernel and ordinary tensor operations.
 //!
 //! Every function here gives nothing where no kernel applies: another backend than flex, other numbers than 32-bit
-//! floats, a build without the feature `flex`, or `MM_KERNELS=ordinary` in the environment, which exists to compare. The
-//! caller then goes on with ordinary operations, which are the definition.
+//! floats, blocks that multiply in fewer bits, a build without the feature `flex`, or `MM_KERNELS=ordinary` in the environment,
+//! which exists to compare. The caller then goes on with ordinary operations, which are the definition.
 
 use burn::prelude::*;
 
@@ -140,6 +140,7 @@ mod kernels {
     use burn::backend::Flex;
 
     use super::*;
+    use crate::Precision;
     use crate::flex::{
         self, ConvolutionOp, GauOp, NormOp, Op, Past, Primitive, Recomputed, TransformerOp, apply,
         primitive,
@@ -223,6 +224,11 @@ mod kernels {
         Some(sum)
     }
 
+    /// A block's input, if the block may be fused: kernels multiply 32-bit floats alone.
+    fn block_input(x: &Tensor<3>, attend: &Attend) -> Option<Primitive> {
+        primitive(x.clone()).filter(|_| enabled() && attend.precision == Precision::F32)
+    }
+
     /// Runs a block, which keeps what its backward pass needs or nothing.
     fn block<const N: usize>(attend: &Attend, op: impl Op, inputs: [Primitive; N]) -> Tensor<3> {
         if attend.recompute { apply(Recomputed(op), inputs) } else { apply(op, inputs) }
@@ -257,8 +263,7 @@ mod kernels {
         x: &Tensor<3>,
         weights: impl FnOnce() -> GauWeights,
     ) -> Option<Tensor<3>> {
-        let x = primitive(x.clone()).filter(|_| enabled())?;
-        let inputs = gau_inputs(x, weights())?;
+        let inputs = gau_inputs(block_input(x, attend)?, weights())?;
         let op = gau_op(shape, attend);
         match <[Primitive; 6]>::try_from(inputs) {
             Ok(inputs) => Some(block(attend, op, inputs)),
@@ -274,8 +279,7 @@ mod kernels {
         weights: impl FnOnce() -> GauWeights,
     ) -> Option<(Tensor<3>, Option<KeyValue>)> {
         let [batch, tokens, _] = x.dims();
-        let primitive = primitive(x.clone()).filter(|_| enabled())?;
-        let inputs = gau_inputs(primitive, weights())?;
+        let inputs = gau_inputs(block_input(x, attend)?, weights())?;
         let op = gau_op(shape, attend);
         let channels = [[batch, 1, tokens, shape.key_size], [batch, 1, tokens, shape.expanded]];
         let work = |inputs: &[&[f32]], past: Past<'_>| op.forward_cached(inputs, past);
@@ -310,8 +314,8 @@ mod kernels {
         x: &Tensor<3>,
         weights: impl FnOnce() -> TransformerWeights,
     ) -> Option<Tensor<3>> {
-        let x = primitive(x.clone()).filter(|_| enabled())?;
-        Some(block(attend, transformer_op(shape, attend), transformer_inputs(x, weights())?))
+        let inputs = transformer_inputs(block_input(x, attend)?, weights())?;
+        Some(block(attend, transformer_op(shape, attend), inputs))
     }
 
     /// The multi-head block for tokens that follow a prefix.
@@ -322,8 +326,7 @@ mod kernels {
         weights: impl FnOnce() -> TransformerWeights,
     ) -> Option<(Tensor<3>, Option<KeyValue>)> {
         let [batch, tokens, width] = x.dims();
-        let primitive = primitive(x.clone()).filter(|_| enabled())?;
-        let inputs = transformer_inputs(primitive, weights())?.into();
+        let inputs = transformer_inputs(block_input(x, attend)?, weights())?.into();
         let op = transformer_op(shape, attend);
         let one = [batch, shape.heads[1], tokens, width / shape.heads[0]];
         let work = |inputs: &[&[f32]], past: Past<'_>| op.forward_cached(inputs, past);

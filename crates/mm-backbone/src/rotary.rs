@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use burn::prelude::*;
 
-use crate::{BackboneConfig, Condition, KeyRanges, PositionScheme};
+use crate::{BackboneConfig, Condition, KeyRanges, PositionScheme, Precision};
 
 /// Where tokens stand, whom they may attend, and what conditions them: what every block of one forward pass shares.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Attend {
     condition: Option<Condition>,
     /// Whether blocks keep nothing for the backward pass and compute forward again.
     pub(crate) recompute: bool,
+    /// What blocks multiply in.
+    pub(crate) precision: Precision,
     device: Device,
     tensors: OnceLock<Tables>,
 }
@@ -65,13 +67,26 @@ impl Attend {
         }
         let places = Places { cos: Arc::new(cos), sin: Arc::new(sin), ranges };
         let tensors = OnceLock::new();
-        Self { places, condition: None, recompute: false, device: device.clone(), tensors }
+        Self {
+            places,
+            condition: None,
+            recompute: false,
+            precision: Precision::F32,
+            device: device.clone(),
+            tensors,
+        }
     }
 
     /// The same, with blocks that keep nothing for the backward pass but their input and compute forward again. Only fused
     /// kernels can ([`has_kernels`](crate::has_kernels)); ordinary operations go on keeping what they need.
     pub fn recomputed(self) -> Self {
         Self { recompute: true, ..self }
+    }
+
+    /// The same, with blocks that multiply in another type. The fused kernels have 32 bits alone, so others are ordinary
+    /// operations; the device must [calculate](Device::supports_dtype) in the type.
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The same with a condition for blocks that are modulated by one ([`BlockConfig::Dit`](crate::BlockConfig::Dit)).
@@ -88,15 +103,16 @@ impl Attend {
         [self.places.ranges.batch(), self.places.ranges.queries()]
     }
 
-    /// Turns queries or keys: `[batch, heads, tokens, channels]` -> the same shape.
+    /// Turns queries or keys, by 32-bit angles: `[batch, heads, tokens, channels]` -> the same shape.
     pub(crate) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, heads, tokens, channels] = x.dims();
-        let pairs = x.reshape([batch, heads, tokens, channels / 2, 2]);
+        let pairs = self.precision.widen(x).reshape([batch, heads, tokens, channels / 2, 2]);
         let (even, odd) = (pairs.clone().slice_dim(4, 0..1), pairs.slice_dim(4, 1..2));
         let Tables { cos, sin, .. } = self.tables().clone();
         let turned_even = even.clone() * cos.clone() - odd.clone() * sin.clone();
         let turned_odd = odd * cos + even * sin;
-        Tensor::cat(vec![turned_even, turned_odd], 4).reshape([batch, heads, tokens, channels])
+        let turned = Tensor::cat(vec![turned_even, turned_odd], 4);
+        self.precision.narrow(turned.reshape([batch, heads, tokens, channels]))
     }
 
     /// What is hidden, `[batch, 1, queries, keys]`, `true` = hidden.

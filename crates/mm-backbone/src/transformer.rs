@@ -98,7 +98,7 @@ impl Transformer {
     ) -> (Tensor<3>, KeyValue) {
         let (mixed, new) = self.mix(self.attention_norm.ordinary(x.clone()), attend, past);
         let h = x + mixed;
-        let fed = self.feed(self.feed_norm.ordinary(h.clone()));
+        let fed = self.feed(self.feed_norm.ordinary(h.clone()), attend);
         (h + fed, new)
     }
 
@@ -111,28 +111,30 @@ impl Transformer {
     ) -> (Tensor<3>, KeyValue) {
         let [batch, tokens, width] = normed.dims();
         let (heads, key_heads, head) = (self.heads, self.key_heads, width / self.heads);
-        let joint = self.joint.forward(normed);
+        let precision = attend.precision;
+        let joint = self.joint.forward(precision.narrow(normed));
         let part = |first: usize, count: usize| {
             let channels = joint.clone().narrow(2, first * head, count * head);
             channels.reshape([batch, tokens, count, head]).swap_dims(1, 2) // [batch, heads, tokens, head]
         };
-        let q = attend.rotate(self.query_norm.ordinary(part(0, heads)));
-        let k = attend.rotate(self.key_norm.ordinary(part(heads, key_heads)));
+        let q = attend.rotate(self.query_norm.ordinary(precision.widen(part(0, heads))));
+        let keys = precision.widen(part(heads, key_heads));
+        let k = attend.rotate(self.key_norm.ordinary(keys));
         let new = KeyValue { keys: k, values: part(heads + key_heads, key_heads) };
         let all = new.after(past);
         let mixed = attention(q, all.keys, all.values, attend)
             .swap_dims(1, 2)
             .reshape([batch, tokens, width]);
-        (self.output.forward(mixed), new)
+        (precision.widen(self.output.forward(mixed)), new)
     }
 
     /// SwiGLU of normalised tokens: `[batch, tokens, channels]` -> the same shape.
-    pub(crate) fn feed(&self, normed: Tensor<3>) -> Tensor<3> {
-        let up = self.up.forward(normed);
+    pub(crate) fn feed(&self, normed: Tensor<3>, attend: &Attend) -> Tensor<3> {
+        let up = self.up.forward(attend.precision.narrow(normed));
         let (gate, rest) = (
             up.clone().narrow(2, 0, self.feed_forward),
             up.narrow(2, self.feed_forward, self.feed_forward),
         );
-        self.down.forward(silu(gate) * rest)
+        attend.precision.widen(self.down.forward(silu(gate) * rest))
     }
 }

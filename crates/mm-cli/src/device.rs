@@ -6,7 +6,7 @@ use burn::prelude::Device;
 
 pub use choice::{BACKENDS, Entry, Kind};
 
-use crate::report::Failure;
+use crate::report::{Failure, usage};
 use choice::NoDevice;
 pub use choice::find as choose;
 
@@ -42,6 +42,20 @@ pub fn open(name: &str) -> Result<Device, Failure> {
     let Found { entry, device } = find(name)?;
     use_everywhere(&entry);
     Ok(device)
+}
+
+/// Opens several devices of one backend, to compute on them at once.
+pub fn open_all(names: &[String]) -> Result<Vec<Device>, Failure> {
+    let found = names.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
+    if let [first, others @ ..] = &found[..] {
+        let backend = first.entry.backend;
+        if let Some(other) = others.iter().find(|other| other.entry.backend != backend) {
+            let found = other.entry.backend;
+            return Err(usage!("`--devices` names {backend} and {found}, wanted one backend"));
+        }
+        use_everywhere(&first.entry);
+    }
+    Ok(found.into_iter().map(|found| found.device).collect())
 }
 
 /// The device of that name; says what it chose where the name left that open and there was a choice. `auto` is what `MM_DEVICE`

@@ -20,7 +20,7 @@ pub struct Group {
 impl Group {
     /// The group that a launcher has started, or this process alone.
     pub fn open() -> Result<Self, Failure> {
-        let launched = launched(|name| std::env::var(name).ok());
+        let launched = processes();
         if launched == 1 {
             return Ok(Self { ranks: Ranks::alone(), _session: None });
         }
@@ -56,6 +56,11 @@ impl Drop for Group {
             linked::abort(101);
         }
     }
+}
+
+/// How many processes were started together, this one among them.
+pub fn processes() -> usize {
+    launched(|name| std::env::var(name).ok())
 }
 
 /// How many processes the launcher says that it started.

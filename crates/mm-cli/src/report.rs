@@ -33,6 +33,12 @@ impl Failure {
         self.code.into()
     }
 
+    /// What went wrong, without its causes.
+    #[cfg(test)]
+    pub fn words(&self) -> String {
+        self.error.to_string()
+    }
+
     /// Writes the error, its causes and the hint to standard error.
     pub fn print(&self) -> ExitCode {
         eprintln!("error: {}", self.error);

@@ -155,6 +155,14 @@ pub enum TrainError {
         /// What the recipe allows.
         factor: f64,
     },
+    /// The device does not calculate in the type that the recipe asks for.
+    #[error("`{device}` does not calculate in {wanted}, which `run.precision` asks for")]
+    Precision {
+        /// The device, as it names itself.
+        device: String,
+        /// The type.
+        wanted: &'static str,
+    },
     /// The device has no memory for a step.
     #[error(
         "the device has no memory for step {step}, `run.batch` = {batch} in `run.shards` = {shards} ({wanted})"

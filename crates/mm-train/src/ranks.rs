@@ -1,5 +1,5 @@
-//! Several processes that train one model: each computes its share of every step's documents, gradients are added over all of
-//! them, and every process then takes the same step.
+//! Several processes, or [threads of one](crate::on_threads), that train one model: each computes its share of every step's
+//! documents, gradients are added over all of them, and each then takes the same step.
 //!
 //! This crate knows no way between processes: it is given two sums. What follows from them is here: numbers of all ranks beside
 //! each other, agreement on going on, gradients in one flat buffer. Gradients lie in it in the order of the module's paths, so
@@ -18,7 +18,7 @@ use crate::TrainError;
 /// Adds a buffer up over all ranks, in place; every rank calls it at the same point and gets the same bits.
 pub type Sum<T> = Arc<dyn Fn(&mut [T]) + Send + Sync>;
 
-/// This process among those that train together.
+/// This process, or thread, among those that train together.
 #[derive(Clone)]
 pub struct Ranks {
     /// Its number, below `count`. Rank 0 writes the files.

@@ -2,7 +2,7 @@
 //!
 //! Flags choose the recipe, the device, the seed and the output folder; the rest is here. A copy stands in every run folder.
 
-use mm_backbone::{BackboneConfig, InitLaw};
+use mm_backbone::{BackboneConfig, InitLaw, Precision};
 use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDistribution};
 use mm_model::{ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone};
 use serde::{Deserialize, Serialize};
@@ -255,6 +255,8 @@ impl Recipe {
         let others = [mix.read[0], mix.read[1], mix.finished, mix.same_or_different, mix.which_one];
         check("mix", others == [0.0; 5], "shares of `draw` alone, since a `unet` reads nothing")?;
         check("mix.caption_drop", mix.caption_drop == 1.0, "1, since a `unet` reads no captions")?;
+        let single = self.run.precision == Precision::F32;
+        check("run.precision", single, "f32, since a `unet` computes in nothing else")?;
         check("loss.text", self.loss.text == 0.0, "0, since a `unet` writes no text")?;
         let scale = self.sample.guidance.scale;
         check("sample.guidance.scale", scale == 1.0, "1, since a `unet` knows no prompts")

@@ -12,7 +12,6 @@ use mm_text::Tokenizer;
 
 use crate::data::DataSet;
 use crate::ema::Ema;
-use crate::freeze;
 use crate::learning_rate::learning_rate;
 use crate::levels::{BINS, Levels};
 use crate::lora::{adapted, merged};
@@ -23,7 +22,7 @@ use crate::recipe::{LossConfig, Recipe};
 use crate::validate::check_held_out;
 use crate::watch::Watch;
 use crate::workers::Workers;
-use crate::{RecipeError, TrainError};
+use crate::{RecipeError, TrainError, freeze, precision};
 
 /// Skipped steps in a row that end a run, or roll it back.
 pub const MOST_SKIPPED_IN_A_ROW: u64 = 10;
@@ -128,6 +127,7 @@ impl Training {
             let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
             return Err(RecipeError::Field { field, wanted }.into());
         }
+        precision::check(recipe.run.precision, device)?;
         let config = recipe.model_config(tokenizer.vocab());
         freeze::check(&model, &recipe.optimizer.freeze)?;
         let model = adapted(model, recipe.optimizer.lora, recipe.seed);
@@ -226,7 +226,7 @@ impl Training {
         let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
         let scale = weights.reduction.factor(patches * config.patch_numbers(), images);
         let all = ([text, patches], scale);
-        let recompute = self.recipe.run.recompute;
+        let (recompute, precision) = (self.recipe.run.recompute, self.recipe.run.precision);
         let detailed = (self.progress.step + 1).is_multiple_of(LINE_EVERY);
         let mut sum = GradientsAccumulator::new();
         let (mut terms, mut levels) = ([0.0; 2], Levels::default());
@@ -235,9 +235,8 @@ impl Training {
             self.workers.each(turn.iter().map(fork).collect(), |(model, host): (Model, _)| {
                 let noise = if detailed { HostBatch::noise(host) } else { &[] };
                 let mut shard = shard_batch(host, config, device);
-                if recompute {
-                    shard.batch.inputs.attend = shard.batch.inputs.attend.recomputed();
-                }
+                let attend = shard.batch.inputs.attend.in_precision(precision);
+                shard.batch.inputs.attend = if recompute { attend.recomputed() } else { attend };
                 shard_gradients(&model, &shard, (weights, all), noise)
             })
         }) {

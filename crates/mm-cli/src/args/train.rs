@@ -9,6 +9,7 @@ use clap::Parser;
   mm train glyphs --out runs/glyphs
   mm train glyphs --out runs/quick --minutes 5 --set optimizer.rate=0.001
   mm train my-pictures.toml --out runs/mine --device wgpu --max-bad 5%
+  mm train my-pictures.toml --out runs/mine --devices cuda:0,cuda:1
   mm train --out runs/glyphs --resume
   mm train mine.toml --init runs/glyphs/model --out runs/mine --set optimizer.lora.rank=8")]
 pub struct TrainArgs {
@@ -27,6 +28,9 @@ pub struct TrainArgs {
     /// Where to compute: auto, flex, vulkan, wgpu, metal, cuda:0.
     #[arg(long, value_name = "D", default_value = "auto")]
     pub device: String,
+    /// Train on several devices of this machine together, parted by commas: cuda:0,cuda:1.
+    #[arg(long, value_name = "D,D", value_delimiter = ',', conflicts_with = "device")]
+    pub devices: Vec<String>,
     /// Seed of everything random, instead of the recipe's.
     #[arg(long, value_name = "S", conflicts_with = "resume")]
     pub seed: Option<u64>,

@@ -1,6 +1,7 @@
 //! `mm train`: opens or resumes a run, shows it, says what to do next.
 
 mod dashboard;
+mod devices;
 mod screen;
 mod tensorboard;
 
@@ -22,21 +23,31 @@ use screen::Screen;
 use tensorboard::Board;
 
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
+    if !args.devices.is_empty() {
+        return devices::run(args);
+    }
     let device = device::open(&args.device)?; // before MPI, which starts threads
     let group = Group::open()?;
-    let done = run_as(args, &device, &group.ranks);
+    let speaks = group.ranks.writes() && !args.tui;
+    let done = run_as(args, &device, &group.ranks, || stop_flag(speaks));
     group.end(done)
 }
 
-/// The run of one rank; the first speaks and writes for all.
-fn run_as(args: &TrainArgs, device: &Device, ranks: &Ranks) -> Result<(), Failure> {
+/// The run of one rank; the first speaks and writes for all. `stop` gives what is set when this rank is asked to stop, which all
+/// ranks then do after the same step.
+fn run_as(
+    args: &TrainArgs,
+    device: &Device,
+    ranks: &Ranks,
+    stop: impl FnOnce() -> Result<Arc<AtomicBool>, Failure>,
+) -> Result<(), Failure> {
     if args.tui && ranks.writes() {
         dashboard::check()?;
     }
     let (folder, mut training) =
         if args.resume { resume(args, device, ranks)? } else { start(args, device, ranks)? };
     training.join(ranks.clone()).map_err(explain)?;
-    let stop = stop_flag(ranks.writes() && !args.tui)?;
+    let stop = stop()?;
     if !ranks.writes() {
         let quiet = &mut |_: Happening<'_>| !stop.load(Ordering::Relaxed);
         return train(&mut training, &folder, quiet).map(|_| ()).map_err(explain);
@@ -148,6 +159,10 @@ fn explain(error: TrainError) -> Failure {
         ),
         TrainError::Misfit { .. } => Some(
             "the recipe beside the model (`recipe.toml`) fits it: change its data and optimizer, not its `model` and `image`"
+                .to_owned(),
+        ),
+        TrainError::Precision { .. } => Some(
+            "`mm devices` lists the types of every device; all calculate in f32, which is `run.precision` unless set"
                 .to_owned(),
         ),
         TrainError::Memory { batch, .. } => Some(format!(

@@ -2,6 +2,7 @@
 //! here Cargo says where the program is.
 
 mod data;
+mod devices;
 mod endurance;
 mod kills;
 mod quality;

@@ -56,7 +56,7 @@ fn numbers(run: &Path) -> Vec<f64> {
 }
 
 /// The largest difference of two runs, in units of the larger of 1 and the number's size.
-fn apart(one: &Path, other: &Path) -> f64 {
+pub fn apart(one: &Path, other: &Path) -> f64 {
     let (one, other) = (numbers(one), numbers(other));
     assert_eq!(one.len(), other.len());
     let pairs = one.iter().zip(&other);

@@ -1,5 +1,6 @@
 //! For how long a run goes on, and what is written meanwhile.
 
+use mm_backbone::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::check;
@@ -49,6 +50,9 @@ pub struct RunConfig {
     /// Whether blocks keep nothing but their input for the backward pass and compute forward again.
     #[serde(default)]
     pub recompute: bool,
+    /// What blocks multiply in, and so the type of what they keep for the backward pass; weights are 32-bit floats.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 fn one() -> usize {
@@ -76,6 +80,11 @@ impl RunConfig {
             "none without `run.validate_every`",
         )?;
         check("run.patience", measured || self.patience == 0, "0 without `run.validate_every`")?;
+        check(
+            "run.precision",
+            self.precision == Precision::F32 || !self.recompute,
+            "f32 with `run.recompute`, which the 32-bit kernels alone can",
+        )?;
         check("run.spike", self.spike == 0.0 || self.spike > 1.0, "0 or above 1")
     }
 }

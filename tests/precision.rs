@@ -1,0 +1,65 @@
+//! Blocks that multiply in 16 bits learn as those in 32 do, and weights stay 32-bit floats.
+
+use burn::tensor::FloatDType;
+use mm_model::parameters::{Weights, weights_of};
+use mm_train::batch::Batches;
+use mm_train::{TrainError, Training};
+
+use crate::common::{BLOCKS, device, start, tiny};
+
+/// The losses of some steps, and the weights behind them.
+fn after(changes: &[(&str, &str)], steps: u64) -> (Vec<f64>, Weights) {
+    let mut training = start(changes);
+    let (recipe, data) = (training.recipe.clone(), training.data.clone());
+    let tokenizer = training.tokenizer.clone();
+    let mut batches = Batches::new(&recipe, &data, &tokenizer);
+    let losses = (0..steps).map(|step| {
+        let report = training.step(&batches.batch(step).unwrap()).unwrap();
+        assert!(!report.skipped);
+        report.loss
+    });
+    (losses.collect(), weights_of(&training.raw().model))
+}
+
+/// Whether 16 bits hold the number: those that are left out are zero.
+fn is_short(number: &f32) -> bool {
+    number.to_bits() & 0xffff == 0
+}
+
+#[test]
+fn in_16_bits_every_block_learns_as_in_32_and_weights_keep_32() {
+    let bf16 = ("run.precision", "bf16");
+    if !device().supports_dtype(FloatDType::BF16) {
+        let refused = Training::start(tiny(&[bf16]), &device()).err().unwrap();
+        assert!(matches!(refused, TrainError::Precision { .. }), "{refused}");
+        return;
+    }
+    let block =
+        |kind| format!("{{ kind = \"{kind}\", heads = 2, key_heads = 1, feed_forward = 64 }}");
+    let (uvit, dit) = (block("uvit"), block("dit"));
+    for block in [BLOCKS[0], BLOCKS[1], &uvit, &dit] {
+        let changes =
+            [("run.steps", "20"), ("model.backbone.depth", "3"), ("model.backbone.block", block)];
+        let (wide, weights) = after(&changes, 20);
+        let (narrow, short) = after(&[&changes[..], &[bf16]].concat(), 20);
+        for (step, (wide, narrow)) in wide.iter().zip(&narrow).enumerate() {
+            let apart = (wide - narrow).abs() / wide;
+            assert!(apart < 0.02, "{block}, step {step}: {wide} and {narrow}");
+        }
+        assert!(narrow[19] < narrow[0], "{block} learns nothing: {narrow:?}");
+        assert!(weights != short, "{block} did not multiply in 16 bits");
+        for (name, weight) in short.iter().filter(|(name, _)| name.contains("blocks")) {
+            assert!(!weight.values.iter().all(is_short), "{name} was rounded to 16 bits");
+        }
+    }
+}
+
+#[test]
+fn what_computes_in_32_bits_alone_is_refused_by_name() {
+    let said = tiny(&[("run.recompute", "true")]).with("run.precision", "bf16").unwrap_err();
+    let wanted =
+        "`run.precision` must be f32 with `run.recompute`, which the 32-bit kernels alone can";
+    assert_eq!(said.to_string(), wanted);
+    let said = tiny(&[]).with("run.precision", "f16").unwrap_err().to_string();
+    assert!(said.contains("`run.precision`") && said.contains("bf16"), "{said}");
+}
