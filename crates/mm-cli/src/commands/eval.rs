@@ -113,13 +113,12 @@ fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         true => say!("{}", serde_json::to_string(&losses)?),
         false => {
             let HeldOutLosses { text, bits_per_byte, image, documents } = losses;
-            let mut parts = vec![];
-            if text.is_finite() {
-                parts.push(format!("text {text:.4} nats a token, {bits_per_byte:.4} bits a byte"));
-            }
-            if image.is_finite() {
-                parts.push(format!("image {image:.4}"));
-            }
+            let text = text.map(|text| format!("text {text:.4} nats a token"));
+            let bits = bits_per_byte.map(|bits| format!("{bits:.4} bits a byte"));
+            let image = image.map(|image| format!("image {image:.4}"));
+            let text: Vec<String> = [text, bits].into_iter().flatten().collect();
+            let text = (!text.is_empty()).then(|| text.join(", "));
+            let parts: Vec<String> = [text, image].into_iter().flatten().collect();
             say!("{} over {documents} documents", parts.join("; "));
         }
     }

@@ -10,7 +10,7 @@ use burn::prelude::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use mm_model::Checkpoint;
 use mm_train::{
-    Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, steps_in, train,
+    Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, Validation, steps_in, train,
 };
 
 use crate::args::TrainArgs;
@@ -230,17 +230,19 @@ fn show(bar: &ProgressBar, happening: &Happening<'_>) {
         }
         Happening::Samples(path) => bar.suspend(|| eprintln!("samples: {}", path.display())),
         Happening::Measured(found, better) => bar.suspend(|| {
-            eprintln!(
-                "held out: text {:.4} image {:.4} loss {:.4}{}",
-                found.text,
-                found.image,
-                found.loss,
-                if *better { ", the lowest so far" } else { "" }
-            );
+            let lowest = if *better { ", the lowest so far" } else { "" };
+            eprintln!("held out: {}{lowest}", measured(found));
         }),
         Happening::RolledBack(done) => bar.suspend(|| eprintln!("{}", done.event)),
         Happening::Saved(path) => bar.suspend(|| eprintln!("saved: {}", path.display())),
     }
+}
+
+/// The terms that were measured, and the loss.
+fn measured(found: &Validation) -> String {
+    let terms = [("text", found.text), ("image", found.image), ("loss", Some(found.loss))];
+    let words = |(name, number): (&str, Option<f64>)| Some(format!("{name} {:.4}", number?));
+    terms.into_iter().filter_map(words).collect::<Vec<_>>().join(" ")
 }
 
 fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Option<PathBuf>) {
