@@ -5,6 +5,7 @@
 //! are the caller's; so are shuffling and batches. [`Direction`] and its neighbours turn examples into documents.
 
 pub mod check;
+mod checksum;
 mod document;
 mod documents;
 mod emoji;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use mm_model::{Document, Segment};
 use serde::{Deserialize, Serialize};
 
+use super::checksum::Checksum;
 use super::files::{self, Span};
 use super::halves::Halves;
 use super::ledger::{Ledger, Skipped, check_max_bad, one_percent};
@@ -163,6 +164,16 @@ impl DocumentSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// Adds the files' names and the places of documents.
+    pub(super) fn add_to(&self, sum: &mut Checksum) {
+        self.files.iter().for_each(|path| sum.add_name(path));
+        for entry in Split::ALL.into_iter().flat_map(|split| self.entries.of(split)) {
+            [u64::from(entry.file), entry.span.at, entry.span.bytes]
+                .into_iter()
+                .for_each(|number| sum.add_number(number));
+        }
     }
 
     fn load(&self, entry: &Entry) -> Result<Document, String> {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use self::cache::Cache;
 use self::listing::{Entry, Listing, below, extensions};
+use super::checksum::Checksum;
 use super::ledger::{Ledger, Skipped, check_max_bad, one_percent};
 use super::picture::{Frame, PictureFit, chain, white};
 use super::{DataError, Example, ImageSettings, Split, files, split_hash};
@@ -93,6 +94,7 @@ impl FolderConfig {
 /// The images of a folder.
 #[derive(Debug)]
 pub struct FolderSet {
+    root: PathBuf,
     frame: Frame,
     train: Vec<Entry>,
     held_out: Vec<Entry>,
@@ -122,7 +124,8 @@ impl FolderSet {
             None => None,
         };
         let (held_out, train) = split(entries, config);
-        Ok(Self { frame, train, held_out, cache, caching: AtomicBool::new(true), books })
+        let (root, caching) = (config.path.clone(), AtomicBool::new(true));
+        Ok(Self { root, frame, train, held_out, cache, caching, books })
     }
 
     /// How many images of the part were listed, those included that later prove unreadable.
@@ -157,6 +160,14 @@ impl FolderSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// Adds the pictures' names and captions.
+    pub(super) fn add_to(&self, sum: &mut Checksum) {
+        for entry in self.train.iter().chain(&self.held_out) {
+            sum.add(below(&entry.path, &self.root).as_bytes());
+            sum.add(entry.caption.as_bytes());
+        }
     }
 
     fn entries(&self, split: Split) -> &[Entry] {

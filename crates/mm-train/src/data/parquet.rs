@@ -18,6 +18,7 @@ use parquet::schema::types::SchemaDescriptor;
 use serde::{Deserialize, Serialize};
 
 use self::pages::Checked;
+use super::checksum::Checksum;
 use super::files::{self, Span};
 use super::ledger::{Ledger, Skipped, allowed, check_max_bad, one_percent};
 use super::picture::{Frame, PictureFit, caption, chain, white};
@@ -182,6 +183,15 @@ impl ParquetSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// Adds the files' names and sizes, and where their groups of rows begin.
+    pub(super) fn add_to(&self, sum: &mut Checksum) {
+        for table in &self.tables {
+            sum.add_name(&table.name);
+            sum.add_number(files::length(&table.name).unwrap_or(0));
+            table.starts.iter().for_each(|start| sum.add_number(*start));
+        }
     }
 
     /// The table of the example `at` of a part, and its row counted over all tables.

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::checksum::Checksum;
 use super::files::{self, Span};
 use super::halves::Halves;
 use super::ledger::{Ledger, Skipped, allowed, check_max_bad, one_percent};
@@ -173,6 +174,19 @@ impl ShardSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// Adds the shards' names, and the names and places of samples.
+    pub(super) fn add_to(&self, sum: &mut Checksum) {
+        self.shards.iter().for_each(|path| sum.add_name(path));
+        for Entry { shard, sample } in
+            Split::ALL.into_iter().flat_map(|split| self.entries.of(split))
+        {
+            sum.add(sample.key.as_bytes());
+            [u64::from(*shard), sample.image.at, sample.image.bytes]
+                .into_iter()
+                .for_each(|number| sum.add_number(number));
+        }
     }
 
     fn words(&self, entry: &Entry) -> Result<String, String> {

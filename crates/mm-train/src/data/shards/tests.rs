@@ -67,6 +67,20 @@ fn every_sample_of_every_shard_comes_with_its_own_caption() {
 }
 
 #[test]
+fn a_shard_of_a_range_that_is_not_there_is_named_and_counted() {
+    let folder = folder(&[("x-000.tar", shard(20)), ("x-002.tar", shard(20))]);
+    let with = |max_bad| {
+        let config = WebdatasetConfig { max_bad, ..config(&folder, "x-{000..002}.tar") };
+        ShardSet::open(&config, SETTINGS)
+    };
+    let set = with(0.5).unwrap();
+    assert_eq!((set.len(Split::Train) + set.len(Split::HeldOut), set.bad()), (40, 1));
+    assert!(set.skipped()[0].path.ends_with("x-001.tar"), "{:?}", set.skipped());
+    let error = with(0.0).unwrap_err().to_string();
+    assert!(error.starts_with("1 of 3 files") && error.contains("x-001.tar"), "{error}");
+}
+
+#[test]
 fn a_caption_may_be_a_field_of_json_and_long_names_are_read() {
     let long = format!("{}/{}.png", "d".repeat(120), "n".repeat(90));
     let json = long.replace(".png", ".json");
