@@ -74,13 +74,9 @@ mod tests {
     fn equal_folders_have_equal_checksums_and_another_name_or_caption_is_seen() {
         let png = Image::filled(16, 16, [9; 3]).encode_png();
         let of = |picture: &str, text: &str| {
-            let caption = format!("{picture}.txt");
-            let files = [
-                ("a.png", &*png),
-                ("a.txt", b"a"),
-                (&*format!("{picture}.png"), &*png),
-                (&*caption, text.as_bytes()),
-            ];
+            let [picture, caption] = ["png", "txt"].map(|ending| format!("{picture}.{ending}"));
+            let files: [(&str, &[u8]); 4] =
+                [("a.png", &png), ("a.txt", b"a"), (&picture, &png), (&caption, text.as_bytes())];
             checksum(&files, "source = 'folder'\npath = 'HERE'")
         };
         assert_eq!(of("b", "words"), of("b", "words"));
