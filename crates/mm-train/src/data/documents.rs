@@ -142,12 +142,13 @@ impl DocumentSet {
         if entries.is_empty() {
             return Err(DataError::EmptySplit { split: split.name(), source_name: "documents" });
         }
-        self.books.first_good(entries.len(), index, |at| {
-            let path = &self.files[entries[at].file as usize];
-            let place = entries[at].span.at;
-            self.load(&entries[at])
-                .map_err(|why| Skipped::new(path, format!("at byte {place}: {why}")))
-        })
+        self.books.first_good(entries.len(), index, |at| self.item(&entries[at]))
+    }
+
+    /// The document of an index of a part that is not empty, if it can be read.
+    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Document> {
+        let entries = self.entries.of(split);
+        self.books.exactly(entries.len(), index, |at| self.item(&entries[at]))
     }
 
     /// Texts of the training part, spread over it if there are many.
@@ -174,6 +175,12 @@ impl DocumentSet {
                 .into_iter()
                 .for_each(|number| sum.add_number(number));
         }
+    }
+
+    fn item(&self, entry: &Entry) -> Result<Document, Skipped> {
+        let (path, place) = (&self.files[entry.file as usize], entry.span.at);
+        let named = |why| Skipped::new(path, format!("at byte {place}: {why}"));
+        self.load(entry).map_err(named)
     }
 
     fn load(&self, entry: &Entry) -> Result<Document, String> {

@@ -139,12 +139,12 @@ impl FolderSet {
         if entries.is_empty() {
             return Err(DataError::EmptySplit { split: split.name(), source_name: "folder" });
         }
-        self.books.first_good(entries.len(), index, |at| {
-            let entry = &entries[at];
-            let image =
-                self.load(entry, at, split).map_err(|why| Skipped::new(&entry.path, why))?;
-            Ok(Example { image, caption: entry.caption.clone() })
-        })
+        self.books.first_good(entries.len(), index, |at| self.item(split, at))
+    }
+
+    /// The image of an index of a part that is not empty, if it can be read.
+    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Example> {
+        self.books.exactly(self.entries(split).len(), index, |at| self.item(split, at))
     }
 
     /// The captions of the training part.
@@ -177,6 +177,12 @@ impl FolderSet {
         }
     }
 
+    fn item(&self, split: Split, at: usize) -> Result<Example, Skipped> {
+        let entry = &self.entries(split)[at];
+        let image = self.load(entry, at, split).map_err(|why| Skipped::new(&entry.path, why))?;
+        Ok(Example { image, caption: entry.caption.clone() })
+    }
+
     fn load(&self, entry: &Entry, at: usize, split: Split) -> Result<Image, String> {
         let slot = match split {
             Split::Train => at,
@@ -203,6 +209,10 @@ fn nothing_found(config: &FolderConfig, books: &Ledger) -> DataError {
     let first = skipped.first().map(|file| format!(": `{}`: {}", file.path.display(), file.why));
     DataError::EmptyFolder {
         path: config.path.clone(),
+        nothing: match config.captions {
+            Captions::Written | Captions::Folders => "no image with a caption",
+            Captions::None => "no image",
+        },
         extensions: extensions(),
         skipped: skipped.len(),
         first: first.unwrap_or_default(),

@@ -148,17 +148,13 @@ impl ShardSet {
         if entries.is_empty() {
             return Err(DataError::EmptySplit { split: split.name(), source_name: "webdataset" });
         }
-        self.books.first_good(entries.len(), index, |at| {
-            let Entry { shard, sample } = &entries[at];
-            let named = |why| {
-                let path = &self.shards[*shard as usize];
-                Skipped::new(path, format!("`{}`: {why}", sample.key))
-            };
-            let caption = self.words(&entries[at]).map_err(named)?;
-            let bytes = files::read(&self.shards[*shard as usize], sample.image);
-            let bytes = bytes.map_err(|error| named(chain(&error)))?;
-            Ok(Example { image: self.frame.picture(&bytes).map_err(named)?, caption })
-        })
+        self.books.first_good(entries.len(), index, |at| self.item(&entries[at]))
+    }
+
+    /// The sample of an index of a part that is not empty, if it can be read.
+    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Example> {
+        let entries = self.entries.of(split);
+        self.books.exactly(entries.len(), index, |at| self.item(&entries[at]))
     }
 
     /// Captions of the training part, spread over it if there are many.
@@ -187,6 +183,15 @@ impl ShardSet {
                 .into_iter()
                 .for_each(|number| sum.add_number(number));
         }
+    }
+
+    fn item(&self, entry: &Entry) -> Result<Example, Skipped> {
+        let Entry { shard, sample } = entry;
+        let path = &self.shards[*shard as usize];
+        let named = |why| Skipped::new(path, format!("`{}`: {why}", sample.key));
+        let caption = self.words(entry).map_err(named)?;
+        let bytes = files::read(path, sample.image).map_err(|error| named(chain(&error)))?;
+        Ok(Example { image: self.frame.picture(&bytes).map_err(named)?, caption })
     }
 
     fn words(&self, entry: &Entry) -> Result<String, String> {

@@ -135,6 +135,8 @@ fn a_folder_without_usable_images_is_an_error_that_says_what_was_wanted() {
         error.ends_with("ending in `.png`, `.jpg`, `.jpeg`, `.webp`, `.gif`, `.bmp`, skipped 0"),
         "{error}"
     );
+    let error = open(&empty, Captions::None).unwrap_err().to_string();
+    assert!(error.contains("holds no image; wanted"), "{error}");
     let uncaptioned = folder(&[("a.png", &png([0; 3]))]);
     let error = open(&uncaptioned, Captions::Written).unwrap_err().to_string();
     assert!(
