@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::prelude::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use mm_model::Checkpoint;
+use mm_train::data::{DataConfig, DataError};
 use mm_train::{
     Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, Validation, steps_in, train,
 };
@@ -139,6 +140,14 @@ fn explain(error: TrainError) -> Failure {
             "the recipe beside the model (`recipe.toml`) fits it: change its data and optimizer, not its `model` and `image`"
                 .to_owned(),
         ),
+        TrainError::Data(DataError::TooManyBad { .. }) => Some(
+            "`mm data check` names all that is broken: mend it, or raise `max_bad` in the recipe; a run that has begun has its own \
+             in `RUN/recipe.toml` and then goes on with `mm train --out RUN --resume`"
+                .to_owned(),
+        ),
+        TrainError::RanksDiffer { what, .. } if what.contains("data") || what.contains("records") => {
+            Some("every host must see the same files under the paths of the recipe".to_owned())
+        }
         TrainError::Memory { batch, .. } => Some(format!(
             "lower `run.batch`, as in `--set run.batch={}`, or the size of `image` or `model.backbone`; checkpoints written \
              before are kept",
@@ -282,6 +291,9 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
         Ending::Complete | Ending::Stalled if training.recipe.vocab == 0 => {
             eprintln!("try: mm sample {model} --out drawn.png --zoom 4");
         }
+        Ending::Complete | Ending::Stalled if progress.images == 0 => {
+            eprintln!("try: mm generate {model} --text \"a beginning like yours\"");
+        }
         Ending::Complete | Ending::Stalled => {
             let caption = example_caption(&training.recipe);
             eprintln!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
@@ -293,8 +305,8 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
 /// A caption that fits the recipe's data.
 fn example_caption(recipe: &Recipe) -> &'static str {
     match recipe.data {
-        mm_train::data::DataConfig::Glyphs(_) => "red K on yellow",
-        mm_train::data::DataConfig::Emoji(_) => "red apple",
+        DataConfig::Glyphs(_) => "red K on yellow",
+        DataConfig::Emoji(_) => "red apple",
         _ => "a caption like yours",
     }
 }
