@@ -1,7 +1,7 @@
 //! A folder of image files, for training on one's own pictures.
 //!
 //! Captions come from `NAME.txt` beside `NAME.png`, from `metadata.jsonl` (one `{"file_name": …, "text": …}` a line, the
-//! layout of Hugging Face's imagefolder), or, on request, from the names of sub-folders; or there are none. Sub-folders are
+//! layout of Hugging Face's imagefolder, or with another field than `text`), or, on request, from the names of sub-folders; or there are none. Sub-folders are
 //! searched, files are sorted, so the same files give the same indices on any machine. Hidden files and linked folders are
 //! passed over.
 //!
@@ -37,6 +37,9 @@ pub struct FolderConfig {
     /// Where captions come from.
     #[serde(default)]
     pub captions: Captions,
+    /// The field of a line of `metadata.jsonl` that holds the caption.
+    #[serde(default = "caption_field")]
+    pub caption: String,
     /// How images of other shapes are made to fit.
     #[serde(default)]
     pub fit: PictureFit,
@@ -65,12 +68,17 @@ pub enum Captions {
     None,
 }
 
+fn caption_field() -> String {
+    "text".into()
+}
+
 impl FolderConfig {
     /// A folder with the defaults.
     pub fn of(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             captions: Captions::default(),
+            caption: caption_field(),
             fit: PictureFit::default(),
             background: white(),
             cache: None,
@@ -85,6 +93,13 @@ impl FolderConfig {
                 field: "path",
                 found: String::new(),
                 wanted: "a folder of images",
+            });
+        }
+        if self.caption.is_empty() {
+            return Err(DataError::Setting {
+                field: "caption",
+                found: String::new(),
+                wanted: "a field of `metadata.jsonl`; bare pictures have `captions = \"none\"`",
             });
         }
         check_max_bad(self.max_bad)
@@ -114,7 +129,8 @@ impl FolderSet {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;
         let books = Ledger::new("folder", config.max_bad);
-        let entries = Listing::of(&config.path, &books)?.entries(config.captions);
+        let listing = Listing::of(&config.path, &books)?;
+        let entries = listing.entries(config.captions, &config.caption);
         if entries.is_empty() {
             return Err(nothing_found(config, &books));
         }

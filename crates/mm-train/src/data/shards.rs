@@ -21,6 +21,10 @@ use super::ledger::{Ledger, Skipped, allowed, check_max_bad, one_percent};
 use super::picture::{EXTENSIONS, Frame, PictureFit, caption, chain, white};
 use super::{DataError, Example, ImageSettings, MOST_CORPUS, Split};
 
+/// The first bytes of a file that gzip has compressed (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// The most characters that are shown of what a shard says.
+const MOST_SHOWN: usize = 80;
 /// The most bytes of a member that holds words.
 const MOST_WORDS: u64 = 1 << 20;
 
@@ -118,7 +122,7 @@ impl ShardSet {
                 entries.push(split, Entry { shard, sample });
             }
             for (key, why) in index.incomplete {
-                books.pass_over(path, format!("`{key}`: {why}"));
+                books.pass_over(path, format!("`{}`: {why}", shown(&key)));
             }
             if let Some(why) = index.cut {
                 bad += 1;
@@ -188,7 +192,7 @@ impl ShardSet {
     fn item(&self, entry: &Entry) -> Result<Example, Skipped> {
         let Entry { shard, sample } = entry;
         let path = &self.shards[*shard as usize];
-        let named = |why| Skipped::new(path, format!("`{}`: {why}", sample.key));
+        let named = |why| Skipped::new(path, format!("`{}`: {why}", shown(&sample.key)));
         let caption = self.words(entry).map_err(named)?;
         let bytes = files::read(path, sample.image).map_err(|error| named(chain(&error)))?;
         Ok(Example { image: self.frame.picture(&bytes).map_err(named)?, caption })
@@ -238,20 +242,23 @@ struct Open {
 }
 
 /// Reads the headers of a shard of `bytes` bytes; samples without words are none if words are `wanted`.
-fn index(shard: impl Read + Seek, bytes: u64, wanted: bool) -> Index {
+fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> Index {
     let mut index = Index::default();
     let mut open: Option<(String, Open)> = None;
+    if let Err(why) = starts_plain(&mut shard) {
+        return Index { cut: Some(why), ..index };
+    }
     let mut archive = tar::Archive::new(shard);
     let members = match archive.entries_with_seek() {
         Ok(members) => members,
-        Err(why) => return Index { cut: Some(chain(&why)), ..index },
+        Err(why) => return Index { cut: Some(shown(&chain(&why))), ..index },
     };
     let mut after = 0;
     for member in members {
         let member = match member {
             Ok(member) => member,
             Err(why) => {
-                index.cut = Some(format!("broken from byte {after} on: {}", chain(&why)));
+                index.cut = Some(format!("broken from byte {after} on: {}", shown(&chain(&why))));
                 break;
             }
         };
@@ -289,6 +296,28 @@ fn index(shard: impl Read + Seek, bytes: u64, wanted: bool) -> Index {
     }
     index.close(open, wanted);
     index.without_repeats()
+}
+
+/// Says no to a compressed shard: its members have no places that could be read.
+fn starts_plain(shard: &mut (impl Read + Seek)) -> Result<(), String> {
+    let mut first = [0; 2];
+    if shard.read_exact(&mut first).is_ok() && first == GZIP {
+        return Err("it is compressed by gzip, wanted a plain tar".into());
+    }
+    shard.rewind().map_err(|why| chain(&why))
+}
+
+/// Outside bytes, or words about them, as a terminal may show them: escaped where they are no plain signs, and cut.
+fn shown(text: &str) -> String {
+    let sign = |sign: char| match sign {
+        '\'' | '"' | '\\' => sign.to_string(),
+        _ => sign.escape_debug().to_string(),
+    };
+    let escaped: String = text.chars().map(sign).collect();
+    match escaped.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}…", &escaped[..end]),
+        None => escaped,
+    }
 }
 
 impl Index {
