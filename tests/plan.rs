@@ -39,3 +39,14 @@ fn options_that_save_memory_save_it_where_they_say() {
     assert!(shared.activations < plain.activations && shared.weights == plain.weights);
     assert!(bytes(&[("optimizer.emas", "[0.5]")], 1).averages == 2.0 * plain.averages);
 }
+
+#[test]
+fn a_small_run_is_mostly_its_process_and_a_large_one_its_numbers() {
+    let bytes = |changes: &[(&str, &str)]| plan(&tiny(changes), 1).unwrap().bytes;
+    let (one, two) = (bytes(&[("run.shards", "1")]), bytes(&[("run.shards", "2")]));
+    assert!(one.process > 0.5 * one.total());
+    assert!(two.process > one.process && two.gradients == 2.0 * one.gradients);
+    let [deep, deeper] = ["10000", "20000"].map(|depth| bytes(&[("model.backbone.depth", depth)]));
+    assert!(deep.process + deep.freed < 0.1 * deep.total());
+    assert_eq!([deeper.process, deeper.freed], [deep.process, deep.freed]);
+}

@@ -12,12 +12,12 @@ use crate::{
 /// Installs system packages that some checks use and none needs.
 const PACKAGES: &str = "scripts/install-optional.sh";
 
-/// Every backend is type-checked, though no machine has them all. `DOCS_RS=1` keeps the CUDA compiler's build scripts from
+/// Every backend is type-checked, though no machine has them all, and so is the dashboard. `DOCS_RS=1` keeps the CUDA compiler's build scripts from
 /// downloading what only linking needs.
 const TYPE_CHECKS: Step = Step {
     name: "all backends",
     env: "DOCS_RS=1",
-    command: "cargo check -p mm-cli --features wgpu,vulkan,cuda,fusion,autotune",
+    command: "cargo check -p mm-cli --features wgpu,vulkan,cuda,fusion,autotune,tui",
     in_quick: false,
 };
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::{curves, flags, mm};
+use crate::{chart, flags, mm};
 
 /// One build of the program and the devices that it compares; all that it finds if none is named.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +82,9 @@ impl flags::CompareBackends {
         let csv = losses.env("XDG_RUNTIME_DIR", runtime_folder()).read()?;
         sh.write_file(out.with_extension("csv"), format!("{csv}\n"))?;
         let title = format!("Loss of {steps} training steps from the same seed on every backend");
-        sh.write_file(out.with_extension("svg"), curves::svg(&csv, &title)?)?;
+        let curves = chart::curves(&csv)?;
+        let losses = chart::Chart { title: &title, x: "step", y: "loss", curves, doubling: false };
+        sh.write_file(out.with_extension("svg"), chart::svg(&losses)?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

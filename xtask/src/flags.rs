@@ -51,6 +51,23 @@ xflags::xflags! {
             optional --release
         }
 
+        /// Measures what the article says: `cargo xtask study convergence --judge FILE.onnx` trains networks, targets and patches,
+        /// judges them by KID, and writes a page with tables, curves and drawings. One that was stopped goes on.
+        cmd study {
+            /// Which study: `convergence`.
+            required name: String
+            /// The network that judges; settings in FILE.toml beside it (docs/evaluation.md).
+            optional --judge file: PathBuf
+            /// About how long to take, in minutes: decides the steps of every run. Default: 150.
+            optional --minutes minutes: f64
+            /// A folder of pictures. Default: the emoji.
+            optional --data folder: PathBuf
+            /// Where the page goes. Default: `docs/studies/convergence`.
+            optional --out folder: PathBuf
+            /// Where to compute. Default: flex.
+            optional --device device: String
+        }
+
         /// Runs everything that a change must pass, and says what each step took.
         cmd test {
             /// Leaves out what a change seldom breaks: documentation and the build without a backend.
@@ -113,7 +130,9 @@ mod tests {
 
     #[test]
     fn every_command_says_what_it_does() {
-        for command in ["help", "train", "mm", "bench", "compare-backends", "test", "ci", "tidy"] {
+        for command in
+            ["help", "train", "mm", "bench", "compare-backends", "study", "test", "ci", "tidy"]
+        {
             let heading = format!("xtask {command}\n");
             let (_, after) = Xtask::help().split_once(&heading).expect(command);
             assert!(after.starts_with(' '), "{command} has no sentence");

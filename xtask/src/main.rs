@@ -3,12 +3,13 @@
 //! This file only dispatches: `flags.rs` declares the commands, and each has a file of its own name.
 
 mod bench;
+mod chart;
 mod ci;
 mod compare;
-mod curves;
 mod flags;
 mod help;
 mod mm;
+mod study;
 mod test;
 mod tidy;
 mod train;
@@ -39,6 +40,10 @@ fn run() -> Result<ExitCode> {
         XtaskCmd::Mm(command) => return command.run(sh, &passed),
         XtaskCmd::Bench(command) => return command.run(sh, &passed),
         XtaskCmd::CompareBackends(command) => {
+            refuse_passed(&passed)?;
+            return command.run(sh);
+        }
+        XtaskCmd::Study(command) => {
             refuse_passed(&passed)?;
             return command.run(sh);
         }

@@ -8,7 +8,7 @@
 //!                         matrix: products, through the `gemm` crate;  buffer: work memory that is used again
 //! ```
 //!
-//! Work is cut into groups of batch rows, at most about [`PART`] tokens each, then weight gradients into groups of
+//! Work is cut into groups of batch rows, at most about [`part_tokens`] tokens each, then weight gradients into groups of
 //! their rows; the cuts follow from the shapes alone, never from the number of threads, so one thread and many give
 //! the same bits.
 
@@ -40,15 +40,8 @@ use burn::prelude::Shape;
 use rayon::prelude::*;
 
 use crate::rotary::Places;
+use crate::work_memory::part_tokens;
 use buffer::Buffer;
-
-/// Tokens that one task takes through a whole block: enough for fast matrix products, few enough for the cache.
-const PART: usize = 256;
-/// The same for blocks of at least [`WIDE`] channels, whose weights do not stay in the cache from one task to the next and
-/// are packed anew for each.
-const WIDE_PART: usize = 512;
-/// From so many channels on a block is wide.
-const WIDE: usize = 512;
 
 /// What an operation gives back: its output, and what its backward pass needs.
 pub(crate) struct Forward {
@@ -77,11 +70,10 @@ impl Places {
         self.ranges.queries()
     }
 
-    /// Rows of the batch that one task takes through a block of `width` channels: even shares of about [`PART`] tokens.
+    /// Rows of the batch that one task takes through a block of `width` channels: even shares of about [`part_tokens`].
     fn rows_in_part(&self, width: usize) -> usize {
         let (rows, tokens) = (self.ranges.batch(), self.tokens());
-        let part = if width >= WIDE { WIDE_PART } else { PART };
-        let wanted = (rows * tokens).div_ceil(part).clamp(1, rows);
+        let wanted = (rows * tokens).div_ceil(part_tokens(width)).clamp(1, rows);
         rows.div_ceil(wanted)
     }
 

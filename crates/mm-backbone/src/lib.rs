@@ -59,6 +59,7 @@ mod sizes;
 mod transformer;
 mod update;
 mod uvit;
+mod work_memory;
 
 pub use backbone::Backbone;
 pub use cache::{Cache, KeyValue};
@@ -74,3 +75,4 @@ pub use ops::has_kernels;
 pub use positions::{PositionScheme, Positions};
 pub use rotary::Attend;
 pub use update::{AdamW, SumOfSquares, moving_average, sum_of_squares};
+pub use work_memory::WorkMemory;

@@ -39,30 +39,60 @@ impl BackboneConfig {
         2.0 * (self.depth as f64 * blocks + skips + modulations)
     }
 
-    /// Numbers that one block keeps for a token from its forward to its backward pass, its input not counted.
-    pub fn kept_numbers(&self) -> usize {
+    /// Arrays that one block keeps from its forward to its backward pass, its input not counted: numbers a token of each.
+    pub fn kept_arrays(&self) -> Vec<usize> {
         match self.block {
             BlockConfig::Gau { expansion, key_size, .. } => {
-                3 * expansion * self.width + key_size + 1
+                let expanded = expansion * self.width;
+                vec![2 * expanded + key_size, expanded, 1]
             }
             BlockConfig::Transformer { heads, key_heads, feed_forward }
             | BlockConfig::Uvit { heads, key_heads, feed_forward }
             | BlockConfig::Dit { heads, key_heads, feed_forward } => {
-                (heads + 2 * key_heads) * (self.width / heads)
-                    + 2 * self.width
-                    + heads
-                    + 2 * feed_forward
+                let joint = (heads + 2 * key_heads) * (self.width / heads);
+                vec![joint, self.width, heads, self.width, 2 * feed_forward]
             }
         }
     }
 
-    /// Numbers that one block's backward pass takes for a token besides what was kept.
-    pub fn backward_numbers(&self) -> usize {
+    /// Numbers that one block keeps for a token from its forward to its backward pass, its input not counted.
+    pub fn kept_numbers(&self) -> usize {
+        self.kept_arrays().iter().sum()
+    }
+
+    /// Arrays of work memory that one block's backward pass takes for all tokens besides what was kept: numbers a token of each.
+    pub fn backward_arrays(&self) -> Vec<usize> {
         match self.block {
-            BlockConfig::Gau { expansion, .. } => (2 + expansion) * self.width,
+            BlockConfig::Gau { expansion, .. } => vec![self.width, expansion * self.width],
             BlockConfig::Transformer { feed_forward, .. }
             | BlockConfig::Uvit { feed_forward, .. }
-            | BlockConfig::Dit { feed_forward, .. } => 4 * self.width + feed_forward,
+            | BlockConfig::Dit { feed_forward, .. } => {
+                vec![self.width, self.width, self.width, feed_forward]
+            }
+        }
+    }
+
+    /// Numbers that one block's backward pass takes for a token besides what was kept: its arrays, and the gradients of the
+    /// block's input and output.
+    pub fn backward_numbers(&self) -> usize {
+        self.backward_arrays().iter().sum::<usize>() + 2 * self.width
+    }
+
+    /// Arrays of work memory that one task of a block's backward pass takes for its own tokens alone: numbers a token of each.
+    pub(crate) fn task_arrays(&self) -> Vec<usize> {
+        let width = self.width;
+        match self.block {
+            BlockConfig::Gau { expansion, key_size, .. } => {
+                let expanded = expansion * width;
+                let joint = 2 * expanded + key_size;
+                vec![joint, joint, expanded, key_size, key_size, key_size, key_size, width]
+            }
+            BlockConfig::Transformer { heads, key_heads, feed_forward }
+            | BlockConfig::Uvit { heads, key_heads, feed_forward }
+            | BlockConfig::Dit { heads, key_heads, feed_forward } => {
+                let keys = key_heads * (width / heads);
+                vec![width, feed_forward, width, keys, width, keys, keys]
+            }
         }
     }
 }

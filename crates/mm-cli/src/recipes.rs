@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use mm_train::Recipe;
+use mm_train::data::DataConfig;
 
 use crate::report::{Failure, usage};
 
@@ -42,4 +43,21 @@ pub fn with_settings(recipe: Recipe, settings: &[String]) -> Result<Recipe, Fail
             .ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))?;
         recipe.with(key, value).map_err(Failure::usage)
     })
+}
+
+/// The recipe with the share of `--max-bad` as `data.max_bad`; in a mixture, of every source that has one.
+pub fn with_max_bad(recipe: Recipe, share: f64) -> Result<Recipe, Failure> {
+    if recipe.data.has_max_bad() {
+        let data = recipe.data.with_max_bad(share);
+        return Ok(Recipe { data, ..recipe });
+    }
+    let source = match recipe.data {
+        DataConfig::Glyphs(_) => "glyphs",
+        DataConfig::Emoji(_) => "emoji",
+        _ => "mixture",
+    };
+    Err(usage!(
+        "`--max-bad` sets `data.max_bad`, the source `{source}` has none; wanted folder, webdataset, parquet, documents, or a \
+         mixture with one of them"
+    ))
 }

@@ -1,8 +1,11 @@
 //! What a recipe costs before it is run: numbers, memory, arithmetic, time.
 //!
-//! The load of a step is taken from a few real batches; everything else is a formula. Memory is that of the fused kernels of the
-//! CPU, which keep what [`BackboneConfig::kept_numbers`](mm_backbone::BackboneConfig::kept_numbers) counts.
+//! The load of a step is taken from a few real batches; everything else is a formula. Memory is that of a process that trains with
+//! the fused kernels of the CPU, which keep what
+//! [`BackboneConfig::kept_numbers`](mm_backbone::BackboneConfig::kept_numbers) counts, in the buffers of [`WorkMemory`]. What no
+//! formula gives are constants, measured on Linux with transparent huge pages.
 
+use mm_backbone::WorkMemory;
 use mm_model::HostBatch;
 use mm_text::Tokenizer;
 use serde::Serialize;
@@ -14,11 +17,17 @@ use crate::step::corpus;
 use crate::{RecipeError, TrainError};
 
 /// Batches that the load is taken from.
-const SEEN: u64 = 4;
+const SEEN: u64 = 8;
 /// Host copies of a batch: three ahead, one in the sender's hand, one in use.
 const COPIES: f64 = 5.0;
-/// Unused part of work memory, whose buffers come in steps of a quarter of a power of two.
-const SLACK: f64 = 1.1;
+/// Bytes of the process itself, measured: code as it is used, lists of data set and tokenizer, the threads of every run.
+const PROCESS: f64 = 32e6;
+/// Bytes of a shard's thread, measured: packed factors of products, and pages that its small allocations begin.
+const THREAD: f64 = 16e6;
+/// What the allocator holds of freed pieces that no other fits, as a share of all that is asked for; measured.
+const FREED: f64 = 1.0 / 3.0;
+/// The most of it, measured: the allocator begins a few pages for each of its sizes, however large the model.
+const MOST_FREED: f64 = 50e6;
 
 /// What one step computes, a mean over some batches.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -39,7 +48,7 @@ pub struct Load {
     pub learnt_patches: f64,
 }
 
-/// Bytes of one device at the highest point of a step.
+/// Bytes of one device at the highest point of a step, beyond what the program holds before it opens anything.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bytes {
     /// The weights, and the new ones while they are written.
@@ -54,20 +63,41 @@ pub struct Bytes {
     pub activations: f64,
     /// What the backward pass of one block takes.
     pub work: f64,
+    /// Work memory beyond that of the mean step: buffers rounded up, and those that batches of other lengths left.
+    pub spare: f64,
     /// Batches waiting on the host.
     pub batches: f64,
+    /// What the allocator holds of freed pieces.
+    pub freed: f64,
+    /// The process itself and the threads of its shards.
+    pub process: f64,
 }
 
 impl Bytes {
     /// All of them.
     pub fn total(&self) -> f64 {
+        self.asked_for() + self.freed + self.process
+    }
+
+    /// What the step asks for.
+    fn asked_for(&self) -> f64 {
         self.weights
             + self.gradients
             + self.optimizer
             + self.averages
             + self.activations
             + self.work
+            + self.spare
             + self.batches
+    }
+
+    /// The same with what a process of `shards` threads adds.
+    fn in_a_process(self, shards: usize) -> Self {
+        Self {
+            freed: (FREED * self.asked_for()).min(MOST_FREED),
+            process: PROCESS + THREAD * shards as f64,
+            ..self
+        }
     }
 }
 
@@ -90,28 +120,35 @@ pub struct Plan {
     pub sent: f64,
 }
 
-/// Plans a recipe for a number of devices that share each batch.
-pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
+/// Refuses what cannot be planned.
+pub fn can_plan(recipe: &Recipe) -> Result<(), TrainError> {
     recipe.validate()?;
-    let data = DataSet::open(&recipe.data, recipe.image)?;
     if recipe.model.unet.is_some() {
         let (field, wanted) = ("model.unet", "absent: plans are of transformers alone");
         return Err(RecipeError::Field { field, wanted }.into());
     }
+    Ok(())
+}
+
+/// Plans a recipe for a number of devices that share each batch.
+pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
+    can_plan(recipe)?;
+    let data = DataSet::open(&recipe.data, recipe.image)?;
     let tokenizer = match recipe.vocab {
         0 => mm_model::alone::tokenizer(),
         vocab => Tokenizer::train(corpus(recipe, &data).into_iter(), vocab)?,
     };
     let config = recipe.model_config(tokenizer.vocab());
     config.validate().map_err(RecipeError::from)?;
-    let load = load(recipe, &data, &tokenizer)?;
+    let share = 1.0 / devices as f64;
+    let (load, memory) = load(recipe, &data, &tokenizer, share)?;
     let parameters = config.parameters();
     let trained = match recipe.optimizer.lora.rank {
         0 => parameters,
         rank => adapters(recipe, rank),
     };
-    let share = 1.0 / devices as f64;
-    let bytes = bytes(recipe, &load, [parameters, trained, config.vocab], share);
+    let sizes = [parameters, trained, config.vocab];
+    let bytes = bytes(recipe, (&load, &memory), sizes, share).in_a_process(recipe.run.shards);
     let sent = 2.0 * (1.0 - share) * 4.0 * trained as f64;
     Ok(Plan {
         parameters,
@@ -124,12 +161,24 @@ pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
     })
 }
 
-/// The mean load of the first steps.
-fn load(recipe: &Recipe, data: &DataSet, tokenizer: &Tokenizer) -> Result<Load, TrainError> {
+/// The mean load of the first steps, and the work memory that a device holds after them.
+fn load(
+    recipe: &Recipe,
+    data: &DataSet,
+    tokenizer: &Tokenizer,
+    device_share: f64,
+) -> Result<(Load, WorkMemory), TrainError> {
     let mut batches = Batches::new(recipe, data, tokenizer);
-    let mut load = Load::default();
+    let (mut load, mut memory) = (Load::default(), WorkMemory::default());
+    let backbone = &recipe.model.backbone;
     for step in 0..SEEN {
-        for part in batches.batch(step)? {
+        let parts = batches.batch(step)?;
+        for turn in parts.chunks(recipe.run.shards) {
+            let own = |part: &HostBatch| (part.places() as f64 * device_share).ceil() as usize;
+            let tokens: Vec<usize> = turn.iter().map(own).collect();
+            memory.train(backbone, blocks_kept(recipe), &tokens);
+        }
+        for part in parts {
             let share = |count: usize| count as f64 / SEEN as f64;
             let [learnt_tokens, learnt_patches] = HostBatch::learnt(&part);
             load.places += share(part.places());
@@ -141,7 +190,12 @@ fn load(recipe: &Recipe, data: &DataSet, tokenizer: &Tokenizer) -> Result<Load, 
             load.learnt_patches += share(learnt_patches);
         }
     }
-    Ok(load)
+    Ok((load, memory))
+}
+
+/// Blocks whose kept arrays are in memory at once.
+fn blocks_kept(recipe: &Recipe) -> usize {
+    if recipe.run.recompute { 1 } else { recipe.model.backbone.depth }
 }
 
 fn turns(recipe: &Recipe) -> f64 {
@@ -158,9 +212,10 @@ fn flops(recipe: &Recipe, load: &Load, vocab: usize) -> f64 {
     passes * backbone.flops_of(load.places, load.pairs) + 3.0 * 2.0 * ends
 }
 
+/// What a step asks for.
 fn bytes(
     recipe: &Recipe,
-    load: &Load,
+    (load, memory): (&Load, &WorkMemory),
     [parameters, trained, vocab]: [usize; 3],
     share: f64,
 ) -> Bytes {
@@ -168,9 +223,9 @@ fn bytes(
     let (width, depth) = (backbone.width as f64, backbone.depth as f64);
     let (parameters, trained) = (parameters as f64, trained as f64);
     let numbers = (recipe.image.patch * recipe.image.patch * 3) as f64;
-    let kept = backbone.kept_numbers() as f64 * SLACK;
+    let kept = (blocks_kept(recipe) * backbone.kept_numbers()) as f64;
+    let backward = backbone.backward_arrays().iter().sum::<usize>() as f64;
     let at_once = share / turns(recipe);
-    let blocks = if recipe.run.recompute { kept } else { depth * kept } + depth * width;
     let [places, patches] = [load.places, load.patches].map(|count| count * at_once);
     let [words, drawn] = [load.learnt_tokens, load.learnt_patches].map(|count| count * at_once);
     // Words, patches, both together, each place's own, the closing norm; then the two heads and their losses.
@@ -189,9 +244,12 @@ fn bytes(
         gradients: 4.0 * parts * (trained + adapted),
         optimizer: 4.0 * remembered,
         averages: 4.0 * averages * parameters,
-        activations: 4.0 * (places * blocks + before + behind),
-        work: 4.0 * places * backbone.backward_numbers() as f64 * SLACK,
+        activations: 4.0 * (places * (kept + depth * width) + before + behind),
+        work: 4.0 * places * backbone.backward_numbers() as f64,
+        spare: 4.0 * (memory.numbers() as f64 - places * (kept + backward)).max(0.0),
         batches: 4.0 * COPIES * share * load.patches * 3.0 * numbers,
+        freed: 0.0,
+        process: 0.0,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -104,7 +105,27 @@ pub fn train(
     }
 }
 
-/// Trains to an end or an error; batches are prepared on a thread of their own.
+/// Does `work` with the batches of some steps, which are prepared on a thread of their own, a few ahead.
+pub fn with_batches<R>(
+    mut batches: Batches<'_>,
+    steps: Range<u64>,
+    work: impl FnOnce(Receiver<Result<Vec<HostBatch>, TrainError>>) -> R,
+) -> R {
+    std::thread::scope(|scope| {
+        let (send, receive) = sync_channel(AHEAD);
+        // The sender is dropped with the thread, which ends the receiver's loop.
+        scope.spawn(move || {
+            for step in steps {
+                if send.send(batches.batch(step)).is_err() {
+                    return;
+                }
+            }
+        });
+        work(receive)
+    })
+}
+
+/// Trains to an end or an error.
 fn until_it_fails(
     training: &mut Training,
     folder: &RunFolder,
@@ -115,19 +136,8 @@ fn until_it_fails(
     let tokenizer = training.tokenizer.clone();
     let first = training.progress.step;
     let ranks = training.ranks.clone();
-    let mut batches = Batches::new(&recipe, &data, &tokenizer).of_rank(ranks.rank, ranks.count)?;
-    std::thread::scope(|scope| {
-        let (send, receive) = sync_channel(AHEAD);
-        scope.spawn(|| {
-            let send = send; // dropped with the thread, which ends the loop below
-            for step in first..recipe.run.steps {
-                if send.send(batches.batch(step)).is_err() {
-                    return;
-                }
-            }
-        });
-        run(training, folder, receive, on)
-    })
+    let batches = Batches::new(&recipe, &data, &tokenizer).of_rank(ranks.rank, ranks.count)?;
+    with_batches(batches, first..recipe.run.steps, |receive| run(training, folder, receive, on))
 }
 
 fn run(

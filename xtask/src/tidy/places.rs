@@ -2,10 +2,11 @@
 
 use super::{Problem, code};
 
-/// Where code may depend on a cargo feature: the choice of devices, kernels that only some backends have, and the reader of
-/// networks, which takes long to compile.
+/// Where code may depend on a cargo feature: the choice of devices, MPI, kernels that only some backends have, and what takes
+/// long to compile: the reader of networks, the dashboard.
 const FEATURE_PLACES: &[&str] = &[
     "crates/mm-cli/src/device.rs",
+    "crates/mm-cli/src/commands/train/dashboard.rs",
     "crates/mm-cli/src/ranks.rs",
     "crates/mm-backbone/src/lib.rs",
     "crates/mm-backbone/src/ops",

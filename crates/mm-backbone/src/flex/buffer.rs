@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
+use crate::work_memory::buffer_size;
+
 static FREE: Mutex<BTreeMap<usize, Vec<Vec<f32>>>> = Mutex::new(BTreeMap::new());
 
 /// Some numbers of work memory, given back when dropped.
@@ -18,7 +20,7 @@ pub(crate) struct Buffer {
 
 /// `len` numbers with unspecified values.
 pub(crate) fn take(len: usize) -> Buffer {
-    let size = size_class(len);
+    let size = buffer_size(len);
     let free = FREE.lock().expect("no holder panics").get_mut(&size).and_then(Vec::pop);
     Buffer { data: free.unwrap_or_else(|| vec![0.0; size]), len }
 }
@@ -28,13 +30,6 @@ pub(crate) fn take_zeroed(len: usize) -> Buffer {
     let mut buffer = take(len);
     buffer.fill(0.0);
     buffer
-}
-
-/// The least of `k · 2^n`, `k` in 4..8, that is at least `len` and 64.
-fn size_class(len: usize) -> usize {
-    let len = len.max(64);
-    let quarter = (len.next_power_of_two() / 8).max(1);
-    len.div_ceil(quarter) * quarter
 }
 
 impl Drop for Buffer {
@@ -73,7 +68,7 @@ mod tests {
     #[test]
     fn a_buffer_is_as_long_as_asked_and_wastes_at_most_a_quarter() {
         for len in (1..5000).chain([1 << 20, (1 << 20) + 1]) {
-            let size = size_class(len);
+            let size = buffer_size(len);
             assert!(size >= len && (size <= len + len / 4 + 1 || size == 64), "{len}: {size}");
             assert_eq!(take(len).len(), len);
         }

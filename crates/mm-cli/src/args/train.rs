@@ -8,7 +8,7 @@ use clap::Parser;
 #[command(after_help = "Examples:
   mm train glyphs --out runs/glyphs
   mm train glyphs --out runs/quick --minutes 5 --set optimizer.rate=0.001
-  mm train my-pictures.toml --out runs/mine --device wgpu
+  mm train my-pictures.toml --out runs/mine --device wgpu --max-bad 5%
   mm train --out runs/glyphs --resume
   mm train mine.toml --init runs/glyphs/model --out runs/mine --set optimizer.lora.rank=8")]
 pub struct TrainArgs {
@@ -36,10 +36,63 @@ pub struct TrainArgs {
     /// Write TensorBoard event files into RUN/tensorboard too.
     #[arg(long)]
     pub tensorboard: bool,
+    /// Show the run in a dashboard (feature `tui`); its key q ends the run as Ctrl-C does.
+    #[arg(long)]
+    pub tui: bool,
     /// Start at the weights of a model folder and with its tokenizer, instead of fresh ones.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub init: Option<PathBuf>,
+    /// Share of the data that may be broken, such as 1% or 0.01, instead of the recipe's `data.max_bad`.
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "resume")]
+    pub max_bad: Option<f64>,
     /// Replace one value of the recipe, such as optimizer.rate=0.001.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = |text: &str| text.trim_end().parse::<f64>().ok();
+    let share = match text.strip_suffix('%') {
+        Some(percent) => number(percent).map(|percent| percent / 100.0),
+        None => number(text),
+    };
+    let share = share.filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "wanted 0 to 1 such as 0.01, or 0% to 100% such as 1%".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<TrainArgs, String> {
+        let args = ["train", "glyphs", "--out", "x"].into_iter().chain(args.iter().copied());
+        TrainArgs::try_parse_from(args).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn what_may_be_broken_is_a_share_or_a_percentage() {
+        for (text, wanted) in [
+            ("0", 0.0),
+            ("0.01", 0.01),
+            ("1", 1.0),
+            ("1%", 0.01),
+            ("2.5 %", 0.025),
+            ("0%", 0.0),
+            ("100%", 1.0),
+        ] {
+            assert_eq!(parsed(&["--max-bad", text]).unwrap().max_bad, Some(wanted), "{text}");
+        }
+        assert_eq!(parsed(&[]).unwrap().max_bad, None);
+    }
+
+    #[test]
+    fn a_wrong_share_is_refused_with_the_flag_what_was_found_and_what_was_wanted() {
+        for text in ["1.5", "101%", "-1", "-1%", "nan", "inf", "one", "%", "1%%"] {
+            let said = parsed(&[&format!("--max-bad={text}")]).unwrap_err();
+            let found = format!("'{text}'");
+            for part in [found.as_str(), "--max-bad", "0 to 1 such as 0.01", "1%"] {
+                assert!(said.contains(part), "`{part}` in: {said}");
+            }
+        }
+    }
 }

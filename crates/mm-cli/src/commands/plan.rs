@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use mm_train::batch::Batches;
-use mm_train::{Plan, Recipe, Training, plan};
+use mm_train::{Plan, Recipe, Training, can_plan, plan, with_batches};
 use serde::Serialize;
 
 use super::bench::memory_mib;
@@ -17,13 +17,14 @@ const STEPS: u64 = 8;
 /// What a few steps took here.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Measured {
-    /// Memory of the process beyond what it had before the network was made, where the system tells.
+    /// Highest memory of the process beyond what it held before anything was opened, where the system tells.
     peak_bytes: Option<f64>,
     seconds_per_step: f64,
 }
 
 /// Runs the command.
 pub fn run(args: &PlanArgs) -> Result<(), Failure> {
+    let before = memory_mib("VmRSS:");
     if !(args.flops.is_finite() && args.flops > 0.0) || args.devices == 0 {
         return Err(usage!("`--flops` must be above 0 and `--devices` at least 1"));
     }
@@ -33,11 +34,13 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
         let (batch, devices) = (recipe.run.batch, args.devices);
         return Err(usage!("`--devices {devices}` cannot share a batch of {batch} documents"));
     }
-    let plan = plan(&recipe, args.devices)?;
+    can_plan(&recipe)?;
+    // Measured first: the steps would take again what making the plan has freed.
     let measured = match args.measure {
-        true => Some(measure(&recipe, args)?),
+        true => Some(measure(&recipe, args, before)?),
         false => None,
     };
+    let plan = plan(&recipe, args.devices)?;
     if args.json {
         let whole = serde_json::json!({ "plan": plan, "measured": measured });
         say!("{whole}");
@@ -52,7 +55,10 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
         );
         if let Some(peak) = peak_bytes {
             let share = 100.0 * plan.bytes.total() / peak;
-            say!("highest memory {}; the plan says {share:.0} % of it", bytes(peak));
+            say!(
+                "highest memory {} beyond what the program held at its start; the plan says {share:.0} % of it",
+                bytes(peak)
+            );
         }
     }
     Ok(())
@@ -78,7 +84,10 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
         ("averages", held.averages),
         ("activations", held.activations),
         ("backward of a block", held.work),
+        ("spare work memory", held.spare),
         ("batches ahead", held.batches),
+        ("freed, held back", held.freed),
+        ("process and threads", held.process),
         ("together", held.total()),
     ] {
         say!("  {name:22} {:>10}", bytes(size));
@@ -94,21 +103,25 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
     }
 }
 
-/// Takes steps and looks at the process: memory above what it had before, time of the later half.
-fn measure(recipe: &Recipe, args: &PlanArgs) -> Result<Measured, Failure> {
+/// Takes steps, with batches prepared ahead as in a run, and looks at the process: memory beyond what it held `before`, time of
+/// the later half.
+fn measure(recipe: &Recipe, args: &PlanArgs, before: Option<f64>) -> Result<Measured, Failure> {
     let device = device::open(&args.device)?;
-    let before = memory_mib("VmRSS:");
     let mut training = Training::start(recipe.clone(), &device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
-    let mut batches = Batches::new(recipe, &data, &tokenizer);
-    let mut start = Instant::now();
-    for step in 0..STEPS {
-        if step == STEPS / 2 {
-            start = Instant::now();
+    let batches = Batches::new(recipe, &data, &tokenizer);
+    let seconds = with_batches(batches, 0..STEPS, |batches| -> Result<f64, Failure> {
+        let mut start = Instant::now();
+        for step in 0..STEPS {
+            let Ok(batch) = batches.recv() else { break };
+            training.step(&batch?)?;
+            if step + 1 == STEPS / 2 {
+                start = Instant::now();
+            }
         }
-        training.step(&batches.batch(step)?)?;
-    }
-    let seconds_per_step = start.elapsed().as_secs_f64() / (STEPS - STEPS / 2) as f64;
+        Ok(start.elapsed().as_secs_f64())
+    })?;
+    let seconds_per_step = seconds / (STEPS - STEPS / 2) as f64;
     let peak = memory_mib("VmHWM:").zip(before).map(|(peak, before)| (peak - before) * 1048576.0);
     Ok(Measured { peak_bytes: peak, seconds_per_step })
 }

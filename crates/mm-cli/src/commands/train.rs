@@ -1,5 +1,7 @@
 //! `mm train`: opens or resumes a run, shows it, says what to do next.
 
+mod dashboard;
+mod screen;
 mod tensorboard;
 
 use std::path::PathBuf;
@@ -7,17 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::prelude::Device;
-use indicatif::{ProgressBar, ProgressStyle};
 use mm_model::Checkpoint;
 use mm_train::data::{DataConfig, DataError};
 use mm_train::{
-    Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, Validation, steps_in, train,
+    Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, steps_in, train,
 };
 
 use crate::args::TrainArgs;
 use crate::ranks::Group;
 use crate::report::{Failure, usage};
 use crate::{device, recipes};
+use screen::Screen;
 use tensorboard::Board;
 
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
@@ -29,37 +31,43 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
 
 /// The run of one rank; the first speaks and writes for all.
 fn run_as(args: &TrainArgs, device: &Device, ranks: &Ranks) -> Result<(), Failure> {
+    if args.tui && ranks.writes() {
+        dashboard::check()?;
+    }
     let (folder, mut training) =
         if args.resume { resume(args, device, ranks)? } else { start(args, device, ranks)? };
     training.join(ranks.clone()).map_err(explain)?;
-    let stop = stop_flag(ranks)?;
+    let stop = stop_flag(ranks.writes() && !args.tui)?;
     if !ranks.writes() {
         let quiet = &mut |_: Happening<'_>| !stop.load(Ordering::Relaxed);
         return train(&mut training, &folder, quiet).map(|_| ()).map_err(explain);
     }
     introduce(&training, &folder, ranks);
-    let bar = progress_bar(&training);
     let mut board = match args.tensorboard {
         true => Some(Board::create(&folder.path().join("tensorboard"))?),
         false => None,
     };
+    let mut screen = match args.tui {
+        true => Screen::dashboard(&training),
+        false => Screen::bar(&training),
+    };
     let mut step = training.progress.step;
     let mut picture: Option<PathBuf> = None;
     let ending = train(&mut training, &folder, &mut |happening| {
-        show(&bar, &happening);
+        screen.show(&happening);
         if let Happening::Step { report, .. } = happening {
             step = report.step;
         }
         if let Some(Err(why)) = board.as_mut().map(|board| board.note(step, &happening)) {
-            bar.suspend(|| eprintln!("no more TensorBoard events: {why}"));
+            screen.say(format!("no more TensorBoard events: {why}"));
             board = None;
         }
         if let Happening::Samples(path) = happening {
             picture = Some(path.to_owned());
         }
-        !stop.load(Ordering::Relaxed)
+        !(stop.load(Ordering::Relaxed) || screen.asks_to_stop())
     });
-    bar.finish_and_clear();
+    screen.close();
     let ending = ending.map_err(explain)?;
     conclude(&training, &folder, ending, picture);
     Ok(())
@@ -72,6 +80,9 @@ fn start(
 ) -> Result<(RunFolder, Training), Failure> {
     let name = args.recipe.as_deref().expect("clap asks for it");
     let mut recipe = recipes::with_settings(recipes::find(name)?, &args.set)?;
+    if let Some(share) = args.max_bad {
+        recipe = recipes::with_max_bad(recipe, share)?;
+    }
     recipe.seed = args.seed.unwrap_or(recipe.seed);
     recipe.run.steps = args.steps.unwrap_or(recipe.run.steps);
     if let Some(minutes) = args.minutes {
@@ -141,8 +152,8 @@ fn explain(error: TrainError) -> Failure {
                 .to_owned(),
         ),
         TrainError::Data(DataError::TooManyBad { .. }) => Some(
-            "`mm data check` names all that is broken: mend it, or raise `max_bad` in the recipe; a run that has begun has its own \
-             in `RUN/recipe.toml` and then goes on with `mm train --out RUN --resume`"
+            "`mm data check` names all that is broken: mend it, or allow more, a new run by `--max-bad`, one that has begun by \
+             `max_bad` in `RUN/recipe.toml`; that then goes on with `mm train --out RUN --resume`"
                 .to_owned(),
         ),
         TrainError::RanksDiffer { what, .. } if what.contains("data") || what.contains("records") => {
@@ -167,10 +178,10 @@ fn explain(error: TrainError) -> Failure {
     }
 }
 
-/// Set by the first Ctrl-C or SIGTERM; the second ends the program at once.
-fn stop_flag(ranks: &Ranks) -> Result<Arc<AtomicBool>, Failure> {
+/// Set by the first Ctrl-C or SIGTERM, which is answered if this process `speaks`; the second ends the program at once.
+fn stop_flag(speaks: bool) -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    let (flag, speaks) = (stop.clone(), ranks.writes());
+    let flag = stop.clone();
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
@@ -209,49 +220,6 @@ fn introduce(training: &Training, folder: &RunFolder, ranks: &Ranks) {
             sent / 1e6
         );
     }
-}
-
-fn progress_bar(training: &Training) -> ProgressBar {
-    let bar = ProgressBar::new(training.recipe.run.steps).with_position(training.progress.step);
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {eta_precise} left  {msg}");
-    bar.with_style(style.expect("the template is fixed"))
-}
-
-fn show(bar: &ProgressBar, happening: &Happening<'_>) {
-    match happening {
-        Happening::Step { report, tokens_per_second, images_per_second, .. } => {
-            let term = |name: &str, loss: Option<f64>| {
-                loss.map_or(String::new(), |loss| format!(" {name} {loss:.3}"))
-            };
-            bar.set_message(format!(
-                "loss {:.3}{}{}  {:.0} tokens/s {:.0} images/s",
-                report.loss,
-                term("text", report.text),
-                term("image", report.image),
-                tokens_per_second,
-                images_per_second
-            ));
-            bar.set_position(report.step);
-            let every = (bar.length().unwrap_or(0) / 40).max(1);
-            if bar.is_hidden() && report.step.is_multiple_of(every) {
-                eprintln!("step {} {}", report.step, bar.message());
-            }
-        }
-        Happening::Samples(path) => bar.suspend(|| eprintln!("samples: {}", path.display())),
-        Happening::Measured(found, better) => bar.suspend(|| {
-            let lowest = if *better { ", the lowest so far" } else { "" };
-            eprintln!("held out: {}{lowest}", measured(found));
-        }),
-        Happening::RolledBack(done) => bar.suspend(|| eprintln!("{}", done.event)),
-        Happening::Saved(path) => bar.suspend(|| eprintln!("saved: {}", path.display())),
-    }
-}
-
-/// The terms that were measured, and the loss.
-fn measured(found: &Validation) -> String {
-    let terms = [("text", found.text), ("image", found.image), ("loss", Some(found.loss))];
-    let words = |(name, number): (&str, Option<f64>)| Some(format!("{name} {:.4}", number?));
-    terms.into_iter().filter_map(words).collect::<Vec<_>>().join(" ")
 }
 
 fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Option<PathBuf>) {

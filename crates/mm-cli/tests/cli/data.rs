@@ -1,4 +1,4 @@
-//! `mm data check`: what it says of a source, and when it fails.
+//! `mm data check`: what it says of a source, and when it fails; and how much of one may be broken in a run.
 
 use mm_patch::Image;
 use tempfile::{TempDir, tempdir};
@@ -58,4 +58,26 @@ fn a_check_fails_when_more_is_broken_than_is_allowed_or_nothing_is_there() {
     assert!(said.contains("the folder holds no files"), "{said}");
     assert!(refused(2, &["data", "check", &path, "--size", "9"]).contains("wanted WIDTHxHEIGHT"));
     assert!(refused(2, &["data", "check", &path, "--patch", "7"]).contains("whole patches of 7x7"));
+}
+
+#[test]
+fn how_much_may_be_broken_is_a_flag_where_something_can_be() {
+    let folder = tempdir().unwrap();
+    let out = folder.path().join("run").display().to_string();
+    let said = |share: &str, source: &str| {
+        refused(2, &["train", "glyphs", "--out", &out, "--max-bad", share, "--set", source])
+    };
+    let glyphs = said("1%", "seed=1");
+    for wanted in ["`--max-bad`", "`data.max_bad`", "`glyphs` has none", "wanted folder"] {
+        assert!(glyphs.contains(wanted), "`{wanted}` in:\n{glyphs}");
+    }
+    let drawn =
+        "data={ source = \"mixture\", parts = [{ weight = 1.0, data = { source = \"emoji\" } }] }";
+    assert!(said("0.01", drawn).contains("`mixture` has none"));
+    let wrong = said("5", "seed=1");
+    for wanted in ["'5'", "'--max-bad <SHARE>'", "wanted 0 to 1 such as 0.01"] {
+        assert!(wrong.contains(wanted), "`{wanted}` in:\n{wrong}");
+    }
+    let resumed = refused(2, &["train", "--out", &out, "--resume", "--max-bad", "1%"]);
+    assert!(resumed.contains("cannot be used with"), "{resumed}");
 }

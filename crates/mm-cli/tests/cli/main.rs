@@ -282,26 +282,26 @@ fn a_folder_of_pictures_trains_and_bad_files_are_left_out_by_name() {
     fs_err::write(folder.path().join("broken.txt"), "broken").unwrap();
     picture(&folder, "mute.png", &Image::filled(24, 24, [0; 3]));
     fs_err::write(folder.path().join("mute.txt"), [0xff, 0xfe, 0x80]).unwrap();
-    let folder_with = |more: &str| {
-        format!("data={{ source = \"folder\", path = '{}'{more} }}", folder.path().display())
-    };
+    let data = format!(
+        "data={{ source = \"folder\", path = '{}', max_bad = 0.1 }}",
+        folder.path().display()
+    );
     let out = tempfile::tempdir().unwrap();
     let strict = out.path().join("strict");
     let mut args = vec!["train", "glyphs", "--out", strict.to_str().unwrap()];
-    let (data, tolerant) = (folder_with(""), folder_with(", max_bad = 0.5"));
     args.extend(["--set", &data]);
     args.extend(QUICK);
     let too_many = refused(1, &args);
     assert!(too_many.contains("2 of 5 items") && too_many.contains("`max_bad`"), "{too_many}");
     assert!(too_many.contains("hint:") && too_many.contains("RUN/recipe.toml"), "{too_many}");
-    let data = tolerant;
     let run = out.path().join("run");
     let mut args = vec!["train", "glyphs", "--device", device(), "--out", run.to_str().unwrap()];
-    args.extend(["--set", &data]);
+    args.extend(["--set", &data, "--max-bad", "50%"]);
     args.extend(QUICK);
     let output = mm(&args);
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
+    assert!(fs_err::read_to_string(run.join("recipe.toml")).unwrap().contains("max_bad = 0.5"));
     assert!(said.contains("left out") && said.contains("mute"), "{said}");
     let empty = tempfile::tempdir().unwrap();
     let data = format!("data={{ source = \"folder\", path = '{}' }}", empty.path().display());

@@ -92,3 +92,14 @@ fn a_run_over_text_alone_says_how_to_go_on_and_is_measured_by_its_loss_alone() {
     let loss = done(&eval("loss"));
     assert!(loss.contains("bits a byte over 4 documents") && !loss.contains("image"), "{loss}");
 }
+
+#[test]
+fn the_dashboard_needs_a_build_that_has_it_and_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let said = refused(2, &["train", "glyphs", "--out", out.to_str().unwrap(), "--tui"]);
+    let not_built = said.contains("`--tui` is not compiled in") && said.contains("--features tui");
+    let no_terminal = said.contains("`--tui` draws on a terminal, and standard output is none");
+    assert!(not_built || no_terminal, "{said}");
+    assert!(!out.exists(), "nothing was written");
+}

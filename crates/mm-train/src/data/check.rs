@@ -154,6 +154,16 @@ impl DataConfig {
         }
     }
 
+    /// Whether it has a `max_bad`, or is a mixture with such a source: what is drawn in code or comes with the program is
+    /// never broken.
+    pub fn has_max_bad(&self) -> bool {
+        match self {
+            Self::Glyphs(_) | Self::Emoji(_) => false,
+            Self::Folder(_) | Self::Webdataset(_) | Self::Parquet(_) | Self::Documents(_) => true,
+            Self::Mixture(mixture) => mixture.parts.iter().any(|part| part.data.has_max_bad()),
+        }
+    }
+
     /// The same source with another share of items that may be broken.
     pub fn with_max_bad(&self, max_bad: f64) -> Self {
         let mut config = self.clone();
@@ -250,6 +260,17 @@ mod tests {
         assert_eq!((report.train, report.held_out, report.read), (Some(12), Some(1), 12));
         assert_eq!((report.bad, report.allowed), (1, 1));
         assert!(report.left_out[0].0.ends_with("13.png"));
+    }
+
+    #[test]
+    fn a_mixture_hands_max_bad_on_to_its_sources_that_have_one() {
+        let parts = "parts = [{ weight = 1.0, data = { source = 'emoji' } }, \
+                     { weight = 1.0, data = { source = 'folder', path = 'x' } }]";
+        let config: DataConfig = toml::from_str(&format!("source = 'mixture'\n{parts}")).unwrap();
+        let DataConfig::Mixture(mixture) = config.with_max_bad(0.5) else { unreachable!() };
+        assert!(config.has_max_bad() && !mixture.parts[0].data.has_max_bad());
+        let shares: Vec<f64> = mixture.parts.iter().map(|part| part.data.max_bad()).collect();
+        assert_eq!(shares, [0.0, 0.5]);
     }
 
     #[test]

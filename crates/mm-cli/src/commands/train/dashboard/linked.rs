@@ -1,0 +1,171 @@
+//! The dashboard, fed with what our own loop tells: numbers as plots over the steps, everything else as counts.
+//!
+//! Burn counts epochs and items; here a session is one epoch and its steps are the items, so that the time left is that of the
+//! steps left, also in a run that was taken up in its middle.
+
+use std::io::{IsTerminal, stderr, stdout};
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn_train::Interrupter;
+use burn_train::metric::{
+    MetricDefinition, MetricEntry, MetricId, NumericAttributes, NumericEntry, SerializedEntry,
+};
+use burn_train::renderer::tui::TuiMetricsRendererWrapper;
+use burn_train::renderer::{MetricState, MetricsRenderer};
+use mm_train::{Happening, Training};
+
+use crate::report::{Failure, usage};
+
+const LOSS: &str = "Loss";
+const TEXT: &str = "Text loss";
+const IMAGE: &str = "Image loss";
+const GRADIENT: &str = "Gradient norm";
+const RATE: &str = "Learning rate";
+const TOKENS: &str = "Tokens/s";
+const IMAGES: &str = "Images/s";
+
+/// Fails where the dashboard could not be drawn or would be mixed with other lines.
+pub fn check() -> Result<(), Failure> {
+    let streams =
+        [("standard output", stdout().is_terminal()), ("standard error", stderr().is_terminal())];
+    match streams.into_iter().find(|(_, is_terminal)| !is_terminal) {
+        None => Ok(()),
+        Some((name, _)) => Err(usage!("`--tui` draws on a terminal, and {name} is none")
+            .hint("leave it out: the same numbers go to `metrics.jsonl` in the run folder")),
+    }
+}
+
+/// A run on the whole terminal.
+pub struct Dashboard {
+    renderer: Box<dyn MetricsRenderer>,
+    /// Set by the key that stops.
+    stop: Interrupter,
+    /// The plots, in their order.
+    plots: Vec<&'static str>,
+    /// Steps taken before this session.
+    before: u64,
+    /// Steps of this session shown so far. A roll-back takes none away: Burn's estimate of the time left cannot go back.
+    shown: u64,
+}
+
+impl Dashboard {
+    /// Takes the terminal.
+    pub fn open(training: &Training) -> Self {
+        let stop = Interrupter::new();
+        let renderer = Box::new(TuiMetricsRendererWrapper::new(stop.clone(), None));
+        let mut plots = vec![LOSS, TEXT, IMAGE, GRADIENT, RATE, TOKENS, IMAGES];
+        plots.retain(|plot| *plot != TEXT || training.recipe.vocab > 0);
+        Self::over(renderer, stop, plots, training.progress.step..training.recipe.run.steps)
+    }
+
+    /// A dashboard of any renderer, for the steps after `steps.start`.
+    fn over(
+        mut renderer: Box<dyn MetricsRenderer>,
+        stop: Interrupter,
+        plots: Vec<&'static str>,
+        steps: Range<u64>,
+    ) -> Self {
+        for plot in &plots {
+            renderer.register_metric(MetricDefinition {
+                metric_id: id(plot),
+                name: Arc::new((*plot).to_owned()),
+                description: None,
+                attributes: NumericAttributes { unit: None, higher_is_better: false }.into(),
+            });
+        }
+        let label = format!("steps {} to {}", steps.start + 1, steps.end);
+        let items = steps.end.saturating_sub(steps.start) as usize;
+        renderer.start(1, 1, Some(items), Some(&label));
+        renderer.start_split("train", items);
+        Self { renderer, stop, plots, before: steps.start, shown: 0 }
+    }
+
+    /// Shows what happened.
+    pub fn show(&mut self, happening: &Happening<'_>) {
+        match happening {
+            Happening::Step { report, tokens_per_second, images_per_second, .. } => {
+                let numbers = [
+                    (LOSS, Some(report.loss)),
+                    (TEXT, report.text),
+                    (IMAGE, report.image),
+                    (GRADIENT, Some(report.gradient)),
+                    (RATE, Some(report.rate)),
+                    (TOKENS, Some(*tokens_per_second)),
+                    (IMAGES, Some(*images_per_second)),
+                ];
+                for state in self.states(&numbers) {
+                    self.renderer.update_train(state);
+                }
+                if report.skipped {
+                    self.count("Skipped");
+                }
+                self.shown = self.shown.max(report.step.saturating_sub(self.before));
+                self.renderer.update_split(self.shown as usize);
+            }
+            Happening::Measured(found, _) => {
+                let numbers = [
+                    (LOSS, Some(found.loss)),
+                    (TEXT, found.text),
+                    (IMAGE, found.image),
+                ];
+                for state in self.states(&numbers) {
+                    self.renderer.update_valid(state);
+                }
+            }
+            Happening::Samples(_) => self.count("Samples"),
+            Happening::Saved(_) => self.count("Checkpoints"),
+            Happening::RolledBack(_) => self.count("Roll-backs"),
+        }
+    }
+
+    /// Whether the key that stops was pressed.
+    pub fn asks_to_stop(&self) -> bool {
+        self.stop.should_stop()
+    }
+
+    /// Gives the terminal back.
+    pub fn close(mut self) {
+        self.renderer.end_split();
+        self.renderer.end();
+    }
+
+    fn count(&mut self, event: &str) {
+        self.renderer.log_event_training(event.to_owned());
+    }
+
+    /// The numbers that are there and have a plot, as Burn takes them.
+    fn states(&self, numbers: &[(&'static str, Option<f64>)]) -> Vec<MetricState> {
+        let numbers = numbers.iter().filter(|(plot, _)| self.plots.contains(plot));
+        numbers.filter_map(|(plot, number)| Some(state(plot, (*number)?))).collect()
+    }
+}
+
+fn id(plot: &str) -> MetricId {
+    MetricId::new(Arc::new(plot.to_owned()))
+}
+
+/// A number of a plot; one that is not finite is written, but has no place in a plot.
+fn state(plot: &str, number: f64) -> MetricState {
+    let entry = SerializedEntry::new(written(number), number.to_string());
+    let entry = MetricEntry::new(id(plot), entry);
+    match number.is_finite() {
+        true => MetricState::Numeric(entry, Some(NumericEntry::Value(number))),
+        false => MetricState::Generic(entry),
+    }
+}
+
+/// Four digits or so.
+fn written(number: f64) -> String {
+    let size = number.abs();
+    if size >= 1e3 {
+        format!("{number:.0}")
+    } else if size >= 1e-2 || size == 0.0 {
+        format!("{number:.4}")
+    } else {
+        format!("{number:.3e}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! `cargo xtask study convergence`: the sentences of the article, measured. Trains the runs of `runs.rs`, judges their drawings by
+//! KID, draws one model by every sampler, and writes a page with its pictures and numbers (`page.rs`).
+//!
+//! All that is expensive stands in `runs/study-convergence`: run folders, and `results.json`, which is written after every number.
+//! A study that was stopped goes on from there.
+
+mod page;
+mod results;
+mod runs;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use xshell::{Shell, cmd};
+
+use crate::{flags, mm};
+use results::{Kid, Measured, Results, Sampled};
+use runs::{Run, Target};
+
+/// Where run folders stand.
+const WORK: &str = "runs/study-convergence";
+/// Minutes of two cores that make five hours of one.
+const MINUTES: f64 = 150.0;
+/// The share of the time that is training; the rest goes to drawing and judging.
+const TRAINING: f64 = 0.75;
+/// Drawings that a KID is taken of.
+const DRAWINGS: usize = 256;
+/// Checkpoints of a network that are judged, in eighths of the run.
+const JUDGED: [u64; 6] = [1, 2, 3, 4, 6, 8];
+/// What one trained model is drawn with.
+const SAMPLERS: [&str; 5] = ["ddpm", "ddim", "dpm++2m", "euler", "heun"];
+const SAMPLER_STEPS: [usize; 5] = [4, 10, 20, 50, 250];
+
+impl flags::Study {
+    /// Trains, judges and writes.
+    pub fn run(&self, sh: &Shell) -> Result<ExitCode> {
+        ensure!(
+            self.name == "convergence",
+            "no study is called `{}`, there is convergence",
+            self.name
+        );
+        let judge = self.judge.as_deref().context(
+            "`--judge FILE.onnx` is missing: a network that makes features of pictures (docs/evaluation.md says which will do)",
+        )?;
+        ensure!(judge.is_file(), "`--judge {}` is no file", judge.display());
+        let minutes = self.minutes.unwrap_or(MINUTES);
+        ensure!(minutes.is_finite() && minutes > 0.0, "`--minutes {minutes}` must be above 0");
+        let work = sh.current_dir().join(WORK);
+        let study = Study {
+            sh,
+            program: build(sh, self.device.as_deref(), &work)?,
+            work,
+            judge: sh.current_dir().join(judge),
+            data: self.data.as_ref().map(|folder| sh.current_dir().join(folder)),
+            device: self.device.clone().unwrap_or_else(|| "flex".to_owned()),
+        };
+        let mut results = study.open(minutes)?;
+        study.networks(&mut results)?;
+        study.targets(&mut results)?;
+        study.samplers(&mut results)?;
+        let out = self.out.clone().unwrap_or_else(|| "docs/studies/convergence".into());
+        let out = sh.current_dir().join(out);
+        study.pictures(&results, &out)?;
+        page::write(sh, &results, &out)?;
+        println!("\nread {}", out.join("README.md").display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The release program with the reader of judges; a copy, so that nobody's next build changes what the study runs on.
+fn build(sh: &Shell, device: Option<&str>, work: &Path) -> Result<PathBuf> {
+    let mut features = vec!["onnx"];
+    if let Some(device) = device {
+        features.extend(mm::feature_of(device)?);
+    }
+    let features = features.join(",");
+    cmd!(sh, "cargo build --release -p mm-cli --features {features}").run()?;
+    let program = format!("mm{}", std::env::consts::EXE_SUFFIX);
+    let copy = work.join(&program);
+    sh.create_dir(work)?;
+    sh.copy_file(mm::target(sh)?.join("release").join(program), &copy)?;
+    Ok(copy)
+}
+
+/// What all parts of the study share.
+struct Study<'a> {
+    sh: &'a Shell,
+    program: PathBuf,
+    work: PathBuf,
+    judge: PathBuf,
+    data: Option<PathBuf>,
+    device: String,
+}
+
+impl Study<'_> {
+    /// The results so far; those of a new study say how many steps fit the time.
+    fn open(&self, minutes: f64) -> Result<Results> {
+        let path = self.work.join("results.json");
+        if self.sh.path_exists(&path) {
+            let results = Results::read(&self.sh.read_file(&path)?)?;
+            let data = results.data.as_deref().map(Path::new);
+            ensure!(
+                data == self.data.as_deref(),
+                "{} holds a study of other pictures: remove the folder, or give the same `--data`",
+                self.work.display()
+            );
+            println!("going on with a study of {} steps a run in {WORK}", results.steps);
+            return Ok(results);
+        }
+        let mut a_step = 0.0;
+        for run in runs::all() {
+            let seconds = self.seconds_a_step(&run)?;
+            println!("{:18} {seconds:.4} s a step", run.name);
+            a_step += seconds;
+        }
+        let steps = (TRAINING * minutes * 60.0 / a_step) as u64 / runs::EIGHTHS * runs::EIGHTHS;
+        ensure!(
+            steps >= 80,
+            "`--minutes {minutes}` is too little: {steps} steps a run fit, wanted 80 or more"
+        );
+        println!("{steps} steps a run fit {minutes} minutes");
+        let data = self.data.as_ref().map(|folder| folder.display().to_string());
+        let results = Results::new(steps, minutes, data);
+        self.keep(&results)?;
+        Ok(results)
+    }
+
+    /// The time of a step, from the second ten of twenty.
+    fn seconds_a_step(&self, run: &Run) -> Result<f64> {
+        let scratch = self.sh.create_temp_dir()?;
+        let (recipe, out) = (scratch.path().join("recipe.toml"), scratch.path().join("run"));
+        self.sh.write_file(&recipe, run.recipe(self.data.as_deref(), 20))?;
+        let few = ["--set", "sample.count=1", "--set", "sample.steps=1"];
+        self.quietly(self.train(&recipe, &out).args(few))?;
+        let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
+        let at = |step: u64| {
+            let line = lines.iter().find(|line| line["step"] == step);
+            line.and_then(|line| line["seconds"].as_f64()).context("a run left no times")
+        };
+        Ok((at(20)? - at(10)?) / 10.0)
+    }
+
+    /// Trains the five networks and judges each on its way.
+    fn networks(&self, results: &mut Results) -> Result<()> {
+        for run in runs::NETWORKS.map(runs::network) {
+            self.trained(&run, results)?;
+            for eighth in JUDGED {
+                self.judged(&run, eighth * runs::every(results.steps), results)?;
+            }
+        }
+        let sizes: Vec<f64> =
+            runs::NETWORKS.iter().map(|name| results.runs[*name].parameters as f64).collect();
+        let (least, most) =
+            sizes.iter().fold((f64::MAX, 0.0_f64), |(a, b), &x| (a.min(x), b.max(x)));
+        ensure!(
+            most <= 1.05 * least,
+            "the networks have {least} to {most} parameters, wanted 5 % at most"
+        );
+        Ok(())
+    }
+
+    /// Trains what the comparison of targets adds, and judges the ends.
+    fn targets(&self, results: &mut Results) -> Result<()> {
+        for patch in runs::PATCHES {
+            for target in Target::ALL {
+                let run = runs::target(target, patch);
+                self.trained(&run, results)?;
+                self.judged(&run, results.steps, results)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws the best model with patches of 8 by every sampler in any number of steps.
+    fn samplers(&self, results: &mut Results) -> Result<()> {
+        let names = Target::ALL.map(|target| runs::target(target, 8).name);
+        let best = names
+            .into_iter()
+            .min_by(|one, other| results.last(one).value.total_cmp(&results.last(other).value));
+        let model = best.expect("there are three");
+        for sampler in SAMPLERS {
+            for steps in SAMPLER_STEPS {
+                if results.sampled(sampler, steps).is_some() {
+                    continue;
+                }
+                let folder = self.work.join(&model).join("model");
+                let kid = self.kid(&folder, sampler, steps, results)?;
+                println!("{sampler} in {steps} steps: kid x 1000 {:.1}", 1e3 * kid.value);
+                let sampler = sampler.to_owned();
+                results.samplers.push(Sampled { model: model.clone(), sampler, steps, kid });
+                self.keep(results)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Trains a run, or the rest of it.
+    fn trained(&self, run: &Run, results: &mut Results) -> Result<()> {
+        if results.runs.contains_key(&run.name) {
+            return Ok(());
+        }
+        println!("\ntraining {}", run.name);
+        let out = self.work.join(&run.name);
+        let recipe = self.work.join(format!("{}.toml", run.name));
+        self.sh.write_file(&recipe, run.recipe(self.data.as_deref(), results.steps))?;
+        let mut train = match self.sh.path_exists(out.join("recipe.toml")) {
+            true => self.mm(&["train", "--resume"]),
+            false => self.mm(&["train"]),
+        };
+        if !self.sh.path_exists(out.join("recipe.toml")) {
+            train.arg(&recipe);
+        }
+        train.arg("--out").arg(&out).args(["--device", &self.device]);
+        ensure!(mm::attached(&mut train)? == ExitCode::SUCCESS, "training {} failed", run.name);
+        let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
+        let seconds = lines.last().and_then(|line| line["seconds"].as_f64());
+        results.runs.insert(
+            run.name.clone(),
+            Measured {
+                parameters: self.parameters(&out.join("model"))?,
+                seconds: seconds.context("a run left no times")?,
+                losses: results::smoothed(&lines, results.steps),
+                kids: vec![],
+            },
+        );
+        self.keep(results)
+    }
+
+    /// Trained numbers of a model folder.
+    fn parameters(&self, model: &Path) -> Result<u64> {
+        let said = self.quietly(self.mm(&["inspect"]).arg(model))?;
+        let digits = said.split(" parameters").next().unwrap_or_default().replace(',', "");
+        digits.parse().with_context(|| format!("`mm inspect` said `{digits}`"))
+    }
+
+    /// The KID of a run's average after `step`.
+    fn judged(&self, run: &Run, step: u64, results: &mut Results) -> Result<()> {
+        if results.runs[&run.name].kids.iter().any(|(at, _)| *at == step) {
+            return Ok(());
+        }
+        let folder = self.model_of(&run.name, step)?;
+        let kid = self.kid(&folder, "ddim", 20, results)?;
+        println!("{} after {step} steps: kid x 1000 {:.1}", run.name, 1e3 * kid.value);
+        let measured = results.runs.get_mut(&run.name).context("judged before it was trained")?;
+        measured.kids.push((step, kid));
+        self.keep(results)
+    }
+
+    /// A model folder of the average in a checkpoint; the parts that do not change are those of the run's own model.
+    fn model_of(&self, name: &str, step: u64) -> Result<PathBuf> {
+        let run = self.work.join(name);
+        let folder = run.join(format!("model-{step}"));
+        self.sh.create_dir(&folder)?;
+        for part in ["config.json", "tokenizer.json", "recipe.toml"] {
+            self.sh.copy_file(run.join("model").join(part), folder.join(part))?;
+        }
+        let average = run.join(format!("checkpoints/step-{step:09}/average.safetensors"));
+        self.sh.copy_file(average, folder.join("model.safetensors"))?;
+        Ok(folder)
+    }
+
+    /// The KID of drawings against the training pictures; the two marks go into the results.
+    fn kid(&self, model: &Path, sampler: &str, steps: usize, results: &mut Results) -> Result<Kid> {
+        let (count, steps) = (DRAWINGS.to_string(), steps.to_string());
+        let mut eval = self.mm(&["eval", "--task", "kid", "--json", "--count", &count]);
+        eval.args(["--sampler", sampler, "--steps", &steps, "--device", &self.device]);
+        eval.arg("--features").arg(&self.judge).arg("--cache").arg(self.work.join("features"));
+        let said = self.quietly(eval.arg(model))?;
+        let said: Value =
+            serde_json::from_str(&said).context("`mm eval --json` printed no JSON")?;
+        let read = |of: &str| Kid::read(&said["kid"][of]);
+        results.marks = Some([read("real")?, read("shuffled")?]);
+        read("drawn")
+    }
+
+    /// One row of drawings of every run, from the same noise.
+    fn pictures(&self, results: &Results, out: &Path) -> Result<()> {
+        self.sh.create_dir(out)?;
+        for name in results.runs.keys() {
+            let picture = out.join(format!("{name}.png"));
+            let mut sample = self.mm(&["sample", "--count", "12", "--cols", "12", "--force"]);
+            sample.args(["--sampler", "ddim", "--steps", "20", "--device", &self.device]);
+            sample.arg("--out").arg(picture).arg(self.work.join(name).join("model"));
+            self.quietly(&mut sample)?;
+        }
+        let Some(model) = results.samplers.first().map(|sampled| &sampled.model) else {
+            return Ok(());
+        };
+        for steps in SAMPLER_STEPS {
+            let picture = out.join(format!("ddim-{steps}.png"));
+            let count = steps.to_string();
+            let mut sample = self.mm(&["sample", "--count", "12", "--cols", "12", "--force"]);
+            sample.args(["--sampler", "ddim", "--steps", &count, "--device", &self.device]);
+            sample.arg("--out").arg(picture).arg(self.work.join(model).join("model"));
+            self.quietly(&mut sample)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&self, results: &Results) -> Result<()> {
+        self.sh.create_dir(&self.work)?;
+        let (path, scratch) = (self.work.join("results.json"), self.work.join("results.tmp"));
+        self.sh.write_file(&scratch, results.write()?)?;
+        cmd!(self.sh, "mv {scratch} {path}").quiet().run()?;
+        Ok(())
+    }
+
+    fn mm(&self, args: &[&str]) -> Command {
+        let mut command = Command::from(self.sh.cmd(&self.program));
+        command.args(args);
+        command
+    }
+
+    fn train(&self, recipe: &Path, out: &Path) -> Command {
+        let mut command = self.mm(&["train", "--device", &self.device]);
+        command.arg(recipe).arg("--out").arg(out);
+        command
+    }
+
+    /// Runs a command whose progress is of no interest; what it prints, unless it fails.
+    fn quietly(&self, command: &mut Command) -> Result<String> {
+        let output = command.output().context("cannot start `mm`")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{command:?} failed:\n{said}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// The lines of `metrics.jsonl`.
+fn metrics(text: &str) -> Result<Vec<Value>> {
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}

@@ -1,0 +1,348 @@
+//! The page of a study: tables, curves, rows of drawings, and what they say of the article's sentences.
+
+use std::{fmt::Write, path::Path};
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use super::results::{Kid, Results};
+use super::runs::{self, NETWORKS, PATCHES, Target};
+use super::{DRAWINGS, SAMPLER_STEPS, SAMPLERS};
+use crate::chart::{self, Chart, Curve};
+
+/// Writes `README.md`, `results.json` and the curves into a folder; the rows of drawings are there already.
+pub fn write(sh: &Shell, results: &Results, out: &Path) -> Result<()> {
+    let date = cmd!(sh, "date -u +%Y-%m-%d").quiet().ignore_status().read()?;
+    sh.write_file(out.join("results.json"), results.write()? + "\n")?;
+    for (name, chart) in charts(results) {
+        sh.write_file(out.join(name), chart::svg(&chart)?)?;
+    }
+    sh.write_file(out.join("README.md"), page(results, &date)?)?;
+    Ok(())
+}
+
+fn charts(results: &Results) -> [(&'static str, Chart<'static>); 3] {
+    let curves = |points: &dyn Fn(&str) -> Vec<(f64, f64)>| {
+        NETWORKS.map(|name| Curve { name: name.to_owned(), points: points(name) }).into()
+    };
+    let kids = |name: &str| {
+        let kids = results.runs.get(name).map(|run| run.kids.as_slice()).unwrap_or_default();
+        kids.iter().map(|(step, kid)| (*step as f64, 1e3 * kid.value)).collect()
+    };
+    let losses =
+        |name: &str| results.runs.get(name).map(|run| run.losses.clone()).unwrap_or_default();
+    let by_steps = SAMPLERS.map(|sampler| {
+        let point = |steps| Some((steps as f64, 1e3 * results.sampled(sampler, steps)?.value));
+        let points = SAMPLER_STEPS.into_iter().filter_map(point).collect();
+        Curve { name: sampler.to_owned(), points }
+    });
+    let chart = |title, x, y, curves, doubling| Chart { title, x, y, curves, doubling };
+    [
+        (
+            "networks-kid.svg",
+            chart(
+                "KID of five networks of one size",
+                "training steps",
+                "KID x 1000",
+                curves(&kids),
+                true,
+            ),
+        ),
+        (
+            "networks-loss.svg",
+            chart(
+                "Squared error of the noise",
+                "training steps",
+                "mean over training images",
+                curves(&losses),
+                true,
+            ),
+        ),
+        (
+            "samplers.svg",
+            chart(
+                "KID of one model by every sampler",
+                "sampling steps",
+                "KID x 1000",
+                by_steps.into(),
+                true,
+            ),
+        ),
+    ]
+}
+
+fn page(results: &Results, date: &str) -> Result<String> {
+    let Results { steps, minutes, .. } = results;
+    let pictures = match &results.data {
+        None => "all Twemoji, 64x64 pixels, without captions".to_owned(),
+        Some(folder) => format!("the pictures of `{folder}`, 64x64 pixels"),
+    };
+    let [real, shuffled] = results.marks.context("nothing was judged")?;
+    let mut text = format!(
+        "# Convergence\n\nMade on {date} by `cargo xtask study convergence --minutes {minutes}`. \
+         Pictures: {pictures}. Every run: {steps} steps of 16 images, AdamW, the seed's noise schedule, the same order and noise. \
+         KID x 1000 of {DRAWINGS} drawings (DDIM, 20 steps, unless said) against training pictures, by the average of the weights; \
+         ± is its standard error. Other real pictures have {}, pictures with their tiles shuffled {}. \
+         All numbers: [results.json](results.json).\n\n",
+        real.words(),
+        shuffled.words()
+    );
+    text += "## What the article says\n\n";
+    for sentence in [converges(results), more_steps(results), ten_steps(results), no_skip(results)]
+    {
+        writeln!(text, "- {sentence}")?;
+    }
+    text += "\nOne seed each: a difference between two runs holds other chances than the ± of the judge. ";
+    text += &format!(
+        "{steps} steps are few; what this study calls equal may part later, and what it calls apart may meet.\n"
+    );
+    networks(results, &mut text)?;
+    targets(results, &mut text)?;
+    samplers(results, &mut text)?;
+    Ok(text)
+}
+
+fn networks(results: &Results, text: &mut String) -> Result<()> {
+    *text += "\n## Networks\n\nPatches of 8x8, the noise as target. U-ViT ends in its 3x3 convolution.\n\n";
+    let steps: Vec<u64> = results.runs["gau"].kids.iter().map(|(step, _)| *step).collect();
+    let heading: String = steps.iter().map(|step| format!(" {step} steps |")).collect();
+    writeln!(text, "| network | parameters | s a step |{heading}")?;
+    writeln!(text, "| --- | ---: | ---: |{}", " ---: |".repeat(steps.len()))?;
+    for name in NETWORKS {
+        let run = &results.runs[name];
+        let kids: String = run.kids.iter().map(|(_, kid)| format!(" {} |", kid.words())).collect();
+        let seconds = run.seconds / results.steps as f64;
+        writeln!(text, "| {name} | {} | {seconds:.3} |{kids}", run.parameters)?;
+    }
+    *text += "\n![KID over training steps](networks-kid.svg)\n\n![loss over training steps](networks-loss.svg)\n\n";
+    for name in NETWORKS {
+        writeln!(text, "{name}: ![drawings]({name}.png)\n")?;
+    }
+    Ok(())
+}
+
+fn targets(results: &Results, text: &mut String) -> Result<()> {
+    *text += "\n## Targets and patches\n\nThe gated attention units, at the end of the run; noise and velocity with equal weights for all \
+              levels, the clean image with that of the velocity's error.\n\n";
+    writeln!(
+        text,
+        "| patch | s a step | noise | clean | velocity |\n| ---: | ---: | ---: | ---: | ---: |"
+    )?;
+    for patch in PATCHES {
+        let names = Target::ALL.map(|target| runs::target(target, patch).name);
+        let seconds = results.runs[&names[0]].seconds / results.steps as f64;
+        let kids: String =
+            names.iter().map(|name| format!(" {} |", results.last(name).words())).collect();
+        writeln!(text, "| {patch} | {seconds:.3} |{kids}")?;
+    }
+    text.push('\n');
+    for patch in PATCHES {
+        for target in Target::ALL {
+            let name = runs::target(target, patch).name;
+            writeln!(text, "{} at patch {patch}: ![drawings]({name}.png)\n", target.name())?;
+        }
+    }
+    Ok(())
+}
+
+fn samplers(results: &Results, text: &mut String) -> Result<()> {
+    let Some(model) = results.samplers.first().map(|of| &of.model) else { return Ok(()) };
+    writeln!(
+        text,
+        "\n## Samplers\n\nOf `{model}`, the best model with patches of 8. Heun asks the network twice a step.\n"
+    )?;
+    let heading: String = SAMPLER_STEPS.iter().map(|steps| format!(" {steps} steps |")).collect();
+    writeln!(text, "| sampler |{heading}\n| --- |{}", " ---: |".repeat(SAMPLER_STEPS.len()))?;
+    for sampler in SAMPLERS {
+        let kids = SAMPLER_STEPS.map(|steps| match results.sampled(sampler, steps) {
+            Some(kid) => format!(" {} |", kid.words()),
+            None => " - |".to_owned(),
+        });
+        writeln!(text, "| {sampler} |{}", kids.concat())?;
+    }
+    *text += "\n![KID over sampling steps](samplers.svg)\n\n";
+    for steps in SAMPLER_STEPS {
+        writeln!(text, "ddim, {steps} steps: ![drawings](ddim-{steps}.png)\n")?;
+    }
+    Ok(())
+}
+
+/// Whether two values are further apart than chance makes them, at twice the standard error.
+fn apart(one: Kid, other: Kid) -> bool {
+    (one.value - other.value).abs() > 2.0 * one.standard_error.hypot(other.standard_error)
+}
+
+/// "Patch transformers converge."
+fn converges(results: &Results) -> String {
+    let said = NETWORKS.into_iter().filter(|name| *name != "unet").map(|name| {
+        let first = results.runs[name].kids[0].1;
+        let last = results.last(name);
+        let verdict = match (apart(first, last), last.value < first.value) {
+            (true, true) => "falls",
+            (true, false) => "rises",
+            (false, _) => "does not move beyond its error",
+        };
+        format!("{name} {verdict} ({} to {})", first.words(), last.words())
+    });
+    let said: Vec<String> = said.collect();
+    let falling = said.iter().filter(|words| words.contains(" falls ")).count();
+    let verdict = match falling {
+        count if count == said.len() => "held",
+        0 => "did not hold within this budget",
+        _ => "held for some",
+    };
+    format!(
+        "**Transformers on patches converge: {verdict}.** KID from the first eighth of the run to its end: {}.",
+        said.join("; ")
+    )
+}
+
+/// "They need more steps than the U-Net."
+fn more_steps(results: &Results) -> String {
+    let [unet, gau] = ["unet", "gau"].map(|name| results.last(name));
+    let claim = "**They need more steps than the U-Net: ";
+    if !apart(unet, gau) {
+        let values = format!("{} and {}", unet.words(), gau.words());
+        return format!(
+            "{claim}the budget was too small to tell.** After all steps the U-Net and the gated attention units have {values}, no further apart than chance."
+        );
+    }
+    let (ahead, behind, verdict) = match unet.value < gau.value {
+        true => ("unet", "gau", "held"),
+        false => ("gau", "unet", "did not hold within this budget, it is the other way round"),
+    };
+    let seconds = |name: &str| results.runs[name].seconds / results.steps as f64;
+    let cost = format!(
+        "A step of the U-Net costs {:.1} times one of the gated attention units here.",
+        seconds("unet") / seconds("gau")
+    );
+    let wanted = results.last(behind).value;
+    match reached(&results.runs[ahead].kids, wanted) {
+        Some(step) => format!(
+            "{claim}{verdict}.** What `{behind}` has after {} steps ({}), `{ahead}` has after about {step:.0}: {:.1} times as many. {cost}",
+            results.steps,
+            results.last(behind).words(),
+            results.steps as f64 / step
+        ),
+        None => format!(
+            "{claim}{verdict}.** Already at the first checkpoint `{ahead}` is where `{behind}` ends ({}): at least {} times as many. {cost}",
+            results.last(behind).words(),
+            runs::EIGHTHS
+        ),
+    }
+}
+
+/// The step at which falling KIDs first reach a value, between checkpoints on a line over the logarithm of steps; `None` if the
+/// first is below already.
+fn reached(kids: &[(u64, Kid)], wanted: f64) -> Option<f64> {
+    kids.windows(2).find_map(|pair| {
+        let [(from, high), (to, low)] = [pair[0], pair[1]];
+        if high.value < wanted || low.value > wanted {
+            return None;
+        }
+        let share = (high.value - wanted) / (high.value - low.value).max(f64::MIN_POSITIVE);
+        let [from, to] = [from, to].map(|step| (step as f64).ln());
+        Some((from + share * (to - from)).exp())
+    })
+}
+
+/// "Ten steps of sampling suffice."
+fn ten_steps(results: &Results) -> String {
+    let claim = "**Ten steps of sampling suffice: ";
+    let said = SAMPLERS.into_iter().filter_map(|sampler| {
+        let [ten, all] = [10, 250].map(|steps| results.sampled(sampler, steps));
+        let (ten, all) = (ten?, all?);
+        let good = !apart(ten, all) || ten.value < all.value;
+        Some((good, format!("{sampler} {} in 10, {} in 250", ten.words(), all.words())))
+    });
+    let (good, said): (Vec<bool>, Vec<String>) = said.unzip();
+    let verdict = match good.iter().filter(|good| **good).count() {
+        count if count == good.len() => "held for every sampler",
+        0 => "did not hold",
+        _ => "held for some samplers",
+    };
+    format!("{claim}{verdict}.** {}.", said.join("; "))
+}
+
+/// "No long skip is needed."
+fn no_skip(results: &Results) -> String {
+    let [plain, skips] = ["transformer", "uvit"].map(|name| results.last(name));
+    let verdict = match (apart(plain, skips), plain.value < skips.value) {
+        (false, _) => "held: no difference beyond chance",
+        (true, true) => "held",
+        (true, false) => "did not hold within this budget",
+    };
+    format!(
+        "**No long skip connection is needed: {verdict}.** The plain transformer ends at {}, U-ViT with its skips and its closing convolution at {}, the gated attention units, without skips, at {}.",
+        plain.words(),
+        skips.words(),
+        results.last("gau").words()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::results::{Sampled, tests::made_up};
+
+    fn with_samplers(mut results: Results, kid: impl Fn(&str, usize) -> f64) -> Results {
+        for sampler in SAMPLERS {
+            for steps in SAMPLER_STEPS {
+                let kid = Kid { value: 1e-3 * kid(sampler, steps), standard_error: 1e-3 };
+                results.samplers.push(Sampled {
+                    model: "gau".into(),
+                    sampler: sampler.into(),
+                    steps,
+                    kid,
+                });
+            }
+        }
+        results
+    }
+
+    #[test]
+    fn the_sentences_follow_the_numbers() {
+        let results = made_up(|name| match name {
+            "unet" => [300.0, 200.0, 100.0, 80.0],
+            "uvit" => [400.0, 300.0, 250.0, 199.0],
+            _ => [400.0, 350.0, 300.0, 200.0],
+        });
+        let results = with_samplers(results, |sampler, steps| match sampler {
+            "ddpm" => 1000.0 / steps as f64,
+            _ => 100.0,
+        });
+        assert!(converges(&results).contains("converge: held.**"));
+        let more = more_steps(&results);
+        assert!(
+            more.contains("U-Net: held.**") && more.contains("after about 200: 4.0 times"),
+            "{more}"
+        );
+        assert!(ten_steps(&results).contains("held for some samplers"));
+        assert!(no_skip(&results).contains("held: no difference beyond chance"));
+        let page = page(&results, "2026-01-02").unwrap();
+        assert!(page.contains("| unet | 1000000 | 0.075 | 300.0 ± 2.0 |"), "{page}");
+        assert!(page.contains("| ddpm | 250.0 ± 1.0 | 100.0 ± 1.0 |"), "{page}");
+        for name in runs::all().iter().map(|run| &run.name) {
+            assert!(page.contains(&format!("({name}.png)")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_budget_that_was_too_small_is_called_so() {
+        let results = made_up(|_| [400.0, 400.0, 401.0, 400.0]);
+        assert!(converges(&results).contains("did not hold within this budget"));
+        assert!(more_steps(&results).contains("too small to tell"));
+        let turned =
+            made_up(|name| if name == "unet" { [400.0; 4] } else { [300.0, 250.0, 200.0, 150.0] });
+        assert!(more_steps(&turned).contains("the other way round"));
+    }
+
+    #[test]
+    fn every_curve_is_drawn() {
+        let results = with_samplers(made_up(|_| [4.0, 3.0, 2.0, 1.0]), |_, _| 1.0);
+        for (name, chart) in charts(&results) {
+            let picture = chart::svg(&chart).unwrap();
+            assert!(picture.matches("<polyline").count() >= 5, "{name}");
+        }
+    }
+}

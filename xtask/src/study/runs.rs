@@ -1,0 +1,256 @@
+//! What the study trains: five networks of about one size, and every target at every size of patch.
+//!
+//! All share data, batches, noise schedule, optimizer and number of steps. The first network with noise as its target and patches
+//! of 8, `gau`, belongs to both comparisons.
+
+use std::{fmt::Write, path::Path};
+
+/// One training run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Also the name of its folder.
+    pub name: String,
+    /// Side of a patch, in pixels.
+    pub patch: usize,
+    /// What the network predicts.
+    pub target: Target,
+    /// The tables of the recipe that say which network it is.
+    network: &'static str,
+    /// Whether a convolution closes it.
+    convolution: bool,
+}
+
+/// What a network predicts, with the weight of the loss that usually goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Ho et al. 2020: the squared error of the noise, all levels alike.
+    Noise,
+    /// Li and He 2025: the clean image, weighted so that it is the squared error of the velocity.
+    Clean,
+    /// Salimans and Ho 2022: the velocity, all levels alike.
+    Velocity,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Noise, Self::Clean, Self::Velocity];
+
+    /// As recipes spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Noise => "noise",
+            Self::Clean => "clean",
+            Self::Velocity => "velocity",
+        }
+    }
+
+    fn weight(self) -> &'static str {
+        match self {
+            Self::Noise | Self::Velocity => "{ kind = \"one\" }",
+            Self::Clean => "{ kind = \"velocity\", min_noise = 0.05 }",
+        }
+    }
+}
+
+/// Sides of patches that targets are compared at.
+pub const PATCHES: [usize; 3] = [4, 8, 16];
+
+/// The networks in the order of the tables; `tests` holds them to one size.
+pub const NETWORKS: [&str; 5] = ["unet", "gau", "transformer", "uvit", "dit"];
+
+/// In the manner of the seed's ddpm.py: most numbers stand where the image is small.
+const UNET: &str = "[model.unet]
+width = 16
+growth = [1, 2, 4, 8]
+blocks = 2
+groups = 8
+smallest = 4
+attention = []
+";
+
+const GAU: &str = "[model.backbone]
+width = 192
+depth = 5
+block = { kind = \"gau\", expansion = 2, key_size = 128, bias = true }
+positions = \"halves\"
+rotary_base = 1000.0
+norm_epsilon = 1e-6
+";
+
+const TRANSFORMER: &str = "[model.backbone]
+width = 192
+depth = 4
+block = { kind = \"transformer\", heads = 6, key_heads = 6, feed_forward = 296 }
+positions = \"rope-tv\"
+rotary_base = 1000.0
+norm_epsilon = 1e-6
+";
+
+const UVIT: &str = "[model.backbone]
+width = 192
+depth = 5
+block = { kind = \"uvit\", heads = 6, key_heads = 6, feed_forward = 136 }
+positions = \"rope-tv\"
+rotary_base = 1000.0
+norm_epsilon = 1e-6
+";
+
+const DIT: &str = "[model.backbone]
+width = 160
+depth = 4
+block = { kind = \"dit\", heads = 5, key_heads = 5, feed_forward = 128 }
+positions = \"rope-tv\"
+rotary_base = 1000.0
+norm_epsilon = 1e-6
+";
+
+/// A network of [`NETWORKS`] with the seed's target and patches of 8.
+pub fn network(name: &str) -> Run {
+    let (network, convolution) = match name {
+        "unet" => (UNET, false),
+        "transformer" => (TRANSFORMER, false),
+        "uvit" => (UVIT, true),
+        "dit" => (DIT, false),
+        _ => (GAU, false),
+    };
+    Run { name: name.to_owned(), patch: 8, target: Target::Noise, network, convolution }
+}
+
+/// The gated attention units with a target and a size of patch.
+pub fn target(target: Target, patch: usize) -> Run {
+    let name = match (target, patch) {
+        (Target::Noise, 8) => "gau".to_owned(),
+        _ => format!("gau-{}-{patch}", target.name()),
+    };
+    Run { name, patch, target, network: GAU, convolution: false }
+}
+
+/// Every run once: the networks, then what the targets add.
+pub fn all() -> Vec<Run> {
+    let mut runs: Vec<Run> = NETWORKS.map(network).into();
+    let targets = PATCHES.into_iter().flat_map(|patch| Target::ALL.map(|of| target(of, patch)));
+    runs.extend(targets.filter(|run| run.name != "gau"));
+    runs
+}
+
+impl Run {
+    /// The recipe: `steps` of 16 images, whose averages remember a tenth of the run.
+    pub fn recipe(&self, folder: Option<&Path>, steps: u64) -> String {
+        let data = match folder {
+            None => "source = \"emoji\"\ngroups = []".to_owned(),
+            Some(folder) => {
+                format!("source = \"folder\"\npath = {:?}\ncaptions = \"none\"", folder.display())
+            }
+        };
+        let mut text = format!("seed = 0\nvocab = 0\n\n[data]\n{data}\n\n");
+        let (patch, convolution) = (self.patch, self.convolution);
+        let (target, weight) = (self.target.name(), self.target.weight());
+        let (warm_up, every) = (steps / 20, every(steps));
+        let average = 1.0 - 10.0 / steps.max(20) as f64;
+        let network = self.network;
+        write!(
+            text,
+            "[image]
+width = 64
+height = 64
+patch = {patch}
+
+[model]
+patch_bias = false
+patch_places = 0
+patch_convolution = {convolution}
+prediction = \"{target}\"
+schedule = {{ kind = \"seed\", steps = 1000 }}
+time = {{ kind = \"table\", steps = 1000 }}
+
+{network}
+{SHARED}
+[loss]
+text = 0.0
+image = 1.0
+weight = {weight}
+times = {{ kind = \"uniform\" }}
+
+[optimizer]
+kind = \"adamw\"
+rate = 1e-3
+final_rate = 0.1
+warm_up = {warm_up}
+betas = [0.9, 0.99]
+weight_decay = 0.01
+clip = 1.0
+ema = {average}
+ema_start = \"zero\"
+
+[run]
+steps = {steps}
+batch = 16
+shards = 2
+row_tokens = 0
+checkpoint_every = {every}
+keep = {EIGHTHS}
+sample_every = {steps}
+"
+        )
+        .expect("a string takes every text");
+        text
+    }
+}
+
+/// What is the same in every recipe, whatever its length.
+const SHARED: &str = "[mix]
+draw = [1.0, 1.0]
+read = [0.0, 0.0]
+caption_drop = 1.0
+
+[sample]
+sampler = \"ddim\"
+steps = 20
+guidance = {{ scale = 1.0, from = 0.0, to = 1.0 }}
+count = 16
+";
+
+/// Checkpoints of a run.
+pub const EIGHTHS: u64 = 8;
+
+/// Steps between two checkpoints.
+pub fn every(steps: u64) -> u64 {
+    (steps / EIGHTHS).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_belongs_to_both_comparisons_and_is_trained_once() {
+        let runs = all();
+        assert_eq!(runs.len(), NETWORKS.len() + PATCHES.len() * Target::ALL.len() - 1);
+        assert_eq!(target(Target::Noise, 8), network("gau"));
+        let mut names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), runs.len());
+    }
+
+    #[test]
+    fn runs_of_a_comparison_differ_in_what_they_compare_alone() {
+        let of = |run: &Run| run.recipe(None, 800);
+        let apart = |one: &str, other: &str| {
+            one.lines().zip(other.lines()).filter(|(one, other)| one != other).count()
+        };
+        let (noise, clean) = (target(Target::Noise, 8), target(Target::Clean, 8));
+        assert_eq!(apart(&of(&noise), &of(&clean)), 2); // prediction and weight
+        assert_eq!(apart(&of(&noise), &of(&target(Target::Noise, 16))), 1);
+        let [gau, unet] = ["gau", "unet"].map(|name| of(&network(name)));
+        let rest = |text: &str| text[text.find("[loss]").unwrap()..].to_owned();
+        assert_eq!(rest(&gau), rest(&unet));
+    }
+
+    #[test]
+    fn a_folder_of_pictures_takes_the_place_of_the_emoji() {
+        let text = network("gau").recipe(Some(Path::new("my \"faces\"")), 80);
+        assert!(text.contains("path = \"my \\\"faces\\\"\""), "{text}");
+        assert!(!text.contains("emoji"));
+    }
+}
