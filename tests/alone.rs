@@ -5,7 +5,7 @@ use mm_diffusion::{Sampler, Schedule};
 use mm_model::{Document, Method, Segment, Walk};
 use mm_patch::{Grid, Image};
 use mm_train::batch::Batches;
-use mm_train::{Recipe, Training};
+use mm_train::{Ending, Recipe, RunFolder, Training, train};
 
 use crate::common::tiny;
 
@@ -100,6 +100,34 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
     let refused = model.draw(&[words], grid, &options).unwrap_err().to_string();
     assert!(refused.contains("the text `a cat`, wanted no text"), "{refused}");
     assert!(model.read(&[Document::default()], &options).is_err());
+}
+
+#[test]
+fn images_alone_are_measured_without_text_and_the_best_is_kept() {
+    let changes = [
+        ("run.validate_every", "2"),
+        ("run.validate_count", "4"),
+        ("run.best", "loss"),
+        ("run.patience", "9"),
+        ("run.steps", "4"),
+        ("sample.steps", "2"),
+        ("sample.count", "1"),
+    ];
+    let recipe = alone(&changes);
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(&folder.path().join("run"), &recipe).unwrap();
+    let mut training = Training::start(recipe, &Device::flex()).unwrap();
+    assert_eq!(train(&mut training, &run, &mut |_| true).unwrap(), Ending::Complete);
+    let best = training.progress.watch.best().unwrap();
+    assert!(best.number.is_finite() && run.best_model().is_dir());
+    let text = fs_err::read_to_string(run.metrics()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let found: Vec<_> = lines.filter_map(|line| line.get("validation").cloned()).collect();
+    assert_eq!(found.len(), 2);
+    assert!(found.iter().all(|one| one["loss"] == one["image"] && one["image"].is_f64()));
+    assert!(found.iter().all(|one| one.get("text").is_none()), "{found:?}");
+    let refused = alone(&changes).with("run.best", "text").unwrap_err().to_string();
+    assert!(refused.contains("`run.best` must be `loss` or `image`"), "{refused}");
 }
 
 #[test]

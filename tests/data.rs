@@ -8,7 +8,7 @@ use mm_patch::Image;
 use mm_train::batch::Batches;
 use mm_train::data::{DataConfig, DataSet, Split};
 use mm_train::eval::{held_out_losses, sample_grid};
-use mm_train::{Recipe, Training};
+use mm_train::{BestBy, Recipe, Training, validate};
 use tempfile::TempDir;
 
 use crate::common::tiny;
@@ -152,8 +152,14 @@ fn text_alone_is_trained_and_measured_in_bits_a_byte() {
         assert!(report.loss.is_finite() && report.image.is_none() && report.images == 0);
     }
     let after = measure(&training);
-    assert!(after.bits_per_byte < 0.8 * before.bits_per_byte, "{before:?} -> {after:?}");
-    assert!(before.bits_per_byte < 16.0 && before.image.is_nan());
+    let [first, last] = [before, after].map(|losses| losses.bits_per_byte.unwrap());
+    assert!(last < 0.8 * first, "{before:?} -> {after:?}");
+    assert!(first < 16.0 && before.image.is_none());
+    let measured = validate(&training).unwrap();
+    assert_eq!(Some(measured.loss), measured.text);
+    training.recipe.run.best = BestBy::Image;
+    let refused = validate(&training).unwrap_err().to_string();
+    assert!(refused.contains("`run.best` must be a term that the held-out documents have"));
     let (_, text) = sample_grid(&training.averaged(), &recipe, &data).unwrap();
     assert!(text.contains("beginning -> how the model goes on:"), "{text}");
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use mm_model::parameters::{Weights, weights_of};
-use mm_train::{Ending, Happening, Lost, Ranks, RunFolder, TrainError, on_threads, train};
+use mm_train::{Ending, Happening, Lost, Ranks, RunFolder, Sum, TrainError, Training, on_threads, train};
 
 use crate::common::{device, start, tiny};
 
@@ -101,6 +101,30 @@ fn ranks_that_do_not_stand_at_the_same_place_are_refused_on_all_of_them() {
     });
     assert_eq!(said[0], said[1]);
     assert!(said[0].starts_with("rank 1 has checksum of weights"), "{}", said[0]);
+}
+
+#[test]
+fn ranks_that_see_other_files_are_refused_on_all_of_them() {
+    let hosts = tempfile::tempdir().unwrap();
+    let with = |count: usize, file: &str| {
+        let said = on_ranks(2, |ranks| {
+            let host = hosts.path().join(format!("{}-{count}-{file}", ranks.rank));
+            fs_err::create_dir_all(&host).unwrap();
+            let (count, file) = if ranks.rank == 1 { (count, file) } else { (20, "text") };
+            let line = |at: usize| format!("{{\"text\": \"line {at} of many\"}}\n");
+            let path = host.join(format!("{file}.jsonl"));
+            fs_err::write(&path, (0..count).map(line).collect::<String>()).unwrap();
+            let config = format!("source = 'documents'\nfiles = ['{}']", host.display());
+            let recipe = mm_train::Recipe { data: toml::from_str(&config).unwrap(), ..tiny(&[]) };
+            let joined = Training::start(recipe, &device()).unwrap().join(ranks);
+            joined.map_or_else(|why| why.to_string(), |()| String::new())
+        });
+        assert_eq!(said[0], said[1]);
+        said[0].clone()
+    };
+    assert_eq!(with(20, "text"), "");
+    assert!(with(19, "text").contains(" records ")); // of whichever part
+    assert!(with(20, "texts").starts_with("rank 1 has checksum of data "));
 }
 
 #[test]

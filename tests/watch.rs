@@ -1,6 +1,10 @@
 //! A run that judges itself: held-out measurements, the best checkpoint, patience, roll-back.
 
-use mm_train::{Ending, Happening, RunFolder, train};
+use mm_model::Segment;
+use mm_patch::Image;
+use mm_train::batch::Batches;
+use mm_train::data::{DataConfig, DataError};
+use mm_train::{Ending, Happening, Recipe, RunFolder, TrainError, Training, train};
 use serde_json::Value;
 
 use crate::common::{device, start, tiny};
@@ -121,4 +125,41 @@ fn a_spike_is_skipped_and_the_run_goes_on() {
     assert_eq!(progress.updates + progress.skipped, 40);
     let skipped = lines(&run).iter().filter(|line| line["skipped"] == true).count();
     assert!(skipped > 0 && skipped as u64 == progress.skipped, "{skipped} of {}", progress.skipped);
+}
+
+/// A tiny run over twelve captioned pictures, one a step.
+fn pictures(path: &std::path::Path, max_bad: f64) -> Recipe {
+    let recipe = tiny(&[("run.batch", "1"), ("run.shards", "1"), ("run.checkpoint_every", "100")]);
+    let config = format!("source = 'folder'\nmax_bad = {max_bad:?}\npath = '{}'", path.display());
+    let data: DataConfig = toml::from_str(&config).unwrap();
+    Recipe { data, ..recipe }
+}
+
+#[test]
+fn a_run_that_its_data_end_is_saved_and_goes_on_with_a_higher_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    for at in 0..12_u8 {
+        let image = Image::filled(16, 16, [at * 20; 3]).encode_png();
+        fs_err::write(folder.path().join(format!("{at}.png")), image).unwrap();
+        fs_err::write(folder.path().join(format!("{at}.txt")), at.to_string()).unwrap();
+    }
+    let (strict, tolerant) = (pictures(folder.path(), 0.0), pictures(folder.path(), 1.0));
+    let out = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(&out.path().join("run"), &strict).unwrap();
+    let mut training = Training::start(strict.clone(), &device()).unwrap();
+    // The picture of step 3 breaks before the run gets there.
+    let (document, _) =
+        Batches::new(&strict, &training.data, &training.tokenizer).documents(3).unwrap().remove(0);
+    let shade = document.segments.iter().find_map(|segment| match segment {
+        Segment::Image { image, .. } => Some(image.pixel(0, 0)[0]),
+        Segment::Text { .. } => None,
+    });
+    fs_err::write(folder.path().join(format!("{}.png", shade.unwrap() / 20)), "broken").unwrap();
+    let error = train(&mut training, &run, &mut |_| true).unwrap_err();
+    assert!(matches!(error, TrainError::Data(DataError::TooManyBad { bad: 1, .. })), "{error}");
+    assert_eq!(checkpoints(&run), [3]);
+    let (mut resumed, _) = run.resume(tolerant, &device()).unwrap();
+    assert_eq!(resumed.progress.step, 3);
+    assert_eq!(train(&mut resumed, &run, &mut |_| true).unwrap(), Ending::Complete);
+    assert_eq!(checkpoints(&run), [3, 12]);
 }

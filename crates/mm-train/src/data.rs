@@ -5,6 +5,7 @@
 //! are the caller's; so are shuffling and batches. [`Direction`] and its neighbours turn examples into documents.
 
 pub mod check;
+mod checksum;
 mod document;
 mod documents;
 mod emoji;
@@ -202,6 +203,28 @@ impl DataSet {
         }))
     }
 
+    /// The record of an index, as [`Self::record`], but nothing in place of a broken one, and no limit: such a record is named
+    /// in [`Self::skipped`] and counted in [`Self::bad`]. An empty part is an error.
+    pub fn exact(
+        &self,
+        split: Split,
+        index: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<Record>, DataError> {
+        let found = match self {
+            _ if self.len(split) == Some(0) => return self.record(split, index, rng).map(Some),
+            Self::Glyphs(_) | Self::Emoji(_) => return self.record(split, index, rng).map(Some),
+            Self::Mixture(mixture) => return mixture.exact(split, index, rng),
+            Self::Documents(documents) => {
+                return Ok(documents.exact(split, index).map(Record::Whole));
+            }
+            Self::Folder(folder) => folder.exact(split, index),
+            Self::Webdataset(shards) => shards.exact(split, index),
+            Self::Parquet(table) => table.exact(split, index),
+        };
+        Ok(found.map(Record::Captioned))
+    }
+
     /// The picture and caption of an index, as [`Self::record`]; `None` where a whole document stands.
     pub fn example(
         &self,
@@ -228,7 +251,7 @@ impl DataSet {
         }
     }
 
-    /// What was left out so far, and why; only files are ever left out.
+    /// What was left out so far, and why, broken items first; only files are ever left out.
     pub fn skipped(&self) -> Vec<Skipped> {
         match self {
             Self::Glyphs(_) | Self::Emoji(_) => Vec::new(),

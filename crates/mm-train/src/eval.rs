@@ -142,16 +142,19 @@ pub fn draw_score(
     Ok(score)
 }
 
-/// Losses on documents of a part; a number that there was nothing to take from is not finite.
+/// Losses on documents of a part; a number that there was nothing to take from is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct HeldOutLosses {
     /// Cross-entropy of captions after their pictures and of the learnt text of whole documents, nats a token.
-    pub text: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<f64>,
     /// The same in bits a byte of that text.
-    pub bits_per_byte: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_byte: Option<f64>,
     /// Weighted squared error of pictures after their captions and of the learnt pictures of whole documents, at the recipe's
     /// noise levels.
-    pub image: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<f64>,
     /// Records.
     pub documents: usize,
 }
@@ -194,9 +197,9 @@ pub fn held_out_losses(
             }
         }
     }
-    let [text, image] = [0, 1].map(|which| sums[which] / counts[which] as f64);
-    let bits_per_byte = sums[0] / std::f64::consts::LN_2 / bytes as f64;
-    Ok(HeldOutLosses { text, bits_per_byte, image, documents })
+    let mean = |which: usize| (counts[which] > 0).then(|| sums[which] / counts[which] as f64);
+    let bits_per_byte = (bytes > 0).then(|| sums[0] / std::f64::consts::LN_2 / bytes as f64);
+    Ok(HeldOutLosses { text: mean(0), bits_per_byte, image: mean(1), documents })
 }
 
 /// A record's document of a kind; without words where there are images alone.

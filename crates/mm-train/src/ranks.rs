@@ -14,6 +14,7 @@ use mm_model::Model;
 use mm_model::parameters::weights_of;
 
 use crate::TrainError;
+use crate::data::{DataSet, Split};
 
 /// Adds a buffer up over all ranks, in place; every rank calls it at the same point and gets the same bits.
 pub type Sum<T> = Arc<dyn Fn(&mut [T]) + Send + Sync>;
@@ -55,6 +56,19 @@ impl Ranks {
         self.gather(f64::from(u8::from(own))).iter().all(|said| *said == 1.0)
     }
 
+    /// An error unless all ranks see the same data.
+    pub(crate) fn see_the_same(&self, data: &DataSet) -> Result<(), TrainError> {
+        if self.count == 1 {
+            return Ok(());
+        }
+        let records = |split| data.len(split).map_or(f64::INFINITY, |len| len as f64);
+        self.equal([
+            ("training records", records(Split::Train)),
+            ("held-out records", records(Split::HeldOut)),
+            ("checksum of data", f64::from(data.checksum())),
+        ])
+    }
+
     /// An error unless all ranks stand at the same step with the same weights.
     pub(crate) fn agree(&self, step: u64, model: &Model) -> Result<(), TrainError> {
         if self.count == 1 {
@@ -65,8 +79,13 @@ impl Ranks {
             let bytes: Vec<u8> = weight.values.iter().flat_map(|v| v.to_le_bytes()).collect();
             crc.update(&bytes);
         }
-        let all = [step as f64, f64::from(crc.finalize())].map(|own| self.gather(own));
-        for (what, all) in ["step", "checksum of weights"].into_iter().zip(all) {
+        self.equal([("step", step as f64), ("checksum of weights", f64::from(crc.finalize()))])
+    }
+
+    /// An error that names the first of some numbers in which a rank differs from the first. All are gathered before any is
+    /// judged, so that no rank waits for another that has gone.
+    fn equal<const N: usize>(&self, own: [(&'static str, f64); N]) -> Result<(), TrainError> {
+        for (what, all) in own.map(|(what, number)| (what, self.gather(number))) {
             if let Some(rank) = all.iter().position(|other| *other != all[0]) {
                 return Err(TrainError::RanksDiffer {
                     what,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
 use crate::data::{DataConfig, ImageSettings};
+use crate::watch::BestBy;
 
 mod optimizer;
 mod run;
@@ -243,6 +244,9 @@ impl Recipe {
         }
         optimizer.validate()?;
         self.run.validate()?;
+        let writes = self.vocab > 0 && self.model.unet.is_none();
+        let by_text = self.run.best == BestBy::Text;
+        check("run.best", writes || !by_text, "`loss` or `image`, since the model writes no text")?;
         check("sample.steps", self.sample.steps > 0, "at least 1")?;
         check("sample.count", self.sample.count > 0, "at least 1")
     }

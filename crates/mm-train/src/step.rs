@@ -155,9 +155,10 @@ impl Training {
         Ok(training)
     }
 
-    /// Trains on together with other processes, which must stand where this one stands.
+    /// Trains on together with other processes, which must see the same data and stand where this one stands.
     pub fn join(&mut self, ranks: Ranks) -> Result<(), TrainError> {
         self.ranks = ranks;
+        self.ranks.see_the_same(&self.data)?;
         self.ranks.agree(self.progress.step, &self.model)
     }
 

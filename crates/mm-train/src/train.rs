@@ -160,7 +160,8 @@ fn run(
         let asked = Instant::now();
         let Ok(batch) = batches.recv() else { break };
         meter.waited += asked.elapsed();
-        let (batch, step) = (batch?, training.progress.step);
+        let batch = batch.map_err(|why| saved_first(why, training, (folder, saved), on))?;
+        let step = training.progress.step;
         let report = within_memory(&every, step, || training.step(&batch))?;
         meter.count(&report);
         training.progress.milliseconds = meter.milliseconds();
@@ -250,6 +251,22 @@ fn save(
         return Ok(true);
     }
     Ok(on(Happening::Saved(&folder.save(training)?)))
+}
+
+/// The error of a batch that cannot be made, once what was learnt since the checkpoint of step `saved` is in another: a run that
+/// its data end loses nothing. Several ranks save nothing, since the others do not know of it; nor does a run whose steps fail.
+fn saved_first(
+    why: TrainError,
+    training: &Training,
+    (folder, saved): (&RunFolder, Option<u64>),
+    on: &mut dyn FnMut(Happening<'_>) -> bool,
+) -> TrainError {
+    let progress = &training.progress;
+    let new = progress.step > 0 && saved != Some(progress.step);
+    if new && training.ranks.count == 1 && progress.skipped_in_a_row == 0 {
+        let _ = save(training, folder, on); // the first error is the one to report
+    }
+    why
 }
 
 /// Times and counts since the last line.

@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::data::{DataError, Split};
 use crate::eval::held_out_losses;
+use crate::recipe::LossConfig;
 use crate::step::Training;
+use crate::watch::BestBy;
 use crate::{RecipeError, TrainError};
 
 /// Losses of the averaged weights on held-out documents, the same documents and noise every time.
@@ -13,31 +15,56 @@ pub struct Validation {
     /// The step after which it was taken.
     #[serde(skip)]
     pub step: u64,
-    /// Both terms with the recipe's factors.
+    /// The terms that there are, with the recipe's factors; not finite if there is none, or if the model has diverged.
     pub loss: f64,
-    /// Cross-entropy of captions after their pictures, nats a token.
-    pub text: f64,
-    /// The same in bits a byte of the captions.
-    pub bits_per_byte: f64,
-    /// Weighted squared error of pictures after their captions.
-    pub image: f64,
+    /// Cross-entropy of captions after their pictures, nats a token; absent if no text was learnt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<f64>,
+    /// The same in bits a byte of the captions; absent if these have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_byte: Option<f64>,
+    /// Weighted squared error of pictures after their captions; absent if there was no picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<f64>,
     /// Documents of each kind.
     pub documents: usize,
 }
 
-/// Measures the averaged weights on `run.validate_count` held-out examples.
+impl Validation {
+    /// The number that `run.best` names, if there is one; the loss for [`BestBy::None`].
+    pub fn number(&self, by: BestBy) -> Option<f64> {
+        match by {
+            BestBy::Text => self.text,
+            BestBy::Image => self.image,
+            BestBy::Loss | BestBy::None => Some(self.loss),
+        }
+    }
+}
+
+/// Measures the averaged weights on `run.validate_count` held-out examples, which must have what `run.best` goes by.
 pub fn validate(training: &Training) -> Result<Validation, TrainError> {
     let (recipe, data) = (&training.recipe, &training.data);
     let count = recipe.run.validate_count;
     let found = held_out_losses(&training.averaged(), recipe, data, Split::HeldOut, count)?;
-    Ok(Validation {
+    let measured = Validation {
         step: training.progress.step,
-        loss: recipe.loss.text * found.text + recipe.loss.image * found.image,
+        loss: total(&recipe.loss, found.text, found.image),
         text: found.text,
         bits_per_byte: found.bits_per_byte,
         image: found.image,
         documents: found.documents,
-    })
+    };
+    if measured.number(recipe.run.best).is_none() {
+        let (field, wanted) = ("run.best", "a term that the held-out documents have, or `loss`");
+        return Err(RecipeError::Field { field, wanted }.into());
+    }
+    Ok(measured)
+}
+
+/// The terms that are there, each with its factor; no number if there is none.
+fn total(factors: &LossConfig, text: Option<f64>, image: Option<f64>) -> f64 {
+    let terms = [text.map(|loss| factors.text * loss), image.map(|loss| factors.image * loss)];
+    terms.into_iter().flatten().reduce(|sum, term| sum + term).unwrap_or(f64::NAN)
 }
 
 /// A run that asks for measurements needs held-out examples.
@@ -52,4 +79,29 @@ pub(crate) fn check_held_out(training: &Training) -> Result<(), TrainError> {
         .into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use mm_diffusion::{LossWeight, TimeDistribution};
+
+    use super::*;
+    use crate::recipe::Reduction;
+
+    #[test]
+    fn the_loss_is_over_the_terms_that_there_are_and_a_diverged_model_has_none() {
+        let factors = LossConfig {
+            text: 2.0,
+            image: 3.0,
+            reduction: Reduction::Mean,
+            weight: LossWeight::Velocity { min_noise: 0.05 },
+            times: TimeDistribution::LogitNormal { mean: 0.0, std: 1.0 },
+        };
+        let total = |text, image| total(&factors, text, image);
+        assert_eq!(total(Some(1.0), Some(10.0)), 32.0);
+        assert_eq!(total(Some(1.0), None), 2.0);
+        assert_eq!(total(None, Some(10.0)), 30.0);
+        assert!(total(None, None).is_nan(), "nothing is not the best of all");
+        assert!(total(Some(f64::NAN), None).is_nan() && total(Some(1.0), Some(f64::NAN)).is_nan());
+    }
 }

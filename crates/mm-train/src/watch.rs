@@ -49,7 +49,7 @@ pub enum BestBy {
     /// No best checkpoint is kept; patience goes by the loss.
     #[default]
     None,
-    /// Both terms with the recipe's factors.
+    /// The terms that there are, with the recipe's factors.
     Loss,
     /// The cross-entropy of captions.
     Text,
@@ -90,11 +90,7 @@ impl Watch {
 
     /// Compares a measurement with the lowest so far; whether it is lower.
     pub(crate) fn measured(&mut self, found: &Validation, by: BestBy) -> bool {
-        let number = match by {
-            BestBy::Text => found.text,
-            BestBy::Image => found.image,
-            BestBy::Loss | BestBy::None => found.loss,
-        };
+        let number = found.number(by).unwrap_or(f64::NAN);
         let better = number.is_finite() && self.best.is_none_or(|best| number < best.number);
         if better {
             self.best = Some(Best { step: found.step, number });
@@ -159,8 +155,9 @@ mod tests {
         )
         .unwrap();
         let mut measure = |step, text| {
+            let (text, image) = (Some(text), Some(1.0));
             let found =
-                Validation { step, loss: 9.0, text, bits_per_byte: 0.0, image: 1.0, documents: 1 };
+                Validation { step, loss: 9.0, text, bits_per_byte: None, image, documents: 1 };
             (watch.measured(&found, BestBy::Text), watch.is_stalled(&run))
         };
         assert_eq!(measure(1, 2.0), (true, false));

@@ -30,6 +30,13 @@ impl Subject {
         self.data.as_ref().expect("opened for this task")
     }
 
+    /// None of the records that were looked at is what a task needs.
+    pub(super) fn no_picture(&self, count: usize) -> Failure {
+        let part = self.split.name();
+        let why = usage!("no picture with a caption among {count} records of the {part} part");
+        why.hint("`--task loss` measures text")
+    }
+
     /// The recipe's data, if captions are to be drawn.
     pub(super) fn captioned(&self) -> Option<&DataSet> {
         self.data.as_ref()
@@ -75,6 +82,9 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
 
 fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let score = read_score(&of.checkpoint, of.data(), of.split, args.count, &of.options)?;
+    if score.of == 0 {
+        return Err(of.no_picture(args.count));
+    }
     print_score(args, &score, &[("read right", score.right)], score.of);
     let mut wrong = score.captions.iter().filter(|(truth, read)| truth != read).take(5).peekable();
     if !args.json && wrong.peek().is_some() {
@@ -109,17 +119,19 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 
 fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let losses = held_out_losses(&of.checkpoint, &of.recipe, of.data(), of.split, args.count)?;
+    if losses.text.is_none() && losses.image.is_none() {
+        return Err(usage!("the {} part of the data holds nothing to measure", of.split.name()));
+    }
     match args.json {
         true => say!("{}", serde_json::to_string(&losses)?),
         false => {
             let HeldOutLosses { text, bits_per_byte, image, documents } = losses;
-            let mut parts = vec![];
-            if text.is_finite() {
-                parts.push(format!("text {text:.4} nats a token, {bits_per_byte:.4} bits a byte"));
-            }
-            if image.is_finite() {
-                parts.push(format!("image {image:.4}"));
-            }
+            let text = text.map(|text| format!("text {text:.4} nats a token"));
+            let bits = bits_per_byte.map(|bits| format!("{bits:.4} bits a byte"));
+            let image = image.map(|image| format!("image {image:.4}"));
+            let text: Vec<String> = [text, bits].into_iter().flatten().collect();
+            let text = (!text.is_empty()).then(|| text.join(", "));
+            let parts: Vec<String> = [text, image].into_iter().flatten().collect();
             say!("{} over {documents} documents", parts.join("; "));
         }
     }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use mm_patch::{Grid, Image};
 use mm_train::eval::{contact_sheet, examples};
 use mm_train::quality::{
-    FeatureNetwork, Features, Judged, Kid, LikelihoodOptions, Nearest, NetworkSettings, Picture,
-    Pictures, QualityError, Ruler, captions_to_draw, drawings, folder_pictures, likelihood,
-    load_features, median, save_features, source_pictures,
+    FEWEST_FOR_FRECHET, FEWEST_FOR_KID, FeatureNetwork, Features, Judged, Kid, LikelihoodOptions,
+    Nearest, NetworkSettings, Picture, Pictures, QualityError, Ruler, captions_to_draw, drawings,
+    folder_pictures, likelihood, load_features, median, save_features, source_pictures,
 };
 use serde_json::json;
 
@@ -25,7 +25,7 @@ const ENDLESS: u64 = 5000;
 const LIKELIHOOD_STEPS: usize = 100;
 
 pub fn fid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let (ruler, drawn) = features(args, of)?;
+    let (ruler, drawn) = features(args, of, FEWEST_FOR_FRECHET)?;
     let fewest = ruler.fewest(&drawn);
     if fewest <= drawn.dim() {
         eprintln!(
@@ -47,7 +47,7 @@ pub fn fid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 pub fn kid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let (ruler, drawn) = features(args, of)?;
+    let (ruler, drawn) = features(args, of, FEWEST_FOR_KID)?;
     let kid: Judged<Kid> = ruler.kid(&drawn, of.options.seed)?;
     if args.json {
         say!("{}", json!({ "kid": kid, "pictures": sizes(&ruler, &drawn) }));
@@ -105,6 +105,9 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 
 pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let mut shown = examples(of.data(), of.split, args.count, of.options.seed)?;
+    if shown.is_empty() {
+        return Err(of.no_picture(args.count));
+    }
     if of.recipe.mix.caption_drop >= 1.0 {
         shown.iter_mut().for_each(|example| example.caption.clear());
     }
@@ -127,14 +130,21 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Features of real pictures and of drawings.
-fn features(args: &EvalArgs, of: &Subject) -> Result<(Ruler, Features), Failure> {
+/// Features of real pictures and of drawings, of which each set must have `fewest`: said before anything is drawn.
+fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Features), Failure> {
+    if args.count < fewest {
+        return Err(usage!("`--count {}` must be at least {fewest} for this task", args.count));
+    }
     let Some(path) = &args.quality.features else {
         return Err(usage!("this task needs a network that makes features of pictures")
             .hint("--features NETWORK.onnx"));
     };
     let network = network(path, &args.quality.settings())?;
     let real = real_pictures(args, of, args.quality.real_count.unwrap_or(2 * args.count))?;
+    if real.pictures.len() < 2 * fewest {
+        let (what, found) = ("real pictures", real.pictures.len());
+        return Err(QualityError::TooFew { what, found, wanted: 2 * fewest }.into());
+    }
     if real.pictures.len() < 2 * args.count {
         eprintln!(
             "warning: there are {} real pictures, wanted {}",

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::prelude::Device;
 use mm_model::Checkpoint;
+use mm_train::data::{DataConfig, DataError};
 use mm_train::{
     Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, steps_in, train,
 };
@@ -165,6 +166,14 @@ fn explain(error: TrainError) -> Failure {
             "`mm devices` lists the types of every device; all calculate in f32, which is `run.precision` unless set"
                 .to_owned(),
         ),
+        TrainError::Data(DataError::TooManyBad { .. }) => Some(
+            "`mm data check` names all that is broken: mend it, or allow more, a new run by `--max-bad`, one that has begun by \
+             `max_bad` in `RUN/recipe.toml`; that then goes on with `mm train --out RUN --resume`"
+                .to_owned(),
+        ),
+        TrainError::RanksDiffer { what, .. } if what.contains("data") || what.contains("records") => {
+            Some("every host must see the same files under the paths of the recipe".to_owned())
+        }
         TrainError::Memory { batch, .. } => Some(format!(
             "lower `run.batch`, as in `--set run.batch={}`, or the size of `image` or `model.backbone`; checkpoints written \
              before are kept",
@@ -265,6 +274,9 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
         Ending::Complete | Ending::Stalled if training.recipe.vocab == 0 => {
             eprintln!("try: mm sample {model} --out drawn.png --zoom 4");
         }
+        Ending::Complete | Ending::Stalled if progress.images == 0 => {
+            eprintln!("try: mm generate {model} --text \"a beginning like yours\"");
+        }
         Ending::Complete | Ending::Stalled => {
             let caption = example_caption(&training.recipe);
             eprintln!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
@@ -276,8 +288,8 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
 /// A caption that fits the recipe's data.
 fn example_caption(recipe: &Recipe) -> &'static str {
     match recipe.data {
-        mm_train::data::DataConfig::Glyphs(_) => "red K on yellow",
-        mm_train::data::DataConfig::Emoji(_) => "red apple",
+        DataConfig::Glyphs(_) => "red K on yellow",
+        DataConfig::Emoji(_) => "red apple",
         _ => "a caption like yours",
     }
 }

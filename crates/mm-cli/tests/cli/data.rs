@@ -26,10 +26,10 @@ fn a_check_counts_names_what_is_broken_and_draws_a_sheet() {
         done(&["data", "check", &path, "--size", "32x16", "--patch", "4", "--sheet", &sheet]);
     for wanted in [
         "source = \"folder\"",
-        "training 9, held out 1; 10 read",
-        "pictures: 32x16 (10)",
+        "training 9, held out 1; 9 read",
+        "pictures: 32x16 (9)",
         "text, bytes: 9 to 9",
-        "broken: 1 (",
+        "broken: 1 (10.00 %), 1 allowed",
         "0.png: ",
     ] {
         assert!(said.contains(wanted), "`{wanted}` in:\n{said}");
@@ -38,7 +38,7 @@ fn a_check_counts_names_what_is_broken_and_draws_a_sheet() {
     fs_err::remove_file(&sheet).unwrap();
     let json: serde_json::Value =
         serde_json::from_str(&done(&["data", "check", &path, "--json"])).unwrap();
-    assert_eq!((json["bad"].as_u64(), json["sizes"]["64x64"].as_u64()), (Some(1), Some(10)));
+    assert_eq!((json["bad"].as_u64(), json["sizes"]["64x64"].as_u64()), (Some(1), Some(9)));
 }
 
 #[test]
@@ -53,6 +53,9 @@ fn a_check_fails_when_more_is_broken_than_is_allowed_or_nothing_is_there() {
         "{said}"
     );
     assert!(refused(2, &["data", "check", "nowhere"]).contains("the pattern `nowhere`"));
+    let empty = tempdir().unwrap();
+    let said = refused(2, &["data", "check", empty.path().to_str().unwrap()]);
+    assert!(said.contains("the folder holds no files"), "{said}");
     assert!(refused(2, &["data", "check", &path, "--size", "9"]).contains("wanted WIDTHxHEIGHT"));
     assert!(refused(2, &["data", "check", &path, "--patch", "7"]).contains("whole patches of 7x7"));
 }

@@ -294,6 +294,7 @@ fn a_folder_of_pictures_trains_and_bad_files_are_left_out_by_name() {
     args.extend(QUICK);
     let too_many = refused(1, &args);
     assert!(too_many.contains("2 of 5 items") && too_many.contains("`max_bad`"), "{too_many}");
+    assert!(too_many.contains("hint:") && too_many.contains("RUN/recipe.toml"), "{too_many}");
     let run = out.path().join("run");
     let mut args = vec!["train", "glyphs", "--device", device(), "--out", run.to_str().unwrap()];
     args.extend(["--set", &data, "--max-bad", "50%"]);

@@ -78,6 +78,9 @@ fn a_network_that_takes_no_picture_is_one_clear_error() {
     assert!(said.contains("features_tiny_bad.onnx") && said.contains("input is"), "{said}");
     let said = refused(2, &eval(&model, "kid", &[]));
     assert!(said.contains("--features"), "{said}");
+    let few = ["eval", &model, "--task", "kid", "--count", "2", "--features", &onnx];
+    let said = refused(2, &few);
+    assert!(said.contains("`--count 2` must be at least 4") && !said.contains("drawn"), "{said}");
     let folder = tempfile::tempdir().unwrap();
     let onnx = folder.path().join("tiny.onnx");
     fs_err::copy(format!("{GOLDEN}/features_tiny.onnx"), &onnx).unwrap();

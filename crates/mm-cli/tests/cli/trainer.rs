@@ -67,6 +67,33 @@ fn a_model_is_tuned_with_adapters_and_events_for_tensorboard() {
 }
 
 #[test]
+fn a_run_over_text_alone_says_how_to_go_on_and_is_measured_by_its_loss_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (texts, out) = (folder.path().join("texts.jsonl"), folder.path().join("run"));
+    let line = |at: usize| format!("{{\"id\": {at}, \"text\": \"number {at} of many lines\"}}\n");
+    fs_err::write(&texts, (0..80).map(line).collect::<String>()).unwrap();
+    let data = format!("data={{ source = \"documents\", files = ['{}'] }}", texts.display());
+    let mut args = vec!["train", "glyphs", "--device", device(), "--out", out.to_str().unwrap()];
+    args.extend(["--set", &data]);
+    args.extend(QUICK);
+    args.extend(["--set", "run.validate_every=3", "--set", "run.best=loss"]);
+    let output = mm(&args);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("try: mm generate ") && !said.contains("mm draw"), "{said}");
+    assert!(said.contains("held out: text ") && !said.contains("NaN"), "{said}");
+    assert!(said.contains("the lowest so far"), "{said}");
+    let model = out.join("model");
+    let eval = |task| ["eval", model.to_str().unwrap(), "--task", task, "--count", "4"];
+    for task in ["read", "bpd"] {
+        let said = refused(2, &eval(task));
+        assert!(said.contains("no picture with a caption among 4 records"), "{task}: {said}");
+    }
+    let loss = done(&eval("loss"));
+    assert!(loss.contains("bits a byte over 4 documents") && !loss.contains("image"), "{loss}");
+}
+
+#[test]
 fn the_dashboard_needs_a_build_that_has_it_and_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");

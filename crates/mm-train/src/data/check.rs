@@ -26,7 +26,7 @@ pub struct DataReport {
     pub train: Option<u64>,
     /// Held-out records; absent if there is no end of them.
     pub held_out: Option<u64>,
-    /// Records that were read.
+    /// Records that could be read.
     pub read: usize,
     /// Pictures by their size in pixels after fitting, as `WxH`.
     pub sizes: BTreeMap<String, usize>,
@@ -89,13 +89,14 @@ pub fn check(
     let tokenizer = Tokenizer::train(data.captions().into_iter(), vocab)?;
     let sequencer =
         Sequencer { tokenizer: &tokenizer, patch: image.patch, positions: PositionScheme::RopeTv };
-    let measure = |(split, index): (Split, u64)| {
-        let record = data.record(split, index, &mut stream(0, Purpose::Example, 0, index))?;
-        let document = match record {
-            Record::Captioned(example) => read(example),
-            Record::Whole(document) => document,
+    let measure = |(split, index): (Split, u64)| -> Result<Option<Measured>, TrainError> {
+        let rng = &mut stream(0, Purpose::Example, 0, index);
+        let document = match data.exact(split, index, rng)? {
+            Some(Record::Captioned(example)) => read(example),
+            Some(Record::Whole(document)) => document,
+            None => return Ok(None),
         };
-        measured(&document, &sequencer)
+        measured(&document, &sequencer).map(Some)
     };
     let lens = Split::ALL.map(|split| data.len(split));
     let indices: Vec<(Split, u64)> = Split::ALL
@@ -103,14 +104,14 @@ pub fn check(
         .zip(lens)
         .flat_map(|(split, len)| (0..len.unwrap_or(OF_ENDLESS)).map(move |index| (split, index)))
         .collect();
-    let found: Vec<Measured> =
+    let found: Vec<Option<Measured>> =
         indices.into_par_iter().map(measure).collect::<Result<_, TrainError>>()?;
+    let found: Vec<Measured> = found.into_iter().flatten().collect();
     let mut sizes = BTreeMap::new();
     for [width, height] in found.iter().flat_map(|one| &one.sizes) {
         *sizes.entry(format!("{width}x{height}")).or_insert(0) += 1;
     }
     let texts: Vec<usize> = found.iter().map(|one| one.text_bytes).filter(|n| *n > 0).collect();
-    let items = lens.into_iter().flatten().sum::<u64>() as usize;
     Ok(DataReport {
         train: lens[0],
         held_out: lens[1],
@@ -120,7 +121,7 @@ pub fn check(
         text_bytes: Summary::of(texts),
         tokens: Summary::of(found.iter().map(|one| one.tokens).collect()),
         bad: data.bad(),
-        allowed: allowed(items, config.max_bad()),
+        allowed: allowed(found.len() + data.bad(), config.max_bad()),
         left_out: data.skipped().into_iter().map(named).collect(),
     })
 }
@@ -202,8 +203,11 @@ impl DataConfig {
         } else if is(&["jsonl", "txt"]) && count(EXTENSIONS) == 0 {
             Ok(Self::Documents(DocumentsConfig::of(files())))
         } else if names.is_empty() {
-            let why = "it is no folder, and ends in none of tar, parquet, jsonl, txt".into();
-            Err(DataError::Pattern { pattern: path.to_owned(), why })
+            let why = match std::path::Path::new(path).is_dir() {
+                true => "the folder holds no files",
+                false => "it is no folder, and ends in none of tar, parquet, jsonl, txt",
+            };
+            Err(DataError::Pattern { pattern: path.to_owned(), why: why.into() })
         } else {
             let written = count(&["txt", "jsonl"]) > 0;
             let captions = if written { Captions::Written } else { Captions::None };
@@ -232,12 +236,30 @@ mod tests {
         }
         let config = DataConfig::of_path(&folder.path().display().to_string()).unwrap();
         let report = check(&config, IMAGE, 389).unwrap();
-        assert_eq!((report.train, report.held_out, report.read), (Some(11), Some(1), 12));
-        assert_eq!(report.sizes, BTreeMap::from([("16x16".into(), 12)]));
+        assert_eq!((report.train, report.held_out, report.read), (Some(11), Some(1), 11));
+        assert_eq!(report.sizes, BTreeMap::from([("16x16".into(), 11)]));
         assert_eq!((report.text_bytes.least, report.text_bytes.most), (3, 14));
         assert_eq!(report.tokens.least, 3 + 4 + 6);
         assert_eq!((report.bad, report.allowed), (1, 1));
         assert!(report.left_out[0].0.ends_with("05.png"));
+    }
+
+    #[test]
+    fn a_part_of_nothing_but_broken_items_is_reported_and_not_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["train", "valid"] {
+            fs_err::create_dir(folder.path().join(part)).unwrap();
+        }
+        for at in 0..12 {
+            let image = Image::filled(16, 16, [at; 3]).encode_png();
+            fs_err::write(folder.path().join(format!("train/{at}.png")), image).unwrap();
+        }
+        fs_err::write(folder.path().join("valid/13.png"), "no picture").unwrap();
+        let config = DataConfig::of_path(&folder.path().display().to_string()).unwrap();
+        let report = check(&config, IMAGE, 389).unwrap();
+        assert_eq!((report.train, report.held_out, report.read), (Some(12), Some(1), 12));
+        assert_eq!((report.bad, report.allowed), (1, 1));
+        assert!(report.left_out[0].0.ends_with("13.png"));
     }
 
     #[test]
@@ -266,6 +288,7 @@ mod tests {
         assert_eq!(kind("a/*.parquet"), "parquet");
         assert_eq!(kind("texts.jsonl"), "documents");
         assert!(kind("nowhere").contains("it is no folder"));
+        assert!(kind(&path("")).contains("the folder holds no files"));
         fs_err::write(path("1.png"), "").unwrap();
         assert_eq!(kind(&path("")), "folder, None");
         fs_err::write(path("metadata.jsonl"), "").unwrap();

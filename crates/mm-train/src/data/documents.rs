@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use mm_model::{Document, Segment};
 use serde::{Deserialize, Serialize};
 
+use super::checksum::Checksum;
 use super::files::{self, Span};
 use super::halves::Halves;
 use super::ledger::{Ledger, Skipped, check_max_bad, one_percent};
@@ -141,12 +142,13 @@ impl DocumentSet {
         if entries.is_empty() {
             return Err(DataError::EmptySplit { split: split.name(), source_name: "documents" });
         }
-        self.books.first_good(entries.len(), index, |at| {
-            let path = &self.files[entries[at].file as usize];
-            let place = entries[at].span.at;
-            self.load(&entries[at])
-                .map_err(|why| Skipped::new(path, format!("at byte {place}: {why}")))
-        })
+        self.books.first_good(entries.len(), index, |at| self.item(&entries[at]))
+    }
+
+    /// The document of an index of a part that is not empty, if it can be read.
+    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Document> {
+        let entries = self.entries.of(split);
+        self.books.exactly(entries.len(), index, |at| self.item(&entries[at]))
     }
 
     /// Texts of the training part, spread over it if there are many.
@@ -163,6 +165,22 @@ impl DocumentSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// Adds the files' names and the places of documents.
+    pub(super) fn add_to(&self, sum: &mut Checksum) {
+        self.files.iter().for_each(|path| sum.add_name(path));
+        for entry in Split::ALL.into_iter().flat_map(|split| self.entries.of(split)) {
+            [u64::from(entry.file), entry.span.at, entry.span.bytes]
+                .into_iter()
+                .for_each(|number| sum.add_number(number));
+        }
+    }
+
+    fn item(&self, entry: &Entry) -> Result<Document, Skipped> {
+        let (path, place) = (&self.files[entry.file as usize], entry.span.at);
+        let named = |why| Skipped::new(path, format!("at byte {place}: {why}"));
+        self.load(entry).map_err(named)
     }
 
     fn load(&self, entry: &Entry) -> Result<Document, String> {

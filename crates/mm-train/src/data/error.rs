@@ -31,13 +31,15 @@ pub enum DataError {
     /// A folder cannot be listed.
     #[error("cannot read the data folder")]
     Read(#[source] io::Error),
-    /// A folder has no picture with a caption.
+    /// A folder has no picture, or none with a caption.
     #[error(
-        "`{path}` holds no image with a caption; wanted files ending in {extensions}, skipped {skipped}{first}"
+        "`{path}` holds {nothing}; wanted files ending in {extensions}, skipped {skipped}{first}"
     )]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
+        /// What it does not hold.
+        nothing: &'static str,
         /// The accepted file name endings.
         extensions: String,
         /// How many files were left out.
@@ -113,14 +115,16 @@ impl DataError {
         Self::Nothing { source_name, skipped: skipped.len(), first: first.unwrap_or_default() }
     }
 
-    /// Too many broken files: how many, of how many, and how many may be.
+    /// Too many broken files: how many, of how many, and how many may be; the broken ones are the first of those skipped.
     pub(crate) fn too_many_files(
         source_name: &'static str,
         [bad, of, allowed]: [usize; 3],
         skipped: &[Skipped],
     ) -> Self {
-        let (path, why) =
-            skipped.last().map(|one| (one.path.clone(), one.why.clone())).unwrap_or_default();
+        let (path, why) = skipped[..bad.min(skipped.len())]
+            .last()
+            .map(|one| (one.path.clone(), one.why.clone()))
+            .unwrap_or_default();
         Self::TooManyBad { source_name, what: "files", bad, of, allowed, path, why }
     }
 }

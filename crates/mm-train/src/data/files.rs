@@ -19,15 +19,14 @@ pub(crate) struct Span {
 }
 
 /// The files that patterns name, each once, sorted within a pattern. A pattern may have `*`, `?`, `[a-z]` and ranges of numbers
-/// such as `{000..099}`; a folder stands for the files in it that end in one of `endings`. Naming nothing is an error.
+/// such as `{000..099}`; a folder stands for the files in it that end in one of `endings`. A pattern that names nothing is an
+/// error; a plain name, also one out of a range, is a file whether it is there or not, so that a missing one is missed.
 pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for pattern in patterns {
         let before = files.len();
         for plain in braces(pattern)? {
-            let matches =
-                glob::glob(&plain).map_err(|why| bad_pattern(pattern, why.to_string()))?;
-            for path in matches.filter_map(Result::ok) {
+            for path in named(&plain).map_err(|why| bad_pattern(pattern, why.to_string()))? {
                 match path.is_dir() {
                     true => files.extend(inside(&path, endings)?),
                     false => files.push(path),
@@ -42,6 +41,14 @@ pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBu
     let mut seen = std::collections::HashSet::new();
     files.retain(|path| seen.insert(path.clone()));
     Ok(files)
+}
+
+/// What a pattern without braces names: itself, or what is there that it fits.
+fn named(plain: &str) -> Result<Vec<PathBuf>, glob::PatternError> {
+    match plain.contains(['*', '?', '[']) {
+        true => Ok(glob::glob(plain)?.filter_map(Result::ok).collect()),
+        false => Ok(vec![plain.into()]),
+    }
 }
 
 fn bad_pattern(pattern: &str, why: String) -> DataError {
@@ -153,6 +160,7 @@ mod tests {
         };
         assert_eq!(names(&[text("b.tar"), text("*.tar")]), ["b.tar", "a.tar"]);
         assert_eq!(names(&[text("")]), ["a.tar", "b.tar"]);
+        assert_eq!(names(&[text("gone-{1..2}.tar")]), ["gone-1.tar", "gone-2.tar"]);
         let error = expand(&[text("no-*.tar")], &["tar"]).unwrap_err().to_string();
         assert!(error.ends_with("it names no file ending in tar"), "{error}");
     }

@@ -1,7 +1,7 @@
 //! A folder of image files, for training on one's own pictures.
 //!
 //! Captions come from `NAME.txt` beside `NAME.png`, from `metadata.jsonl` (one `{"file_name": …, "text": …}` a line, the
-//! layout of Hugging Face's imagefolder), or, on request, from the names of sub-folders; or there are none. Sub-folders are
+//! layout of Hugging Face's imagefolder, or with another field than `text`), or, on request, from the names of sub-folders; or there are none. Sub-folders are
 //! searched, files are sorted, so the same files give the same indices on any machine. Hidden files and linked folders are
 //! passed over.
 //!
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use self::cache::Cache;
 use self::listing::{Entry, Listing, below, extensions};
+use super::checksum::Checksum;
 use super::ledger::{Ledger, Skipped, check_max_bad, one_percent};
 use super::picture::{Frame, PictureFit, chain, white};
 use super::{DataError, Example, ImageSettings, Split, files, split_hash};
@@ -36,6 +37,9 @@ pub struct FolderConfig {
     /// Where captions come from.
     #[serde(default)]
     pub captions: Captions,
+    /// The field of a line of `metadata.jsonl` that holds the caption.
+    #[serde(default = "caption_field")]
+    pub caption: String,
     /// How images of other shapes are made to fit.
     #[serde(default)]
     pub fit: PictureFit,
@@ -64,12 +68,17 @@ pub enum Captions {
     None,
 }
 
+fn caption_field() -> String {
+    "text".into()
+}
+
 impl FolderConfig {
     /// A folder with the defaults.
     pub fn of(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             captions: Captions::default(),
+            caption: caption_field(),
             fit: PictureFit::default(),
             background: white(),
             cache: None,
@@ -86,6 +95,13 @@ impl FolderConfig {
                 wanted: "a folder of images",
             });
         }
+        if self.caption.is_empty() {
+            return Err(DataError::Setting {
+                field: "caption",
+                found: String::new(),
+                wanted: "a field of `metadata.jsonl`; bare pictures have `captions = \"none\"`",
+            });
+        }
         check_max_bad(self.max_bad)
     }
 }
@@ -93,6 +109,7 @@ impl FolderConfig {
 /// The images of a folder.
 #[derive(Debug)]
 pub struct FolderSet {
+    root: PathBuf,
     frame: Frame,
     train: Vec<Entry>,
     held_out: Vec<Entry>,
@@ -112,7 +129,8 @@ impl FolderSet {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;
         let books = Ledger::new("folder", config.max_bad);
-        let entries = Listing::of(&config.path, &books)?.entries(config.captions);
+        let listing = Listing::of(&config.path, &books)?;
+        let entries = listing.entries(config.captions, &config.caption);
         if entries.is_empty() {
             return Err(nothing_found(config, &books));
         }
@@ -122,7 +140,8 @@ impl FolderSet {
             None => None,
         };
         let (held_out, train) = split(entries, config);
-        Ok(Self { frame, train, held_out, cache, caching: AtomicBool::new(true), books })
+        let (root, caching) = (config.path.clone(), AtomicBool::new(true));
+        Ok(Self { root, frame, train, held_out, cache, caching, books })
     }
 
     /// How many images of the part were listed, those included that later prove unreadable.
@@ -136,12 +155,12 @@ impl FolderSet {
         if entries.is_empty() {
             return Err(DataError::EmptySplit { split: split.name(), source_name: "folder" });
         }
-        self.books.first_good(entries.len(), index, |at| {
-            let entry = &entries[at];
-            let image =
-                self.load(entry, at, split).map_err(|why| Skipped::new(&entry.path, why))?;
-            Ok(Example { image, caption: entry.caption.clone() })
-        })
+        self.books.first_good(entries.len(), index, |at| self.item(split, at))
+    }
+
+    /// The image of an index of a part that is not empty, if it can be read.
+    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Example> {
+        self.books.exactly(self.entries(split).len(), index, |at| self.item(split, at))
     }
 
     /// The captions of the training part.
@@ -159,11 +178,25 @@ impl FolderSet {
         self.books.bad()
     }
 
+    /// Adds the pictures' names and captions.
+    pub(super) fn add_to(&self, sum: &mut Checksum) {
+        for entry in self.train.iter().chain(&self.held_out) {
+            sum.add(below(&entry.path, &self.root).as_bytes());
+            sum.add(entry.caption.as_bytes());
+        }
+    }
+
     fn entries(&self, split: Split) -> &[Entry] {
         match split {
             Split::Train => &self.train,
             Split::HeldOut => &self.held_out,
         }
+    }
+
+    fn item(&self, split: Split, at: usize) -> Result<Example, Skipped> {
+        let entry = &self.entries(split)[at];
+        let image = self.load(entry, at, split).map_err(|why| Skipped::new(&entry.path, why))?;
+        Ok(Example { image, caption: entry.caption.clone() })
     }
 
     fn load(&self, entry: &Entry, at: usize, split: Split) -> Result<Image, String> {
@@ -192,6 +225,10 @@ fn nothing_found(config: &FolderConfig, books: &Ledger) -> DataError {
     let first = skipped.first().map(|file| format!(": `{}`: {}", file.path.display(), file.why));
     DataError::EmptyFolder {
         path: config.path.clone(),
+        nothing: match config.captions {
+            Captions::Written | Captions::Folders => "no image with a caption",
+            Captions::None => "no image",
+        },
         extensions: extensions(),
         skipped: skipped.len(),
         first: first.unwrap_or_default(),

@@ -105,10 +105,28 @@ impl Ledger {
         Err(DataError::AllBroken { path, files: of, why })
     }
 
-    /// Everything left out so far, sorted by path.
+    /// The item number `index` of a part of `of`, which wraps around, and nothing in its place: a broken one is named and counted
+    /// to the end, whatever the limit.
+    pub(crate) fn exactly<T>(
+        &self,
+        of: usize,
+        index: u64,
+        load: impl Fn(usize) -> Result<T, Skipped>,
+    ) -> Option<T> {
+        match load((index % of.max(1) as u64) as usize) {
+            Ok(item) => Some(item),
+            Err(skipped) => {
+                self.lists().broken.insert(skipped);
+                None
+            }
+        }
+    }
+
+    /// Everything left out so far: first the broken items, then what was passed over, each sorted by path.
     pub(crate) fn skipped(&self) -> Vec<Skipped> {
         let lists = self.lists();
-        lists.broken.union(&lists.passed_over).cloned().collect()
+        let others = lists.passed_over.difference(&lists.broken);
+        lists.broken.iter().chain(others).cloned().collect()
     }
 
     /// How many broken items were met so far.
@@ -168,6 +186,15 @@ mod tests {
     }
 
     #[test]
+    fn an_exact_item_has_no_substitute_and_no_limit() {
+        let books = Ledger::new("test", 0.0).opened(2).unwrap();
+        let load = load_from(&[0, 1]);
+        assert_eq!([0, 1, 2].map(|index| books.exactly(2, index, &load)), [None; 3]);
+        assert_eq!(books.bad(), 2);
+        assert_eq!(books.exactly(3, 5, &load), Some(2));
+    }
+
+    #[test]
     fn the_limit_holds_at_opening_and_zero_allows_nothing() {
         let opened = |max_bad| {
             let books = Ledger::new("test", max_bad);
@@ -177,7 +204,8 @@ mod tests {
         };
         assert!(opened(0.0).unwrap_err().to_string().contains("1 of 1 items"));
         let books = opened(0.01).unwrap();
-        assert_eq!((books.bad(), books.skipped().len()), (1, 2));
+        let named: Vec<String> = books.skipped().into_iter().map(|skipped| skipped.why).collect();
+        assert_eq!((books.bad(), named), (1, vec!["truncated".into(), "no shard".into()]));
         assert!(check_max_bad(1.5).unwrap_err().to_string().starts_with("`max_bad` is `1.5`"));
     }
 }

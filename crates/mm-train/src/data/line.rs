@@ -6,7 +6,7 @@
 //! ```
 //!
 //! An image is a path from the file's own folder on, or a data URI (`data:image/png;base64,…`). The loss falls on every
-//! segment that does not say `"loss": false`.
+//! segment that does not say `"loss": false`. Other keys of a line are passed over; a segment has none.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -37,8 +37,8 @@ pub(crate) enum Picture {
     Bytes(Vec<u8>),
 }
 
+/// Other keys, such as an `id` or a `url`, are nobody's slip: data sets have them.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawLine {
     text: Option<String>,
     segments: Option<Vec<RawSegment>>,
@@ -123,6 +123,8 @@ mod tests {
     fn a_line_is_text_or_segments_and_the_loss_falls_where_it_is_not_switched_off() {
         assert_eq!(parse(br#"{"text": "hi"}"#).unwrap(), Line::Text("hi".into()));
         let line = br#"{"segments": [{"text": "see "}, {"image": "a.png", "loss": false}, {"image": "data:image/png;base64,AAEC"}]}"#;
+        let known = br#"{"id": 7, "text": "hi", "meta": {"url": "a.org"}}"#;
+        assert_eq!(parse(known).unwrap(), Line::Text("hi".into()));
         let image = |image, learn| Piece::Image { image, learn };
         assert_eq!(
             parse(line).unwrap(),

@@ -108,13 +108,30 @@ impl MixtureSet {
         position: u64,
         rng: &mut ChaCha8Rng,
     ) -> Result<Record, DataError> {
+        let (data, within) = self.at(split, position)?;
+        data.record(split, within, rng)
+    }
+
+    /// What stands at a position, as [`Self::record`], but nothing in place of a broken record.
+    pub(super) fn exact(
+        &self,
+        split: Split,
+        position: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<Record>, DataError> {
+        let (data, within) = self.at(split, position)?;
+        data.exact(split, within, rng)
+    }
+
+    /// The source at a position, and the position within that source.
+    fn at(&self, split: Split, position: u64) -> Result<(&DataSet, u64), DataError> {
         let (part, within) = block(&self.quotas, 0, position / BLOCK)[(position % BLOCK) as usize];
         let parts = self.parts[part..].iter().chain(&self.parts[..part]);
         let mut full = parts.filter(|(_, data)| data.len(split) != Some(0));
         let (_, data) = full
             .next()
             .ok_or(DataError::EmptySplit { split: split.name(), source_name: "mixture" })?;
-        data.record(split, within, rng)
+        Ok((data, within))
     }
 
     /// Captions and texts of all sources.
@@ -122,9 +139,16 @@ impl MixtureSet {
         self.parts.iter().flat_map(|(_, data)| data.captions()).collect()
     }
 
-    /// What any source left out.
+    /// What any source left out, broken items first.
     pub fn skipped(&self) -> Vec<Skipped> {
-        self.parts.iter().flat_map(|(_, data)| data.skipped()).collect()
+        let (mut broken, mut others) = (vec![], vec![]);
+        for (_, data) in &self.parts {
+            let mut found = data.skipped();
+            others.extend(found.split_off(data.bad().min(found.len())));
+            broken.extend(found);
+        }
+        broken.extend(others);
+        broken
     }
 
     /// How many of these are broken.

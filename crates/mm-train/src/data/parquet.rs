@@ -18,6 +18,7 @@ use parquet::schema::types::SchemaDescriptor;
 use serde::{Deserialize, Serialize};
 
 use self::pages::Checked;
+use super::checksum::Checksum;
 use super::files::{self, Span};
 use super::ledger::{Ledger, Skipped, allowed, check_max_bad, one_percent};
 use super::picture::{Frame, PictureFit, caption, chain, white};
@@ -153,14 +154,12 @@ impl ParquetSet {
         if of == 0 {
             return Err(DataError::EmptySplit { split: split.name(), source_name: "parquet" });
         }
-        self.books.first_good(of as usize, index, |at| {
-            let (table, row) = self.row(split, at as u64);
-            let named =
-                |why| Skipped::new(&table.name, format!("row {}: {why}", row - table.starts[0]));
-            let image = table.cell(table.image, row).map_err(named)?;
-            let caption = table.caption(row).map_err(named)?;
-            Ok(Example { image: self.frame.picture(&image).map_err(named)?, caption })
-        })
+        self.books.first_good(of as usize, index, |at| self.item(split, at))
+    }
+
+    /// The row of an index of a part that is not empty, if it can be read.
+    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Example> {
+        self.books.exactly(self.len(split) as usize, index, |at| self.item(split, at))
     }
 
     /// Captions of the training part, spread over it if there are many.
@@ -182,6 +181,24 @@ impl ParquetSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// Adds the files' names and sizes, and where their groups of rows begin.
+    pub(super) fn add_to(&self, sum: &mut Checksum) {
+        for table in &self.tables {
+            sum.add_name(&table.name);
+            sum.add_number(files::length(&table.name).unwrap_or(0));
+            table.starts.iter().for_each(|start| sum.add_number(*start));
+        }
+    }
+
+    fn item(&self, split: Split, at: usize) -> Result<Example, Skipped> {
+        let (table, row) = self.row(split, at as u64);
+        let named =
+            |why| Skipped::new(&table.name, format!("row {}: {why}", row - table.starts[0]));
+        let image = table.cell(table.image, row).map_err(named)?;
+        let caption = table.caption(row).map_err(named)?;
+        Ok(Example { image: self.frame.picture(&image).map_err(named)?, caption })
     }
 
     /// The table of the example `at` of a part, and its row counted over all tables.

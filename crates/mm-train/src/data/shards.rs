@@ -14,12 +14,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::checksum::Checksum;
 use super::files::{self, Span};
 use super::halves::Halves;
 use super::ledger::{Ledger, Skipped, allowed, check_max_bad, one_percent};
 use super::picture::{EXTENSIONS, Frame, PictureFit, caption, chain, white};
 use super::{DataError, Example, ImageSettings, MOST_CORPUS, Split};
 
+/// The first bytes of a file that gzip has compressed (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// The most characters that are shown of what a shard says.
+const MOST_SHOWN: usize = 80;
 /// The most bytes of a member that holds words.
 const MOST_WORDS: u64 = 1 << 20;
 
@@ -117,7 +122,7 @@ impl ShardSet {
                 entries.push(split, Entry { shard, sample });
             }
             for (key, why) in index.incomplete {
-                books.pass_over(path, format!("`{key}`: {why}"));
+                books.pass_over(path, format!("`{}`: {why}", shown(&key)));
             }
             if let Some(why) = index.cut {
                 bad += 1;
@@ -147,17 +152,13 @@ impl ShardSet {
         if entries.is_empty() {
             return Err(DataError::EmptySplit { split: split.name(), source_name: "webdataset" });
         }
-        self.books.first_good(entries.len(), index, |at| {
-            let Entry { shard, sample } = &entries[at];
-            let named = |why| {
-                let path = &self.shards[*shard as usize];
-                Skipped::new(path, format!("`{}`: {why}", sample.key))
-            };
-            let caption = self.words(&entries[at]).map_err(named)?;
-            let bytes = files::read(&self.shards[*shard as usize], sample.image);
-            let bytes = bytes.map_err(|error| named(chain(&error)))?;
-            Ok(Example { image: self.frame.picture(&bytes).map_err(named)?, caption })
-        })
+        self.books.first_good(entries.len(), index, |at| self.item(&entries[at]))
+    }
+
+    /// The sample of an index of a part that is not empty, if it can be read.
+    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Example> {
+        let entries = self.entries.of(split);
+        self.books.exactly(entries.len(), index, |at| self.item(&entries[at]))
     }
 
     /// Captions of the training part, spread over it if there are many.
@@ -173,6 +174,28 @@ impl ShardSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// Adds the shards' names, and the names and places of samples.
+    pub(super) fn add_to(&self, sum: &mut Checksum) {
+        self.shards.iter().for_each(|path| sum.add_name(path));
+        for Entry { shard, sample } in
+            Split::ALL.into_iter().flat_map(|split| self.entries.of(split))
+        {
+            sum.add(sample.key.as_bytes());
+            [u64::from(*shard), sample.image.at, sample.image.bytes]
+                .into_iter()
+                .for_each(|number| sum.add_number(number));
+        }
+    }
+
+    fn item(&self, entry: &Entry) -> Result<Example, Skipped> {
+        let Entry { shard, sample } = entry;
+        let path = &self.shards[*shard as usize];
+        let named = |why| Skipped::new(path, format!("`{}`: {why}", shown(&sample.key)));
+        let caption = self.words(entry).map_err(named)?;
+        let bytes = files::read(path, sample.image).map_err(|error| named(chain(&error)))?;
+        Ok(Example { image: self.frame.picture(&bytes).map_err(named)?, caption })
     }
 
     fn words(&self, entry: &Entry) -> Result<String, String> {
@@ -219,20 +242,23 @@ struct Open {
 }
 
 /// Reads the headers of a shard of `bytes` bytes; samples without words are none if words are `wanted`.
-fn index(shard: impl Read + Seek, bytes: u64, wanted: bool) -> Index {
+fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> Index {
     let mut index = Index::default();
     let mut open: Option<(String, Open)> = None;
+    if let Err(why) = starts_plain(&mut shard) {
+        return Index { cut: Some(why), ..index };
+    }
     let mut archive = tar::Archive::new(shard);
     let members = match archive.entries_with_seek() {
         Ok(members) => members,
-        Err(why) => return Index { cut: Some(chain(&why)), ..index },
+        Err(why) => return Index { cut: Some(shown(&chain(&why))), ..index },
     };
     let mut after = 0;
     for member in members {
         let member = match member {
             Ok(member) => member,
             Err(why) => {
-                index.cut = Some(format!("broken from byte {after} on: {}", chain(&why)));
+                index.cut = Some(format!("broken from byte {after} on: {}", shown(&chain(&why))));
                 break;
             }
         };
@@ -270,6 +296,28 @@ fn index(shard: impl Read + Seek, bytes: u64, wanted: bool) -> Index {
     }
     index.close(open, wanted);
     index.without_repeats()
+}
+
+/// Says no to a compressed shard: its members have no places that could be read.
+fn starts_plain(shard: &mut (impl Read + Seek)) -> Result<(), String> {
+    let mut first = [0; 2];
+    if shard.read_exact(&mut first).is_ok() && first == GZIP {
+        return Err("it is compressed by gzip, wanted a plain tar".into());
+    }
+    shard.rewind().map_err(|why| chain(&why))
+}
+
+/// Outside bytes, or words about them, as a terminal may show them: escaped where they are no plain signs, and cut.
+fn shown(text: &str) -> String {
+    let sign = |sign: char| match sign {
+        '\'' | '"' | '\\' => sign.to_string(),
+        _ => sign.escape_debug().to_string(),
+    };
+    let escaped: String = text.chars().map(sign).collect();
+    match escaped.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}…", &escaped[..end]),
+        None => escaped,
+    }
 }
 
 impl Index {

@@ -16,6 +16,9 @@ use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use super::{Features, QualityError};
 
+/// Fewest pictures of a set: of one there is no covariance.
+pub const FEWEST_FOR_FRECHET: usize = 2;
+
 /// Mean and covariance of features.
 #[derive(Debug, Clone)]
 pub struct Gaussian {
@@ -27,8 +30,9 @@ impl Gaussian {
     /// Mean and unbiased covariance; needs two pictures.
     pub fn of(features: &Features) -> Result<Self, QualityError> {
         let (count, dim) = (features.count(), features.dim());
-        if count < 2 {
-            return Err(QualityError::TooFew { what: "pictures", found: count, wanted: 2 });
+        if count < FEWEST_FOR_FRECHET {
+            let (what, found, wanted) = ("pictures", count, FEWEST_FOR_FRECHET);
+            return Err(QualityError::TooFew { what, found, wanted });
         }
         let numbers = features.numbers().iter().map(|&number| f64::from(number));
         let mut rows = DMatrix::from_row_iterator(count, dim, numbers);

@@ -28,6 +28,9 @@ const SUBSETS: usize = 50;
 /// Most pictures of a subset.
 const MOST: usize = 1000;
 
+/// Fewest pictures of a set: a subset is at most half of it, and has pairs.
+pub const FEWEST_FOR_KID: usize = 4;
+
 /// A kernel distance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Kid {
@@ -45,8 +48,9 @@ pub struct Kid {
 pub fn kid(one: &Features, other: &Features, seed: u64) -> Result<Kid, QualityError> {
     one.same_dim(other)?;
     let count = one.count().min(other.count());
-    if count < 4 {
-        return Err(QualityError::TooFew { what: "pictures", found: count, wanted: 4 });
+    if count < FEWEST_FOR_KID {
+        let (what, found, wanted) = ("pictures", count, FEWEST_FOR_KID);
+        return Err(QualityError::TooFew { what, found, wanted });
     }
     let subset = MOST.min(count / 2);
     let chosen = subsets([one.count(), other.count()], subset, SUBSETS, seed);

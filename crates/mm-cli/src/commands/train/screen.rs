@@ -1,7 +1,7 @@
 //! What a run looks like while it goes on: a bar with lines above it, or the dashboard, whose lines wait until it is gone.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mm_train::{Happening, Training};
+use mm_train::{Happening, Training, Validation};
 
 use super::dashboard::Dashboard;
 
@@ -93,14 +93,18 @@ fn line(happening: &Happening<'_>) -> Option<String> {
     Some(match happening {
         Happening::Step { .. } => return None,
         Happening::Samples(path) => format!("samples: {}", path.display()),
-        Happening::Measured(found, better) => format!(
-            "held out: text {:.4} image {:.4} loss {:.4}{}",
-            found.text,
-            found.image,
-            found.loss,
-            if *better { ", the lowest so far" } else { "" }
-        ),
+        Happening::Measured(found, better) => {
+            let lowest = if *better { ", the lowest so far" } else { "" };
+            format!("held out: {}{lowest}", measured(found))
+        }
         Happening::RolledBack(done) => done.event.clone(),
         Happening::Saved(path) => format!("saved: {}", path.display()),
     })
+}
+
+/// The terms that were measured, and the loss.
+fn measured(found: &Validation) -> String {
+    let terms = [("text", found.text), ("image", found.image), ("loss", Some(found.loss))];
+    let words = |(name, number): (&str, Option<f64>)| Some(format!("{name} {:.4}", number?));
+    terms.into_iter().filter_map(words).collect::<Vec<_>>().join(" ")
 }

@@ -59,9 +59,9 @@ impl Board {
                 step,
                 &[
                     ("held_out/all", Some(found.loss)),
-                    ("held_out/text", Some(found.text)),
-                    ("held_out/bits_per_byte", Some(found.bits_per_byte)),
-                    ("held_out/image", Some(found.image)),
+                    ("held_out/text", found.text),
+                    ("held_out/bits_per_byte", found.bits_per_byte),
+                    ("held_out/image", found.image),
                 ],
             ),
             Happening::Samples(path) => self.picture(step, "samples", &fs_err::read(path)?),

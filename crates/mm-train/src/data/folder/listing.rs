@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::Captions;
 use crate::data::ledger::Ledger;
@@ -14,6 +14,8 @@ use crate::data::picture::{EXTENSIONS, caption, chain};
 use crate::data::{DataError, split_hash};
 
 const METADATA: &str = "metadata.jsonl";
+/// What else Hugging Face's imagefolder may have in its place.
+const UNREAD: &[&str] = &["metadata.csv", "metadata.parquet"];
 
 /// An image with its caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +33,14 @@ pub(super) struct Listing<'a> {
     books: &'a Ledger,
     images: Vec<(PathBuf, u64)>,
     metadata: Vec<PathBuf>,
+    /// Metadata in a form that is not read.
+    unread: Option<&'static str>,
 }
 
 impl<'a> Listing<'a> {
     /// Lists a folder and, sorted, all that is below it. Only the folder itself must be readable.
     pub(super) fn of(root: &'a Path, books: &'a Ledger) -> Result<Self, DataError> {
-        let mut listing = Self { root, books, images: vec![], metadata: vec![] };
+        let mut listing = Self { root, books, images: vec![], metadata: vec![], unread: None };
         listing.walk(root).map_err(DataError::Read)?;
         Ok(listing)
     }
@@ -67,7 +71,12 @@ impl<'a> Listing<'a> {
     fn file(&mut self, path: PathBuf) {
         let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
         let extension = extension.unwrap_or_default();
-        if path.file_name() == Some(OsStr::new(METADATA)) {
+        let named = |name: &&str| path.file_name() == Some(OsStr::new(*name));
+        let unread = UNREAD.iter().copied().find(named);
+        if unread.is_some() {
+            self.unread = unread;
+            self.books.pass_over(&path, format!("not read: captions may be in `{METADATA}`"));
+        } else if path.file_name() == Some(OsStr::new(METADATA)) {
             self.metadata.push(path);
         } else if EXTENSIONS.contains(&extension.as_str()) {
             match fs_err::metadata(&path) {
@@ -85,24 +94,25 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// The images with their captions.
-    pub(super) fn entries(self, captions: Captions) -> Vec<Entry> {
+    /// The images with their captions; `field` of a line of metadata is one.
+    pub(super) fn entries(self, captions: Captions, field: &str) -> Vec<Entry> {
         match captions {
-            Captions::Written => self.written_captions(),
+            Captions::Written => self.written_captions(field),
             Captions::Folders => self.folder_captions(),
             Captions::None => self.no_captions(),
         }
     }
 
     /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files.
-    fn written_captions(self) -> Vec<Entry> {
+    fn written_captions(self, field: &str) -> Vec<Entry> {
         let mut listed = HashMap::new();
         for path in &self.metadata {
             match read_text(path) {
-                Ok(text) => metadata_lines(path, &text, &mut listed, self.books),
+                Ok(text) => metadata_lines(path, (text.as_str(), field), &mut listed, self.books),
                 Err(error) => self.books.broken(path, chain(&error)),
             }
         }
+        let unread = self.unread.map_or(String::new(), |name| format!(" (`{name}` is not read)"));
         let mut entries = Vec::new();
         for (path, stamp) in self.images {
             let found = match listed.remove(&path) {
@@ -117,7 +127,8 @@ impl<'a> Listing<'a> {
                 Ok(None) => {
                     let beside = path.with_extension("txt");
                     let name = beside.file_name().unwrap_or_default().to_string_lossy();
-                    let why = format!("no caption: neither `{name}` nor a line of `{METADATA}`");
+                    let why =
+                        format!("no caption: neither `{name}` nor a line of `{METADATA}`{unread}");
                     self.books.pass_over(&path, why);
                 }
                 Err(why) => self.books.broken(&path, why),
@@ -155,20 +166,34 @@ impl<'a> Listing<'a> {
     }
 }
 
-fn metadata_lines(path: &Path, text: &str, listed: &mut HashMap<PathBuf, String>, books: &Ledger) {
-    #[derive(Deserialize)]
-    struct Line {
-        file_name: PathBuf,
-        text: String,
-    }
+/// Reads the lines of a `metadata.jsonl` whose caption is `field`.
+fn metadata_lines(
+    path: &Path,
+    (text, field): (&str, &str),
+    listed: &mut HashMap<PathBuf, String>,
+    books: &Ledger,
+) {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match serde_json::from_str::<Line>(line) {
-            Ok(line) => {
-                listed.insert(path.with_file_name(line.file_name), line.text);
+        match metadata_line(line, field) {
+            Ok((name, caption)) => {
+                listed.insert(path.with_file_name(name), caption);
             }
-            Err(error) => books.broken(path, format!("line {}: {error}", number + 1)),
+            Err(why) => books.broken(path, format!("line {}: {why}", number + 1)),
         }
     }
+}
+
+/// The file's name and its caption.
+fn metadata_line(line: &str, field: &str) -> Result<(String, String), String> {
+    let found: Map<String, Value> = serde_json::from_str(line).map_err(|why| why.to_string())?;
+    let text = |name: &str| found.get(name).and_then(Value::as_str).map(str::to_owned);
+    let lacks = |name: &str, set: &str| {
+        let names: Vec<String> = found.keys().map(|name| format!("`{name}`")).collect();
+        format!("it has no text `{name}`{set}, it has {}", names.join(", "))
+    };
+    let name = text("file_name").ok_or_else(|| lacks("file_name", ""))?;
+    let caption = text(field).ok_or_else(|| lacks(field, " (named by the setting `caption`)"))?;
+    Ok((name, caption))
 }
 
 /// The caption in `NAME.txt`, if that file is there.

@@ -68,6 +68,53 @@ fn captions_come_from_text_files_and_from_metadata_lines() {
 }
 
 #[test]
+fn captions_may_be_in_another_field_and_lines_without_it_say_what_they_have() {
+    let image = png([200, 10, 10]);
+    let folder = folder(&[
+        ("1.png", &image),
+        ("2.png", &image),
+        (
+            "metadata.jsonl",
+            b"{\"file_name\": \"1.png\", \"caption\": \"red\"}\n{\"file_name\": \"2.png\"}\n",
+        ),
+    ]);
+    let of = |caption: &str| {
+        let config = FolderConfig { caption: caption.into(), ..config(&folder, Captions::Written) };
+        FolderSet::open(&config, SETTINGS)
+    };
+    let set = of("caption").unwrap();
+    assert_eq!(set.captions(), ["red"]);
+    assert_eq!(
+        reasons(&set, &folder)[0],
+        "metadata.jsonl: line 2: it has no text `caption` (named by the setting `caption`), it has `file_name`"
+    );
+    let error = of("text").unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "line 1: it has no text `text` (named by the setting `caption`), it has `caption`, `file_name`"
+        ),
+        "{error}"
+    );
+    assert!(of("").unwrap_err().to_string().starts_with("`caption` is ``"));
+}
+
+#[test]
+fn metadata_in_another_form_is_said_not_to_be_read() {
+    let folder =
+        folder(&[("1.png", &png([0; 3])), ("metadata.csv", b"file_name,text\n1.png,one\n")]);
+    let error = open(&folder, Captions::Written).unwrap_err().to_string();
+    assert!(
+        error.ends_with("nor a line of `metadata.jsonl` (`metadata.csv` is not read)"),
+        "{error}"
+    );
+    let set = open(&folder, Captions::None).unwrap();
+    assert_eq!(
+        reasons(&set, &folder),
+        ["metadata.csv: not read: captions may be in `metadata.jsonl`"]
+    );
+}
+
+#[test]
 fn sub_folders_are_captions_on_request() {
     let folder = folder(&[
         ("cat/1.png", &png([0; 3])),
@@ -105,13 +152,14 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
     ]);
     let set = open(&folder, Captions::Written).unwrap();
     assert_eq!(set.len(Split::Train), 3);
+    // What is broken stands before what is passed over.
     let at_opening = [
-        "d-bare.png: no caption: neither `d-bare.txt` nor a line of `metadata.jsonl`",
         "e-latin.png: its caption `e-latin.txt` is not UTF-8",
         "f-empty.png: the file is empty",
-        "g-silent.png: its caption is empty",
         "gone.png: named in `metadata.jsonl`, but there is no such image",
         "metadata.jsonl: line 3: expected ident at line 1 column 2",
+        "d-bare.png: no caption: neither `d-bare.txt` nor a line of `metadata.jsonl`",
+        "g-silent.png: its caption is empty",
         "notes.md: not an image: the name ends in none of `.png`, `.jpg`, `.jpeg`, `.webp`, `.gif`, `.bmp`",
     ];
     assert_eq!(reasons(&set, &folder), at_opening);
@@ -135,6 +183,8 @@ fn a_folder_without_usable_images_is_an_error_that_says_what_was_wanted() {
         error.ends_with("ending in `.png`, `.jpg`, `.jpeg`, `.webp`, `.gif`, `.bmp`, skipped 0"),
         "{error}"
     );
+    let error = open(&empty, Captions::None).unwrap_err().to_string();
+    assert!(error.contains("holds no image; wanted"), "{error}");
     let uncaptioned = folder(&[("a.png", &png([0; 3]))]);
     let error = open(&uncaptioned, Captions::Written).unwrap_err().to_string();
     assert!(

@@ -67,6 +67,34 @@ fn every_sample_of_every_shard_comes_with_its_own_caption() {
 }
 
 #[test]
+fn what_a_damaged_header_says_is_escaped_and_cut_and_a_compressed_shard_is_called_one() {
+    let mut damaged = shard(3);
+    damaged[148..156].copy_from_slice(b"\x1b[31m\x07\xff\x00"); // the header's checksum
+    let cut = index(Cursor::new(&damaged), damaged.len() as u64, true).cut.unwrap();
+    assert!(cut.starts_with("broken from byte 0 on: ") && cut.len() < 300, "{cut}");
+    assert!(!cut.contains(char::is_control), "{cut:?}");
+    let folder = folder(&[("x.tar.gz", b"\x1f\x8b\x08 and so on".to_vec())]);
+    let error = ShardSet::open(&config(&folder, "*"), SETTINGS).unwrap_err().to_string();
+    assert!(error.contains("x.tar.gz`: it is compressed by gzip, wanted a plain tar"), "{error}");
+    assert_eq!(shown("it's \"é\"\u{1b}[2J"), "it's \"é\"\\u{1b}[2J");
+    assert_eq!(shown(&"\0".repeat(90)), format!("{}…", "\\0".repeat(40)));
+}
+
+#[test]
+fn a_shard_of_a_range_that_is_not_there_is_named_and_counted() {
+    let folder = folder(&[("x-000.tar", shard(20)), ("x-002.tar", shard(20))]);
+    let with = |max_bad| {
+        let config = WebdatasetConfig { max_bad, ..config(&folder, "x-{000..002}.tar") };
+        ShardSet::open(&config, SETTINGS)
+    };
+    let set = with(0.5).unwrap();
+    assert_eq!((set.len(Split::Train) + set.len(Split::HeldOut), set.bad()), (40, 1));
+    assert!(set.skipped()[0].path.ends_with("x-001.tar"), "{:?}", set.skipped());
+    let error = with(0.0).unwrap_err().to_string();
+    assert!(error.starts_with("1 of 3 files") && error.contains("x-001.tar"), "{error}");
+}
+
+#[test]
 fn a_caption_may_be_a_field_of_json_and_long_names_are_read() {
     let long = format!("{}/{}.png", "d".repeat(120), "n".repeat(90));
     let json = long.replace(".png", ".json");

@@ -104,11 +104,7 @@ impl Dashboard {
                 self.renderer.update_split(self.shown as usize);
             }
             Happening::Measured(found, _) => {
-                let numbers = [
-                    (LOSS, Some(found.loss)),
-                    (TEXT, Some(found.text)),
-                    (IMAGE, Some(found.image)),
-                ];
+                let numbers = [(LOSS, Some(found.loss)), (TEXT, found.text), (IMAGE, found.image)];
                 for state in self.states(&numbers) {
                     self.renderer.update_valid(state);
                 }

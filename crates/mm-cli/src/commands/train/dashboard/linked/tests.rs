@@ -182,9 +182,9 @@ fn held_out_losses_are_points_of_the_same_plots_and_files_are_counted() {
     let found = Validation {
         step: 11,
         loss: 2.0,
-        text: 3.0,
-        bits_per_byte: 1.0,
-        image: 0.005,
+        text: Some(3.0),
+        bits_per_byte: Some(1.0),
+        image: Some(0.005),
         documents: 8,
     };
     let acts = |dashboard: &mut Dashboard| {
