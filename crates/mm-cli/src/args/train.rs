@@ -39,6 +39,9 @@ pub struct TrainArgs {
     /// Start at the weights of a model folder and with its tokenizer, instead of fresh ones.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub init: Option<PathBuf>,
+    /// Keep less for the backward pass and compute blocks again (`run.recompute`).
+    #[arg(long, conflicts_with = "resume")]
+    pub recompute: bool,
     /// Replace one value of the recipe, such as optimizer.rate=0.001.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
