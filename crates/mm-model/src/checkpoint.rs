@@ -189,7 +189,7 @@ fn scratch_beside(path: &Path) -> PathBuf {
 /// `why` is told with its causes: where a parser gave up is often in the last of them.
 fn malformed(path: &Path, format: &'static str, why: &(dyn Error + 'static)) -> CheckpointError {
     let mut told = why.to_string();
-    for cause in std::iter::successors(why.source(), |why| why.source()) {
+    for cause in std::iter::successors(why.source(), |why| (*why).source()) {
         let cause = cause.to_string();
         if !told.contains(&cause) {
             told += &format!(": {cause}");

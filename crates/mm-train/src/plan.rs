@@ -1,7 +1,8 @@
 //! What a recipe costs before it is run: numbers, memory, arithmetic, time.
 //!
 //! The load of a step is taken from a few real batches, or follows from the recipe where all documents are pictures of one size;
-//! everything else is a formula. Memory is that of the fused kernels of the CPU, which keep what [`BackboneConfig::kept_numbers`](mm_backbone::BackboneConfig::kept_numbers) counts.
+//! everything else is a formula. Memory is that of the fused kernels of the CPU, which keep what
+//! [`BackboneConfig::kept_numbers`](mm_backbone::BackboneConfig::kept_numbers) counts.
 
 use mm_model::{Document, HostBatch, Segment};
 use mm_patch::Image;
