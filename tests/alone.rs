@@ -7,7 +7,7 @@ use mm_patch::{Grid, Image};
 use mm_train::batch::Batches;
 use mm_train::{Ending, Recipe, RunFolder, Training, train};
 
-use crate::common::tiny;
+use crate::common::{device, tiny};
 
 /// The tiny recipe with the seed's laws.
 fn alone(changes: &[(&str, &str)]) -> Recipe {
@@ -28,7 +28,7 @@ fn alone(changes: &[(&str, &str)]) -> Recipe {
 
 /// Loss and gradient's norm of the first step.
 fn first_step(recipe: Recipe) -> (f64, f64) {
-    let mut training = Training::start(recipe, &Device::flex()).unwrap();
+    let mut training = Training::start(recipe, &device()).unwrap();
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let recipe = training.recipe.clone();
     let batch = Batches::new(&recipe, &data, &tokenizer).batch(0).unwrap();
@@ -62,7 +62,7 @@ fn the_loss_of_images_alone_falls() {
         ("optimizer.points", "[[10.0, 1.0]]"),
         ("optimizer.rate", "3e-2"),
     ]);
-    let mut training = Training::start(recipe.clone(), &Device::flex()).unwrap();
+    let mut training = Training::start(recipe.clone(), &device()).unwrap();
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let mut batches = Batches::new(&recipe, &data, &tokenizer);
     let losses: Vec<f64> =
@@ -77,6 +77,7 @@ fn the_loss_of_images_alone_falls() {
 
 #[test]
 fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
+    // On flex, where a sum does not depend on what is computed beside it.
     let training = Training::start(alone(&[]), &Device::flex()).unwrap();
     let model = training.averaged();
     let grid = Grid { rows: 2, cols: 2, patch: 8 };

@@ -76,7 +76,7 @@ fn a_truncated_file_is_named() {
     let cut = |folder: &Path| {
         let path = folder.join("model.safetensors");
         let bytes = fs_err::read(&path).unwrap();
-        fs_err::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        fs_err::write(&path, &bytes[..bytes.len() - 9]).unwrap();
     };
     check_spoilt(
         cut,
@@ -84,10 +84,34 @@ fn a_truncated_file_is_named() {
             "`M/model.safetensors` is not a valid safetensors file: incomplete metadata, file not fully covered"
         ],
     );
-    let empty = |folder: &Path| fs_err::write(folder.join("model.safetensors"), b"").unwrap();
+    let (folder, model) = saved();
+    fs_err::write(folder.path().join("model.safetensors"), b"").unwrap();
+    let said = Checkpoint::load(folder.path(), &device()).unwrap_err().to_string();
+    let wanted = 4 * model.config.parameters();
+    assert!(
+        said.ends_with(&format!("has 0 bytes, the config asks for at least {wanted}")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_config_without_sense_is_held_to_the_file_of_weights_before_memory_is_taken() {
+    let (folder, _) = saved();
+    edit_config(folder.path(), "\"width\": 32", "\"width\": 1000000008");
+    edit_config(folder.path(), "\"depth\": 2", "\"depth\": 1000000000");
+    let said = Checkpoint::load(folder.path(), &device()).unwrap_err().to_string();
+    let found = fs_err::metadata(folder.path().join("model.safetensors")).unwrap().len();
+    let wanted = format!("model.safetensors` has {found} bytes, the config asks for at least ");
+    assert!(said.contains(&wanted), "{said}");
+}
+
+#[test]
+fn a_broken_tokenizer_is_named_with_the_place_where_it_breaks() {
     check_spoilt(
-        empty,
-        expect!["`M/model.safetensors` is not a valid safetensors file: header too small"],
+        |folder| fs_err::write(folder.join("tokenizer.json"), "{\"a\": }").unwrap(),
+        expect![
+            "`M/tokenizer.json` is not a valid tokenizer.json file: cannot read the tokenizer as a `tokenizer.json`: expected value at line 1 column 7"
+        ],
     );
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use burn::prelude::*;
 use mm_model::{Document, Segment};
 use mm_patch::Image;
 use mm_train::batch::Batches;
@@ -11,7 +10,7 @@ use mm_train::eval::{held_out_losses, sample_grid};
 use mm_train::{BestBy, Recipe, Training, validate};
 use tempfile::TempDir;
 
-use crate::common::tiny;
+use crate::common::{device, tiny};
 
 /// Lines of text of very different lengths.
 fn texts(folder: &TempDir) -> String {
@@ -47,7 +46,7 @@ fn mixed(folder: &TempDir, changes: &[(&str, &str)]) -> Recipe {
 }
 
 fn open(recipe: &Recipe) -> (Training, DataSet) {
-    let training = Training::start(recipe.clone(), &Device::flex()).unwrap();
+    let training = Training::start(recipe.clone(), &device()).unwrap();
     let data = DataSet::open(&recipe.data, recipe.image).unwrap();
     (training, data)
 }
@@ -180,7 +179,7 @@ fn pictures_of_several_sizes_share_a_batch_and_rows_without_changing_the_loss() 
         let (training, data) = open(&recipe);
         let batch = Batches::new(&recipe, &data, &training.tokenizer).batch(0).unwrap().remove(0);
         let model = training.averaged().model;
-        let tensors = batch.to_device(&training.config, &Device::flex());
+        let tensors = batch.to_device(&training.config, &device());
         let losses = model.losses(&tensors, training.config.prediction);
         [losses.text.unwrap(), losses.image.unwrap()].map(|loss| loss.into_scalar::<f32>())
     });

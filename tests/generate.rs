@@ -1,6 +1,5 @@
 //! Generation: cached equals uncached, a seed fixes the output, sequences follow the grammar.
 
-use burn::prelude::*;
 use mm_model::{Checkpoint, Document, Event, GenerateOptions, Segment};
 use mm_patch::{Grid, Image};
 use mm_text::TokenSampling;
@@ -128,5 +127,4 @@ fn a_picture_that_does_not_divide_is_an_error_that_says_which() {
     let error = model.generate(&odd, &options(0), &mut |_| ()).unwrap_err().to_string();
     assert!(error.starts_with("image 1 of the document:") && error.contains("17"), "{error}");
     assert!(model.draw(&[], GRID, &options(0)).is_err());
-    let _ = Device::flex();
 }

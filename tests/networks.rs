@@ -13,7 +13,7 @@ use mm_train::data::DataSet;
 use mm_train::eval::{looking_at, options_of, saying};
 use mm_train::{Recipe, Training};
 
-use crate::common::{TINY, tiny};
+use crate::common::{TINY, device, tiny};
 
 /// The tiny recipe with another network; most read and draw, a U-Net draws alone.
 fn recipe(network: &str) -> Recipe {
@@ -64,7 +64,7 @@ fn every_network_learns_a_batch_with_every_prediction() {
             ] {
                 recipe = recipe.with(key, value).unwrap();
             }
-            let mut training = Training::start(recipe.clone(), &Device::flex()).unwrap();
+            let mut training = Training::start(recipe.clone(), &device()).unwrap();
             let data = DataSet::open(&recipe.data, recipe.image).unwrap();
             let tokenizer = training.tokenizer.clone();
             let batch = Batches::new(&recipe, &data, &tokenizer).batch(0).unwrap();
@@ -112,17 +112,17 @@ fn shaken(mut weights: Weights) -> Weights {
 fn the_largest_gradient_of_every_weight_is_that_of_finite_differences() {
     for network in NETWORKS {
         let recipe = recipe(network);
-        let training = Training::start(recipe.clone(), &Device::flex()).unwrap();
+        let training = Training::start(recipe.clone(), &device()).unwrap();
         let data = DataSet::open(&recipe.data, recipe.image).unwrap();
         let host = Batches::new(&recipe, &data, &training.tokenizer).batch(0).unwrap().remove(0);
-        let batch = host.to_device(&training.config, &Device::flex());
+        let batch = host.to_device(&training.config, &device());
         let fresh = |device: &Device| Model::new(&training.config, 1, device).unwrap();
-        let plain = fresh(&Device::flex());
+        let plain = fresh(&device());
         let weights = shaken(weights_of(&plain));
         let loss = |model: &Model| {
             model.losses(&batch, training.config.prediction).total(1.0, 1.0).unwrap()
         };
-        let tracked = with_weights(fresh(&Device::flex().autodiff()), &weights);
+        let tracked = with_weights(fresh(&device().autodiff()), &weights);
         let grads = GradientsParams::from_grads(loss(&tracked).backward(), &tracked);
         let mut collect = Collect { grads: &grads, path: vec![], found: BTreeMap::new() };
         tracked.visit(&mut collect);
@@ -148,7 +148,7 @@ const GRID: Grid = Grid { rows: 2, cols: 2, patch: 8 };
 
 fn untrained(network: &str) -> (Recipe, Checkpoint) {
     let recipe = recipe(network);
-    let model = Training::start(recipe.clone(), &Device::flex()).unwrap().averaged();
+    let model = Training::start(recipe.clone(), &device()).unwrap().averaged();
     (recipe, model)
 }
 
@@ -169,7 +169,7 @@ fn every_network_is_saved_and_loaded_bit_for_bit() {
         let (_, model) = untrained(network);
         let folder = tempfile::tempdir().unwrap();
         model.save(folder.path()).unwrap();
-        let loaded = Checkpoint::load(folder.path(), &Device::flex()).unwrap();
+        let loaded = Checkpoint::load(folder.path(), &device()).unwrap();
         assert_eq!(loaded.config, model.config);
         assert_eq!(weights_of(&loaded.model), weights_of(&model.model));
     }
@@ -207,6 +207,18 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
     check("scale = 1.0, from", "scale = 2.0, from", "1, since a `unet` knows no prompts");
     let bf16 = "sample_every = 100\nprecision = \"bf16\"";
     check("sample_every = 100", bf16, "f32, since a `unet` computes in nothing else");
+    check(
+        "keep = 2",
+        "keep = 2\nrecompute = true",
+        "false, since a `unet` has no blocks to compute",
+    );
     check("groups = 4", "groups = 5", "`unet.groups` is 5, wanted a divisor of `unet.width`");
     check("[model.unet]", "[model.unett]", "unett");
+}
+
+#[test]
+fn blocks_without_a_kernel_are_not_asked_to_be_computed_again() {
+    let refused = recipe("dit").with("run.recompute", "true").unwrap_err().to_string();
+    assert_eq!(refused, "`run.recompute` must be false, since no kernel computes `dit` blocks");
+    assert!(recipe("uvit").with("run.recompute", "true").is_ok());
 }

@@ -1,8 +1,8 @@
 //! What a plan says of a recipe is what a run of it holds.
 
-use mm_train::plan;
+use mm_train::{Recipe, RunFolder, TrainError, Training, plan, train};
 
-use crate::common::{start, tiny};
+use crate::common::{device, start, tiny};
 
 #[test]
 fn planned_parameters_are_those_of_the_model() {
@@ -49,4 +49,31 @@ fn a_small_run_is_mostly_its_process_and_a_large_one_its_numbers() {
     let [deep, deeper] = ["10000", "20000"].map(|depth| bytes(&[("model.backbone.depth", depth)]));
     assert!(deep.process + deep.freed < 0.1 * deep.total());
     assert_eq!([deeper.process, deeper.freed], [deep.process, deep.freed]);
+}
+
+#[test]
+fn a_plan_of_pictures_of_one_size_needs_no_picture() {
+    let text = include_str!("../crates/mm-cli/recipes/seed-128.toml"); // its folder is not there
+    let recipe = Recipe::from_toml(text).unwrap();
+    let load = plan(&recipe, 1).unwrap().load;
+    let patches = 64.0 * 256.0;
+    assert_eq!([load.places, load.tokens, load.patches, load.learnt_patches], [patches; 4]);
+    assert_eq!([load.images, load.learnt_tokens, load.pairs], [64.0, 0.0, patches * 256.0]);
+    let aspect = recipe.with("data.fit", "aspect").unwrap();
+    assert!(matches!(plan(&aspect, 1), Err(TrainError::Data(_))));
+}
+
+#[test]
+fn a_run_that_no_machine_has_the_memory_for_is_refused_before_its_first_step() {
+    if !cfg!(target_os = "linux") || !mm_backbone::has_kernels(&device()) {
+        return; // where the system does not tell, or the device has memory of its own
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut large = start(&[("run.batch", "1000000000")]);
+    let folder = RunFolder::create(&folder.path().join("run"), &large.recipe).unwrap();
+    let said = train(&mut large, &folder, &mut |_| true).unwrap_err();
+    assert!(matches!(said, TrainError::NoRoom { batch: 1_000_000_000, .. }), "{said}");
+    let width = [("model.backbone.width", "4000000")];
+    let said = Training::start(tiny(&width), &device()).err().unwrap().to_string();
+    assert!(said.starts_with("the weights and their averages take about "), "{said}");
 }

@@ -29,9 +29,10 @@ const PROCESSOR: Step = Step {
     in_quick: false,
 };
 
-/// What replaces a step of the same name where there is a Vulkan device in software: the tests are built with the wgpu backend,
-/// so that Burn is built once, and the program that they leave is compared on it, in WebGPU's shading language.
-const SOFTWARE: [Step; 4] = [
+/// What replaces a step of the same name, or is added, where there is a Vulkan device in software: the tests are built with the
+/// wgpu backend, so that Burn is built once, and the program that they leave is compared on it, in WebGPU's shading language.
+/// Tests of model folders, of generation and of a few losses run on it too: those that take no long training.
+const SOFTWARE: [Step; 5] = [
     Step {
         name: "tests",
         env: "",
@@ -56,6 +57,12 @@ const SOFTWARE: [Step; 4] = [
         command: "cargo xtask compare-backends --as-tested --devices flex,wgpu:cpu",
         in_quick: false,
     },
+    Step {
+        name: "tests on wgpu",
+        env: "BURN_DEVICE=wgpu;CUBECL_WGPU_DEFAULT_DEVICE=Cpu",
+        command: "cargo test --workspace --features mm-cli/wgpu --test mm -- checkpoint:: generate:: a_seed_fixes several_sizes summed_loss_is",
+        in_quick: false,
+    },
 ];
 
 impl flags::Ci {
@@ -78,11 +85,13 @@ impl flags::Ci {
     }
 }
 
-/// The steps of `cargo xtask test` and those of the backends, with some replaced by those of the same name.
+/// The steps of `cargo xtask test` and those of the backends, with some replaced by those of the same name; those of no such name
+/// come last but for the type checks, which build Burn another way.
 fn steps(replaced: &[Step]) -> Vec<&Step> {
-    let all = test::STEPS.iter().chain([&PROCESSOR, &TYPE_CHECKS]);
+    let all = || test::STEPS.iter().chain([&PROCESSOR]);
     let other = |step: &&Step| replaced.iter().find(|other| other.name == step.name);
-    all.map(|step| other(&step).unwrap_or(step)).collect()
+    let added = replaced.iter().filter(|other| all().all(|step| step.name != other.name));
+    all().map(|step| other(&step).unwrap_or(step)).chain(added).chain([&TYPE_CHECKS]).collect()
 }
 
 #[cfg(test)]
@@ -92,7 +101,9 @@ mod tests {
     #[test]
     fn with_a_graphics_device_the_same_steps_are_built_with_its_backend() {
         let names = |steps: &[&Step]| steps.iter().map(|step| step.name).collect::<Vec<_>>();
-        let (plain, software) = (steps(&[]), steps(&SOFTWARE));
+        let (plain, mut software) = (steps(&[]), steps(&SOFTWARE));
+        let added = software.remove(software.len() - 2);
+        assert_eq!(added.name, "tests on wgpu");
         assert_eq!(names(&plain), names(&software));
         let with_wgpu = |steps: &[&Step]| {
             steps.iter().filter(|step| step.command.ends_with("mm-cli/wgpu")).count()

@@ -1,4 +1,5 @@
-//! `cargo xtask mm ARGS`: builds the release program with the backend its `--device` needs, and runs it.
+//! `cargo xtask mm ARGS`: builds the release program with the backend its `--device` needs, and with the reader of networks where
+//! `--features` names one; runs it.
 
 use std::{
     ffi::OsString,
@@ -20,16 +21,19 @@ impl flags::Mm {
 
 /// Builds `mm` for the device that `args` name and runs it with them; the exit code is the program's.
 pub fn build_and_run(sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
-    let program = build(sh, device_of(args).as_deref())?;
+    let program = build_with(sh, features_of(args)?)?;
     attached(Command::new(program).args(args))
 }
 
 /// Builds the release program with the feature that `device` needs; returns its path.
 pub fn build(sh: &Shell, device: Option<&str>) -> Result<PathBuf> {
-    let features = match device {
-        Some(device) => feature_of(device)?.map(|feature| format!("--features={feature}")),
-        None => None,
-    };
+    let feature = device.map(feature_of).transpose()?.flatten();
+    build_with(sh, feature.into_iter().collect())
+}
+
+/// Builds the release program with these features beside the default ones; returns its path.
+fn build_with(sh: &Shell, features: Vec<&str>) -> Result<PathBuf> {
+    let features = (!features.is_empty()).then(|| format!("--features={}", features.join(",")));
     cmd!(sh, "cargo build --release -p mm-cli {features...}").run()?;
     let program = format!("mm{}", std::env::consts::EXE_SUFFIX);
     Ok(target(sh)?.join("release").join(program))
@@ -54,23 +58,43 @@ pub fn target(sh: &Shell) -> Result<PathBuf> {
 }
 
 /// The feature of `mm-cli` that turns a device's backend on; the processor's is on by default.
-pub fn feature_of(device: &str) -> Result<Option<&str>> {
-    match device.split(':').next().unwrap_or_default() {
-        "flex" | "cpu" | "auto" => Ok(None),
-        feature @ ("vulkan" | "wgpu" | "metal" | "cuda") => Ok(Some(feature)),
-        _ => bail!("no device is called `{device}`, there are flex, vulkan, wgpu, metal and cuda"),
+pub fn feature_of(device: &str) -> Result<Option<&'static str>> {
+    const FEATURES: [&str; 4] = ["vulkan", "wgpu", "metal", "cuda"];
+    let backend = device.split(':').next().unwrap_or_default();
+    match FEATURES.into_iter().find(|feature| *feature == backend) {
+        Some(feature) => Ok(Some(feature)),
+        None if ["flex", "cpu", "auto"].contains(&backend) => Ok(None),
+        None => {
+            bail!("no device is called `{device}`, there are flex, vulkan, wgpu, metal and cuda")
+        }
     }
+}
+
+/// The features of `mm-cli` that a command line of `mm` needs.
+fn features_of(args: &[OsString]) -> Result<Vec<&'static str>> {
+    let device = match device_of(args) {
+        Some(device) => feature_of(&device)?,
+        None => None,
+    };
+    let onnx = value_of(args, "--features").map(|_| "onnx");
+    Ok(device.into_iter().chain(onnx).collect())
 }
 
 /// What `--device` says in a command line of `mm`.
 pub fn device_of(args: &[OsString]) -> Option<String> {
+    value_of(args, "--device")
+}
+
+/// What stands behind a flag, or behind its `=`.
+fn value_of(args: &[OsString], flag: &str) -> Option<String> {
     let mut args = args.iter().map(|arg| arg.to_string_lossy());
     while let Some(arg) = args.next() {
-        if arg == "--device" {
+        let Some(rest) = arg.strip_prefix(flag) else { continue };
+        if rest.is_empty() {
             return args.next().map(String::from);
         }
-        if let Some(device) = arg.strip_prefix("--device=") {
-            return Some(device.into());
+        if let Some(value) = rest.strip_prefix('=') {
+            return Some(value.into());
         }
     }
     None
@@ -97,6 +121,11 @@ mod tests {
     fn a_device_needs_the_feature_of_its_name_and_the_processor_none() {
         assert_eq!(feature_of("cuda:1").unwrap(), Some("cuda"));
         assert_eq!(feature_of("flex").unwrap(), None);
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let features = |line: &str| features_of(&words(line)).unwrap();
+        assert_eq!(features("eval m --task kid --features n.onnx"), ["onnx"]);
+        assert_eq!(features("eval m --features=n.onnx --device wgpu:0"), ["wgpu", "onnx"]);
+        assert!(features("train glyphs --device flex").is_empty());
         let error = feature_of("coda").unwrap_err().to_string();
         assert_eq!(
             error,

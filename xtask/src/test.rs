@@ -17,7 +17,7 @@ use crate::flags;
 pub struct Step {
     /// What the table calls it.
     pub name: &'static str,
-    /// `NAME=value` set for the command; empty for none.
+    /// `NAME=value` set for the command; empty for none. Of several with `;` between them each is one.
     pub env: &'static str,
     /// The command line.
     pub command: &'static str,
@@ -112,16 +112,19 @@ impl Step {
     fn command(&self, sh: &Shell) -> Command {
         let mut words = self.command.split(' ');
         let mut command = Command::from(sh.cmd(words.next().unwrap_or_default()).args(words));
-        command.envs(self.env.split_once('='));
+        command.envs(self.variables());
         command
+    }
+
+    /// Names and values of what is set for the command.
+    fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.env.split(';').filter_map(|variable| variable.split_once('='))
     }
 
     /// The command as one types it in a shell.
     fn typed(&self) -> String {
-        match self.env.split_once('=') {
-            Some((name, value)) => format!("{name}='{value}' {}", self.command),
-            None => self.command.into(),
-        }
+        let set = self.variables().map(|(name, value)| format!("{name}='{value}' "));
+        set.collect::<String>() + self.command
     }
 }
 

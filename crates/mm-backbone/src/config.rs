@@ -93,7 +93,7 @@ impl BackboneConfig {
                 nonzero("key_heads", key_heads)?;
                 nonzero("feed_forward", feed_forward)?;
                 multiple("heads", heads, key_heads)?;
-                multiple("width", self.width, 4 * heads)?;
+                multiple("width", self.width, heads.saturating_mul(4))?;
                 let uvit = matches!(self.block, BlockConfig::Uvit { .. });
                 if uvit && self.depth.is_multiple_of(2) {
                     return Err(BackboneError::Even { field: "depth", found: self.depth });
@@ -118,31 +118,37 @@ impl BackboneConfig {
         if matches!(self.block, BlockConfig::Uvit { .. }) { self.depth / 2 } else { 0 }
     }
 
-    /// Numbers that are learnt.
+    /// Numbers that are learnt. They are counted in 64-bit floats, which hold every count that fits a machine exactly, so that
+    /// sizes without sense give the largest number and no overflow.
     pub fn parameters(&self) -> usize {
-        let width = self.width;
+        let [width, depth, skips, modulations] =
+            [self.width, self.depth, self.skips(), self.modulations()].map(|size| size as f64);
         let block = match self.block {
             BlockConfig::Gau { expansion, key_size, bias } => {
-                let expanded = expansion * width;
-                let joint = 2 * expanded + key_size;
-                let biases = if bias { joint + 2 * key_size + width } else { 0 };
-                width + width * joint + 2 * key_size + expanded * width + biases
+                let (expanded, key_size) = (expansion as f64 * width, key_size as f64);
+                let joint = 2.0 * expanded + key_size;
+                let biases = if bias { joint + 2.0 * key_size + width } else { 0.0 };
+                width + width * joint + 2.0 * key_size + expanded * width + biases
             }
             BlockConfig::Transformer { heads, key_heads, feed_forward }
             | BlockConfig::Uvit { heads, key_heads, feed_forward }
             | BlockConfig::Dit { heads, key_heads, feed_forward } => {
-                let head = width / heads;
-                let norms = 2 * width + 2 * head;
-                norms + width * (2 * heads + 2 * key_heads) * head + 3 * width * feed_forward
+                let head = (self.width / heads) as f64;
+                let [heads, key_heads, feed] = [heads, key_heads, feed_forward].map(|n| n as f64);
+                let norms = 2.0 * width + 2.0 * head;
+                norms + width * (2.0 * heads + 2.0 * key_heads) * head + 3.0 * width * feed
             }
         };
-        let skips = self.skips() * (2 * width + 1) * width;
-        self.depth * block + width + skips + self.modulations() * (width + 1) * width
+        let skips = skips * (2.0 * width + 1.0) * width;
+        (depth * block + width + skips + modulations * (width + 1.0) * width) as usize
     }
 
     /// Vectors of `width` that modulate a token, in all blocks and the closing norm.
     pub(crate) fn modulations(&self) -> usize {
-        if self.block.is_conditioned() { 6 * self.depth + 2 } else { 0 }
+        if !self.block.is_conditioned() {
+            return 0;
+        }
+        self.depth.saturating_mul(6).saturating_add(2)
     }
 
     /// Multiplications and additions of one forward pass over `tokens` tokens that all see each other; a training step
@@ -240,6 +246,20 @@ mod tests {
             let made = crate::Backbone::new(&config, &mut init).unwrap().num_params();
             assert_eq!(config.parameters(), made, "{config:?}");
         }
+    }
+
+    #[test]
+    fn sizes_without_sense_are_counted_without_overflow() {
+        let (heads, key_heads, feed_forward) = (1, 1, usize::MAX);
+        for block in [
+            BlockConfig::Gau { expansion: usize::MAX, key_size: 4, bias: true },
+            BlockConfig::Dit { heads, key_heads, feed_forward },
+        ] {
+            let config = BackboneConfig { width: 1 << 62, depth: usize::MAX, block, ..gau() };
+            assert_eq!((config.validate(), config.parameters()), (Ok(()), usize::MAX));
+        }
+        let heads = BlockConfig::Transformer { heads: usize::MAX, key_heads: 1, feed_forward: 1 };
+        assert!(BackboneConfig { block: heads, ..gau() }.validate().is_err());
     }
 
     #[test]

@@ -129,7 +129,25 @@ fn adapters(
     asked.filter(|(_, _, device)| listed.contains(device)).collect()
 }
 
-/// How the device names itself and what its kernels are compiled for, where the backend tells; opens the device.
+/// The language that a backend's kernels are compiled to; of a card of NVIDIA's, with the generation that is in the `fingerprint`.
+/// The fingerprint of all others is `spirv`, maker and model, whatever they are compiled to.
+pub fn language(backend: &str, fingerprint: &str) -> String {
+    let (vulkan, metal) = (cfg!(feature = "vulkan"), cfg!(feature = "metal"));
+    let native = cfg!(target_os = "macos");
+    match backend {
+        "cuda" => return fingerprint.replace("ptx_sm", "PTX sm_"),
+        // With another's compiler compiled in, wgpu too uses it where it runs over the same interface.
+        "wgpu" if vulkan && !native => "SPIR-V",
+        "wgpu" if metal && native => "MSL",
+        "wgpu" => "WGSL",
+        "vulkan" => "SPIR-V",
+        "metal" => "MSL",
+        _ => "machine code",
+    }
+    .to_owned()
+}
+
+/// How the device names itself and what tells it from others, where the backend tells; opens the device.
 #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "metal", feature = "cuda"))]
 pub fn identity(device: &Device) -> Option<[String; 2]> {
     let device = device.clone();

@@ -3,6 +3,7 @@
 //! Every file is written beside its target and renamed, and a whole folder is written under another name first, so that
 //! what stands under a final name is complete.
 
+use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -55,10 +56,11 @@ impl Checkpoint {
                 wanted: config.vocab,
             });
         }
-        let path = folder.join("config.json");
+        let (path, weights) = (folder.join("config.json"), folder.join("model.safetensors"));
+        holds_enough(&weights, &config)?; // before memory is taken for as many
         let fresh = Model::drawn(&config, &mut Init::blank(device))
             .map_err(|source| CheckpointError::Config { path, source })?;
-        let weights = load_weights(&folder.join("model.safetensors"), &fresh)?;
+        let weights = load_weights(&weights, &fresh)?;
         Ok(Self { model: with_weights(fresh, &weights), config, tokenizer })
     }
 
@@ -153,6 +155,15 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<Weights, CheckpointErr
     Ok(weights)
 }
 
+/// Compares the length of a file of weights with what the configuration asks for.
+fn holds_enough(path: &Path, config: &ModelConfig) -> Result<(), CheckpointError> {
+    let (found, wanted) = (fs_err::metadata(path)?.len(), 4 * config.parameters() as u128);
+    if u128::from(found) < wanted {
+        return Err(CheckpointError::TooShort { path: path.into(), found, wanted });
+    }
+    Ok(())
+}
+
 /// Writes a file so that at any moment the target is either the old one or the new one, whole.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let scratch = scratch_beside(path);
@@ -175,6 +186,17 @@ fn scratch_beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn malformed(path: &Path, format: &'static str, why: &dyn std::fmt::Display) -> CheckpointError {
-    CheckpointError::Malformed { path: path.into(), format, why: why.to_string() }
+/// `why` is told with its causes: where a parser gave up is often in the last of them.
+fn malformed(path: &Path, format: &'static str, why: &(dyn Error + 'static)) -> CheckpointError {
+    let mut told = why.to_string();
+    for cause in std::iter::successors(why.source(), |why| (*why).source()) {
+        let cause = cause.to_string();
+        if !told.contains(&cause) {
+            told += &format!(": {cause}");
+        }
+    }
+    CheckpointError::Malformed { path: path.into(), format, why: told }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,18 +142,24 @@ impl ModelConfig {
         self.vocab > 0
     }
 
-    /// Trained numbers of the model.
+    /// Trained numbers of the model, of either network; counted as those of the
+    /// [backbone](mm_backbone::BackboneConfig::parameters) are.
     pub fn parameters(&self) -> usize {
-        let (width, numbers) = (self.backbone.width, self.patch_numbers());
-        let biases = if self.patch_bias { width + numbers } else { 0 };
-        let time = match self.time {
-            TimeConfig::Table { steps } => steps * width,
-            TimeConfig::Sinusoidal { channels, .. } => (channels + 1 + width + 1) * width,
+        let time = |width: f64| match self.time {
+            TimeConfig::Table { steps } => steps as f64 * width,
+            TimeConfig::Sinusoidal { channels, .. } => (channels as f64 + 2.0 + width) * width,
         };
-        let ends = 2 * self.vocab * width + 2 * numbers * width + biases;
-        let convolution = if self.patch_convolution { 3 * 3 * 3 * 3 + 3 } else { 0 };
-        let places = 2 * self.patch_places * width;
-        ends + places + time + convolution + self.backbone.parameters()
+        if let Some(unet) = &self.unet {
+            return (time(unet.width as f64) + unet.parameters() as f64) as usize;
+        }
+        let [width, numbers, vocab, places] =
+            [self.backbone.width, self.patch_numbers(), self.vocab, self.patch_places]
+                .map(|size| size as f64);
+        let biases = if self.patch_bias { width + numbers } else { 0.0 };
+        let ends = 2.0 * vocab * width + 2.0 * numbers * width + biases;
+        let convolution = if self.patch_convolution { 3.0 * 3.0 * 3.0 * 3.0 + 3.0 } else { 0.0 };
+        let outside = ends + 2.0 * places * width + time(width) + convolution;
+        (outside + self.backbone.parameters() as f64) as usize
     }
 
     /// Numbers in one patch: `patch * patch * 3`.
@@ -184,6 +190,25 @@ mod tests {
         let config = read(OLD);
         assert!(config.validate().is_ok());
         assert!(config.unet.is_none() && !config.patch_convolution);
+    }
+
+    #[test]
+    fn parameters_of_either_network_are_counted_as_they_are_made() {
+        use burn::module::Module;
+        use burn::prelude::Device;
+        for text in [OLD, UNET] {
+            for sinusoidal in [false, true] {
+                let mut config = read(text);
+                if sinusoidal {
+                    config.time = TimeConfig::Sinusoidal { channels: 6, scale: 1000.0 };
+                }
+                let made = crate::Model::new(&config, 0, &Device::flex()).unwrap().num_params();
+                assert_eq!(config.parameters(), made, "{config:?}");
+            }
+        }
+        let mut huge = read(UNET);
+        huge.unet.as_mut().unwrap().width = usize::MAX - 3;
+        assert_eq!(huge.parameters(), usize::MAX);
     }
 
     #[test]

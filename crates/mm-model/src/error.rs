@@ -115,6 +115,16 @@ pub enum CheckpointError {
         /// The format that can be read.
         wanted: &'static str,
     },
+    /// The weights are fewer than the configuration asks for: the file is cut off, or the configuration is another's.
+    #[error("`{path}` has {found} bytes, the config asks for at least {wanted}")]
+    TooShort {
+        /// The file of weights.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// Bytes of all weights of the configuration.
+        wanted: u128,
+    },
     /// The configuration contradicts itself.
     #[error("`{path}`: {source}")]
     Config {

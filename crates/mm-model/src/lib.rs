@@ -19,6 +19,8 @@ mod decoder;
 mod document;
 mod draw;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod generate;
 mod joint;
 pub mod keras;

@@ -202,7 +202,15 @@ mod tests {
             assert_eq!(config.validate().unwrap_err().to_string(), message);
         };
         check(|c| c.groups = 3, "`unet.groups` is 3, wanted a divisor of `unet.width`");
-        check(|c| c.blocks = 0, "`unet.blocks` is 0, wanted at least 1");
+        check(|c| c.blocks = 0, "`unet.blocks` is 0, wanted 1 to 256");
+        check(
+            |c| c.blocks = usize::MAX,
+            &format!("`unet.blocks` is {}, wanted 1 to 256", usize::MAX),
+        );
+        check(
+            |c| c.growth = vec![1; 1000],
+            "`unet.growth` is of 1000 levels, wanted at most 256 levels",
+        );
         check(
             |c| c.growth = vec![1, 0],
             "`unet.growth` is [1, 0], wanted one multiple of the width, at least 1, for every level",

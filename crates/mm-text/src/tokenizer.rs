@@ -213,6 +213,31 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(192))]
+
+        #[test]
+        fn a_spliced_file_is_read_or_refused(
+            at in any::<usize>(),
+            cut in 0usize..12,
+            put in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..8),
+                "[-0-9.,:\"\\\\{}a-z ]{0,16}".prop_map(String::into_bytes),
+                Just(b"null".to_vec()),
+                Just(b"4294967296".to_vec()),
+            ],
+        ) {
+            static WHOLE: LazyLock<Vec<u8>> =
+                LazyLock::new(|| train([], 389).to_json().into_bytes());
+            let at = at % WHOLE.len();
+            let end = WHOLE.len().min(at + cut);
+            let spliced = [&WHOLE[..at], &put, &WHOLE[end..]].concat();
+            if let Ok(tokenizer) = Tokenizer::from_json(&spliced) {
+                prop_assert_eq!(tokenizer.decode(&tokenizer.encode("a [IMG]")), "a [IMG]");
+            }
+        }
+    }
+
+    proptest! {
         #[test]
         fn any_text_comes_back(text in ".{0,40}|[ \\n\\[\\]A-Z/=1]{0,40}", raw in any::<String>()) {
             let text = text + &raw;

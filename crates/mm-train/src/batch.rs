@@ -90,15 +90,7 @@ impl<'a> Batches<'a> {
     /// The batch of one step, in the recipe's number of shards.
     pub fn batch(&mut self, step: u64) -> Result<Vec<HostBatch>, TrainError> {
         let documents = self.documents(step)?;
-        let run = &self.recipe.run;
-        let (count, shards) = (documents.len(), (run.shards * run.accumulate).min(documents.len()));
-        let mut documents = documents.into_iter();
-        (0..shards)
-            .map(|shard| {
-                let share = (shard + 1) * count / shards - shard * count / shards;
-                host_batch(self.recipe, self.tokenizer, documents.by_ref().take(share), step)
-            })
-            .collect()
+        in_shards(self.recipe, self.tokenizer, documents, step)
     }
 
     /// The documents of one step, each with its place; files are read and decoded on all cores.
@@ -216,6 +208,24 @@ impl Errand<'_> {
         }
         Ok(kind.document(example))
     }
+}
+
+/// Documents, each with its number in the step, in the recipe's number of shards.
+pub(crate) fn in_shards(
+    recipe: &Recipe,
+    tokenizer: &Tokenizer,
+    documents: Vec<(Document, u64)>,
+    step: u64,
+) -> Result<Vec<HostBatch>, TrainError> {
+    let wanted = recipe.run.shards.saturating_mul(recipe.run.accumulate);
+    let (count, shards) = (documents.len(), wanted.min(documents.len()));
+    let mut documents = documents.into_iter();
+    (0..shards)
+        .map(|shard| {
+            let share = (shard + 1) * count / shards - shard * count / shards;
+            host_batch(recipe, tokenizer, documents.by_ref().take(share), step)
+        })
+        .collect()
 }
 
 /// Documents, each with its number in the step, as one batch with the noise of `step`.

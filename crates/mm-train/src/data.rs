@@ -132,6 +132,18 @@ impl DataConfig {
             Self::Mixture(config) => config.validate(),
         }
     }
+
+    /// Whether every picture has exactly the size that was asked for; not where one is told from the files alone.
+    pub(crate) fn has_one_size(&self) -> bool {
+        match self {
+            Self::Glyphs(_) | Self::Emoji(_) => true,
+            Self::Folder(FolderConfig { fit, .. })
+            | Self::Webdataset(WebdatasetConfig { fit, .. })
+            | Self::Parquet(ParquetConfig { fit, .. }) => *fit != PictureFit::Aspect,
+            Self::Documents(_) => false,
+            Self::Mixture(mixture) => mixture.parts.iter().all(|part| part.data.has_one_size()),
+        }
+    }
 }
 
 /// An open source.

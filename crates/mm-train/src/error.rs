@@ -177,6 +177,22 @@ pub enum TrainError {
         /// Parts of it that are computed at once.
         shards: usize,
     },
+    /// The machine has less memory than the run would take.
+    #[error(
+        "{what} about {needed:.1} GB of memory and {free:.1} GB are free, with `run.batch` = {batch} in `run.shards` = {shards}"
+    )]
+    NoRoom {
+        /// What takes it, with its verb.
+        what: &'static str,
+        /// How much it takes, GB.
+        needed: f64,
+        /// How much there is, GB.
+        free: f64,
+        /// Documents of a step.
+        batch: usize,
+        /// Parts of it that are computed at once.
+        shards: usize,
+    },
     /// A recipe gives documents without anything to learn.
     #[error("step {step} has nothing to learn: no learnt text and no learnt image")]
     NothingToLearn {

@@ -18,6 +18,8 @@ mod error;
 pub mod eval;
 mod fine_tune;
 mod freeze;
+#[cfg(test)]
+mod fuzz;
 pub mod golden;
 pub mod judge;
 mod lamb;

@@ -2,11 +2,65 @@
 //!
 //! Burn's tensors answer a failed allocation with a panic, at the first number that is read after it. A step is wrapped here, so
 //! that this panic, and no other, becomes an error; what the run has written so far stays as it is.
+//!
+//! On the processor no allocation fails: the system gives more memory than it has, and ends the process that uses it. So what a
+//! run will take is compared with what is there before it is taken.
+
+mod available;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use burn::prelude::Device;
+use mm_model::ModelConfig;
+
 use crate::TrainError;
-use crate::recipe::RunConfig;
+use crate::plan::quick_plan;
+use crate::recipe::{Recipe, RunConfig};
+use crate::step::Training;
+use available::available_bytes;
+
+/// Refuses a run of so many ranks whose steps would take more memory than the machine has, by the [plan](fn@crate::plan) of its
+/// recipe: on the processor alone, where the system tells, and but for a U-Net, which has no plan.
+pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
+    let recipe = &training.recipe;
+    let done = training.progress.step >= recipe.run.steps;
+    if done || recipe.model.unet.is_some() || !mm_backbone::has_kernels(&training.device) {
+        return Ok(());
+    }
+    let Some(free) = available_bytes() else { return Ok(()) };
+    let of = (&*training.data, &training.tokenizer);
+    match quick_plan(recipe, of, ranks, training.progress.step) {
+        Ok(plan) => compare(&recipe.run, "a step takes", [plan.bytes.total(), free]),
+        Err(_) => Ok(()), // what is wrong with the data is told by the step that meets it
+    }
+}
+
+/// The same before there are weights, of them and their averages alone.
+pub(crate) fn check_weights(
+    recipe: &Recipe,
+    config: &ModelConfig,
+    device: &Device,
+) -> Result<(), TrainError> {
+    if !mm_backbone::has_kernels(device) {
+        return Ok(());
+    }
+    let Some(free) = available_bytes() else { return Ok(()) };
+    let copies = (2 + recipe.optimizer.emas.len()) as f64;
+    let needed = 4.0 * copies * config.parameters() as f64;
+    compare(&recipe.run, "the weights and their averages take", [needed, free])
+}
+
+fn compare(
+    run: &RunConfig,
+    what: &'static str,
+    [needed, free]: [f64; 2],
+) -> Result<(), TrainError> {
+    if needed <= free {
+        return Ok(());
+    }
+    let [needed, free] = [needed, free].map(|bytes| bytes / 1e9);
+    Err(TrainError::NoRoom { what, needed, free, batch: run.batch, shards: run.shards })
+}
 
 /// Does the work of one step of a run; a panic for want of memory becomes an error that says what to lower.
 pub fn within_memory<T>(
@@ -62,29 +116,42 @@ fn what_was_wanted(words: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn check(words: &str, wanted: Option<&str>) {
+    fn check_words(words: &str, wanted: Option<&str>) {
         assert_eq!(what_was_wanted(words), wanted, "{words}");
     }
 
     #[test]
     fn a_failed_allocation_is_told_from_every_other_panic() {
-        check(
+        check_words(
             "Error while reading data: use `try_into_scalar`: Execution(BufferTooBig { size: 8589934592, backtrace: .. })",
             Some("BufferTooBig { size: 8589934592"),
         );
-        check(
+        check_words(
             "out of device memory allocating 4096 bytes\n   0: std::backtrace",
             Some("out of device memory allocating 4096 bytes"),
         );
-        check("index out of bounds: the len is 3 but the index is 7", None);
+        check_words("index out of bounds: the len is 3 but the index is 7", None);
+    }
+
+    fn run() -> RunConfig {
+        toml::from_str(
+            "steps = 10\nbatch = 48\nshards = 2\nrow_tokens = 0\ncheckpoint_every = 5\nkeep = 1\nsample_every = 5",
+        )
+        .unwrap()
     }
 
     fn panics_with(words: &str) -> Result<(), TrainError> {
-        let run: RunConfig = toml::from_str(
-            "steps = 10\nbatch = 48\nshards = 2\nrow_tokens = 0\ncheckpoint_every = 5\nkeep = 1\nsample_every = 5",
-        )
-        .unwrap();
-        within_memory(&run, 6, || std::panic::panic_any(words.to_owned()))
+        within_memory(&run(), 6, || std::panic::panic_any(words.to_owned()))
+    }
+
+    #[test]
+    fn a_run_that_needs_more_than_there_is_is_refused_with_both_numbers() {
+        assert!(compare(&run(), "a step takes", [7e9, 7e9]).is_ok());
+        let error = compare(&run(), "a step takes", [123.44e9, 7e9]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a step takes about 123.4 GB of memory and 7.0 GB are free, with `run.batch` = 48 in `run.shards` = 2"
+        );
     }
 
     #[test]

@@ -1,23 +1,26 @@
 //! What a recipe costs before it is run: numbers, memory, arithmetic, time.
 //!
-//! The load of a step is taken from a few real batches; everything else is a formula. Memory is that of a process that trains with
-//! the fused kernels of the CPU, which keep what
+//! The load of a step is taken from a few real batches, or follows from the recipe where all documents are pictures of one size;
+//! everything else is a formula. Memory is that of a process that trains with the fused kernels of the CPU, which keep what
 //! [`BackboneConfig::kept_numbers`](mm_backbone::BackboneConfig::kept_numbers) counts, in the buffers of [`WorkMemory`]. What no
 //! formula gives are constants, measured on Linux with transparent huge pages.
 
 use mm_backbone::WorkMemory;
-use mm_model::HostBatch;
+use mm_model::{Document, HostBatch, Segment};
+use mm_patch::Image;
 use mm_text::Tokenizer;
 use serde::Serialize;
 
-use crate::batch::Batches;
+use crate::batch::{Batches, in_shards};
 use crate::data::DataSet;
 use crate::recipe::{OptimizerKind, Recipe};
 use crate::step::corpus;
 use crate::{RecipeError, TrainError};
 
 /// Batches that the load is taken from.
-const SEEN: u64 = 8;
+const SEEN: usize = 8;
+/// Documents, and pixels of their pictures, that a load of one step is told from where there is no time for more.
+const FEW: [usize; 2] = [32, 1 << 22];
 /// Host copies of a batch: three ahead, one in the sender's hand, one in use.
 const COPIES: f64 = 5.0;
 /// Bytes of the process itself, measured: code as it is used, lists of data set and tokenizer, the threads of every run.
@@ -46,6 +49,21 @@ pub struct Load {
     pub learnt_tokens: f64,
     /// Patches that are learnt.
     pub learnt_patches: f64,
+}
+
+impl Load {
+    /// The load of so many times as many documents.
+    fn times(self, factor: f64) -> Self {
+        Self {
+            places: self.places * factor,
+            tokens: self.tokens * factor,
+            pairs: self.pairs * factor,
+            patches: self.patches * factor,
+            images: self.images * factor,
+            learnt_tokens: self.learnt_tokens * factor,
+            learnt_patches: self.learnt_patches * factor,
+        }
+    }
 }
 
 /// Bytes of one device at the highest point of a step, beyond what the program holds before it opens anything.
@@ -133,15 +151,47 @@ pub fn can_plan(recipe: &Recipe) -> Result<(), TrainError> {
 /// Plans a recipe for a number of devices that share each batch.
 pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
     can_plan(recipe)?;
+    if recipe.vocab == 0 && recipe.data.has_one_size() {
+        // Every document is a picture of this size: no file is needed to count.
+        let tokenizer = mm_model::alone::tokenizer();
+        let load = load(recipe, [1, devices], 1.0, &mut |step| blank(recipe, &tokenizer, step))?;
+        return with_load(recipe, devices, load, tokenizer.vocab());
+    }
     let data = DataSet::open(&recipe.data, recipe.image)?;
     let tokenizer = match recipe.vocab {
         0 => mm_model::alone::tokenizer(),
         vocab => Tokenizer::train(corpus(recipe, &data).into_iter(), vocab)?,
     };
-    let config = recipe.model_config(tokenizer.vocab());
+    let mut batches = Batches::new(recipe, &data, &tokenizer);
+    let load = load(recipe, [SEEN, devices], 1.0, &mut |step| batches.batch(step))?;
+    with_load(recipe, devices, load, tokenizer.vocab())
+}
+
+/// The same of a run that stands at `step`, from a few documents of one step, so that it takes no time.
+pub(crate) fn quick_plan(
+    recipe: &Recipe,
+    (data, tokenizer): (&DataSet, &Tokenizer),
+    devices: usize,
+    step: u64,
+) -> Result<Plan, TrainError> {
+    let pixels = recipe.image.width.saturating_mul(recipe.image.height).max(1);
+    let mut few = recipe.clone();
+    few.run.batch = recipe.run.batch.min(FEW[0]).min(FEW[1] / pixels).max(1);
+    let times = recipe.run.batch as f64 / few.run.batch as f64;
+    let mut few = |_| Batches::new(&few, data, tokenizer).batch(step);
+    let (load, memory) = load(recipe, [1, devices], times, &mut few)?;
+    with_load(recipe, devices, (load.times(times), memory), tokenizer.vocab())
+}
+
+fn with_load(
+    recipe: &Recipe,
+    devices: usize,
+    (load, memory): (Load, WorkMemory),
+    vocab: usize,
+) -> Result<Plan, TrainError> {
+    let config = recipe.model_config(vocab);
     config.validate().map_err(RecipeError::from)?;
     let share = 1.0 / devices as f64;
-    let (load, memory) = load(recipe, &data, &tokenizer, share)?;
     let parameters = config.parameters();
     let trained = match recipe.optimizer.lora.rank {
         0 => parameters,
@@ -161,25 +211,34 @@ pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
     })
 }
 
-/// The mean load of the first steps, and the work memory that a device holds after them.
+/// The batch of a step of white pictures alone.
+fn blank(recipe: &Recipe, tokenizer: &Tokenizer, step: u64) -> Result<Vec<HostBatch>, TrainError> {
+    let picture = Image::filled(recipe.image.width, recipe.image.height, [255; 3]);
+    let document = Document { segments: vec![Segment::learnt_image(picture)] };
+    let documents = (0..recipe.run.batch as u64).map(|place| (document.clone(), place)).collect();
+    in_shards(recipe, tokenizer, documents, step)
+}
+
+/// The mean load of the first steps, in a batch so many times as large as those given, and the work memory that each device
+/// holds after them.
 fn load(
     recipe: &Recipe,
-    data: &DataSet,
-    tokenizer: &Tokenizer,
-    device_share: f64,
+    [steps, devices]: [usize; 2],
+    times: f64,
+    batch: &mut dyn FnMut(u64) -> Result<Vec<HostBatch>, TrainError>,
 ) -> Result<(Load, WorkMemory), TrainError> {
-    let mut batches = Batches::new(recipe, data, tokenizer);
     let (mut load, mut memory) = (Load::default(), WorkMemory::default());
     let backbone = &recipe.model.backbone;
-    for step in 0..SEEN {
-        let parts = batches.batch(step)?;
+    for step in 0..steps as u64 {
+        let parts = batch(step)?;
         for turn in parts.chunks(recipe.run.shards) {
-            let own = |part: &HostBatch| (part.places() as f64 * device_share).ceil() as usize;
+            let own =
+                |part: &HostBatch| (part.places() as f64 * times / devices as f64).ceil() as usize;
             let tokens: Vec<usize> = turn.iter().map(own).collect();
             memory.train(backbone, blocks_kept(recipe), &tokens);
         }
         for part in parts {
-            let share = |count: usize| count as f64 / SEEN as f64;
+            let share = |count: usize| count as f64 / steps as f64;
             let [learnt_tokens, learnt_patches] = HostBatch::learnt(&part);
             load.places += share(part.places());
             load.tokens += share(part.real_tokens());

@@ -247,12 +247,21 @@ impl Recipe {
         let writes = self.vocab > 0 && self.model.unet.is_none();
         let by_text = self.run.best == BestBy::Text;
         check("run.best", writes || !by_text, "`loss` or `image`, since the model writes no text")?;
+        self.validate_recompute()?;
         check("sample.steps", self.sample.steps > 0, "at least 1")?;
         check("sample.count", self.sample.count > 0, "at least 1")
     }
 }
 
 impl Recipe {
+    /// What the fused kernels compute can be computed again, and nothing else.
+    fn validate_recompute(&self) -> Result<(), RecipeError> {
+        let no = |which: bool| !(self.run.recompute && which);
+        let (unet, dit) = (self.model.unet.is_some(), self.model.backbone.block.is_conditioned());
+        check("run.recompute", no(unet), "false, since a `unet` has no blocks to compute again")?;
+        check("run.recompute", no(dit), "false, since no kernel computes `dit` blocks")
+    }
+
     /// A U-Net learns to draw and nothing else.
     fn validate_without_text(&self) -> Result<(), RecipeError> {
         let mix = &self.mix;

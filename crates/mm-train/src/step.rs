@@ -15,6 +15,7 @@ use crate::ema::Ema;
 use crate::learning_rate::learning_rate;
 use crate::levels::{BINS, Levels};
 use crate::lora::{adapted, merged};
+use crate::memory::check_weights;
 use crate::metrics::LINE_EVERY;
 use crate::optimizer::{clip, optimizer};
 use crate::ranks::{Ranks, bytes_a_step};
@@ -110,6 +111,7 @@ impl Training {
             vocab => Tokenizer::train(corpus(&recipe, &data).into_iter(), vocab)?,
         };
         let config = recipe.model_config(tokenizer.vocab());
+        check_weights(&recipe, &config, device)?;
         let tracked = device.clone().autodiff();
         let mut init = Init::with_law(recipe.model.init, recipe.seed, &tracked);
         let model = Model::drawn(&config, &mut init).map_err(RecipeError::from)?;

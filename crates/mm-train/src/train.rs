@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use mm_model::HostBatch;
 
-use crate::TrainError;
 use crate::batch::Batches;
 use crate::eval::sample_grid;
 use crate::memory::within_memory;
@@ -19,6 +18,7 @@ use crate::state::RunFolder;
 use crate::step::{StepReport, Training};
 use crate::validate::{Validation, validate};
 use crate::watch::BestBy;
+use crate::{TrainError, memory};
 
 /// Batches that the data thread may be ahead.
 const AHEAD: usize = 3;
@@ -57,6 +57,7 @@ pub fn steps_in(
     const WARM: u64 = 3;
     const MEASURED: u64 = 20;
     let mut training = Training::start(recipe.clone(), device)?;
+    memory::check(&training, 1)?;
     let data = training.data.clone();
     let tokenizer = training.tokenizer.clone();
     let mut batches = Batches::new(recipe, &data, &tokenizer);
@@ -86,12 +87,14 @@ pub enum Ending {
 /// Trains from where `training` stands to the recipe's last step, or until `on` returns false; then a checkpoint is written.
 ///
 /// If steps keep being skipped, the run is rolled back to its newest checkpoint once; after that, or without a checkpoint, it
-/// ends with an error and its checkpoints stay. Of several ranks the first writes, and all stop at the same step.
+/// ends with an error and its checkpoints stay. Of several ranks the first writes, and all stop at the same step. A run that the
+/// machine's memory would not hold is refused.
 pub fn train(
     training: &mut Training,
     folder: &RunFolder,
     on: &mut dyn FnMut(Happening<'_>) -> bool,
 ) -> Result<Ending, TrainError> {
+    memory::check(training, training.ranks.count)?;
     loop {
         match until_it_fails(training, folder, on) {
             Ok(ending) => return Ok(ending),

@@ -14,8 +14,8 @@ const FEATURE_PLACES: &[&str] = &[
     "crates/mm-train/src/quality.rs",
 ];
 
-/// Where files may be read or written: checkpoints, the state of a run, its metrics, folders of data; the program
-/// itself; the automation. Tests are free. A folder ends in `/`.
+/// Where files may be read or written: checkpoints, the state of a run, its metrics, folders of data; what the system tells of
+/// memory; the program itself; the automation. Tests are free. A folder ends in `/`.
 const FILE_PLACES: &[&str] = &[
     "crates/mm-cli/",
     "crates/mm-model/src/checkpoint.rs",
@@ -23,6 +23,7 @@ const FILE_PLACES: &[&str] = &[
     "crates/mm-train/src/data/files.rs",
     "crates/mm-train/src/data/folder.rs",
     "crates/mm-train/src/data/folder/",
+    "crates/mm-train/src/memory/available.rs",
     "crates/mm-train/src/metrics.rs",
     "crates/mm-train/src/quality/pictures.rs",
     "crates/mm-train/src/quality/store.rs",

@@ -49,6 +49,9 @@ pub struct TrainArgs {
     /// Share of the data that may be broken, such as 1% or 0.01, instead of the recipe's `data.max_bad`.
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "resume")]
     pub max_bad: Option<f64>,
+    /// Keep less for the backward pass and compute blocks again (`run.recompute`).
+    #[arg(long, conflicts_with = "resume")]
+    pub recompute: bool,
     /// Replace one value of the recipe, such as optimizer.rate=0.001.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -14,7 +14,7 @@ struct Line {
     backend: &'static str,
     kind: &'static str,
     part: String,
-    /// What kernels are compiled for.
+    /// What kernels are compiled to.
     kernels: String,
     /// MiB of memory, where the system tells.
     memory_mib: Option<u64>,
@@ -53,9 +53,10 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
 fn line(found: &Found) -> Line {
     let Found { entry, device } = found;
     let of_processor = matches!(entry.kind, Kind::Processor | Kind::Software);
-    let [part, kernels] = device::identity(device).unwrap_or_else(|| {
-        [processor().unwrap_or_else(|| "this processor".to_owned()), "machine code".to_owned()]
+    let [part, fingerprint] = device::identity(device).unwrap_or_else(|| {
+        [processor().unwrap_or_else(|| "this processor".to_owned()), String::new()]
     });
+    let kernels = device::language(entry.backend, &fingerprint);
     Line {
         name: entry.name.clone(),
         backend: entry.backend,
@@ -123,20 +124,31 @@ mod tests {
     }
 
     #[test]
+    fn kernels_are_named_by_the_language_that_they_are_compiled_to() {
+        let alone = ["vulkan", "metal"].iter().all(|other| !device::compiled().contains(other));
+        if alone {
+            assert_eq!(device::language("wgpu", "spirv_65541_0"), "WGSL");
+        }
+        assert_eq!(device::language("vulkan", "spirv_65541_0"), "SPIR-V");
+        assert_eq!(device::language("cuda", "ptx_sm90"), "PTX sm_90");
+        assert_eq!(device::language("flex", ""), "machine code");
+    }
+
+    #[test]
     fn the_table_has_a_line_for_every_device_under_a_heading() {
         let device = |name: &str, memory_mib| Line {
             name: name.to_owned(),
             backend: "wgpu",
             kind: "graphics card",
             part: "a card".to_owned(),
-            kernels: "wgpu<wgsl>".to_owned(),
+            kernels: "WGSL".to_owned(),
             memory_mib,
             types: vec!["f32", "f16"],
         };
         let wanted = "
-name      kind           memory    types    kernels     part
-wgpu:0    graphics card  1.5 GiB   f32 f16  wgpu<wgsl>  a card
-wgpu:cpu  graphics card  not told  f32 f16  wgpu<wgsl>  a card";
+name      kind           memory    types    kernels  part
+wgpu:0    graphics card  1.5 GiB   f32 f16  WGSL     a card
+wgpu:cpu  graphics card  not told  f32 f16  WGSL     a card";
         let lines = [device("wgpu:0", Some(1536)), device("wgpu:cpu", None)];
         assert_eq!(format!("\n{}", table(&lines)), wanted);
     }

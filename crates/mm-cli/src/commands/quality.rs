@@ -162,9 +162,6 @@ fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Feat
 
 /// The network with the settings of the flags, those of the TOML file beside it, or its own.
 fn network(path: &Path, flags: &NetworkSettings) -> Result<FeatureNetwork, Failure> {
-    let named = |path: &Path, why: QualityError| {
-        Failure::failed(anyhow::Error::new(why).context(format!("cannot use `{}`", path.display())))
-    };
     let onnx = fs_err::read(path)?;
     let toml = path.with_extension("toml");
     let beside = match toml.is_file() {
@@ -173,6 +170,17 @@ fn network(path: &Path, flags: &NetworkSettings) -> Result<FeatureNetwork, Failu
         false => NetworkSettings::default(),
     };
     FeatureNetwork::load(&onnx, &flags.clone().or(beside)).map_err(|why| named(path, why))
+}
+
+/// What is wrong with a network or its settings, and what to do where this build lacks the reader.
+fn named(path: &Path, why: QualityError) -> Failure {
+    let lacks = matches!(why, QualityError::NoReader);
+    let why = anyhow::Error::new(why).context(format!("cannot use `{}`", path.display()));
+    match lacks {
+        true => Failure::usage(why)
+            .hint("build it in with `cargo build --release -p mm-cli --features onnx`"),
+        false => Failure::failed(why),
+    }
 }
 
 /// Real pictures, from the folder given or else from the recipe's data; what was left out is named.
@@ -270,4 +278,20 @@ fn words(ruler: &Ruler, drawn: &Features) -> String {
         ruler.reference.count(),
         drawn.dim()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_that_reads_no_networks_says_how_to_make_one_that_does() {
+        let path = Path::new("judge.onnx");
+        let failure = named(path, QualityError::NoReader);
+        assert_eq!(failure.code(), 2);
+        assert!(format!("{failure:?}").contains("-p mm-cli --features onnx"), "{failure:?}");
+        let failure = named(path, QualityError::Network { why: "cut off".to_owned() });
+        assert_eq!(failure.code(), 1);
+        assert!(!format!("{failure:?}").contains("cargo build"), "{failure:?}");
+    }
 }

@@ -13,7 +13,7 @@ use burn::prelude::Device;
 use mm_model::Checkpoint;
 use mm_train::data::{DataConfig, DataError};
 use mm_train::{
-    Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, steps_in, train,
+    Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, memory, steps_in, train,
 };
 
 use crate::args::TrainArgs;
@@ -96,6 +96,7 @@ fn start(
     }
     recipe.seed = args.seed.unwrap_or(recipe.seed);
     recipe.run.steps = args.steps.unwrap_or(recipe.run.steps);
+    recipe.run.recompute |= args.recompute;
     if let Some(minutes) = args.minutes {
         if !(minutes.is_finite() && minutes > 0.0) {
             return Err(usage!("`--minutes {minutes}` must be above 0"));
@@ -113,6 +114,7 @@ fn start(
         None => Training::start(recipe, device),
     };
     let training = training.map_err(explain)?;
+    memory::check(&training, ranks.count).map_err(explain)?; // before there is a run folder
     let folder = match ranks.writes() {
         true => RunFolder::create(&args.out, &training.recipe).map_err(explain)?,
         false => RunFolder::of_other_rank(&args.out),
@@ -177,6 +179,11 @@ fn explain(error: TrainError) -> Failure {
         TrainError::Memory { batch, .. } => Some(format!(
             "lower `run.batch`, as in `--set run.batch={}`, or the size of `image` or `model.backbone`; checkpoints written \
              before are kept",
+            (batch / 2).max(1)
+        )),
+        TrainError::NoRoom { batch, .. } => Some(format!(
+            "lower `run.batch`, as in `--set run.batch={}`, compute it in turns, as in `--set run.accumulate=4`, or lower the size \
+             of `image` or `model.backbone`; `mm plan` tells what takes how much",
             (batch / 2).max(1)
         )),
         _ => None,

@@ -37,8 +37,32 @@ fn a_plan_counts_parameters_memory_and_time() {
     assert!(number(&plain, "/bytes/averages") < number(&changed, "/bytes/averages"));
     assert!(number(&plain, "/flops") < number(&changed, "/flops"));
     assert!(done(&["plan", "glyphs", "--devices", "4"]).contains("sent by each device"));
+    // Its folder of pictures is not there, and not needed.
+    assert!(done(&["plan", "seed-128"]).contains("88483584 parameters"));
     let said = refused(2, &["plan", "glyphs", "--devices", "1000"]);
     assert!(said.contains("cannot share a batch of 32 documents"), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_without_room_says_what_to_lower_and_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let args = ["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
+    let said = refused(1, &[&args[..], &["--set", "run.batch=1000000000"]].concat());
+    assert!(said.contains("a step takes about ") && said.contains(" GB are free"), "{said}");
+    assert!(said.contains("hint: lower `run.batch`, as in `--set run.batch=500000000`"), "{said}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn recompute_is_a_flag_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let args = ["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
+    done(&[&args[..], &QUICK, &["--recompute"]].concat());
+    let recipe = fs_err::read_to_string(out.join("recipe.toml")).unwrap();
+    assert!(recipe.contains("recompute = true"), "{recipe}");
 }
 
 #[test]

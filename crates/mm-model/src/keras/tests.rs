@@ -1,10 +1,14 @@
 //! Weights under Keras's names: there and back, and everything that can be wrong with a file.
 
+use std::sync::LazyLock;
+
 use burn::prelude::*;
 use expect_test::expect;
+use proptest::prelude::*;
 
 use super::*;
 use crate::Model;
+use crate::fuzz::splices;
 use crate::parameters::weights_of;
 
 const SIZES: SeedSizes =
@@ -106,6 +110,22 @@ fn unknown_missing_and_misshaped_tensors_are_told_in_one_error() {
         tensors.insert("time/embeddings:0".to_owned(), zeros(&[0, usize::MAX]));
     });
     assert!(read(&huge, 2).unwrap_err().to_string().contains("`time/embeddings:0`: found [0, "));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_spliced_file_is_read_or_refused(splice in splices(), prefixed in any::<bool>()) {
+        static WHOLE: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+            let named = |tensors: &mut BTreeMap<String, Weight>| {
+                let all = std::mem::take(tensors).into_iter();
+                *tensors = all.map(|(name, weight)| (format!("w/{name}"), weight)).collect();
+            };
+            [file(|_| ()), file(named)]
+        });
+        let _ = read(&splice.of(&WHOLE[usize::from(prefixed)]), SIZES.patch);
+    }
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub struct UnetConfig {
     pub attention: Vec<usize>,
 }
 
+/// More levels halve no image, and more blocks fill no machine.
+const MOST: usize = 256;
+
 impl UnetConfig {
     /// Checks every field that can be wrong.
     pub fn validate(&self) -> Result<(), ConfigError> {
@@ -39,7 +42,9 @@ impl UnetConfig {
             format!("{:?}", self.growth),
             "one multiple of the width, at least 1, for every level",
         )?;
-        check("unet.blocks", self.blocks > 0, self.blocks.to_string(), "at least 1")?;
+        let (levels, blocks) = (self.growth.len(), self.blocks);
+        check("unet.growth", levels <= MOST, format!("of {levels} levels"), "at most 256 levels")?;
+        check("unet.blocks", (1..=MOST).contains(&blocks), blocks.to_string(), "1 to 256")?;
         check(
             "unet.groups",
             groups > 0 && width.is_multiple_of(groups),
@@ -63,7 +68,7 @@ impl UnetConfig {
     /// Input and output channels of every residual block: on the way down, one list a level; of the middle; on the way up, one
     /// list a level, the deepest first.
     pub(super) fn channels(&self) -> Channels {
-        let of = |level: usize| self.growth[level] * self.width;
+        let of = |level: usize| self.growth[level].saturating_mul(self.width);
         let levels = self.growth.len();
         let mut before = self.width;
         let mut chain = |outputs: Vec<usize>| -> Vec<[usize; 2]> {
@@ -109,25 +114,28 @@ impl UnetConfig {
         2 * sum as u64
     }
 
-    /// Numbers that are learnt, but for the embedding of the noise level.
+    /// Numbers that are learnt, but for the embedding of the noise level; in floats, as those of a backbone are counted.
     pub fn parameters(&self) -> usize {
         let Channels { down, middle, up } = self.channels();
-        let block = |[inputs, outputs]: [usize; 2], attends: bool| {
-            let shortcut = if inputs == outputs { 0 } else { inputs * outputs };
-            let attention = if attends { 4 * outputs * outputs + 2 * outputs } else { 0 };
-            self.width * inputs
-                + 9 * outputs * (inputs + outputs)
+        let width = self.width as f64;
+        let block = |channels: [usize; 2], attends: bool| {
+            let [inputs, outputs] = channels.map(|count| count as f64);
+            let shortcut = if inputs == outputs { 0.0 } else { inputs * outputs };
+            let attention = if attends { 4.0 * outputs * outputs + 2.0 * outputs } else { 0.0 };
+            width * inputs
+                + 9.0 * outputs * (inputs + outputs)
                 + shortcut
-                + 2 * outputs
+                + 2.0 * outputs
                 + attention
         };
         let level = |level: usize, blocks: &Vec<[usize; 2]>| {
             let attends = self.attention.contains(&level);
-            blocks.iter().map(|channels| block(*channels, attends)).sum::<usize>()
+            blocks.iter().map(|channels| block(*channels, attends)).sum::<f64>()
         };
-        let down: usize = down.iter().enumerate().map(|(at, blocks)| level(at, blocks)).sum();
-        let up: usize = up.iter().rev().enumerate().map(|(at, blocks)| level(at, blocks)).sum();
-        2 * 9 * 3 * self.width + down + block(middle, false) + up + 2 * self.width
+        let down: f64 = down.iter().enumerate().map(|(at, blocks)| level(at, blocks)).sum();
+        let up: f64 = up.iter().rev().enumerate().map(|(at, blocks)| level(at, blocks)).sum();
+        let ends = 2.0 * 9.0 * 3.0 * width + 2.0 * width;
+        (ends + down + block(middle, false) + up) as usize
     }
 }
 

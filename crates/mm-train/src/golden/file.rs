@@ -180,7 +180,45 @@ fn patches_of(image: &[f32], grid: Grid) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fuzz::splices;
+
+    /// Two images of 4 x 4 with their step indices, and a gradient.
+    static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let numbers: Vec<u8> = (0..96).flat_map(|n| (n as f32).to_le_bytes()).collect();
+        let steps: Vec<u8> = [3i64, 9].iter().flat_map(|step| step.to_le_bytes()).collect();
+        let images = TensorView::new(Dtype::F32, vec![2, 4, 4, 3], &numbers).unwrap();
+        let steps = TensorView::new(Dtype::I64, vec![2], &steps).unwrap();
+        let gradient = TensorView::new(Dtype::F32, vec![8, 12], &numbers).unwrap();
+        let all = [("in/images", images), ("in/steps", steps), ("grad/patch_in/kernel", gradient)];
+        safetensors::serialize(all, None).unwrap()
+    });
+
+    /// Everything that is asked of a golden file.
+    fn read(bytes: &[u8]) -> Result<usize, GoldenError> {
+        let golden = Golden::parse(bytes)?;
+        let images = golden.images("in/images", 2)?;
+        images.same_size("in/images", &images)?;
+        let steps = golden.steps(images.count(), 10)?;
+        let gradients = golden.gradients().into_iter().map(|name| format!("grad/{name}"));
+        let gradients =
+            gradients.map(|name| golden.numbers(&name, 96)).collect::<Result<Vec<_>, _>>()?;
+        Ok(images.split(&images.numbers()).len() + steps.len() + gradients.len())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn a_spliced_golden_file_is_read_or_refused(splice in splices()) {
+            prop_assert!(matches!(read(&WHOLE), Ok(5)));
+            let _ = read(&splice.of(&WHOLE));
+        }
+    }
 
     #[test]
     fn patches_are_cut_in_reading_order_and_keep_their_lines() {

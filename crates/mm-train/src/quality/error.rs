@@ -13,6 +13,9 @@ pub enum QualityError {
         /// The reader's words.
         why: String,
     },
+    /// The reader of networks was left out.
+    #[error("ONNX networks cannot be read: this build has no feature `onnx`")]
+    NoReader,
     /// The network takes something else than one picture.
     #[error("the ONNX network's input is {found}, wanted {wanted}")]
     Input {

@@ -13,7 +13,7 @@ pub struct FeatureNetwork(Infallible);
 impl FeatureNetwork {
     /// Fails: networks are read by `tract`, which was left out.
     pub fn load(_: &[u8], _: &NetworkSettings) -> Result<Self, QualityError> {
-        Err(QualityError::Network { why: "this build has no feature `onnx`".to_owned() })
+        Err(QualityError::NoReader)
     }
 
     /// Features of a picture.

@@ -56,7 +56,31 @@ fn wrong<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> QualityError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fuzz::splices;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn a_spliced_file_of_features_is_read_or_refused(splice in splices()) {
+            static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("whole.safetensors");
+                let features = Features::new(3, (0..6).map(|n| n as f32).collect()).unwrap();
+                save_features(&path, &features, 7).unwrap();
+                fs_err::read(path).unwrap()
+            });
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("spliced.safetensors");
+            fs_err::write(&path, splice.of(&WHOLE)).unwrap();
+            let _ = load_features(&path, 7);
+        }
+    }
 
     #[test]
     fn features_come_back_for_what_made_them_and_for_nothing_else() {

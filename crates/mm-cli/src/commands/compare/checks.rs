@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::FloatDType;
 use mm_backbone::BlockConfig;
 use mm_diffusion::Guidance;
-use mm_model::{Checkpoint, Document, GenerateOptions, Model, Segment};
+use mm_model::{Checkpoint, Document, GenerateOptions, Model, Segment, UnetConfig, no_backbone};
 use mm_patch::{Grid, Image};
 use mm_train::batch::Batches;
 use mm_train::{Recipe, Training};
@@ -48,11 +48,16 @@ pub const CHECKS: &[Check] = &[
     check("RMSNorm, gradients", 1e-5, network::rms_norm),
     check("gated attention unit, gradients", 1e-5, network::gau),
     check("multi-head block, gradients", 1e-5, network::multi_head),
+    check("3x3 convolution, gradients", 1e-5, network::convolved),
     check("AdamW, 3 steps", 1e-5, network::adamw),
+    check("LAMB, 3 steps", 1e-5, network::lamb),
     check("moving average, sum of squares", 1e-5, network::averages),
     check("prefill and decode = full forward", 1e-5, network::decode),
     check("loss, gradients: gated attention units", 2e-5, gau_loss),
     check("loss, gradients: multi-head blocks", 2e-5, multi_head_loss),
+    check("loss, gradients: U-ViT", 2e-5, uvit_loss),
+    check("loss, gradients: DiT", 2e-5, dit_loss),
+    check("loss, gradients: U-Net", 5e-5, unet_loss),
     check("20 training steps, losses", 1e-4, twenty_losses),
     check("20 training steps, weights", 1e-2, twenty_weights),
     check("greedy text after images", 0.0, greedy),
@@ -69,7 +74,7 @@ const fn check(
     Check { name, tolerance, needs: None, run }
 }
 
-/// The default recipe in small: 16 patches an image, two narrow blocks of this kind, several documents in a row of 80 places.
+/// The default recipe in small: 16 patches an image, a few narrow blocks of this kind, several documents in a row of 80 places.
 pub fn small_recipe(block: BlockConfig, shards: usize) -> Result<Recipe, Failure> {
     let mut recipe = crate::recipes::find("glyphs")?;
     recipe.image.width = 16;
@@ -80,7 +85,7 @@ pub fn small_recipe(block: BlockConfig, shards: usize) -> Result<Recipe, Failure
     recipe.mix.read = [0.3, 0.3];
     recipe.mix.finished = 0.3;
     recipe.model.backbone.width = 64;
-    recipe.model.backbone.depth = 2;
+    recipe.model.backbone.depth = if matches!(block, BlockConfig::Uvit { .. }) { 3 } else { 2 };
     recipe.model.backbone.block = block;
     recipe.model.patch_places = 4;
     recipe.optimizer.warm_up = 5;
@@ -92,9 +97,27 @@ pub fn small_recipe(block: BlockConfig, shards: usize) -> Result<Recipe, Failure
     Ok(recipe)
 }
 
+/// The small recipe with a U-Net of two levels, the lower with attention, which draws and nothing else.
+fn small_unet() -> Result<Recipe, Failure> {
+    let mut recipe = small_recipe(network::MULTI_HEAD, 1)?;
+    let (growth, attention) = (vec![1, 2], vec![1]);
+    let unet = UnetConfig { width: 16, growth, blocks: 1, groups: 4, smallest: 4, attention };
+    recipe.model.unet = Some(unet);
+    recipe.model.backbone = no_backbone();
+    recipe.model.patch_bias = false;
+    recipe.model.patch_places = 0;
+    recipe.mix.draw = [1.0, 1.0];
+    recipe.mix.read = [0.0, 0.0];
+    recipe.mix.finished = 0.0;
+    recipe.mix.caption_drop = 1.0;
+    recipe.loss.text = 0.0;
+    recipe.sample.guidance.scale = 1.0;
+    recipe.validate()?;
+    Ok(recipe)
+}
+
 /// Both losses of one batch, the hidden states, and the gradients of all weights.
-fn loss(on: &On, block: BlockConfig) -> Result<Vec<Numbers>, Failure> {
-    let recipe = small_recipe(block, 1)?;
+fn loss(on: &On, recipe: Recipe) -> Result<Vec<Numbers>, Failure> {
     let training = Training::start(recipe.clone(), &on.device)?;
     let model = shaken(Model::new(&training.config, 1, &on.tracked())?, &on.tracked());
     let batches = Batches::new(&recipe, &training.data, &training.tokenizer).batch(0)?;
@@ -113,11 +136,23 @@ fn loss(on: &On, block: BlockConfig) -> Result<Vec<Numbers>, Failure> {
 }
 
 fn gau_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
-    loss(on, network::GAU)
+    loss(on, small_recipe(network::GAU, 1)?)
 }
 
 fn multi_head_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
-    loss(on, network::MULTI_HEAD)
+    loss(on, small_recipe(network::MULTI_HEAD, 1)?)
+}
+
+fn uvit_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
+    loss(on, small_recipe(network::UVIT, 1)?)
+}
+
+fn dit_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
+    loss(on, small_recipe(network::DIT, 1)?)
+}
+
+fn unet_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
+    loss(on, small_unet()?)
 }
 
 /// The losses and gradient norms of `steps` steps from the same seed in two shards, and the averaged weights behind them.
@@ -185,4 +220,20 @@ fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
     let levels =
         |image: &Image| image.rgb().iter().map(|&level| f64::from(level)).collect::<Vec<_>>();
     Ok(images.iter().map(|image| Numbers::new("pixels", levels(image))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_network_and_optimizer_is_compared_by_numbers_that_are_finite() {
+        for name in ["3x3 convolution", "LAMB", "AdamW", "multi-head", "U-ViT", "DiT", "U-Net"] {
+            let check = CHECKS.iter().find(|check| check.name.contains(name)).unwrap();
+            let found = (check.run)(&On { device: Device::flex(), reference: false }).unwrap();
+            let numbers: usize = found.iter().map(|numbers| numbers.values.len()).sum();
+            let finite = found.iter().flat_map(|numbers| &numbers.values).all(Option::is_some);
+            assert!(numbers > 100 && finite, "{name}: {numbers} numbers");
+        }
+    }
 }

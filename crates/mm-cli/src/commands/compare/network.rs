@@ -1,11 +1,13 @@
 //! Checks of single operations: those of the backbone that have a kernel of their own on some backend.
 
 use burn::module::Module;
+use burn::optim::Optimizer;
 use burn::prelude::*;
 use mm_backbone::{
     AdamW, Attend, Backbone, BackboneConfig, BlockConfig, Cache, Init, KeyRanges, PositionScheme,
-    Positions, RmsNorm, SumOfSquares, moving_average,
+    Positions, RmsNorm, SumOfSquares, convolution, moving_average,
 };
+use mm_train::LambOptimizer;
 
 use super::checks::On;
 use super::numbers::{Numbers, gradients, random, shaken};
@@ -19,6 +21,10 @@ pub const GAU: BlockConfig = BlockConfig::Gau { expansion: 2, key_size: 32, bias
 /// A multi-head block with two heads of queries to one of keys.
 pub const MULTI_HEAD: BlockConfig =
     BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 96 };
+/// The same with long skips.
+pub const UVIT: BlockConfig = BlockConfig::Uvit { heads: 4, key_heads: 2, feed_forward: 96 };
+/// The same, modulated by the noise level.
+pub const DIT: BlockConfig = BlockConfig::Dit { heads: 4, key_heads: 2, feed_forward: 96 };
 
 fn config(block: BlockConfig, depth: usize) -> BackboneConfig {
     BackboneConfig {
@@ -97,6 +103,18 @@ pub fn multi_head(on: &On) -> Result<Vec<Numbers>, Failure> {
     block(on, MULTI_HEAD)
 }
 
+/// The 3x3 convolution of two images to other channels, and the gradients of images and kernels.
+pub fn convolved(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let x = random(1, [2, 5, 9, 7], &on.tracked()).require_grad();
+    let weight = random(2, [6, 5, 3, 3], &on.tracked()).require_grad();
+    let y = convolution(x.clone(), weight.clone());
+    let mut found = vec![Numbers::of("output", y.clone())];
+    let grads = (y * random(3, [2, 6, 9, 7], &on.tracked())).sum().backward();
+    found.extend(x.grad(&grads).map(|grad| Numbers::of("gradient of the input", grad)));
+    found.extend(weight.grad(&grads).map(|grad| Numbers::of("gradient of the kernels", grad)));
+    Ok(found)
+}
+
 /// Three steps of AdamW.
 pub fn adamw(on: &On) -> Result<Vec<Numbers>, Failure> {
     let number = |seed| random::<2>(seed, [37, 41], &on.device);
@@ -109,6 +127,18 @@ pub fn adamw(on: &On) -> Result<Vec<Numbers>, Failure> {
     }
     let [m, v] = moments;
     Ok(vec![Numbers::of("weight", weight), Numbers::of("m", m), Numbers::of("v", v)])
+}
+
+/// Three steps of LAMB.
+pub fn lamb(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let number = |seed| random::<2>(seed, [37, 41], &on.device);
+    let lamb = LambOptimizer { betas: [0.9, 0.999], epsilon: 1e-6, adapt: true };
+    let (mut weight, mut state, mut found) = (number(1), None, vec![]);
+    for time in 1..=3 {
+        (weight, state) = lamb.step(1e-2, weight, number(time + 1), state);
+        found.push(Numbers::of(format!("weight after step {time}"), weight.clone()));
+    }
+    Ok(found)
 }
 
 /// The moving average of weights and the sum of squares of gradients.
