@@ -142,21 +142,22 @@ impl Study<'_> {
         Ok((at(20)? - at(10)?) / 10.0)
     }
 
-    /// Trains the five networks and judges each on its way.
+    /// Trains the five networks with both targets and judges each on its way.
     fn networks(&self, results: &mut Results) -> Result<()> {
-        for run in runs::NETWORKS.map(runs::network) {
-            self.trained(&run, results)?;
-            for eighth in JUDGED {
-                self.judged(&run, eighth * runs::every(results.steps), results)?;
+        for target in runs::COMPARED {
+            for run in runs::NETWORKS.map(|name| runs::network(name, target)) {
+                self.trained(&run, results)?;
+                for eighth in JUDGED {
+                    self.judged(&run, eighth * runs::every(results.steps), results)?;
+                }
             }
         }
-        let sizes: Vec<f64> =
-            runs::NETWORKS.iter().map(|name| results.runs[*name].parameters as f64).collect();
-        let (least, most) =
-            sizes.iter().fold((f64::MAX, 0.0_f64), |(a, b), &x| (a.min(x), b.max(x)));
+        let sizes = runs::NETWORKS.map(|name| results.runs[name].parameters);
+        let [least, most] =
+            [sizes.iter().min(), sizes.iter().max()].map(|size| *size.unwrap_or(&0));
         ensure!(
-            most <= 1.05 * least,
-            "the networks have {least} to {most} parameters, wanted 5 % at most"
+            most as f64 <= 1.05 * least as f64,
+            "the networks have {least} to {most} parameters, wanted 5 % at most between them"
         );
         Ok(())
     }

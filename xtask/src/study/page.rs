@@ -5,8 +5,8 @@ use std::{fmt::Write, path::Path};
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use super::results::{Kid, Results};
-use super::runs::{self, NETWORKS, PATCHES, Target};
+use super::results::{Kid, Measured, Results};
+use super::runs::{self, COMPARED, NETWORKS, PATCHES, Target};
 use super::{DRAWINGS, SAMPLER_STEPS, SAMPLERS};
 use crate::chart::{self, Chart, Curve};
 
@@ -21,54 +21,38 @@ pub fn write(sh: &Shell, results: &Results, out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn charts(results: &Results) -> [(&'static str, Chart<'static>); 3] {
-    let curves = |points: &dyn Fn(&str) -> Vec<(f64, f64)>| {
-        NETWORKS.map(|name| Curve { name: name.to_owned(), points: points(name) }).into()
+fn charts(results: &Results) -> Vec<(String, Chart<'static>)> {
+    let kids = |run: &Measured| {
+        run.kids.iter().map(|(step, kid)| (*step as f64, 1e3 * kid.value)).collect()
     };
-    let kids = |name: &str| {
-        let kids = results.runs.get(name).map(|run| run.kids.as_slice()).unwrap_or_default();
-        kids.iter().map(|(step, kid)| (*step as f64, 1e3 * kid.value)).collect()
+    let losses = |run: &Measured| run.losses.clone();
+    let networks = |target: Target, points: &dyn Fn(&Measured) -> Vec<(f64, f64)>| {
+        let curve = |name: &str| {
+            let run = runs::network(name, target).name;
+            Curve { name: name.to_owned(), points: points(&results.runs[&run]) }
+        };
+        NETWORKS.map(curve).into()
     };
-    let losses =
-        |name: &str| results.runs.get(name).map(|run| run.losses.clone()).unwrap_or_default();
+    let of_steps =
+        |title, y, curves| Chart { title, x: "training steps", y, curves, doubling: true };
+    let mut charts = vec![];
+    for target in COMPARED {
+        let (name, kid) = (target.name(), "KID of five networks of one size");
+        let chart = of_steps(kid, "KID x 1000", networks(target, &kids));
+        charts.push((format!("networks-{name}-kid.svg"), chart));
+        let chart =
+            of_steps("Loss of five networks of one size", "image loss", networks(target, &losses));
+        charts.push((format!("networks-{name}-loss.svg"), chart));
+    }
     let by_steps = SAMPLERS.map(|sampler| {
         let point = |steps| Some((steps as f64, 1e3 * results.sampled(sampler, steps)?.value));
         let points = SAMPLER_STEPS.into_iter().filter_map(point).collect();
         Curve { name: sampler.to_owned(), points }
     });
-    let chart = |title, x, y, curves, doubling| Chart { title, x, y, curves, doubling };
-    [
-        (
-            "networks-kid.svg",
-            chart(
-                "KID of five networks of one size",
-                "training steps",
-                "KID x 1000",
-                curves(&kids),
-                true,
-            ),
-        ),
-        (
-            "networks-loss.svg",
-            chart(
-                "Squared error of the noise",
-                "training steps",
-                "mean over training images",
-                curves(&losses),
-                true,
-            ),
-        ),
-        (
-            "samplers.svg",
-            chart(
-                "KID of one model by every sampler",
-                "sampling steps",
-                "KID x 1000",
-                by_steps.into(),
-                true,
-            ),
-        ),
-    ]
+    let title = "KID of one model by every sampler";
+    let (x, y, curves) = ("sampling steps", "KID x 1000", by_steps.into());
+    charts.push(("samplers.svg".to_owned(), Chart { title, x, y, curves, doubling: true }));
+    charts
 }
 
 fn page(results: &Results, date: &str) -> Result<String> {
@@ -88,46 +72,62 @@ fn page(results: &Results, date: &str) -> Result<String> {
         shuffled.words()
     );
     text += "## What the article says\n\n";
-    for sentence in [converges(results), more_steps(results), ten_steps(results), no_skip(results)]
-    {
-        writeln!(text, "- {sentence}")?;
+    for target in COMPARED {
+        let noise = target == Target::Noise;
+        let whose = if noise { "the article's target" } else { "not in the article" };
+        writeln!(text, "With the {} as target ({whose}):\n", target.name())?;
+        for sentence in
+            [converges(results, target), more_steps(results, target), no_skip(results, target)]
+        {
+            writeln!(text, "- {sentence}")?;
+        }
+        text.push('\n');
     }
-    text += "\nOne seed each: a difference between two runs holds other chances than the ± of the judge. ";
-    text += &format!(
-        "{steps} steps are few; what this study calls equal may part later, and what it calls apart may meet.\n"
-    );
-    networks(results, &mut text)?;
+    writeln!(text, "Sampling:\n\n- {}\n", ten_steps(results))?;
+    writeln!(
+        text,
+        "One seed each: a difference between two runs holds other chances than the ± of the judge. {steps} steps are few; what \
+         this study calls equal may part later, and what it calls apart may meet."
+    )?;
+    for target in COMPARED {
+        networks(results, target, &mut text)?;
+    }
     targets(results, &mut text)?;
     samplers(results, &mut text)?;
     Ok(text)
 }
 
-fn networks(results: &Results, text: &mut String) -> Result<()> {
-    *text += "\n## Networks\n\nPatches of 8x8, the noise as target. U-ViT ends in its 3x3 convolution.\n\n";
-    let steps: Vec<u64> = results.runs["gau"].kids.iter().map(|(step, _)| *step).collect();
-    let heading: String = steps.iter().map(|step| format!(" {step} steps |")).collect();
+fn networks(results: &Results, target: Target, text: &mut String) -> Result<()> {
+    let kind = target.name();
+    let of = |name: &str| &results.runs[&runs::network(name, target).name];
+    writeln!(
+        text,
+        "\n## Networks, target {kind}\n\nPatches of 8x8. U-ViT ends in its 3x3 convolution.\n"
+    )?;
+    let heading: String =
+        of("gau").kids.iter().map(|(step, _)| format!(" {step} steps |")).collect();
     writeln!(text, "| network | parameters | s a step |{heading}")?;
-    writeln!(text, "| --- | ---: | ---: |{}", " ---: |".repeat(steps.len()))?;
+    writeln!(text, "| --- | ---: | ---: |{}", " ---: |".repeat(of("gau").kids.len()))?;
     for name in NETWORKS {
-        let run = &results.runs[name];
+        let run = of(name);
         let kids: String = run.kids.iter().map(|(_, kid)| format!(" {} |", kid.words())).collect();
         let seconds = run.seconds / results.steps as f64;
         writeln!(text, "| {name} | {} | {seconds:.3} |{kids}", run.parameters)?;
     }
-    *text += "\n![KID over training steps](networks-kid.svg)\n\n![loss over training steps](networks-loss.svg)\n\n";
+    writeln!(text, "\n![KID over training steps](networks-{kind}-kid.svg)\n")?;
+    writeln!(text, "![loss over training steps](networks-{kind}-loss.svg)\n")?;
     for name in NETWORKS {
-        writeln!(text, "{name}: ![drawings]({name}.png)\n")?;
+        let run = runs::network(name, target).name;
+        writeln!(text, "{name}: ![drawings]({run}.png)\n")?;
     }
     Ok(())
 }
 
 fn targets(results: &Results, text: &mut String) -> Result<()> {
-    *text += "\n## Targets and patches\n\nThe gated attention units, at the end of the run; noise and velocity with equal weights for all \
-              levels, the clean image with that of the velocity's error.\n\n";
-    writeln!(
-        text,
-        "| patch | s a step | noise | clean | velocity |\n| ---: | ---: | ---: | ---: | ---: |"
-    )?;
+    *text += "\n## Targets and patches\n\nThe gated attention units, at the end of the run; noise and velocity with equal weights for \
+              all levels, the clean image with that of the velocity's error.\n\n";
+    let heading = "| patch | s a step | noise | clean | velocity |";
+    writeln!(text, "{heading}\n| ---: | ---: | ---: | ---: | ---: |")?;
     for patch in PATCHES {
         let names = Target::ALL.map(|target| runs::target(target, patch).name);
         let seconds = results.runs[&names[0]].seconds / results.steps as f64;
@@ -149,7 +149,7 @@ fn samplers(results: &Results, text: &mut String) -> Result<()> {
     let Some(model) = results.samplers.first().map(|of| &of.model) else { return Ok(()) };
     writeln!(
         text,
-        "\n## Samplers\n\nOf `{model}`, the best model with patches of 8. Heun asks the network twice a step.\n"
+        "\n## Samplers\n\nOf `{model}`, the best of the gated attention units with patches of 8.\nHeun asks the network twice a step.\n"
     )?;
     let heading: String = SAMPLER_STEPS.iter().map(|steps| format!(" {steps} steps |")).collect();
     writeln!(text, "| sampler |{heading}\n| --- |{}", " ---: |".repeat(SAMPLER_STEPS.len()))?;
@@ -173,10 +173,10 @@ fn apart(one: Kid, other: Kid) -> bool {
 }
 
 /// "Patch transformers converge."
-fn converges(results: &Results) -> String {
+fn converges(results: &Results, target: Target) -> String {
     let said = NETWORKS.into_iter().filter(|name| *name != "unet").map(|name| {
-        let first = results.runs[name].kids[0].1;
-        let last = results.last(name);
+        let run = runs::network(name, target).name;
+        let (first, last) = (results.runs[&run].kids[0].1, results.last(&run));
         let verdict = match (apart(first, last), last.value < first.value) {
             (true, true) => "falls",
             (true, false) => "rises",
@@ -198,8 +198,9 @@ fn converges(results: &Results) -> String {
 }
 
 /// "They need more steps than the U-Net."
-fn more_steps(results: &Results) -> String {
-    let [unet, gau] = ["unet", "gau"].map(|name| results.last(name));
+fn more_steps(results: &Results, target: Target) -> String {
+    let run = |name: &str| runs::network(name, target).name;
+    let [unet, gau] = ["unet", "gau"].map(|name| results.last(&run(name)));
     let claim = "**They need more steps than the U-Net: ";
     if !apart(unet, gau) {
         let values = format!("{} and {}", unet.words(), gau.words());
@@ -211,22 +212,22 @@ fn more_steps(results: &Results) -> String {
         true => ("unet", "gau", "held"),
         false => ("gau", "unet", "did not hold within this budget, it is the other way round"),
     };
-    let seconds = |name: &str| results.runs[name].seconds / results.steps as f64;
+    let seconds = |name: &str| results.runs[&run(name)].seconds / results.steps as f64;
     let cost = format!(
         "A step of the U-Net costs {:.1} times one of the gated attention units here.",
         seconds("unet") / seconds("gau")
     );
-    let wanted = results.last(behind).value;
-    match reached(&results.runs[ahead].kids, wanted) {
+    let wanted = results.last(&run(behind));
+    match reached(&results.runs[&run(ahead)].kids, wanted.value) {
         Some(step) => format!(
             "{claim}{verdict}.** What `{behind}` has after {} steps ({}), `{ahead}` has after about {step:.0}: {:.1} times as many. {cost}",
             results.steps,
-            results.last(behind).words(),
+            wanted.words(),
             results.steps as f64 / step
         ),
         None => format!(
             "{claim}{verdict}.** Already at the first checkpoint `{ahead}` is where `{behind}` ends ({}): at least {} times as many. {cost}",
-            results.last(behind).words(),
+            wanted.words(),
             runs::EIGHTHS
         ),
     }
@@ -265,8 +266,9 @@ fn ten_steps(results: &Results) -> String {
 }
 
 /// "No long skip is needed."
-fn no_skip(results: &Results) -> String {
-    let [plain, skips] = ["transformer", "uvit"].map(|name| results.last(name));
+fn no_skip(results: &Results, target: Target) -> String {
+    let last = |name: &str| results.last(&runs::network(name, target).name);
+    let [plain, skips] = ["transformer", "uvit"].map(last);
     let verdict = match (apart(plain, skips), plain.value < skips.value) {
         (false, _) => "held: no difference beyond chance",
         (true, true) => "held",
@@ -276,7 +278,7 @@ fn no_skip(results: &Results) -> String {
         "**No long skip connection is needed: {verdict}.** The plain transformer ends at {}, U-ViT with its skips and its closing convolution at {}, the gated attention units, without skips, at {}.",
         plain.words(),
         skips.words(),
-        results.last("gau").words()
+        last("gau").words()
     )
 }
 
@@ -311,14 +313,14 @@ mod tests {
             "ddpm" => 1000.0 / steps as f64,
             _ => 100.0,
         });
-        assert!(converges(&results).contains("converge: held.**"));
-        let more = more_steps(&results);
-        assert!(
-            more.contains("U-Net: held.**") && more.contains("after about 200: 4.0 times"),
-            "{more}"
-        );
+        let (noise, clean) = (Target::Noise, Target::Clean);
+        assert!(converges(&results, noise).contains("converge: held.**"));
+        let more = more_steps(&results, noise);
+        assert!(more.contains("U-Net: held.**"), "{more}");
+        assert!(more.contains("after about 200: 4.0 times"), "{more}");
+        assert!(more_steps(&results, clean).contains("too small to tell")); // all alike there
         assert!(ten_steps(&results).contains("held for some samplers"));
-        assert!(no_skip(&results).contains("held: no difference beyond chance"));
+        assert!(no_skip(&results, noise).contains("held: no difference beyond chance"));
         let page = page(&results, "2026-01-02").unwrap();
         assert!(page.contains("| unet | 1000000 | 0.075 | 300.0 ± 2.0 |"), "{page}");
         assert!(page.contains("| ddpm | 250.0 ± 1.0 | 100.0 ± 1.0 |"), "{page}");
@@ -329,18 +331,23 @@ mod tests {
 
     #[test]
     fn a_budget_that_was_too_small_is_called_so() {
+        let noise = Target::Noise;
         let results = made_up(|_| [400.0, 400.0, 401.0, 400.0]);
-        assert!(converges(&results).contains("did not hold within this budget"));
-        assert!(more_steps(&results).contains("too small to tell"));
-        let turned =
-            made_up(|name| if name == "unet" { [400.0; 4] } else { [300.0, 250.0, 200.0, 150.0] });
-        assert!(more_steps(&turned).contains("the other way round"));
+        assert!(converges(&results, noise).contains("did not hold within this budget"));
+        assert!(more_steps(&results, noise).contains("too small to tell"));
+        let turned = made_up(|name| match name {
+            "unet" => [400.0; 4],
+            _ => [300.0, 250.0, 200.0, 150.0],
+        });
+        assert!(more_steps(&turned, noise).contains("the other way round"));
     }
 
     #[test]
     fn every_curve_is_drawn() {
         let results = with_samplers(made_up(|_| [4.0, 3.0, 2.0, 1.0]), |_, _| 1.0);
-        for (name, chart) in charts(&results) {
+        let charts = charts(&results);
+        assert_eq!(charts.len(), 2 * COMPARED.len() + 1);
+        for (name, chart) in charts {
             let picture = chart::svg(&chart).unwrap();
             assert!(picture.matches("<polyline").count() >= 5, "{name}");
         }
