@@ -58,7 +58,7 @@ fn charts(results: &Results) -> Vec<(String, Chart<'static>)> {
 fn page(results: &Results, date: &str) -> Result<String> {
     let Results { steps, minutes, .. } = results;
     let pictures = match &results.data {
-        None => "all Twemoji, 64x64 pixels, without captions".to_owned(),
+        None => "the Twemoji of animals and food, 64x64 pixels, without captions".to_owned(),
         Some(folder) => format!("the pictures of `{folder}`, 64x64 pixels"),
     };
     let [real, shuffled] = results.marks.context("nothing was judged")?;

@@ -150,7 +150,8 @@ impl Run {
     /// The recipe: `steps` of 16 images, whose averages remember a tenth of the run.
     pub fn recipe(&self, folder: Option<&Path>, steps: u64) -> String {
         let data = match folder {
-            None => "source = \"emoji\"\ngroups = []".to_owned(),
+            None => "source = \"emoji\"\ngroups = [\"animals-and-nature\", \"food-and-drink\"]"
+                .to_owned(),
             Some(folder) => {
                 format!("source = \"folder\"\npath = {:?}\ncaptions = \"none\"", folder.display())
             }
@@ -186,10 +187,10 @@ times = {{ kind = \"uniform\" }}
 
 [optimizer]
 kind = \"adamw\"
-rate = 1e-3
+rate = 2e-3
 final_rate = 0.1
 warm_up = {warm_up}
-betas = [0.9, 0.99]
+betas = [0.9, 0.95]
 weight_decay = 0.01
 clip = 1.0
 ema = {average}
