@@ -231,7 +231,7 @@ mod kernels {
 
     /// Runs a block, which keeps what its backward pass needs or nothing.
     fn block<const N: usize>(attend: &Attend, op: impl Op, inputs: [Primitive; N]) -> Tensor<3> {
-        if attend.recompute { apply(Recomputed(op), inputs) } else { apply(op, inputs) }
+        if attend.is_recomputed() { apply(Recomputed(op), inputs) } else { apply(op, inputs) }
     }
 
     fn gau_op(shape: GauShape, attend: &Attend) -> GauOp {

@@ -17,7 +17,7 @@ pub struct Attend {
     pub(crate) places: Places,
     condition: Option<Condition>,
     /// Whether blocks keep nothing for the backward pass and compute forward again.
-    pub(crate) recompute: bool,
+    recompute: bool,
     /// What blocks multiply in.
     pub(crate) precision: Precision,
     device: Device,
@@ -81,6 +81,11 @@ impl Attend {
     /// kernels can ([`has_kernels`](crate::has_kernels)); ordinary operations go on keeping what they need.
     pub fn recomputed(self) -> Self {
         Self { recompute: true, ..self }
+    }
+
+    /// Whether blocks keep no more than their input.
+    pub fn is_recomputed(&self) -> bool {
+        self.recompute
     }
 
     /// The same, with blocks that multiply in another type. The fused kernels have 32 bits alone, so others are ordinary

@@ -236,4 +236,16 @@ mod tests {
             assert!(numbers > 100 && finite, "{name}: {numbers} numbers");
         }
     }
+
+    #[test]
+    fn what_is_written_and_drawn_for_the_comparison_says_something() {
+        let on = On { device: Device::flex(), reference: false };
+        let texts = greedy(&on).unwrap();
+        assert!(texts.iter().all(|text| !text.values.is_empty()), "{texts:?}");
+        for image in image(&on).unwrap() {
+            let levels = image.values.iter().flatten();
+            let between = levels.filter(|level| (1.0..255.0).contains(*level)).count();
+            assert!(2 * between > image.values.len(), "{between} of {}", image.values.len());
+        }
+    }
 }
