@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mm_model::parameters::{Weights, weights_of};
 use mm_train::{
-    Ending, Happening, Lost, Ranks, RunFolder, Sum, TrainError, Training, on_threads, train,
+    Ending, Happening, Lost, Ranks, RunFolder, TrainError, Training, on_threads, train,
 };
 
 use crate::common::{device, start, tiny};
