@@ -155,7 +155,7 @@ fn text_alone_is_trained_and_measured_in_bits_a_byte() {
     assert!(last < 0.8 * first, "{before:?} -> {after:?}");
     assert!(first < 16.0 && before.image.is_none());
     let measured = validate(&training).unwrap();
-    assert_eq!(Some(measured.loss), measured.text);
+    assert_eq!(Some(measured.loss), measured.terms.text);
     training.recipe.run.best = BestBy::Image;
     let refused = validate(&training).unwrap_err().to_string();
     assert!(refused.contains("`run.best` must be a term that the held-out documents have"));

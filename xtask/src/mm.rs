@@ -32,7 +32,7 @@ pub fn build(sh: &Shell, device: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Builds the release program with these features beside the default ones; returns its path.
-fn build_with(sh: &Shell, features: Vec<&str>) -> Result<PathBuf> {
+pub fn build_with(sh: &Shell, features: Vec<&str>) -> Result<PathBuf> {
     let features = (!features.is_empty()).then(|| format!("--features={}", features.join(",")));
     cmd!(sh, "cargo build --release -p mm-cli {features...}").run()?;
     let program = format!("mm{}", std::env::consts::EXE_SUFFIX);

@@ -75,12 +75,10 @@ fn build(sh: &Shell, device: Option<&str>, work: &Path) -> Result<PathBuf> {
     if let Some(device) = device {
         features.extend(mm::feature_of(device)?);
     }
-    let features = features.join(",");
-    cmd!(sh, "cargo build --release -p mm-cli --features {features}").run()?;
-    let program = format!("mm{}", std::env::consts::EXE_SUFFIX);
-    let copy = work.join(&program);
+    let built = mm::build_with(sh, features)?;
+    let copy = work.join("mm").with_extension(std::env::consts::EXE_EXTENSION);
     sh.create_dir(work)?;
-    sh.copy_file(mm::target(sh)?.join("release").join(program), &copy)?;
+    sh.copy_file(built, &copy)?;
     Ok(copy)
 }
 
@@ -142,7 +140,8 @@ impl Study<'_> {
         let (recipe, out) = (scratch.path().join("recipe.toml"), scratch.path().join("run"));
         self.sh.write_file(&recipe, run.recipe(self.data.as_deref(), 20))?;
         let few = ["--set", "sample.count=1", "--set", "sample.steps=1"];
-        self.quietly(self.train(&recipe, &out).args(few))?;
+        let mut train = self.mm(&["train", "--device", &self.device]);
+        self.quietly(train.arg(&recipe).arg("--out").arg(&out).args(few))?;
         let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
         let at = |step: u64| {
             let line = lines.iter().find(|line| line["step"] == step);
@@ -208,14 +207,12 @@ impl Study<'_> {
         let out = self.work.join(&run.name);
         let recipe = self.work.join(format!("{}.toml", run.name));
         self.sh.write_file(&recipe, run.recipe(self.data.as_deref(), results.steps))?;
-        let mut train = match self.sh.path_exists(out.join("recipe.toml")) {
-            true => self.mm(&["train", "--resume"]),
-            false => self.mm(&["train"]),
+        let mut train = self.mm(&["train", "--device", &self.device]);
+        match self.sh.path_exists(out.join("recipe.toml")) {
+            true => train.arg("--resume"),
+            false => train.arg(&recipe),
         };
-        if !self.sh.path_exists(out.join("recipe.toml")) {
-            train.arg(&recipe);
-        }
-        train.arg("--out").arg(&out).args(["--device", &self.device]);
+        train.arg("--out").arg(&out);
         ensure!(mm::attached(&mut train)? == ExitCode::SUCCESS, "training {} failed", run.name);
         let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
         let seconds = lines.last().and_then(|line| line["seconds"].as_f64());
@@ -282,24 +279,23 @@ impl Study<'_> {
     fn pictures(&self, results: &Results, out: &Path) -> Result<()> {
         self.sh.create_dir(out)?;
         for name in results.runs.keys() {
-            let picture = out.join(format!("{name}.png"));
-            let mut sample = self.mm(&["sample", "--count", "12", "--cols", "12", "--force"]);
-            sample.args(["--sampler", "ddim", "--steps", "20", "--device", &self.device]);
-            sample.arg("--out").arg(picture).arg(self.work.join(name).join("model"));
-            self.quietly(&mut sample)?;
+            self.row(name, 20, &out.join(format!("{name}.png")))?;
         }
-        let Some(model) = results.samplers.first().map(|sampled| &sampled.model) else {
-            return Ok(());
-        };
-        for steps in SAMPLER_STEPS {
-            let picture = out.join(format!("ddim-{steps}.png"));
-            let count = steps.to_string();
-            let mut sample = self.mm(&["sample", "--count", "12", "--cols", "12", "--force"]);
-            sample.args(["--sampler", "ddim", "--steps", &count, "--device", &self.device]);
-            sample.arg("--out").arg(picture).arg(self.work.join(model).join("model"));
-            self.quietly(&mut sample)?;
+        if let Some(Sampled { model, .. }) = results.samplers.first() {
+            for steps in SAMPLER_STEPS {
+                self.row(model, steps, &out.join(format!("ddim-{steps}.png")))?;
+            }
         }
         Ok(())
+    }
+
+    /// A row of drawings of a run by DDIM.
+    fn row(&self, run: &str, steps: usize, picture: &Path) -> Result<()> {
+        let steps = steps.to_string();
+        let mut sample = self.mm(&["sample", "--count", "12", "--cols", "12", "--force"]);
+        sample.args(["--sampler", "ddim", "--steps", &steps, "--device", &self.device]);
+        sample.arg("--out").arg(picture).arg(self.work.join(run).join("model"));
+        self.quietly(&mut sample).map(drop)
     }
 
     fn keep(&self, results: &Results) -> Result<()> {
@@ -313,12 +309,6 @@ impl Study<'_> {
     fn mm(&self, args: &[&str]) -> Command {
         let mut command = Command::from(self.sh.cmd(&self.program));
         command.args(args);
-        command
-    }
-
-    fn train(&self, recipe: &Path, out: &Path) -> Command {
-        let mut command = self.mm(&["train", "--device", &self.device]);
-        command.arg(recipe).arg("--out").arg(out);
         command
     }
 

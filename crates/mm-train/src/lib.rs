@@ -19,6 +19,7 @@ pub mod eval;
 mod fine_tune;
 mod freeze;
 #[cfg(test)]
+#[path = "../../mm-model/src/fuzz.rs"]
 mod fuzz;
 pub mod golden;
 pub mod judge;

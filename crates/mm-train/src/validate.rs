@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::data::{DataError, Split};
-use crate::eval::held_out_losses;
+use crate::eval::{HeldOutLosses, held_out_losses};
 use crate::recipe::LossConfig;
 use crate::step::Training;
 use crate::watch::BestBy;
@@ -17,25 +17,17 @@ pub struct Validation {
     pub step: u64,
     /// The terms that there are, with the recipe's factors; not finite if there is none, or if the model has diverged.
     pub loss: f64,
-    /// Cross-entropy of captions after their pictures, nats a token; absent if no text was learnt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<f64>,
-    /// The same in bits a byte of the captions; absent if these have none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bits_per_byte: Option<f64>,
-    /// Weighted squared error of pictures after their captions; absent if there was no picture.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<f64>,
-    /// Documents of each kind.
-    pub documents: usize,
+    /// The terms themselves.
+    #[serde(flatten)]
+    pub terms: HeldOutLosses,
 }
 
 impl Validation {
     /// The number that `run.best` names, if there is one; the loss for [`BestBy::None`].
     pub fn number(&self, by: BestBy) -> Option<f64> {
         match by {
-            BestBy::Text => self.text,
-            BestBy::Image => self.image,
+            BestBy::Text => self.terms.text,
+            BestBy::Image => self.terms.image,
             BestBy::Loss | BestBy::None => Some(self.loss),
         }
     }
@@ -45,14 +37,11 @@ impl Validation {
 pub fn validate(training: &Training) -> Result<Validation, TrainError> {
     let (recipe, data) = (&training.recipe, &training.data);
     let count = recipe.run.validate_count;
-    let found = held_out_losses(&training.averaged(), recipe, data, Split::HeldOut, count)?;
+    let terms = held_out_losses(&training.averaged(), recipe, data, Split::HeldOut, count)?;
     let measured = Validation {
         step: training.progress.step,
-        loss: total(&recipe.loss, found.text, found.image),
-        text: found.text,
-        bits_per_byte: found.bits_per_byte,
-        image: found.image,
-        documents: found.documents,
+        loss: total(&recipe.loss, terms.text, terms.image),
+        terms,
     };
     if measured.number(recipe.run.best).is_none() {
         let (field, wanted) = ("run.best", "a term that the held-out documents have, or `loss`");

@@ -129,6 +129,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::HeldOutLosses;
 
     #[test]
     fn a_spike_is_far_above_the_median_of_the_latest_losses() {
@@ -156,8 +157,8 @@ mod tests {
         .unwrap();
         let mut measure = |step, text| {
             let (text, image) = (Some(text), Some(1.0));
-            let found =
-                Validation { step, loss: 9.0, text, bits_per_byte: None, image, documents: 1 };
+            let terms = HeldOutLosses { text, bits_per_byte: None, image, documents: 1 };
+            let found = Validation { step, loss: 9.0, terms };
             (watch.measured(&found, BestBy::Text), watch.is_stalled(&run))
         };
         assert_eq!(measure(1, 2.0), (true, false));

@@ -104,7 +104,8 @@ fn line(happening: &Happening<'_>) -> Option<String> {
 
 /// The terms that were measured, and the loss.
 fn measured(found: &Validation) -> String {
-    let terms = [("text", found.text), ("image", found.image), ("loss", Some(found.loss))];
+    let terms =
+        [("text", found.terms.text), ("image", found.terms.image), ("loss", Some(found.loss))];
     let words = |(name, number): (&str, Option<f64>)| Some(format!("{name} {:.4}", number?));
     terms.into_iter().filter_map(words).collect::<Vec<_>>().join(" ")
 }

@@ -59,9 +59,9 @@ impl Board {
                 step,
                 &[
                     ("held_out/all", Some(found.loss)),
-                    ("held_out/text", found.text),
-                    ("held_out/bits_per_byte", found.bits_per_byte),
-                    ("held_out/image", found.image),
+                    ("held_out/text", found.terms.text),
+                    ("held_out/bits_per_byte", found.terms.bits_per_byte),
+                    ("held_out/image", found.terms.image),
                 ],
             ),
             Happening::Samples(path) => self.picture(step, "samples", &fs_err::read(path)?),

@@ -104,7 +104,11 @@ impl Dashboard {
                 self.renderer.update_split(self.shown as usize);
             }
             Happening::Measured(found, _) => {
-                let numbers = [(LOSS, Some(found.loss)), (TEXT, found.text), (IMAGE, found.image)];
+                let numbers = [
+                    (LOSS, Some(found.loss)),
+                    (TEXT, found.terms.text),
+                    (IMAGE, found.terms.image),
+                ];
                 for state in self.states(&numbers) {
                     self.renderer.update_valid(state);
                 }

@@ -8,6 +8,7 @@ use burn_train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn_train::metric::{MetricAttributes, MetricName};
 use burn_train::renderer::{EvaluationName, MetricsRendererEvaluation, MetricsRendererTraining};
 use expect_test::{Expect, expect};
+use mm_train::eval::HeldOutLosses;
 use mm_train::{StepReport, Validation};
 
 use super::*;
@@ -179,14 +180,13 @@ fn what_is_not_finite_is_no_point_and_the_bar_never_goes_back() {
 
 #[test]
 fn held_out_losses_are_points_of_the_same_plots_and_files_are_counted() {
-    let found = Validation {
-        step: 11,
-        loss: 2.0,
+    let terms = HeldOutLosses {
         text: Some(3.0),
         bits_per_byte: Some(1.0),
         image: Some(0.005),
         documents: 8,
     };
+    let found = Validation { step: 11, loss: 2.0, terms };
     let acts = |dashboard: &mut Dashboard| {
         dashboard.show(&Happening::Measured(&found, true));
         dashboard.show(&Happening::Samples(Path::new("a.png")));
