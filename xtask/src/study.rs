@@ -150,14 +150,12 @@ impl Study<'_> {
         Ok(((at(20)? - at(10)?) / 10.0, self.parameters(&out.join("model"))?))
     }
 
-    /// Trains the five networks with both targets and judges each on its way.
+    /// Trains the five networks and judges each on its way.
     fn networks(&self, results: &mut Results) -> Result<()> {
-        for target in runs::COMPARED {
-            for run in runs::NETWORKS.map(|name| runs::network(name, target)) {
-                self.trained(&run, results)?;
-                for eighth in JUDGED {
-                    self.judged(&run, eighth * runs::every(results.steps), results)?;
-                }
+        for run in runs::NETWORKS.map(runs::network) {
+            self.trained(&run, results)?;
+            for eighth in JUDGED {
+                self.judged(&run, eighth * runs::every(results.steps), results)?;
             }
         }
         Ok(())
@@ -175,9 +173,9 @@ impl Study<'_> {
         Ok(())
     }
 
-    /// Draws the best model with patches of 8 by every sampler in any number of steps.
+    /// Draws the best of the gated attention units by every sampler in any number of steps.
     fn samplers(&self, results: &mut Results) -> Result<()> {
-        let names = Target::ALL.map(|target| runs::target(target, 8).name);
+        let names = Target::ALL.map(|target| runs::target(target, runs::PATCH).name);
         let best = names
             .into_iter()
             .min_by(|one, other| results.last(one).value.total_cmp(&results.last(other).value));

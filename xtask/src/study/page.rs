@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 use super::results::{Kid, Measured, Results};
-use super::runs::{self, COMPARED, NETWORKS, PATCHES, Target};
+use super::runs::{self, NETWORKS, PATCH, PATCHES, Target};
 use super::{DRAWINGS, SAMPLER_STEPS, SAMPLERS};
 use crate::chart::{self, Chart, Curve};
 
@@ -21,29 +21,20 @@ pub fn write(sh: &Shell, results: &Results, out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn charts(results: &Results) -> Vec<(String, Chart<'static>)> {
+fn charts(results: &Results) -> Vec<(&'static str, Chart<'static>)> {
     let kids = |run: &Measured| {
         run.kids.iter().map(|(step, kid)| (*step as f64, 1e3 * kid.value)).collect()
     };
     let losses = |run: &Measured| run.losses.clone();
-    let networks = |target: Target, points: &dyn Fn(&Measured) -> Vec<(f64, f64)>| {
-        let curve = |name: &str| {
-            let run = runs::network(name, target).name;
-            Curve { name: name.to_owned(), points: points(&results.runs[&run]) }
-        };
+    let networks = |points: &dyn Fn(&Measured) -> Vec<(f64, f64)>| {
+        let curve =
+            |name: &str| Curve { name: name.to_owned(), points: points(&results.runs[name]) };
         NETWORKS.map(curve).into()
     };
     let of_steps =
         |title, y, curves| Chart { title, x: "training steps", y, curves, doubling: true };
-    let mut charts = vec![];
-    for target in COMPARED {
-        let (name, kid) = (target.name(), "KID of five networks of one size");
-        let chart = of_steps(kid, "KID x 1000", networks(target, &kids));
-        charts.push((format!("networks-{name}-kid.svg"), chart));
-        let chart =
-            of_steps("Loss of five networks of one size", "image loss", networks(target, &losses));
-        charts.push((format!("networks-{name}-loss.svg"), chart));
-    }
+    let kid = of_steps("KID of five networks of one size", "KID x 1000", networks(&kids));
+    let loss = of_steps("Loss of five networks of one size", "image loss", networks(&losses));
     let by_steps = SAMPLERS.map(|sampler| {
         let point = |steps| Some((steps as f64, 1e3 * results.sampled(sampler, steps)?.value));
         let points = SAMPLER_STEPS.into_iter().filter_map(point).collect();
@@ -51,8 +42,8 @@ fn charts(results: &Results) -> Vec<(String, Chart<'static>)> {
     });
     let title = "KID of one model by every sampler";
     let (x, y, curves) = ("sampling steps", "KID x 1000", by_steps.into());
-    charts.push(("samplers.svg".to_owned(), Chart { title, x, y, curves, doubling: true }));
-    charts
+    let samplers = Chart { title, x, y, curves, doubling: true };
+    vec![("networks-kid.svg", kid), ("networks-loss.svg", loss), ("samplers.svg", samplers)]
 }
 
 fn page(results: &Results, date: &str) -> Result<String> {
@@ -72,37 +63,26 @@ fn page(results: &Results, date: &str) -> Result<String> {
         shuffled.words()
     );
     text += "## What the article says\n\n";
-    for target in COMPARED {
-        let noise = target == Target::Noise;
-        let whose = if noise { "the article's target" } else { "not in the article" };
-        writeln!(text, "With the {} as target ({whose}):\n", target.name())?;
-        for sentence in
-            [converges(results, target), more_steps(results, target), no_skip(results, target)]
-        {
-            writeln!(text, "- {sentence}")?;
-        }
-        text.push('\n');
+    for sentence in [converges(results), more_steps(results), ten_steps(results), no_skip(results)]
+    {
+        writeln!(text, "- {sentence}")?;
     }
-    writeln!(text, "Sampling:\n\n- {}\n", ten_steps(results))?;
     writeln!(
         text,
-        "One seed each: a difference between two runs holds other chances than the ± of the judge. {steps} steps are few; what \
+        "\nOne seed each: a difference between two runs holds other chances than the ± of the judge. {steps} steps are few; what \
          this study calls equal may part later, and what it calls apart may meet."
     )?;
-    for target in COMPARED {
-        networks(results, target, &mut text)?;
-    }
+    networks(results, &mut text)?;
     targets(results, &mut text)?;
     samplers(results, &mut text)?;
     Ok(text)
 }
 
-fn networks(results: &Results, target: Target, text: &mut String) -> Result<()> {
-    let kind = target.name();
-    let of = |name: &str| &results.runs[&runs::network(name, target).name];
+fn networks(results: &Results, text: &mut String) -> Result<()> {
+    let of = |name: &str| &results.runs[name];
     writeln!(
         text,
-        "\n## Networks, target {kind}\n\nPatches of 8x8. U-ViT ends in its 3x3 convolution.\n"
+        "\n## Networks\n\nPatches of {PATCH}x{PATCH}, the noise as target. U-ViT without its closing convolution, so that the skips are what it differs in.\n"
     )?;
     let heading: String =
         of("gau").kids.iter().map(|(step, _)| format!(" {step} steps |")).collect();
@@ -114,11 +94,9 @@ fn networks(results: &Results, target: Target, text: &mut String) -> Result<()> 
         let seconds = run.seconds / results.steps as f64;
         writeln!(text, "| {name} | {} | {seconds:.3} |{kids}", run.parameters)?;
     }
-    writeln!(text, "\n![KID over training steps](networks-{kind}-kid.svg)\n")?;
-    writeln!(text, "![loss over training steps](networks-{kind}-loss.svg)\n")?;
+    *text += "\n![KID over training steps](networks-kid.svg)\n\n![loss over training steps](networks-loss.svg)\n\n";
     for name in NETWORKS {
-        let run = runs::network(name, target).name;
-        writeln!(text, "{name}: ![drawings]({run}.png)\n")?;
+        writeln!(text, "{name}: ![drawings]({name}.png)\n")?;
     }
     Ok(())
 }
@@ -149,7 +127,7 @@ fn samplers(results: &Results, text: &mut String) -> Result<()> {
     let Some(model) = results.samplers.first().map(|of| &of.model) else { return Ok(()) };
     writeln!(
         text,
-        "\n## Samplers\n\nOf `{model}`, the best of the gated attention units with patches of 8.\nHeun asks the network twice a step.\n"
+        "\n## Samplers\n\nOf `{model}`, the best of the gated attention units with patches of {PATCH}.\nHeun asks the network twice a step.\n"
     )?;
     let heading: String = SAMPLER_STEPS.iter().map(|steps| format!(" {steps} steps |")).collect();
     writeln!(text, "| sampler |{heading}\n| --- |{}", " ---: |".repeat(SAMPLER_STEPS.len()))?;
@@ -173,10 +151,9 @@ fn apart(one: Kid, other: Kid) -> bool {
 }
 
 /// "Patch transformers converge."
-fn converges(results: &Results, target: Target) -> String {
+fn converges(results: &Results) -> String {
     let said = NETWORKS.into_iter().filter(|name| *name != "unet").map(|name| {
-        let run = runs::network(name, target).name;
-        let (first, last) = (results.runs[&run].kids[0].1, results.last(&run));
+        let (first, last) = (results.runs[name].kids[0].1, results.last(name));
         let verdict = match (apart(first, last), last.value < first.value) {
             (true, true) => "falls",
             (true, false) => "rises",
@@ -198,9 +175,8 @@ fn converges(results: &Results, target: Target) -> String {
 }
 
 /// "They need more steps than the U-Net."
-fn more_steps(results: &Results, target: Target) -> String {
-    let run = |name: &str| runs::network(name, target).name;
-    let [unet, gau] = ["unet", "gau"].map(|name| results.last(&run(name)));
+fn more_steps(results: &Results) -> String {
+    let [unet, gau] = ["unet", "gau"].map(|name| results.last(name));
     let claim = "**They need more steps than the U-Net: ";
     if !apart(unet, gau) {
         let values = format!("{} and {}", unet.words(), gau.words());
@@ -212,13 +188,13 @@ fn more_steps(results: &Results, target: Target) -> String {
         true => ("unet", "gau", "held"),
         false => ("gau", "unet", "did not hold within this budget, it is the other way round"),
     };
-    let seconds = |name: &str| results.runs[&run(name)].seconds / results.steps as f64;
+    let seconds = |name: &str| results.runs[name].seconds / results.steps as f64;
     let cost = format!(
         "A step of the U-Net costs {:.1} times one of the gated attention units here.",
         seconds("unet") / seconds("gau")
     );
-    let wanted = results.last(&run(behind));
-    match reached(&results.runs[&run(ahead)].kids, wanted.value) {
+    let wanted = results.last(behind);
+    match reached(&results.runs[ahead].kids, wanted.value) {
         Some(step) => format!(
             "{claim}{verdict}.** What `{behind}` has after {} steps ({}), `{ahead}` has after about {step:.0}: {:.1} times as many. {cost}",
             results.steps,
@@ -266,19 +242,18 @@ fn ten_steps(results: &Results) -> String {
 }
 
 /// "No long skip is needed."
-fn no_skip(results: &Results, target: Target) -> String {
-    let last = |name: &str| results.last(&runs::network(name, target).name);
-    let [plain, skips] = ["transformer", "uvit"].map(last);
+fn no_skip(results: &Results) -> String {
+    let [plain, skips, gated] = ["transformer", "uvit", "gau"].map(|name| results.last(name));
     let verdict = match (apart(plain, skips), plain.value < skips.value) {
         (false, _) => "held: no difference beyond chance",
         (true, true) => "held",
         (true, false) => "did not hold within this budget",
     };
     format!(
-        "**No long skip connection is needed: {verdict}.** The plain transformer ends at {}, U-ViT with its skips and its closing convolution at {}, the gated attention units, without skips, at {}.",
+        "**No long skip connection is needed: {verdict}.** The plain transformer ends at {}, the same with U-ViT's skips at {}, the gated attention units, without skips, at {}.",
         plain.words(),
         skips.words(),
-        last("gau").words()
+        gated.words()
     )
 }
 
@@ -313,14 +288,12 @@ mod tests {
             "ddpm" => 1000.0 / steps as f64,
             _ => 100.0,
         });
-        let (noise, clean) = (Target::Noise, Target::Clean);
-        assert!(converges(&results, noise).contains("converge: held.**"));
-        let more = more_steps(&results, noise);
+        assert!(converges(&results).contains("converge: held.**"));
+        let more = more_steps(&results);
         assert!(more.contains("U-Net: held.**"), "{more}");
         assert!(more.contains("after about 200: 4.0 times"), "{more}");
-        assert!(more_steps(&results, clean).contains("too small to tell")); // all alike there
         assert!(ten_steps(&results).contains("held for some samplers"));
-        assert!(no_skip(&results, noise).contains("held: no difference beyond chance"));
+        assert!(no_skip(&results).contains("held: no difference beyond chance"));
         let page = page(&results, "2026-01-02").unwrap();
         assert!(page.contains("| unet | 1000000 | 0.075 | 300.0 ± 2.0 |"), "{page}");
         assert!(page.contains("| ddpm | 250.0 ± 1.0 | 100.0 ± 1.0 |"), "{page}");
@@ -331,22 +304,21 @@ mod tests {
 
     #[test]
     fn a_budget_that_was_too_small_is_called_so() {
-        let noise = Target::Noise;
         let results = made_up(|_| [400.0, 400.0, 401.0, 400.0]);
-        assert!(converges(&results, noise).contains("did not hold within this budget"));
-        assert!(more_steps(&results, noise).contains("too small to tell"));
+        assert!(converges(&results).contains("did not hold within this budget"));
+        assert!(more_steps(&results).contains("too small to tell"));
         let turned = made_up(|name| match name {
             "unet" => [400.0; 4],
             _ => [300.0, 250.0, 200.0, 150.0],
         });
-        assert!(more_steps(&turned, noise).contains("the other way round"));
+        assert!(more_steps(&turned).contains("the other way round"));
     }
 
     #[test]
     fn every_curve_is_drawn() {
         let results = with_samplers(made_up(|_| [4.0, 3.0, 2.0, 1.0]), |_, _| 1.0);
         let charts = charts(&results);
-        assert_eq!(charts.len(), 2 * COMPARED.len() + 1);
+        assert_eq!(charts.len(), 3);
         for (name, chart) in charts {
             let picture = chart::svg(&chart).unwrap();
             assert!(picture.matches("<polyline").count() >= 5, "{name}");
