@@ -56,10 +56,10 @@ pub const PATCHES: [usize; 3] = [4, 8, 16];
 /// The networks in the order of the tables; `tests` holds them to one size.
 pub const NETWORKS: [&str; 5] = ["unet", "gau", "transformer", "uvit", "dit"];
 
-/// In the manner of the seed's ddpm.py: most numbers stand where the image is small.
+/// In the manner of the seed's ddpm.py: most numbers stand where the image is small. Its growth makes it as large as the others.
 const UNET: &str = "[model.unet]
 width = 16
-growth = [1, 2, 4, 8]
+growth = [1, 2, 5, 7]
 blocks = 2
 groups = 8
 smallest = 4
