@@ -2,7 +2,10 @@
 //! to real processes, and to the program's `--devices`.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::tensor::{Tensor, TensorData};
 use mm_model::parameters::{Weights, weights_of};
 use mm_train::{
     Ending, Happening, Lost, Ranks, RunFolder, TrainError, Training, on_threads, train,
@@ -73,6 +76,35 @@ fn two_and_three_ranks_train_as_one_process_does() {
             let apart = apart(&alone, run);
             assert!(apart < 1e-5, "{count} ranks are {apart:e} away");
         }
+    }
+}
+
+#[test]
+fn gradients_that_are_added_on_the_device_train_as_those_that_go_through_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = [("run.steps", "10"), ("run.shards", "1")];
+    let hosts = on_ranks(2, |ranks| run(ranks, &changes, &folder.path().join("host"), 0));
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let devices = on_ranks(2, |ranks| {
+        // Stands in for a collective operation of graphics cards: one tensor in, one of that shape out.
+        let sum = ranks.sum.clone();
+        let on_device = move |tensor: Tensor<1>| {
+            let (device, shape) = (tensor.device(), tensor.shape());
+            let mut numbers = tensor.into_data().try_to_vec::<f32>().unwrap();
+            sum(&mut numbers);
+            Tensor::from_data(TensorData::new(numbers, shape), &device)
+        };
+        let counted = move |tensor| {
+            CALLS.fetch_add(1, Ordering::Relaxed);
+            on_device(tensor)
+        };
+        let ranks = Ranks { sum_on_device: Some(Arc::new(counted)), ..ranks };
+        run(ranks, &changes, &folder.path().join("device"), 0)
+    });
+    assert_eq!(CALLS.load(Ordering::Relaxed), 2 * 10);
+    for (host, device) in hosts.iter().zip(&devices) {
+        assert_eq!(host.losses, device.losses);
+        assert_eq!(host.weights, device.weights);
     }
 }
 

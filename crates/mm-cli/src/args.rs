@@ -30,7 +30,7 @@ pub use quality::QualityArgs;
 pub use report::ReportArgs;
 pub use sample::{InterpolateArgs, Method, SampleArgs, WalkArgs};
 pub use sampling::SamplingArgs;
-pub use train::TrainArgs;
+pub use train::{AllReduce, TrainArgs};
 
 use clap::{Parser, Subcommand};
 

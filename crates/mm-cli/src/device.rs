@@ -3,6 +3,7 @@
 mod choice;
 
 use burn::prelude::Device;
+use mm_train::DeviceSum;
 
 pub use choice::{BACKENDS, Entry, Kind};
 
@@ -45,7 +46,7 @@ pub fn open(name: &str) -> Result<Device, Failure> {
 }
 
 /// Opens several devices of one backend, to compute on them at once.
-pub fn open_all(names: &[String]) -> Result<Vec<Device>, Failure> {
+pub fn open_all(names: &[String]) -> Result<Vec<Found>, Failure> {
     let found = names.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
     if let [first, others @ ..] = &found[..] {
         let backend = first.entry.backend;
@@ -55,7 +56,43 @@ pub fn open_all(names: &[String]) -> Result<Vec<Device>, Failure> {
         }
         use_everywhere(&first.entry);
     }
-    Ok(found.into_iter().map(|found| found.device).collect())
+    Ok(found)
+}
+
+/// A sum over devices by NVIDIA's library, from card to card; or why there is none.
+pub fn nccl(found: &[Found]) -> Result<DeviceSum, String> {
+    let entries: Vec<&Entry> = found.iter().map(|found| &found.entry).collect();
+    choice::nccl_connects(&entries)?;
+    linked::nccl(found.iter().map(|found| found.device.clone()).collect())
+}
+
+#[cfg(feature = "cuda")]
+mod linked {
+    use std::sync::Arc;
+
+    use burn::prelude::Device;
+    use burn::tensor::distributed::{ReduceOperation, all_reduce};
+    use mm_train::DeviceSum;
+
+    pub fn nccl(devices: Vec<Device>) -> Result<DeviceSum, String> {
+        let library = libloading::library_filename("nccl");
+        // SAFETY: NCCL's library does nothing when it is loaded. Burn panics where it is not there, so this asks first.
+        if let Err(why) = unsafe { libloading::Library::new(library) } {
+            return Err(format!("NCCL was not found: {why}"));
+        }
+        let sum = move |tensor| all_reduce(tensor, ReduceOperation::Sum, devices.clone()).resolve();
+        Ok(Arc::new(sum))
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+mod linked {
+    use burn::prelude::Device;
+    use mm_train::DeviceSum;
+
+    pub fn nccl(_: Vec<Device>) -> Result<DeviceSum, String> {
+        Err("this program was built without CUDA".to_owned())
+    }
 }
 
 /// The device of that name; says what it chose where the name left that open and there was a choice. `auto` is what `MM_DEVICE`

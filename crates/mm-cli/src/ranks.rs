@@ -95,6 +95,7 @@ mod linked {
             rank: world.rank() as usize,
             count: world.size() as usize,
             sum: Arc::new(sum::<f32>),
+            sum_on_device: None,
             sum_wide: Arc::new(sum::<f64>),
         };
         Ok((ranks, session))

@@ -22,12 +22,23 @@ pub struct MetricLine<'a> {
     pub report: &'a StepReport,
     /// Seconds of training so far, over all resumes.
     pub seconds: f64,
-    /// Tokens and patches a second since the line before.
+    /// How fast it goes.
+    #[serde(flatten)]
+    pub speed: Speed,
+}
+
+/// How fast a run goes: means since the line before.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Speed {
+    /// Tokens and patches a second.
     pub tokens_per_second: f64,
-    /// Images a second since the line before.
+    /// Images a second.
     pub images_per_second: f64,
-    /// Share of the time since the line before that the trainer waited for data.
+    /// Share of the time that the trainer waited for data.
     pub data_wait: f64,
+    /// Share of the time in which gradients were added up over the ranks, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_sum: Option<f64>,
 }
 
 /// A line of `metrics.jsonl` that holds a measurement on held-out documents.

@@ -1,9 +1,9 @@
 //! Several processes, or [threads of one](crate::on_threads), that train one model: each computes its share of every step's
 //! documents, gradients are added over all of them, and each then takes the same step.
 //!
-//! This crate knows no way between processes: it is given two sums. What follows from them is here: numbers of all ranks beside
+//! This crate knows no way between processes: it is given sums. What follows from them is here: numbers of all ranks beside
 //! each other, agreement on going on, gradients in one flat buffer. Gradients lie in it in the order of the module's paths, so
-//! the order is the same on every rank, and behind them a number for each that says whether this rank had one.
+//! the order is the same on every rank; beside them goes a number for each that says whether this rank had one.
 
 use std::sync::Arc;
 
@@ -19,6 +19,9 @@ use crate::data::{DataSet, Split};
 /// Adds a buffer up over all ranks, in place; every rank calls it at the same point and gets the same bits.
 pub type Sum<T> = Arc<dyn Fn(&mut [T]) + Send + Sync>;
 
+/// The same for a tensor that stays on its device, such as a collective operation of graphics cards.
+pub type DeviceSum = Arc<dyn Fn(Tensor<1>) -> Tensor<1> + Send + Sync>;
+
 /// This process, or thread, among those that train together.
 #[derive(Clone)]
 pub struct Ranks {
@@ -26,8 +29,10 @@ pub struct Ranks {
     pub rank: usize,
     /// How many there are.
     pub count: usize,
-    /// For gradients.
+    /// For gradients, in host memory.
     pub sum: Sum<f32>,
+    /// For gradients, where the devices can without the host.
+    pub sum_on_device: Option<DeviceSum>,
     /// For losses and counts.
     pub sum_wide: Sum<f64>,
 }
@@ -35,7 +40,8 @@ pub struct Ranks {
 impl Ranks {
     /// The one process of a run that has no other.
     pub fn alone() -> Self {
-        Self { rank: 0, count: 1, sum: Arc::new(|_| ()), sum_wide: Arc::new(|_| ()) }
+        let (sum, sum_wide) = (Arc::new(|_: &mut [_]| ()), Arc::new(|_: &mut [_]| ()));
+        Self { rank: 0, count: 1, sum, sum_on_device: None, sum_wide }
     }
 
     /// Whether this rank is the one that writes files.
@@ -108,16 +114,49 @@ impl Ranks {
         if self.count == 1 {
             return grads;
         }
-        let mut flat = Flatten { grads: &mut grads, numbers: vec![], present: vec![] };
-        model.visit(&mut flat);
-        let Flatten { mut numbers, present, .. } = flat;
-        let gradients = numbers.len();
-        numbers.extend(present);
-        (self.sum)(&mut numbers);
-        let (gradients, present) = numbers.split_at(gradients);
-        let mut back = Restore { grads: &mut grads, gradients, present, device };
-        model.visit(&mut back);
+        let mut taken = Take { grads: &mut grads, device, parts: vec![], present: vec![] };
+        model.visit(&mut taken);
+        let Take { parts, mut present, .. } = taken;
+        let parts = match &self.sum_on_device {
+            None => self.sum_in_memory(parts, &mut present, device),
+            Some(sum) => {
+                // First, since here a rank notices that another has ended, which a device might wait for in vain.
+                (self.sum)(&mut present);
+                let sizes = parts.iter().map(|part| part.dims()[0]).collect();
+                sum(Tensor::cat(parts, 0)).split_with_sizes(sizes, 0)
+            }
+        };
+        let parts = parts.into_iter().zip(present);
+        model.visit(&mut Restore { grads: &mut grads, parts });
         grads
+    }
+
+    /// Adds flat gradients, and what says which there are, by way of the host.
+    fn sum_in_memory(
+        &self,
+        parts: Vec<Tensor<1>>,
+        present: &mut [f32],
+        device: &Device,
+    ) -> Vec<Tensor<1>> {
+        let sizes: Vec<usize> = parts.iter().map(|part| part.dims()[0]).collect();
+        let mut numbers = Vec::with_capacity(sizes.iter().sum::<usize>() + present.len());
+        for part in parts {
+            let part = part.into_data().convert::<f32>();
+            numbers.extend(part.as_slice::<f32>().expect("just converted"));
+        }
+        numbers.extend_from_slice(present);
+        (self.sum)(&mut numbers);
+        let mut rest = &numbers[..];
+        let mut next = |size| {
+            let (own, others) = rest.split_at(size);
+            rest = others;
+            own
+        };
+        let part = |own: &[f32]| TensorData::new(own.to_vec(), [own.len()]);
+        let parts = sizes.into_iter().map(|size| Tensor::from_data(part(next(size)), device));
+        let parts = parts.collect();
+        present.copy_from_slice(next(present.len()));
+        parts
     }
 }
 
@@ -138,43 +177,37 @@ impl ModuleVisitor for Count {
     }
 }
 
-struct Flatten<'a> {
+/// Takes the gradients out of their map, each as one row.
+struct Take<'a> {
     grads: &'a mut GradientsParams,
-    numbers: Vec<f32>,
+    device: &'a Device,
+    parts: Vec<Tensor<1>>,
     present: Vec<f32>,
 }
 
-impl ModuleVisitor for Flatten<'_> {
+impl ModuleVisitor for Take<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let size: usize = param.val().dims().iter().product();
         let grad = self.grads.remove::<D>(param.id);
         self.present.push(f32::from(u8::from(grad.is_some())));
-        match grad {
-            Some(grad) => {
-                let data = grad.into_data().convert::<f32>();
-                self.numbers.extend(data.as_slice::<f32>().expect("just converted"));
-            }
-            None => self.numbers.resize(self.numbers.len() + size, 0.0),
-        }
+        self.parts.push(match grad {
+            Some(grad) => grad.reshape([size]),
+            None => Tensor::zeros([size], self.device),
+        });
     }
 }
 
-struct Restore<'a> {
+/// Puts sums back where gradients were, if some rank had one.
+struct Restore<'a, P> {
     grads: &'a mut GradientsParams,
-    gradients: &'a [f32],
-    present: &'a [f32],
-    device: &'a Device,
+    parts: P,
 }
 
-impl ModuleVisitor for Restore<'_> {
+impl<P: Iterator<Item = (Tensor<1>, f32)>> ModuleVisitor for Restore<'_, P> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let shape = param.val().dims();
-        let (own, rest) = self.gradients.split_at(shape.iter().product());
-        let (present, others) = self.present.split_first().expect("one for each parameter");
-        (self.gradients, self.present) = (rest, others);
-        if *present > 0.0 {
-            let data = TensorData::new(own.to_vec(), shape);
-            self.grads.register::<D>(param.id, Tensor::from_data(data, self.device));
+        let (sum, present) = self.parts.next().expect("one for each parameter");
+        if present > 0.0 {
+            self.grads.register::<D>(param.id, sum.reshape(param.val().dims()));
         }
     }
 }

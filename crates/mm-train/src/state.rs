@@ -295,6 +295,7 @@ fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training
         progress,
         workers,
         ranks: Ranks::alone(),
+        added: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! One optimizer step: losses, backward, clip, update, average.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
@@ -50,6 +51,8 @@ pub struct Training {
     pub progress: Progress,
     pub(crate) workers: Workers,
     pub(crate) ranks: Ranks,
+    /// How long the latest step added gradients up over the ranks, where there are several.
+    pub(crate) added: Option<Duration>,
 }
 
 /// Counters of a run.
@@ -152,6 +155,7 @@ impl Training {
             progress,
             workers,
             ranks: Ranks::alone(),
+            added: None,
         };
         check_held_out(&training)?;
         Ok(training)
@@ -175,6 +179,10 @@ impl Training {
         let step = self.progress.step;
         let (learnt, shown) = self.counts(shards);
         let Gradients { grads, terms: [text, image], levels } = self.gradients(shards, learnt);
+        let start = Instant::now();
+        let grads = self.ranks.add_gradients(&self.model, grads, &self.device);
+        let grads = freeze::without_frozen(&self.model, grads, &self.recipe.optimizer.freeze);
+        self.added = (self.ranks.count > 1).then(|| start.elapsed());
         let weights = &self.recipe.loss;
         let terms = [text.map(|loss| loss * weights.text), image.map(|loss| loss * weights.image)];
         if terms == [None, None] {
@@ -221,9 +229,9 @@ impl Training {
         ([text, patches, learnt], [tokens, images])
     }
 
-    /// Gradients of the loss of all shards of all ranks, and its two terms. Each shard is computed on a thread of its own with a
+    /// Gradients of the loss of this rank's shards, and the loss's two terms over all ranks. Each shard is computed on a thread of its own with a
     /// copy of the weights that shares their memory, as many at once as `run.shards` says; a shard's means count by how
-    /// much it holds of what `counts` found, and gradients are added in shard order, then over the ranks.
+    /// much it holds of what `counts` found, and gradients are added in shard order.
     fn gradients(&self, shards: &[HostBatch], [text, patches, images]: [usize; 3]) -> Gradients {
         let tracked = self.device.clone().autodiff();
         let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
@@ -248,11 +256,9 @@ impl Training {
             terms = [0, 1].map(|which| terms[which] + part.terms[which].unwrap_or(0.0));
         }
         (self.ranks.sum_wide)(&mut terms);
-        let grads = self.ranks.add_gradients(&self.model, sum.grads(), &self.device);
-        let grads = freeze::without_frozen(&self.model, grads, &self.recipe.optimizer.freeze);
         let learnt = [text, patches];
         let terms = [0, 1].map(|which| (learnt[which] > 0).then_some(terms[which]));
-        Gradients { grads, terms, levels }
+        Gradients { grads: sum.grads(), terms, levels }
     }
 
     /// Number of trained numbers.

@@ -37,7 +37,9 @@ pub fn on_threads<R: Send>(count: usize, work: impl Fn(Ranks) -> R + Sync) -> Ve
     };
     let one = |rank: usize| {
         let (sum, sum_wide) = (narrow.sum_of(rank), wide.sum_of(rank));
-        let done = catch_unwind(AssertUnwindSafe(|| work(Ranks { rank, count, sum, sum_wide })));
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            work(Ranks { rank, count, sum, sum_on_device: None, sum_wide })
+        }));
         close();
         done.map_err(|why| if why.is::<Desertion>() { Lost::Deserted } else { Lost::Panicked })
     };

@@ -11,7 +11,7 @@ use crate::batch::Batches;
 use crate::eval::sample_grid;
 use crate::memory::within_memory;
 use crate::metrics::{
-    LINE_EVERY, MetricLine, MetricsLog, ValidationLine, write_raw_samples, write_samples,
+    LINE_EVERY, MetricLine, MetricsLog, Speed, ValidationLine, write_raw_samples, write_samples,
 };
 use crate::rollback::{RolledBack, roll_back};
 use crate::state::RunFolder;
@@ -30,12 +30,8 @@ pub enum Happening<'a> {
     Step {
         /// The step's numbers.
         report: &'a StepReport,
-        /// Tokens and patches a second.
-        tokens_per_second: f64,
-        /// Images a second.
-        images_per_second: f64,
-        /// Share of the time that the trainer waited for data.
-        data_wait: f64,
+        /// How fast it goes.
+        speed: Speed,
     },
     /// A sample grid was written here.
     Samples(&'a std::path::Path),
@@ -166,16 +162,10 @@ fn run(
         let batch = batch.map_err(|why| saved_first(why, training, (folder, saved), on))?;
         let step = training.progress.step;
         let report = within_memory(&every, step, || training.step(&batch))?;
-        meter.count(&report);
+        meter.count(&report, training.added);
         training.progress.milliseconds = meter.milliseconds();
         let line = meter.line(&report);
-        let MetricLine { tokens_per_second, images_per_second, data_wait, .. } = line;
-        go_on &= on(Happening::Step {
-            report: &report,
-            tokens_per_second,
-            images_per_second,
-            data_wait,
-        });
+        go_on &= on(Happening::Step { report: &report, speed: line.speed });
         if report.step % LINE_EVERY == 0 || report.skipped || report.step == every.steps {
             if let Some(log) = &mut log {
                 log.write(&line)?;
@@ -278,6 +268,8 @@ struct Meter {
     start: Instant,
     since: Instant,
     waited: Duration,
+    /// Of adding gradients up, where there are several ranks.
+    added: Option<Duration>,
     tokens: usize,
     images: usize,
 }
@@ -285,10 +277,12 @@ struct Meter {
 impl Meter {
     fn new(before: u64) -> Self {
         let now = Instant::now();
-        Self { before, start: now, since: now, waited: Duration::ZERO, tokens: 0, images: 0 }
+        let waited = Duration::ZERO;
+        Self { before, start: now, since: now, waited, added: None, tokens: 0, images: 0 }
     }
 
-    fn count(&mut self, report: &StepReport) {
+    fn count(&mut self, report: &StepReport, added: Option<Duration>) {
+        self.added = added.map(|time| self.added.unwrap_or_default() + time);
         self.tokens += report.tokens;
         self.images += report.images;
     }
@@ -302,14 +296,18 @@ impl Meter {
         MetricLine {
             report,
             seconds: self.milliseconds() as f64 / 1e3,
-            tokens_per_second: self.tokens as f64 / seconds,
-            images_per_second: self.images as f64 / seconds,
-            data_wait: self.waited.as_secs_f64() / seconds,
+            speed: Speed {
+                tokens_per_second: self.tokens as f64 / seconds,
+                images_per_second: self.images as f64 / seconds,
+                data_wait: self.waited.as_secs_f64() / seconds,
+                gradient_sum: self.added.map(|added| added.as_secs_f64() / seconds),
+            },
         }
     }
 
     fn restart(&mut self) {
         self.since = Instant::now();
-        (self.waited, self.tokens, self.images) = (Duration::ZERO, 0, 0);
+        (self.waited, self.added) = (Duration::ZERO, None);
+        (self.tokens, self.images) = (0, 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
@@ -31,6 +31,9 @@ pub struct TrainArgs {
     /// Train on several devices of this machine together, parted by commas: cuda:0,cuda:1.
     #[arg(long, value_name = "D,D", value_delimiter = ',', conflicts_with = "device")]
     pub devices: Vec<String>,
+    /// How several devices add their gradients up.
+    #[arg(long, value_enum, default_value_t, requires = "devices")]
+    pub all_reduce: AllReduce,
     /// Seed of everything random, instead of the recipe's.
     #[arg(long, value_name = "S", conflicts_with = "resume")]
     pub seed: Option<u64>,
@@ -55,6 +58,18 @@ pub struct TrainArgs {
     /// Replace one value of the recipe, such as optimizer.rate=0.001.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// How several devices add their gradients up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum AllReduce {
+    /// Over NCCL where it can, in host memory elsewhere.
+    #[default]
+    Auto,
+    /// Over NVIDIA's library, from card to card.
+    Nccl,
+    /// In host memory, in the order of the devices.
+    Host,
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -72,6 +72,19 @@ pub enum NoDevice {
     },
 }
 
+/// Whether NCCL could add up over these devices; or why not.
+pub fn nccl_connects(devices: &[&Entry]) -> Result<(), String> {
+    for (at, device) in devices.iter().enumerate() {
+        if device.backend != "cuda" {
+            return Err(format!("NCCL connects devices of CUDA, found `{}`", device.name));
+        }
+        if devices[..at].contains(device) {
+            return Err(format!("NCCL wants each device once, found `{}` twice", device.name));
+        }
+    }
+    Ok(())
+}
+
 /// The backends that must be asked for their devices before `name` can be found; all of them for `auto`.
 pub fn backends_of(name: &str, compiled: &[&'static str]) -> Result<Vec<&'static str>, NoDevice> {
     let first = name.split(':').next().unwrap_or_default();
@@ -158,6 +171,20 @@ mod tests {
         let card = ("wgpu:0", Kind::Discrete);
         check("auto", &entries(&[FLEX, LAVAPIPE, integrated, card]), "wgpu:0");
         assert!(find("auto", &[]).is_err());
+    }
+
+    #[test]
+    fn nccl_connects_cards_of_nvidia_each_of_them_once() {
+        let said = |names: &[&str]| {
+            let devices: Vec<_> = names.iter().map(|name| (*name, Kind::Discrete)).collect();
+            let devices = entries(&devices);
+            nccl_connects(&devices.iter().collect::<Vec<_>>())
+        };
+        assert_eq!(said(&["cuda:0", "cuda:1", "cuda:2"]), Ok(()));
+        let twice = said(&["cuda:0", "cuda:1", "cuda:0"]).unwrap_err();
+        assert_eq!(twice, "NCCL wants each device once, found `cuda:0` twice");
+        let other = said(&["wgpu:0", "wgpu:1"]).unwrap_err();
+        assert_eq!(other, "NCCL connects devices of CUDA, found `wgpu:0`");
     }
 
     #[test]

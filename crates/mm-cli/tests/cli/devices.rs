@@ -74,6 +74,17 @@ fn devices_that_get_sigterm_stop_after_the_same_step_and_go_on() {
 }
 
 #[test]
+fn a_way_between_devices_that_there_is_not_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let args = ["train", "glyphs", "--out", out.to_str().unwrap(), "--all-reduce", "nccl"];
+    let said = refused(2, &[&args[..], &TWO].concat());
+    assert!(said.contains("`--all-reduce nccl`: NCCL connects devices of CUDA, found `flex`"));
+    assert!(said.contains("`--all-reduce host`"), "{said}");
+    assert!(!out.exists());
+}
+
+#[test]
 fn a_rank_that_fails_ends_the_others_and_the_cause_is_said_once() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");

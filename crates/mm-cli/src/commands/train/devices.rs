@@ -1,12 +1,12 @@
 //! `mm train --devices A,B`: one thread of this process for each device. Rank r computes on the r-th of them, and what they find is
-//! added up in host memory.
+//! added up from card to card where there is a way, or in host memory.
 
 use std::sync::Arc;
 
-use mm_train::{Lost, on_threads};
+use mm_train::{DeviceSum, Lost, Ranks, on_threads};
 
 use super::{run_as, stop_flag};
-use crate::args::TrainArgs;
+use crate::args::{AllReduce, TrainArgs};
 use crate::report::{Failure, usage};
 use crate::{device, ranks};
 
@@ -22,13 +22,36 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
         let why = usage!("`--minutes` measures one device and `--devices` names {}", names.len());
         return Err(why.hint("give `--steps`"));
     }
-    let devices = device::open_all(names)?; // before the threads
-    let ends = on_threads(devices.len(), |ranks| {
+    let found = device::open_all(names)?; // before the threads
+    let sum_on_device = sum_on_device(args.all_reduce, &found)?;
+    let ends = on_threads(found.len(), |ranks| {
+        let ranks = Ranks { sum_on_device: sum_on_device.clone(), ..ranks };
         // The first rank's wish is all ranks' wish, so the others need none of their own.
         let stop = || if ranks.writes() { stop_flag(!args.tui) } else { Ok(Arc::default()) };
-        run_as(args, &devices[ranks.rank], &ranks, stop)
+        run_as(args, &found[ranks.rank].device, &ranks, stop)
     });
     verdict(names, ends)
+}
+
+/// The way past the host that was asked for, or that there is.
+fn sum_on_device(wanted: AllReduce, found: &[device::Found]) -> Result<Option<DeviceSum>, Failure> {
+    match (wanted, device::nccl(found)) {
+        (AllReduce::Host, _) => Ok(None),
+        (_, Ok(sum)) => {
+            eprintln!("gradients go over NCCL");
+            Ok(Some(sum))
+        }
+        (AllReduce::Auto, Err(why)) => {
+            if found.iter().any(|found| found.entry.backend == "cuda") {
+                eprintln!("gradients go through host memory: {why}");
+            }
+            Ok(None)
+        }
+        (AllReduce::Nccl, Err(why)) => {
+            let why = usage!("`--all-reduce nccl`: {why}");
+            Err(why.hint("`--all-reduce host` adds up in host memory"))
+        }
+    }
 }
 
 /// How the run ended: with the first rank's failure, where there is one. Others may have found no more than that it had ended.

@@ -67,9 +67,7 @@ impl Screen {
 
 /// Moves the bar by a step; where there is no terminal, a fortieth of the run is a line.
 fn advance(bar: &ProgressBar, happening: &Happening<'_>) {
-    let Happening::Step { report, tokens_per_second, images_per_second, .. } = happening else {
-        return;
-    };
+    let Happening::Step { report, speed } = happening else { return };
     let term = |name: &str, loss: Option<f64>| {
         loss.map_or(String::new(), |loss| format!(" {name} {loss:.3}"))
     };
@@ -78,8 +76,8 @@ fn advance(bar: &ProgressBar, happening: &Happening<'_>) {
         report.loss,
         term("text", report.text),
         term("image", report.image),
-        tokens_per_second,
-        images_per_second
+        speed.tokens_per_second,
+        speed.images_per_second
     ));
     bar.set_position(report.step);
     let every = (bar.length().unwrap_or(0) / 40).max(1);

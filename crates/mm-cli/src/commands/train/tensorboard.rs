@@ -36,7 +36,7 @@ impl Board {
     /// Writes what TensorBoard can show of a happening.
     pub fn note(&mut self, step: u64, happening: &Happening<'_>) -> io::Result<()> {
         match happening {
-            Happening::Step { report, tokens_per_second, images_per_second, data_wait }
+            Happening::Step { report, speed }
                 if report.step % LINE_EVERY == 0 || report.skipped =>
             {
                 let mut values = vec![
@@ -46,9 +46,10 @@ impl Board {
                     ("optimizer/gradient", Some(report.gradient)),
                     ("optimizer/rate", Some(report.rate)),
                     ("optimizer/skipped", Some(f64::from(u8::from(report.skipped)))),
-                    ("speed/tokens_per_second", Some(*tokens_per_second)),
-                    ("speed/images_per_second", Some(*images_per_second)),
-                    ("speed/data_wait", Some(*data_wait)),
+                    ("speed/tokens_per_second", Some(speed.tokens_per_second)),
+                    ("speed/images_per_second", Some(speed.images_per_second)),
+                    ("speed/data_wait", Some(speed.data_wait)),
+                    ("speed/gradient_sum", speed.gradient_sum),
                 ];
                 const LEVELS: [&str; 4] =
                     ["levels/0-25", "levels/25-50", "levels/50-75", "levels/75-100"];

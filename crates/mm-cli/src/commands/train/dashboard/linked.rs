@@ -84,15 +84,15 @@ impl Dashboard {
     /// Shows what happened.
     pub fn show(&mut self, happening: &Happening<'_>) {
         match happening {
-            Happening::Step { report, tokens_per_second, images_per_second, .. } => {
+            Happening::Step { report, speed } => {
                 let numbers = [
                     (LOSS, Some(report.loss)),
                     (TEXT, report.text),
                     (IMAGE, report.image),
                     (GRADIENT, Some(report.gradient)),
                     (RATE, Some(report.rate)),
-                    (TOKENS, Some(*tokens_per_second)),
-                    (IMAGES, Some(*images_per_second)),
+                    (TOKENS, Some(speed.tokens_per_second)),
+                    (IMAGES, Some(speed.images_per_second)),
                 ];
                 for state in self.states(&numbers) {
                     self.renderer.update_train(state);

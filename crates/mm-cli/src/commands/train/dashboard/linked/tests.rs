@@ -9,7 +9,7 @@ use burn_train::metric::{MetricAttributes, MetricName};
 use burn_train::renderer::{EvaluationName, MetricsRendererEvaluation, MetricsRendererTraining};
 use expect_test::{Expect, expect};
 use mm_train::eval::HeldOutLosses;
-use mm_train::{StepReport, Validation};
+use mm_train::{Speed, StepReport, Validation};
 
 use super::*;
 
@@ -128,7 +128,8 @@ fn report(step: u64) -> StepReport {
 
 fn step(report: &StepReport) -> Happening<'_> {
     let (tokens_per_second, images_per_second) = (12345.6, 42.0);
-    Happening::Step { report, tokens_per_second, images_per_second, data_wait: 0.0 }
+    let speed = Speed { tokens_per_second, images_per_second, data_wait: 0.0, gradient_sum: None };
+    Happening::Step { report, speed }
 }
 
 #[test]
