@@ -10,6 +10,9 @@ use super::runs::{self, NETWORKS, PATCH, PATCHES, Target};
 use super::{DRAWINGS, SAMPLER_STEPS, SAMPLERS};
 use crate::chart::{self, Chart, Curve};
 
+/// The networks on patches.
+const PATCHED: [&str; 4] = ["gau", "transformer", "uvit", "dit"];
+
 /// Writes `README.md`, `results.json` and the curves into a folder; the rows of drawings are there already.
 pub fn write(sh: &Shell, results: &Results, out: &Path) -> Result<()> {
     let date = cmd!(sh, "date -u +%Y-%m-%d").quiet().ignore_status().read()?;
@@ -152,7 +155,7 @@ fn apart(one: Kid, other: Kid) -> bool {
 
 /// "Patch transformers converge."
 fn converges(results: &Results) -> String {
-    let said = NETWORKS.into_iter().filter(|name| *name != "unet").map(|name| {
+    let said = PATCHED.into_iter().map(|name| {
         let (first, last) = (results.runs[name].kids[0].1, results.last(name));
         let verdict = match (apart(first, last), last.value < first.value) {
             (true, true) => "falls",
@@ -176,37 +179,45 @@ fn converges(results: &Results) -> String {
 
 /// "They need more steps than the U-Net."
 fn more_steps(results: &Results) -> String {
-    let [unet, gau] = ["unet", "gau"].map(|name| results.last(name));
-    let claim = "**They need more steps than the U-Net: ";
-    if !apart(unet, gau) {
-        let values = format!("{} and {}", unet.words(), gau.words());
-        return format!(
-            "{claim}the budget was too small to tell.** After all steps the U-Net and the gated attention units have {values}, no further apart than chance."
-        );
-    }
-    let (ahead, behind, verdict) = match unet.value < gau.value {
-        true => ("unet", "gau", "held"),
-        false => ("gau", "unet", "did not hold within this budget, it is the other way round"),
+    let unet = &results.runs["unet"];
+    let (steps, end) = (results.steps, results.last("unet"));
+    let of = |name: &&str| {
+        let kid = results.last(name);
+        let cost = unet.seconds / results.runs[*name].seconds;
+        let behind = apart(kid, end).then_some(kid.value > end.value);
+        let said = match (behind, reached(&unet.kids, kid.value)) {
+            (None, _) => "is no further from it than chance".to_owned(),
+            (Some(false), _) => "is ahead of it".to_owned(),
+            (Some(true), Some(step)) => {
+                format!("is where it was after {step:.0}: {:.1} times as many", steps as f64 / step)
+            }
+            (Some(true), None) => {
+                format!(
+                    "is where it was before its first checkpoint: at least {} times as many",
+                    runs::EIGHTHS
+                )
+            }
+        };
+        (
+            behind,
+            format!(
+                "{name} ({}) {said}, at {cost:.1} steps for the time of one of the U-Net's",
+                kid.words()
+            ),
+        )
     };
-    let seconds = |name: &str| results.runs[name].seconds / results.steps as f64;
-    let cost = format!(
-        "A step of the U-Net costs {:.1} times one of the gated attention units here.",
-        seconds("unet") / seconds("gau")
-    );
-    let wanted = results.last(behind);
-    match reached(&results.runs[ahead].kids, wanted.value) {
-        Some(step) => format!(
-            "{claim}{verdict}.** What `{behind}` has after {} steps ({}), `{ahead}` has after about {step:.0}: {:.1} times as many. {cost}",
-            results.steps,
-            wanted.words(),
-            results.steps as f64 / step
-        ),
-        None => format!(
-            "{claim}{verdict}.** Already at the first checkpoint `{ahead}` is where `{behind}` ends ({}): at least {} times as many. {cost}",
-            wanted.words(),
-            runs::EIGHTHS
-        ),
-    }
+    let (behind, said): (Vec<Option<bool>>, Vec<String>) = PATCHED.iter().map(of).unzip();
+    let verdict = match behind.iter().filter(|behind| **behind == Some(true)).count() {
+        count if count == behind.len() => "held",
+        _ if behind.iter().all(Option::is_none) => "the budget was too small to tell",
+        0 => "did not hold within this budget",
+        _ => "held for some",
+    };
+    format!(
+        "**They need more steps than the U-Net: {verdict}.** The U-Net ends at {}; after all {steps} steps {}.",
+        end.words(),
+        said.join("; ")
+    )
 }
 
 /// The step at which falling KIDs first reach a value, between checkpoints on a line over the logarithm of steps; `None` if the
@@ -291,7 +302,7 @@ mod tests {
         assert!(converges(&results).contains("converge: held.**"));
         let more = more_steps(&results);
         assert!(more.contains("U-Net: held.**"), "{more}");
-        assert!(more.contains("after about 200: 4.0 times"), "{more}");
+        assert!(more.contains("gau (200.0 ± 2.0) is where it was after 200: 4.0 times"), "{more}");
         assert!(ten_steps(&results).contains("held for some samplers"));
         assert!(no_skip(&results).contains("held: no difference beyond chance"));
         let page = page(&results, "2026-01-02").unwrap();
@@ -311,7 +322,10 @@ mod tests {
             "unet" => [400.0; 4],
             _ => [300.0, 250.0, 200.0, 150.0],
         });
-        assert!(more_steps(&turned).contains("the other way round"));
+        assert!(
+            more_steps(&turned)
+                .contains("U-Net: did not hold within this budget.** The U-Net ends at 400.0")
+        );
     }
 
     #[test]
