@@ -80,6 +80,7 @@ const CHECKS: &[Check] = &[
     text::is_short,
     text::names_no_machine,
     text::has_no_forbidden_word,
+    text::prints_without_panics,
     tensors::documents_its_axes,
     places::features_are_asked_in_few_places,
     places::files_are_touched_in_few_places,

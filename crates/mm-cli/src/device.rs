@@ -7,7 +7,7 @@ use mm_train::DeviceSum;
 
 pub use choice::{BACKENDS, Entry, Kind};
 
-use crate::report::{Failure, usage};
+use crate::report::{Failure, tell, usage};
 use choice::NoDevice;
 pub use choice::find as choose;
 
@@ -106,7 +106,7 @@ pub fn find(name: &str) -> Result<Found, Failure> {
     let entries: Vec<Entry> = present.iter().map(|found| found.entry.clone()).collect();
     let (at, why) = choice::find(name, &entries).map_err(refused)?;
     if let (Some(why), true) = (why, compiled.len() > 1) {
-        eprintln!("computing on `{}`: {why}", entries[at].name);
+        tell!("computing on `{}`: {why}", entries[at].name);
     }
     let found = present.swap_remove(at);
     Ok(found)

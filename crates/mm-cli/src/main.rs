@@ -52,7 +52,9 @@ fn run(args: Args, matches: &clap::ArgMatches) -> Result<(), Failure> {
         Command::Import(args) => commands::import::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "mm", &mut std::io::stdout());
+            let mut script = Vec::new(); // writing it itself, clap panics where the reader went away
+            clap_complete::generate(shell, &mut Args::command(), "mm", &mut script);
+            report::write_out(format_args!("{}", String::from_utf8_lossy(&script)));
             Ok(())
         }
     }

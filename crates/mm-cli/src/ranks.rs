@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mm_train::Ranks;
 
-use crate::report::{Failure, usage};
+use crate::report::{Failure, tell, usage};
 
 /// This process and the others; ends them all if it panics.
 pub struct Group {
@@ -40,7 +40,7 @@ impl Group {
                 if !self.ranks.writes() {
                     // What all have in common is said once: rank 0 ends this process before it speaks.
                     std::thread::sleep(Duration::from_secs(1));
-                    eprintln!("on rank {}:", self.ranks.rank);
+                    tell!("on rank {}:", self.ranks.rank);
                 }
                 failure.print();
                 linked::abort(failure.code())

@@ -41,17 +41,17 @@ impl Failure {
 
     /// Writes the error, its causes and the hint to standard error.
     pub fn print(&self) -> ExitCode {
-        eprintln!("error: {}", self.error);
+        tell!("error: {}", self.error);
         let mut said = self.error.to_string();
         for cause in self.error.chain().skip(1) {
             let cause = cause.to_string();
             if !said.contains(&cause) {
-                eprintln!("  caused by: {cause}");
+                tell!("  caused by: {cause}");
                 said = cause;
             }
         }
         if let Some(hint) = &self.hint {
-            eprintln!("\nhint: {hint}");
+            tell!("\nhint: {hint}");
         }
         ExitCode::from(self.code)
     }
@@ -88,7 +88,7 @@ pub fn write_out(text: std::fmt::Arguments<'_>) {
         if why.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
-        eprintln!("error: cannot write to standard output: {why}");
+        tell!("error: cannot write to standard output: {why}");
         std::process::exit(1);
     }
 }
@@ -101,6 +101,21 @@ macro_rules! say {
     };
 }
 pub(crate) use say;
+
+/// Writes to standard error, a text at once. What cannot be written is lost: a reader that went away (`mm train ... 2>&1 | head`)
+/// or a full disk must not end the work that is told of.
+pub fn write_err(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(text.to_string().as_bytes());
+}
+
+/// A line on standard error.
+macro_rules! tell {
+    ($format:literal $($rest:tt)*) => {
+        $crate::report::write_err(format_args!("{}\n", format_args!($format $($rest)*)))
+    };
+}
+pub(crate) use tell;
 
 /// A count with a comma between thousands.
 pub fn grouped(count: usize) -> String {

@@ -17,6 +17,9 @@ const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("unimplemented", "!"), "write it, or leave the function out"),
 ];
 
+/// What panics where the reader of its stream went away.
+const PANICKING: &[&str] = &["print!", "println!", "eprint!", "eprintln!"];
+
 /// Folders of one machine; `%` stands for the slash, because this file is checked as well.
 const MACHINE_FOLDERS: &[&str] = &["%work", "%root", "%home", "%Users"];
 
@@ -84,6 +87,23 @@ pub fn has_no_forbidden_word(path: &str, text: &str) -> Vec<Problem> {
     problems
 }
 
+/// A reader that goes away (`mm train 2>&1 | head`) ends no work: the program has macros of its own, libraries print nothing.
+pub fn prints_without_panics(path: &str, text: &str) -> Vec<Problem> {
+    let shipped = path.starts_with("crates/") && path.contains("/src/") && path.ends_with(".rs");
+    if !shipped || code::is_test(path) {
+        return Vec::new();
+    }
+    let panicking = |line: &str| PANICKING.iter().find(|word| code::has_word(line, word));
+    let wanted = |word| {
+        format!(
+            "`{word}` panics when its reader is gone: `say!` and `tell!` of `mm-cli` do not, and a library prints nothing"
+        )
+    };
+    code::shipped_lines(text)
+        .filter_map(|(number, line)| Some(Problem::new(path, number, wanted(panicking(line)?))))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +157,19 @@ mod tests {
                 "{word}"
             );
             assert!(has_no_forbidden_word("a.md", &text).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_panics_without_a_reader_is_found_in_crates_and_is_free_in_tests_and_automation() {
+        let text = "//! println!\nprintln!(\"a\");\nsay!(\"b\");\n#[cfg(test)]\nmod tests {\n    print!(\"c\");\n}\nf(|| eprintln!());\n";
+        let lines = |path: &str| -> Vec<usize> {
+            prints_without_panics(path, text).iter().map(|problem| problem.line).collect()
+        };
+        assert_eq!(lines("crates/mm-cli/src/commands/train.rs"), [2, 8]);
+        for path in ["crates/mm-cli/tests/cli/main.rs", "crates/a/src/b/tests.rs", "xtask/src/a.rs"]
+        {
+            assert!(lines(path).is_empty(), "{path}");
         }
     }
 }

@@ -15,7 +15,7 @@ use mm_model::checkpoint::write_atomic;
 
 use crate::args::CompareArgs;
 use crate::device;
-use crate::report::{Failure, say, usage};
+use crate::report::{Failure, say, tell, usage};
 use checks::{CHECKS, On};
 use difference::difference;
 use table::Row;
@@ -79,9 +79,7 @@ fn compare(devices: &[String], args: &CompareArgs) -> Result<Vec<Row>, Failure> 
         wide: false,
         ordinary,
     };
-    eprintln!(
-        "computing the numbers to compare with: ordinary operations in 64-bit floats on flex"
-    );
+    tell!("computing the numbers to compare with: ordinary operations in 64-bit floats on flex");
     let reference = measure(&Way { program: own, wide: true, ..way("flex", true) })?;
     if let Some((check, why)) = reference.crashed.first() {
         let name = CHECKS[*check].name;

@@ -8,7 +8,7 @@ use super::load_on;
 use crate::args::{ExportArgs, ExportFormat};
 use crate::device;
 use crate::output::free;
-use crate::report::{Failure, say};
+use crate::report::{Failure, say, tell};
 
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     let ExportFormat::KerasDdpm { model, out, bgr, force } = &args.format;
@@ -24,7 +24,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     })?;
     write_atomic(out, &file)?;
     for name in left_out {
-        eprintln!("left out `{name}`: Keras's network has images alone and no place for text");
+        tell!("left out `{name}`: Keras's network has images alone and no place for text");
     }
     say!("{}", out.display());
     Ok(())

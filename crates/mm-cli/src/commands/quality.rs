@@ -15,7 +15,7 @@ use serde_json::json;
 use super::eval::Subject;
 use crate::args::EvalArgs;
 use crate::output::{format_of, free, write_image};
-use crate::report::{Failure, say, usage};
+use crate::report::{Failure, say, tell, usage};
 
 /// Most real pictures that a drawing is compared with pixel by pixel, unless more are asked for.
 const NEAREST_AMONG: u64 = 100_000;
@@ -28,7 +28,7 @@ pub fn fid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let (ruler, drawn) = features(args, of, FEWEST_FOR_FRECHET)?;
     let fewest = ruler.fewest(&drawn);
     if fewest <= drawn.dim() {
-        eprintln!(
+        tell!(
             "warning: {fewest} pictures for {} features: no covariance has full rank, so this fid is meaningless; \
              take more pictures, or --task kid",
             drawn.dim()
@@ -146,7 +146,7 @@ fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Feat
         return Err(QualityError::TooFew { what, found, wanted: 2 * fewest }.into());
     }
     if real.pictures.len() < 2 * args.count {
-        eprintln!(
+        tell!(
             "warning: there are {} real pictures, wanted {}",
             real.pictures.len(),
             2 * args.count
@@ -191,10 +191,10 @@ fn real_pictures(args: &EvalArgs, of: &Subject, count: usize) -> Result<Pictures
         None => source_pictures(of.data(), of.split, count, of.options.seed)?,
     };
     for skipped in found.skipped.iter().take(5) {
-        eprintln!("skipped `{}`: {}", skipped.path.display(), skipped.why);
+        tell!("skipped `{}`: {}", skipped.path.display(), skipped.why);
     }
     if found.skipped.len() > 5 {
-        eprintln!("skipped {} files in all", found.skipped.len());
+        tell!("skipped {} files in all", found.skipped.len());
     }
     Ok(found)
 }
@@ -218,7 +218,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(Vec<String>, Vec<Image>), Fail
     };
     let start = Instant::now();
     let drawn = drawings(&of.checkpoint, &captions, grid, &of.options, &mut |done| {
-        eprintln!("drawn {done} of {} in {:.1} s", args.count, start.elapsed().as_secs_f64());
+        tell!("drawn {done} of {} in {:.1} s", args.count, start.elapsed().as_secs_f64());
     })?;
     Ok((captions, drawn))
 }
@@ -234,11 +234,11 @@ fn kept(
     match load_features(&path, made_by) {
         Ok(Some(features)) if features.count() == images.len() => return Ok(features),
         Ok(_) => {}
-        Err(why) => eprintln!("warning: computing features again: {why}"),
+        Err(why) => tell!("warning: computing features again: {why}"),
     }
     let features = timed("features of real pictures", images, |images| network.features(images))?;
     if let Err(why) = save_features(&path, &features, made_by) {
-        eprintln!("warning: features are not kept: {why}");
+        tell!("warning: features are not kept: {why}");
     }
     Ok(features)
 }
@@ -252,7 +252,7 @@ fn timed<T, E>(
     let made = work(images)?;
     let seconds = start.elapsed().as_secs_f64();
     let each = 1e3 * seconds / images.len().max(1) as f64;
-    eprintln!("{what}: {} in {seconds:.1} s, {each:.1} ms each", images.len());
+    tell!("{what}: {} in {seconds:.1} s, {each:.1} ms each", images.len());
     Ok(made)
 }
 

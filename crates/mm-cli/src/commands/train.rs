@@ -18,7 +18,7 @@ use mm_train::{
 
 use crate::args::TrainArgs;
 use crate::ranks::Group;
-use crate::report::{Failure, usage};
+use crate::report::{Failure, tell, usage};
 use crate::{device, recipes};
 use screen::Screen;
 use tensorboard::Board;
@@ -105,7 +105,7 @@ fn start(
             let why = usage!("`--minutes` measures one process and {} were started", ranks.count);
             return Err(why.hint("give `--steps`"));
         }
-        eprintln!("measuring the speed of this machine ...");
+        tell!("measuring the speed of this machine ...");
         recipe.run.steps = steps_in(&recipe, device, minutes * 60.0).map_err(explain)?;
     }
     recipe.validate().map_err(Failure::usage)?;
@@ -139,7 +139,7 @@ fn resume(
     let (folder, recipe) = opened.map_err(explain)?;
     let say = |note: &str| {
         if ranks.writes() {
-            eprintln!("{note}");
+            tell!("{note}");
         }
     };
     if folder.is_untrained().map_err(explain)? {
@@ -209,7 +209,7 @@ fn stop_flag(speaks: bool) -> Result<Arc<AtomicBool>, Failure> {
             std::process::exit(130);
         }
         if speaks {
-            eprintln!("\nstopping after this step; once more ends it without saving");
+            tell!("\nstopping after this step; once more ends it without saving");
         }
     })?;
     Ok(stop)
@@ -217,7 +217,7 @@ fn stop_flag(speaks: bool) -> Result<Arc<AtomicBool>, Failure> {
 
 fn introduce(training: &Training, folder: &RunFolder, ranks: &Ranks) {
     let (recipe, progress) = (&training.recipe, &training.progress);
-    eprintln!(
+    tell!(
         "training {} parameters, images of {}x{} in patches of {}, {} token ids",
         training.parameters(),
         recipe.image.width,
@@ -225,7 +225,7 @@ fn introduce(training: &Training, folder: &RunFolder, ranks: &Ranks) {
         recipe.image.patch,
         training.config.vocab
     );
-    eprintln!(
+    tell!(
         "steps {} to {}, {} documents each; everything goes to {}",
         progress.step + 1,
         recipe.run.steps,
@@ -235,7 +235,7 @@ fn introduce(training: &Training, folder: &RunFolder, ranks: &Ranks) {
     if ranks.count > 1 {
         let bytes = training.bytes_a_step() as f64;
         let sent = 2.0 * (1.0 - 1.0 / ranks.count as f64) * bytes; // what a ring of ranks needs, the least there is
-        eprintln!(
+        tell!(
             "{} ranks; every step sums {:.2} MB of gradients over them: each sends and receives {:.2} MB or more",
             ranks.count,
             bytes / 1e6,
@@ -248,7 +248,7 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
     let progress = training.progress;
     let seconds = progress.milliseconds / 1000;
     let (minutes, seconds) = (seconds / 60, seconds % 60);
-    eprintln!(
+    tell!(
         "{} after {} steps and {} images, {minutes} min {seconds:02} s; {} steps skipped",
         match ending {
             Ending::Complete => "done",
@@ -261,33 +261,33 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
     );
     let left_out = training.data.skipped();
     for skipped in left_out.iter().take(5) {
-        eprintln!("left out {}: {}", skipped.path.display(), skipped.why);
+        tell!("left out {}: {}", skipped.path.display(), skipped.why);
     }
     if left_out.len() > 5 {
-        eprintln!("and {} more left out; `mm data check` names them", left_out.len() - 5);
+        tell!("and {} more left out; `mm data check` names them", left_out.len() - 5);
     }
     if let Some(picture) = picture {
-        eprintln!("newest samples: {}", picture.display());
+        tell!("newest samples: {}", picture.display());
     }
     if let Some(best) = progress.watch.best().filter(|_| folder.best_model().is_dir()) {
-        eprintln!("best: {}, of step {}", folder.best_model().display(), best.step);
+        tell!("best: {}, of step {}", folder.best_model().display(), best.step);
     }
     let model = folder.model();
     let model = model.display();
     match ending {
         Ending::Stopped => {
-            eprintln!("go on with: mm train --out {} --resume", folder.path().display())
+            tell!("go on with: mm train --out {} --resume", folder.path().display())
         }
         Ending::Complete | Ending::Stalled if training.recipe.vocab == 0 => {
-            eprintln!("try: mm sample {model} --out drawn.png --zoom 4");
+            tell!("try: mm sample {model} --out drawn.png --zoom 4");
         }
         Ending::Complete | Ending::Stalled if progress.images == 0 => {
-            eprintln!("try: mm generate {model} --text \"a beginning like yours\"");
+            tell!("try: mm generate {model} --text \"a beginning like yours\"");
         }
         Ending::Complete | Ending::Stalled => {
             let caption = example_caption(&training.recipe);
-            eprintln!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
-            eprintln!("     mm read {model} drawn.png");
+            tell!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
+            tell!("     mm read {model} drawn.png");
         }
     }
 }

@@ -9,6 +9,7 @@ mod quality;
 mod ranks;
 mod seed;
 mod trainer;
+mod unheard;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

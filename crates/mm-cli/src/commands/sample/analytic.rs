@@ -12,7 +12,7 @@ use mm_train::data::{DataSet, split_hash};
 use serde::{Deserialize, Serialize};
 
 use super::Way;
-use crate::report::{Failure, usage};
+use crate::report::{Failure, tell, usage};
 
 const FILE: &str = "analytic.json";
 
@@ -62,14 +62,14 @@ pub(super) fn unexplained_at(
     let missing: Vec<&Level> = levels.iter().filter(missing).collect();
     if !missing.is_empty() {
         let data = DataSet::open(&recipe.data, recipe.image)?;
-        eprintln!("measuring the network at {} noise levels, once ...", missing.len());
+        tell!("measuring the network at {} noise levels, once ...", missing.len());
         for level in missing {
             let found = mean_square_of_noise(&way.checkpoint, (recipe, &data), level, batches)?;
             measured.mean_square.insert(key(level), found);
         }
         let text = serde_json::to_string_pretty(&measured)?;
         if let Err(why) = write_atomic(&path, text.as_bytes()) {
-            eprintln!("not kept for the next time: {why}");
+            tell!("not kept for the next time: {why}");
         }
     }
     Ok(levels.iter().map(|level| unexplained(measured.mean_square[&key(level)])).collect())

@@ -7,7 +7,7 @@ use mm_train::{DeviceSum, Lost, Ranks, on_threads};
 
 use super::{run_as, stop_flag};
 use crate::args::{AllReduce, TrainArgs};
-use crate::report::{Failure, usage};
+use crate::report::{Failure, tell, usage};
 use crate::{device, ranks};
 
 /// Runs the command.
@@ -38,12 +38,12 @@ fn sum_on_device(wanted: AllReduce, found: &[device::Found]) -> Result<Option<De
     match (wanted, device::nccl(found)) {
         (AllReduce::Host, _) => Ok(None),
         (_, Ok(sum)) => {
-            eprintln!("gradients go over NCCL");
+            tell!("gradients go over NCCL");
             Ok(Some(sum))
         }
         (AllReduce::Auto, Err(why)) => {
             if found.iter().any(|found| found.entry.backend == "cuda") {
-                eprintln!("gradients go through host memory: {why}");
+                tell!("gradients go through host memory: {why}");
             }
             Ok(None)
         }
@@ -62,7 +62,7 @@ fn verdict(names: &[String], ends: Vec<Result<Result<(), Failure>, Lost>>) -> Re
             Ok(Ok(())) => {}
             Ok(Err(failure)) => {
                 if rank > 0 {
-                    eprintln!("on rank {rank}, `{name}`:"); // what all have in common is the first's
+                    tell!("on rank {rank}, `{name}`:"); // what all have in common is the first's
                 }
                 return Err(failure);
             }

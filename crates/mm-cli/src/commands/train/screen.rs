@@ -4,6 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mm_train::{Happening, Training, Validation};
 
 use super::dashboard::Dashboard;
+use crate::report::tell;
 
 /// Where a run is shown.
 pub enum Screen {
@@ -40,7 +41,7 @@ impl Screen {
     /// Says a line, now or when the terminal is free again.
     pub fn say(&mut self, line: String) {
         match self {
-            Self::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
+            Self::Bar(bar) => bar.suspend(|| tell!("{line}")),
             Self::Dashboard(_, lines) => lines.push(line),
         }
     }
@@ -59,7 +60,7 @@ impl Screen {
             Self::Bar(bar) => bar.finish_and_clear(),
             Self::Dashboard(dashboard, lines) => {
                 dashboard.close();
-                lines.iter().for_each(|line| eprintln!("{line}"));
+                lines.iter().for_each(|line| tell!("{line}"));
             }
         }
     }
@@ -82,7 +83,7 @@ fn advance(bar: &ProgressBar, happening: &Happening<'_>) {
     bar.set_position(report.step);
     let every = (bar.length().unwrap_or(0) / 40).max(1);
     if bar.is_hidden() && report.step.is_multiple_of(every) {
-        eprintln!("step {} {}", report.step, bar.message());
+        tell!("step {} {}", report.step, bar.message());
     }
 }
 
