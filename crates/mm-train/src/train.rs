@@ -32,6 +32,8 @@ pub enum Happening<'a> {
         report: &'a StepReport,
         /// How fast it goes.
         speed: Speed,
+        /// Whether the step is a line of `metrics.jsonl`.
+        logged: bool,
     },
     /// A sample grid was written here.
     Samples(&'a std::path::Path),
@@ -165,14 +167,15 @@ fn run(
         meter.count(&report, training.added);
         training.progress.milliseconds = meter.milliseconds();
         let line = meter.line(&report);
-        go_on &= on(Happening::Step { report: &report, speed: line.speed });
-        if report.step % LINE_EVERY == 0 || report.skipped || report.step == every.steps {
+        let last = report.step == every.steps;
+        let logged = report.step % LINE_EVERY == 0 || report.skipped || last;
+        go_on &= on(Happening::Step { report: &report, speed: line.speed, logged });
+        if logged {
             if let Some(log) = &mut log {
                 log.write(&line)?;
             }
             meter.restart();
         }
-        let last = report.step == every.steps;
         if every.validate_every > 0 && (report.step % every.validate_every == 0 || last) {
             // Every rank measures the same weights on the same documents; all must take the same way.
             let better = ranks.all(measure(training, folder, &mut log, on)?);

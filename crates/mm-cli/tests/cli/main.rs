@@ -5,6 +5,7 @@ mod data;
 mod devices;
 mod endurance;
 mod kills;
+mod numbers;
 mod quality;
 mod ranks;
 mod seed;

@@ -68,7 +68,7 @@ impl Screen {
 
 /// Moves the bar by a step; where there is no terminal, a fortieth of the run is a line.
 fn advance(bar: &ProgressBar, happening: &Happening<'_>) {
-    let Happening::Step { report, speed } = happening else { return };
+    let Happening::Step { report, speed, .. } = happening else { return };
     let term = |name: &str, loss: Option<f64>| {
         loss.map_or(String::new(), |loss| format!(" {name} {loss:.3}"))
     };

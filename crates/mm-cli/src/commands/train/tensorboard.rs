@@ -13,7 +13,6 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mm_train::Happening;
-use mm_train::metrics::LINE_EVERY;
 
 /// An open event file.
 #[derive(Debug)]
@@ -33,12 +32,10 @@ impl Board {
         Ok(Self { file })
     }
 
-    /// Writes what TensorBoard can show of a happening.
+    /// Writes what TensorBoard can show of a happening: of steps those that are lines of `metrics.jsonl`.
     pub fn note(&mut self, step: u64, happening: &Happening<'_>) -> io::Result<()> {
         match happening {
-            Happening::Step { report, speed }
-                if report.step % LINE_EVERY == 0 || report.skipped =>
-            {
+            Happening::Step { report, speed, logged: true } => {
                 let mut values = vec![
                     ("loss/all", Some(report.loss)),
                     ("loss/text", report.text),
@@ -66,7 +63,10 @@ impl Board {
                 ],
             ),
             Happening::Samples(path) => self.picture(step, "samples", &fs_err::read(path)?),
-            _ => Ok(()),
+            Happening::RolledBack(done) => {
+                self.scalars(done.step, &[("run/rolled_back", Some(done.given_up_at as f64))])
+            }
+            Happening::Step { .. } | Happening::Saved(_) => Ok(()),
         }
     }
 
@@ -165,6 +165,8 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use mm_train::{RolledBack, Speed, StepReport};
+
     use super::*;
 
     #[test]
@@ -195,19 +197,60 @@ mod tests {
         assert_eq!(written(300), [0xac, 2]); // the example of the encoding's documentation
     }
 
+    /// The events of a folder's only file, without their lengths and checksums.
+    fn events(folder: &Path) -> Vec<Vec<u8>> {
+        let path = fs_err::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+        let (bytes, mut events, mut at) = (fs_err::read(path).unwrap(), vec![], 0);
+        while at < bytes.len() {
+            let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+            events.push(bytes[at + 12..at + 12 + length].to_vec());
+            at += length + 16;
+        }
+        events
+    }
+
+    #[test]
+    fn a_step_is_an_event_where_it_is_logged_and_a_roll_back_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut board = Board::create(folder.path()).unwrap();
+        let report = StepReport {
+            step: 7,
+            loss: 2.0,
+            text: None,
+            image: None,
+            gradient: 1.0,
+            rate: 0.5,
+            skipped: false,
+            tokens: 1,
+            images: 1,
+            levels: None,
+        };
+        let speed = Speed {
+            tokens_per_second: 1.0,
+            images_per_second: 1.0,
+            data_wait: 0.0,
+            gradient_sum: None,
+        };
+        for logged in [false, true] {
+            board.note(7, &Happening::Step { report: &report, speed, logged }).unwrap();
+        }
+        let done = RolledBack { step: 4, event: String::new(), given_up_at: 16, rate_factor: 0.5 };
+        board.note(16, &Happening::RolledBack(&done)).unwrap();
+        let events = events(folder.path());
+        assert_eq!(events.len(), 3);
+        assert_eq!(events[1][9..11], *b"\x10\x07");
+        assert!(events[1].windows(13).any(|part| part == b"loss/all\x15\0\0\0\x40"));
+        let back = b"\x10\x04\x2a\x18\x0a\x16\x0a\x0frun/rolled_back\x15\0\0\x80\x41";
+        assert_eq!(events[2][9..], *back);
+    }
+
     #[test]
     fn scalars_and_pictures_are_records_with_their_lengths() {
         let folder = tempfile::tempdir().unwrap();
         let mut board = Board::create(folder.path()).unwrap();
         board.scalars(7, &[("loss", Some(2.0)), ("none", None)]).unwrap();
         board.picture(7, "grid", &mm_patch::Image::filled(3, 2, [0; 3]).encode_png()).unwrap();
-        let path = fs_err::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
-        let (bytes, mut records, mut at) = (fs_err::read(path).unwrap(), vec![], 0);
-        while at < bytes.len() {
-            let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
-            records.push(bytes[at + 12..at + 12 + length].to_vec());
-            at += length + 16;
-        }
+        let records = events(folder.path());
         assert_eq!(records.len(), 3);
         let scalar = b"\x10\x07\x2a\x0d\x0a\x0b\x0a\x04loss\x15\0\0\0\x40";
         assert_eq!(records[1][9..], *scalar);

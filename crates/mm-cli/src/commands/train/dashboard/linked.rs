@@ -84,7 +84,7 @@ impl Dashboard {
     /// Shows what happened.
     pub fn show(&mut self, happening: &Happening<'_>) {
         match happening {
-            Happening::Step { report, speed } => {
+            Happening::Step { report, speed, .. } => {
                 let numbers = [
                     (LOSS, Some(report.loss)),
                     (TEXT, report.text),
