@@ -39,6 +39,9 @@ pub struct Speed {
     /// Share of the time in which gradients were added up over the ranks, where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_sum: Option<f64>,
+    /// Bytes of gradients that every rank adds to those of the others in each step, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_bytes: Option<usize>,
 }
 
 /// A line of `metrics.jsonl` that holds a measurement on held-out documents.

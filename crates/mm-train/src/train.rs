@@ -151,7 +151,7 @@ fn run(
     let ranks = training.ranks.clone();
     let step = training.progress.step;
     let mut log = ranks.writes().then(|| MetricsLog::open(&folder.metrics(), step)).transpose()?;
-    let mut meter = Meter::new(training.progress.milliseconds);
+    let mut meter = Meter::new(training);
     let mut saved = (training.progress.step > 0).then_some(training.progress.step); // where a resumed run was taken up
     let mut go_on = true;
     while go_on
@@ -273,15 +273,25 @@ struct Meter {
     waited: Duration,
     /// Of adding gradients up, where there are several ranks.
     added: Option<Duration>,
+    /// Of gradients, added up in a step.
+    bytes: Option<usize>,
     tokens: usize,
     images: usize,
 }
 
 impl Meter {
-    fn new(before: u64) -> Self {
+    fn new(training: &Training) -> Self {
         let now = Instant::now();
-        let waited = Duration::ZERO;
-        Self { before, start: now, since: now, waited, added: None, tokens: 0, images: 0 }
+        Self {
+            before: training.progress.milliseconds,
+            start: now,
+            since: now,
+            waited: Duration::ZERO,
+            added: None,
+            bytes: (training.ranks.count > 1).then(|| training.bytes_a_step()),
+            tokens: 0,
+            images: 0,
+        }
     }
 
     fn count(&mut self, report: &StepReport, added: Option<Duration>) {
@@ -304,6 +314,7 @@ impl Meter {
                 images_per_second: self.images as f64 / seconds,
                 data_wait: self.waited.as_secs_f64() / seconds,
                 gradient_sum: self.added.map(|added| added.as_secs_f64() / seconds),
+                gradient_bytes: self.bytes,
             },
         }
     }

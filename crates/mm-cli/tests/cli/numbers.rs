@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{QUICK, done};
+use crate::{QUICK, done, mm, text};
 
 /// The lines of a run's `metrics.jsonl`.
 fn lines(run: &Path) -> Vec<serde_json::Value> {
@@ -37,4 +37,25 @@ fn the_last_step_is_a_line_and_an_event_though_it_is_no_tenth() {
     assert!(lines.iter().all(|line| line.get("gradient_sum").is_none()), "one rank adds nothing");
     let events = events(&out);
     assert_eq!((count(&events, "loss/all"), count(&events, "speed/gradient")), (2, 0));
+}
+
+#[test]
+fn ranks_write_how_many_bytes_they_add_up_in_a_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut args =
+        vec!["train", "glyphs", "--devices", "flex,flex", "--out", out.to_str().unwrap()];
+    args.extend(QUICK);
+    args.extend(["--set", "run.shards=1", "--tensorboard"]);
+    let output = mm(&args);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let lines = lines(&out);
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    let bytes = line["gradient_bytes"].as_u64().unwrap();
+    assert_eq!(bytes % 4, 0, "32-bit floats");
+    let told = format!("every step sums {:.2} MB of gradients", bytes as f64 / 1e6);
+    assert!(bytes > 0 && said.contains(&told), "{bytes}: {said}");
+    let events = events(&out);
+    assert_eq!(["bytes", "sum"].map(|of| count(&events, &format!("speed/gradient_{of}"))), [1, 1]);
 }

@@ -47,6 +47,7 @@ impl Board {
                     ("speed/images_per_second", Some(speed.images_per_second)),
                     ("speed/data_wait", Some(speed.data_wait)),
                     ("speed/gradient_sum", speed.gradient_sum),
+                    ("speed/gradient_bytes", speed.gradient_bytes.map(|bytes| bytes as f64)),
                 ];
                 const LEVELS: [&str; 4] =
                     ["levels/0-25", "levels/25-50", "levels/50-75", "levels/75-100"];
@@ -230,6 +231,7 @@ mod tests {
             images_per_second: 1.0,
             data_wait: 0.0,
             gradient_sum: None,
+            gradient_bytes: None,
         };
         for logged in [false, true] {
             board.note(7, &Happening::Step { report: &report, speed, logged }).unwrap();

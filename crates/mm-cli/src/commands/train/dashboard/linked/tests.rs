@@ -128,7 +128,13 @@ fn report(step: u64) -> StepReport {
 
 fn step(report: &StepReport) -> Happening<'_> {
     let (tokens_per_second, images_per_second) = (12345.6, 42.0);
-    let speed = Speed { tokens_per_second, images_per_second, data_wait: 0.0, gradient_sum: None };
+    let speed = Speed {
+        tokens_per_second,
+        images_per_second,
+        data_wait: 0.0,
+        gradient_sum: None,
+        gradient_bytes: None,
+    };
     Happening::Step { report, speed, logged: true }
 }
 
