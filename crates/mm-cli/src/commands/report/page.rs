@@ -143,6 +143,7 @@ impl Page<'_> {
         row("held out: bits a byte", "validation.bits_per_byte");
         row("held out: image", "validation.image");
         row("norm of the gradient", "gradient");
+        row("share of time adding up gradients of ranks", "gradient_sum");
         let steps = history.step().unwrap_or(0.0);
         let mut text = format!("<p>{steps} steps");
         if let Some(seconds) = history.last("seconds") {
@@ -189,7 +190,9 @@ mod tests {
 
     #[test]
     fn a_page_holds_its_pictures_and_shows_words_as_they_are() {
-        let history = History::parse("{\"step\":10,\"loss\":2.0}\n{\"step\":20,\"loss\":1.0}\n");
+        let history = History::parse(
+            "{\"step\":10,\"loss\":2.0}\n{\"step\":20,\"loss\":1.0,\"gradient_sum\":0.25}\n",
+        );
         let grids = [Grid { step: 20, png: vec![1, 2, 3, 4], text: "a < b".into() }];
         let page = Page { name: "r&d", recipe: "x = \"<b>\"", history: &history, grids: &grids };
         let html = page.html();
@@ -200,6 +203,7 @@ mod tests {
             "x = &quot;&lt;b&gt;&quot;",
             "20 steps",
             "<b>Loss</b>",
+            "gradients of ranks</td><td class=\"n\">0.25</td>",
         ] {
             assert!(html.contains(part), "{part}");
         }
@@ -210,5 +214,6 @@ mod tests {
     fn a_run_that_logged_nothing_still_has_a_page() {
         let page = Page { name: "new", recipe: "", history: &History::default(), grids: &[] };
         assert!(page.html().contains("Nothing was logged yet"));
+        assert!(!page.html().contains("gradients of ranks"), "one rank has no such share");
     }
 }
