@@ -182,3 +182,54 @@ fn killed_once_saved(mut process: Child, out: &Path) -> bool {
     process.kill().unwrap();
     !process.wait().unwrap().success()
 }
+
+/// Trains into `$DISK/run` on a disk with room for one checkpoint, goes on once it has room for all, and leaves a copy of the run
+/// after each, since the disk is gone with its last process.
+#[cfg(target_os = "linux")]
+const SMALL_THEN_LARGE: &str = r#"
+    mount -t tmpfs -o size=1500k tmpfs "$DISK" || exit 77
+    "$0" "$@"
+    echo "code $?"
+    cp -R "$DISK/run" "$DISK-full"
+    mount -o remount,size=8m "$DISK"
+    "$0" train --device flex --resume --out "$DISK/run" && cp -R "$DISK/run" "$DISK-whole"
+"#;
+
+/// Whether a disk of any size can be mounted here, which needs a system that lets everyone be root for themselves; if not, the
+/// reason is printed.
+#[cfg(target_os = "linux")]
+fn mounts_disks() -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let mut mount = Command::new("unshare");
+    mount.args(["-rm", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path());
+    let reason = match mount.output() {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => text(&output.stderr),
+        Err(why) => format!("`unshare` does not start: {why}"),
+    };
+    eprintln!("skipped, no small disk can be mounted: {}", reason.trim());
+    false
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_costs_no_checkpoint_and_the_run_goes_on_once_there_is_room() {
+    if !mounts_disks() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    finish(&whole);
+    let disk = folder.path().join("disk");
+    fs_err::create_dir(&disk).unwrap();
+    let run = command(&disk.join("run"));
+    let mut small = Command::new("unshare");
+    small.args(["-rm", "sh", "-c", SMALL_THEN_LARGE]).arg(run.get_program()).args(run.get_args());
+    let output = small.env("DISK", &disk).stdin(Stdio::null()).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(text(&output.stdout), "code 1\n", "{said}");
+    assert!(said.contains("error: ") && said.contains("No space left on device"), "{said}");
+    assert_eq!(checkpoints(&folder.path().join("disk-full")), ["step-000000002"]);
+    assert_eq!(ending(&whole), ending(&folder.path().join("disk-whole")));
+}
