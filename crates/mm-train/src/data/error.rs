@@ -31,6 +31,14 @@ pub enum DataError {
     /// A folder cannot be listed.
     #[error("cannot read the data folder")]
     Read(#[source] io::Error),
+    /// The captions of a folder cannot be read.
+    #[error("`{path}`: {why}")]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and in which line.
+        why: String,
+    },
     /// A folder has no picture, or none with a caption.
     #[error(
         "`{path}` holds {nothing}; wanted files ending in {extensions}, skipped {skipped}{first}"
@@ -113,18 +121,5 @@ impl DataError {
     pub(crate) fn nothing(source_name: &'static str, skipped: &[Skipped]) -> Self {
         let first = skipped.first().map(|one| format!(": `{}`: {}", one.path.display(), one.why));
         Self::Nothing { source_name, skipped: skipped.len(), first: first.unwrap_or_default() }
-    }
-
-    /// Too many broken files: how many, of how many, and how many may be; the broken ones are the first of those skipped.
-    pub(crate) fn too_many_files(
-        source_name: &'static str,
-        [bad, of, allowed]: [usize; 3],
-        skipped: &[Skipped],
-    ) -> Self {
-        let (path, why) = skipped[..bad.min(skipped.len())]
-            .last()
-            .map(|one| (one.path.clone(), one.why.clone()))
-            .unwrap_or_default();
-        Self::TooManyBad { source_name, what: "files", bad, of, allowed, path, why }
     }
 }

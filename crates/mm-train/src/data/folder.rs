@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use self::cache::Cache;
 use self::listing::{Entry, Listing, below, extensions};
 use super::checksum::Checksum;
-use super::ledger::{Ledger, Skipped, check_max_bad, one_percent};
+use super::ledger::{Ledger, Skipped, Tally, check_max_bad, one_percent};
 use super::picture::{Frame, PictureFit, chain, white};
 use super::{DataError, Example, ImageSettings, Split, files, split_hash};
 
@@ -130,7 +130,7 @@ impl FolderSet {
         let frame = Frame::new(config.fit, config.background, image)?;
         let books = Ledger::new("folder", config.max_bad);
         let listing = Listing::of(&config.path, &books)?;
-        let entries = listing.entries(config.captions, &config.caption);
+        let entries = listing.entries(config.captions, &config.caption)?;
         if entries.is_empty() {
             return Err(nothing_found(config, &books));
         }
@@ -176,6 +176,11 @@ impl FolderSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// How much is broken so far, and how much there is.
+    pub fn tally(&self) -> Tally {
+        self.books.tally()
     }
 
     /// Adds the pictures' names and captions.

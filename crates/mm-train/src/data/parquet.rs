@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use self::pages::Checked;
 use super::checksum::Checksum;
 use super::files::{self, Span};
-use super::ledger::{Ledger, Skipped, allowed, check_max_bad, one_percent};
+use super::ledger::{Ledger, Skipped, Tally, check_max_bad, one_percent};
 use super::picture::{Frame, PictureFit, caption, chain, white};
 use super::{DataError, Example, ImageSettings, Split};
 
@@ -117,7 +117,7 @@ impl ParquetSet {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;
         let paths = files::expand(&config.files, &["parquet"])?;
-        let books = Ledger::new("parquet", config.max_bad);
+        let books = Ledger::of_files("parquet", config.max_bad, paths.len());
         let (mut tables, mut rows) = (Vec::new(), 0);
         for path in &paths {
             let table = OnDisk::open(path)
@@ -128,15 +128,11 @@ impl ParquetSet {
                     rows = table.end();
                     tables.push(table);
                 }
-                Err(why) => books.broken(path, why),
+                Err(why) => books.broken_file(path, why, 1.0),
             }
         }
         if rows == 0 {
             return Err(DataError::nothing("parquet", &books.skipped()));
-        }
-        let counts = [books.bad(), paths.len(), allowed(paths.len(), config.max_bad)];
-        if counts[0] > counts[2] {
-            return Err(DataError::too_many_files("parquet", counts, &books.skipped()));
         }
         let books = books.opened(rows as usize)?;
         let held_out = rows / HELD_OUT_EVERY;
@@ -181,6 +177,11 @@ impl ParquetSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// How much is broken so far, and how much there is.
+    pub fn tally(&self) -> Tally {
+        self.books.tally()
     }
 
     /// Adds the files' names and sizes, and where their groups of rows begin.

@@ -95,22 +95,22 @@ impl<'a> Listing<'a> {
     }
 
     /// The images with their captions; `field` of a line of metadata is one.
-    pub(super) fn entries(self, captions: Captions, field: &str) -> Vec<Entry> {
-        match captions {
-            Captions::Written => self.written_captions(field),
+    pub(super) fn entries(self, captions: Captions, field: &str) -> Result<Vec<Entry>, DataError> {
+        Ok(match captions {
+            Captions::Written => self.written_captions(field)?,
             Captions::Folders => self.folder_captions(),
             Captions::None => self.no_captions(),
-        }
+        })
     }
 
-    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files.
-    fn written_captions(self, field: &str) -> Vec<Entry> {
+    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files. One that cannot be read is an error: it
+    /// would take the captions of any number of pictures with it.
+    fn written_captions(self, field: &str) -> Result<Vec<Entry>, DataError> {
         let mut listed = HashMap::new();
         for path in &self.metadata {
-            match read_text(path) {
-                Ok(text) => metadata_lines(path, (text.as_str(), field), &mut listed, self.books),
-                Err(error) => self.books.broken(path, chain(&error)),
-            }
+            let text =
+                read_text(path).map_err(|why| DataError::Metadata { path: path.clone(), why })?;
+            metadata_lines(path, (text.as_str(), field), &mut listed, self.books);
         }
         let unread = self.unread.map_or(String::new(), |name| format!(" (`{name}` is not read)"));
         let mut entries = Vec::new();
@@ -140,7 +140,7 @@ impl<'a> Listing<'a> {
             let why = format!("named in `{METADATA}`, but there is no such image");
             self.books.broken(&path, why);
         }
-        entries
+        Ok(entries)
     }
 
     /// Images with the names of the folders they are in.
@@ -210,10 +210,14 @@ fn caption_beside(image: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// A UTF-8 file, without a byte-order mark.
-fn read_text(path: &Path) -> io::Result<String> {
-    let text = String::from_utf8(fs_err::read(path)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8"))?;
+/// A UTF-8 file, without a byte-order mark, or which line is none.
+fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = fs_err::read(path).map_err(|error| chain(&error))?;
+    let text = String::from_utf8(bytes).map_err(|why| {
+        let before = &why.as_bytes()[..why.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        format!("line {line} is not UTF-8, wanted the file to be saved as UTF-8")
+    })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 

@@ -115,6 +115,17 @@ fn metadata_in_another_form_is_said_not_to_be_read() {
 }
 
 #[test]
+fn metadata_that_is_no_utf_8_is_an_error_that_names_file_and_line() {
+    let lines = b"{\"file_name\": \"1.png\", \"text\": \"one\"}\n{\"file_name\": \"2.png\", \"text\": \"caf\xe9\"}\n";
+    let files: [(&str, &[u8]); 3] =
+        [("1.png", &png([0; 3])), ("1.txt", b"one"), ("metadata.jsonl", lines)];
+    let folder = folder(&files);
+    let error = open(&folder, Captions::Written).unwrap_err().to_string();
+    assert!(error.contains("metadata.jsonl`: line 2 is not UTF-8"), "{error}");
+    assert!(open(&folder, Captions::None).is_ok());
+}
+
+#[test]
 fn sub_folders_are_captions_on_request() {
     let folder = folder(&[
         ("cat/1.png", &png([0; 3])),
@@ -335,7 +346,12 @@ proptest! {
             ("metadata.jsonl", &metadata),
         ];
         let folder = folder(&files);
-        let set = open(&folder, Captions::Written).unwrap();
+        let set = open(&folder, Captions::Written);
+        if std::str::from_utf8(&metadata).is_err() {
+            prop_assert!(matches!(set, Err(DataError::Metadata { .. })));
+            return Ok(());
+        }
+        let set = set.unwrap();
         prop_assert!((1..=2).contains(&set.len(Split::Train)));
         prop_assert!(set.captions().iter().all(|caption| !caption.is_empty()));
     }
