@@ -71,9 +71,14 @@ impl Tally {
         self.bad > self.allowed(max_bad) || self.loses_files(max_bad)
     }
 
+    /// How much of the files may be lost, in files.
+    pub fn allowed_files(&self, max_bad: f64) -> f64 {
+        self.files as f64 * max_bad
+    }
+
     /// Whether more of the files is lost than `max_bad` allows.
     fn loses_files(&self, max_bad: f64) -> bool {
-        self.lost_files > self.files as f64 * max_bad + SLACK
+        self.lost_files > self.allowed_files(max_bad) + SLACK
     }
 }
 
@@ -209,7 +214,7 @@ impl Ledger {
                     what: "files",
                     bad: tally.bad_files,
                     of: self.files,
-                    allowed: (self.files as f64 * self.max_bad + SLACK) as usize,
+                    allowed: (tally.allowed_files(self.max_bad) + SLACK) as usize,
                     path: path.clone(),
                     why: why.clone(),
                 })
@@ -241,7 +246,7 @@ impl Ledger {
 }
 
 /// How many of `items` may be broken.
-pub(crate) fn allowed(items: usize, max_bad: f64) -> usize {
+fn allowed(items: usize, max_bad: f64) -> usize {
     (items as f64 * max_bad - SLACK).ceil() as usize
 }
 
