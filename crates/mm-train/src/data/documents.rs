@@ -14,7 +14,7 @@ use super::checksum::Checksum;
 use super::files::{self, Span};
 use super::halves::Halves;
 use super::ledger::{Ledger, Skipped, Tally, check_max_bad, one_percent};
-use super::line::{Line, Picture, Piece, cuts, parse};
+use super::line::{Line, Picture, Piece, cuts, learns, parse};
 use super::picture::{Frame, PictureFit, chain, white};
 use super::split::hash_bytes;
 use super::{DataError, ImageSettings, MOST_CORPUS, Split};
@@ -273,6 +273,9 @@ fn line_entries(
                 let pieces = 0..cuts(&text, longest).len() as u32;
                 found.extend(pieces.map(|piece| (split, Kind::Piece(piece), span)));
             }
+            Ok(Line::Segments(pieces)) if !learns(&pieces) => broken(format!(
+                "line {number}: nothing in it is learnt, wanted a segment without `\"loss\": false`"
+            )),
             Ok(Line::Segments(pieces)) => match text_of(&pieces).len() {
                 bytes if bytes > longest => broken(format!(
                     "line {number}: its text has {bytes} bytes, `longest` is {longest}"

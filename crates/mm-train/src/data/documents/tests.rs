@@ -140,6 +140,10 @@ fn nothing_to_read_is_an_error_that_names_the_first_reason() {
         error.starts_with("the documents data set is empty") && error.contains("line 1"),
         "{error}"
     );
+    let given = br#"{"segments": [{"text": "a question", "loss": false}]}"#;
+    let folder = self::folder(&[("a.jsonl", given)]);
+    let error = DocumentSet::open(&config(&folder), SETTINGS).unwrap_err().to_string();
+    assert!(error.contains("a.jsonl`: line 1: nothing in it is learnt"), "{error}");
     let long = DocumentsConfig { longest: 3, ..config(&folder) };
     assert_eq!(
         long.validate().unwrap_err().to_string(),
