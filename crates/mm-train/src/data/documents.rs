@@ -109,7 +109,8 @@ impl DocumentSet {
         for (path, file) in files.iter().zip(0..) {
             let plain = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
             let mut broken = |why: String| books.broken(path, why);
-            let found = files::open_at(path, 0).and_then(|reader| match plain {
+            let opened = files::length(path).and_then(|_| files::open_at(path, 0));
+            let found = opened.and_then(|reader| match plain {
                 true => plain_entries(reader, config.longest, &mut broken),
                 false => line_entries(reader, config.longest, &mut broken),
             });

@@ -132,6 +132,17 @@ fn files_that_are_not_there_count_as_files_and_not_as_lines() {
     assert_eq!((tally.items, tally.bad, tally.files, tally.bad_files), (202, 2, 3, 2));
 }
 
+#[cfg(unix)]
+#[test]
+fn an_image_that_is_no_regular_file_is_broken_and_not_read_without_end() {
+    let line = br#"{"segments": [{"image": "/dev/zero"}]}"#;
+    let folder = folder(&[("a.jsonl", line)]);
+    let set = DocumentSet::open(&config(&folder), SETTINGS).unwrap();
+    let split = Split::ALL.into_iter().find(|split| set.len(*split) == 1).unwrap();
+    let error = set.document(split, 0).unwrap_err().to_string();
+    assert!(error.ends_with("segment 1: `/dev/zero` is no regular file"), "{error}");
+}
+
 #[test]
 fn nothing_to_read_is_an_error_that_names_the_first_reason() {
     let folder = folder(&[("a.jsonl", b"[]\n")]);

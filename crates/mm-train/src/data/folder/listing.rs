@@ -11,11 +11,13 @@ use serde_json::{Map, Value};
 use super::Captions;
 use crate::data::ledger::Ledger;
 use crate::data::picture::{EXTENSIONS, caption, chain};
-use crate::data::{DataError, split_hash};
+use crate::data::{DataError, files, split_hash};
 
 const METADATA: &str = "metadata.jsonl";
 /// What else Hugging Face's imagefolder may have in its place.
 const UNREAD: &[&str] = &["metadata.csv", "metadata.parquet"];
+/// The most bytes that are read of a `NAME.txt`, of which a caption may have far fewer.
+const MOST_CAPTION_FILE_BYTES: u64 = 1 << 20;
 
 /// An image with its caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +84,7 @@ impl<'a> Listing<'a> {
             match fs_err::metadata(&path) {
                 Err(error) => self.books.broken(&path, chain(&error)),
                 Ok(found) if found.is_dir() => {}
+                Ok(found) if !found.is_file() => self.books.broken(&path, "it is no regular file"),
                 Ok(found) if found.len() == 0 => self.books.broken(&path, "the file is empty"),
                 Ok(found) => {
                     let stamp = stamp(&below(&path, self.root), &found);
@@ -199,7 +202,7 @@ fn metadata_line(line: &str, field: &str) -> Result<(String, String), String> {
 /// The caption in `NAME.txt`, if that file is there.
 fn caption_beside(image: &Path) -> Result<Option<String>, String> {
     let path = image.with_extension("txt");
-    match fs_err::read(&path) {
+    match files::read_all(&path, MOST_CAPTION_FILE_BYTES) {
         Ok(bytes) if std::str::from_utf8(&bytes).is_err() => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             Err(format!("its caption `{name}` is not UTF-8"))
@@ -212,7 +215,7 @@ fn caption_beside(image: &Path) -> Result<Option<String>, String> {
 
 /// A UTF-8 file, without a byte-order mark, or which line is none.
 fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = fs_err::read(path).map_err(|error| chain(&error))?;
+    let bytes = files::read_all(path, u64::MAX).map_err(|error| chain(&error))?;
     let text = String::from_utf8(bytes).map_err(|why| {
         let before = &why.as_bytes()[..why.utf8_error().valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
