@@ -35,6 +35,8 @@ pub(super) struct Listing<'a> {
     books: &'a Ledger,
     images: Vec<(PathBuf, u64)>,
     metadata: Vec<PathBuf>,
+    /// Files such as `NAME.TXT`, by the name with the usual ending.
+    texts: HashMap<PathBuf, PathBuf>,
     /// Metadata in a form that is not read.
     unread: Option<&'static str>,
 }
@@ -42,7 +44,8 @@ pub(super) struct Listing<'a> {
 impl<'a> Listing<'a> {
     /// Lists a folder and, sorted, all that is below it. Only the folder itself must be readable.
     pub(super) fn of(root: &'a Path, books: &'a Ledger) -> Result<Self, DataError> {
-        let mut listing = Self { root, books, images: vec![], metadata: vec![], unread: None };
+        let (images, metadata, texts) = (vec![], vec![], HashMap::new());
+        let mut listing = Self { root, books, images, metadata, texts, unread: None };
         listing.walk(root).map_err(DataError::Read)?;
         Ok(listing)
     }
@@ -64,6 +67,9 @@ impl<'a> Listing<'a> {
                         self.books.broken(&path, chain(&error));
                     }
                 }
+                Ok(found) if found.is_symlink() && path.is_dir() => {
+                    self.books.pass_over(&path, "a link to a folder, not followed");
+                }
                 Ok(_) => self.file(path),
             }
         }
@@ -83,7 +89,6 @@ impl<'a> Listing<'a> {
         } else if EXTENSIONS.contains(&extension.as_str()) {
             match fs_err::metadata(&path) {
                 Err(error) => self.books.broken(&path, chain(&error)),
-                Ok(found) if found.is_dir() => {}
                 Ok(found) if !found.is_file() => self.books.broken(&path, "it is no regular file"),
                 Ok(found) if found.len() == 0 => self.books.broken(&path, "the file is empty"),
                 Ok(found) => {
@@ -94,6 +99,8 @@ impl<'a> Listing<'a> {
         } else if extension != "txt" {
             let why = format!("not an image: the name ends in none of {}", extensions());
             self.books.pass_over(&path, why);
+        } else if path.extension() != Some(OsStr::new("txt")) {
+            self.texts.insert(path.with_extension("txt"), path);
         }
     }
 
@@ -119,14 +126,24 @@ impl<'a> Listing<'a> {
         let mut entries = Vec::new();
         for (path, stamp) in self.images {
             let found = match listed.remove(&path) {
-                Some(text) => caption(text.into_bytes()).map(Some),
-                None => caption_beside(&path),
+                Some(texts) => {
+                    let captions = texts.into_iter().map(|text| caption(text.into_bytes()));
+                    captions.collect::<Result<Vec<String>, String>>().map(Some)
+                }
+                None => caption_beside(&path, &self.texts).map(|one| one.map(|text| vec![text])),
             };
             match found {
-                Ok(Some(caption)) if caption.is_empty() => {
+                Ok(Some(captions)) if captions.iter().all(String::is_empty) => {
                     self.books.pass_over(&path, "its caption is empty");
                 }
-                Ok(Some(caption)) => entries.push(Entry { path, caption, stamp }),
+                Ok(Some(captions)) => {
+                    let words = captions.into_iter().filter(|caption| !caption.is_empty());
+                    entries.extend(words.map(|caption| Entry {
+                        path: path.clone(),
+                        caption,
+                        stamp,
+                    }));
+                }
                 Ok(None) => {
                     let beside = path.with_extension("txt");
                     let name = beside.file_name().unwrap_or_default().to_string_lossy();
@@ -169,17 +186,17 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// Reads the lines of a `metadata.jsonl` whose caption is `field`.
+/// Reads the lines of a `metadata.jsonl` whose caption is `field`; a picture may have several.
 fn metadata_lines(
     path: &Path,
     (text, field): (&str, &str),
-    listed: &mut HashMap<PathBuf, String>,
+    listed: &mut HashMap<PathBuf, Vec<String>>,
     books: &Ledger,
 ) {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match metadata_line(line, field) {
             Ok((name, caption)) => {
-                listed.insert(path.with_file_name(name), caption);
+                listed.entry(path.with_file_name(name)).or_default().push(caption);
             }
             Err(why) => books.broken(path, format!("line {}: {why}", number + 1)),
         }
@@ -199,10 +216,14 @@ fn metadata_line(line: &str, field: &str) -> Result<(String, String), String> {
     Ok((name, caption))
 }
 
-/// The caption in `NAME.txt`, if that file is there.
-fn caption_beside(image: &Path) -> Result<Option<String>, String> {
-    let path = image.with_extension("txt");
-    match files::read_all(&path, MOST_CAPTION_FILE_BYTES) {
+/// The caption in `NAME.txt`, or in one of `texts`, whose ending is written otherwise, if such a file is there.
+fn caption_beside(
+    image: &Path,
+    texts: &HashMap<PathBuf, PathBuf>,
+) -> Result<Option<String>, String> {
+    let usual = image.with_extension("txt");
+    let path = texts.get(&usual).filter(|_| !usual.exists()).unwrap_or(&usual);
+    match files::read_all(path, MOST_CAPTION_FILE_BYTES) {
         Ok(bytes) if std::str::from_utf8(&bytes).is_err() => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             Err(format!("its caption `{name}` is not UTF-8"))
