@@ -103,7 +103,11 @@ impl ShardSet {
                 entries.push(split, Entry { shard, sample });
             }
             for one in index.incomplete {
-                books.pass_over(path, at_place(&one.key, one.at, one.lacks.words()));
+                let why = at_place(&one.key, one.at, one.lacks.words());
+                match one.lacks {
+                    Lacks::Image | Lacks::Words => books.pass_over(path, why),
+                    Lacks::Neighbour => books.broken(path, why),
+                }
             }
             if let Some(cut) = index.cut {
                 books.broken_file(path, cut.why, cut.lost);

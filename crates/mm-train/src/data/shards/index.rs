@@ -1,6 +1,6 @@
 //! What the headers of a tar shard say: where the members of every sample are, and how far the shard can be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
 
 use crate::data::files::Span;
@@ -37,6 +37,8 @@ pub(super) struct Index {
     pub(super) incomplete: Vec<Incomplete>,
     /// Where the shard breaks off.
     pub(super) cut: Option<Cut>,
+    /// Keys of words without an image beside them.
+    words_alone: HashSet<String>,
 }
 
 /// Members that are no sample.
@@ -53,6 +55,8 @@ pub(super) struct Incomplete {
 pub(super) enum Lacks {
     Image,
     Words,
+    /// Its words are in the shard, but not beside its image.
+    Neighbour,
 }
 
 impl Lacks {
@@ -60,6 +64,9 @@ impl Lacks {
         match self {
             Self::Image => "no image",
             Self::Words => "no caption: neither .txt nor .json beside the image",
+            Self::Neighbour => {
+                "its caption is not beside its image: the files of one sample must stand next to each other in the shard"
+            }
         }
     }
 }
@@ -124,7 +131,7 @@ pub(super) fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> In
         index.cut = Some(Cut { why: "it ends without its closing blocks".into(), lost: 1.0 });
     }
     index.close(open, wanted);
-    index.without_repeats()
+    index.with_torn().without_repeats()
 }
 
 /// Says no to a compressed shard: its members have no places that could be read.
@@ -172,8 +179,26 @@ impl Index {
                 self.samples.push(Sample { key: key.into(), image, words });
             }
             Some(_) => self.incomplete.push(Incomplete { key, at, lacks: Lacks::Words }),
-            None => self.incomplete.push(Incomplete { key, at, lacks: Lacks::Image }),
+            None => {
+                if words.is_some() {
+                    self.words_alone.insert(key.clone());
+                }
+                self.incomplete.push(Incomplete { key, at, lacks: Lacks::Image });
+            }
         }
+    }
+
+    /// An image and words that have a key in common, but are apart, are a sample that is torn, and one item.
+    fn with_torn(mut self) -> Self {
+        let mut torn = HashSet::new();
+        for one in self.incomplete.iter_mut().filter(|one| one.lacks == Lacks::Words) {
+            if self.words_alone.contains(&one.key) {
+                one.lacks = Lacks::Neighbour;
+                torn.insert(one.key.clone());
+            }
+        }
+        self.incomplete.retain(|one| one.lacks != Lacks::Image || !torn.contains(&one.key));
+        self
     }
 
     /// Only neighbours are one sample: a key that comes back later is another sample, under another name.

@@ -122,13 +122,33 @@ fn members_that_are_no_sample_are_named_and_not_counted() {
         ("1.png", &png(9)),
         ("1.txt", b"one again"),
     ]);
-    let Index { samples, incomplete, cut } = index(Cursor::new(&bytes), bytes.len() as u64, true);
+    let Index { samples, incomplete, cut, .. } =
+        index(Cursor::new(&bytes), bytes.len() as u64, true);
     let keys: Vec<&str> = samples.iter().map(|sample| &*sample.key).collect();
     assert_eq!((keys, cut), (vec!["1", "1#2"], None));
     let lacking: Vec<(&str, Lacks)> =
         incomplete.iter().map(|one| (one.key.as_str(), one.lacks)).collect();
     assert_eq!(lacking, [("2", Lacks::Words), ("3", Lacks::Image)]);
     assert_eq!(index(Cursor::new(&bytes), bytes.len() as u64, false).samples.len(), 3);
+}
+
+#[test]
+fn samples_whose_files_are_apart_are_broken_and_told_why() {
+    let names: Vec<String> = ["png", "txt"]
+        .iter()
+        .flat_map(|ending| (0..4).map(move |at| format!("{at}.{ending}")))
+        .collect();
+    let image = png(1);
+    let members: Vec<(&str, &[u8])> =
+        names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
+    let folder = folder(&[("x.tar", tar(&members)), ("y.tar", shard(4))]);
+    let error = ShardSet::open(&config(&folder, "x*"), SETTINGS).unwrap_err().to_string();
+    assert!(error.contains("is empty, 4 left out") && error.contains("`0` at byte 512"), "{error}");
+    assert!(error.contains("must stand next to each other"), "{error}");
+    let error = ShardSet::open(&config(&folder, "*"), SETTINGS).unwrap_err().to_string();
+    assert!(error.starts_with("4 of 8 items of the webdataset data set are broken"), "{error}");
+    let bare = WebdatasetConfig { caption: String::new(), ..config(&folder, "x*") };
+    assert_eq!(ShardSet::open(&bare, SETTINGS).unwrap().tally().items, 4);
 }
 
 #[test]
