@@ -21,6 +21,7 @@ mod parquet;
 mod picture;
 mod shards;
 mod split;
+mod trainable;
 
 use mm_model::Document;
 use mm_patch::Image;

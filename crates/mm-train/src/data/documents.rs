@@ -156,6 +156,29 @@ impl DocumentSet {
         self.entries.spread(MOST_CORPUS).filter_map(text).collect()
     }
 
+    /// Whether every document is one picture without words, as far as a look at some of them tells.
+    pub(super) fn check_alone(&self) -> Result<(), DataError> {
+        let alone = |entry: &&Entry| match (entry.kind, self.pieces(entry)) {
+            (Kind::Plain | Kind::Piece(_), _) => false,
+            (Kind::Line, Err(_)) => true, // its own error is told when its turn comes
+            (Kind::Line, Ok(pieces)) => {
+                let images = |piece: &&Piece| matches!(piece, Piece::Image { .. });
+                let empty = |piece: &Piece| match piece {
+                    Piece::Text { text, .. } => text.is_empty(),
+                    Piece::Image { .. } => true,
+                };
+                pieces.iter().filter(images).count() == 1 && pieces.iter().all(empty)
+            }
+        };
+        match self.entries.spread(MOST_CORPUS).find(|entry| !alone(entry)) {
+            None => Ok(()),
+            Some(Entry { file, span, .. }) => {
+                let path = self.files[*file as usize].clone();
+                Err(DataError::NotAlone { path, at: span.at })
+            }
+        }
+    }
+
     /// What was left out so far.
     pub fn skipped(&self) -> Vec<Skipped> {
         self.books.skipped()

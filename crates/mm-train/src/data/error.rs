@@ -63,6 +63,16 @@ pub enum DataError {
         /// The kind of data set.
         source_name: &'static str,
     },
+    /// A run of pictures alone met a document of another kind.
+    #[error(
+        "`{path}`: the document at byte {at} is not one picture without words, which `vocab = 0` wants"
+    )]
+    NotAlone {
+        /// The file.
+        path: PathBuf,
+        /// Where the document begins.
+        at: u64,
+    },
     /// Items were listed, but none can be read.
     #[error("none of the {files} items can be read; the first, in `{path}`: {why}")]
     AllBroken {
