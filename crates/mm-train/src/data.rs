@@ -21,6 +21,7 @@ mod parquet;
 mod picture;
 mod shards;
 mod split;
+mod trainable;
 
 use mm_model::Document;
 use mm_patch::Image;
@@ -38,7 +39,7 @@ pub use error::DataError;
 pub use folder::{Captions, FolderConfig, FolderSet};
 pub use glyphs::{Background, CHARACTERS, Combination, FACE_NAMES, GlyphSet, GlyphsConfig, Ink};
 pub(crate) use glyphs::{Faces, Mask};
-pub use ledger::Skipped;
+pub use ledger::{Skipped, Tally};
 pub(crate) use mixture::Order;
 pub use mixture::{MixtureConfig, MixtureSet, PartConfig};
 pub use picture::{EXTENSIONS, PictureFit};
@@ -284,6 +285,18 @@ impl DataSet {
             Self::Parquet(table) => table.bad(),
             Self::Documents(documents) => documents.bad(),
             Self::Mixture(mixture) => mixture.bad(),
+        }
+    }
+
+    /// How much is broken so far, and how much there is; nothing of either where no file is read.
+    pub fn tally(&self) -> Tally {
+        match self {
+            Self::Glyphs(_) | Self::Emoji(_) => Tally::default(),
+            Self::Folder(folder) => folder.tally(),
+            Self::Webdataset(shards) => shards.tally(),
+            Self::Parquet(table) => table.tally(),
+            Self::Documents(documents) => documents.tally(),
+            Self::Mixture(mixture) => mixture.tally(),
         }
     }
 }

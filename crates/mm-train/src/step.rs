@@ -158,6 +158,7 @@ impl Training {
             added: None,
         };
         check_held_out(&training)?;
+        training.data.check_trainable(training.recipe.vocab)?;
         Ok(training)
     }
 

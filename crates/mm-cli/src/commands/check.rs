@@ -34,7 +34,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
             true => say!("{}", serde_json::to_string(&report)?),
             false => print(config, &report),
         }
-        too_bad += usize::from(report.bad > report.allowed);
+        too_bad += usize::from(report.too_bad);
     }
     if let Some(sheet) = &args.sheet {
         let data = DataSet::open(&data.with_max_bad(1.0), image)?;
@@ -85,6 +85,15 @@ fn print(config: &DataConfig, report: &DataReport) {
     say!("  tokens a document, patches included: {}", summary(&report.tokens));
     let percent = 100.0 * report.bad as f64 / (report.read + report.bad).max(1) as f64;
     say!("  broken: {} ({percent:.2} %), {} allowed", report.bad, report.allowed);
+    if report.files > 0 {
+        say!(
+            "  broken files: {} of {}, by what is lost {:.2}, {:.2} allowed",
+            report.bad_files,
+            report.files,
+            report.lost_files,
+            report.allowed_files
+        );
+    }
     for (path, why) in report.left_out.iter().take(NAMED) {
         say!("    {path}: {why}");
     }

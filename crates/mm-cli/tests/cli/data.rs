@@ -61,6 +61,19 @@ fn a_check_fails_when_more_is_broken_than_is_allowed_or_nothing_is_there() {
 }
 
 #[test]
+fn a_check_fails_as_a_run_does_when_files_are_missing() {
+    let folder = tempdir().unwrap();
+    let lines = "{\"text\": \"some words\"}\n".repeat(300);
+    fs_err::write(folder.path().join("0.jsonl"), lines).unwrap();
+    let files = folder.path().join("{0..2}.jsonl").display().to_string();
+    let output = super::mm(&["data", "check", &files]);
+    let [said, failed] = [&output.stdout, &output.stderr].map(|bytes| super::text(bytes));
+    assert_eq!(output.status.code(), Some(1), "{said}{failed}");
+    assert!(said.contains("broken files: 2 of 3, by what is lost 2.00, 0.03 allowed"), "{said}");
+    assert!(failed.contains("more is broken than `max_bad` allows"), "{failed}");
+}
+
+#[test]
 fn how_much_may_be_broken_is_a_flag_where_something_can_be() {
     let folder = tempdir().unwrap();
     let out = folder.path().join("run").display().to_string();

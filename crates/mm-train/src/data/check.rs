@@ -9,7 +9,6 @@ use mm_text::Tokenizer;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::ledger::allowed;
 use super::{
     Captions, DataConfig, DataError, DataSet, DocumentsConfig, EXTENSIONS, FolderConfig,
     ImageSettings, ParquetConfig, Record, Skipped, Split, WebdatasetConfig, files, read,
@@ -40,6 +39,16 @@ pub struct DataReport {
     pub bad: usize,
     /// How many may be broken.
     pub allowed: usize,
+    /// Files of a source whose files hold many items; 0 of others.
+    pub files: usize,
+    /// Broken files.
+    pub bad_files: usize,
+    /// What of them cannot be read, in files.
+    pub lost_files: f64,
+    /// How much of the files may be lost, in files.
+    pub allowed_files: f64,
+    /// Whether a run with the source's `max_bad` would refuse what is broken.
+    pub too_bad: bool,
     /// Everything left out, as (file, reason).
     pub left_out: Vec<(String, String)>,
 }
@@ -112,6 +121,7 @@ pub fn check(
         *sizes.entry(format!("{width}x{height}")).or_insert(0) += 1;
     }
     let texts: Vec<usize> = found.iter().map(|one| one.text_bytes).filter(|n| *n > 0).collect();
+    let (tally, max_bad) = (data.tally(), config.max_bad());
     Ok(DataReport {
         train: lens[0],
         held_out: lens[1],
@@ -120,8 +130,13 @@ pub fn check(
         without_text: found.len() - texts.len(),
         text_bytes: Summary::of(texts),
         tokens: Summary::of(found.iter().map(|one| one.tokens).collect()),
-        bad: data.bad(),
-        allowed: allowed(found.len() + data.bad(), config.max_bad()),
+        bad: tally.bad,
+        allowed: tally.allowed(max_bad),
+        files: tally.files,
+        bad_files: tally.bad_files,
+        lost_files: tally.lost_files,
+        allowed_files: tally.allowed_files(max_bad),
+        too_bad: tally.exceeds(max_bad),
         left_out: data.skipped().into_iter().map(named).collect(),
     })
 }
@@ -260,6 +275,26 @@ mod tests {
         assert_eq!((report.train, report.held_out, report.read), (Some(12), Some(1), 12));
         assert_eq!((report.bad, report.allowed), (1, 1));
         assert!(report.left_out[0].0.ends_with("13.png"));
+    }
+
+    #[test]
+    fn a_source_that_a_run_refuses_for_its_files_is_too_bad() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        fs_err::write(path("0.jsonl"), "{\"text\": \"some words\"}\n".repeat(300)).unwrap();
+        let config = |max_bad| {
+            DataConfig::Documents(DocumentsConfig {
+                max_bad,
+                ..DocumentsConfig::of(vec![path("{0..2}.jsonl")])
+            })
+        };
+        for (max_bad, too_bad) in [(0.01, true), (0.6, true), (0.7, false)] {
+            let report = check(&config(max_bad), IMAGE, 389).unwrap();
+            assert_eq!((report.read, report.bad, report.files, report.bad_files), (300, 2, 3, 2));
+            assert!(report.bad <= report.allowed, "the items alone would do");
+            assert_eq!((report.too_bad, report.lost_files), (too_bad, 2.0));
+            assert_eq!(DataSet::open(&config(max_bad), IMAGE).is_err(), too_bad);
+        }
     }
 
     #[test]

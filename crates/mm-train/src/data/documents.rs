@@ -2,9 +2,9 @@
 //!
 //! When the source is opened its files are read once from end to end, line by line, and only places are kept: a line of
 //! JSONL that is a document, or a stretch of a `.txt` file. A document is read again when it is wanted, with the images it
-//! names. Broken lines are named when the source is opened, broken images when they are met.
+//! names. Broken lines and stretches are named when the source is opened, broken images when they are met.
 
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use mm_model::{Document, Segment};
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::checksum::Checksum;
 use super::files::{self, Span};
 use super::halves::Halves;
-use super::ledger::{Ledger, Skipped, check_max_bad, one_percent};
-use super::line::{Line, Picture, Piece, cuts, parse};
+use super::ledger::{Ledger, Skipped, Tally, check_max_bad, one_percent};
+use super::line::{Line, Picture, Piece, cuts, learns, parse};
 use super::picture::{Frame, PictureFit, chain, white};
 use super::split::hash_bytes;
 use super::{DataError, ImageSettings, MOST_CORPUS, Split};
@@ -38,7 +38,7 @@ pub struct DocumentsConfig {
     /// The colour behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
-    /// The share of the documents that may be broken.
+    /// The share of the documents, and of the files, that may be broken.
     #[serde(default = "one_percent")]
     pub max_bad: f64,
 }
@@ -104,24 +104,23 @@ impl DocumentSet {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;
         let files = files::expand(&config.files, &["jsonl", "txt"])?;
-        let books = Ledger::new("documents", config.max_bad);
+        let books = Ledger::of_files("documents", config.max_bad, files.len());
         let mut entries = Halves::new();
         for (path, file) in files.iter().zip(0..) {
             let plain = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
-            let found = match files::open_at(path, 0) {
-                Ok(reader) if plain => plain_entries(reader, config.longest),
-                Ok(reader) => {
-                    line_entries(reader, config.longest, &mut |why| books.broken(path, why))
-                }
-                Err(why) => Err(why.into()),
-            };
+            let mut broken = |why: String| books.broken(path, why);
+            let opened = files::length(path).and_then(|_| files::open_at(path, 0));
+            let found = opened.and_then(|reader| match plain {
+                true => plain_entries(reader, config.longest, &mut broken),
+                false => line_entries(reader, config.longest, &mut broken),
+            });
             match found {
                 Ok(found) => {
                     for (split, kind, span) in found {
                         entries.push(split, Entry { file, kind, span });
                     }
                 }
-                Err(why) => books.broken(path, chain(&*why)),
+                Err(why) => books.broken_file(path, chain(&why), 1.0),
             }
         }
         if entries.len() == 0 {
@@ -157,6 +156,29 @@ impl DocumentSet {
         self.entries.spread(MOST_CORPUS).filter_map(text).collect()
     }
 
+    /// Whether every document is one picture without words, as far as a look at some of them tells.
+    pub(super) fn check_alone(&self) -> Result<(), DataError> {
+        let alone = |entry: &&Entry| match (entry.kind, self.pieces(entry)) {
+            (Kind::Plain | Kind::Piece(_), _) => false,
+            (Kind::Line, Err(_)) => true, // its own error is told when its turn comes
+            (Kind::Line, Ok(pieces)) => {
+                let images = |piece: &&Piece| matches!(piece, Piece::Image { .. });
+                let empty = |piece: &Piece| match piece {
+                    Piece::Text { text, .. } => text.is_empty(),
+                    Piece::Image { .. } => true,
+                };
+                pieces.iter().filter(images).count() == 1 && pieces.iter().all(empty)
+            }
+        };
+        match self.entries.spread(MOST_CORPUS).find(|entry| !alone(entry)) {
+            None => Ok(()),
+            Some(Entry { file, span, .. }) => {
+                let path = self.files[*file as usize].clone();
+                Err(DataError::NotAlone { path, at: span.at })
+            }
+        }
+    }
+
     /// What was left out so far.
     pub fn skipped(&self) -> Vec<Skipped> {
         self.books.skipped()
@@ -165,6 +187,11 @@ impl DocumentSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// How much is broken so far, and how much there is.
+    pub fn tally(&self) -> Tally {
+        self.books.tally()
     }
 
     /// Adds the files' names and the places of documents.
@@ -245,21 +272,23 @@ fn line_entries(
     mut reader: impl BufRead,
     longest: usize,
     broken: &mut dyn FnMut(String),
-) -> Result<Found, Box<dyn std::error::Error>> {
+) -> io::Result<Found> {
     let (mut found, mut at) = (Vec::new(), 0);
     for number in 1_u64.. {
         let mut line = Vec::new();
         let bytes = reader.by_ref().take(MOST_LINE_BYTES).read_until(b'\n', &mut line)? as u64;
-        if bytes == MOST_LINE_BYTES && !line.ends_with(b"\n") {
-            return Err(format!("line {number} is longer than {MOST_LINE_BYTES} bytes").into());
-        }
-        let (span, split) = (Span { at, bytes }, Split::of_hash(hash_bytes(line.trim_ascii())));
+        let span = Span { at, bytes };
         at += bytes;
-        if bytes == 0 {
+        if bytes == MOST_LINE_BYTES && !line.ends_with(b"\n") {
+            at += reader.skip_until(b'\n')? as u64;
+            broken(format!("line {number} is longer than {MOST_LINE_BYTES} bytes"));
+            continue;
+        } else if bytes == 0 {
             break;
         } else if line.trim_ascii().is_empty() {
             continue;
         }
+        let split = Split::of_hash(hash_bytes(line.trim_ascii()));
         match parse(&line) {
             Ok(Line::Text(text)) if text.trim().is_empty() => {
                 broken(format!("line {number}: its text is empty"));
@@ -268,6 +297,9 @@ fn line_entries(
                 let pieces = 0..cuts(&text, longest).len() as u32;
                 found.extend(pieces.map(|piece| (split, Kind::Piece(piece), span)));
             }
+            Ok(Line::Segments(pieces)) if !learns(&pieces) => broken(format!(
+                "line {number}: nothing in it is learnt, wanted a segment without `\"loss\": false`"
+            )),
             Ok(Line::Segments(pieces)) => match text_of(&pieces).len() {
                 bytes if bytes > longest => broken(format!(
                     "line {number}: its text has {bytes} bytes, `longest` is {longest}"
@@ -280,48 +312,40 @@ fn line_entries(
     Ok(found)
 }
 
-/// A text cut into stretches of at most `longest` bytes, each of whole lines where a line is short enough.
+/// A text cut into stretches of at most `longest` bytes, each of whole lines where a line is short enough; `broken` hears of
+/// every stretch that is no text.
 fn plain_entries(
     mut reader: impl BufRead,
     longest: usize,
-) -> Result<Found, Box<dyn std::error::Error>> {
+    broken: &mut dyn FnMut(String),
+) -> io::Result<Found> {
     let (mut found, mut at, mut held) = (Vec::new(), 0_u64, Vec::new());
     loop {
         let wanted = (longest - held.len()) as u64;
-        let read = reader.by_ref().take(wanted).read_to_end(&mut held)?;
-        let more = read as u64 == wanted;
-        let text = valid_start(&held)
-            .filter(|text| more || text.len() == held.len()) // at the file's end no character is cut in two
-            .ok_or_else(|| format!("it is not UTF-8, from about byte {at} on"))?;
-        let end = if more { last_cut(text) } else { held.len() };
+        let more = reader.by_ref().take(wanted).read_to_end(&mut held)? as u64 == wanted;
+        let end = if more { last_cut(&held) } else { held.len() };
         if end == 0 {
             return Ok(found);
         }
-        let stretch = &held[..end];
-        if !stretch.trim_ascii().is_empty() {
-            let span = Span { at, bytes: end as u64 };
-            found.push((Split::of_hash(hash_bytes(stretch)), Kind::Plain, span));
+        let (stretch, span) = (&held[..end], Span { at, bytes: end as u64 });
+        match std::str::from_utf8(stretch) {
+            Err(why) => {
+                broken(format!("it is not UTF-8 at byte {}", at + why.valid_up_to() as u64));
+            }
+            Ok(_) if stretch.trim_ascii().is_empty() => {}
+            Ok(_) => found.push((Split::of_hash(hash_bytes(stretch)), Kind::Plain, span)),
         }
         held.drain(..end);
         at += end as u64;
     }
 }
 
-/// Bytes as text up to a character that is cut in two at their end; `None` if they are no UTF-8.
-fn valid_start(bytes: &[u8]) -> Option<&str> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Some(text),
-        Err(why) if why.error_len().is_none() => {
-            std::str::from_utf8(&bytes[..why.valid_up_to()]).ok()
-        }
-        Err(_) => None,
-    }
-}
-
-/// Where a full stretch ends: behind its last line break, or space, or character.
-fn last_cut(text: &str) -> usize {
-    let behind = |at: usize| at + 1;
-    text.rfind('\n').or_else(|| text.rfind(' ')).map_or(text.len(), behind)
+/// Where a full stretch of at least 4 bytes ends: behind its last line break, or space, or character that is whole.
+fn last_cut(held: &[u8]) -> usize {
+    let behind = |sign: u8| held.iter().rposition(|byte| *byte == sign).map(|at| at + 1);
+    let last_chars = held[held.len().saturating_sub(4)..].utf8_chunks().last();
+    let cut_in_two = last_chars.map_or(0, |chunk| chunk.invalid().len()); // at most 3
+    behind(b'\n').or_else(|| behind(b' ')).unwrap_or(held.len() - cut_in_two)
 }
 
 #[cfg(test)]

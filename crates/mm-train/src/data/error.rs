@@ -31,6 +31,14 @@ pub enum DataError {
     /// A folder cannot be listed.
     #[error("cannot read the data folder")]
     Read(#[source] io::Error),
+    /// The captions of a folder cannot be read.
+    #[error("`{path}`: {why}")]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and in which line.
+        why: String,
+    },
     /// A folder has no picture, or none with a caption.
     #[error(
         "`{path}` holds {nothing}; wanted files ending in {extensions}, skipped {skipped}{first}"
@@ -54,6 +62,16 @@ pub enum DataError {
         split: &'static str,
         /// The kind of data set.
         source_name: &'static str,
+    },
+    /// A run of pictures alone met a document of another kind.
+    #[error(
+        "`{path}`: the document at byte {at} is not one picture without words, which `vocab = 0` wants"
+    )]
+    NotAlone {
+        /// The file.
+        path: PathBuf,
+        /// Where the document begins.
+        at: u64,
     },
     /// Items were listed, but none can be read.
     #[error("none of the {files} items can be read; the first, in `{path}`: {why}")]
@@ -113,18 +131,5 @@ impl DataError {
     pub(crate) fn nothing(source_name: &'static str, skipped: &[Skipped]) -> Self {
         let first = skipped.first().map(|one| format!(": `{}`: {}", one.path.display(), one.why));
         Self::Nothing { source_name, skipped: skipped.len(), first: first.unwrap_or_default() }
-    }
-
-    /// Too many broken files: how many, of how many, and how many may be; the broken ones are the first of those skipped.
-    pub(crate) fn too_many_files(
-        source_name: &'static str,
-        [bad, of, allowed]: [usize; 3],
-        skipped: &[Skipped],
-    ) -> Self {
-        let (path, why) = skipped[..bad.min(skipped.len())]
-            .last()
-            .map(|one| (one.path.clone(), one.why.clone()))
-            .unwrap_or_default();
-        Self::TooManyBad { source_name, what: "files", bad, of, allowed, path, why }
     }
 }

@@ -118,19 +118,34 @@ pub(crate) fn open_at(path: &Path, at: u64) -> io::Result<Opened> {
     Ok(BufReader::new(file))
 }
 
-/// How many bytes a file has.
+/// How many bytes a regular file has; another, such as a pipe, may never end, or never begin.
 pub(crate) fn length(path: &Path) -> io::Result<u64> {
-    Ok(fs_err::metadata(path)?.len())
+    let found = fs_err::metadata(path)?;
+    match found.is_file() {
+        true => Ok(found.len()),
+        false => Err(unfit(format!("`{}` is no regular file", path.display()))),
+    }
 }
 
-/// A whole file, if it is no longer than `most`.
+fn unfit(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// A whole regular file, if it is no longer than `most`, also if it grows meanwhile.
 pub(crate) fn read_all(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let too_long = |found: String| {
+        unfit(format!("`{}` has {found} bytes, at most {most} are read", path.display()))
+    };
     let bytes = length(path)?;
     if bytes > most {
-        let why = format!("the file has {bytes} bytes, at most {most} are read");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        return Err(too_long(bytes.to_string()));
     }
-    fs_err::read(path)
+    let mut found = Vec::new();
+    fs_err::File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut found)?;
+    match found.len() as u64 > most {
+        true => Err(too_long(format!("more than {most}"))),
+        false => Ok(found),
+    }
 }
 
 #[cfg(test)]
@@ -174,5 +189,18 @@ mod tests {
         assert!(read(&path, Span { at: 8, bytes: 4 }).is_err());
         assert!(read(&path, Span { at: u64::MAX / 2, bytes: u64::MAX }).is_err());
         assert!(read_all(&path, 9).unwrap_err().to_string().contains("at most 9"));
+        assert_eq!(read_all(&path, 10).unwrap(), b"0123456789");
+        assert_eq!(read_all(&path, u64::MAX).unwrap(), b"0123456789");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_before_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let why = read_all(folder.path(), 9).unwrap_err().to_string();
+        assert!(why.ends_with("` is no regular file"), "{why}");
+        #[cfg(unix)]
+        assert!(
+            read_all(Path::new("/dev/zero"), 9).is_err() && length(Path::new("/dev/zero")).is_err()
+        );
     }
 }

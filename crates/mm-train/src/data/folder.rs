@@ -3,7 +3,7 @@
 //! Captions come from `NAME.txt` beside `NAME.png`, from `metadata.jsonl` (one `{"file_name": …, "text": …}` a line, the
 //! layout of Hugging Face's imagefolder, or with another field than `text`), or, on request, from the names of sub-folders; or there are none. Sub-folders are
 //! searched, files are sorted, so the same files give the same indices on any machine. Hidden files and linked folders are
-//! passed over.
+//! passed over. A picture with several lines of metadata is a record with each of its captions.
 //!
 //! Files are listed and captions read when the folder is opened; images are read on access, and may be kept fitted in a
 //! cache ([`FolderConfig::cache`]). Whatever cannot be used is left out and named in [`FolderSet::skipped`].
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use self::cache::Cache;
 use self::listing::{Entry, Listing, below, extensions};
 use super::checksum::Checksum;
-use super::ledger::{Ledger, Skipped, check_max_bad, one_percent};
+use super::ledger::{Ledger, Skipped, Tally, check_max_bad, one_percent};
 use super::picture::{Frame, PictureFit, chain, white};
 use super::{DataError, Example, ImageSettings, Split, files, split_hash};
 
@@ -123,18 +123,19 @@ impl FolderSet {
     /// Lists the images and reads the captions.
     ///
     /// Where the folder has a sub-folder `train` and one named `valid`, `val`, `validation` or `test`, pictures below the
-    /// latter are held out. Otherwise a tenth (rounded down) of the images is: those whose path below the folder has the
-    /// smallest [`split_hash`]. Fewer than ten images hold nothing out.
+    /// latter are held out. Otherwise a tenth (rounded down) of the images is, with all their captions: those whose path below
+    /// the folder has the smallest [`split_hash`]. Fewer than ten images hold nothing out.
     pub fn open(config: &FolderConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;
         let books = Ledger::new("folder", config.max_bad);
         let listing = Listing::of(&config.path, &books)?;
-        let entries = listing.entries(config.captions, &config.caption);
+        let entries = listing.entries(config.captions, &config.caption)?;
         if entries.is_empty() {
             return Err(nothing_found(config, &books));
         }
-        let books = books.opened(entries.len())?;
+        let pictures = entries.chunk_by(|one, next| one.path == next.path).count();
+        let books = books.opened(pictures)?;
         let cache = match &config.cache {
             Some(path) => Some(Cache::open(path, &frame).map_err(DataError::Cache)?),
             None => None,
@@ -144,7 +145,7 @@ impl FolderSet {
         Ok(Self { root, frame, train, held_out, cache, caching, books })
     }
 
-    /// How many images of the part were listed, those included that later prove unreadable.
+    /// How many images of the part were listed, each as often as it has captions, those included that later prove unreadable.
     pub fn len(&self, split: Split) -> u64 {
         self.entries(split).len() as u64
     }
@@ -176,6 +177,11 @@ impl FolderSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.books.bad()
+    }
+
+    /// How much is broken so far, and how much there is.
+    pub fn tally(&self) -> Tally {
+        self.books.tally()
     }
 
     /// Adds the pictures' names and captions.
@@ -248,7 +254,8 @@ fn split(entries: Vec<Entry>, config: &FolderConfig) -> (Vec<Entry>, Vec<Entry>)
     let hash = |entry: &Entry| split_hash(&path(entry));
     let mut hashes: Vec<u64> = entries.iter().map(hash).collect();
     hashes.sort_unstable();
-    let bound = hashes[entries.len() / 10];
+    hashes.dedup(); // of a picture with several captions
+    let bound = hashes[hashes.len() / 10];
     entries.into_iter().partition(|entry| hash(entry) < bound)
 }
 

@@ -73,6 +73,20 @@ pub(crate) fn parse(line: &[u8]) -> Result<Line, String> {
     }
 }
 
+/// Whether the loss falls on anything: a word, an image, or the end, which is learnt with the last segment.
+pub(crate) fn learns(pieces: &[Piece]) -> bool {
+    let (mut any, mut last) = (false, false);
+    for piece in pieces {
+        let (learn, empty) = match piece {
+            Piece::Text { text, learn } => (*learn, text.is_empty()),
+            Piece::Image { learn, .. } => (*learn, false),
+        };
+        any |= learn && !empty;
+        last = learn;
+    }
+    any || last
+}
+
 fn piece(segment: RawSegment) -> Result<Piece, String> {
     let learn = segment.loss;
     match (segment.text, segment.image) {
@@ -149,6 +163,21 @@ mod tests {
         assert!(why(r#"{"segments": [{"text": "a", "los": false}]}"#).contains("`los`"));
         assert!(why(r#"{"segments": [{"image": "data:image/png,xx"}]}"#).contains("`;base64`"));
         assert!(why(r#"{"segments": [{"image": "data:;base64,*"}]}"#).contains("no base64"));
+    }
+
+    #[test]
+    fn a_line_learns_where_the_loss_falls_on_a_word_an_image_or_the_end() {
+        let of = |segments: &str| match parse(format!("{{\"segments\": [{segments}]}}").as_bytes())
+            .unwrap()
+        {
+            Line::Segments(pieces) => learns(&pieces),
+            Line::Text(text) => panic!("{text}"),
+        };
+        assert!(!of(r#"{"text": "a", "loss": false}, {"image": "a.png", "loss": false}"#));
+        assert!(!of(r#"{"text": ""}, {"image": "a.png", "loss": false}"#));
+        assert!(of(r#"{"text": "a"}, {"image": "a.png", "loss": false}"#));
+        assert!(of(r#"{"image": "a.png"}, {"text": "a", "loss": false}"#));
+        assert!(of(r#"{"image": "a.png", "loss": false}, {"text": ""}"#), "the end is learnt");
     }
 
     proptest! {

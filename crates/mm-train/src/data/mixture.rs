@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::Skipped;
+use super::ledger::{Skipped, Tally};
 use super::{DataConfig, DataError, DataSet, Direction, ImageSettings, Record, Split};
 
 /// Positions of a block.
@@ -154,6 +154,18 @@ impl MixtureSet {
     /// How many of these are broken.
     pub fn bad(&self) -> usize {
         self.parts.iter().map(|(_, data)| data.bad()).sum()
+    }
+
+    /// How much is broken so far in all sources, and how much they have.
+    pub fn tally(&self) -> Tally {
+        let tallies = self.parts.iter().map(|(_, data)| data.tally());
+        tallies.fold(Tally::default(), |sum, one| Tally {
+            items: sum.items + one.items,
+            bad: sum.bad + one.bad,
+            files: sum.files + one.files,
+            bad_files: sum.bad_files + one.bad_files,
+            lost_files: sum.lost_files + one.lost_files,
+        })
     }
 
     /// The order of a training run.

@@ -2,7 +2,7 @@
 //!
 //! When the source is opened the footer of every file is read: how many rows each group has, and which columns there are. A
 //! row is read by skipping to it in its group: pages before it are passed by their headers, one page is unpacked. Snappy and
-//! uncompressed files are read, which is what `datasets` writes.
+//! uncompressed files are read, which is what `datasets` writes. An image without bytes is read from the file at its path.
 
 mod pages;
 
@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use parquet::basic::CompressionCodec;
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::ByteArrayType;
 use parquet::errors::ParquetError;
@@ -20,12 +21,15 @@ use serde::{Deserialize, Serialize};
 use self::pages::Checked;
 use super::checksum::Checksum;
 use super::files::{self, Span};
-use super::ledger::{Ledger, Skipped, allowed, check_max_bad, one_percent};
+use super::ledger::{Ledger, Skipped, Tally, check_max_bad, one_percent};
 use super::picture::{Frame, PictureFit, caption, chain, white};
 use super::{DataError, Example, ImageSettings, Split};
 
 /// Most captions that a vocabulary is learnt from; fewer than of other sources, since a row costs a page.
 const MOST_CAPTIONS: u64 = 2000;
+
+/// What is wrong with a cell that is null.
+const EMPTY: &str = "the cell is empty";
 
 /// Settings of [`ParquetSet`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,6 +106,8 @@ struct Table<R: ChunkReader> {
     reader: SerializedFileReader<R>,
     /// Leaf column of images.
     image: usize,
+    /// Leaf column of the images' paths, for those without bytes.
+    path: Option<usize>,
     /// Leaf column of captions, if there are any.
     caption: Option<usize>,
     /// The first row of every group, counted over all files, and where the last one ends.
@@ -117,7 +123,7 @@ impl ParquetSet {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;
         let paths = files::expand(&config.files, &["parquet"])?;
-        let books = Ledger::new("parquet", config.max_bad);
+        let books = Ledger::of_files("parquet", config.max_bad, paths.len());
         let (mut tables, mut rows) = (Vec::new(), 0);
         for path in &paths {
             let table = OnDisk::open(path)
@@ -128,15 +134,11 @@ impl ParquetSet {
                     rows = table.end();
                     tables.push(table);
                 }
-                Err(why) => books.broken(path, why),
+                Err(why) => books.broken_file(path, why, 1.0),
             }
         }
         if rows == 0 {
             return Err(DataError::nothing("parquet", &books.skipped()));
-        }
-        let counts = [books.bad(), paths.len(), allowed(paths.len(), config.max_bad)];
-        if counts[0] > counts[2] {
-            return Err(DataError::too_many_files("parquet", counts, &books.skipped()));
         }
         let books = books.opened(rows as usize)?;
         let held_out = rows / HELD_OUT_EVERY;
@@ -183,6 +185,11 @@ impl ParquetSet {
         self.books.bad()
     }
 
+    /// How much is broken so far, and how much there is.
+    pub fn tally(&self) -> Tally {
+        self.books.tally()
+    }
+
     /// Adds the files' names and sizes, and where their groups of rows begin.
     pub(super) fn add_to(&self, sum: &mut Checksum) {
         for table in &self.tables {
@@ -196,7 +203,7 @@ impl ParquetSet {
         let (table, row) = self.row(split, at as u64);
         let named =
             |why| Skipped::new(&table.name, format!("row {}: {why}", row - table.starts[0]));
-        let image = table.cell(table.image, row).map_err(named)?;
+        let image = table.image(row, self.frame.most_bytes()).map_err(named)?;
         let caption = table.caption(row).map_err(named)?;
         Ok(Example { image: self.frame.picture(&image).map_err(named)?, caption })
     }
@@ -219,7 +226,8 @@ impl<R: ChunkReader + 'static> Table<R> {
         let reader = guarded(|| SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
         let schema = metadata.file_metadata().schema_descr();
-        let inside = format!("{image}.bytes");
+        let [inside, path] = ["bytes", "path"].map(|part| format!("{image}.{part}"));
+        let path = column(schema, &path).ok();
         let image =
             column(schema, &inside).or_else(|why| column(schema, image).map_err(|_| why))?;
         let caption = match caption {
@@ -228,11 +236,15 @@ impl<R: ChunkReader + 'static> Table<R> {
         };
         let mut starts = vec![first];
         for group in metadata.row_groups() {
+            for leaf in [Some(image), caption].into_iter().flatten() {
+                let chunk = group.columns().get(leaf).ok_or("a group without all columns")?;
+                unpackable(chunk.compression_codec(), &chunk.column_path().string())?;
+            }
             let rows = u64::try_from(group.num_rows()).map_err(|_| "a negative number of rows")?;
             let end = starts[starts.len() - 1].checked_add(rows);
             starts.push(end.filter(|end| end - first <= bytes).ok_or("more rows than bytes")?);
         }
-        Ok(Self { name: name.to_owned(), reader, image, caption, starts })
+        Ok(Self { name: name.to_owned(), reader, image, path, caption, starts })
     }
 
     fn end(&self) -> u64 {
@@ -246,8 +258,26 @@ impl<R: ChunkReader + 'static> Table<R> {
         }
     }
 
+    /// The image file of a row: its bytes, or what lies at its path, which begins at the table's folder.
+    fn image(&self, row: u64, most_bytes: u64) -> Result<Vec<u8>, String> {
+        let (leaf, folder) = match (self.value(self.image, row)?, self.path) {
+            (Some(bytes), _) => return Ok(bytes),
+            (None, None) => return Err(EMPTY.into()),
+            (None, Some(leaf)) => (leaf, self.name.parent().unwrap_or(Path::new(""))),
+        };
+        let path = self.value(leaf, row)?.ok_or("its bytes and its path are null")?;
+        let path = String::from_utf8(path).map_err(|_| "its path is not UTF-8")?;
+        files::read_all(&folder.join(path), most_bytes)
+            .map_err(|error| format!("its bytes are null, and at its path: {}", chain(&error)))
+    }
+
     /// The bytes in a leaf column of a row.
     fn cell(&self, leaf: usize, row: u64) -> Result<Vec<u8>, String> {
+        self.value(leaf, row)?.ok_or_else(|| EMPTY.to_owned())
+    }
+
+    /// The bytes in a leaf column of a row, if they are not null.
+    fn value(&self, leaf: usize, row: u64) -> Result<Option<Vec<u8>>, String> {
         let group = self.starts.partition_point(|start| *start <= row) - 1;
         let within = (row - self.starts[group]) as usize;
         guarded(|| {
@@ -258,11 +288,16 @@ impl<R: ChunkReader + 'static> Table<R> {
             column.skip_records(within)?;
             let (mut levels, mut values) = (vec![], vec![]);
             column.read_records(1, Some(&mut levels), None, &mut values)?;
-            match values.into_iter().next() {
-                Some(value) => Ok(value.data().to_vec()),
-                None => Err(ParquetError::General("the cell is empty".into())),
-            }
+            Ok(values.first().map(|value| value.data().to_vec()))
         })
+    }
+}
+
+/// Whether a column can be read, by what compressed it.
+fn unpackable(codec: CompressionCodec, column: &str) -> Result<(), String> {
+    match codec {
+        CompressionCodec::UNCOMPRESSED | CompressionCodec::SNAPPY => Ok(()),
+        _ => Err(format!("the column `{column}` is compressed by {codec}, wanted SNAPPY or none")),
     }
 }
 

@@ -87,8 +87,60 @@ fn broken_lines_and_images_are_named_and_limited() {
     assert!(whys[0].starts_with("at byte") && whys[0].contains("segment 1: failed to"), "{whys:?}");
     assert!(whys[1].starts_with("line 62: expected ident"), "{whys:?}");
     assert_eq!(whys[2], "line 64: its text is empty");
-    assert_eq!(whys[3], "it is not UTF-8, from about byte 0 on");
+    assert_eq!(whys[3], "it is not UTF-8 at byte 9");
     assert!(with(0.01).unwrap_err().to_string().starts_with("3 of 64 items of the documents"));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_broken_alone() {
+    let mut lines = vec![b'x'; MOST_LINE_BYTES as usize + 9];
+    lines.extend(b"\n{\"text\": \"after it\"}\n");
+    let mut whys = vec![];
+    let found = line_entries(lines.as_slice(), 100, &mut |why| whys.push(why)).unwrap();
+    assert_eq!(whys, ["line 1 is longer than 67108864 bytes"]);
+    let [(_, Kind::Piece(0), span)] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(&lines[span.at as usize..], b"{\"text\": \"after it\"}\n");
+}
+
+#[test]
+fn a_byte_that_is_no_text_breaks_its_stretch_alone() {
+    let mut book = "a line of it\n".repeat(100).into_bytes();
+    book[655] = 0xe9;
+    let mut whys = vec![];
+    let found = plain_entries(book.as_slice(), 30, &mut |why| whys.push(why)).unwrap();
+    assert_eq!((found.len(), whys), (49, vec!["it is not UTF-8 at byte 655".to_owned()]));
+    // Without white space a stretch ends between characters, also one behind a broken byte.
+    let mut signs = "\u{6f22}".repeat(40).into_bytes();
+    signs[4] = 0xff;
+    let mut broken = 0;
+    let found = plain_entries(signs.as_slice(), 31, &mut |_| broken += 1).unwrap();
+    assert_eq!((found.len(), broken), (3, 1));
+}
+
+#[test]
+fn files_that_are_not_there_count_as_files_and_not_as_lines() {
+    let lines = "{\"text\": \"some words\"}\n".repeat(200);
+    let folder = folder(&[("x-0.jsonl", lines.as_bytes())]);
+    let with = |max_bad| {
+        let files = vec![folder.path().join("x-{0..2}.jsonl").display().to_string()];
+        DocumentSet::open(&DocumentsConfig { max_bad, ..DocumentsConfig::of(files) }, SETTINGS)
+    };
+    let error = with(0.5).unwrap_err().to_string();
+    assert!(error.starts_with("2 of 3 files of the documents data set are broken"), "{error}");
+    assert!(error.contains("`max_bad` allows 1") && error.contains("x-2.jsonl"), "{error}");
+    let tally = with(0.7).unwrap().tally();
+    assert_eq!((tally.items, tally.bad, tally.files, tally.bad_files), (202, 2, 3, 2));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_image_that_is_no_regular_file_is_broken_and_not_read_without_end() {
+    let line = br#"{"segments": [{"image": "/dev/zero"}]}"#;
+    let folder = folder(&[("a.jsonl", line)]);
+    let set = DocumentSet::open(&config(&folder), SETTINGS).unwrap();
+    let split = Split::ALL.into_iter().find(|split| set.len(*split) == 1).unwrap();
+    let error = set.document(split, 0).unwrap_err().to_string();
+    assert!(error.ends_with("segment 1: `/dev/zero` is no regular file"), "{error}");
 }
 
 #[test]
@@ -99,6 +151,10 @@ fn nothing_to_read_is_an_error_that_names_the_first_reason() {
         error.starts_with("the documents data set is empty") && error.contains("line 1"),
         "{error}"
     );
+    let given = br#"{"segments": [{"text": "a question", "loss": false}]}"#;
+    let folder = self::folder(&[("a.jsonl", given)]);
+    let error = DocumentSet::open(&config(&folder), SETTINGS).unwrap_err().to_string();
+    assert!(error.contains("a.jsonl`: line 1: nothing in it is learnt"), "{error}");
     let long = DocumentsConfig { longest: 3, ..config(&folder) };
     assert_eq!(
         long.validate().unwrap_err().to_string(),
@@ -118,14 +174,16 @@ proptest! {
         let lines = line_entries(noise.as_slice(), longest, &mut |_| broken += 1).unwrap();
         let shown = noise.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
         prop_assert!(lines.len() + broken >= shown.count());
-        if let Ok(found) = plain_entries(noise.as_slice(), longest) {
-            prop_assert!(found.iter().all(|(_, _, span)| span.bytes as usize <= longest));
+        for (_, _, span) in plain_entries(noise.as_slice(), longest, &mut |_| ()).unwrap() {
+            prop_assert!(span.bytes as usize <= longest);
+            let stretch = &noise[span.at as usize..(span.at + span.bytes) as usize];
+            prop_assert!(std::str::from_utf8(stretch).is_ok());
         }
     }
 
     #[test]
     fn plain_text_is_cut_between_characters(text in "[a-dä€😀 \n]{0,200}", longest in 4_usize..40) {
-        let found = plain_entries(text.as_bytes(), longest).unwrap();
+        let found = plain_entries(text.as_bytes(), longest, &mut |_| panic!("it is text")).unwrap();
         for (_, _, span) in &found {
             let stretch = text.get(span.at as usize..(span.at + span.bytes) as usize);
             prop_assert!(stretch.is_some_and(|text| text.len() <= longest));

@@ -11,11 +11,13 @@ use serde_json::{Map, Value};
 use super::Captions;
 use crate::data::ledger::Ledger;
 use crate::data::picture::{EXTENSIONS, caption, chain};
-use crate::data::{DataError, split_hash};
+use crate::data::{DataError, files, split_hash};
 
 const METADATA: &str = "metadata.jsonl";
 /// What else Hugging Face's imagefolder may have in its place.
 const UNREAD: &[&str] = &["metadata.csv", "metadata.parquet"];
+/// The most bytes that are read of a `NAME.txt`, of which a caption may have far fewer.
+const MOST_CAPTION_FILE_BYTES: u64 = 1 << 20;
 
 /// An image with its caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(super) struct Listing<'a> {
     books: &'a Ledger,
     images: Vec<(PathBuf, u64)>,
     metadata: Vec<PathBuf>,
+    /// Files such as `NAME.TXT`, by the name with the usual ending.
+    texts: HashMap<PathBuf, PathBuf>,
     /// Metadata in a form that is not read.
     unread: Option<&'static str>,
 }
@@ -40,7 +44,8 @@ pub(super) struct Listing<'a> {
 impl<'a> Listing<'a> {
     /// Lists a folder and, sorted, all that is below it. Only the folder itself must be readable.
     pub(super) fn of(root: &'a Path, books: &'a Ledger) -> Result<Self, DataError> {
-        let mut listing = Self { root, books, images: vec![], metadata: vec![], unread: None };
+        let (images, metadata, texts) = (vec![], vec![], HashMap::new());
+        let mut listing = Self { root, books, images, metadata, texts, unread: None };
         listing.walk(root).map_err(DataError::Read)?;
         Ok(listing)
     }
@@ -62,6 +67,9 @@ impl<'a> Listing<'a> {
                         self.books.broken(&path, chain(&error));
                     }
                 }
+                Ok(found) if found.is_symlink() && path.is_dir() => {
+                    self.books.pass_over(&path, "a link to a folder, not followed");
+                }
                 Ok(_) => self.file(path),
             }
         }
@@ -81,7 +89,7 @@ impl<'a> Listing<'a> {
         } else if EXTENSIONS.contains(&extension.as_str()) {
             match fs_err::metadata(&path) {
                 Err(error) => self.books.broken(&path, chain(&error)),
-                Ok(found) if found.is_dir() => {}
+                Ok(found) if !found.is_file() => self.books.broken(&path, "it is no regular file"),
                 Ok(found) if found.len() == 0 => self.books.broken(&path, "the file is empty"),
                 Ok(found) => {
                     let stamp = stamp(&below(&path, self.root), &found);
@@ -91,39 +99,51 @@ impl<'a> Listing<'a> {
         } else if extension != "txt" {
             let why = format!("not an image: the name ends in none of {}", extensions());
             self.books.pass_over(&path, why);
+        } else if path.extension() != Some(OsStr::new("txt")) {
+            self.texts.insert(path.with_extension("txt"), path);
         }
     }
 
     /// The images with their captions; `field` of a line of metadata is one.
-    pub(super) fn entries(self, captions: Captions, field: &str) -> Vec<Entry> {
-        match captions {
-            Captions::Written => self.written_captions(field),
+    pub(super) fn entries(self, captions: Captions, field: &str) -> Result<Vec<Entry>, DataError> {
+        Ok(match captions {
+            Captions::Written => self.written_captions(field)?,
             Captions::Folders => self.folder_captions(),
             Captions::None => self.no_captions(),
-        }
+        })
     }
 
-    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files.
-    fn written_captions(self, field: &str) -> Vec<Entry> {
+    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files. One that cannot be read is an error: it
+    /// would take the captions of any number of pictures with it.
+    fn written_captions(self, field: &str) -> Result<Vec<Entry>, DataError> {
         let mut listed = HashMap::new();
         for path in &self.metadata {
-            match read_text(path) {
-                Ok(text) => metadata_lines(path, (text.as_str(), field), &mut listed, self.books),
-                Err(error) => self.books.broken(path, chain(&error)),
-            }
+            let text =
+                read_text(path).map_err(|why| DataError::Metadata { path: path.clone(), why })?;
+            metadata_lines(path, (text.as_str(), field), &mut listed, self.books);
         }
         let unread = self.unread.map_or(String::new(), |name| format!(" (`{name}` is not read)"));
         let mut entries = Vec::new();
         for (path, stamp) in self.images {
             let found = match listed.remove(&path) {
-                Some(text) => caption(text.into_bytes()).map(Some),
-                None => caption_beside(&path),
+                Some(texts) => {
+                    let captions = texts.into_iter().map(|text| caption(text.into_bytes()));
+                    captions.collect::<Result<Vec<String>, String>>().map(Some)
+                }
+                None => caption_beside(&path, &self.texts).map(|one| one.map(|text| vec![text])),
             };
             match found {
-                Ok(Some(caption)) if caption.is_empty() => {
+                Ok(Some(captions)) if captions.iter().all(String::is_empty) => {
                     self.books.pass_over(&path, "its caption is empty");
                 }
-                Ok(Some(caption)) => entries.push(Entry { path, caption, stamp }),
+                Ok(Some(captions)) => {
+                    let words = captions.into_iter().filter(|caption| !caption.is_empty());
+                    entries.extend(words.map(|caption| Entry {
+                        path: path.clone(),
+                        caption,
+                        stamp,
+                    }));
+                }
                 Ok(None) => {
                     let beside = path.with_extension("txt");
                     let name = beside.file_name().unwrap_or_default().to_string_lossy();
@@ -140,7 +160,7 @@ impl<'a> Listing<'a> {
             let why = format!("named in `{METADATA}`, but there is no such image");
             self.books.broken(&path, why);
         }
-        entries
+        Ok(entries)
     }
 
     /// Images with the names of the folders they are in.
@@ -166,17 +186,17 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// Reads the lines of a `metadata.jsonl` whose caption is `field`.
+/// Reads the lines of a `metadata.jsonl` whose caption is `field`; a picture may have several.
 fn metadata_lines(
     path: &Path,
     (text, field): (&str, &str),
-    listed: &mut HashMap<PathBuf, String>,
+    listed: &mut HashMap<PathBuf, Vec<String>>,
     books: &Ledger,
 ) {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match metadata_line(line, field) {
             Ok((name, caption)) => {
-                listed.insert(path.with_file_name(name), caption);
+                listed.entry(path.with_file_name(name)).or_default().push(caption);
             }
             Err(why) => books.broken(path, format!("line {}: {why}", number + 1)),
         }
@@ -196,10 +216,14 @@ fn metadata_line(line: &str, field: &str) -> Result<(String, String), String> {
     Ok((name, caption))
 }
 
-/// The caption in `NAME.txt`, if that file is there.
-fn caption_beside(image: &Path) -> Result<Option<String>, String> {
-    let path = image.with_extension("txt");
-    match fs_err::read(&path) {
+/// The caption in `NAME.txt`, or in one of `texts`, whose ending is written otherwise, if such a file is there.
+fn caption_beside(
+    image: &Path,
+    texts: &HashMap<PathBuf, PathBuf>,
+) -> Result<Option<String>, String> {
+    let usual = image.with_extension("txt");
+    let path = texts.get(&usual).filter(|_| !usual.exists()).unwrap_or(&usual);
+    match files::read_all(path, MOST_CAPTION_FILE_BYTES) {
         Ok(bytes) if std::str::from_utf8(&bytes).is_err() => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             Err(format!("its caption `{name}` is not UTF-8"))
@@ -210,10 +234,14 @@ fn caption_beside(image: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// A UTF-8 file, without a byte-order mark.
-fn read_text(path: &Path) -> io::Result<String> {
-    let text = String::from_utf8(fs_err::read(path)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8"))?;
+/// A UTF-8 file, without a byte-order mark, or which line is none.
+fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = files::read_all(path, u64::MAX).map_err(|error| chain(&error))?;
+    let text = String::from_utf8(bytes).map_err(|why| {
+        let before = &why.as_bytes()[..why.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        format!("line {line} is not UTF-8, wanted the file to be saved as UTF-8")
+    })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 

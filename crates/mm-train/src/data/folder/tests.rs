@@ -9,6 +9,8 @@ use std::path::Path;
 
 use super::*;
 
+mod captions;
+
 const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 8, patch: 4 };
 
 /// A folder with these files; parents are made.
@@ -45,73 +47,14 @@ fn reasons(set: &FolderSet, folder: &TempDir) -> Vec<String> {
         .collect()
 }
 
+#[cfg(unix)]
 #[test]
-fn captions_come_from_text_files_and_from_metadata_lines() {
-    let image = png([200, 10, 10]);
-    let folder = folder(&[
-        ("b.png", &image),
-        ("b.txt", "\u{feff}a red field\n".as_bytes()),
-        ("deep/er/a.PNG", &image),
-        (
-            "deep/metadata.jsonl",
-            br#"{"file_name": "er/a.PNG", "text": "deep red", "license": "CC0"}"#,
-        ),
-    ]);
-    let set = open(&folder, Captions::Written).unwrap();
-    assert_eq!(set.captions(), ["a red field", "deep red"]);
-    assert!(set.skipped().is_empty());
-    let example = set.example(Split::Train, 3).unwrap();
-    assert_eq!(
-        (example.caption.as_str(), example.image),
-        ("deep red", Image::filled(16, 8, [200, 10, 10]))
-    );
-}
-
-#[test]
-fn captions_may_be_in_another_field_and_lines_without_it_say_what_they_have() {
-    let image = png([200, 10, 10]);
-    let folder = folder(&[
-        ("1.png", &image),
-        ("2.png", &image),
-        (
-            "metadata.jsonl",
-            b"{\"file_name\": \"1.png\", \"caption\": \"red\"}\n{\"file_name\": \"2.png\"}\n",
-        ),
-    ]);
-    let of = |caption: &str| {
-        let config = FolderConfig { caption: caption.into(), ..config(&folder, Captions::Written) };
-        FolderSet::open(&config, SETTINGS)
-    };
-    let set = of("caption").unwrap();
-    assert_eq!(set.captions(), ["red"]);
-    assert_eq!(
-        reasons(&set, &folder)[0],
-        "metadata.jsonl: line 2: it has no text `caption` (named by the setting `caption`), it has `file_name`"
-    );
-    let error = of("text").unwrap_err().to_string();
-    assert!(
-        error.ends_with(
-            "line 1: it has no text `text` (named by the setting `caption`), it has `caption`, `file_name`"
-        ),
-        "{error}"
-    );
-    assert!(of("").unwrap_err().to_string().starts_with("`caption` is ``"));
-}
-
-#[test]
-fn metadata_in_another_form_is_said_not_to_be_read() {
-    let folder =
-        folder(&[("1.png", &png([0; 3])), ("metadata.csv", b"file_name,text\n1.png,one\n")]);
-    let error = open(&folder, Captions::Written).unwrap_err().to_string();
-    assert!(
-        error.ends_with("nor a line of `metadata.jsonl` (`metadata.csv` is not read)"),
-        "{error}"
-    );
+fn a_link_to_a_folder_is_said_not_to_be_followed() {
+    let folder = folder(&[("a/1.png", &png([0; 3]))]);
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("a/round")).unwrap();
     let set = open(&folder, Captions::None).unwrap();
-    assert_eq!(
-        reasons(&set, &folder),
-        ["metadata.csv: not read: captions may be in `metadata.jsonl`"]
-    );
+    assert_eq!(set.len(Split::Train), 1);
+    assert_eq!(reasons(&set, &folder), ["a/round: a link to a folder, not followed"]);
 }
 
 #[test]
@@ -335,7 +278,12 @@ proptest! {
             ("metadata.jsonl", &metadata),
         ];
         let folder = folder(&files);
-        let set = open(&folder, Captions::Written).unwrap();
+        let set = open(&folder, Captions::Written);
+        if std::str::from_utf8(&metadata).is_err() {
+            prop_assert!(matches!(set, Err(DataError::Metadata { .. })));
+            return Ok(());
+        }
+        let set = set.unwrap();
         prop_assert!((1..=2).contains(&set.len(Split::Train)));
         prop_assert!(set.captions().iter().all(|caption| !caption.is_empty()));
     }

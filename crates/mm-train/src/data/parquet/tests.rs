@@ -103,7 +103,7 @@ fn every_row_of_every_file_comes_with_its_own_caption() {
         let whys: Vec<String> = set.skipped().into_iter().map(|skipped| skipped.why).collect();
         assert_eq!(whys.len(), 2);
         assert!(
-            whys[0].starts_with("row 4: ") && whys[0].contains("the cell is empty"),
+            whys[0].starts_with("row 4: its bytes are null") && whys[0].contains("4.png"),
             "{whys:?}"
         );
         assert_eq!(set.captions().len(), 23);
@@ -128,10 +128,31 @@ fn wrong_columns_and_broken_files_are_named_with_the_columns_there_are() {
         "{error}"
     );
     assert!(named("image", "tags").contains("`tags` holds no single text or bytes a row"));
-    assert!(ParquetSet::open(&config(&folder), SETTINGS).is_ok());
-    let bare = ParquetConfig { caption: String::new(), ..config(&folder) };
+    assert!(ParquetSet::open(&config(&folder), SETTINGS).is_err());
+    let half = ParquetConfig { max_bad: 0.5, ..config(&folder) };
+    assert!(ParquetSet::open(&half, SETTINGS).is_ok());
+    let bare = ParquetConfig { caption: String::new(), ..half };
     let set = ParquetSet::open(&bare, SETTINGS).unwrap();
     assert_eq!(set.example(Split::Train, 3).unwrap().caption, "");
+}
+
+#[test]
+fn a_row_without_bytes_is_read_from_the_file_at_its_path_beside_the_table() {
+    let folder = folder(&[("0.parquet", table(0, 6, Compression::SNAPPY)), ("4.png", png(4))]);
+    let set = ParquetSet::open(&config(&folder), SETTINGS).unwrap();
+    let Example { image, caption } = set.example(Split::Train, 4).unwrap();
+    assert_eq!((image.pixel(3, 3), caption.as_str()), ([4; 3], "shade 4"));
+    assert!(set.skipped().is_empty());
+}
+
+#[test]
+fn a_column_compressed_otherwise_is_named_with_what_compressed_it() {
+    use CompressionCodec::{SNAPPY, UNCOMPRESSED, ZSTD};
+    assert!([SNAPPY, UNCOMPRESSED].iter().all(|codec| unpackable(*codec, "text").is_ok()));
+    assert_eq!(
+        unpackable(ZSTD, "image.bytes").unwrap_err(),
+        "the column `image.bytes` is compressed by ZSTD, wanted SNAPPY or none"
+    );
 }
 
 proptest! {

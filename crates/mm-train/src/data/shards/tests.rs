@@ -70,7 +70,7 @@ fn every_sample_of_every_shard_comes_with_its_own_caption() {
 fn what_a_damaged_header_says_is_escaped_and_cut_and_a_compressed_shard_is_called_one() {
     let mut damaged = shard(3);
     damaged[148..156].copy_from_slice(b"\x1b[31m\x07\xff\x00"); // the header's checksum
-    let cut = index(Cursor::new(&damaged), damaged.len() as u64, true).cut.unwrap();
+    let cut = index(Cursor::new(&damaged), damaged.len() as u64, true).cut.unwrap().why;
     assert!(cut.starts_with("broken from byte 0 on: ") && cut.len() < 300, "{cut}");
     assert!(!cut.contains(char::is_control), "{cut:?}");
     let folder = folder(&[("x.tar.gz", b"\x1f\x8b\x08 and so on".to_vec())]);
@@ -122,12 +122,33 @@ fn members_that_are_no_sample_are_named_and_not_counted() {
         ("1.png", &png(9)),
         ("1.txt", b"one again"),
     ]);
-    let Index { samples, incomplete, cut } = index(Cursor::new(&bytes), bytes.len() as u64, true);
+    let Index { samples, incomplete, cut, .. } =
+        index(Cursor::new(&bytes), bytes.len() as u64, true);
     let keys: Vec<&str> = samples.iter().map(|sample| &*sample.key).collect();
     assert_eq!((keys, cut), (vec!["1", "1#2"], None));
-    assert_eq!(incomplete[0].0, "2");
-    assert_eq!(incomplete[1], ("3".into(), "no image"));
+    let lacking: Vec<(&str, Lacks)> =
+        incomplete.iter().map(|one| (one.key.as_str(), one.lacks)).collect();
+    assert_eq!(lacking, [("2", Lacks::Words), ("3", Lacks::Image)]);
     assert_eq!(index(Cursor::new(&bytes), bytes.len() as u64, false).samples.len(), 3);
+}
+
+#[test]
+fn samples_whose_files_are_apart_are_broken_and_told_why() {
+    let names: Vec<String> = ["png", "txt"]
+        .iter()
+        .flat_map(|ending| (0..4).map(move |at| format!("{at}.{ending}")))
+        .collect();
+    let image = png(1);
+    let members: Vec<(&str, &[u8])> =
+        names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
+    let folder = folder(&[("x.tar", tar(&members)), ("y.tar", shard(4))]);
+    let error = ShardSet::open(&config(&folder, "x*"), SETTINGS).unwrap_err().to_string();
+    assert!(error.contains("is empty, 4 left out") && error.contains("`0` at byte 512"), "{error}");
+    assert!(error.contains("must stand next to each other"), "{error}");
+    let error = ShardSet::open(&config(&folder, "*"), SETTINGS).unwrap_err().to_string();
+    assert!(error.starts_with("4 of 8 items of the webdataset data set are broken"), "{error}");
+    let bare = WebdatasetConfig { caption: String::new(), ..config(&folder, "x*") };
+    assert_eq!(ShardSet::open(&bare, SETTINGS).unwrap().tally().items, 4);
 }
 
 #[test]
@@ -137,7 +158,7 @@ fn a_truncated_shard_gives_what_is_before_the_cut_and_is_named() {
     let folder = folder(&[("a.tar", shard(30)), ("b.tar", cut), ("c.tar", vec![7; 2000])]);
     let with =
         |max_bad| ShardSet::open(&WebdatasetConfig { max_bad, ..config(&folder, "*") }, SETTINGS);
-    let set = with(0.5).unwrap();
+    let set = with(0.7).unwrap();
     let count = set.len(Split::Train) + set.len(Split::HeldOut);
     assert!((45..52).contains(&count), "{count}");
     let named: Vec<String> = set
@@ -154,6 +175,45 @@ fn a_truncated_shard_gives_what_is_before_the_cut_and_is_named() {
     assert!(named.iter().any(|line| line.contains("c.tar broken from byte 0")), "{named:?}");
     let error = with(0.1).unwrap_err().to_string();
     assert!(error.starts_with("2 of 3 files of the webdataset data set are broken"), "{error}");
+}
+
+#[test]
+fn a_shard_that_is_damaged_early_weighs_by_what_it_loses() {
+    let lone = |from: &dyn Fn(usize) -> usize| {
+        let mut bytes = shard(200);
+        let at = from(bytes.len() / 512) * 512;
+        // A header's checksum stands at byte 148 of its block.
+        let block =
+            (at..bytes.len()).step_by(512).find(|at| bytes[at + 257..].starts_with(b"ustar"));
+        let at = block.unwrap() + 148;
+        bytes[at..at + 6].copy_from_slice(b"broken");
+        let folder = folder(&[("x.tar", bytes)]);
+        ShardSet::open(&config(&folder, "*"), SETTINGS).map(|set| set.tally())
+    };
+    let error = lone(&|_| 8).unwrap_err().to_string();
+    assert!(
+        error.starts_with("1 of 1 files of the webdataset")
+            && error.contains("x.tar`: broken from")
+    );
+    let tally = lone(&|blocks| blocks - 5).unwrap();
+    assert_eq!((tally.items, tally.bad, tally.bad_files), (200, 1, 1));
+    assert!(tally.lost_files > 0.0 && tally.lost_files < 0.01, "{tally:?}");
+}
+
+#[test]
+fn broken_samples_with_long_names_that_begin_alike_are_counted_one_by_one() {
+    let name = |at: u8, ending: &str| format!("{}/{at}.{ending}", "long".repeat(30));
+    let members: Vec<(String, Vec<u8>)> = (0..20)
+        .flat_map(|at| [(name(at, "png"), b"no picture".to_vec()), (name(at, "txt"), vec![b'x'])])
+        .collect();
+    let members: Vec<(&str, &[u8])> =
+        members.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let folder = folder(&[("x.tar", tar(&members))]);
+    let set = ShardSet::open(&config(&folder, "*"), SETTINGS).unwrap();
+    for split in Split::ALL {
+        assert!((0..set.len(split)).all(|index| set.exact(split, index).is_none()));
+    }
+    assert_eq!((set.tally().items, set.bad()), (20, 20));
 }
 
 proptest! {
