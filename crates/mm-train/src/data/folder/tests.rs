@@ -280,7 +280,8 @@ proptest! {
         let folder = folder(&files);
         let set = open(&folder, Captions::Written);
         if std::str::from_utf8(&metadata).is_err() {
-            prop_assert!(matches!(set, Err(DataError::Metadata { .. })));
+            let refused = matches!(set, Err(DataError::Metadata { .. }));
+            prop_assert!(refused);
             return Ok(());
         }
         let set = set.unwrap();
