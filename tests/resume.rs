@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use mm_train::{Ending, Happening, RunFolder, train};
+use mm_train::{Ending, Happening, RunFolder, TrainError, train};
 use tempfile::TempDir;
 
 use crate::common::{device, start, tiny};
@@ -35,9 +35,9 @@ fn check_resume(optimizer: &str) {
     let stop_after_7 = &mut |happening: Happening<'_>| !matches!(happening, Happening::Step { report, .. } if report.step == 7);
     assert_eq!(train(&mut training, &cut, stop_after_7).unwrap(), Ending::Stopped);
     assert_eq!(training.progress.step, 7);
-    drop(training);
+    drop((training, cut)); // as the end of a process does
 
-    let (cut, recipe) = RunFolder::open(cut.path()).unwrap();
+    let (cut, recipe) = RunFolder::open(&folder.path().join("cut")).unwrap();
     let (mut resumed, skipped) = cut.resume(recipe, &device()).unwrap();
     assert!(skipped.is_empty());
     assert_eq!(resumed.progress.step, 7);
@@ -162,9 +162,13 @@ fn what_a_killed_run_was_writing_is_swept_away_at_the_next_start() {
     let files =
         ["metrics.jsonl.tmp", "samples/step-000000004.png.tmp"].map(|at| run.path().join(at));
     files.iter().for_each(|file| fs_err::write(file, b"half").unwrap());
+    let said = RunFolder::open(folder.path()).unwrap_err();
+    assert!(matches!(said, TrainError::Busy { .. }), "{said}");
+    assert!(half.exists(), "nothing is swept from under a process that trains");
+    drop(run);
     RunFolder::open(folder.path()).unwrap();
     assert!(!half.exists() && files.iter().all(|file| !file.exists()));
-    assert!(run.path().join("recipe.toml").is_file());
+    assert!(folder.path().join("recipe.toml").is_file());
 }
 
 #[test]

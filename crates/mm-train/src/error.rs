@@ -109,6 +109,12 @@ pub enum TrainError {
         /// The run folder.
         path: PathBuf,
     },
+    /// Another process trains in the run folder.
+    #[error("another process is training in `{path}`")]
+    Busy {
+        /// The run folder.
+        path: PathBuf,
+    },
     /// A model to start from is of another kind than the recipe's.
     #[error(
         "the model does not fit the recipe: `{field}` is {found} in the model, {wanted} in the recipe"

@@ -10,14 +10,15 @@
 //! RUN/model-ema-0.9999/      another average of `optimizer.emas`
 //! RUN/checkpoints/step-000000500/{model.bpk, optimizer.bpk, average.safetensors, tokenizer.json, recipe.toml, progress.json,
 //!                                 checksums.json}
+//! RUN/lock                   locked while a process trains here
 //! ```
 //!
 //! The position in the data is the step: batches are a pure function of seed and step.
 
-mod seal;
-
 mod averages;
 mod best;
+mod lock;
+mod seal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,32 +46,58 @@ use mm_model::Model;
 const UNFINISHED: &str = "tmp";
 
 /// Where a run writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Keeps other processes out, where this one writes.
+    _lock: Option<fs_err::File>,
 }
 
 impl RunFolder {
-    /// Makes a new run folder and puts the recipe into it; a folder that holds a run already is refused.
+    /// Makes a new run folder and puts the recipe into it; a folder that holds a run already is refused, and so is one in which
+    /// another process trains.
     pub fn create(path: &Path, recipe: &Recipe) -> Result<Self, TrainError> {
-        let folder = Self { path: path.to_owned() };
-        if folder.recipe_path().exists() {
-            return Err(TrainError::RunExists { path: path.to_owned() });
-        }
-        fs_err::create_dir_all(folder.checkpoints())?;
-        fs_err::create_dir_all(folder.samples())?;
-        let text = toml::to_string_pretty(recipe).expect("a recipe is plain data");
-        write_atomic(&folder.recipe_path(), text.as_bytes())?;
+        let folder = Self::claim(path)?;
+        folder.write_recipe(recipe)?;
         Ok(folder)
     }
 
-    /// Opens the folder of an earlier run and reads its recipe; what a killed run was writing is removed.
+    /// Opens the folder of an earlier run and reads its recipe; what a killed run was writing is removed. A folder in which another
+    /// process trains is refused.
     pub fn open(path: &Path) -> Result<(Self, Recipe), TrainError> {
-        let (folder, recipe) = Self::look(path)?;
-        fs_err::create_dir_all(folder.checkpoints())?;
-        fs_err::create_dir_all(folder.samples())?;
+        let (mut folder, recipe) = Self::look(path)?;
+        folder.occupy()?;
         folder.sweep()?;
         Ok((folder, recipe))
+    }
+
+    /// Takes a folder that holds no run.
+    fn claim(path: &Path) -> Result<Self, TrainError> {
+        let mut folder = Self::of_other_rank(path);
+        folder.check_vacant()?;
+        folder.occupy()?;
+        folder.check_vacant()?; // another process may have been faster
+        Ok(folder)
+    }
+
+    fn check_vacant(&self) -> Result<(), TrainError> {
+        match self.recipe_path().exists() {
+            true => Err(TrainError::RunExists { path: self.path.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Locks the folder, and makes what is not there of it.
+    fn occupy(&mut self) -> Result<(), TrainError> {
+        fs_err::create_dir_all(self.checkpoints())?;
+        fs_err::create_dir_all(self.samples())?;
+        self._lock = Some(lock::take(&self.path)?);
+        Ok(())
+    }
+
+    fn write_recipe(&self, recipe: &Recipe) -> Result<(), TrainError> {
+        let text = toml::to_string_pretty(recipe).expect("a recipe is plain data");
+        Ok(write_atomic(&self.recipe_path(), text.as_bytes())?)
     }
 
     /// The folder of an earlier run and its recipe, for a rank that does not write.
@@ -82,7 +109,7 @@ impl RunFolder {
 
     /// The folder into which another rank writes.
     pub fn of_other_rank(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), _lock: None }
     }
 
     /// Removes what a killed run was writing or removing.

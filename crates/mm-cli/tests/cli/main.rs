@@ -7,6 +7,7 @@ mod endurance;
 mod kills;
 mod quality;
 mod ranks;
+mod resume;
 mod seed;
 mod trainer;
 
