@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use mm_train::{Ending, Happening, RunFolder, TrainError, train};
+use mm_model::parameters::weights_of;
+use mm_train::{Ending, Happening, RunFolder, TrainError, Training, train};
 use tempfile::TempDir;
 
 use crate::common::{device, start, tiny};
@@ -61,6 +62,26 @@ fn an_adamw_run_that_was_stopped_ends_with_the_same_bits() {
 #[test]
 fn a_muon_run_that_was_stopped_ends_with_the_same_bits() {
     check_resume("muon");
+}
+
+#[test]
+fn a_run_from_a_model_has_the_model_as_its_checkpoint_of_step_0_until_newer_ones_take_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = start(&[("seed", "4")]).averaged();
+    let begin = || Training::from_model(tiny(&[]), &model, &device()).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // What a start that ended before there was a recipe has left is no part of the run.
+    fs_err::create_dir_all(at("cut/checkpoints/step-000000000/of another model")).unwrap();
+    let [whole, cut] =
+        ["whole", "cut"].map(|name| RunFolder::create_from(&at(name), &begin()).unwrap());
+    train(&mut begin(), &whole, &mut |_| true).unwrap();
+    assert!(!cut.is_untrained().unwrap() && !cut.model().exists());
+    let (mut resumed, notes) = cut.resume(tiny(&[]), &device()).unwrap();
+    assert_eq!((resumed.progress.step, notes), (0, vec![]));
+    assert_eq!(weights_of(&resumed.averaged().model), weights_of(&model.model));
+    train(&mut resumed, &cut, &mut |_| true).unwrap();
+    assert_eq!(bits(&whole, 12), bits(&cut, 12));
+    assert!(!at("cut/checkpoints/step-000000000").exists(), "`run.keep` is 2");
 }
 
 /// Steps from which a run with checkpoints 10 and 12 goes on after harm to the newest, and the notes about it.

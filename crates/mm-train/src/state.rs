@@ -62,6 +62,15 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// The same for a run that starts at other weights than its seed draws. They are its checkpoint of step 0, which is there before
+    /// the recipe is: whoever resumes the run starts at them.
+    pub fn create_from(path: &Path, training: &Training) -> Result<Self, TrainError> {
+        let folder = Self::claim(path)?;
+        folder.write(training, || Ok(()))?;
+        folder.write_recipe(&training.recipe)?;
+        Ok(folder)
+    }
+
     /// Opens the folder of an earlier run and reads its recipe; what a killed run was writing is removed. A folder in which another
     /// process trains is refused.
     pub fn open(path: &Path) -> Result<(Self, Recipe), TrainError> {
@@ -77,6 +86,10 @@ impl RunFolder {
         folder.check_vacant()?;
         folder.occupy()?;
         folder.check_vacant()?; // another process may have been faster
+        let first = folder.checkpoint(0);
+        if first.exists() {
+            fs_err::remove_dir_all(first)?; // of a start at a model that ended before there was a recipe
+        }
         Ok(folder)
     }
 
@@ -165,17 +178,10 @@ impl RunFolder {
 
     /// Writes a checkpoint as one unit, with the models to generate with, and removes the oldest beyond `keep`; the best stays.
     ///
-    /// The checkpoint gets its final name last: where it stands, the model beside it is its own.
+    /// The checkpoint gets its final name last: where it stands, the model beside it is its own, but for that of step 0, which has none.
     pub fn save(&self, training: &Training) -> Result<PathBuf, TrainError> {
         let step = training.progress.step;
-        let (target, scratch) = (self.checkpoint(step), self.unfinished(step));
-        let written = write_parts(training, &scratch)
-            .and_then(|()| self.save_model(training))
-            .and_then(|()| self.put_in_place(&scratch, &target));
-        if let Err(error) = written {
-            let _ = fs_err::remove_dir_all(&scratch); // the first error is the one to report
-            return Err(error);
-        }
+        let target = self.write(training, || self.save_model(training))?;
         // Later ones are broken ones that were skipped: they take no whole one's place.
         let best = training.progress.watch.best().map(|best| best.step);
         let best = best.filter(|_| training.recipe.run.best != BestBy::None);
@@ -185,6 +191,24 @@ impl RunFolder {
             let doomed = self.unfinished(*at); // half a checkpoint never stands under a final name
             fs_err::rename(old, &doomed)?;
             fs_err::remove_dir_all(&doomed)?;
+        }
+        Ok(target)
+    }
+
+    /// Writes a checkpoint under another name, then what belongs `beside` it, and gives it its own.
+    fn write(
+        &self,
+        training: &Training,
+        beside: impl FnOnce() -> Result<(), TrainError>,
+    ) -> Result<PathBuf, TrainError> {
+        let step = training.progress.step;
+        let (target, scratch) = (self.checkpoint(step), self.unfinished(step));
+        let written = write_parts(training, &scratch)
+            .and_then(|()| beside())
+            .and_then(|()| self.put_in_place(&scratch, &target));
+        if let Err(error) = written {
+            let _ = fs_err::remove_dir_all(&scratch); // the first error is the one to report
+            return Err(error);
         }
         Ok(target)
     }

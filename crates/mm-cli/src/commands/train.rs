@@ -115,9 +115,10 @@ fn start(
     };
     let training = training.map_err(explain)?;
     memory::check(&training, ranks.count).map_err(explain)?; // before there is a run folder
-    let folder = match ranks.writes() {
-        true => RunFolder::create(&args.out, &training.recipe).map_err(explain)?,
-        false => RunFolder::of_other_rank(&args.out),
+    let folder = match (ranks.writes(), &args.init) {
+        (true, None) => RunFolder::create(&args.out, &training.recipe).map_err(explain)?,
+        (true, Some(_)) => RunFolder::create_from(&args.out, &training).map_err(explain)?,
+        (false, _) => RunFolder::of_other_rank(&args.out),
     };
     Ok((folder, training))
 }

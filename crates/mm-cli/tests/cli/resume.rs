@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::{QUICK, device, mm, text};
+use crate::{QUICK, device, done, mm, model, text};
 
 /// A long run without checkpoints that has begun to train.
 fn begun(out: &Path, more: &[&str]) -> Child {
@@ -57,4 +57,22 @@ fn a_run_that_is_being_trained_is_left_alone_until_its_process_is_gone() {
     let third = mm(&resume(&out));
     let said = text(&third.stderr);
     assert!(third.status.success() && said.contains("done after 2 steps"), "{said}");
+}
+
+#[test]
+fn a_run_from_a_model_that_is_killed_before_its_first_checkpoint_starts_at_the_model_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, cut] = ["whole", "cut"].map(|name| folder.path().join(name));
+    let model = model();
+    let mut args = vec!["train", "glyphs", "--init", &model, "--device", device()];
+    args.extend(["--out", whole.to_str().unwrap()]);
+    args.extend(QUICK);
+    done(&args);
+    kill(begun(&cut, &["--init", &model]));
+    edit(&cut, "steps = 100000", "steps = 6");
+    let output = mm(&resume(&cut));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("done after 6 steps"), "{said}");
+    let numbers = |run: &Path| fs_err::read(run.join("model/model.safetensors")).unwrap();
+    assert!(numbers(&whole) == numbers(&cut), "the run did not start at the model");
 }
