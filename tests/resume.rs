@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use mm_model::parameters::weights_of;
-use mm_train::{Ending, Happening, RunFolder, TrainError, Training, train};
+use mm_train::{Ending, Happening, Recipe, RunFolder, TrainError, Training, train};
 use tempfile::TempDir;
 
 use crate::common::{device, start, tiny};
@@ -84,8 +84,8 @@ fn a_run_from_a_model_has_the_model_as_its_checkpoint_of_step_0_until_newer_ones
     assert!(!at("cut/checkpoints/step-000000000").exists(), "`run.keep` is 2");
 }
 
-/// Steps from which a run with checkpoints 10 and 12 goes on after harm to the newest, and the notes about it.
-fn resumed_after(harm: impl Fn(&Path)) -> (u64, Vec<String>) {
+/// A run with checkpoints 10 and 12, trained once for all tests.
+fn finished() -> &'static RunFolder {
     static RUN: OnceLock<(TempDir, RunFolder)> = OnceLock::new();
     let (_, run) = RUN.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -93,6 +93,12 @@ fn resumed_after(harm: impl Fn(&Path)) -> (u64, Vec<String>) {
         train(&mut start(&[]), &run, &mut |_| true).unwrap();
         (folder, run)
     });
+    run
+}
+
+/// Steps from which that run goes on after harm to the newest, and the notes about it.
+fn resumed_after(harm: impl Fn(&Path)) -> (u64, Vec<String>) {
+    let run = finished();
     let copy = tempfile::tempdir().unwrap();
     fs_err::copy(run.path().join("recipe.toml"), copy.path().join("recipe.toml")).unwrap();
     for step in ["step-000000010", "step-000000012"] {
@@ -156,6 +162,16 @@ fn a_checkpoint_without_checksums_is_taken_with_a_note_and_must_still_be_readabl
         fs_err::write(at.join("optimizer.bpk"), b"cut short").unwrap();
     };
     check_skipped(cut, "optimizer.bpk", "");
+}
+
+#[test]
+fn what_is_wrong_with_the_recipe_is_told_and_no_checkpoint_is_blamed() {
+    let refusal = |recipe| finished().resume(recipe, &device()).err().unwrap();
+    let said = refusal(tiny(&[("optimizer.freeze", "['nothing']")])).to_string();
+    assert!(said.contains("`nothing` names no parameter"), "{said}");
+    let data = toml::from_str("source = 'folder'\npath = 'nowhere'").unwrap();
+    let said = refusal(Recipe { data, ..tiny(&[]) });
+    assert!(matches!(said, TrainError::Data(_)), "{said}");
 }
 
 #[test]

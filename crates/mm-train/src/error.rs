@@ -49,6 +49,14 @@ pub enum TrainError {
     /// The recipe is wrong.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// The recipe in a run folder or beside a model is wrong.
+    #[error("in `{path}`")]
+    RecipeFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: RecipeError,
+    },
     /// The data are wrong.
     #[error(transparent)]
     Data(#[from] DataError),

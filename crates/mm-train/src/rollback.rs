@@ -31,9 +31,8 @@ pub fn roll_back(
     if !failing || training.progress.watch.rolled_back() {
         return Err(why);
     }
-    let Ok((mut good, _)) = folder.resume(training.recipe.clone(), &training.device) else {
-        return Err(why);
-    };
+    let found = folder.take_up(&training.recipe, &training.data, &training.device);
+    let Ok((mut good, _)) = found else { return Err(why) };
     good.progress.watch.roll_back();
     good.progress.milliseconds = training.progress.milliseconds;
     let (step, rate_factor) = (good.progress.step, good.progress.watch.rate());

@@ -18,29 +18,21 @@
 mod averages;
 mod best;
 mod lock;
+mod parts;
 mod seal;
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::prelude::*;
-use burn::store::ModuleRecord;
-use mm_backbone::Init;
-use mm_model::checkpoint::{self, load_weights, save_weights, write_atomic};
-use mm_model::parameters::{weights_of, with_weights};
-use mm_text::Tokenizer;
+use mm_model::checkpoint::{self, write_atomic};
 
 use crate::TrainError;
 use crate::data::DataSet;
-use crate::ema::Ema;
-use crate::lora::adapted;
-use crate::optimizer::optimizer;
-use crate::ranks::Ranks;
 use crate::recipe::Recipe;
-use crate::step::{Progress, Training};
+use crate::step::{Training, check_device};
 use crate::watch::BestBy;
-use crate::workers::Workers;
-use mm_model::Model;
 
 /// Ending of what is being written or removed.
 const UNFINISHED: &str = "tmp";
@@ -116,8 +108,8 @@ impl RunFolder {
     /// The folder of an earlier run and its recipe, for a rank that does not write.
     pub fn look(path: &Path) -> Result<(Self, Recipe), TrainError> {
         let folder = Self::of_other_rank(path);
-        let text = fs_err::read_to_string(folder.recipe_path())?;
-        Ok((folder, Recipe::from_toml(&text)?))
+        let recipe = read_recipe(&folder.recipe_path())?;
+        Ok((folder, recipe))
     }
 
     /// The folder into which another rank writes.
@@ -203,7 +195,7 @@ impl RunFolder {
     ) -> Result<PathBuf, TrainError> {
         let step = training.progress.step;
         let (target, scratch) = (self.checkpoint(step), self.unfinished(step));
-        let written = write_parts(training, &scratch)
+        let written = parts::write(training, &scratch)
             .and_then(|()| beside())
             .and_then(|()| self.put_in_place(&scratch, &target));
         if let Err(error) = written {
@@ -238,26 +230,37 @@ impl RunFolder {
     }
 
     /// Takes up the newest whole checkpoint. The second value is a sentence for each that was skipped, with the reason, and for one
-    /// without checksums that was taken as it is.
+    /// without checksums that was taken as it is. What is wrong with the recipe or its data is told before any checkpoint is read.
     pub fn resume(
         &self,
         recipe: Recipe,
         device: &Device,
     ) -> Result<(Training, Vec<String>), TrainError> {
+        recipe.validate()?;
+        check_device(&recipe, device)?;
+        let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
+        self.take_up(&recipe, &data, device)
+    }
+
+    /// The same with data that are open.
+    pub(crate) fn take_up(
+        &self,
+        recipe: &Recipe,
+        data: &Arc<DataSet>,
+        device: &Device,
+    ) -> Result<(Training, Vec<String>), TrainError> {
         let mut notes = vec![];
         for (_, path) in self.list()?.iter().rev() {
-            let checked = seal::check(path);
-            let read =
-                checked.and_then(|found| Ok((found, read_parts(path, recipe.clone(), device)?)));
-            match read {
-                Ok((found, training)) => {
-                    if found == seal::Seal::Absent {
-                        let path = path.display();
-                        notes.push(format!("`{path}` has no checksums and is taken as it is"));
-                    }
+            match take_one(path, recipe, data, device) {
+                Ok((training, more)) => {
+                    notes.extend(more);
                     return Ok((training, notes));
                 }
-                Err(why) => notes.push(format!("skipped a checkpoint that is not whole: {why}")),
+                Err(why @ (TrainError::Recipe(_) | TrainError::Threads { .. })) => return Err(why),
+                Err(why) => {
+                    let why = told(&why);
+                    notes.push(format!("skipped a checkpoint that is not whole: {why}"));
+                }
             }
         }
         let skipped = notes.iter().map(|note| format!("; {note}")).collect();
@@ -281,73 +284,37 @@ impl RunFolder {
     }
 }
 
-fn write_parts(training: &Training, folder: &Path) -> Result<(), TrainError> {
-    let failed = |path: &Path, why: &dyn std::fmt::Display| TrainError::State {
-        path: path.into(),
-        why: why.to_string(),
-    };
-    if folder.exists() {
-        fs_err::remove_dir_all(folder)?;
+/// Takes up one checkpoint, with what is to be said about it.
+fn take_one(
+    path: &Path,
+    recipe: &Recipe,
+    data: &Arc<DataSet>,
+    device: &Device,
+) -> Result<(Training, Vec<String>), TrainError> {
+    let mut notes = vec![];
+    if seal::check(path)? == seal::Seal::Absent {
+        notes.push(format!("`{}` has no checksums and is taken as it is", path.display()));
     }
-    fs_err::create_dir_all(folder)?;
-    let path = folder.join("model.bpk");
-    training.model.clone().into_record().save(&path).map_err(|why| failed(&path, &why))?;
-    let path = folder.join("optimizer.bpk");
-    training.optimizer.save(&path).map_err(|why| failed(&path, &why))?;
-    save_weights(
-        &folder.join("average.safetensors"),
-        &weights_of(&training.ema.model(&training.model)),
-    )?;
-    averages::write(training, folder)?;
-    write_atomic(&folder.join("tokenizer.json"), training.tokenizer.to_json().as_bytes())?;
-    let recipe = toml::to_string_pretty(&training.recipe).expect("a recipe is plain data");
-    write_atomic(&folder.join("recipe.toml"), recipe.as_bytes())?;
-    let progress =
-        serde_json::to_string_pretty(&training.progress).expect("counters are plain data");
-    write_atomic(&folder.join("progress.json"), progress.as_bytes())?;
-    seal::put(folder)
+    let training = parts::read(path, recipe.clone(), data.clone(), device)?;
+    Ok((training, notes))
 }
 
-fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training, TrainError> {
-    let failed = |path: &Path, why: &dyn std::fmt::Display| TrainError::State {
-        path: path.into(),
-        why: why.to_string(),
-    };
-    let path = folder.join("progress.json");
-    let progress: Progress =
-        serde_json::from_slice(&fs_err::read(&path)?).map_err(|why| failed(&path, &why))?;
-    let path = folder.join("tokenizer.json");
-    let tokenizer = Tokenizer::from_json(&fs_err::read(&path)?)?;
-    let config = recipe.model_config(tokenizer.vocab());
-    let tracked = device.clone().autodiff();
-    let fresh =
-        Model::drawn(&config, &mut Init::blank(&tracked)).map_err(crate::RecipeError::from)?;
-    let fresh = adapted(fresh, recipe.optimizer.lora, recipe.seed);
-    let path = folder.join("model.bpk");
-    let record = ModuleRecord::load(&path).map_err(|why| failed(&path, &why))?;
-    let model = fresh.try_load_record(record).map_err(|why| failed(&path, &why))?;
-    let path = folder.join("optimizer.bpk");
-    let optimizer = optimizer(&recipe.optimizer).load(&path).map_err(|why| failed(&path, &why))?;
-    let averages = load_weights(&folder.join("average.safetensors"), &model)?;
-    let ema = Ema::new(&recipe.optimizer, &with_weights(model.clone(), &averages));
-    let emas = averages::read(&recipe.optimizer, &model, folder)?;
-    let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
-    let (device, workers) = (device.clone(), Workers::new(recipe.run.shards)?);
-    Ok(Training {
-        recipe,
-        config,
-        tokenizer,
-        data,
-        device,
-        model,
-        optimizer,
-        ema,
-        emas,
-        progress,
-        workers,
-        ranks: Ranks::alone(),
-        added: None,
-    })
+/// An error with its causes.
+fn told(why: &TrainError) -> String {
+    let mut told = why.to_string();
+    for cause in std::iter::successors(why.source(), |why| (*why).source()) {
+        let cause = cause.to_string();
+        if !told.contains(&cause) {
+            told += &format!(": {cause}");
+        }
+    }
+    told
+}
+
+fn read_recipe(path: &Path) -> Result<Recipe, TrainError> {
+    let text = fs_err::read_to_string(path)?;
+    Recipe::from_toml(&text)
+        .map_err(|source| TrainError::RecipeFile { path: path.to_owned(), source })
 }
 
 /// Reads the recipe that a model folder or its run folder carries, if there is one.
@@ -356,7 +323,7 @@ pub fn recipe_beside(model: &Path) -> Result<Option<Recipe>, TrainError> {
     if !path.exists() {
         return Ok(None);
     }
-    Ok(Some(Recipe::from_toml(&fs_err::read_to_string(path)?)?))
+    Ok(Some(read_recipe(&path)?))
 }
 
 /// Checks that a model folder is readable, without its weights.

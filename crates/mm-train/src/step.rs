@@ -128,11 +128,7 @@ impl Training {
         model: Model,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        if recipe.run.recompute && !mm_backbone::has_kernels(device) {
-            let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
-            return Err(RecipeError::Field { field, wanted }.into());
-        }
-        precision::check(recipe.run.precision, device)?;
+        check_device(&recipe, device)?;
         let config = recipe.model_config(tokenizer.vocab());
         freeze::check(&model, &recipe.optimizer.freeze)?;
         let model = adapted(model, recipe.optimizer.lora, recipe.seed);
@@ -311,6 +307,15 @@ impl Training {
             factor => TrainError::Spikes { steps, step, factor },
         })
     }
+}
+
+/// The device must be able to do what the recipe asks for.
+pub(crate) fn check_device(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
+    if recipe.run.recompute && !mm_backbone::has_kernels(device) {
+        let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
+        return Err(RecipeError::Field { field, wanted }.into());
+    }
+    precision::check(recipe.run.precision, device)
 }
 
 /// Gradients of a batch or of a shard of it, the two terms of its loss, and its errors by noise level.

@@ -156,9 +156,10 @@ fn resume(
 fn explain(error: TrainError) -> Failure {
     let hint = hint(&error);
     let failure = match &error {
-        TrainError::Recipe(_) | TrainError::RunExists { .. } | TrainError::Misfit { .. } => {
-            Failure::usage(error)
-        }
+        TrainError::Recipe(_)
+        | TrainError::RecipeFile { .. }
+        | TrainError::RunExists { .. }
+        | TrainError::Misfit { .. } => Failure::usage(error),
         _ => Failure::failed(error),
     };
     match hint {

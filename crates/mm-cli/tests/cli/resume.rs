@@ -1,10 +1,12 @@
 //! Where a run goes on after its end, what may have changed meanwhile, and who may go on with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::{QUICK, device, done, mm, model, text};
+use mm_patch::Image;
+
+use crate::{QUICK, device, done, mm, model, refused, text};
 
 /// A long run without checkpoints that has begun to train.
 fn begun(out: &Path, more: &[&str]) -> Child {
@@ -75,4 +77,35 @@ fn a_run_from_a_model_that_is_killed_before_its_first_checkpoint_starts_at_the_m
     assert!(output.status.success() && said.contains("done after 6 steps"), "{said}");
     let numbers = |run: &Path| fs_err::read(run.join("model/model.safetensors")).unwrap();
     assert!(numbers(&whole) == numbers(&cut), "the run did not start at the model");
+}
+
+/// A finished run over twelve pictures in `folder/pictures`.
+fn of_pictures(folder: &Path) -> PathBuf {
+    let [pictures, out] = ["pictures", "run"].map(|name| folder.join(name));
+    fs_err::create_dir(&pictures).unwrap();
+    for at in 0..12_u8 {
+        let image = Image::filled(32, 32, [at * 20; 3]).encode_png();
+        fs_err::write(pictures.join(format!("{at}.png")), image).unwrap();
+        fs_err::write(pictures.join(format!("{at}.txt")), at.to_string()).unwrap();
+    }
+    let data = format!("data={{ source = \"folder\", path = '{}' }}", pictures.display());
+    let mut args = vec!["train", "glyphs", "--device", device(), "--out", out.to_str().unwrap()];
+    args.extend(["--set", &data]);
+    args.extend(QUICK);
+    done(&args);
+    out
+}
+
+#[test]
+fn data_or_a_recipe_that_cannot_be_read_are_told_and_no_checkpoint_is_blamed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = of_pictures(folder.path());
+    let [here, away] = ["pictures", "away"].map(|name| folder.path().join(name));
+    fs_err::rename(&here, &away).unwrap();
+    let said = refused(1, &resume(&out));
+    assert!(said.contains("pictures") && !said.contains("checkpoint"), "{said}");
+    fs_err::rename(&away, &here).unwrap();
+    edit(&out, "keep = 2", "keep = 0");
+    let said = refused(2, &resume(&out));
+    assert!(said.contains("recipe.toml`\n  caused by: `run.keep` must be at least 1"), "{said}");
 }
