@@ -165,6 +165,41 @@ fn a_checkpoint_without_checksums_is_taken_with_a_note_and_must_still_be_readabl
 }
 
 #[test]
+fn a_checkpoint_that_does_not_tell_its_data_is_taken() {
+    let forget = |at: &Path| {
+        fs_err::remove_file(at.join("checksums.json")).unwrap();
+        let path = at.join("progress.json");
+        let mut progress: serde_json::Value =
+            serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+        assert!(progress.as_object_mut().unwrap().remove("data").unwrap()["checksum"].is_u64());
+        fs_err::write(path, progress.to_string()).unwrap();
+    };
+    let (step, notes) = resumed_after(forget);
+    assert_eq!((step, notes.len()), (12, 1), "{notes:?}");
+}
+
+#[test]
+fn what_was_changed_in_the_recipe_is_said_or_refused_where_the_checkpoint_depends_on_it() {
+    let resume = |changes: &[(&str, &str)]| finished().resume(tiny(changes), &device());
+    let (resumed, notes) = resume(&[("run.steps", "20"), ("seed", "9")]).unwrap();
+    assert_eq!((resumed.progress.step, resumed.recipe.run.steps), (12, 20));
+    let said = ["`run.steps` is 20, was 12", "`seed` is 9, was 3"];
+    assert!(notes.iter().zip(said).all(|(note, said)| note.ends_with(said)), "{notes:?}");
+    assert_eq!(notes.len(), 2);
+    for (key, value) in [
+        ("model.prediction", "velocity"),
+        ("model.backbone.width", "64"),
+        ("optimizer.kind", "muon"),
+        ("optimizer.emas", "[0.5]"),
+        ("optimizer.lora.rank", "2"),
+    ] {
+        let said = resume(&[(key, value)]).err().unwrap();
+        let named = matches!(&said, TrainError::Changed { field, step: 12, .. } if field == key);
+        assert!(named, "{said}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_the_recipe_is_told_and_no_checkpoint_is_blamed() {
     let refusal = |recipe| finished().resume(recipe, &device()).err().unwrap();
     let said = refusal(tiny(&[("optimizer.freeze", "['nothing']")])).to_string();

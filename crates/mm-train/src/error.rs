@@ -55,7 +55,7 @@ pub enum TrainError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: RecipeError,
+        source: Box<RecipeError>,
     },
     /// The data are wrong.
     #[error(transparent)]
@@ -134,6 +134,20 @@ pub enum TrainError {
         found: String,
         /// The recipe's.
         wanted: String,
+    },
+    /// The recipe of a run was changed in what its checkpoints depend on.
+    #[error("`{path}`: `{field}` is {found}, wanted {wanted} as in the checkpoint of step {step}")]
+    Changed {
+        /// The recipe.
+        path: PathBuf,
+        /// Where they differ first.
+        field: String,
+        /// What the recipe has.
+        found: String,
+        /// What the checkpoint was made with.
+        wanted: String,
+        /// The step of the checkpoint.
+        step: u64,
     },
     /// Too many steps in a row gave no usable gradient.
     #[error(

@@ -17,9 +17,11 @@
 
 mod averages;
 mod best;
+mod changes;
 mod lock;
 mod parts;
 mod seal;
+mod seen;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,8 @@ use crate::data::DataSet;
 use crate::recipe::Recipe;
 use crate::step::{Training, check_device};
 use crate::watch::BestBy;
+
+pub use seen::Seen;
 
 /// Ending of what is being written or removed.
 const UNFINISHED: &str = "tmp";
@@ -229,8 +233,11 @@ impl RunFolder {
         self.checkpoints().join(format!(".step-{step:09}.{UNFINISHED}"))
     }
 
-    /// Takes up the newest whole checkpoint. The second value is a sentence for each that was skipped, with the reason, and for one
-    /// without checksums that was taken as it is. What is wrong with the recipe or its data is told before any checkpoint is read.
+    /// Takes up the newest whole checkpoint. The second value is a sentence for each that was skipped, with the reason, for one
+    /// without checksums that was taken as it is, and for whatever is another in recipe and data than it was for the checkpoint.
+    ///
+    /// What is wrong with the recipe or its data is told before any checkpoint is read; a recipe that does not fit the checkpoint is
+    /// refused by the field.
     pub fn resume(
         &self,
         recipe: Recipe,
@@ -250,13 +257,18 @@ impl RunFolder {
         device: &Device,
     ) -> Result<(Training, Vec<String>), TrainError> {
         let mut notes = vec![];
-        for (_, path) in self.list()?.iter().rev() {
-            match take_one(path, recipe, data, device) {
+        for found in self.list()?.iter().rev() {
+            match self.take_one(found, recipe, data, device) {
                 Ok((training, more)) => {
                     notes.extend(more);
                     return Ok((training, notes));
                 }
-                Err(why @ (TrainError::Recipe(_) | TrainError::Threads { .. })) => return Err(why),
+                // No other checkpoint would do better.
+                Err(
+                    why @ (TrainError::Recipe(_)
+                    | TrainError::Changed { .. }
+                    | TrainError::Threads { .. }),
+                ) => return Err(why),
                 Err(why) => {
                     let why = told(&why);
                     notes.push(format!("skipped a checkpoint that is not whole: {why}"));
@@ -265,6 +277,25 @@ impl RunFolder {
         }
         let skipped = notes.iter().map(|note| format!("; {note}")).collect();
         Err(TrainError::NothingToResume { path: self.path.clone(), skipped })
+    }
+
+    /// Takes up one checkpoint, with what is to be said about it.
+    fn take_one(
+        &self,
+        (step, path): &(u64, PathBuf),
+        recipe: &Recipe,
+        data: &Arc<DataSet>,
+        device: &Device,
+    ) -> Result<(Training, Vec<String>), TrainError> {
+        let mut notes = vec![];
+        if seal::check(path)? == seal::Seal::Absent {
+            notes.push(format!("`{}` has no checksums and is taken as it is", path.display()));
+        }
+        notes.extend(changes::since((*step, path.as_path()), recipe, &self.recipe_path())?);
+        let training = parts::read(path, recipe.clone(), data.clone(), device)?;
+        let saw = training.progress.data;
+        notes.extend(saw.and_then(|saw| saw.changed(&Seen::of(data))));
+        Ok((training, notes))
     }
 
     /// Whole checkpoints, oldest first.
@@ -284,21 +315,6 @@ impl RunFolder {
     }
 }
 
-/// Takes up one checkpoint, with what is to be said about it.
-fn take_one(
-    path: &Path,
-    recipe: &Recipe,
-    data: &Arc<DataSet>,
-    device: &Device,
-) -> Result<(Training, Vec<String>), TrainError> {
-    let mut notes = vec![];
-    if seal::check(path)? == seal::Seal::Absent {
-        notes.push(format!("`{}` has no checksums and is taken as it is", path.display()));
-    }
-    let training = parts::read(path, recipe.clone(), data.clone(), device)?;
-    Ok((training, notes))
-}
-
 /// An error with its causes.
 fn told(why: &TrainError) -> String {
     let mut told = why.to_string();
@@ -314,7 +330,7 @@ fn told(why: &TrainError) -> String {
 fn read_recipe(path: &Path) -> Result<Recipe, TrainError> {
     let text = fs_err::read_to_string(path)?;
     Recipe::from_toml(&text)
-        .map_err(|source| TrainError::RecipeFile { path: path.to_owned(), source })
+        .map_err(|why| TrainError::RecipeFile { path: path.to_owned(), source: Box::new(why) })
 }
 
 /// Reads the recipe that a model folder or its run folder carries, if there is one.

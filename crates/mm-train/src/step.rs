@@ -21,6 +21,7 @@ use crate::metrics::LINE_EVERY;
 use crate::optimizer::{clip, optimizer};
 use crate::ranks::{Ranks, bytes_a_step};
 use crate::recipe::{LossConfig, Recipe};
+use crate::state::Seen;
 use crate::validate::check_held_out;
 use crate::watch::Watch;
 use crate::workers::Workers;
@@ -76,6 +77,9 @@ pub struct Progress {
     /// What later judgements depend on.
     #[serde(default)]
     pub watch: Watch,
+    /// The data so far, in a checkpoint.
+    #[serde(default)]
+    pub data: Option<Seen>,
 }
 
 /// What one step did.

@@ -159,6 +159,7 @@ fn explain(error: TrainError) -> Failure {
         TrainError::Recipe(_)
         | TrainError::RecipeFile { .. }
         | TrainError::RunExists { .. }
+        | TrainError::Changed { .. }
         | TrainError::Misfit { .. } => Failure::usage(error),
         _ => Failure::failed(error),
     };
@@ -183,6 +184,11 @@ fn hint(error: &TrainError) -> Option<String> {
         }
         TrainError::Misfit { .. } => {
             "the recipe beside the model (`recipe.toml`) fits it: change its data and optimizer, not its `model` and `image`"
+                .to_owned()
+        }
+        TrainError::Changed { .. } => {
+            "set it back to go on with this run; another network, vocabulary or optimizer is another run, which may start at \
+             this one's weights by `--init RUN/model` where the network is the same"
                 .to_owned()
         }
         TrainError::Precision { .. } => {

@@ -109,3 +109,28 @@ fn data_or_a_recipe_that_cannot_be_read_are_told_and_no_checkpoint_is_blamed() {
     let said = refused(2, &resume(&out));
     assert!(said.contains("recipe.toml`\n  caused by: `run.keep` must be at least 1"), "{said}");
 }
+
+#[test]
+fn what_was_changed_since_the_checkpoint_is_said_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = of_pictures(folder.path());
+    edit(&out, "prediction = \"clean\"", "prediction = \"velocity\"");
+    let said = refused(2, &resume(&out));
+    let wanted =
+        "`model.prediction` is \"velocity\", wanted \"clean\" as in the checkpoint of step 6";
+    assert!(said.contains("recipe.toml`: ") && said.contains(wanted), "{said}");
+    assert!(said.contains("hint: set it back"), "{said}");
+    edit(&out, "prediction = \"velocity\"", "prediction = \"clean\"");
+    edit(&out, "rate = 0.002", "rate = 0.001");
+    for name in ["3.png", "3.txt"] {
+        fs_err::remove_file(folder.path().join("pictures").join(name)).unwrap();
+    }
+    let output = mm(&resume(&out));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("done after 6 steps"), "{said}");
+    assert!(
+        said.contains("the recipe was changed: `optimizer.rate` is 0.001, was 0.002"),
+        "{said}"
+    );
+    assert!(said.contains("the data is not what the checkpoint saw: "), "{said}");
+}

@@ -11,7 +11,7 @@ use mm_model::checkpoint::{load_weights, save_weights, write_atomic};
 use mm_model::parameters::{weights_of, with_weights};
 use mm_text::Tokenizer;
 
-use super::{averages, seal};
+use super::{Seen, averages, seal};
 use crate::data::DataSet;
 use crate::ema::Ema;
 use crate::lora::adapted;
@@ -41,8 +41,8 @@ pub fn write(training: &Training, folder: &Path) -> Result<(), TrainError> {
     write_atomic(&folder.join("tokenizer.json"), training.tokenizer.to_json().as_bytes())?;
     let recipe = toml::to_string_pretty(&training.recipe).expect("a recipe is plain data");
     write_atomic(&folder.join("recipe.toml"), recipe.as_bytes())?;
-    let progress =
-        serde_json::to_string_pretty(&training.progress).expect("counters are plain data");
+    let progress = Progress { data: Some(Seen::of(&training.data)), ..training.progress };
+    let progress = serde_json::to_string_pretty(&progress).expect("counters are plain data");
     write_atomic(&folder.join("progress.json"), progress.as_bytes())?;
     seal::put(folder)
 }
