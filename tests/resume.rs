@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use mm_model::parameters::weights_of;
+use mm_model::parameters::{Weight, weights_of};
 use mm_train::{Ending, Happening, Recipe, RunFolder, TrainError, Training, train};
 use tempfile::TempDir;
 
@@ -270,4 +270,54 @@ fn an_empty_run_folder_says_that_there_is_nothing_to_resume() {
     let run = RunFolder::create(folder.path(), &tiny(&[])).unwrap();
     let error = run.resume(tiny(&[]), &device()).err().unwrap().to_string();
     assert!(error.ends_with("holds no whole checkpoint"), "{error}");
+}
+
+#[test]
+fn a_run_whose_weights_are_lost_ends_with_an_error_and_writes_nothing_of_them() {
+    let lost = [("optimizer.rate", "1e300"), ("run.steps", "8")];
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(&folder.path().join("run"), &tiny(&lost)).unwrap();
+    let said = train(&mut start(&lost), &run, &mut |_| true).unwrap_err();
+    assert!(matches!(said, TrainError::Diverged { step: 8, changed: 1, .. }), "{said}");
+    assert!(run.is_untrained().unwrap() && !run.model().exists());
+}
+
+#[test]
+fn weights_that_are_lost_behind_a_checkpoint_take_a_run_back_to_it_once() {
+    // The seventh step has the absurd rate; the end comes before ten steps were skipped.
+    let lost = [
+        ("optimizer.rate", "1e300"),
+        ("optimizer.points", "[[5.0, 1e-303], [6.0, 1.0]]"),
+        ("run.steps", "8"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(&folder.path().join("run"), &tiny(&lost)).unwrap();
+    let mut back = vec![];
+    let said = train(&mut start(&lost), &run, &mut |happening| {
+        if let Happening::RolledBack(done) = happening {
+            back.push((done.step, done.given_up_at));
+        }
+        true
+    });
+    let said = said.unwrap_err();
+    assert!(matches!(said, TrainError::Diverged { step: 8, .. }), "{said}");
+    assert_eq!(back, [(5, 8)]);
+    let kept = run.resume(tiny(&lost), &device()).unwrap().0;
+    assert_eq!(kept.progress.step, 5);
+    let finite = |weight: &Weight| weight.values.iter().all(|number| number.is_finite());
+    assert!(weights_of(&kept.averaged().model).values().all(finite));
+}
+
+#[test]
+fn a_run_whose_last_step_is_skipped_is_saved_with_the_good_weights_before_it() {
+    // Once sixteen losses are known, one above their median is a spike.
+    let spikes = [("run.spike", "1.0000001"), ("run.steps", "40")];
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(&folder.path().join("run"), &tiny(&spikes)).unwrap();
+    let mut training = start(&spikes);
+    let at_a_skipped_step = &mut |happening: Happening<'_>| !matches!(happening, Happening::Step { report, .. } if report.skipped);
+    assert_eq!(train(&mut training, &run, at_a_skipped_step).unwrap(), Ending::Stopped);
+    assert_eq!(training.progress.skipped_in_a_row, 1);
+    let (kept, _) = run.resume(tiny(&spikes), &device()).unwrap();
+    assert_eq!(kept.progress.step, training.progress.step);
 }

@@ -159,6 +159,18 @@ pub enum TrainError {
         /// The last of them.
         step: u64,
     },
+    /// A weight is not finite, which no later step mends.
+    #[error(
+        "after step {step} the weights are not finite, `{name}` among them; step {changed} was the last that changed them"
+    )]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The last that was not skipped.
+        changed: u64,
+        /// The first of these weights, by name.
+        name: String,
+    },
     /// Processes that should be the same are not.
     #[error("rank {rank} has {what} {found}, rank 0 has {first}")]
     RanksDiffer {

@@ -179,8 +179,8 @@ fn hint(error: &TrainError) -> Option<String> {
         TrainError::Busy { .. } => {
             "wait until it has ended, or end it: Ctrl-C and SIGTERM save first; or choose another --out".to_owned()
         }
-        TrainError::NotFinite { .. } | TrainError::Spikes { .. } => {
-            "the checkpoint before it is kept; a smaller `optimizer.rate` usually helps".to_owned()
+        TrainError::NotFinite { .. } | TrainError::Spikes { .. } | TrainError::Diverged { .. } => {
+            "a smaller `optimizer.rate` usually helps; checkpoints written before are kept".to_owned()
         }
         TrainError::Misfit { .. } => {
             "the recipe beside the model (`recipe.toml`) fits it: change its data and optimizer, not its `model` and `image`"

@@ -134,3 +134,18 @@ fn what_was_changed_since_the_checkpoint_is_said_or_refused() {
     );
     assert!(said.contains("the data is not what the checkpoint saw: "), "{said}");
 }
+
+#[test]
+fn a_run_that_loses_its_weights_is_no_run_that_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let args = ["train", "glyphs", "--device", device(), "--out", out.to_str().unwrap()];
+    let lost = ["--set", "optimizer.rate=1e300"];
+    let said = refused(1, &[&args[..], &QUICK, &lost].concat());
+    assert!(said.contains("error: after step 6 the weights are not finite"), "{said}");
+    assert!(
+        said.contains("hint: a smaller `optimizer.rate`") && !said.contains("done after"),
+        "{said}"
+    );
+    assert!(!out.join("model").exists());
+}
