@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use mm_train::{Ending, Happening, RunFolder, train};
+use mm_model::parameters::{Weight, weights_of};
+use mm_train::{Ending, Happening, Recipe, RunFolder, TrainError, Training, train};
 use tempfile::TempDir;
 
 use crate::common::{device, start, tiny};
@@ -35,9 +36,9 @@ fn check_resume(optimizer: &str) {
     let stop_after_7 = &mut |happening: Happening<'_>| !matches!(happening, Happening::Step { report, .. } if report.step == 7);
     assert_eq!(train(&mut training, &cut, stop_after_7).unwrap(), Ending::Stopped);
     assert_eq!(training.progress.step, 7);
-    drop(training);
+    drop((training, cut)); // as the end of a process does
 
-    let (cut, recipe) = RunFolder::open(cut.path()).unwrap();
+    let (cut, recipe) = RunFolder::open(&folder.path().join("cut")).unwrap();
     let (mut resumed, skipped) = cut.resume(recipe, &device()).unwrap();
     assert!(skipped.is_empty());
     assert_eq!(resumed.progress.step, 7);
@@ -63,8 +64,28 @@ fn a_muon_run_that_was_stopped_ends_with_the_same_bits() {
     check_resume("muon");
 }
 
-/// Steps from which a run with checkpoints 10 and 12 goes on after harm to the newest, and the notes about it.
-fn resumed_after(harm: impl Fn(&Path)) -> (u64, Vec<String>) {
+#[test]
+fn a_run_from_a_model_has_the_model_as_its_checkpoint_of_step_0_until_newer_ones_take_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = start(&[("seed", "4")]).averaged();
+    let begin = || Training::from_model(tiny(&[]), &model, &device()).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // What a start that ended before there was a recipe has left is no part of the run.
+    fs_err::create_dir_all(at("cut/checkpoints/step-000000000/of another model")).unwrap();
+    let [whole, cut] =
+        ["whole", "cut"].map(|name| RunFolder::create_from(&at(name), &begin()).unwrap());
+    train(&mut begin(), &whole, &mut |_| true).unwrap();
+    assert!(!cut.is_untrained().unwrap() && !cut.model().exists());
+    let (mut resumed, notes) = cut.resume(tiny(&[]), &device()).unwrap();
+    assert_eq!((resumed.progress.step, notes), (0, vec![]));
+    assert_eq!(weights_of(&resumed.averaged().model), weights_of(&model.model));
+    train(&mut resumed, &cut, &mut |_| true).unwrap();
+    assert_eq!(bits(&whole, 12), bits(&cut, 12));
+    assert!(!at("cut/checkpoints/step-000000000").exists(), "`run.keep` is 2");
+}
+
+/// A run with checkpoints 10 and 12, trained once for all tests.
+fn finished() -> &'static RunFolder {
     static RUN: OnceLock<(TempDir, RunFolder)> = OnceLock::new();
     let (_, run) = RUN.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -72,6 +93,12 @@ fn resumed_after(harm: impl Fn(&Path)) -> (u64, Vec<String>) {
         train(&mut start(&[]), &run, &mut |_| true).unwrap();
         (folder, run)
     });
+    run
+}
+
+/// Steps from which that run goes on after harm to the newest, and the notes about it.
+fn resumed_after(harm: impl Fn(&Path)) -> (u64, Vec<String>) {
+    let run = finished();
     let copy = tempfile::tempdir().unwrap();
     fs_err::copy(run.path().join("recipe.toml"), copy.path().join("recipe.toml")).unwrap();
     for step in ["step-000000010", "step-000000012"] {
@@ -138,6 +165,51 @@ fn a_checkpoint_without_checksums_is_taken_with_a_note_and_must_still_be_readabl
 }
 
 #[test]
+fn a_checkpoint_that_does_not_tell_its_data_is_taken() {
+    let forget = |at: &Path| {
+        fs_err::remove_file(at.join("checksums.json")).unwrap();
+        let path = at.join("progress.json");
+        let mut progress: serde_json::Value =
+            serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+        assert!(progress.as_object_mut().unwrap().remove("data").unwrap()["checksum"].is_u64());
+        fs_err::write(path, progress.to_string()).unwrap();
+    };
+    let (step, notes) = resumed_after(forget);
+    assert_eq!((step, notes.len()), (12, 1), "{notes:?}");
+}
+
+#[test]
+fn what_was_changed_in_the_recipe_is_said_or_refused_where_the_checkpoint_depends_on_it() {
+    let resume = |changes: &[(&str, &str)]| finished().resume(tiny(changes), &device());
+    let (resumed, notes) = resume(&[("run.steps", "20"), ("seed", "9")]).unwrap();
+    assert_eq!((resumed.progress.step, resumed.recipe.run.steps), (12, 20));
+    let said = ["`run.steps` is 20, was 12", "`seed` is 9, was 3"];
+    assert!(notes.iter().zip(said).all(|(note, said)| note.ends_with(said)), "{notes:?}");
+    assert_eq!(notes.len(), 2);
+    for (key, value) in [
+        ("model.prediction", "velocity"),
+        ("model.backbone.width", "64"),
+        ("optimizer.kind", "muon"),
+        ("optimizer.emas", "[0.5]"),
+        ("optimizer.lora.rank", "2"),
+    ] {
+        let said = resume(&[(key, value)]).err().unwrap();
+        let named = matches!(&said, TrainError::Changed { field, step: 12, .. } if field == key);
+        assert!(named, "{said}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_recipe_is_told_and_no_checkpoint_is_blamed() {
+    let refusal = |recipe| finished().resume(recipe, &device()).err().unwrap();
+    let said = refusal(tiny(&[("optimizer.freeze", "['nothing']")])).to_string();
+    assert!(said.contains("`nothing` names no parameter"), "{said}");
+    let data = toml::from_str("source = 'folder'\npath = 'nowhere'").unwrap();
+    let said = refusal(Recipe { data, ..tiny(&[]) });
+    assert!(matches!(said, TrainError::Data(_)), "{said}");
+}
+
+#[test]
 fn a_broken_later_checkpoint_takes_no_whole_ones_place() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = tiny(&[("run.keep", "1"), ("run.checkpoint_every", "5")]);
@@ -162,9 +234,13 @@ fn what_a_killed_run_was_writing_is_swept_away_at_the_next_start() {
     let files =
         ["metrics.jsonl.tmp", "samples/step-000000004.png.tmp"].map(|at| run.path().join(at));
     files.iter().for_each(|file| fs_err::write(file, b"half").unwrap());
+    let said = RunFolder::open(folder.path()).unwrap_err();
+    assert!(matches!(said, TrainError::Busy { .. }), "{said}");
+    assert!(half.exists(), "nothing is swept from under a process that trains");
+    drop(run);
     RunFolder::open(folder.path()).unwrap();
     assert!(!half.exists() && files.iter().all(|file| !file.exists()));
-    assert!(run.path().join("recipe.toml").is_file());
+    assert!(folder.path().join("recipe.toml").is_file());
 }
 
 #[test]
@@ -194,4 +270,54 @@ fn an_empty_run_folder_says_that_there_is_nothing_to_resume() {
     let run = RunFolder::create(folder.path(), &tiny(&[])).unwrap();
     let error = run.resume(tiny(&[]), &device()).err().unwrap().to_string();
     assert!(error.ends_with("holds no whole checkpoint"), "{error}");
+}
+
+#[test]
+fn a_run_whose_weights_are_lost_ends_with_an_error_and_writes_nothing_of_them() {
+    let lost = [("optimizer.rate", "1e300"), ("run.steps", "8")];
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(&folder.path().join("run"), &tiny(&lost)).unwrap();
+    let said = train(&mut start(&lost), &run, &mut |_| true).unwrap_err();
+    assert!(matches!(said, TrainError::Diverged { step: 8, changed: 1, .. }), "{said}");
+    assert!(run.is_untrained().unwrap() && !run.model().exists());
+}
+
+#[test]
+fn weights_that_are_lost_behind_a_checkpoint_take_a_run_back_to_it_once() {
+    // The seventh step has the absurd rate; the end comes before ten steps were skipped.
+    let lost = [
+        ("optimizer.rate", "1e300"),
+        ("optimizer.points", "[[5.0, 1e-303], [6.0, 1.0]]"),
+        ("run.steps", "8"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(&folder.path().join("run"), &tiny(&lost)).unwrap();
+    let mut back = vec![];
+    let said = train(&mut start(&lost), &run, &mut |happening| {
+        if let Happening::RolledBack(done) = happening {
+            back.push((done.step, done.given_up_at));
+        }
+        true
+    });
+    let said = said.unwrap_err();
+    assert!(matches!(said, TrainError::Diverged { step: 8, .. }), "{said}");
+    assert_eq!(back, [(5, 8)]);
+    let kept = run.resume(tiny(&lost), &device()).unwrap().0;
+    assert_eq!(kept.progress.step, 5);
+    let finite = |weight: &Weight| weight.values.iter().all(|number| number.is_finite());
+    assert!(weights_of(&kept.averaged().model).values().all(finite));
+}
+
+#[test]
+fn a_run_whose_last_step_is_skipped_is_saved_with_the_good_weights_before_it() {
+    // Once sixteen losses are known, one above their median is a spike.
+    let spikes = [("run.spike", "1.0000001"), ("run.steps", "40")];
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(&folder.path().join("run"), &tiny(&spikes)).unwrap();
+    let mut training = start(&spikes);
+    let at_a_skipped_step = &mut |happening: Happening<'_>| !matches!(happening, Happening::Step { report, .. } if report.skipped);
+    assert_eq!(train(&mut training, &run, at_a_skipped_step).unwrap(), Ending::Stopped);
+    assert_eq!(training.progress.skipped_in_a_row, 1);
+    let (kept, _) = run.resume(tiny(&spikes), &device()).unwrap();
+    assert_eq!(kept.progress.step, training.progress.step);
 }

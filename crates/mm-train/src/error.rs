@@ -49,6 +49,14 @@ pub enum TrainError {
     /// The recipe is wrong.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// The recipe in a run folder or beside a model is wrong.
+    #[error("in `{path}`")]
+    RecipeFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<RecipeError>,
+    },
     /// The data are wrong.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -109,6 +117,12 @@ pub enum TrainError {
         /// The run folder.
         path: PathBuf,
     },
+    /// Another process trains in the run folder.
+    #[error("another process is training in `{path}`")]
+    Busy {
+        /// The run folder.
+        path: PathBuf,
+    },
     /// A model to start from is of another kind than the recipe's.
     #[error(
         "the model does not fit the recipe: `{field}` is {found} in the model, {wanted} in the recipe"
@@ -121,6 +135,20 @@ pub enum TrainError {
         /// The recipe's.
         wanted: String,
     },
+    /// The recipe of a run was changed in what its checkpoints depend on.
+    #[error("`{path}`: `{field}` is {found}, wanted {wanted} as in the checkpoint of step {step}")]
+    Changed {
+        /// The recipe.
+        path: PathBuf,
+        /// Where they differ first.
+        field: String,
+        /// What the recipe has.
+        found: String,
+        /// What the checkpoint was made with.
+        wanted: String,
+        /// The step of the checkpoint.
+        step: u64,
+    },
     /// Too many steps in a row gave no usable gradient.
     #[error(
         "{steps} steps in a row had a loss or gradient that is not finite, the last at step {step}"
@@ -130,6 +158,18 @@ pub enum TrainError {
         steps: u64,
         /// The last of them.
         step: u64,
+    },
+    /// A weight is not finite, which no later step mends.
+    #[error(
+        "after step {step} the weights are not finite, `{name}` among them; step {changed} was the last that changed them"
+    )]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The last that was not skipped.
+        changed: u64,
+        /// The first of these weights, by name.
+        name: String,
     },
     /// Processes that should be the same are not.
     #[error("rank {rank} has {what} {found}, rank 0 has {first}")]

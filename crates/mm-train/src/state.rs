@@ -10,79 +10,115 @@
 //! RUN/model-ema-0.9999/      another average of `optimizer.emas`
 //! RUN/checkpoints/step-000000500/{model.bpk, optimizer.bpk, average.safetensors, tokenizer.json, recipe.toml, progress.json,
 //!                                 checksums.json}
+//! RUN/lock                   locked while a process trains here
 //! ```
 //!
 //! The position in the data is the step: batches are a pure function of seed and step.
 
-mod seal;
-
 mod averages;
 mod best;
+mod changes;
+mod lock;
+mod parts;
+mod seal;
+mod seen;
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::prelude::*;
-use burn::store::ModuleRecord;
-use mm_backbone::Init;
-use mm_model::checkpoint::{self, load_weights, save_weights, write_atomic};
-use mm_model::parameters::{weights_of, with_weights};
-use mm_text::Tokenizer;
+use mm_model::checkpoint::{self, write_atomic};
 
 use crate::TrainError;
 use crate::data::DataSet;
-use crate::ema::Ema;
-use crate::lora::adapted;
-use crate::optimizer::optimizer;
-use crate::ranks::Ranks;
 use crate::recipe::Recipe;
-use crate::step::{Progress, Training};
+use crate::step::{Training, check_device};
 use crate::watch::BestBy;
-use crate::workers::Workers;
-use mm_model::Model;
+
+pub use seen::Seen;
 
 /// Ending of what is being written or removed.
 const UNFINISHED: &str = "tmp";
 
 /// Where a run writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Keeps other processes out, where this one writes.
+    _lock: Option<fs_err::File>,
 }
 
 impl RunFolder {
-    /// Makes a new run folder and puts the recipe into it; a folder that holds a run already is refused.
+    /// Makes a new run folder and puts the recipe into it; a folder that holds a run already is refused, and so is one in which
+    /// another process trains.
     pub fn create(path: &Path, recipe: &Recipe) -> Result<Self, TrainError> {
-        let folder = Self { path: path.to_owned() };
-        if folder.recipe_path().exists() {
-            return Err(TrainError::RunExists { path: path.to_owned() });
-        }
-        fs_err::create_dir_all(folder.checkpoints())?;
-        fs_err::create_dir_all(folder.samples())?;
-        let text = toml::to_string_pretty(recipe).expect("a recipe is plain data");
-        write_atomic(&folder.recipe_path(), text.as_bytes())?;
+        let folder = Self::claim(path)?;
+        folder.write_recipe(recipe)?;
         Ok(folder)
     }
 
-    /// Opens the folder of an earlier run and reads its recipe; what a killed run was writing is removed.
+    /// The same for a run that starts at other weights than its seed draws. They are its checkpoint of step 0, which is there before
+    /// the recipe is: whoever resumes the run starts at them.
+    pub fn create_from(path: &Path, training: &Training) -> Result<Self, TrainError> {
+        let folder = Self::claim(path)?;
+        folder.write(training, || Ok(()))?;
+        folder.write_recipe(&training.recipe)?;
+        Ok(folder)
+    }
+
+    /// Opens the folder of an earlier run and reads its recipe; what a killed run was writing is removed. A folder in which another
+    /// process trains is refused.
     pub fn open(path: &Path) -> Result<(Self, Recipe), TrainError> {
-        let (folder, recipe) = Self::look(path)?;
-        fs_err::create_dir_all(folder.checkpoints())?;
-        fs_err::create_dir_all(folder.samples())?;
+        let (mut folder, recipe) = Self::look(path)?;
+        folder.occupy()?;
         folder.sweep()?;
         Ok((folder, recipe))
+    }
+
+    /// Takes a folder that holds no run.
+    fn claim(path: &Path) -> Result<Self, TrainError> {
+        let mut folder = Self::of_other_rank(path);
+        folder.check_vacant()?;
+        folder.occupy()?;
+        folder.check_vacant()?; // another process may have been faster
+        let first = folder.checkpoint(0);
+        if first.exists() {
+            fs_err::remove_dir_all(first)?; // of a start at a model that ended before there was a recipe
+        }
+        Ok(folder)
+    }
+
+    fn check_vacant(&self) -> Result<(), TrainError> {
+        match self.recipe_path().exists() {
+            true => Err(TrainError::RunExists { path: self.path.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Locks the folder, and makes what is not there of it.
+    fn occupy(&mut self) -> Result<(), TrainError> {
+        fs_err::create_dir_all(self.checkpoints())?;
+        fs_err::create_dir_all(self.samples())?;
+        self._lock = Some(lock::take(&self.path)?);
+        Ok(())
+    }
+
+    fn write_recipe(&self, recipe: &Recipe) -> Result<(), TrainError> {
+        let text = toml::to_string_pretty(recipe).expect("a recipe is plain data");
+        Ok(write_atomic(&self.recipe_path(), text.as_bytes())?)
     }
 
     /// The folder of an earlier run and its recipe, for a rank that does not write.
     pub fn look(path: &Path) -> Result<(Self, Recipe), TrainError> {
         let folder = Self::of_other_rank(path);
-        let text = fs_err::read_to_string(folder.recipe_path())?;
-        Ok((folder, Recipe::from_toml(&text)?))
+        let recipe = read_recipe(&folder.recipe_path())?;
+        Ok((folder, recipe))
     }
 
     /// The folder into which another rank writes.
     pub fn of_other_rank(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), _lock: None }
     }
 
     /// Removes what a killed run was writing or removing.
@@ -138,17 +174,10 @@ impl RunFolder {
 
     /// Writes a checkpoint as one unit, with the models to generate with, and removes the oldest beyond `keep`; the best stays.
     ///
-    /// The checkpoint gets its final name last: where it stands, the model beside it is its own.
+    /// The checkpoint gets its final name last: where it stands, the model beside it is its own, but for that of step 0, which has none.
     pub fn save(&self, training: &Training) -> Result<PathBuf, TrainError> {
         let step = training.progress.step;
-        let (target, scratch) = (self.checkpoint(step), self.unfinished(step));
-        let written = write_parts(training, &scratch)
-            .and_then(|()| self.save_model(training))
-            .and_then(|()| self.put_in_place(&scratch, &target));
-        if let Err(error) = written {
-            let _ = fs_err::remove_dir_all(&scratch); // the first error is the one to report
-            return Err(error);
-        }
+        let target = self.write(training, || self.save_model(training))?;
         // Later ones are broken ones that were skipped: they take no whole one's place.
         let best = training.progress.watch.best().map(|best| best.step);
         let best = best.filter(|_| training.recipe.run.best != BestBy::None);
@@ -158,6 +187,24 @@ impl RunFolder {
             let doomed = self.unfinished(*at); // half a checkpoint never stands under a final name
             fs_err::rename(old, &doomed)?;
             fs_err::remove_dir_all(&doomed)?;
+        }
+        Ok(target)
+    }
+
+    /// Writes a checkpoint under another name, then what belongs `beside` it, and gives it its own.
+    fn write(
+        &self,
+        training: &Training,
+        beside: impl FnOnce() -> Result<(), TrainError>,
+    ) -> Result<PathBuf, TrainError> {
+        let step = training.progress.step;
+        let (target, scratch) = (self.checkpoint(step), self.unfinished(step));
+        let written = parts::write(training, &scratch)
+            .and_then(|()| beside())
+            .and_then(|()| self.put_in_place(&scratch, &target));
+        if let Err(error) = written {
+            let _ = fs_err::remove_dir_all(&scratch); // the first error is the one to report
+            return Err(error);
         }
         Ok(target)
     }
@@ -186,31 +233,69 @@ impl RunFolder {
         self.checkpoints().join(format!(".step-{step:09}.{UNFINISHED}"))
     }
 
-    /// Takes up the newest whole checkpoint. The second value is a sentence for each that was skipped, with the reason, and for one
-    /// without checksums that was taken as it is.
+    /// Takes up the newest whole checkpoint. The second value is a sentence for each that was skipped, with the reason, for one
+    /// without checksums that was taken as it is, and for whatever is another in recipe and data than it was for the checkpoint.
+    ///
+    /// What is wrong with the recipe or its data is told before any checkpoint is read; a recipe that does not fit the checkpoint is
+    /// refused by the field.
     pub fn resume(
         &self,
         recipe: Recipe,
         device: &Device,
     ) -> Result<(Training, Vec<String>), TrainError> {
+        recipe.validate()?;
+        check_device(&recipe, device)?;
+        let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
+        self.take_up(&recipe, &data, device)
+    }
+
+    /// The same with data that are open.
+    pub(crate) fn take_up(
+        &self,
+        recipe: &Recipe,
+        data: &Arc<DataSet>,
+        device: &Device,
+    ) -> Result<(Training, Vec<String>), TrainError> {
         let mut notes = vec![];
-        for (_, path) in self.list()?.iter().rev() {
-            let checked = seal::check(path);
-            let read =
-                checked.and_then(|found| Ok((found, read_parts(path, recipe.clone(), device)?)));
-            match read {
-                Ok((found, training)) => {
-                    if found == seal::Seal::Absent {
-                        let path = path.display();
-                        notes.push(format!("`{path}` has no checksums and is taken as it is"));
-                    }
+        for found in self.list()?.iter().rev() {
+            match self.take_one(found, recipe, data, device) {
+                Ok((training, more)) => {
+                    notes.extend(more);
                     return Ok((training, notes));
                 }
-                Err(why) => notes.push(format!("skipped a checkpoint that is not whole: {why}")),
+                // No other checkpoint would do better.
+                Err(
+                    why @ (TrainError::Recipe(_)
+                    | TrainError::Changed { .. }
+                    | TrainError::Threads { .. }),
+                ) => return Err(why),
+                Err(why) => {
+                    let why = told(&why);
+                    notes.push(format!("skipped a checkpoint that is not whole: {why}"));
+                }
             }
         }
         let skipped = notes.iter().map(|note| format!("; {note}")).collect();
         Err(TrainError::NothingToResume { path: self.path.clone(), skipped })
+    }
+
+    /// Takes up one checkpoint, with what is to be said about it.
+    fn take_one(
+        &self,
+        (step, path): &(u64, PathBuf),
+        recipe: &Recipe,
+        data: &Arc<DataSet>,
+        device: &Device,
+    ) -> Result<(Training, Vec<String>), TrainError> {
+        let mut notes = vec![];
+        if seal::check(path)? == seal::Seal::Absent {
+            notes.push(format!("`{}` has no checksums and is taken as it is", path.display()));
+        }
+        notes.extend(changes::since((*step, path.as_path()), recipe, &self.recipe_path())?);
+        let training = parts::read(path, recipe.clone(), data.clone(), device)?;
+        let saw = training.progress.data;
+        notes.extend(saw.and_then(|saw| saw.changed(&Seen::of(data))));
+        Ok((training, notes))
     }
 
     /// Whole checkpoints, oldest first.
@@ -230,73 +315,22 @@ impl RunFolder {
     }
 }
 
-fn write_parts(training: &Training, folder: &Path) -> Result<(), TrainError> {
-    let failed = |path: &Path, why: &dyn std::fmt::Display| TrainError::State {
-        path: path.into(),
-        why: why.to_string(),
-    };
-    if folder.exists() {
-        fs_err::remove_dir_all(folder)?;
+/// An error with its causes.
+fn told(why: &TrainError) -> String {
+    let mut told = why.to_string();
+    for cause in std::iter::successors(why.source(), |why| (*why).source()) {
+        let cause = cause.to_string();
+        if !told.contains(&cause) {
+            told += &format!(": {cause}");
+        }
     }
-    fs_err::create_dir_all(folder)?;
-    let path = folder.join("model.bpk");
-    training.model.clone().into_record().save(&path).map_err(|why| failed(&path, &why))?;
-    let path = folder.join("optimizer.bpk");
-    training.optimizer.save(&path).map_err(|why| failed(&path, &why))?;
-    save_weights(
-        &folder.join("average.safetensors"),
-        &weights_of(&training.ema.model(&training.model)),
-    )?;
-    averages::write(training, folder)?;
-    write_atomic(&folder.join("tokenizer.json"), training.tokenizer.to_json().as_bytes())?;
-    let recipe = toml::to_string_pretty(&training.recipe).expect("a recipe is plain data");
-    write_atomic(&folder.join("recipe.toml"), recipe.as_bytes())?;
-    let progress =
-        serde_json::to_string_pretty(&training.progress).expect("counters are plain data");
-    write_atomic(&folder.join("progress.json"), progress.as_bytes())?;
-    seal::put(folder)
+    told
 }
 
-fn read_parts(folder: &Path, recipe: Recipe, device: &Device) -> Result<Training, TrainError> {
-    let failed = |path: &Path, why: &dyn std::fmt::Display| TrainError::State {
-        path: path.into(),
-        why: why.to_string(),
-    };
-    let path = folder.join("progress.json");
-    let progress: Progress =
-        serde_json::from_slice(&fs_err::read(&path)?).map_err(|why| failed(&path, &why))?;
-    let path = folder.join("tokenizer.json");
-    let tokenizer = Tokenizer::from_json(&fs_err::read(&path)?)?;
-    let config = recipe.model_config(tokenizer.vocab());
-    let tracked = device.clone().autodiff();
-    let fresh =
-        Model::drawn(&config, &mut Init::blank(&tracked)).map_err(crate::RecipeError::from)?;
-    let fresh = adapted(fresh, recipe.optimizer.lora, recipe.seed);
-    let path = folder.join("model.bpk");
-    let record = ModuleRecord::load(&path).map_err(|why| failed(&path, &why))?;
-    let model = fresh.try_load_record(record).map_err(|why| failed(&path, &why))?;
-    let path = folder.join("optimizer.bpk");
-    let optimizer = optimizer(&recipe.optimizer).load(&path).map_err(|why| failed(&path, &why))?;
-    let averages = load_weights(&folder.join("average.safetensors"), &model)?;
-    let ema = Ema::new(&recipe.optimizer, &with_weights(model.clone(), &averages));
-    let emas = averages::read(&recipe.optimizer, &model, folder)?;
-    let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
-    let (device, workers) = (device.clone(), Workers::new(recipe.run.shards)?);
-    Ok(Training {
-        recipe,
-        config,
-        tokenizer,
-        data,
-        device,
-        model,
-        optimizer,
-        ema,
-        emas,
-        progress,
-        workers,
-        ranks: Ranks::alone(),
-        added: None,
-    })
+fn read_recipe(path: &Path) -> Result<Recipe, TrainError> {
+    let text = fs_err::read_to_string(path)?;
+    Recipe::from_toml(&text)
+        .map_err(|why| TrainError::RecipeFile { path: path.to_owned(), source: Box::new(why) })
 }
 
 /// Reads the recipe that a model folder or its run folder carries, if there is one.
@@ -305,7 +339,7 @@ pub fn recipe_beside(model: &Path) -> Result<Option<Recipe>, TrainError> {
     if !path.exists() {
         return Ok(None);
     }
-    Ok(Some(Recipe::from_toml(&fs_err::read_to_string(path)?)?))
+    Ok(Some(read_recipe(&path)?))
 }
 
 /// Checks that a model folder is readable, without its weights.

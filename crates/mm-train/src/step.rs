@@ -21,6 +21,7 @@ use crate::metrics::LINE_EVERY;
 use crate::optimizer::{clip, optimizer};
 use crate::ranks::{Ranks, bytes_a_step};
 use crate::recipe::{LossConfig, Recipe};
+use crate::state::Seen;
 use crate::validate::check_held_out;
 use crate::watch::Watch;
 use crate::workers::Workers;
@@ -76,6 +77,9 @@ pub struct Progress {
     /// What later judgements depend on.
     #[serde(default)]
     pub watch: Watch,
+    /// The data so far, in a checkpoint.
+    #[serde(default)]
+    pub data: Option<Seen>,
 }
 
 /// What one step did.
@@ -128,11 +132,7 @@ impl Training {
         model: Model,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        if recipe.run.recompute && !mm_backbone::has_kernels(device) {
-            let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
-            return Err(RecipeError::Field { field, wanted }.into());
-        }
-        precision::check(recipe.run.precision, device)?;
+        check_device(&recipe, device)?;
         let config = recipe.model_config(tokenizer.vocab());
         freeze::check(&model, &recipe.optimizer.freeze)?;
         let model = adapted(model, recipe.optimizer.lora, recipe.seed);
@@ -312,6 +312,15 @@ impl Training {
             factor => TrainError::Spikes { steps, step, factor },
         })
     }
+}
+
+/// The device must be able to do what the recipe asks for.
+pub(crate) fn check_device(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
+    if recipe.run.recompute && !mm_backbone::has_kernels(device) {
+        let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
+        return Err(RecipeError::Field { field, wanted }.into());
+    }
+    precision::check(recipe.run.precision, device)
 }
 
 /// Gradients of a batch or of a shard of it, the two terms of its loss, and its errors by noise level.

@@ -13,7 +13,7 @@ use crate::memory::within_memory;
 use crate::metrics::{
     LINE_EVERY, MetricLine, MetricsLog, Speed, ValidationLine, write_raw_samples, write_samples,
 };
-use crate::rollback::{RolledBack, roll_back};
+use crate::rollback::{RolledBack, check_finite, roll_back};
 use crate::state::RunFolder;
 use crate::step::{StepReport, Training};
 use crate::validate::{Validation, validate};
@@ -84,9 +84,9 @@ pub enum Ending {
 
 /// Trains from where `training` stands to the recipe's last step, or until `on` returns false; then a checkpoint is written.
 ///
-/// If steps keep being skipped, the run is rolled back to its newest checkpoint once; after that, or without a checkpoint, it
-/// ends with an error and its checkpoints stay. Of several ranks the first writes, and all stop at the same step. A run that the
-/// machine's memory would not hold is refused.
+/// If steps keep being skipped, or a weight is not finite where a checkpoint would be taken, the run is rolled back to its newest
+/// checkpoint once; after that, or without a checkpoint, it ends with an error and its checkpoints stay. Of several ranks the first
+/// writes, and all stop at the same step. A run that the machine's memory would not hold is refused.
 pub fn train(
     training: &mut Training,
     folder: &RunFolder,
@@ -98,7 +98,8 @@ pub fn train(
             Ok(ending) => return Ok(ending),
             Err(why) => {
                 let done = roll_back(training, folder, why)?;
-                if !on(Happening::RolledBack(&done)) {
+                let go_on = on(Happening::RolledBack(&done));
+                if !training.ranks.all(go_on) {
                     return Ok(Ending::Stopped);
                 }
             }
@@ -236,13 +237,14 @@ fn measure(
     Ok(better)
 }
 
-/// Writes a checkpoint, on the rank that writes, once all ranks hold the same weights.
+/// Writes a checkpoint, on the rank that writes, once all ranks hold the same weights and these are finite.
 fn save(
     training: &Training,
     folder: &RunFolder,
     on: &mut dyn FnMut(Happening<'_>) -> bool,
 ) -> Result<bool, TrainError> {
     training.ranks.agree(training.progress.step, &training.model)?;
+    check_finite(training)?; // on all ranks, so that they take the same way
     if !training.ranks.writes() {
         return Ok(true);
     }

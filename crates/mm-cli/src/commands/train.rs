@@ -115,9 +115,10 @@ fn start(
     };
     let training = training.map_err(explain)?;
     memory::check(&training, ranks.count).map_err(explain)?; // before there is a run folder
-    let folder = match ranks.writes() {
-        true => RunFolder::create(&args.out, &training.recipe).map_err(explain)?,
-        false => RunFolder::of_other_rank(&args.out),
+    let folder = match (ranks.writes(), &args.init) {
+        (true, None) => RunFolder::create(&args.out, &training.recipe).map_err(explain)?,
+        (true, Some(_)) => RunFolder::create_from(&args.out, &training).map_err(explain)?,
+        (false, _) => RunFolder::of_other_rank(&args.out),
     };
     Ok((folder, training))
 }
@@ -151,53 +152,69 @@ fn resume(
     Ok((folder, training))
 }
 
+/// The failure of an error, with what to do about it.
 fn explain(error: TrainError) -> Failure {
-    let hint = match &error {
-        TrainError::RunExists { path } => Some(format!(
-            "`mm train --out {} --resume` goes on with it; or choose another --out",
-            path.display()
-        )),
-        TrainError::NotFinite { .. } | TrainError::Spikes { .. } => Some(
-            "the checkpoint before it is kept; a smaller `optimizer.rate` usually helps".to_owned(),
-        ),
-        TrainError::Misfit { .. } => Some(
-            "the recipe beside the model (`recipe.toml`) fits it: change its data and optimizer, not its `model` and `image`"
-                .to_owned(),
-        ),
-        TrainError::Precision { .. } => Some(
-            "`mm devices` lists the types of every device; all calculate in f32, which is `run.precision` unless set"
-                .to_owned(),
-        ),
-        TrainError::Data(DataError::TooManyBad { .. }) => Some(
-            "`mm data check` names all that is broken: mend it, or allow more, a new run by `--max-bad`, one that has begun by \
-             `max_bad` in `RUN/recipe.toml`; that then goes on with `mm train --out RUN --resume`"
-                .to_owned(),
-        ),
-        TrainError::RanksDiffer { what, .. } if what.contains("data") || what.contains("records") => {
-            Some("every host must see the same files under the paths of the recipe".to_owned())
-        }
-        TrainError::Memory { batch, .. } => Some(format!(
-            "lower `run.batch`, as in `--set run.batch={}`, or the size of `image` or `model.backbone`; checkpoints written \
-             before are kept",
-            (batch / 2).max(1)
-        )),
-        TrainError::NoRoom { batch, .. } => Some(format!(
-            "lower `run.batch`, as in `--set run.batch={}`, compute it in turns, as in `--set run.accumulate=4`, or lower the size \
-             of `image` or `model.backbone`; `mm plan` tells what takes how much",
-            (batch / 2).max(1)
-        )),
-        _ => None,
-    };
+    let hint = hint(&error);
     let failure = match &error {
-        TrainError::Recipe(_) | TrainError::RunExists { .. } | TrainError::Misfit { .. } => {
-            Failure::usage(error)
-        }
+        TrainError::Recipe(_)
+        | TrainError::RecipeFile { .. }
+        | TrainError::RunExists { .. }
+        | TrainError::Changed { .. }
+        | TrainError::Misfit { .. } => Failure::usage(error),
         _ => Failure::failed(error),
     };
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
+}
+
+/// What to do about an error.
+fn hint(error: &TrainError) -> Option<String> {
+    Some(match error {
+        TrainError::RunExists { path } => format!(
+            "`mm train --out {} --resume` goes on with it; or choose another --out",
+            path.display()
+        ),
+        TrainError::Busy { .. } => {
+            "wait until it has ended, or end it: Ctrl-C and SIGTERM save first; or choose another --out".to_owned()
+        }
+        TrainError::NotFinite { .. } | TrainError::Spikes { .. } | TrainError::Diverged { .. } => {
+            "a smaller `optimizer.rate` usually helps; checkpoints written before are kept".to_owned()
+        }
+        TrainError::Misfit { .. } => {
+            "the recipe beside the model (`recipe.toml`) fits it: change its data and optimizer, not its `model` and `image`"
+                .to_owned()
+        }
+        TrainError::Changed { .. } => {
+            "set it back to go on with this run; another network, vocabulary or optimizer is another run, which may start at \
+             this one's weights by `--init RUN/model` where the network is the same"
+                .to_owned()
+        }
+        TrainError::Precision { .. } => {
+            "`mm devices` lists the types of every device; all calculate in f32, which is `run.precision` unless set"
+                .to_owned()
+        }
+        TrainError::Data(DataError::TooManyBad { .. }) => {
+            "`mm data check` names all that is broken: mend it, or allow more, a new run by `--max-bad`, one that has begun by \
+             `max_bad` in `RUN/recipe.toml`; that then goes on with `mm train --out RUN --resume`"
+                .to_owned()
+        }
+        TrainError::RanksDiffer { what, .. } if what.contains("data") || what.contains("records") => {
+            "every host must see the same files under the paths of the recipe".to_owned()
+        }
+        TrainError::Memory { batch, .. } => format!(
+            "lower `run.batch`, as in `--set run.batch={}`, or the size of `image` or `model.backbone`; checkpoints written \
+             before are kept",
+            (batch / 2).max(1)
+        ),
+        TrainError::NoRoom { batch, .. } => format!(
+            "lower `run.batch`, as in `--set run.batch={}`, compute it in turns, as in `--set run.accumulate=4`, or lower the size \
+             of `image` or `model.backbone`; `mm plan` tells what takes how much",
+            (batch / 2).max(1)
+        ),
+        _ => return None,
+    })
 }
 
 /// Set by the first Ctrl-C or SIGTERM, which is answered if this process `speaks`; the second ends the program at once.

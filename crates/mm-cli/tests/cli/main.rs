@@ -8,6 +8,7 @@ mod kills;
 mod numbers;
 mod quality;
 mod ranks;
+mod resume;
 mod seed;
 mod trainer;
 mod unheard;

@@ -1,0 +1,151 @@
+//! Where a run goes on after its end, what may have changed meanwhile, and who may go on with it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mm_patch::Image;
+
+use crate::{QUICK, device, done, mm, model, refused, text};
+
+/// A long run without checkpoints that has begun to train.
+fn begun(out: &Path, more: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
+    command.args(["train", "glyphs", "--device", device(), "--out", out.to_str().unwrap()]);
+    command.args(&QUICK[..QUICK.len() - 2]).args(["--steps", "100000"]).args(more);
+    command.args(["--set", "run.checkpoint_every=100000", "--set", "run.sample_every=100000"]);
+    let mut process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while fs_err::read_to_string(out.join("metrics.jsonl")).unwrap_or_default().is_empty() {
+        assert!(process.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    process
+}
+
+fn kill(mut process: Child) {
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+fn resume(out: &Path) -> [&str; 6] {
+    ["train", "--resume", "--device", device(), "--out", out.to_str().unwrap()]
+}
+
+/// Replaces words in the recipe of a run.
+fn edit(run: &Path, from: &str, to: &str) {
+    let path = run.join("recipe.toml");
+    let recipe = fs_err::read_to_string(&path).unwrap();
+    assert!(recipe.contains(from), "{recipe}");
+    fs_err::write(&path, recipe.replace(from, to)).unwrap();
+}
+
+#[test]
+fn a_run_that_is_being_trained_is_left_alone_until_its_process_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let [out, page] = ["run", "page.html"].map(|name| folder.path().join(name));
+    let process = begun(&out, &[]);
+    let second = mm(&resume(&out));
+    let report = mm(&["report", out.to_str().unwrap(), "--out", page.to_str().unwrap()]);
+    kill(process);
+    let said = text(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&format!("another process is training in `{}`", out.display())),
+        "{said}"
+    );
+    assert!(said.contains("hint: wait until it has ended"), "{said}");
+    assert!(report.status.success(), "{}", text(&report.stderr));
+    edit(&out, "steps = 100000", "steps = 2");
+    let third = mm(&resume(&out));
+    let said = text(&third.stderr);
+    assert!(third.status.success() && said.contains("done after 2 steps"), "{said}");
+}
+
+#[test]
+fn a_run_from_a_model_that_is_killed_before_its_first_checkpoint_starts_at_the_model_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, cut] = ["whole", "cut"].map(|name| folder.path().join(name));
+    let model = model();
+    let mut args = vec!["train", "glyphs", "--init", &model, "--device", device()];
+    args.extend(["--out", whole.to_str().unwrap()]);
+    args.extend(QUICK);
+    done(&args);
+    kill(begun(&cut, &["--init", &model]));
+    edit(&cut, "steps = 100000", "steps = 6");
+    let output = mm(&resume(&cut));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("done after 6 steps"), "{said}");
+    let numbers = |run: &Path| fs_err::read(run.join("model/model.safetensors")).unwrap();
+    assert!(numbers(&whole) == numbers(&cut), "the run did not start at the model");
+}
+
+/// A finished run over twelve pictures in `folder/pictures`.
+fn of_pictures(folder: &Path) -> PathBuf {
+    let [pictures, out] = ["pictures", "run"].map(|name| folder.join(name));
+    fs_err::create_dir(&pictures).unwrap();
+    for at in 0..12_u8 {
+        let image = Image::filled(32, 32, [at * 20; 3]).encode_png();
+        fs_err::write(pictures.join(format!("{at}.png")), image).unwrap();
+        fs_err::write(pictures.join(format!("{at}.txt")), at.to_string()).unwrap();
+    }
+    let data = format!("data={{ source = \"folder\", path = '{}' }}", pictures.display());
+    let mut args = vec!["train", "glyphs", "--device", device(), "--out", out.to_str().unwrap()];
+    args.extend(["--set", &data]);
+    args.extend(QUICK);
+    done(&args);
+    out
+}
+
+#[test]
+fn data_or_a_recipe_that_cannot_be_read_are_told_and_no_checkpoint_is_blamed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = of_pictures(folder.path());
+    let [here, away] = ["pictures", "away"].map(|name| folder.path().join(name));
+    fs_err::rename(&here, &away).unwrap();
+    let said = refused(1, &resume(&out));
+    assert!(said.contains("pictures") && !said.contains("checkpoint"), "{said}");
+    fs_err::rename(&away, &here).unwrap();
+    edit(&out, "keep = 2", "keep = 0");
+    let said = refused(2, &resume(&out));
+    assert!(said.contains("recipe.toml`\n  caused by: `run.keep` must be at least 1"), "{said}");
+}
+
+#[test]
+fn what_was_changed_since_the_checkpoint_is_said_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = of_pictures(folder.path());
+    edit(&out, "prediction = \"clean\"", "prediction = \"velocity\"");
+    let said = refused(2, &resume(&out));
+    let wanted =
+        "`model.prediction` is \"velocity\", wanted \"clean\" as in the checkpoint of step 6";
+    assert!(said.contains("recipe.toml`: ") && said.contains(wanted), "{said}");
+    assert!(said.contains("hint: set it back"), "{said}");
+    edit(&out, "prediction = \"velocity\"", "prediction = \"clean\"");
+    edit(&out, "rate = 0.002", "rate = 0.001");
+    for name in ["3.png", "3.txt"] {
+        fs_err::remove_file(folder.path().join("pictures").join(name)).unwrap();
+    }
+    let output = mm(&resume(&out));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("done after 6 steps"), "{said}");
+    assert!(
+        said.contains("the recipe was changed: `optimizer.rate` is 0.001, was 0.002"),
+        "{said}"
+    );
+    assert!(said.contains("the data is not what the checkpoint saw: "), "{said}");
+}
+
+#[test]
+fn a_run_that_loses_its_weights_is_no_run_that_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let args = ["train", "glyphs", "--device", device(), "--out", out.to_str().unwrap()];
+    let lost = ["--set", "optimizer.rate=1e300"];
+    let said = refused(1, &[&args[..], &QUICK, &lost].concat());
+    assert!(said.contains("error: after step 6 the weights are not finite"), "{said}");
+    assert!(
+        said.contains("hint: a smaller `optimizer.rate`") && !said.contains("done after"),
+        "{said}"
+    );
+    assert!(!out.join("model").exists());
+}
