@@ -21,9 +21,23 @@ fn planned_parameters_are_those_of_the_model() {
         assert_eq!(found.parameters, start(&changes).parameters(), "{changes:?}");
         assert_eq!(found.trained, found.parameters);
     }
-    let adapters = [("optimizer.lora.rank", "3")];
-    let found = plan(&tiny(&adapters), 1).unwrap();
-    assert_eq!(found.parameters + found.trained, start(&adapters).parameters());
+}
+
+#[test]
+fn planned_adapters_are_those_of_every_kind_of_block() {
+    let multi_head = "heads = 4, key_heads = 2, feed_forward = 48 }";
+    let blocks =
+        ["transformer", "uvit", "dit"].map(|kind| format!("{{ kind = '{kind}', {multi_head}"));
+    let gau = "{ kind = 'gau', expansion = 2, key_size = 16, bias = true }".to_owned();
+    for block in blocks.iter().chain([&gau]) {
+        let adapters = [
+            ("model.backbone.depth", "3"),
+            ("model.backbone.block", block.as_str()),
+            ("optimizer.lora.rank", "3"),
+        ];
+        let found = plan(&tiny(&adapters), 1).unwrap();
+        assert_eq!(found.parameters + found.trained, start(&adapters).parameters(), "{block}");
+    }
 }
 
 #[test]

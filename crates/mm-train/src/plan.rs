@@ -329,5 +329,6 @@ fn adapters(recipe: &Recipe, rank: usize) -> usize {
             [feed_forward, width],
         ],
     };
-    depth * rank * sides.into_iter().flatten().sum::<usize>()
+    let modulation = recipe.model.backbone.block.is_conditioned().then_some([width, 6 * width]);
+    depth * rank * sides.into_iter().chain(modulation).flatten().sum::<usize>()
 }

@@ -237,14 +237,17 @@ impl Recipe {
         let glyphs = matches!(self.data, DataConfig::Glyphs(_));
         check("mix", glyphs || two == 0.0, "two-image documents with the source `glyphs` alone")?;
         check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")?;
-        check("loss.text", self.loss.text >= 0.0, "at least 0")?;
-        check("loss.image", self.loss.image >= 0.0, "at least 0")?;
+        let writes = self.vocab > 0 && self.model.unet.is_none();
+        let LossConfig { text, image, .. } = self.loss;
+        check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite")?;
+        check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite")?;
+        let learns = image > 0.0 || writes && text > 0.0;
+        check("loss.image", learns, "above 0 where no text is learnt")?;
         if self.model.unet.is_some() {
             self.validate_without_text()?;
         }
         optimizer.validate()?;
         self.run.validate()?;
-        let writes = self.vocab > 0 && self.model.unet.is_none();
         let by_text = self.run.best == BestBy::Text;
         check("run.best", writes || !by_text, "`loss` or `image`, since the model writes no text")?;
         self.validate_recompute()?;
@@ -271,6 +274,8 @@ impl Recipe {
         let single = self.run.precision == Precision::F32;
         check("run.precision", single, "f32, since a `unet` computes in nothing else")?;
         check("loss.text", self.loss.text == 0.0, "0, since a `unet` writes no text")?;
+        let rank = self.optimizer.lora.rank;
+        check("optimizer.lora.rank", rank == 0, "0, since a `unet` has no blocks to adapt")?;
         let scale = self.sample.guidance.scale;
         check("sample.guidance.scale", scale == 1.0, "1, since a `unet` knows no prompts")
     }

@@ -134,8 +134,8 @@ impl Training {
         }
         precision::check(recipe.run.precision, device)?;
         let config = recipe.model_config(tokenizer.vocab());
-        freeze::check(&model, &recipe.optimizer.freeze)?;
         let model = adapted(model, recipe.optimizer.lora, recipe.seed);
+        freeze::check(&model, &recipe.optimizer.freeze)?; // adapters leave nothing but themselves to train
         let ema = Ema::new(&recipe.optimizer, &model);
         let other = |&decay: &f64| Ema::with_decay(decay, recipe.optimizer.ema_start, &model);
         let emas = recipe.optimizer.emas.iter().map(other).collect();
