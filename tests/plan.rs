@@ -78,15 +78,26 @@ fn a_plan_of_pictures_of_one_size_needs_no_picture() {
 }
 
 #[test]
+fn a_large_batch_is_planned_from_a_part_of_it() {
+    let load = |batch: &str| plan(&tiny(&[("run.batch", batch)]), 1).unwrap().load;
+    let (part, whole) = (load("256"), load("16777216"));
+    assert_eq!(whole.images, 65536.0 * part.images);
+    assert_eq!(whole.places, 65536.0 * part.places);
+    let wide = [("model.backbone.width", "4000000"), ("run.batch", "16777216")];
+    let bytes = plan(&tiny(&wide), 1).unwrap().bytes;
+    assert!(bytes.total().is_finite() && bytes.activations > 1e15);
+}
+
+#[test]
 fn a_run_that_no_machine_has_the_memory_for_is_refused_before_its_first_step() {
     if !cfg!(target_os = "linux") || !mm_backbone::has_kernels(&device()) {
         return; // where the system does not tell, or the device has memory of its own
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut large = start(&[("run.batch", "1000000000")]);
+    let mut large = start(&[("run.batch", "16000000"), ("model.backbone.depth", "30")]);
     let folder = RunFolder::create(&folder.path().join("run"), &large.recipe).unwrap();
     let said = train(&mut large, &folder, &mut |_| true).unwrap_err();
-    assert!(matches!(said, TrainError::NoRoom { batch: 1_000_000_000, .. }), "{said}");
+    assert!(matches!(said, TrainError::NoRoom { batch: 16_000_000, .. }), "{said}");
     let width = [("model.backbone.width", "4000000")];
     let said = Training::start(tiny(&width), &device()).err().unwrap().to_string();
     assert!(said.starts_with("the weights and their averages take about "), "{said}");

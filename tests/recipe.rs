@@ -1,6 +1,8 @@
 //! What a recipe may say: what is refused is named by its field.
 
-use crate::common::tiny;
+use mm_train::Recipe;
+
+use crate::common::{TINY, tiny};
 
 /// Checks that a change of the tiny recipe is refused, and that the message has these words.
 fn check_refused(key: &str, value: &str, words: &str) {
@@ -32,4 +34,40 @@ fn a_recipe_that_learns_nothing_is_refused() {
     let said = tiny(&[("loss.text", "0")]).with("loss.image", "0").unwrap_err().to_string();
     assert!(said.contains("`loss.image`") && said.contains("where no text is learnt"), "{said}");
     assert!(tiny(&[("loss.image", "0")]).with("loss.text", "2").is_ok());
+}
+
+#[test]
+fn a_size_without_sense_is_refused_by_name() {
+    for (key, value) in [
+        ("vocab", "1000000000000"),
+        ("image.width", "800000000"),
+        ("image.height", "800000000"),
+        ("run.batch", "1000000000"),
+        ("run.row_tokens", "1000000000000"),
+        ("sample.count", "1000000000000"),
+        ("sample.steps", "1000000000000"),
+        ("model.patch_places", "1000000000000"),
+        ("model.backbone.width", "1000000000000"),
+        ("model.backbone.depth", "1000000000000"),
+        ("optimizer.lora.rank", "1000000000000"),
+        ("optimizer.lora.rank", "33"), // wider than the network
+    ] {
+        check_refused(key, value, &format!("`{key}`"));
+    }
+    let inner = "{ kind = 'gau', expansion = 1000000000000, key_size = 16, bias = true }";
+    check_refused("model.backbone.block", inner, "`model.backbone.block`");
+    let time = "{ kind = 'sinusoidal', channels = 1000000000000, scale = 1.0 }";
+    check_refused("model.time", time, "`model.time`");
+    assert!(tiny(&[]).with("optimizer.lora.rank", "32").is_ok());
+}
+
+#[test]
+fn an_integer_that_toml_cannot_write_is_refused_by_name() {
+    let mut recipe = tiny(&[]);
+    recipe.seed = 1 << 63;
+    let said = "`seed`: 9223372036854775808, wanted at most 9223372036854775807";
+    assert_eq!(recipe.validate().unwrap_err().to_string(), said);
+    assert_eq!(recipe.with("run.batch", "2").unwrap_err().to_string(), said);
+    let text = TINY.replace("steps = 12", "steps = 18446744073709551615");
+    assert!(Recipe::from_toml(&text).unwrap_err().to_string().contains("`run.steps`"));
 }

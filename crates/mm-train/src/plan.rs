@@ -19,8 +19,12 @@ use crate::{RecipeError, TrainError};
 
 /// Batches that the load is taken from.
 const SEEN: usize = 8;
-/// Documents, and pixels of their pictures, that a load of one step is told from where there is no time for more.
+/// Documents of a step, and pixels of their pictures, that the load is told from; a larger batch is so many times as much.
+const MANY: [usize; 2] = [256, 1 << 23];
+/// The same where there is no time for more.
 const FEW: [usize; 2] = [32, 1 << 22];
+/// Numbers of the longest array whose buffers are counted: no machine has room for a longer one.
+const LONGEST: usize = 1 << 36;
 /// Host copies of a batch: three ahead, one in the sender's hand, one in use.
 const COPIES: f64 = 5.0;
 /// Bytes of the process itself, measured: code as it is used, lists of data set and tokenizer, the threads of every run.
@@ -151,10 +155,11 @@ pub fn can_plan(recipe: &Recipe) -> Result<(), TrainError> {
 /// Plans a recipe for a number of devices that share each batch.
 pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
     can_plan(recipe)?;
+    let (few, times) = fewer(recipe, MANY);
     if recipe.vocab == 0 && recipe.data.has_one_size() {
         // Every document is a picture of this size: no file is needed to count.
         let tokenizer = mm_model::alone::tokenizer();
-        let load = load(recipe, [1, devices], 1.0, &mut |step| blank(recipe, &tokenizer, step))?;
+        let load = load(recipe, [1, devices], times, &mut |step| blank(&few, &tokenizer, step))?;
         return with_load(recipe, devices, load, tokenizer.vocab());
     }
     let data = DataSet::open(&recipe.data, recipe.image)?;
@@ -162,8 +167,8 @@ pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
         0 => mm_model::alone::tokenizer(),
         vocab => Tokenizer::train(corpus(recipe, &data).into_iter(), vocab)?,
     };
-    let mut batches = Batches::new(recipe, &data, &tokenizer);
-    let load = load(recipe, [SEEN, devices], 1.0, &mut |step| batches.batch(step))?;
+    let mut batches = Batches::new(&few, &data, &tokenizer);
+    let load = load(recipe, [SEEN, devices], times, &mut |step| batches.batch(step))?;
     with_load(recipe, devices, load, tokenizer.vocab())
 }
 
@@ -174,13 +179,19 @@ pub(crate) fn quick_plan(
     devices: usize,
     step: u64,
 ) -> Result<Plan, TrainError> {
-    let pixels = recipe.image.width.saturating_mul(recipe.image.height).max(1);
-    let mut few = recipe.clone();
-    few.run.batch = recipe.run.batch.min(FEW[0]).min(FEW[1] / pixels).max(1);
-    let times = recipe.run.batch as f64 / few.run.batch as f64;
+    let (few, times) = fewer(recipe, FEW);
     let mut few = |_| Batches::new(&few, data, tokenizer).batch(step);
-    let (load, memory) = load(recipe, [1, devices], times, &mut few)?;
-    with_load(recipe, devices, (load.times(times), memory), tokenizer.vocab())
+    let load = load(recipe, [1, devices], times, &mut few)?;
+    with_load(recipe, devices, load, tokenizer.vocab())
+}
+
+/// The recipe with a batch of no more than so many documents and pixels, and how many times as large its own is.
+fn fewer(recipe: &Recipe, [documents, pixels]: [usize; 2]) -> (Recipe, f64) {
+    let one = (recipe.image.width * recipe.image.height).max(1);
+    let mut few = recipe.clone();
+    few.run.batch = recipe.run.batch.min(documents).min(pixels / one).max(1);
+    let times = recipe.run.batch as f64 / few.run.batch as f64;
+    (few, times)
 }
 
 fn with_load(
@@ -219,7 +230,7 @@ fn blank(recipe: &Recipe, tokenizer: &Tokenizer, step: u64) -> Result<Vec<HostBa
     in_shards(recipe, tokenizer, documents, step)
 }
 
-/// The mean load of the first steps, in a batch so many times as large as those given, and the work memory that each device
+/// The mean load of the first steps, with batches so many times as large as those given, and the work memory that each device
 /// holds after them.
 fn load(
     recipe: &Recipe,
@@ -229,12 +240,14 @@ fn load(
 ) -> Result<(Load, WorkMemory), TrainError> {
     let (mut load, mut memory) = (Load::default(), WorkMemory::default());
     let backbone = &recipe.model.backbone;
+    let arrays = [backbone.kept_arrays(), backbone.backward_arrays()].concat();
+    let most = LONGEST / arrays.into_iter().max().unwrap_or(1);
     for step in 0..steps as u64 {
         let parts = batch(step)?;
         for turn in parts.chunks(recipe.run.shards) {
             let own =
                 |part: &HostBatch| (part.places() as f64 * times / devices as f64).ceil() as usize;
-            let tokens: Vec<usize> = turn.iter().map(own).collect();
+            let tokens: Vec<usize> = turn.iter().map(|part| own(part).min(most)).collect();
             memory.train(backbone, blocks_kept(recipe), &tokens);
         }
         for part in parts {
@@ -249,7 +262,7 @@ fn load(
             load.learnt_patches += share(learnt_patches);
         }
     }
-    Ok((load, memory))
+    Ok((load.times(times), memory))
 }
 
 /// Blocks whose kept arrays are in memory at once.

@@ -13,6 +13,7 @@ use crate::watch::BestBy;
 
 mod optimizer;
 mod run;
+mod sizes;
 
 pub use optimizer::{EmaStart, OptimizerConfig, OptimizerKind};
 pub use run::RunConfig;
@@ -156,6 +157,7 @@ impl Recipe {
     /// The recipe with one value replaced: `key` is a dotted path such as `optimizer.rate`, `value` is TOML, or a bare word.
     pub fn with(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
         let missing = || RecipeError::NoKey { key: key.to_owned() };
+        self.validate_integers()?;
         let mut tree = toml::Value::try_from(self).expect("a recipe is plain data");
         let (parents, last) =
             key.rsplit_once('.').map_or((None, key), |(parents, last)| (Some(parents), last));
@@ -200,6 +202,7 @@ impl Recipe {
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.data.validate()?;
         self.image.validate()?;
+        self.validate_sizes()?;
         self.model_config(self.vocab).validate()?;
         self.loss.weight.validate().map_err(RecipeError::Diffusion)?;
         self.loss.times.validate().map_err(RecipeError::Diffusion)?;

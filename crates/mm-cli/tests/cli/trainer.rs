@@ -49,9 +49,9 @@ fn a_run_without_room_says_what_to_lower_and_leaves_no_folder() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let args = ["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
-    let said = refused(1, &[&args[..], &["--set", "run.batch=1000000000"]].concat());
+    let said = refused(1, &[&args[..], &["--set", "run.batch=10000000"]].concat());
     assert!(said.contains("a step takes about ") && said.contains(" GB are free"), "{said}");
-    assert!(said.contains("hint: lower `run.batch`, as in `--set run.batch=500000000`"), "{said}");
+    assert!(said.contains("hint: lower `run.batch`, as in `--set run.batch=5000000`"), "{said}");
     assert!(!out.exists());
 }
 
