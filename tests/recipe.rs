@@ -71,3 +71,18 @@ fn an_integer_that_toml_cannot_write_is_refused_by_name() {
     let text = TINY.replace("steps = 12", "steps = 18446744073709551615");
     assert!(Recipe::from_toml(&text).unwrap_err().to_string().contains("`run.steps`"));
 }
+
+#[test]
+fn values_that_want_each_other_come_in_either_order() {
+    let (best, every) = (("run.best", "loss"), ("run.validate_every", "4"));
+    let recipe = tiny(&[]);
+    let both = recipe.with_all(&[best, every]).unwrap();
+    assert_eq!(both, recipe.with_all(&[every, best]).unwrap());
+    assert_eq!(both.run.validate_every, 4);
+    let said = recipe.with_all(&[best]).unwrap_err().to_string();
+    assert!(said.contains("`run.best`"), "{said}");
+    let said = recipe.with_all(&[every, ("run.bset", "loss"), best]).unwrap_err().to_string();
+    assert_eq!(said, "the recipe has no key `run.bset`");
+    let said = recipe.with_all(&[best, ("run.keep", "many"), every]).unwrap_err().to_string();
+    assert!(said.starts_with("`run.keep`: "), "{said}");
+}

@@ -37,12 +37,12 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
 
 /// The recipe with the values of `--set KEY=VALUE` in place of its own.
 pub fn with_settings(recipe: Recipe, settings: &[String]) -> Result<Recipe, Failure> {
-    settings.iter().try_fold(recipe, |recipe, set| {
-        let (key, value) = set
-            .split_once('=')
-            .ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))?;
-        recipe.with(key, value).map_err(Failure::usage)
-    })
+    let parted = settings.iter().map(|set| {
+        let parts = set.split_once('=');
+        parts.ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))
+    });
+    let parted = parted.collect::<Result<Vec<_>, _>>()?;
+    recipe.with_all(&parted).map_err(Failure::usage)
 }
 
 /// The recipe with the share of `--max-bad` as `data.max_bad`; in a mixture, of every source that has one.

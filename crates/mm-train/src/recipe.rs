@@ -13,6 +13,7 @@ use crate::watch::BestBy;
 
 mod optimizer;
 mod run;
+mod settings;
 mod sizes;
 
 pub use optimizer::{EmaStart, OptimizerConfig, OptimizerKind};
@@ -154,33 +155,6 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe with one value replaced: `key` is a dotted path such as `optimizer.rate`, `value` is TOML, or a bare word.
-    pub fn with(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
-        let missing = || RecipeError::NoKey { key: key.to_owned() };
-        self.validate_integers()?;
-        let mut tree = toml::Value::try_from(self).expect("a recipe is plain data");
-        let (parents, last) =
-            key.rsplit_once('.').map_or((None, key), |(parents, last)| (Some(parents), last));
-        let mut at = &mut tree;
-        for part in parents.into_iter().flat_map(|parents| parents.split('.')) {
-            at = at.get_mut(part).ok_or_else(missing)?;
-        }
-        let old = at.get_mut(last).ok_or_else(missing)?;
-        *old = toml::from_str::<toml::Table>(&format!("v = {value}"))
-            .ok()
-            .and_then(|mut table| table.remove("v"))
-            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        if let (toml::Value::Integer(number), true) = (&*old, key_is_float(self, key)) {
-            *old = toml::Value::Float(*number as f64);
-        }
-        let recipe: Self = tree.try_into().map_err(|why: toml::de::Error| RecipeError::Value {
-            key: key.to_owned(),
-            why: why.message().to_owned(),
-        })?;
-        recipe.validate()?;
-        Ok(recipe)
-    }
-
     /// The model's configuration for a tokenizer of `vocab` ids.
     pub fn model_config(&self, vocab: usize) -> ModelConfig {
         let network = self.model.clone();
@@ -286,10 +260,4 @@ impl Recipe {
 
 fn check(field: &'static str, holds: bool, wanted: &'static str) -> Result<(), RecipeError> {
     if holds { Ok(()) } else { Err(RecipeError::Field { field, wanted }) }
-}
-
-/// Whether the recipe holds a float at `key`, so that `--set optimizer.clip=1` may be written without a point.
-fn key_is_float(recipe: &Recipe, key: &str) -> bool {
-    let tree = toml::Value::try_from(recipe).expect("a recipe is plain data");
-    key.split('.').try_fold(&tree, |at, part| at.get(part)).is_some_and(toml::Value::is_float)
 }
