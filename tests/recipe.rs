@@ -1,5 +1,7 @@
 //! What a recipe may say: what is refused is named by its field.
 
+use std::path::Path;
+
 use mm_train::Recipe;
 
 use crate::common::{TINY, tiny};
@@ -85,4 +87,25 @@ fn values_that_want_each_other_come_in_either_order() {
     assert_eq!(said, "the recipe has no key `run.bset`");
     let said = recipe.with_all(&[best, ("run.keep", "many"), every]).unwrap_err().to_string();
     assert!(said.starts_with("`run.keep`: "), "{said}");
+}
+
+#[test]
+fn what_is_refused_is_said_with_what_was_found_and_what_was_wanted() {
+    let check = |key: &str, value: &str, message: &str| {
+        assert_eq!(tiny(&[]).with(key, value).unwrap_err().to_string(), message);
+    };
+    check("run.batch", "0", "`run.batch` is 0, wanted at least 1");
+    check("optimizer.betas", "[0.9, 1]", "`optimizer.betas` is [0.9, 1.0], wanted 0 up to 1");
+    check("mix.read", "[0.5, -0.5]", "`mix.read` is [0.5, -0.5], wanted 0 to 1000000");
+    let best = "`run.best` is \"loss\", wanted none without `run.validate_every`";
+    check("run.best", "loss", best);
+    let vocab =
+        "`vocab` is 300, wanted 0, or at least 389 for the special tokens and the 256 bytes";
+    check("vocab", "300", vocab);
+    let said = tiny(&[]).with("loss.image", "nan").unwrap_err().in_file(Path::new("my.toml"));
+    assert_eq!(said.to_string(), "in `my.toml`: `loss.image` is nan, wanted 0 or more, finite");
+    let mut recipe = tiny(&[]);
+    recipe.optimizer.points = (0..999).map(|step| [f64::from(step), 2.0]).collect();
+    assert!(recipe.validate().unwrap_err().to_string().len() < 300);
+    assert_eq!(mm_text::Special::COUNT + 256, 389);
 }

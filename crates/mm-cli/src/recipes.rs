@@ -31,8 +31,7 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
         ));
     }
     let text = fs_err::read_to_string(path)?;
-    Recipe::from_toml(&text)
-        .map_err(|why| Failure::usage(anyhow::Error::new(why).context(format!("in `{name}`"))))
+    Recipe::from_toml(&text).map_err(|why| Failure::usage(why.in_file(path)))
 }
 
 /// The recipe with the values of `--set KEY=VALUE` in place of its own.

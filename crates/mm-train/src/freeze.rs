@@ -41,7 +41,8 @@ pub(crate) fn check_paths(
     }
     Err(RecipeError::Field {
         field: "optimizer.freeze",
-        wanted: "shorter: it names every parameter that is trained",
+        found: format!("{names:?}"),
+        wanted: "a shorter list: it names every parameter that is trained",
     })
 }
 

@@ -147,7 +147,7 @@ pub fn can_plan(recipe: &Recipe) -> Result<(), TrainError> {
     recipe.validate()?;
     if recipe.model.unet.is_some() {
         let (field, wanted) = ("model.unet", "absent: plans are of transformers alone");
-        return Err(RecipeError::Field { field, wanted }.into());
+        return Err(recipe.refused(field, wanted).into());
     }
     Ok(())
 }

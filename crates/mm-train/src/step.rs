@@ -130,7 +130,7 @@ impl Training {
     ) -> Result<Self, TrainError> {
         if recipe.run.recompute && !mm_backbone::has_kernels(device) {
             let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
-            return Err(RecipeError::Field { field, wanted }.into());
+            return Err(recipe.refused(field, wanted).into());
         }
         precision::check(recipe.run.precision, device)?;
         let config = recipe.model_config(tokenizer.vocab());

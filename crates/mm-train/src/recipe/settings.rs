@@ -45,7 +45,7 @@ impl Recipe {
     }
 
     /// As TOML holds it.
-    fn tree(&self) -> Result<toml::Value, RecipeError> {
+    pub(super) fn tree(&self) -> Result<toml::Value, RecipeError> {
         self.validate_integers()?;
         Ok(toml::Value::try_from(self).expect("a recipe is plain data"))
     }

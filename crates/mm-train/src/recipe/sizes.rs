@@ -1,8 +1,11 @@
 //! Bounds on sizes, far above what is of use: below them counts and their products fit their types, so that a plan can be made and a
 //! run that would not fit is refused before it takes memory.
 
+use std::ops::Range;
+
 use mm_backbone::BlockConfig;
 use mm_model::TimeConfig;
+use mm_text::Special;
 use serde_json::Value;
 
 use super::{Recipe, check};
@@ -11,10 +14,15 @@ use crate::RecipeError;
 /// The largest integer of TOML, in which the run folder keeps the recipe.
 const LARGEST: u64 = i64::MAX as u64;
 
+/// Numbers of ids that have no room for the special tokens and all bytes, and are not 0 either.
+const TOO_FEW: Range<usize> = 1..Special::COUNT + 256;
+
 impl Recipe {
     pub(super) fn validate_sizes(&self) -> Result<(), RecipeError> {
         self.validate_integers()?;
         check("vocab", self.vocab <= 1 << 24, "at most 16777216")?;
+        let enough = !TOO_FEW.contains(&self.vocab);
+        check("vocab", enough, "0, or at least 389 for the special tokens and the 256 bytes")?;
         let [width, height] = [self.image.width, self.image.height];
         check("image.width", width <= 1 << 16, "at most 65536 pixels")?;
         check("image.height", height <= 1 << 16, "at most 65536 pixels")?;
