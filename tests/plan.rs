@@ -1,6 +1,7 @@
 //! What a plan says of a recipe is what a run of it holds.
 
-use mm_train::{Recipe, RunFolder, TrainError, Training, plan, train};
+use mm_model::parameters::weights_of;
+use mm_train::{Costs, Recipe, RunFolder, TrainError, Training, plan, train};
 
 use crate::common::{device, start, tiny};
 
@@ -38,6 +39,33 @@ fn planned_adapters_are_those_of_every_kind_of_block() {
         let found = plan(&tiny(&adapters), 1).unwrap();
         assert_eq!(found.parameters + found.trained, start(&adapters).parameters(), "{block}");
     }
+}
+
+#[test]
+fn what_is_frozen_is_planned_with_gradients_and_without_a_state() {
+    let frozen = [("optimizer.freeze", "['blocks.0', 'tokens']")];
+    let (plain, found) = (plan(&tiny(&[]), 1).unwrap(), plan(&tiny(&frozen), 1).unwrap());
+    let weights = weights_of(&start(&frozen).averaged().model);
+    let trained = |name: &str| !name.contains("blocks.0.") && name != "tokens";
+    let trained = weights.iter().filter(|(name, _)| trained(name));
+    assert_eq!(found.trained, trained.map(|(_, weight)| weight.values.len()).sum::<usize>());
+    assert_eq!(found.parameters, plain.parameters);
+    assert_eq!(found.bytes.gradients, plain.bytes.gradients);
+    assert_eq!(found.bytes.optimizer, 8.0 * found.trained as f64);
+    let said = plan(&tiny(&[("optimizer.freeze", "['nothing']")]), 1).unwrap_err().to_string();
+    assert!(said.contains("`nothing` names no parameter"), "{said}");
+}
+
+#[test]
+fn the_fewest_devices_with_enough_memory_are_found() {
+    let costs = Costs::of(&tiny(&[("run.batch", "64"), ("model.backbone.depth", "8")])).unwrap();
+    let held = |devices| costs.on(devices).bytes.total();
+    for devices in [1, 2, 3, 10, 64] {
+        let found = costs.devices_of(held(devices)).unwrap();
+        assert!(held(found) <= held(devices), "{found} for {devices}");
+        assert!(found == 1 || held(found - 1) > held(devices), "{found} for {devices}");
+    }
+    assert_eq!(costs.devices_of(0.9 * held(64)), None);
 }
 
 #[test]
