@@ -62,7 +62,7 @@ impl Recipe {
         let rank = self.optimizer.lora.rank;
         check(
             "optimizer.lora.rank",
-            rank <= width.min(1 << 16),
+            rank <= width.min(1 << 16) || model.unet.is_some(),
             "at most `model.backbone.width`, and at most 65536",
         )
     }
