@@ -82,16 +82,6 @@ fn a_run_without_room_says_what_to_lower_and_leaves_no_folder() {
 }
 
 #[test]
-fn more_devices_than_documents_are_refused_before_there_is_a_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    let args = ["train", "glyphs", "--devices", "flex,flex,flex", "--out", out.to_str().unwrap()];
-    let said = refused(2, &[&args[..], &["--set", "run.batch=2"]].concat());
-    assert!(said.contains("names 3, which cannot share a batch of 2 documents"), "{said}");
-    assert!(!out.exists());
-}
-
-#[test]
 fn recompute_is_a_flag_too() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
