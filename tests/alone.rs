@@ -128,7 +128,7 @@ fn images_alone_are_measured_without_text_and_the_best_is_kept() {
     assert!(found.iter().all(|one| one["loss"] == one["image"] && one["image"].is_f64()));
     assert!(found.iter().all(|one| one.get("text").is_none()), "{found:?}");
     let refused = alone(&changes).with("run.best", "text").unwrap_err().to_string();
-    assert!(refused.contains("`run.best` must be `loss` or `image`"), "{refused}");
+    assert!(refused.contains("`run.best` is \"text\", wanted `loss` or `image`"), "{refused}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod plan; // planned parameters and memory
 mod precision; // blocks that multiply in 16 bits
 mod quality; // features, FID and KID against NumPy and SciPy
 mod ranks; // several ranks train as one process does
+mod recipe; // what is refused is named by its field
 mod resume; // N steps = k steps, a checkpoint, N - k steps, bit for bit
 mod tune; // fine-tuning, freezing, adapters, averages; turns and recomputation change no bit
 mod watch; // held-out measurements, the best checkpoint, patience, roll-back

@@ -204,6 +204,8 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
     check("read = [0.0, 0.0]", "read = [0.5, 0.0]", "shares of `draw` alone, since a `unet` reads");
     check("caption_drop = 1.0", "caption_drop = 0.9", "1, since a `unet` reads no captions");
     check("text = 0.0", "text = 1.0", "0, since a `unet` writes no text");
+    let adapters = "ema = 0.99\nlora = { rank = 2, alpha = 1.0 }";
+    check("ema = 0.99", adapters, "0, since a `unet` has no blocks to adapt");
     check("scale = 1.0, from", "scale = 2.0, from", "1, since a `unet` knows no prompts");
     let bf16 = "sample_every = 100\nprecision = \"bf16\"";
     check("sample_every = 100", bf16, "f32, since a `unet` computes in nothing else");
@@ -219,6 +221,7 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
 #[test]
 fn blocks_without_a_kernel_are_not_asked_to_be_computed_again() {
     let refused = recipe("dit").with("run.recompute", "true").unwrap_err().to_string();
-    assert_eq!(refused, "`run.recompute` must be false, since no kernel computes `dit` blocks");
+    let said = "`run.recompute` is true, wanted false, since no kernel computes `dit` blocks";
+    assert_eq!(refused, said);
     assert!(recipe("uvit").with("run.recompute", "true").is_ok());
 }

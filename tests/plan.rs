@@ -1,6 +1,7 @@
 //! What a plan says of a recipe is what a run of it holds.
 
-use mm_train::{Recipe, RunFolder, TrainError, Training, plan, train};
+use mm_model::parameters::weights_of;
+use mm_train::{Costs, Recipe, RunFolder, TrainError, Training, plan, train};
 
 use crate::common::{device, start, tiny};
 
@@ -21,9 +22,50 @@ fn planned_parameters_are_those_of_the_model() {
         assert_eq!(found.parameters, start(&changes).parameters(), "{changes:?}");
         assert_eq!(found.trained, found.parameters);
     }
-    let adapters = [("optimizer.lora.rank", "3")];
-    let found = plan(&tiny(&adapters), 1).unwrap();
-    assert_eq!(found.parameters + found.trained, start(&adapters).parameters());
+}
+
+#[test]
+fn planned_adapters_are_those_of_every_kind_of_block() {
+    let multi_head = "heads = 4, key_heads = 2, feed_forward = 48 }";
+    let blocks =
+        ["transformer", "uvit", "dit"].map(|kind| format!("{{ kind = '{kind}', {multi_head}"));
+    let gau = "{ kind = 'gau', expansion = 2, key_size = 16, bias = true }".to_owned();
+    for block in blocks.iter().chain([&gau]) {
+        let adapters = [
+            ("model.backbone.depth", "3"),
+            ("model.backbone.block", block.as_str()),
+            ("optimizer.lora.rank", "3"),
+        ];
+        let found = plan(&tiny(&adapters), 1).unwrap();
+        assert_eq!(found.parameters + found.trained, start(&adapters).parameters(), "{block}");
+    }
+}
+
+#[test]
+fn what_is_frozen_is_planned_with_gradients_and_without_a_state() {
+    let frozen = [("optimizer.freeze", "['blocks.0', 'tokens']")];
+    let (plain, found) = (plan(&tiny(&[]), 1).unwrap(), plan(&tiny(&frozen), 1).unwrap());
+    let weights = weights_of(&start(&frozen).averaged().model);
+    let trained = |name: &str| !name.contains("blocks.0.") && name != "tokens";
+    let trained = weights.iter().filter(|(name, _)| trained(name));
+    assert_eq!(found.trained, trained.map(|(_, weight)| weight.values.len()).sum::<usize>());
+    assert_eq!(found.parameters, plain.parameters);
+    assert_eq!(found.bytes.gradients, plain.bytes.gradients);
+    assert_eq!(found.bytes.optimizer, 8.0 * found.trained as f64);
+    let said = plan(&tiny(&[("optimizer.freeze", "['nothing']")]), 1).unwrap_err().to_string();
+    assert!(said.contains("`nothing` names no parameter"), "{said}");
+}
+
+#[test]
+fn the_fewest_devices_with_enough_memory_are_found() {
+    let costs = Costs::of(&tiny(&[("run.batch", "64"), ("model.backbone.depth", "8")])).unwrap();
+    let held = |devices| costs.on(devices).bytes.total();
+    for devices in [1, 2, 3, 10, 64] {
+        let found = costs.devices_of(held(devices)).unwrap();
+        assert!(held(found) <= held(devices), "{found} for {devices}");
+        assert!(found == 1 || held(found - 1) > held(devices), "{found} for {devices}");
+    }
+    assert_eq!(costs.devices_of(0.9 * held(64)), None);
 }
 
 #[test]
@@ -64,15 +106,26 @@ fn a_plan_of_pictures_of_one_size_needs_no_picture() {
 }
 
 #[test]
+fn a_large_batch_is_planned_from_a_part_of_it() {
+    let load = |batch: &str| plan(&tiny(&[("run.batch", batch)]), 1).unwrap().load;
+    let (part, whole) = (load("256"), load("16777216"));
+    assert_eq!(whole.images, 65536.0 * part.images);
+    assert_eq!(whole.places, 65536.0 * part.places);
+    let wide = [("model.backbone.width", "4000000"), ("run.batch", "16777216")];
+    let bytes = plan(&tiny(&wide), 1).unwrap().bytes;
+    assert!(bytes.total().is_finite() && bytes.activations > 1e15);
+}
+
+#[test]
 fn a_run_that_no_machine_has_the_memory_for_is_refused_before_its_first_step() {
     if !cfg!(target_os = "linux") || !mm_backbone::has_kernels(&device()) {
         return; // where the system does not tell, or the device has memory of its own
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut large = start(&[("run.batch", "1000000000")]);
+    let mut large = start(&[("run.batch", "16000000"), ("model.backbone.depth", "30")]);
     let folder = RunFolder::create(&folder.path().join("run"), &large.recipe).unwrap();
     let said = train(&mut large, &folder, &mut |_| true).unwrap_err();
-    assert!(matches!(said, TrainError::NoRoom { batch: 1_000_000_000, .. }), "{said}");
+    assert!(matches!(said, TrainError::NoRoom { batch: 16_000_000, .. }), "{said}");
     let width = [("model.backbone.width", "4000000")];
     let said = Training::start(tiny(&width), &device()).err().unwrap().to_string();
     assert!(said.starts_with("the weights and their averages take about "), "{said}");

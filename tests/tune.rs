@@ -65,7 +65,16 @@ fn a_name_that_freezes_nothing_or_everything_is_refused() {
     assert!(said.contains("`optimizer.freeze`: `patch_inn` names no parameter"), "{said}");
     assert!(said.contains("patch_in, ") && said.contains("backbone.blocks.0."), "{said}");
     let all = "['tokens', 'patch_in', 'places', 'time', 'backbone', 'token_out', 'patch_out']";
-    assert!(refused(all).contains("it names every parameter"));
+    assert!(refused(all).contains("it names every parameter that is trained"));
+}
+
+#[test]
+fn adapters_that_are_frozen_leave_nothing_to_train() {
+    let frozen = [("model.backbone.depth", "1"), ("optimizer.freeze", "['blocks.0']")];
+    start(&frozen);
+    let recipe = tiny(&frozen).with("optimizer.lora.rank", "2").unwrap();
+    let said = Training::start(recipe, &device()).err().unwrap().to_string();
+    assert!(said.contains("it names every parameter that is trained"), "{said}");
 }
 
 /// A model folder of a tiny run.

@@ -1,6 +1,6 @@
 //! First values of parameters, drawn on the host so that every backend starts from the same numbers.
 
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,6 +32,8 @@ enum Law {
     Drawn(InitLaw),
     /// Nothing is drawn: every parameter that would be is zero.
     Blank,
+    /// Nothing is made: a parameter knows its shape, and is zero if somebody asks for its numbers.
+    Shapes,
 }
 
 impl Init {
@@ -49,6 +51,11 @@ impl Init {
     /// Zeros without drawing a number, for weights that are replaced at once or only counted.
     pub fn blank(device: &Device) -> Self {
         Self { law: Law::Blank, ..Self::new(0, device) }
+    }
+
+    /// Shapes alone, which take no memory, of a model that is only counted.
+    pub fn shapes(device: &Device) -> Self {
+        Self { law: Law::Shapes, ..Self::new(0, device) }
     }
 
     /// The device on which parameters are made.
@@ -74,7 +81,7 @@ impl Init {
             Law::Drawn(InitLaw::Glorot) => {
                 self.uniform([inputs, outputs], (6.0 / (inputs + outputs) as f64).sqrt())
             }
-            Law::Drawn(InitLaw::Normal) | Law::Blank => {
+            Law::Drawn(InitLaw::Normal) | Law::Blank | Law::Shapes => {
                 self.normal([inputs, outputs], gain * (inputs as f64).powf(-0.5))
             }
         }
@@ -82,7 +89,28 @@ impl Init {
 
     /// All one number; any shape `[…]`.
     pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f64) -> Param<Tensor<D>> {
+        if let Law::Shapes = self.law {
+            return self.shape(shape);
+        }
         Param::from_tensor(Tensor::full(shape, value, &self.device))
+    }
+
+    /// Given numbers, last axis fastest; any shape `[…]`.
+    pub fn given<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        numbers: Vec<f32>,
+    ) -> Param<Tensor<D>> {
+        if let Law::Shapes = self.law {
+            return self.shape(shape);
+        }
+        Param::from_tensor(Tensor::from_data(TensorData::new(numbers, shape), &self.device))
+    }
+
+    /// Without numbers; any shape `[…]`.
+    fn shape<const D: usize>(&self, shape: [usize; D]) -> Param<Tensor<D>> {
+        let zeros = move |device: &Device, _: bool| Tensor::zeros(shape, device);
+        Param::uninitialized(ParamId::new(), zeros, self.device.clone(), false, Shape::new(shape))
     }
 
     fn draw<const D: usize>(
@@ -90,11 +118,11 @@ impl Init {
         shape: [usize; D],
         one: impl Fn(&mut ChaCha8Rng) -> f32,
     ) -> Param<Tensor<D>> {
-        if let Law::Blank = self.law {
+        if let Law::Blank | Law::Shapes = self.law {
             return self.constant(shape, 0.0);
         }
-        let numbers: Vec<f32> = (0..shape.iter().product()).map(|_| one(&mut self.rng)).collect();
-        Param::from_tensor(Tensor::from_data(TensorData::new(numbers, shape), &self.device))
+        let numbers = (0..shape.iter().product()).map(|_| one(&mut self.rng)).collect();
+        self.given(shape, numbers)
     }
 }
 

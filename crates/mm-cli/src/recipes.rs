@@ -31,18 +31,17 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
         ));
     }
     let text = fs_err::read_to_string(path)?;
-    Recipe::from_toml(&text)
-        .map_err(|why| Failure::usage(anyhow::Error::new(why).context(format!("in `{name}`"))))
+    Recipe::from_toml(&text).map_err(|why| Failure::usage(why.in_file(path)))
 }
 
 /// The recipe with the values of `--set KEY=VALUE` in place of its own.
 pub fn with_settings(recipe: Recipe, settings: &[String]) -> Result<Recipe, Failure> {
-    settings.iter().try_fold(recipe, |recipe, set| {
-        let (key, value) = set
-            .split_once('=')
-            .ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))?;
-        recipe.with(key, value).map_err(Failure::usage)
-    })
+    let parted = settings.iter().map(|set| {
+        let parts = set.split_once('=');
+        parts.ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))
+    });
+    let parted = parted.collect::<Result<Vec<_>, _>>()?;
+    recipe.with_all(&parted).map_err(Failure::usage)
 }
 
 /// The recipe with the share of `--max-bad` as `data.max_bad`; in a mixture, of every source that has one.

@@ -26,9 +26,8 @@ impl Convolution {
         for channel in 0..channels {
             weight[(channel * channels + channel) * 9 + 4] = 1.0; // the middle of the kernel
         }
-        let weight = TensorData::new(weight, [channels, channels, 3, 3]);
         Self {
-            weight: Param::from_tensor(Tensor::from_data(weight, init.device())),
+            weight: init.given([channels, channels, 3, 3], weight),
             bias: Some(init.constant([channels], 0.0)),
         }
     }

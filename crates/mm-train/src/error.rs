@@ -1,6 +1,6 @@
 //! What can go wrong in a recipe or a run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::data::DataError;
 
@@ -24,11 +24,13 @@ pub enum RecipeError {
         /// The parser's words.
         why: String,
     },
-    /// A number is out of range.
-    #[error("`{field}` must be {wanted}")]
+    /// A value is out of range, or does not go with another.
+    #[error("`{field}` is {found}, wanted {wanted}")]
     Field {
         /// The dotted path.
         field: &'static str,
+        /// What it is.
+        found: String,
         /// What it may be.
         wanted: &'static str,
     },
@@ -41,6 +43,21 @@ pub enum RecipeError {
     /// A noise or sampling setting is wrong.
     #[error(transparent)]
     Diffusion(mm_diffusion::DiffusionError),
+    /// Any of these, in a file.
+    #[error("in `{path}`: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<RecipeError>,
+    },
+}
+
+impl RecipeError {
+    /// The same with the name of the file that holds the recipe.
+    pub fn in_file(self, path: &Path) -> Self {
+        Self::File { path: path.to_owned(), source: Box::new(self) }
+    }
 }
 
 /// A run that cannot start or go on.

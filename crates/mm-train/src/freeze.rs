@@ -7,33 +7,48 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use mm_model::Model;
-use mm_model::parameters::shapes_of;
 
 use crate::RecipeError;
 
-/// Every name must hold a parameter, and some parameter must be left to train.
+/// Every name must hold a parameter of `model`, and some parameter that is trained must be left; adapters are part of it.
 pub(crate) fn check(model: &Model, names: &[String]) -> Result<(), RecipeError> {
-    let paths: Vec<String> = shapes_of(model).into_keys().collect();
-    if let Some(name) = names.iter().find(|name| !paths.iter().any(|path| holds(name, path))) {
-        let mut parts: Vec<&str> = paths.iter().filter_map(|path| path.split('.').next()).collect();
+    let mut visitor = Parameters::default();
+    model.visit(&mut visitor);
+    check_paths(&visitor.found, names)
+}
+
+/// The same of paths, each with whether it is trained where it is not frozen.
+pub(crate) fn check_paths(
+    parameters: &[(String, bool)],
+    names: &[String],
+) -> Result<(), RecipeError> {
+    let paths = || parameters.iter().map(|(path, _)| path.as_str());
+    if let Some(name) = names.iter().find(|name| !paths().any(|path| holds(name, path))) {
+        let mut parts: Vec<&str> = paths().filter_map(|path| path.split('.').next()).collect();
         parts.dedup();
+        let example = paths().find(|path| path.contains("blocks")).or_else(|| paths().next());
         return Err(RecipeError::Value {
             key: "optimizer.freeze".to_owned(),
             why: format!(
                 "`{name}` names no parameter, wanted one of {} or a part of such a path as `{}`",
                 parts.join(", "),
-                paths.iter().find(|path| path.contains("blocks")).unwrap_or(&paths[0])
+                example.unwrap_or_default()
             ),
         });
     }
-    let trained = paths.iter().any(|path| !names.iter().any(|name| holds(name, path)));
-    if trained {
+    if parameters.iter().any(|(path, trained)| *trained && !is_frozen(names, path)) {
         return Ok(());
     }
     Err(RecipeError::Field {
         field: "optimizer.freeze",
-        wanted: "shorter: it names every parameter",
+        found: format!("{names:?}"),
+        wanted: "a shorter list: it names every parameter that is trained",
     })
+}
+
+/// Whether one of the names holds the parameter of a path.
+pub(crate) fn is_frozen(names: &[String], path: &str) -> bool {
+    names.iter().any(|name| holds(name, path))
 }
 
 /// Takes the gradients of the named parameters away, so that nothing changes them and no norm counts them.
@@ -55,6 +70,27 @@ fn holds(name: &str, path: &str) -> bool {
     !name.is_empty() && format!(".{path}.").contains(&format!(".{name}."))
 }
 
+/// The path of every parameter, and whether it is trained.
+#[derive(Default)]
+struct Parameters {
+    path: Vec<String>,
+    found: Vec<(String, bool)>,
+}
+
+impl ModuleVisitor for Parameters {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.push((self.path.join("."), param.is_require_grad()));
+    }
+}
+
 struct Frozen<'a> {
     names: &'a [String],
     path: Vec<String>,
@@ -72,7 +108,7 @@ impl ModuleVisitor for Frozen<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.path.join(".");
-        if self.names.iter().any(|name| holds(name, &path)) {
+        if is_frozen(self.names, &path) {
             self.grads.remove::<D>(param.id);
         }
     }
@@ -81,6 +117,15 @@ impl ModuleVisitor for Frozen<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_adapters_leave_alone_is_not_left_to_train() {
+        let parameters = [("norm", false), ("blocks.0.weight", false), ("blocks.0.weight.a", true)];
+        let parameters = parameters.map(|(path, trained)| (path.to_owned(), trained));
+        let check = |name: &str| check_paths(&parameters, &[name.to_owned()]).is_ok();
+        assert!(check("norm") && !check("blocks.0"));
+        assert!(check_paths(&parameters, &[]).is_ok() && check_paths(&[], &[]).is_err());
+    }
 
     #[test]
     fn a_name_holds_whole_parts_of_a_path() {

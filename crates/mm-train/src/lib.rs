@@ -51,7 +51,7 @@ pub use lamb::LambOptimizer;
 pub use learning_rate::learning_rate;
 pub use lora::LoraConfig;
 pub use metrics::Speed;
-pub use plan::{Bytes, Load, Plan, can_plan, plan};
+pub use plan::{Bytes, Costs, Load, Plan, can_plan, plan};
 pub use ranks::{DeviceSum, Ranks, Sum};
 pub use recipe::Recipe;
 pub use rollback::{RolledBack, roll_back};

@@ -29,6 +29,22 @@ impl Default for LoraConfig {
 
 const A: &str = ".lora.a";
 const B: &str = ".lora.b";
+/// Parts of the paths of the blocks' matrices.
+const MATRICES: [&str; 2] = ["blocks", "weight"];
+
+/// Whether a parameter belongs to a matrix of a block: what gets adapters, and what Muon takes.
+pub(crate) fn is_of_matrix(path: &str) -> bool {
+    MATRICES.iter().all(|part| path.contains(part))
+}
+
+/// Paths of the two factors of a matrix, and how many numbers they have.
+pub(crate) fn factors(
+    path: &str,
+    [inputs, outputs]: [usize; 2],
+    rank: usize,
+) -> [(String, usize); 2] {
+    [(format!("{path}{A}"), inputs * rank), (format!("{path}{B}"), rank * outputs)]
+}
 
 /// Puts adapters on the blocks' matrices; `A` is drawn from `seed`, `B` is 0, so that the model computes as before. Without a
 /// rank the model stays as it is.
@@ -36,7 +52,7 @@ pub(crate) fn adapted(model: Model, config: LoraConfig, seed: u64) -> Model {
     if config.rank == 0 {
         return model;
     }
-    let matrices = ParamGroup::from_predicates(vec!["blocks", "weight"]);
+    let matrices = ParamGroup::from_predicates(MATRICES.to_vec());
     let model = model.apply_lora(Lora::new(config.rank, config.alpha).set_param_group(matrices));
     let mut weights = weights_of(&model);
     let drawn = weights.iter_mut().filter(|(name, _)| name.ends_with(A));

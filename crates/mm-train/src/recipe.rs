@@ -2,20 +2,23 @@
 //!
 //! Flags choose the recipe, the device, the seed and the output folder; the rest is here. A copy stands in every run folder.
 
-use mm_backbone::{BackboneConfig, InitLaw, Precision};
+use mm_backbone::{BackboneConfig, InitLaw};
 use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDistribution};
 use mm_model::{ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone};
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
 use crate::data::{DataConfig, ImageSettings};
-use crate::watch::BestBy;
 
 mod optimizer;
 mod run;
+mod settings;
+mod sizes;
+mod validate;
 
 pub use optimizer::{EmaStart, OptimizerConfig, OptimizerKind};
 pub use run::RunConfig;
+use validate::check;
 
 /// A whole training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -153,32 +156,6 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe with one value replaced: `key` is a dotted path such as `optimizer.rate`, `value` is TOML, or a bare word.
-    pub fn with(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
-        let missing = || RecipeError::NoKey { key: key.to_owned() };
-        let mut tree = toml::Value::try_from(self).expect("a recipe is plain data");
-        let (parents, last) =
-            key.rsplit_once('.').map_or((None, key), |(parents, last)| (Some(parents), last));
-        let mut at = &mut tree;
-        for part in parents.into_iter().flat_map(|parents| parents.split('.')) {
-            at = at.get_mut(part).ok_or_else(missing)?;
-        }
-        let old = at.get_mut(last).ok_or_else(missing)?;
-        *old = toml::from_str::<toml::Table>(&format!("v = {value}"))
-            .ok()
-            .and_then(|mut table| table.remove("v"))
-            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        if let (toml::Value::Integer(number), true) = (&*old, key_is_float(self, key)) {
-            *old = toml::Value::Float(*number as f64);
-        }
-        let recipe: Self = tree.try_into().map_err(|why: toml::de::Error| RecipeError::Value {
-            key: key.to_owned(),
-            why: why.message().to_owned(),
-        })?;
-        recipe.validate()?;
-        Ok(recipe)
-    }
-
     /// The model's configuration for a tokenizer of `vocab` ids.
     pub fn model_config(&self, vocab: usize) -> ModelConfig {
         let network = self.model.clone();
@@ -195,93 +172,4 @@ impl Recipe {
             unet: network.unet,
         }
     }
-
-    /// Checks every field that can be wrong.
-    pub fn validate(&self) -> Result<(), RecipeError> {
-        self.data.validate()?;
-        self.image.validate()?;
-        self.model_config(self.vocab).validate()?;
-        self.loss.weight.validate().map_err(RecipeError::Diffusion)?;
-        self.loss.times.validate().map_err(RecipeError::Diffusion)?;
-        self.sample.sampler.validate().map_err(RecipeError::Diffusion)?;
-        self.sample.guidance.validate().map_err(RecipeError::Diffusion)?;
-        let (mix, optimizer) = (&self.mix, &self.optimizer);
-        let shares = [
-            mix.draw[0],
-            mix.draw[1],
-            mix.read[0],
-            mix.read[1],
-            mix.finished,
-            mix.same_or_different,
-            mix.which_one,
-        ];
-        let two = mix.same_or_different + mix.which_one;
-        let rest = two + mix.finished;
-        check(
-            "mix",
-            shares.iter().all(|share| (0.0..=1e6).contains(share)),
-            "shares of at least 0",
-        )?;
-        check(
-            "mix",
-            mix.draw[0] + mix.read[0] + rest > 0.0,
-            "some share above 0 at the first step",
-        )?;
-        check(
-            "mix",
-            mix.draw[1] + mix.read[1] + rest > 0.0,
-            "some share above 0 at the last step",
-        )?;
-        let alone = mix.read == [0.0, 0.0] && rest == 0.0;
-        check("mix", self.vocab > 0 || alone, "`draw` alone where `vocab` is 0")?;
-        let glyphs = matches!(self.data, DataConfig::Glyphs(_));
-        check("mix", glyphs || two == 0.0, "two-image documents with the source `glyphs` alone")?;
-        check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")?;
-        check("loss.text", self.loss.text >= 0.0, "at least 0")?;
-        check("loss.image", self.loss.image >= 0.0, "at least 0")?;
-        if self.model.unet.is_some() {
-            self.validate_without_text()?;
-        }
-        optimizer.validate()?;
-        self.run.validate()?;
-        let writes = self.vocab > 0 && self.model.unet.is_none();
-        let by_text = self.run.best == BestBy::Text;
-        check("run.best", writes || !by_text, "`loss` or `image`, since the model writes no text")?;
-        self.validate_recompute()?;
-        check("sample.steps", self.sample.steps > 0, "at least 1")?;
-        check("sample.count", self.sample.count > 0, "at least 1")
-    }
-}
-
-impl Recipe {
-    /// What the fused kernels compute can be computed again, and nothing else.
-    fn validate_recompute(&self) -> Result<(), RecipeError> {
-        let no = |which: bool| !(self.run.recompute && which);
-        let (unet, dit) = (self.model.unet.is_some(), self.model.backbone.block.is_conditioned());
-        check("run.recompute", no(unet), "false, since a `unet` has no blocks to compute again")?;
-        check("run.recompute", no(dit), "false, since no kernel computes `dit` blocks")
-    }
-
-    /// A U-Net learns to draw and nothing else.
-    fn validate_without_text(&self) -> Result<(), RecipeError> {
-        let mix = &self.mix;
-        let others = [mix.read[0], mix.read[1], mix.finished, mix.same_or_different, mix.which_one];
-        check("mix", others == [0.0; 5], "shares of `draw` alone, since a `unet` reads nothing")?;
-        check("mix.caption_drop", mix.caption_drop == 1.0, "1, since a `unet` reads no captions")?;
-        let single = self.run.precision == Precision::F32;
-        check("run.precision", single, "f32, since a `unet` computes in nothing else")?;
-        check("loss.text", self.loss.text == 0.0, "0, since a `unet` writes no text")?;
-        let scale = self.sample.guidance.scale;
-        check("sample.guidance.scale", scale == 1.0, "1, since a `unet` knows no prompts")
-    }
-}
-
-fn check(field: &'static str, holds: bool, wanted: &'static str) -> Result<(), RecipeError> {
-    if holds { Ok(()) } else { Err(RecipeError::Field { field, wanted }) }
-}
-
-/// Whether the recipe holds a float at `key`, so that `--set optimizer.clip=1` may be written without a point.
-fn key_is_float(recipe: &Recipe, key: &str) -> bool {
-    let tree = toml::Value::try_from(recipe).expect("a recipe is plain data");
-    key.split('.').try_fold(&tree, |at, part| at.get(part)).is_some_and(toml::Value::is_float)
 }

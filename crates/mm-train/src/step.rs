@@ -134,8 +134,8 @@ impl Training {
     ) -> Result<Self, TrainError> {
         check_device(&recipe, device)?;
         let config = recipe.model_config(tokenizer.vocab());
-        freeze::check(&model, &recipe.optimizer.freeze)?;
         let model = adapted(model, recipe.optimizer.lora, recipe.seed);
+        freeze::check(&model, &recipe.optimizer.freeze)?; // adapters leave nothing but themselves to train
         let ema = Ema::new(&recipe.optimizer, &model);
         let other = |&decay: &f64| Ema::with_decay(decay, recipe.optimizer.ema_start, &model);
         let emas = recipe.optimizer.emas.iter().map(other).collect();
@@ -318,7 +318,7 @@ impl Training {
 pub(crate) fn check_device(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
     if recipe.run.recompute && !mm_backbone::has_kernels(device) {
         let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
-        return Err(RecipeError::Field { field, wanted }.into());
+        return Err(recipe.refused(field, wanted).into());
     }
     precision::check(recipe.run.precision, device)
 }

@@ -45,7 +45,7 @@ pub fn validate(training: &Training) -> Result<Validation, TrainError> {
     };
     if measured.number(recipe.run.best).is_none() {
         let (field, wanted) = ("run.best", "a term that the held-out documents have, or `loss`");
-        return Err(RecipeError::Field { field, wanted }.into());
+        return Err(recipe.refused(field, wanted).into());
     }
     Ok(measured)
 }

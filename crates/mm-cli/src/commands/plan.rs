@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use mm_train::batch::Batches;
-use mm_train::{Plan, Recipe, Training, can_plan, plan, with_batches};
+use mm_train::{Costs, Plan, Recipe, TrainError, Training, can_plan, with_batches};
 use serde::Serialize;
 
 use super::bench::memory_mib;
@@ -22,11 +22,24 @@ struct Measured {
     seconds_per_step: f64,
 }
 
+/// How many devices a recipe needs.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Needed {
+    /// For memory of `--memory`; nothing if no number of them has enough.
+    for_memory: Option<usize>,
+    /// To compute the run in `--hours`, communication not counted.
+    for_time: Option<f64>,
+}
+
 /// Runs the command.
 pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     let before = memory_mib("VmRSS:");
-    if !(args.flops.is_finite() && args.flops > 0.0) || args.devices == 0 {
+    let is_positive = |number: f64| number.is_finite() && number > 0.0;
+    if !is_positive(args.flops) || args.devices == 0 {
         return Err(usage!("`--flops` must be above 0 and `--devices` at least 1"));
+    }
+    if let Some(hours) = args.hours.filter(|hours| !is_positive(*hours)) {
+        return Err(usage!("`--hours {hours}` must be above 0"));
     }
     let recipe = recipes::find(&args.recipe)?;
     let recipe = recipes::with_settings(recipe, &args.set)?;
@@ -34,19 +47,28 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
         let (batch, devices) = (recipe.run.batch, args.devices);
         return Err(usage!("`--devices {devices}` cannot share a batch of {batch} documents"));
     }
-    can_plan(&recipe)?;
+    can_plan(&recipe).map_err(explain)?;
     // Measured first: the steps would take again what making the plan has freed.
     let measured = match args.measure {
         true => Some(measure(&recipe, args, before)?),
         false => None,
     };
-    let plan = plan(&recipe, args.devices)?;
+    let costs = Costs::of(&recipe).map_err(explain)?;
+    let plan = costs.on(args.devices);
+    let needed = Needed {
+        for_memory: args.memory.and_then(|bytes| costs.devices_of(bytes)),
+        for_time: args.hours.map(|hours| {
+            let seconds = recipe.run.steps as f64 * plan.flops / args.flops;
+            (seconds / (hours * 3600.0)).ceil()
+        }),
+    };
     if args.json {
-        let whole = serde_json::json!({ "plan": plan, "measured": measured });
+        let whole = serde_json::json!({ "plan": plan, "needed": needed, "measured": measured });
         say!("{whole}");
         return Ok(());
     }
     show(&plan, &recipe, args);
+    show_needed(&costs, needed, recipe.run.batch, args);
     if let Some(Measured { peak_bytes, seconds_per_step }) = measured {
         say!();
         say!(
@@ -62,6 +84,14 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A recipe that cannot be planned is wrong usage.
+fn explain(why: TrainError) -> Failure {
+    match &why {
+        TrainError::Recipe(_) => Failure::usage(why),
+        _ => Failure::failed(why),
+    }
 }
 
 fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
@@ -93,6 +123,12 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
         say!("  {name:22} {:>10}", bytes(size));
     }
     say!("  {:.0} bytes of activations a place", plan.bytes_per_token);
+    let precision = recipe.run.precision.name();
+    if precision != "f32" {
+        say!(
+            "  counted in 32-bit floats: with {precision} blocks keep less, which was not measured"
+        );
+    }
     let step = plan.flops / (args.flops * args.devices as f64);
     let run = step * recipe.run.steps as f64;
     say!("at {:.2e} FLOP/s on each of {} devices:", args.flops, args.devices);
@@ -100,6 +136,37 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
     say!("  {:.0} tokens and {:.0} images a second", load.tokens / step, load.images / step);
     if args.devices > 1 {
         say!("  {} sent by each device in a step for gradients", bytes(plan.sent));
+    }
+}
+
+/// The answers to `--memory` and `--hours`.
+fn show_needed(costs: &Costs, needed: Needed, batch: usize, args: &PlanArgs) {
+    if let Some(memory) = args.memory {
+        let size = bytes(memory);
+        match needed.for_memory {
+            None => {
+                let least = bytes(costs.on(batch).bytes.total());
+                say!(
+                    "no number of devices of {size} holds a step: each needs {least} for one document"
+                );
+            }
+            Some(1) => say!("one device of {size} holds a step"),
+            Some(count) => {
+                let share = batch as f64 / count as f64;
+                say!(
+                    "{count} devices of {size} are the fewest that hold a step, {share:.1} documents on each"
+                );
+            }
+        }
+    }
+    if let (Some(hours), Some(count)) = (args.hours, needed.for_time) {
+        let most = match count > batch as f64 {
+            true => format!(", more than the {batch} documents of a step can be shared by"),
+            false => String::new(),
+        };
+        say!(
+            "{count:.0} devices compute the run in {hours} h{most}; their communication comes on top"
+        );
     }
 }
 

@@ -95,12 +95,14 @@ fn a_rank_that_fails_ends_the_others_and_the_cause_is_said_once() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert_eq!(said.matches("exists already and holds a run").count(), 1, "{said}");
-    // Both find that there are fewer documents than ranks.
-    let more = ["--steps", "4", "--set", "run.batch=1"];
-    let output = train(&TWO, &folder.path().join("small"), &more).output().unwrap();
+    // There are fewer documents than devices, which is seen before there is a run.
+    let (small, more) = (folder.path().join("small"), ["--steps", "4", "--set", "run.batch=1"]);
+    let output = train(&TWO, &small, &more).output().unwrap();
     let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(said.matches("at most `run.batch` = 1 of them").count(), 1, "{said}");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let why = "`--devices` names 2, which cannot share a batch of 1 documents";
+    assert_eq!(said.matches(why).count(), 1, "{said}");
+    assert!(!small.exists());
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn wrong_flags_are_usage_errors() {
     assert!(said.contains("the recipe has no key `optimizer.rat`"), "{said}");
     assert!(
         refused(2, &["train", "glyphs", "--out", "x", "--set", "run.batch=0"])
-            .contains("`run.batch` must be at least 1")
+            .contains("`run.batch` is 0, wanted at least 1")
     );
     assert!(refused(2, &["train", "glyphs", "--out", "x", "--minutes=-1"]).contains("--minutes"));
     let said = refused(2, &["train", "glyphs", "--out", "x", "--device", "cuda:0"]);

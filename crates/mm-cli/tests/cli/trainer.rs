@@ -43,15 +43,41 @@ fn a_plan_counts_parameters_memory_and_time() {
     assert!(said.contains("cannot share a batch of 32 documents"), "{said}");
 }
 
+#[test]
+fn a_plan_says_how_many_devices_hold_and_compute_a_recipe() {
+    let plan = |more: &[&str]| done(&[&["plan", "glyphs"][..], more].concat());
+    assert!(plan(&["--memory", "1GB"]).contains("one device of 1.00 GB holds a step"));
+    assert!(plan(&["--memory", "125MB"]).contains("devices of 125.0 MB are the fewest that hold"));
+    assert!(plan(&["--memory", "50MB"]).contains("no number of devices of 50.0 MB holds a step"));
+    let said = plan(&["--hours", "0.001"]);
+    assert!(said.contains("19 devices compute the run in 0.001 h;"), "{said}");
+    let said = plan(&["--hours", "0.0001"]);
+    assert!(said.contains("more than the 32 documents of a step"), "{said}");
+    let said = plan(&["--memory", "1GB", "--json"]);
+    assert!(said.contains("\"needed\":{\"for_memory\":1,\"for_time\":null}"), "{said}");
+    let said = plan(&["--set", "run.precision=bf16"]);
+    assert!(said.contains("counted in 32-bit floats"), "{said}");
+}
+
+#[test]
+fn a_plan_refuses_what_a_run_refuses() {
+    let frozen = "optimizer.freeze=['nothing']";
+    let said = refused(2, &["plan", "glyphs", "--set", frozen]);
+    assert!(said.contains("`optimizer.freeze`: `nothing` names no parameter"), "{said}");
+    assert!(refused(2, &["plan", "glyphs", "--memory", "5XB"]).contains("--memory"));
+    assert!(refused(2, &["plan", "glyphs", "--hours", "0"]).contains("`--hours 0` must be"));
+    assert!(refused(2, &["plan", "glyphs", "--set", "vocab=300"]).contains("`vocab` is 300"));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_run_without_room_says_what_to_lower_and_leaves_no_folder() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let args = ["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
-    let said = refused(1, &[&args[..], &["--set", "run.batch=1000000000"]].concat());
+    let said = refused(1, &[&args[..], &["--set", "run.batch=10000000"]].concat());
     assert!(said.contains("a step takes about ") && said.contains(" GB are free"), "{said}");
-    assert!(said.contains("hint: lower `run.batch`, as in `--set run.batch=500000000`"), "{said}");
+    assert!(said.contains("hint: lower `run.batch`, as in `--set run.batch=5000000`"), "{said}");
     assert!(!out.exists());
 }
 

@@ -46,17 +46,18 @@ pub struct OptimizerConfig {
 
 impl OptimizerConfig {
     pub(super) fn validate(&self) -> Result<(), RecipeError> {
-        check("optimizer.rate", self.rate > 0.0 && self.rate.is_finite(), "above 0")?;
+        check("optimizer.rate", self.rate > 0.0 && self.rate.is_finite(), "above 0, finite")?;
         check("optimizer.final_rate", (0.0..=1.0).contains(&self.final_rate), "0 to 1")?;
         check(
             "optimizer.points",
             self.points.iter().all(|[_, share]| (0.0..=1.0).contains(share))
                 && self.points.iter().map(|point| point[0]).is_sorted()
-                && self.points.iter().all(|[step, _]| *step > 0.0),
+                && self.points.iter().all(|[step, _]| *step > 0.0 && step.is_finite()),
             "[step, share] with steps above 0 that rise and shares from 0 to 1",
         )?;
         check("optimizer.betas", self.betas.iter().all(|b| (0.0..1.0).contains(b)), "0 up to 1")?;
-        check("optimizer.weight_decay", self.weight_decay >= 0.0, "at least 0")?;
+        let decay = self.weight_decay;
+        check("optimizer.weight_decay", decay >= 0.0 && decay.is_finite(), "0 or more, finite")?;
         check("optimizer.clip", self.clip > 0.0, "above 0")?;
         check("optimizer.ema", (0.0..1.0).contains(&self.ema), "0 up to 1")?;
         let mut all = self.emas.clone();
@@ -68,7 +69,8 @@ impl OptimizerConfig {
                 && self.emas.iter().all(|ema| (0.0..1.0).contains(ema)),
             "0 up to 1, each other than the rest and than `optimizer.ema`",
         )?;
-        check("optimizer.lora.alpha", self.lora.alpha.is_finite(), "a number")
+        let alpha = self.lora.alpha;
+        check("optimizer.lora.alpha", alpha.is_finite() && alpha != 0.0, "finite, and not 0")
     }
 }
 

@@ -1,0 +1,52 @@
+//! Values of a recipe replaced by their dotted names, as `--set` does.
+
+use super::Recipe;
+use crate::RecipeError;
+
+impl Recipe {
+    /// The recipe with one value replaced: `key` is a dotted path such as `optimizer.rate`, `value` is TOML, or a bare word.
+    pub fn with(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
+        self.with_all(&[(key, value)])
+    }
+
+    /// The same with several, one after another. A key that is not there and a value of the wrong type are named; what a recipe
+    /// may not be is looked for behind the last, so that two values which want each other may come in either order.
+    pub fn with_all(&self, settings: &[(&str, &str)]) -> Result<Self, RecipeError> {
+        let replaced = |recipe: Self, (key, value): &(&str, &str)| recipe.replaced(key, value);
+        let recipe = settings.iter().try_fold(self.clone(), replaced)?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// The recipe with one value replaced, not yet checked.
+    fn replaced(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
+        let missing = || RecipeError::NoKey { key: key.to_owned() };
+        let mut tree = self.tree()?;
+        let (parents, last) =
+            key.rsplit_once('.').map_or((None, key), |(parents, last)| (Some(parents), last));
+        let mut at = &mut tree;
+        for part in parents.into_iter().flat_map(|parents| parents.split('.')) {
+            at = at.get_mut(part).ok_or_else(missing)?;
+        }
+        let old = at.get_mut(last).ok_or_else(missing)?;
+        let new = toml::from_str::<toml::Table>(&format!("v = {value}"))
+            .ok()
+            .and_then(|mut table| table.remove("v"))
+            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+        *old = match new {
+            // So that `--set optimizer.clip=1` may be written without a point.
+            toml::Value::Integer(number) if old.is_float() => toml::Value::Float(number as f64),
+            new => new,
+        };
+        tree.try_into().map_err(|why: toml::de::Error| RecipeError::Value {
+            key: key.to_owned(),
+            why: why.message().to_owned(),
+        })
+    }
+
+    /// As TOML holds it.
+    pub(super) fn tree(&self) -> Result<toml::Value, RecipeError> {
+        self.validate_integers()?;
+        Ok(toml::Value::try_from(self).expect("a recipe is plain data"))
+    }
+}

@@ -1,0 +1,97 @@
+//! Bounds on sizes, far above what is of use: below them counts and their products fit their types, so that a plan can be made and a
+//! run that would not fit is refused before it takes memory.
+
+use std::ops::Range;
+
+use mm_backbone::BlockConfig;
+use mm_model::TimeConfig;
+use mm_text::Special;
+use serde_json::Value;
+
+use super::{Recipe, check};
+use crate::RecipeError;
+
+/// The largest integer of TOML, in which the run folder keeps the recipe.
+const LARGEST: u64 = i64::MAX as u64;
+
+/// Numbers of ids that have no room for the special tokens and all bytes, and are not 0 either.
+const TOO_FEW: Range<usize> = 1..Special::COUNT + 256;
+
+impl Recipe {
+    pub(super) fn validate_sizes(&self) -> Result<(), RecipeError> {
+        self.validate_integers()?;
+        check("vocab", self.vocab <= 1 << 24, "at most 16777216")?;
+        let enough = !TOO_FEW.contains(&self.vocab);
+        check("vocab", enough, "0, or at least 389 for the special tokens and the 256 bytes")?;
+        let [width, height] = [self.image.width, self.image.height];
+        check("image.width", width <= 1 << 16, "at most 65536 pixels")?;
+        check("image.height", height <= 1 << 16, "at most 65536 pixels")?;
+        check("image", width * height <= 1 << 26, "at most 67108864 pixels")?;
+        let patches = (width / self.image.patch) * (height / self.image.patch);
+        check("image", patches <= 1 << 20, "at most 1048576 patches")?;
+        check("run.batch", self.run.batch <= 1 << 24, "at most 16777216 documents")?;
+        check("run.row_tokens", self.run.row_tokens <= 1 << 24, "at most 16777216")?;
+        check("sample.count", self.sample.count <= 1 << 16, "at most 65536")?;
+        check("sample.steps", self.sample.steps <= 1 << 20, "at most 1048576")?;
+        self.validate_network_sizes()
+    }
+
+    fn validate_network_sizes(&self) -> Result<(), RecipeError> {
+        let model = &self.model;
+        check("model.patch_places", model.patch_places <= 1 << 16, "at most 65536")?;
+        let time = match model.time {
+            TimeConfig::Table { steps } => steps,
+            TimeConfig::Sinusoidal { channels, .. } => channels,
+        };
+        check("model.time", time <= 1 << 24, "of at most 16777216 steps or channels")?;
+        let steps = model.schedule.steps().unwrap_or(0);
+        check("model.schedule", steps <= 1 << 24, "of at most 16777216 steps")?;
+        let width = model.backbone.width;
+        check("model.backbone.width", width <= 1 << 22, "at most 4194304")?;
+        check("model.backbone.depth", model.backbone.depth <= 1 << 16, "at most 65536")?;
+        let inner = match model.backbone.block {
+            BlockConfig::Gau { expansion, key_size, .. } => {
+                expansion.saturating_mul(width).max(key_size)
+            }
+            BlockConfig::Transformer { feed_forward, .. }
+            | BlockConfig::Uvit { feed_forward, .. }
+            | BlockConfig::Dit { feed_forward, .. } => feed_forward,
+        };
+        check("model.backbone.block", inner <= 1 << 24, "of at most 16777216 inner channels")?;
+        // The product of the factors of a square matrix has no higher rank than the width.
+        let rank = self.optimizer.lora.rank;
+        check(
+            "optimizer.lora.rank",
+            rank <= width.min(1 << 16) || model.unet.is_some(),
+            "at most `model.backbone.width`, and at most 65536",
+        )
+    }
+
+    /// Every integer is one of TOML.
+    pub(super) fn validate_integers(&self) -> Result<(), RecipeError> {
+        let tree = serde_json::to_value(self).expect("a recipe is plain data");
+        match too_large("", &tree) {
+            None => Ok(()),
+            Some((key, found)) => {
+                Err(RecipeError::Value { key, why: format!("{found}, wanted at most {LARGEST}") })
+            }
+        }
+    }
+}
+
+/// The dotted path of the first integer that TOML does not have, and the integer.
+fn too_large(path: &str, tree: &Value) -> Option<(String, u64)> {
+    let below =
+        |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match tree {
+        Value::Number(number) => {
+            let found = number.as_u64().filter(|found| *found > LARGEST)?;
+            Some((path.to_owned(), found))
+        }
+        Value::Object(fields) => {
+            fields.iter().find_map(|(name, value)| too_large(&below(name), value))
+        }
+        Value::Array(values) => values.iter().find_map(|value| too_large(path, value)),
+        _ => None,
+    }
+}

@@ -1,0 +1,123 @@
+//! What a recipe may not be, by field: everything that its types do not say and that no file needs to be read for.
+
+use mm_backbone::Precision;
+
+use super::{LossConfig, Recipe};
+use crate::RecipeError;
+use crate::data::DataConfig;
+use crate::watch::BestBy;
+
+/// Characters of a value that are shown.
+const SHOWN: usize = 100;
+
+impl Recipe {
+    /// Checks every field that can be wrong.
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        self.validate_fields().map_err(|why| match why {
+            RecipeError::Field { field, wanted, .. } => self.refused(field, wanted),
+            other => other,
+        })
+    }
+
+    /// That a field, by its dotted name, holds something else than what is wanted.
+    pub(crate) fn refused(&self, field: &'static str, wanted: &'static str) -> RecipeError {
+        RecipeError::Field { field, found: self.shown(field), wanted }
+    }
+
+    /// A value as TOML writes it, the beginning of a long one.
+    fn shown(&self, field: &str) -> String {
+        let tree = self.tree().ok();
+        let value =
+            tree.as_ref().and_then(|tree| field.split('.').try_fold(tree, |at, part| at.get(part)));
+        let text = value.map_or_else(|| "absent".to_owned(), toml::Value::to_string);
+        match text.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{} ...", &text[..end]),
+            None => text,
+        }
+    }
+
+    fn validate_fields(&self) -> Result<(), RecipeError> {
+        self.data.validate()?;
+        self.image.validate()?;
+        self.validate_sizes()?;
+        self.model_config(self.vocab).validate()?;
+        self.loss.weight.validate().map_err(RecipeError::Diffusion)?;
+        self.loss.times.validate().map_err(RecipeError::Diffusion)?;
+        self.sample.sampler.validate().map_err(RecipeError::Diffusion)?;
+        self.sample.guidance.validate().map_err(RecipeError::Diffusion)?;
+        self.validate_mix()?;
+        let writes = self.vocab > 0 && self.model.unet.is_none();
+        let LossConfig { text, image, .. } = self.loss;
+        check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite")?;
+        check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite")?;
+        let learns = image > 0.0 || writes && text > 0.0;
+        check("loss.image", learns, "above 0 where no text is learnt")?;
+        if self.model.unet.is_some() {
+            self.validate_without_text()?;
+        }
+        self.optimizer.validate()?;
+        self.run.validate()?;
+        let by_text = self.run.best == BestBy::Text;
+        check("run.best", writes || !by_text, "`loss` or `image`, since the model writes no text")?;
+        self.validate_recompute()?;
+        check("sample.steps", self.sample.steps > 0, "at least 1")?;
+        check("sample.count", self.sample.count > 0, "at least 1")
+    }
+
+    /// Shares of documents that the data and the model have.
+    fn validate_mix(&self) -> Result<(), RecipeError> {
+        let mix = &self.mix;
+        for (field, shares) in [
+            ("mix.draw", mix.draw),
+            ("mix.read", mix.read),
+            ("mix.finished", [mix.finished; 2]),
+            ("mix.same_or_different", [mix.same_or_different; 2]),
+            ("mix.which_one", [mix.which_one; 2]),
+        ] {
+            let holds = shares.iter().all(|share| (0.0..=1e6).contains(share));
+            check(field, holds, "0 to 1000000")?;
+        }
+        let two = mix.same_or_different + mix.which_one;
+        let rest = two + mix.finished;
+        let [first, last] = [0, 1].map(|end| mix.draw[end] + mix.read[end] + rest > 0.0);
+        check("mix", first, "some share above 0 at the first step")?;
+        check("mix", last, "some share above 0 at the last step")?;
+        let alone = mix.read == [0.0, 0.0] && rest == 0.0;
+        check("mix", self.vocab > 0 || alone, "`draw` alone where `vocab` is 0")?;
+        let glyphs = matches!(self.data, DataConfig::Glyphs(_));
+        check("mix", glyphs || two == 0.0, "two-image documents with the source `glyphs` alone")?;
+        check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")
+    }
+
+    /// What the fused kernels compute can be computed again, and nothing else.
+    fn validate_recompute(&self) -> Result<(), RecipeError> {
+        let no = |which: bool| !(self.run.recompute && which);
+        let (unet, dit) = (self.model.unet.is_some(), self.model.backbone.block.is_conditioned());
+        check("run.recompute", no(unet), "false, since a `unet` has no blocks to compute again")?;
+        check("run.recompute", no(dit), "false, since no kernel computes `dit` blocks")
+    }
+
+    /// A U-Net learns to draw and nothing else.
+    fn validate_without_text(&self) -> Result<(), RecipeError> {
+        let mix = &self.mix;
+        let others = [mix.read[0], mix.read[1], mix.finished, mix.same_or_different, mix.which_one];
+        check("mix", others == [0.0; 5], "shares of `draw` alone, since a `unet` reads nothing")?;
+        check("mix.caption_drop", mix.caption_drop == 1.0, "1, since a `unet` reads no captions")?;
+        let single = self.run.precision == Precision::F32;
+        check("run.precision", single, "f32, since a `unet` computes in nothing else")?;
+        check("loss.text", self.loss.text == 0.0, "0, since a `unet` writes no text")?;
+        let rank = self.optimizer.lora.rank;
+        check("optimizer.lora.rank", rank == 0, "0, since a `unet` has no blocks to adapt")?;
+        let scale = self.sample.guidance.scale;
+        check("sample.guidance.scale", scale == 1.0, "1, since a `unet` knows no prompts")
+    }
+}
+
+/// An error where something does not hold of a field; what the field holds is put in where validation ends.
+pub(super) fn check(
+    field: &'static str,
+    holds: bool,
+    wanted: &'static str,
+) -> Result<(), RecipeError> {
+    if holds { Ok(()) } else { Err(RecipeError::Field { field, found: String::new(), wanted }) }
+}
