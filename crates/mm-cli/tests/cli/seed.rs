@@ -73,7 +73,12 @@ fn an_imported_network_agrees_with_the_seed_authors_layers_and_a_perturbed_one_d
     assert_eq!(text(&output.stdout).lines().count(), 26);
     assert!(text(&output.stderr).contains("of 26 arrays differ by more than 1e-4"));
     let loose = ["--tolerance", "10"];
-    done(&[&["eval", model, "--task", "golden", "--golden", GOLDEN], &loose[..]].concat());
+    let golden = ["eval", model, "--task", "golden", "--golden", GOLDEN];
+    done(&[&golden[..], &loose[..]].concat());
+    for tolerance in ["--tolerance=nan", "--tolerance=-1", "--tolerance=inf"] {
+        let said = refused(2, &[&golden[..], &[tolerance]].concat());
+        assert!(said.contains("--tolerance") && said.contains("at least 0"), "{said}");
+    }
 }
 
 #[test]
