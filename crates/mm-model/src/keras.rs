@@ -96,8 +96,8 @@ fn lines(misfits: &[Misfit]) -> String {
 
 /// Reads a file's weights, with or without the prefix `w/`; the sizes are those of the tensors, but for the patch.
 ///
-/// With the prefix, tensors without it are passed over: a golden file holds more than weights. Whatever is unknown, missing or
-/// of another shape or type is told at once.
+/// With the prefix, tensors without it are passed over: a golden file holds more than weights. Whatever is unknown, missing,
+/// of another shape or type or not finite is told at once.
 pub fn read(bytes: &[u8], patch: usize) -> Result<(ModelConfig, Weights), KerasError> {
     let file = SafeTensors::deserialize(bytes)?;
     let tensors = weights_in(&file);
@@ -107,19 +107,12 @@ pub fn read(bytes: &[u8], patch: usize) -> Result<(ModelConfig, Weights), KerasE
     let mut weights = Weights::new();
     let rows = sizes.rows();
     for row in &rows {
-        let wanted = || format!("{:?}", row.shape);
-        let found = match tensors.get(&row.keras) {
-            None => "none".to_owned(),
-            Some(view) if view.dtype() != Dtype::F32 => format!("type {:?}", view.dtype()),
-            Some(view) if view.shape() != row.shape => format!("{:?}", view.shape()),
-            Some(view) => {
-                let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-                let weight = Weight { shape: row.shape.clone(), values: values.collect() };
+        match weight(row, tensors.get(&row.keras)) {
+            Ok(weight) => {
                 weights.insert(row.ours.clone(), weight);
-                continue;
             }
-        };
-        misfits.push(Misfit { name: row.keras.clone(), found, wanted: wanted() });
+            Err(misfit) => misfits.push(misfit),
+        }
     }
     let unknown = tensors.iter().filter(|(name, _)| rows.iter().all(|row| row.keras != **name));
     misfits.extend(unknown.map(|(name, view)| Misfit {
@@ -133,6 +126,28 @@ pub fn read(bytes: &[u8], patch: usize) -> Result<(ModelConfig, Weights), KerasE
     let config = sizes.config();
     config.validate()?;
     Ok((config, weights))
+}
+
+/// The weight of a row, or what is wrong with its tensor.
+fn weight(row: &Row, tensor: Option<&TensorView<'_>>) -> Result<Weight, Misfit> {
+    let shape = || format!("{:?}", row.shape);
+    let misfit = |found: String, wanted: String| Misfit { name: row.keras.clone(), found, wanted };
+    let view = match tensor {
+        None => return Err(misfit("none".to_owned(), shape())),
+        Some(view) if view.dtype() != Dtype::F32 => {
+            return Err(misfit(format!("type {:?}", view.dtype()), shape()));
+        }
+        Some(view) if view.shape() != row.shape => {
+            return Err(misfit(format!("{:?}", view.shape()), shape()));
+        }
+        Some(view) => view,
+    };
+    let numbers = view.data().as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));
+    let values: Vec<f32> = numbers.collect();
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(misfit(format!("{value} among its numbers"), "finite ones".to_owned())),
+        None => Ok(Weight { shape: row.shape.clone(), values }),
+    }
 }
 
 /// Writes weights under Keras's names without a prefix. Returns the file and the weights that have no counterpart there: those

@@ -12,6 +12,7 @@ use mm_train::quality::{
 };
 use serde_json::json;
 
+use super::cannot_generate;
 use super::eval::Subject;
 use crate::args::EvalArgs;
 use crate::output::{format_of, free, write_image};
@@ -117,6 +118,12 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         seed: of.options.seed,
     };
     let found = likelihood(&of.checkpoint, &shown, &options)?;
+    if let Some(bits) = found.pictures.iter().find(|bits| !bits.is_finite()) {
+        return Err(Failure::failed(anyhow::anyhow!(
+            "the model in `{}` gives {bits} bits per dimension, wanted a finite number",
+            args.model.display()
+        )));
+    }
     match args.json {
         true => say!("{}", serde_json::to_string(&found)?),
         false => say!(
@@ -219,8 +226,8 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(Vec<String>, Vec<Image>), Fail
     let start = Instant::now();
     let drawn = drawings(&of.checkpoint, &captions, grid, &of.options, &mut |done| {
         eprintln!("drawn {done} of {} in {:.1} s", args.count, start.elapsed().as_secs_f64());
-    })?;
-    Ok((captions, drawn))
+    });
+    Ok((captions, drawn.map_err(cannot_generate(&args.model))?))
 }
 
 /// Features that were kept, or are computed and kept now. A cache that cannot be used is not in the way.

@@ -11,6 +11,7 @@ use mm_train::alone::{square, table};
 use mm_train::eval::magnified;
 use mm_train::state::recipe_beside;
 
+use super::cannot_generate;
 use super::draw::grid;
 use crate::args::{Method, SampleArgs, WalkArgs};
 use crate::device;
@@ -38,7 +39,8 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
     };
     let levels = levels.map_err(Failure::usage)?;
     let drawn = way.walk(&levels, |walk| {
-        Ok(way.checkpoint.sample(grid, 0..args.count as u64, walk, args.walk.seed)?)
+        let drawn = way.checkpoint.sample(grid, 0..args.count as u64, walk, args.walk.seed);
+        drawn.map_err(cannot_generate(&args.model))
     })?;
     let cols = args.cols.unwrap_or_else(|| square(drawn.len()));
     write_image(&args.out, &magnified(&table(&drawn, cols), args.walk.zoom))?;

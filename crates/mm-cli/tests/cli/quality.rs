@@ -106,6 +106,35 @@ fn every_drawing_stands_over_its_nearest_picture() {
 }
 
 #[test]
+fn a_model_whose_weights_are_no_numbers_is_named_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("broken");
+    fs_err::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "recipe.toml"] {
+        fs_err::copy(run().join("model").join(file), model.join(file)).unwrap();
+    }
+    let weights = model.join("model.safetensors");
+    let mut bytes = fs_err::read(&weights).unwrap();
+    let first = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[first..first + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs_err::write(&weights, bytes).unwrap();
+    let (out, model) = (folder.path().join("a.png"), model.to_str().unwrap());
+    let to = ["--out", out.to_str().unwrap(), "--steps", "2"];
+    for args in [
+        [&["draw", model, "red K on yellow"][..], &to].concat(),
+        [&["sample", model, "--count", "2"][..], &to].concat(),
+        eval(model, "draw", &[]),
+        eval(model, "nearest", &["--real-count", "20"]),
+    ] {
+        let said = refused(1, &args);
+        assert!(said.contains("a drawing holds NaN") && said.contains(model), "{args:?}: {said}");
+    }
+    assert!(!out.exists());
+    let said = refused(1, &eval(model, "bpd", &[]));
+    assert!(said.contains("gives NaN bits per dimension") && said.contains(model), "{said}");
+}
+
+#[test]
 fn bits_per_dimension_are_told_with_their_error() {
     let model = model();
     let said = done(&["eval", &model, "--task", "bpd", "--steps", "3", "--count", "2", "--json"]);

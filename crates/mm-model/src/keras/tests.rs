@@ -112,6 +112,19 @@ fn unknown_missing_and_misshaped_tensors_are_told_in_one_error() {
     assert!(read(&huge, 2).unwrap_err().to_string().contains("`time/embeddings:0`: found [0, "));
 }
 
+#[test]
+fn weights_that_are_no_finite_numbers_are_refused_by_name() {
+    let wrong = file(|tensors| {
+        tensors.get_mut("norm_1/gamma:0").unwrap().values[3] = f32::NAN;
+        tensors.get_mut("time/embeddings:0").unwrap().values[0] = f32::NEG_INFINITY;
+    });
+    expect![[r#"
+        2 of the tensors do not fit the network
+          `time/embeddings:0`: found -inf among its numbers, wanted finite ones
+          `norm_1/gamma:0`: found NaN among its numbers, wanted finite ones"#]]
+    .assert_eq(&read(&wrong, 2).unwrap_err().to_string());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
