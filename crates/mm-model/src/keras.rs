@@ -29,6 +29,8 @@ pub use sizes::SeedSizes;
 
 /// What a golden file puts before the names of its weights.
 const PREFIX: &str = "w/";
+/// What it puts before the names of everything else.
+const BESIDE: [&str; 3] = ["in/", "out/", "grad/"];
 /// Our weights that Keras's network has no place for and does not need.
 const TEXT_SIDE: [&str; 2] = ["tokens", "token_out.weight"];
 
@@ -96,11 +98,11 @@ fn lines(misfits: &[Misfit]) -> String {
 
 /// Reads a file's weights, with or without the prefix `w/`; the sizes are those of the tensors, but for the patch.
 ///
-/// With the prefix, tensors without it are passed over: a golden file holds more than weights. Whatever is unknown, missing,
-/// of another shape or type or not finite is told at once.
+/// With the prefix, `in/`, `out/` and `grad/` are passed over: a golden file holds more than weights. Whatever is unknown,
+/// missing, of another shape or type or not finite is told at once.
 pub fn read(bytes: &[u8], patch: usize) -> Result<(ModelConfig, Weights), KerasError> {
     let file = SafeTensors::deserialize(bytes)?;
-    let tensors = weights_in(&file);
+    let (tensors, strays) = weights_in(&file);
     let shapes = tensors.iter().map(|(name, view)| (name.as_str(), view.shape())).collect();
     let sizes = SeedSizes::of_shapes(&shapes, patch);
     let mut misfits = vec![];
@@ -120,6 +122,7 @@ pub fn read(bytes: &[u8], patch: usize) -> Result<(ModelConfig, Weights), KerasE
         found: format!("{:?}", view.shape()),
         wanted: "no tensor of this name".to_owned(),
     }));
+    misfits.extend(strays);
     if !misfits.is_empty() {
         return Err(KerasError::Misfits(misfits));
     }
@@ -243,16 +246,29 @@ pub fn swap_red_and_blue(weights: &mut Weights) {
     }
 }
 
-/// A file's tensors by Keras's name. `NAME` is taken for `NAME:0`.
-fn weights_in<'a>(file: &'a SafeTensors<'a>) -> BTreeMap<String, TensorView<'a>> {
-    let all = file.tensors();
+/// A file's tensors by Keras's name, and those whose names a file of this kind does not have. `NAME` is taken for `NAME:0`.
+fn weights_in<'a>(file: &'a SafeTensors<'a>) -> (BTreeMap<String, TensorView<'a>>, Vec<Misfit>) {
+    let mut all = file.tensors();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
     let prefixed = all.iter().any(|(name, _)| name.starts_with(PREFIX));
-    let own = all.into_iter().filter_map(|(name, view)| match prefixed {
-        true => name.strip_prefix(PREFIX).map(|name| (name.to_owned(), view)),
-        false => Some((name, view)),
-    });
-    own.map(|(name, view)| if name.contains(':') { (name, view) } else { (name + ":0", view) })
-        .collect()
+    let (mut own, mut strays) = (BTreeMap::new(), vec![]);
+    for (name, view) in all {
+        let short = if prefixed { name.strip_prefix(PREFIX) } else { Some(name.as_str()) };
+        let shape = format!("{:?}", view.shape());
+        let stray =
+            |wanted: &str| Misfit { name: name.clone(), found: shape, wanted: wanted.into() };
+        let Some(short) = short else {
+            if !BESIDE.iter().any(|start| name.starts_with(start)) {
+                strays.push(stray("no name without `w/` but of `in/`, `out/` or `grad/`"));
+            }
+            continue;
+        };
+        let keras = if short.contains(':') { short.to_owned() } else { format!("{short}:0") };
+        if own.insert(keras, view).is_some() {
+            strays.push(stray("a name once, with `:0` or without"));
+        }
+    }
+    (own, strays)
 }
 
 fn name_of(prediction: Prediction) -> String {

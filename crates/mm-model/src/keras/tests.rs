@@ -86,6 +86,24 @@ fn names_may_have_a_prefix_and_lack_their_output_number() {
 }
 
 #[test]
+fn a_weight_beside_prefixed_ones_is_not_overlooked_and_neither_is_a_second_of_its_name() {
+    let wrong = file(|tensors| {
+        *tensors =
+            std::mem::take(tensors).into_iter().map(|(n, w)| (format!("w/{n}"), w)).collect();
+        tensors.insert("grad/norm_0/gamma:0".to_owned(), zeros(&[8]));
+        tensors.insert("gau_7/dense/kernel:0".to_owned(), zeros(&[8, 36]));
+        tensors.insert("norm_0/gamma:0".to_owned(), zeros(&[8]));
+        tensors.insert("w/norm_1/gamma".to_owned(), zeros(&[8]));
+    });
+    expect![[r#"
+        3 of the tensors do not fit the network
+          `gau_7/dense/kernel:0`: found [8, 36], wanted no name without `w/` but of `in/`, `out/` or `grad/`
+          `norm_0/gamma:0`: found [8], wanted no name without `w/` but of `in/`, `out/` or `grad/`
+          `w/norm_1/gamma:0`: found [8], wanted a name once, with `:0` or without"#]]
+    .assert_eq(&read(&wrong, 2).unwrap_err().to_string());
+}
+
+#[test]
 fn unknown_missing_and_misshaped_tensors_are_told_in_one_error() {
     let wrong = file(|tensors| {
         tensors.remove("norm_1/gamma:0");
