@@ -8,7 +8,8 @@ use mm_train::eval::{contact_sheet, examples};
 use mm_train::quality::{
     FEWEST_FOR_FRECHET, FEWEST_FOR_KID, FeatureNetwork, Features, Judged, Kid, LikelihoodOptions,
     Nearest, NetworkSettings, Picture, Pictures, QualityError, Ruler, captions_to_draw, drawings,
-    folder_pictures, likelihood, load_features, median, save_features, source_pictures,
+    folder_pictures, likelihood, load_features, median, save_comparison, save_features,
+    source_pictures,
 };
 use serde_json::json;
 
@@ -146,6 +147,9 @@ fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Feat
         return Err(usage!("this task needs a network that makes features of pictures")
             .hint("--features NETWORK.onnx"));
     };
+    if let Some(file) = &args.quality.keep_features {
+        free(file, args.quality.force)?;
+    }
     let network = network(path, &args.quality.settings())?;
     let real = real_pictures(args, of, args.quality.real_count.unwrap_or(2 * args.count))?;
     if real.pictures.len() < 2 * fewest {
@@ -164,7 +168,11 @@ fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Feat
     let mut keep = |images: &[Image]| kept(&network, images, &folder);
     let ruler = Ruler::new(&real, args.count, of.options.seed, &mut keep)?;
     let (_, drawn) = draw(args, of)?;
-    Ok((ruler, timed("features of the drawings", &drawn, |images| network.features(images))?))
+    let drawn = timed("features of the drawings", &drawn, |images| network.features(images))?;
+    if let Some(file) = &args.quality.keep_features {
+        save_comparison(file, &ruler, &drawn, of.options.seed)?;
+    }
+    Ok((ruler, drawn))
 }
 
 /// The network with the settings of the flags, those of the TOML file beside it, or its own.

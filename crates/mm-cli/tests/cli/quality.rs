@@ -1,6 +1,7 @@
 //! `mm eval --task fid`, `kid`, `nearest` and `bpd` as a person meets them, with a feature network of a few numbers.
 
 use super::*;
+use safetensors::SafeTensors;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden");
 
@@ -46,6 +47,30 @@ fn fid_and_kid_come_with_two_marks_and_features_are_kept() {
     let many =
         mm(&eval(&model, "fid", &[&flags[..2], &["--output", "blocks"], &flags[4..]].concat()));
     assert!(text(&many.stderr).contains("this fid is meaningless"), "{}", text(&many.stderr));
+}
+
+#[test]
+fn features_of_all_four_sets_are_kept_for_whoever_repeats_the_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, onnx) = (model(), format!("{GOLDEN}/features_tiny.onnx"));
+    let (kept, cache) = (folder.path().join("kept.safetensors"), folder.path().join("cache"));
+    let mut flags = vec!["--features", &onnx, "--output", "feat", "--json"];
+    flags.extend(["--cache", cache.to_str().unwrap(), "--keep-features", kept.to_str().unwrap()]);
+    done(&eval(&model, "fid", &flags));
+    let bytes = fs_err::read(&kept).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    for name in ["reference", "fresh", "shuffled", "drawn"] {
+        assert_eq!(file.tensor(name).unwrap().shape(), [8, 5], "{name}");
+    }
+    for name in ["fresh", "shuffled", "drawn"] {
+        let subsets = file.tensor(&format!("{name}/subsets")).unwrap();
+        assert_eq!(subsets.shape(), [50, 2, 4], "{name}");
+    }
+    let said = refused(2, &eval(&model, "kid", &flags));
+    assert!(said.contains("kept.safetensors` exists already") && !said.contains("drawn"), "{said}");
+    flags.push("--force");
+    done(&eval(&model, "kid", &flags));
+    assert_eq!(fs_err::read(&kept).unwrap(), bytes, "both tasks keep the same");
 }
 
 #[test]

@@ -48,18 +48,24 @@ pub struct Kid {
 pub fn kid(one: &Features, other: &Features, seed: u64) -> Result<Kid, QualityError> {
     one.same_dim(other)?;
     let count = one.count().min(other.count());
-    if count < FEWEST_FOR_KID {
-        let (what, found, wanted) = ("pictures", count, FEWEST_FOR_KID);
-        return Err(QualityError::TooFew { what, found, wanted });
-    }
-    let subset = MOST.min(count / 2);
-    let chosen = subsets([one.count(), other.count()], subset, SUBSETS, seed);
+    let chosen = kid_subsets([one.count(), other.count()], seed)?;
+    let subset = chosen[0][0].len();
     let values = kid_over(one, other, &chosen);
     let value = values.iter().sum::<f64>() / values.len() as f64;
     let squares: f64 = values.iter().map(|found| (found - value).powi(2)).sum();
     let spread = (squares / (values.len() - 1) as f64).sqrt();
     let standard_error = spread * (subset as f64 / (count - subset) as f64).sqrt();
     Ok(Kid { value, standard_error, spread, subset })
+}
+
+/// The pairs of subsets that [`kid`] takes of two sets of so many pictures.
+pub fn kid_subsets(of: [usize; 2], seed: u64) -> Result<Vec<[Vec<usize>; 2]>, QualityError> {
+    let count = of[0].min(of[1]);
+    if count < FEWEST_FOR_KID {
+        let (what, found, wanted) = ("pictures", count, FEWEST_FOR_KID);
+        return Err(QualityError::TooFew { what, found, wanted });
+    }
+    Ok(subsets(of, MOST.min(count / 2), SUBSETS, seed))
 }
 
 /// `count` pairs of subsets of `size` out of two sets of pictures, a pure function of the arguments.
