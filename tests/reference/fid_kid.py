@@ -59,8 +59,9 @@ def repeated(kept):
             subsets = kept[f"{name}/subsets"]
             values = [kid(x[i], reference[j]) for i, j in subsets]
             size, count, spread = subsets.shape[2], min(len(x), len(reference)), np.std(values, ddof=1)
-            found["kid"][mark] = {"value": np.mean(values), "standard_error": spread * (size / (count - size)) ** 0.5,
-                                  "spread": spread, "subset": size}
+            # Over other pictures by the jackknife, and over other subsets of the same.
+            error = spread * (size / (count - size) + 1 / len(values)) ** 0.5
+            found["kid"][mark] = {"value": np.mean(values), "standard_error": error, "spread": spread, "subset": size}
     return found
 
 
