@@ -8,6 +8,7 @@ use mm_diffusion::{Analytic, Level, Sampler};
 use mm_model::{Checkpoint, Walk};
 use mm_train::Recipe;
 use mm_train::alone::{square, table};
+use mm_train::data::{Captions, DataConfig, FolderConfig};
 use mm_train::eval::magnified;
 use mm_train::state::recipe_beside;
 
@@ -61,10 +62,14 @@ impl<'a> Way<'a> {
     pub(super) fn open(folder: &'a Path, args: &'a WalkArgs) -> Result<Self, Failure> {
         let device = device::open(&args.device)?;
         let checkpoint = super::load_on(folder, &device)?;
-        let recipe = match &args.recipe {
+        let mut recipe = match &args.recipe {
             Some(name) => Some(recipes::find(name)?),
             None => recipe_beside(folder)?,
         };
+        if let (Some(recipe), Some(real)) = (&mut recipe, &args.real) {
+            let real = FolderConfig::of(fs_err::canonicalize(real)?);
+            recipe.data = DataConfig::Folder(FolderConfig { captions: Captions::None, ..real });
+        }
         let usual = recipe.as_ref().map_or(Sampler::Ddpm, |recipe| recipe.sample.sampler);
         let method = args.sampler.unwrap_or(Method::Plain(usual));
         Ok(Self { checkpoint, recipe, folder, args, method })

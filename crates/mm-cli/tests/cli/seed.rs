@@ -244,6 +244,29 @@ fn analytic_dpm_measures_the_network_once_and_again_when_the_weights_change() {
 }
 
 #[test]
+fn analytic_dpm_of_an_imported_network_takes_a_folder_of_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, pictures) = (folder.path().join("model"), tempfile::tempdir().unwrap());
+    fs_err::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "recipe.toml"] {
+        fs_err::copy(Path::new(&imported()).join(file), model.join(file)).unwrap();
+    }
+    for shade in 0..4 {
+        picture(&pictures, &format!("{shade}.png"), &Image::filled(40, 36, [60 * shade; 3]));
+    }
+    let (out, model) = (folder.path().join("a.png"), model.to_str().unwrap());
+    let mut args = vec!["sample", model, "--out", out.to_str().unwrap(), "--device", "flex"];
+    args.extend(["--sampler", "analytic", "--steps", "2", "--count", "1", "--batches", "1"]);
+    let said = refused(1, &args);
+    assert!(said.contains("CelebA-HQ") && said.contains("hint: `--real DIR`"), "{said}");
+    let nowhere = folder.path().join("nowhere");
+    let said = refused(1, &[&args[..], &["--real", nowhere.to_str().unwrap()]].concat());
+    assert!(said.contains("nowhere"), "{said}");
+    done(&[&args[..], &["--real", pictures.path().to_str().unwrap()]].concat());
+    assert_eq!(size_of(&out), (32, 32));
+}
+
+#[test]
 fn interpolation_shows_real_pictures_in_pairs_and_what_lies_between() {
     let folder = tempfile::tempdir().unwrap();
     let files: Vec<String> = [[250, 0, 0], [0, 250, 0], [0, 0, 250], [9, 9, 9]]
