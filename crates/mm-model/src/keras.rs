@@ -138,7 +138,8 @@ fn weight(row: &Row, tensor: Option<&TensorView<'_>>) -> Result<Weight, Misfit> 
     let view = match tensor {
         None => return Err(misfit("none".to_owned(), shape())),
         Some(view) if view.dtype() != Dtype::F32 => {
-            return Err(misfit(format!("type {:?}", view.dtype()), shape()));
+            let found = format!("{:?} {:?}", view.dtype(), view.shape());
+            return Err(misfit(found, format!("F32 {}", shape())));
         }
         Some(view) if view.shape() != row.shape => {
             return Err(misfit(format!("{:?}", view.shape()), shape()));
@@ -192,6 +193,9 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     let other = |field, found: String, wanted: &str| {
         Err(KerasError::OtherNetwork { field, found, wanted: wanted.to_owned() })
     };
+    if config.unet.is_some() {
+        return other("unet", "given".to_owned(), "none");
+    }
     let BlockConfig::Gau { expansion, key_size, bias } = config.backbone.block else {
         return other("backbone.block", format!("{:?}", config.backbone.block), "gau");
     };
@@ -205,6 +209,11 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     let pairs = [
         ("patch_bias", config.patch_bias.to_string(), seed.patch_bias.to_string()),
         ("patch_places", config.patch_places.to_string(), seed.patch_places.to_string()),
+        (
+            "patch_convolution",
+            config.patch_convolution.to_string(),
+            seed.patch_convolution.to_string(),
+        ),
         ("prediction", name_of(config.prediction), name_of(seed.prediction)),
         ("schedule", schedule_of(config.schedule), schedule_of(seed.schedule)),
         (

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use mm_diffusion::likelihood_levels;
 use mm_patch::{Grid, Image};
 use mm_train::eval::{contact_sheet, examples};
 use mm_train::quality::{
@@ -106,6 +107,8 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let steps = args.sampling.steps.unwrap_or(LIKELIHOOD_STEPS);
+    likelihood_levels(&of.checkpoint.config.schedule, steps).map_err(Failure::usage)?;
     let mut shown = examples(of.data(), of.split, args.count, of.options.seed)?;
     if shown.is_empty() {
         return Err(of.no_picture(args.count));
@@ -113,11 +116,8 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     if of.recipe.mix.caption_drop >= 1.0 {
         shown.iter_mut().for_each(|example| example.caption.clear());
     }
-    let options = LikelihoodOptions {
-        steps: args.sampling.steps.unwrap_or(LIKELIHOOD_STEPS),
-        trace: args.quality.trace.into(),
-        seed: of.options.seed,
-    };
+    let options =
+        LikelihoodOptions { steps, trace: args.quality.trace.into(), seed: of.options.seed };
     let found = likelihood(&of.checkpoint, &shown, &options)?;
     if let Some(bits) = found.pictures.iter().find(|bits| !bits.is_finite()) {
         return Err(Failure::failed(anyhow::anyhow!(
@@ -125,16 +125,21 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
             args.model.display()
         )));
     }
-    match args.json {
-        true => say!("{}", serde_json::to_string(&found)?),
-        false => say!(
-            "{:.4} ± {:.4} bits per dimension over {} pictures, uniform dequantisation, {} steps; 8 is no model at all",
-            found.bits_per_dimension,
-            found.standard_error,
-            found.pictures.len(),
-            options.steps
-        ),
+    if args.json {
+        say!("{}", serde_json::to_string(&found)?);
+        return Ok(());
     }
+    let bits = found.bits_per_dimension;
+    let told = match found.standard_error {
+        Some(error) => {
+            format!(
+                "{bits:.4} ± {error:.4} bits per dimension over {} pictures",
+                found.pictures.len()
+            )
+        }
+        None => format!("{bits:.4} bits per dimension of one picture, which has no error"),
+    };
+    say!("{told}, uniform dequantisation, {steps} steps; 8 is no model at all");
     Ok(())
 }
 
@@ -142,6 +147,11 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Features), Failure> {
     if args.count < fewest {
         return Err(usage!("`--count {}` must be at least {fewest} for this task", args.count));
+    }
+    if let Some(asked) = args.quality.real_count
+        && asked < 2 * fewest
+    {
+        return Err(usage!("`--real-count {asked}` must be at least {} for this task", 2 * fewest));
     }
     let Some(path) = &args.quality.features else {
         return Err(usage!("this task needs a network that makes features of pictures")

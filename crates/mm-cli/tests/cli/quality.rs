@@ -106,6 +106,8 @@ fn a_network_that_takes_no_picture_is_one_clear_error() {
     let few = ["eval", &model, "--task", "kid", "--count", "2", "--features", &onnx];
     let said = refused(2, &few);
     assert!(said.contains("`--count 2` must be at least 4") && !said.contains("drawn"), "{said}");
+    let said = refused(2, &eval(&model, "kid", &["--features", &onnx, "--real-count", "3"]));
+    assert!(said.contains("`--real-count 3` must be at least 8"), "{said}");
     let folder = tempfile::tempdir().unwrap();
     let onnx = folder.path().join("tiny.onnx");
     fs_err::copy(format!("{GOLDEN}/features_tiny.onnx"), &onnx).unwrap();
@@ -166,4 +168,9 @@ fn bits_per_dimension_are_told_with_their_error() {
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["pictures"].as_array().unwrap().len(), 2);
     assert!(said["bits_per_dimension"].as_f64().unwrap().is_finite());
+    assert!(said["standard_error"].as_f64().unwrap() > 0.0);
+    let bpd = ["eval", &model, "--task", "bpd", "--count", "1", "--steps"];
+    let said = done(&[&bpd[..], &["3"]].concat());
+    assert!(said.contains("of one picture, which has no error") && !said.contains('±'), "{said}");
+    assert!(refused(2, &[&bpd[..], &["0"]].concat()).contains("`steps` is 0"));
 }

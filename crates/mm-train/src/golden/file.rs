@@ -163,9 +163,13 @@ impl<'a> Golden<'a> {
             }
             _ => return Err(wrong(name, &view, wanted())),
         };
-        let fits = |index: &i64| usize::try_from(*index).is_ok_and(|index| index < steps);
-        if indices.len() != images || !indices.iter().all(fits) {
+        if indices.len() != images {
             return Err(wrong(name, &view, wanted()));
+        }
+        let outside = |index: &&i64| !usize::try_from(**index).is_ok_and(|index| index < steps);
+        if let Some(index) = indices.iter().find(outside) {
+            let (name, found) = (name.to_owned(), format!("{index} in one place"));
+            return Err(GoldenError::Array { name, found, wanted: wanted() });
         }
         Ok(indices.into_iter().map(|index| index as f64).collect())
     }
