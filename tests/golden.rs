@@ -3,21 +3,42 @@
 
 use mm_model::parameters::with_weights;
 use mm_model::{Model, keras};
-use mm_train::golden::{Comparison, Golden, compare};
+use mm_train::golden::{Comparison, Golden, GoldenError, compare};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 
 use crate::common::device;
 
 const FILE: &[u8] = include_bytes!("golden/ddpm_gau_32p4.safetensors");
 
-fn comparisons() -> Vec<Comparison> {
+/// The network of the golden file compared with `file`.
+fn comparisons(file: &[u8]) -> Result<Vec<Comparison>, GoldenError> {
     let (config, weights) = keras::read(FILE, 4).unwrap();
     let fresh = Model::new(&config, 0, &device().autodiff()).unwrap();
-    compare(&with_weights(fresh, &weights), &config, &Golden::parse(FILE).unwrap()).unwrap()
+    compare(&with_weights(fresh, &weights), &config, &Golden::parse(file)?)
+}
+
+/// The golden file without the arrays whose names begin as `left_out` says, and with the first number of `wrong` replaced; its
+/// arrays are renamed by `name`.
+fn changed(left_out: &[&str], wrong: &str, name: fn(&str) -> String) -> Vec<u8> {
+    let file = SafeTensors::deserialize(FILE).unwrap();
+    let mut bytes = file.tensor(wrong).unwrap().data().to_vec();
+    bytes[..4].copy_from_slice(&1e6f32.to_le_bytes());
+    let kept = file.tensors().into_iter();
+    let kept = kept.filter(|(name, _)| !left_out.iter().any(|start| name.starts_with(start)));
+    let kept = kept.map(|(old, view)| match old == wrong {
+        true => {
+            let other = TensorView::new(view.dtype(), view.shape().to_vec(), &bytes).unwrap();
+            (name(&old), other)
+        }
+        false => (name(&old), view),
+    });
+    safetensors::serialize(kept, None).unwrap()
 }
 
 #[test]
 fn prediction_loss_gradients_and_image_agree_with_the_seed_authors_layers() {
-    let found = comparisons();
+    let found = comparisons(FILE).unwrap();
     for line in &found {
         assert!(line.relative < 1e-4, "{}: differs by {}", line.name, line.relative);
     }
@@ -26,6 +47,36 @@ fn prediction_loss_gradients_and_image_agree_with_the_seed_authors_layers() {
     for name in ["out/images", "out/loss", "out/ddim10", "out/ddim10_unclipped"] {
         assert!(found.iter().any(|line| line.name == name), "{name}");
     }
+}
+
+#[test]
+fn a_gradient_is_compared_whether_or_not_the_file_has_the_loss() {
+    let gradient = "grad/norm_0/gamma:0";
+    let found = comparisons(&changed(&["out/loss", "out/ddim10"], gradient, str::to_owned));
+    let past: Vec<String> = found
+        .unwrap()
+        .into_iter()
+        .filter(|line| !line.within(1e-4))
+        .map(|line| line.name)
+        .collect();
+    assert_eq!(past, [gradient]);
+}
+
+#[test]
+fn an_output_whose_input_is_missing_or_that_nobody_computes_is_an_error() {
+    let said = |left_out: &[&str], name: fn(&str) -> String| {
+        let found = comparisons(&changed(left_out, "in/images", name));
+        found.unwrap_err().to_string()
+    };
+    let lacks = |array: &str| format!("the golden file has no array `{array}`");
+    assert_eq!(said(&["in/eps"], str::to_owned), lacks("in/eps"));
+    assert_eq!(said(&["in/eps", "out/loss"], str::to_owned), lacks("in/eps"));
+    assert_eq!(said(&["in/z"], str::to_owned), lacks("in/z"));
+    assert_eq!(said(&["in/z", "out/ddim10_unclipped"], str::to_owned), lacks("in/z"));
+    assert_eq!(
+        said(&[], |name| name.replace("ddim10_unclipped", "ddim20")),
+        "array `out/ddim20` is compared with nothing, wanted out/images, out/loss, out/ddim10, out/ddim10_unclipped"
+    );
 }
 
 #[test]
@@ -43,5 +94,5 @@ fn a_golden_file_of_another_network_is_refused_by_name() {
         ..config
     };
     let refused = compare(&model, &fewer, &Golden::parse(FILE).unwrap()).unwrap_err().to_string();
-    assert!(refused.contains("wanted 2 step indices from 0 to 2"), "{refused}");
+    assert_eq!(refused, "array `in/steps` is 7 in one place, wanted 2 step indices from 0 to 2");
 }

@@ -143,6 +143,13 @@ fn a_network_with_the_wrong_input_or_output_is_one_clear_error() {
         `scale` is [1.0, 0.0, 1.0], wanted finite numbers that are not 0
     "#]],
     );
+    check_refusal(
+        TINY,
+        NetworkSettings { mean: Some([1.0, f32::NAN, 1.0]), ..of() },
+        expect![[r#"
+        `mean` is [1.0, NaN, 1.0], wanted finite numbers
+    "#]],
+    );
     assert!(FeatureNetwork::load(b"no network", &of()).is_err());
     assert!(FeatureNetwork::load(&TINY[..200], &of()).is_err());
 }

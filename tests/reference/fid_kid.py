@@ -1,21 +1,23 @@
 """FID and KID by NumPy and SciPy, to compare `mm_train::quality` with.
 
     pip install numpy scipy safetensors
-    python tests/reference/fid_kid.py          writes tests/golden/features_fid_kid.safetensors
-    python tests/reference/fid_kid.py A B      FID and KID of two files that `mm eval --task fid --cache` kept
+    python tests/reference/fid_kid.py KEPT SAID...     FIDs and KIDs of the features and subsets in KEPT, compared with SAID to 1e-6
+    python tests/reference/fid_kid.py                  writes tests/golden/features_fid_kid.safetensors (needs onnx too)
+
+KEPT is what `mm eval --task fid --keep-features KEPT`, or kid, wrote, SAID what it said with `--json`; SAID may be left out. The exit code is
+1 where a number differs.
 
 Formulas: FID, Heusel et al. 2017 (arXiv:1706.08500) with the root by `scipy.linalg.sqrtm`; KID, Bińkowski et al. 2018
 (arXiv:1801.01401), unbiased, kernel (x.y / d + 1)^3.
 """
 
+import json
 import pathlib
 import sys
 
 import numpy as np
 import scipy.linalg
 from safetensors.numpy import load_file, save_file
-
-from tiny_onnx import matrix
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 
@@ -41,7 +43,59 @@ def kid(x, y):
     return within(x) + within(y) - 2 * k(x, y).mean()
 
 
+def full_rank(*sets):
+    return all(len(features) > features.shape[1] for features in sets)
+
+
+def repeated(kept):
+    """What `mm eval --json` says of both tasks, from a file of `--keep-features`."""
+    kept = load_file(kept)
+    reference = kept["reference"].astype(np.float64)
+    found = {"fid": {}, "kid": {}}
+    for mark, name in {"drawn": "drawn", "real": "fresh", "shuffled": "shuffled"}.items():
+        x = kept[name].astype(np.float64)
+        found["fid"][mark] = (fid if full_rank(x, reference) else fid_by_singular_values)(x, reference)
+        if f"{name}/subsets" in kept:
+            subsets = kept[f"{name}/subsets"]
+            values = [kid(x[i], reference[j]) for i, j in subsets]
+            size, count, spread = subsets.shape[2], min(len(x), len(reference)), np.std(values, ddof=1)
+            # Over other pictures by the jackknife, and over other subsets of the same.
+            error = spread * (size / (count - size) + 1 / len(values)) ** 0.5
+            found["kid"][mark] = {"value": np.mean(values), "standard_error": error, "spread": spread, "subset": size}
+    return found
+
+
+def numbers(tree, name=""):
+    """Every number of an object of objects by its path."""
+    if not isinstance(tree, dict):
+        return {name: tree}
+    return {path: number for key, below in tree.items() for path, number in numbers(below, f"{name}.{key}".strip(".")).items()}
+
+
+def compare(kept, said):
+    """Prints every number; the exit code says whether those that the program said are the same to one part in a million."""
+    said_by = {}
+    for path in said:
+        told = json.loads(pathlib.Path(path).read_text())
+        of = {task: told[task] for task in ("fid", "kid") if task in told}
+        if not of:
+            sys.exit(f"{path} holds neither a fid nor a kid")
+        said_by |= numbers(of)
+    found = numbers(repeated(kept))
+    wrong = [path for path in said_by if path not in found]
+    for path, number in found.items():
+        word = ""
+        if path in said_by:
+            near = said_by[path] is not None and np.isclose(number, said_by[path], rtol=1e-6, atol=1e-12)
+            word = f"  said {said_by[path]}: {'the same' if near else 'OTHER'}"
+            wrong += [] if near else [path]
+        print(f"{path} {number:.9g}{word}")
+    sys.exit(f"{len(wrong)} of {len(said_by)} numbers differ: {', '.join(wrong)}" if wrong else 0)
+
+
 def golden():
+    from tiny_onnx import matrix
+
     rng = np.random.default_rng(0)
     features = lambda n, d, shift: (rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / d**0.5 + shift).astype(np.float32)
     out = {}
@@ -63,8 +117,7 @@ def golden():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        x, y = (load_file(path)["features"].astype(np.float64) for path in sys.argv[1:])
-        print("fid", fid(x, y), "kid of all pictures", kid(x, y))
+    if len(sys.argv) > 1:
+        compare(sys.argv[1], sys.argv[2:])
     else:
         golden()

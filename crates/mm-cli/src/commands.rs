@@ -52,6 +52,17 @@ fn load_on(model: &Path, device: &Device) -> Result<Checkpoint, Failure> {
     })
 }
 
+/// What kept the model of a folder from drawing or writing, and which model that was.
+fn cannot_generate<E>(model: &Path) -> impl Fn(E) -> Failure
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |why| {
+        let said = format!("cannot generate with `{}`", model.display());
+        Failure::failed(anyhow::Error::new(why).context(said))
+    }
+}
+
 /// The recipe's settings of generation with those of the flags over them.
 fn options(sampling: &SamplingArgs, recipe: Option<&Recipe>) -> GenerateOptions {
     let base =

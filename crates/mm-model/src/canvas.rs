@@ -68,7 +68,7 @@ impl Checkpoint {
             let canvas = self.canvas(grid, TOGETHER.min((numbers.end - first) as usize))?;
             let mut noise = canvas.noise(seed, first);
             let start = noise();
-            drawn.extend(images_of(canvas.denoise(walk, start, &mut noise), grid));
+            drawn.extend(images_of(canvas.denoise(walk, start, &mut noise), grid)?);
         }
         Ok(drawn)
     }
@@ -93,7 +93,7 @@ impl Checkpoint {
             let mixed = canvas.tensor(mixtures(&first?, &last?, cols));
             let mut noise = canvas.noise(seed, (index * cols) as u64);
             let start = mixed * from.signal + noise() * from.noise;
-            rows.push(images_of(canvas.denoise(walk, start, &mut noise), grid));
+            rows.push(images_of(canvas.denoise(walk, start, &mut noise), grid)?);
         }
         Ok(rows)
     }
@@ -124,7 +124,7 @@ impl Canvas<'_> {
         }
     }
 
-    /// Goes the whole way: noisy `[images, patches, numbers]` -> clean of the same shape, in [-1, 1].
+    /// Goes the whole way: noisy `[images, patches, numbers]` -> clean of the same shape, some a little outside of [-1, 1].
     pub fn denoise(
         &self,
         walk: Walk<'_>,
@@ -133,13 +133,12 @@ impl Canvas<'_> {
     ) -> Tensor<3> {
         let mut clean = |noisy: Tensor<3>, level: &Level| self.clean(noisy, level);
         let mut fresh = |_step: usize| noise();
-        let found = match walk.method {
+        match walk.method {
             Method::Plain(sampler) => sampler.sample(walk.levels, start, &mut clean, &mut fresh),
             Method::Analytic(with) => {
                 analytic_dpm(walk.levels, start, with, &mut clean, &mut fresh)
             }
-        };
-        found.clamp(-1.0, 1.0)
+        }
     }
 
     /// Numbers of all images on the device: `[images, patches, numbers]`.

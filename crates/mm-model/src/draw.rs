@@ -36,7 +36,7 @@ impl Checkpoint {
         let (decoder, _) = Decoder::prefill(&self.model, &self.config, &sequences);
         let painter = Painter::new(self, options, grid, prompts.len())?;
         let mut noise = painter.noise(0, prompts.len());
-        Ok(images_of(painter.paint(&decoder, &mut noise, &mut |_, _| ())?, grid))
+        images_of(painter.paint(&decoder, &mut noise, &mut |_, _| ())?, grid)
     }
 }
 
@@ -85,7 +85,7 @@ impl<'a> Painter<'a> {
         }
     }
 
-    /// From noise to clean patches, `[rows, patches, numbers]`, within [-1, 1].
+    /// From noise to clean patches, `[rows, patches, numbers]`, some a little outside of [-1, 1].
     pub(crate) fn paint(
         &self,
         decoder: &Decoder<'a>,
@@ -108,8 +108,7 @@ impl<'a> Painter<'a> {
             clean
         };
         let mut fresh = |_step: usize| noise();
-        let patches = self.options.sampler.sample(&self.levels, start, &mut denoise, &mut fresh);
-        Ok(patches.clamp(-1.0, 1.0))
+        Ok(self.options.sampler.sample(&self.levels, start, &mut denoise, &mut fresh))
     }
 
     fn clean(&self, decoder: &Decoder<'_>, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
@@ -117,12 +116,35 @@ impl<'a> Painter<'a> {
     }
 }
 
-/// Clean patches `[rows, patches, numbers]` to one image a row.
-pub(crate) fn images_of(patches: Tensor<3>, grid: Grid) -> Vec<Image> {
+/// Clean patches `[rows, patches, numbers]`, as they are before any bound hides what is not finite, to one image a row.
+pub(crate) fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
     let numbers = patches.into_data().try_to_vec_as::<f32>().expect("activations are floats");
+    if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
+        return Err(GenerateError::NotFinite { found });
+    }
     let one = grid.tokens() * grid.numbers();
-    numbers
+    Ok(numbers
         .chunks(one)
         .map(|patches| patches_to_image(patches, grid).expect("an image has rows * cols patches"))
-        .collect()
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_the_range_make_a_picture_and_those_that_are_none_do_not() {
+        let grid = Grid { rows: 1, cols: 1, patch: 1 };
+        let drawn = |numbers: [f32; 6]| {
+            let data = TensorData::new(numbers.to_vec(), [2, 1, 3]);
+            images_of(Tensor::from_data(data, &Device::flex()), grid)
+        };
+        let images = drawn([-7.0, 0.0, 3.0, 1.0, 1.0, 1.0]).unwrap();
+        assert_eq!(images[0].pixel(0, 0), [0, 128, 255]);
+        for found in [f32::NAN, f32::INFINITY] {
+            let said = drawn([0.0, 0.0, 0.0, 0.0, found, 0.0]).unwrap_err().to_string();
+            assert!(said.contains(&format!("holds {found}, wanted finite")), "{said}");
+        }
+    }
 }

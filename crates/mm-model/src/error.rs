@@ -84,6 +84,14 @@ pub enum GenerateError {
     /// The model has no text side.
     #[error("this model knows images alone: it neither reads nor writes text")]
     NoText,
+    /// What was drawn is no picture.
+    #[error(
+        "a drawing holds {found}, wanted finite numbers: the model's weights are broken or far too large"
+    )]
+    NotFinite {
+        /// The first of its numbers that is not finite.
+        found: f32,
+    },
     /// There is nothing to generate from.
     #[error("no prompt was given, wanted at least one")]
     NoPrompt,

@@ -266,8 +266,8 @@ impl<'a> Writer<'a> {
         let mut noise = painter.noise(self.images as u64, 1);
         let patches =
             painter.paint(&self.decoder, &mut noise, &mut |done, of| on(Event::Step(done, of)))?;
-        self.decoder.push_image(patches.clone(), grid);
-        let image = images_of(patches, grid).remove(0);
+        let image = images_of(patches.clone(), grid)?.remove(0);
+        self.decoder.push_image(patches.clamp(-1.0, 1.0), grid);
         on(Event::Image(&image));
         self.made.segments.push(Segment::learnt_image(image));
         self.images += 1;

@@ -29,6 +29,8 @@ pub use sizes::SeedSizes;
 
 /// What a golden file puts before the names of its weights.
 const PREFIX: &str = "w/";
+/// What it puts before the names of everything else.
+const BESIDE: [&str; 3] = ["in/", "out/", "grad/"];
 /// Our weights that Keras's network has no place for and does not need.
 const TEXT_SIDE: [&str; 2] = ["tokens", "token_out.weight"];
 
@@ -96,30 +98,23 @@ fn lines(misfits: &[Misfit]) -> String {
 
 /// Reads a file's weights, with or without the prefix `w/`; the sizes are those of the tensors, but for the patch.
 ///
-/// With the prefix, tensors without it are passed over: a golden file holds more than weights. Whatever is unknown, missing or
-/// of another shape or type is told at once.
+/// With the prefix, `in/`, `out/` and `grad/` are passed over: a golden file holds more than weights. Whatever is unknown,
+/// missing, of another shape or type or not finite is told at once.
 pub fn read(bytes: &[u8], patch: usize) -> Result<(ModelConfig, Weights), KerasError> {
     let file = SafeTensors::deserialize(bytes)?;
-    let tensors = weights_in(&file);
+    let (tensors, strays) = weights_in(&file);
     let shapes = tensors.iter().map(|(name, view)| (name.as_str(), view.shape())).collect();
     let sizes = SeedSizes::of_shapes(&shapes, patch);
     let mut misfits = vec![];
     let mut weights = Weights::new();
     let rows = sizes.rows();
     for row in &rows {
-        let wanted = || format!("{:?}", row.shape);
-        let found = match tensors.get(&row.keras) {
-            None => "none".to_owned(),
-            Some(view) if view.dtype() != Dtype::F32 => format!("type {:?}", view.dtype()),
-            Some(view) if view.shape() != row.shape => format!("{:?}", view.shape()),
-            Some(view) => {
-                let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-                let weight = Weight { shape: row.shape.clone(), values: values.collect() };
+        match weight(row, tensors.get(&row.keras)) {
+            Ok(weight) => {
                 weights.insert(row.ours.clone(), weight);
-                continue;
             }
-        };
-        misfits.push(Misfit { name: row.keras.clone(), found, wanted: wanted() });
+            Err(misfit) => misfits.push(misfit),
+        }
     }
     let unknown = tensors.iter().filter(|(name, _)| rows.iter().all(|row| row.keras != **name));
     misfits.extend(unknown.map(|(name, view)| Misfit {
@@ -127,12 +122,36 @@ pub fn read(bytes: &[u8], patch: usize) -> Result<(ModelConfig, Weights), KerasE
         found: format!("{:?}", view.shape()),
         wanted: "no tensor of this name".to_owned(),
     }));
+    misfits.extend(strays);
     if !misfits.is_empty() {
         return Err(KerasError::Misfits(misfits));
     }
     let config = sizes.config();
     config.validate()?;
     Ok((config, weights))
+}
+
+/// The weight of a row, or what is wrong with its tensor.
+fn weight(row: &Row, tensor: Option<&TensorView<'_>>) -> Result<Weight, Misfit> {
+    let shape = || format!("{:?}", row.shape);
+    let misfit = |found: String, wanted: String| Misfit { name: row.keras.clone(), found, wanted };
+    let view = match tensor {
+        None => return Err(misfit("none".to_owned(), shape())),
+        Some(view) if view.dtype() != Dtype::F32 => {
+            let found = format!("{:?} {:?}", view.dtype(), view.shape());
+            return Err(misfit(found, format!("F32 {}", shape())));
+        }
+        Some(view) if view.shape() != row.shape => {
+            return Err(misfit(format!("{:?}", view.shape()), shape()));
+        }
+        Some(view) => view,
+    };
+    let numbers = view.data().as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));
+    let values: Vec<f32> = numbers.collect();
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(misfit(format!("{value} among its numbers"), "finite ones".to_owned())),
+        None => Ok(Weight { shape: row.shape.clone(), values }),
+    }
 }
 
 /// Writes weights under Keras's names without a prefix. Returns the file and the weights that have no counterpart there: those
@@ -174,6 +193,9 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     let other = |field, found: String, wanted: &str| {
         Err(KerasError::OtherNetwork { field, found, wanted: wanted.to_owned() })
     };
+    if config.unet.is_some() {
+        return other("unet", "given".to_owned(), "none");
+    }
     let BlockConfig::Gau { expansion, key_size, bias } = config.backbone.block else {
         return other("backbone.block", format!("{:?}", config.backbone.block), "gau");
     };
@@ -187,6 +209,11 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     let pairs = [
         ("patch_bias", config.patch_bias.to_string(), seed.patch_bias.to_string()),
         ("patch_places", config.patch_places.to_string(), seed.patch_places.to_string()),
+        (
+            "patch_convolution",
+            config.patch_convolution.to_string(),
+            seed.patch_convolution.to_string(),
+        ),
         ("prediction", name_of(config.prediction), name_of(seed.prediction)),
         ("schedule", schedule_of(config.schedule), schedule_of(seed.schedule)),
         (
@@ -228,16 +255,29 @@ pub fn swap_red_and_blue(weights: &mut Weights) {
     }
 }
 
-/// A file's tensors by Keras's name. `NAME` is taken for `NAME:0`.
-fn weights_in<'a>(file: &'a SafeTensors<'a>) -> BTreeMap<String, TensorView<'a>> {
-    let all = file.tensors();
+/// A file's tensors by Keras's name, and those whose names a file of this kind does not have. `NAME` is taken for `NAME:0`.
+fn weights_in<'a>(file: &'a SafeTensors<'a>) -> (BTreeMap<String, TensorView<'a>>, Vec<Misfit>) {
+    let mut all = file.tensors();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
     let prefixed = all.iter().any(|(name, _)| name.starts_with(PREFIX));
-    let own = all.into_iter().filter_map(|(name, view)| match prefixed {
-        true => name.strip_prefix(PREFIX).map(|name| (name.to_owned(), view)),
-        false => Some((name, view)),
-    });
-    own.map(|(name, view)| if name.contains(':') { (name, view) } else { (name + ":0", view) })
-        .collect()
+    let (mut own, mut strays) = (BTreeMap::new(), vec![]);
+    for (name, view) in all {
+        let short = if prefixed { name.strip_prefix(PREFIX) } else { Some(name.as_str()) };
+        let shape = format!("{:?}", view.shape());
+        let stray =
+            |wanted: &str| Misfit { name: name.clone(), found: shape, wanted: wanted.into() };
+        let Some(short) = short else {
+            if !BESIDE.iter().any(|start| name.starts_with(start)) {
+                strays.push(stray("no name without `w/` but of `in/`, `out/` or `grad/`"));
+            }
+            continue;
+        };
+        let keras = if short.contains(':') { short.to_owned() } else { format!("{short}:0") };
+        if own.insert(keras, view).is_some() {
+            strays.push(stray("a name once, with `:0` or without"));
+        }
+    }
+    (own, strays)
 }
 
 fn name_of(prediction: Prediction) -> String {

@@ -5,7 +5,6 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::container::TensorContainer;
-use mm_model::Model;
 
 use crate::recipe::{EmaStart, OptimizerConfig};
 
@@ -19,12 +18,12 @@ pub struct Ema {
 
 impl Ema {
     /// Starts at the weights of `model`.
-    pub fn new(config: &OptimizerConfig, model: &Model) -> Self {
+    pub fn new<M: Module>(config: &OptimizerConfig, model: &M) -> Self {
         Self::with_decay(config.ema, config.ema_start, model)
     }
 
     /// The same with another decay than the recipe's first.
-    pub fn with_decay(decay: f64, start: EmaStart, model: &Model) -> Self {
+    pub fn with_decay<M: Module>(decay: f64, start: EmaStart, model: &M) -> Self {
         let mut ema = Self { decay, start, averages: TensorContainer::new() };
         model.visit(&mut Update { averages: &mut ema.averages, keep: 0.0 });
         ema
@@ -36,13 +35,13 @@ impl Ema {
     }
 
     /// Moves towards the weights of `model`; `updates` counts the earlier ones.
-    pub fn update(&mut self, model: &Model, updates: u64) {
+    pub fn update<M: Module>(&mut self, model: &M, updates: u64) {
         let keep = self.start.keep(self.decay, updates);
         model.visit(&mut Update { averages: &mut self.averages, keep });
     }
 
     /// A copy of `model`, without autodiff, that holds the averages.
-    pub fn model(&self, model: &Model) -> Model {
+    pub fn model<M: Module>(&self, model: &M) -> M {
         model.valid().map(&mut Apply(&self.averages))
     }
 }

@@ -1,7 +1,7 @@
 //! What a model can do: captions read, glyphs drawn and judged, losses on documents it was never trained on.
 
 use mm_model::random::{Purpose, stream};
-use mm_model::{Checkpoint, Document, GenerateOptions, Segment};
+use mm_model::{Checkpoint, Document, GenerateError, GenerateOptions, Segment};
 use mm_patch::{Grid, Image};
 use mm_text::TokenSampling;
 use serde::Serialize;
@@ -223,8 +223,22 @@ fn learnt_bytes(document: &Document) -> usize {
 }
 
 /// A grid of pictures drawn for held-out captions, each over the real picture of that caption, and a text of what was asked
-/// and what was read.
+/// and what was read. A model that draws no finite numbers leaves a black picture and says so: a run is not ended by its grid.
 pub fn sample_grid(
+    model: &Checkpoint,
+    recipe: &Recipe,
+    data: &DataSet,
+) -> Result<(Image, String), TrainError> {
+    match grid_and_text(model, recipe, data) {
+        Err(TrainError::Generate(why @ GenerateError::NotFinite { .. })) => {
+            let black = Image::filled(recipe.image.width, recipe.image.height, [0; 3]);
+            Ok((black, format!("{why}\n")))
+        }
+        made => made,
+    }
+}
+
+fn grid_and_text(
     model: &Checkpoint,
     recipe: &Recipe,
     data: &DataSet,

@@ -46,11 +46,13 @@ mod watch;
 mod workers;
 
 pub use adamw::{AdamWOptimizer, AdamWState};
+pub use ema::Ema;
 pub use error::{RecipeError, TrainError};
 pub use lamb::LambOptimizer;
 pub use learning_rate::learning_rate;
 pub use lora::LoraConfig;
 pub use metrics::Speed;
+pub use optimizer::optimizer;
 pub use plan::{Bytes, Costs, Load, Plan, can_plan, plan};
 pub use ranks::{DeviceSum, Ranks, Sum};
 pub use recipe::Recipe;

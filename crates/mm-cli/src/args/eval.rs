@@ -70,7 +70,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE", required_if_eq("task", "golden"))]
     pub golden: Option<PathBuf>,
     /// For --task golden: the largest relative difference that passes.
-    #[arg(long, value_name = "T", default_value_t = 1e-4)]
+    #[arg(long, value_name = "T", default_value_t = 1e-4, value_parser = tolerance)]
     pub tolerance: f64,
     /// Print one JSON object.
     #[arg(long)]
@@ -79,4 +79,10 @@ pub struct EvalArgs {
     pub quality: QualityArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let wanted = || "wanted a finite number, at least 0".to_owned();
+    let found: f64 = text.parse().map_err(|_| wanted())?;
+    if found >= 0.0 && found.is_finite() { Ok(found) } else { Err(wanted()) }
 }

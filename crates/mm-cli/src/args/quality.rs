@@ -42,7 +42,7 @@ pub struct QualityArgs {
     /// The sheet of drawings over their nearest real pictures (nearest).
     #[arg(long, value_name = "FILE", help_heading = "Pictures (fid, kid, nearest)")]
     pub out: Option<PathBuf>,
-    /// Replace a sheet that is there already.
+    /// Replace a file that is there already: --out, --keep-features.
     #[arg(long, help_heading = "Pictures (fid, kid, nearest)")]
     pub force: bool,
     /// The network that makes features of pictures; NAME.toml beside NAME.onnx may hold the flags below.
@@ -51,6 +51,9 @@ pub struct QualityArgs {
     /// Where features are kept, by a hash of what made them [default: features, beside the model folder].
     #[arg(long, value_name = "DIR", help_heading = "Features (fid, kid)")]
     pub cache: Option<PathBuf>,
+    /// Keep the features of all four sets of pictures and the subsets of kid, so that tests/reference/fid_kid.py repeats the numbers.
+    #[arg(long, value_name = "FILE.safetensors", help_heading = "Features (fid, kid)")]
+    pub keep_features: Option<PathBuf>,
     /// Width and height of the network's input [default: as its file says].
     #[arg(long, value_name = "WxH", value_parser = size, help_heading = "Features (fid, kid)")]
     pub input_size: Option<[usize; 2]>,

@@ -45,6 +45,9 @@ pub struct WalkArgs {
     /// Batches of training pictures that `analytic` measures the network on at each level; kept beside the model.
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub batches: usize,
+    /// A folder of those pictures, without captions [default: the recipe's data].
+    #[arg(long, value_name = "DIR")]
+    pub real: Option<PathBuf>,
     /// The recipe that names those pictures [default: the one beside the model].
     #[arg(long, value_name = "RECIPE")]
     pub recipe: Option<String>,
@@ -66,7 +69,7 @@ pub struct WalkArgs {
 #[command(after_help = "Examples:
   mm sample faces --out a.png                                1000 steps of DDPM, a table of 4 x 4
   mm sample faces --out b.png --sampler ddim --stride 100    from step index 900 in 10 steps
-  mm sample faces --out c.png --sampler analytic --steps 10
+  mm sample faces --out c.png --sampler analytic --steps 10 --real pictures
   mm sample faces --out d.png --sampler dpm++2m --steps 20 --start 999")]
 pub struct SampleArgs {
     /// The model folder.

@@ -5,7 +5,7 @@ use mm_patch::{Grid, Image};
 use mm_train::Recipe;
 use mm_train::eval::{contact_sheet, magnified, saying};
 
-use super::{load, options};
+use super::{cannot_generate, load, options};
 use crate::args::DrawArgs;
 use crate::output::{format_of, free, write_image};
 use crate::report::{Failure, say, usage};
@@ -22,7 +22,8 @@ pub fn run(args: &DrawArgs) -> Result<(), Failure> {
     let images: Vec<Image> = (0..args.count as u64)
         .map(|at| {
             let options = GenerateOptions { seed: options.seed + at, ..options.clone() };
-            Ok(checkpoint.draw(&[saying(&args.caption)], grid, &options)?.remove(0))
+            let drawn = checkpoint.draw(&[saying(&args.caption)], grid, &options);
+            Ok(drawn.map_err(cannot_generate(&args.model))?.remove(0))
         })
         .collect::<Result<_, Failure>>()?;
     let picture = match images.as_slice() {

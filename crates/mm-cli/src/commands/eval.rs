@@ -9,7 +9,7 @@ use mm_train::judge::GlyphJudge;
 
 mod golden;
 
-use super::{load, options, quality};
+use super::{cannot_generate, load, options, quality};
 use crate::args::{EvalArgs, Part, Task};
 use crate::recipes;
 use crate::report::{Failure, say, usage};
@@ -106,7 +106,8 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let judge = GlyphJudge::new(width, height)?;
     let grid = Grid::of_size(width, height, of.checkpoint.config.patch)?;
     let asked = combinations(glyphs, of.split, args.count, of.options.seed);
-    let score = draw_score(&of.checkpoint, &judge, &asked, grid, &of.options)?;
+    let score = draw_score(&of.checkpoint, &judge, &asked, grid, &of.options)
+        .map_err(cannot_generate(&args.model))?;
     let rows = [
         ("background right", score.background),
         ("colour and background right", score.colours),

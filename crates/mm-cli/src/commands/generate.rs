@@ -3,7 +3,7 @@
 use mm_model::{Document, Event, GenerateOptions, Segment};
 use mm_patch::Image;
 
-use super::{load, options};
+use super::{cannot_generate, load, options};
 use crate::args::{GenerateArgs, Piece};
 use crate::output::{fitted, free, read_image, write_image};
 use crate::report::{Failure, say, usage, write_out};
@@ -37,7 +37,8 @@ pub fn run(args: &GenerateArgs, order: &[Piece]) -> Result<(), Failure> {
             if let Err(why) = tell(args, event, &mut written) {
                 failed.get_or_insert(why);
             }
-        })?;
+        });
+        let made = made.map_err(cannot_generate(&args.model))?;
         if let Some(why) = failed {
             return Err(why);
         }

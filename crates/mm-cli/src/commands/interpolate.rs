@@ -5,6 +5,7 @@ use mm_patch::{Fit, Image};
 use mm_train::alone::table;
 use mm_train::eval::magnified;
 
+use super::cannot_generate;
 use super::sample::Way;
 use crate::args::InterpolateArgs;
 use crate::output::{fitted, format_of, free, read_image, write_image};
@@ -43,7 +44,8 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
     let levels = schedule.levels_from(args.noise_step - 1, steps).map_err(Failure::usage)?;
     let from = schedule.level(args.noise_step as f64);
     let rows = way.walk(&levels, |walk| {
-        Ok(way.checkpoint.interpolate(&pairs, args.cols, &from, (walk, args.walk.seed))?)
+        let drawn = way.checkpoint.interpolate(&pairs, args.cols, &from, (walk, args.walk.seed));
+        drawn.map_err(cannot_generate(&args.model))
     })?;
     let sheets: Vec<Image> =
         pairs.iter().zip(&rows).map(|(pair, between)| row(pair, between)).collect();

@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use mm_diffusion::likelihood_levels;
 use mm_patch::{Grid, Image};
 use mm_train::eval::{contact_sheet, examples};
 use mm_train::quality::{
     FEWEST_FOR_FRECHET, FEWEST_FOR_KID, FeatureNetwork, Features, Judged, Kid, LikelihoodOptions,
     Nearest, NetworkSettings, Picture, Pictures, QualityError, Ruler, captions_to_draw, drawings,
-    folder_pictures, likelihood, load_features, median, save_features, source_pictures,
+    folder_pictures, likelihood, load_features, median, save_comparison, save_features,
+    source_pictures,
 };
 use serde_json::json;
 
+use super::cannot_generate;
 use super::eval::Subject;
 use crate::args::EvalArgs;
 use crate::output::{format_of, free, write_image};
@@ -104,6 +107,8 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let steps = args.sampling.steps.unwrap_or(LIKELIHOOD_STEPS);
+    likelihood_levels(&of.checkpoint.config.schedule, steps).map_err(Failure::usage)?;
     let mut shown = examples(of.data(), of.split, args.count, of.options.seed)?;
     if shown.is_empty() {
         return Err(of.no_picture(args.count));
@@ -111,22 +116,30 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     if of.recipe.mix.caption_drop >= 1.0 {
         shown.iter_mut().for_each(|example| example.caption.clear());
     }
-    let options = LikelihoodOptions {
-        steps: args.sampling.steps.unwrap_or(LIKELIHOOD_STEPS),
-        trace: args.quality.trace.into(),
-        seed: of.options.seed,
-    };
+    let options =
+        LikelihoodOptions { steps, trace: args.quality.trace.into(), seed: of.options.seed };
     let found = likelihood(&of.checkpoint, &shown, &options)?;
-    match args.json {
-        true => say!("{}", serde_json::to_string(&found)?),
-        false => say!(
-            "{:.4} ± {:.4} bits per dimension over {} pictures, uniform dequantisation, {} steps; 8 is no model at all",
-            found.bits_per_dimension,
-            found.standard_error,
-            found.pictures.len(),
-            options.steps
-        ),
+    if let Some(bits) = found.pictures.iter().find(|bits| !bits.is_finite()) {
+        return Err(Failure::failed(anyhow::anyhow!(
+            "the model in `{}` gives {bits} bits per dimension, wanted a finite number",
+            args.model.display()
+        )));
     }
+    if args.json {
+        say!("{}", serde_json::to_string(&found)?);
+        return Ok(());
+    }
+    let bits = found.bits_per_dimension;
+    let told = match found.standard_error {
+        Some(error) => {
+            format!(
+                "{bits:.4} ± {error:.4} bits per dimension over {} pictures",
+                found.pictures.len()
+            )
+        }
+        None => format!("{bits:.4} bits per dimension of one picture, which has no error"),
+    };
+    say!("{told}, uniform dequantisation, {steps} steps; 8 is no model at all");
     Ok(())
 }
 
@@ -135,10 +148,18 @@ fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Feat
     if args.count < fewest {
         return Err(usage!("`--count {}` must be at least {fewest} for this task", args.count));
     }
+    if let Some(asked) = args.quality.real_count
+        && asked < 2 * fewest
+    {
+        return Err(usage!("`--real-count {asked}` must be at least {} for this task", 2 * fewest));
+    }
     let Some(path) = &args.quality.features else {
         return Err(usage!("this task needs a network that makes features of pictures")
             .hint("--features NETWORK.onnx"));
     };
+    if let Some(file) = &args.quality.keep_features {
+        free(file, args.quality.force)?;
+    }
     let network = network(path, &args.quality.settings())?;
     let real = real_pictures(args, of, args.quality.real_count.unwrap_or(2 * args.count))?;
     if real.pictures.len() < 2 * fewest {
@@ -157,7 +178,11 @@ fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Feat
     let mut keep = |images: &[Image]| kept(&network, images, &folder);
     let ruler = Ruler::new(&real, args.count, of.options.seed, &mut keep)?;
     let (_, drawn) = draw(args, of)?;
-    Ok((ruler, timed("features of the drawings", &drawn, |images| network.features(images))?))
+    let drawn = timed("features of the drawings", &drawn, |images| network.features(images))?;
+    if let Some(file) = &args.quality.keep_features {
+        save_comparison(file, &ruler, &drawn, of.options.seed)?;
+    }
+    Ok((ruler, drawn))
 }
 
 /// The network with the settings of the flags, those of the TOML file beside it, or its own.
@@ -219,8 +244,8 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(Vec<String>, Vec<Image>), Fail
     let start = Instant::now();
     let drawn = drawings(&of.checkpoint, &captions, grid, &of.options, &mut |done| {
         tell!("drawn {done} of {} in {:.1} s", args.count, start.elapsed().as_secs_f64());
-    })?;
-    Ok((captions, drawn))
+    });
+    Ok((captions, drawn.map_err(cannot_generate(&args.model))?))
 }
 
 /// Features that were kept, or are computed and kept now. A cache that cannot be used is not in the way.

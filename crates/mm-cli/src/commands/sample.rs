@@ -8,9 +8,11 @@ use mm_diffusion::{Analytic, Level, Sampler};
 use mm_model::{Checkpoint, Walk};
 use mm_train::Recipe;
 use mm_train::alone::{square, table};
+use mm_train::data::{Captions, DataConfig, FolderConfig};
 use mm_train::eval::magnified;
 use mm_train::state::recipe_beside;
 
+use super::cannot_generate;
 use super::draw::grid;
 use crate::args::{Method, SampleArgs, WalkArgs};
 use crate::device;
@@ -38,7 +40,8 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
     };
     let levels = levels.map_err(Failure::usage)?;
     let drawn = way.walk(&levels, |walk| {
-        Ok(way.checkpoint.sample(grid, 0..args.count as u64, walk, args.walk.seed)?)
+        let drawn = way.checkpoint.sample(grid, 0..args.count as u64, walk, args.walk.seed);
+        drawn.map_err(cannot_generate(&args.model))
     })?;
     let cols = args.cols.unwrap_or_else(|| square(drawn.len()));
     write_image(&args.out, &magnified(&table(&drawn, cols), args.walk.zoom))?;
@@ -59,10 +62,14 @@ impl<'a> Way<'a> {
     pub(super) fn open(folder: &'a Path, args: &'a WalkArgs) -> Result<Self, Failure> {
         let device = device::open(&args.device)?;
         let checkpoint = super::load_on(folder, &device)?;
-        let recipe = match &args.recipe {
+        let mut recipe = match &args.recipe {
             Some(name) => Some(recipes::find(name)?),
             None => recipe_beside(folder)?,
         };
+        if let (Some(recipe), Some(real)) = (&mut recipe, &args.real) {
+            let real = FolderConfig::of(fs_err::canonicalize(real)?);
+            recipe.data = DataConfig::Folder(FolderConfig { captions: Captions::None, ..real });
+        }
         let usual = recipe.as_ref().map_or(Sampler::Ddpm, |recipe| recipe.sample.sampler);
         let method = args.sampler.unwrap_or(Method::Plain(usual));
         Ok(Self { checkpoint, recipe, folder, args, method })

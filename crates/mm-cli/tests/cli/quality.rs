@@ -1,6 +1,7 @@
 //! `mm eval --task fid`, `kid`, `nearest` and `bpd` as a person meets them, with a feature network of a few numbers.
 
 use super::*;
+use safetensors::SafeTensors;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden");
 
@@ -49,6 +50,30 @@ fn fid_and_kid_come_with_two_marks_and_features_are_kept() {
 }
 
 #[test]
+fn features_of_all_four_sets_are_kept_for_whoever_repeats_the_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, onnx) = (model(), format!("{GOLDEN}/features_tiny.onnx"));
+    let (kept, cache) = (folder.path().join("kept.safetensors"), folder.path().join("cache"));
+    let mut flags = vec!["--features", &onnx, "--output", "feat", "--json"];
+    flags.extend(["--cache", cache.to_str().unwrap(), "--keep-features", kept.to_str().unwrap()]);
+    done(&eval(&model, "fid", &flags));
+    let bytes = fs_err::read(&kept).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    for name in ["reference", "fresh", "shuffled", "drawn"] {
+        assert_eq!(file.tensor(name).unwrap().shape(), [8, 5], "{name}");
+    }
+    for name in ["fresh", "shuffled", "drawn"] {
+        let subsets = file.tensor(&format!("{name}/subsets")).unwrap();
+        assert_eq!(subsets.shape(), [50, 2, 4], "{name}");
+    }
+    let said = refused(2, &eval(&model, "kid", &flags));
+    assert!(said.contains("kept.safetensors` exists already") && !said.contains("drawn"), "{said}");
+    flags.push("--force");
+    done(&eval(&model, "kid", &flags));
+    assert_eq!(fs_err::read(&kept).unwrap(), bytes, "both tasks keep the same");
+}
+
+#[test]
 fn a_folder_of_any_pictures_will_do_and_what_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for shade in 0..20 {
@@ -81,6 +106,8 @@ fn a_network_that_takes_no_picture_is_one_clear_error() {
     let few = ["eval", &model, "--task", "kid", "--count", "2", "--features", &onnx];
     let said = refused(2, &few);
     assert!(said.contains("`--count 2` must be at least 4") && !said.contains("drawn"), "{said}");
+    let said = refused(2, &eval(&model, "kid", &["--features", &onnx, "--real-count", "3"]));
+    assert!(said.contains("`--real-count 3` must be at least 8"), "{said}");
     let folder = tempfile::tempdir().unwrap();
     let onnx = folder.path().join("tiny.onnx");
     fs_err::copy(format!("{GOLDEN}/features_tiny.onnx"), &onnx).unwrap();
@@ -106,10 +133,44 @@ fn every_drawing_stands_over_its_nearest_picture() {
 }
 
 #[test]
+fn a_model_whose_weights_are_no_numbers_is_named_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("broken");
+    fs_err::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "recipe.toml"] {
+        fs_err::copy(run().join("model").join(file), model.join(file)).unwrap();
+    }
+    let weights = model.join("model.safetensors");
+    let mut bytes = fs_err::read(&weights).unwrap();
+    let first = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[first..first + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs_err::write(&weights, bytes).unwrap();
+    let (out, model) = (folder.path().join("a.png"), model.to_str().unwrap());
+    let to = ["--out", out.to_str().unwrap(), "--steps", "2"];
+    for args in [
+        [&["draw", model, "red K on yellow"][..], &to].concat(),
+        [&["sample", model, "--count", "2"][..], &to].concat(),
+        eval(model, "draw", &[]),
+        eval(model, "nearest", &["--real-count", "20"]),
+    ] {
+        let said = refused(1, &args);
+        assert!(said.contains("a drawing holds NaN") && said.contains(model), "{args:?}: {said}");
+    }
+    assert!(!out.exists());
+    let said = refused(1, &eval(model, "bpd", &[]));
+    assert!(said.contains("gives NaN bits per dimension") && said.contains(model), "{said}");
+}
+
+#[test]
 fn bits_per_dimension_are_told_with_their_error() {
     let model = model();
     let said = done(&["eval", &model, "--task", "bpd", "--steps", "3", "--count", "2", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["pictures"].as_array().unwrap().len(), 2);
     assert!(said["bits_per_dimension"].as_f64().unwrap().is_finite());
+    assert!(said["standard_error"].as_f64().unwrap() > 0.0);
+    let bpd = ["eval", &model, "--task", "bpd", "--count", "1", "--steps"];
+    let said = done(&[&bpd[..], &["3"]].concat());
+    assert!(said.contains("of one picture, which has no error") && !said.contains('±'), "{said}");
+    assert!(refused(2, &[&bpd[..], &["0"]].concat()).contains("`steps` is 0"));
 }

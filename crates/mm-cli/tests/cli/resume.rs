@@ -107,7 +107,10 @@ fn data_or_a_recipe_that_cannot_be_read_are_told_and_no_checkpoint_is_blamed() {
     fs_err::rename(&away, &here).unwrap();
     edit(&out, "keep = 2", "keep = 0");
     let said = refused(2, &resume(&out));
-    assert!(said.contains("recipe.toml`\n  caused by: `run.keep` must be at least 1"), "{said}");
+    assert!(
+        said.contains("recipe.toml`\n  caused by: `run.keep` is 0, wanted at least 1"),
+        "{said}"
+    );
 }
 
 #[test]

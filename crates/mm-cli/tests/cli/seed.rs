@@ -73,7 +73,12 @@ fn an_imported_network_agrees_with_the_seed_authors_layers_and_a_perturbed_one_d
     assert_eq!(text(&output.stdout).lines().count(), 26);
     assert!(text(&output.stderr).contains("of 26 arrays differ by more than 1e-4"));
     let loose = ["--tolerance", "10"];
-    done(&[&["eval", model, "--task", "golden", "--golden", GOLDEN], &loose[..]].concat());
+    let golden = ["eval", model, "--task", "golden", "--golden", GOLDEN];
+    done(&[&golden[..], &loose[..]].concat());
+    for tolerance in ["--tolerance=nan", "--tolerance=-1", "--tolerance=inf"] {
+        let said = refused(2, &[&golden[..], &[tolerance]].concat());
+        assert!(said.contains("--tolerance") && said.contains("at least 0"), "{said}");
+    }
 }
 
 #[test]
@@ -236,6 +241,29 @@ fn analytic_dpm_measures_the_network_once_and_again_when_the_weights_change() {
     bytes[last] ^= 1;
     fs_err::write(&weights, bytes).unwrap();
     assert!(config.vocab == 0 && draw().0);
+}
+
+#[test]
+fn analytic_dpm_of_an_imported_network_takes_a_folder_of_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, pictures) = (folder.path().join("model"), tempfile::tempdir().unwrap());
+    fs_err::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "recipe.toml"] {
+        fs_err::copy(Path::new(&imported()).join(file), model.join(file)).unwrap();
+    }
+    for shade in 0..4 {
+        picture(&pictures, &format!("{shade}.png"), &Image::filled(40, 36, [60 * shade; 3]));
+    }
+    let (out, model) = (folder.path().join("a.png"), model.to_str().unwrap());
+    let mut args = vec!["sample", model, "--out", out.to_str().unwrap(), "--device", "flex"];
+    args.extend(["--sampler", "analytic", "--steps", "2", "--count", "1", "--batches", "1"]);
+    let said = refused(1, &args);
+    assert!(said.contains("CelebA-HQ") && said.contains("hint: `--real DIR`"), "{said}");
+    let nowhere = folder.path().join("nowhere");
+    let said = refused(1, &[&args[..], &["--real", nowhere.to_str().unwrap()]].concat());
+    assert!(said.contains("nowhere"), "{said}");
+    done(&[&args[..], &["--real", pictures.path().to_str().unwrap()]].concat());
+    assert_eq!(size_of(&out), (32, 32));
 }
 
 #[test]

@@ -7,9 +7,9 @@ use expect_test::expect;
 use proptest::prelude::*;
 
 use super::*;
-use crate::Model;
 use crate::fuzz::splices;
 use crate::parameters::weights_of;
+use crate::{Model, UnetConfig, no_backbone};
 
 const SIZES: SeedSizes =
     SeedSizes { patch: 2, width: 8, depth: 2, expanded: 16, key_size: 4, bias: true, steps: 5 };
@@ -86,6 +86,24 @@ fn names_may_have_a_prefix_and_lack_their_output_number() {
 }
 
 #[test]
+fn a_weight_beside_prefixed_ones_is_not_overlooked_and_neither_is_a_second_of_its_name() {
+    let wrong = file(|tensors| {
+        *tensors =
+            std::mem::take(tensors).into_iter().map(|(n, w)| (format!("w/{n}"), w)).collect();
+        tensors.insert("grad/norm_0/gamma:0".to_owned(), zeros(&[8]));
+        tensors.insert("gau_7/dense/kernel:0".to_owned(), zeros(&[8, 36]));
+        tensors.insert("norm_0/gamma:0".to_owned(), zeros(&[8]));
+        tensors.insert("w/norm_1/gamma".to_owned(), zeros(&[8]));
+    });
+    expect![[r#"
+        3 of the tensors do not fit the network
+          `gau_7/dense/kernel:0`: found [8, 36], wanted no name without `w/` but of `in/`, `out/` or `grad/`
+          `norm_0/gamma:0`: found [8], wanted no name without `w/` but of `in/`, `out/` or `grad/`
+          `w/norm_1/gamma:0`: found [8], wanted a name once, with `:0` or without"#]]
+    .assert_eq(&read(&wrong, 2).unwrap_err().to_string());
+}
+
+#[test]
 fn unknown_missing_and_misshaped_tensors_are_told_in_one_error() {
     let wrong = file(|tensors| {
         tensors.remove("norm_1/gamma:0");
@@ -110,6 +128,35 @@ fn unknown_missing_and_misshaped_tensors_are_told_in_one_error() {
         tensors.insert("time/embeddings:0".to_owned(), zeros(&[0, usize::MAX]));
     });
     assert!(read(&huge, 2).unwrap_err().to_string().contains("`time/embeddings:0`: found [0, "));
+}
+
+#[test]
+fn weights_of_another_type_are_told_with_the_type_that_is_wanted() {
+    let bytes = file(|_| ());
+    let whole = SafeTensors::deserialize(&bytes).unwrap();
+    let half = vec![0; 2 * 8];
+    let views = whole.tensors().into_iter().map(|(name, view)| match name.as_str() {
+        "norm_1/gamma:0" => (name, TensorView::new(Dtype::F16, vec![8], &half).unwrap()),
+        _ => (name, view),
+    });
+    let wrong = safetensors::serialize(views, None).unwrap();
+    expect![[r#"
+        1 of the tensors do not fit the network
+          `norm_1/gamma:0`: found F16 [8], wanted F32 [8]"#]]
+    .assert_eq(&read(&wrong, 2).unwrap_err().to_string());
+}
+
+#[test]
+fn weights_that_are_no_finite_numbers_are_refused_by_name() {
+    let wrong = file(|tensors| {
+        tensors.get_mut("norm_1/gamma:0").unwrap().values[3] = f32::NAN;
+        tensors.get_mut("time/embeddings:0").unwrap().values[0] = f32::NEG_INFINITY;
+    });
+    expect![[r#"
+        2 of the tensors do not fit the network
+          `time/embeddings:0`: found -inf among its numbers, wanted finite ones
+          `norm_1/gamma:0`: found NaN among its numbers, wanted finite ones"#]]
+    .assert_eq(&read(&wrong, 2).unwrap_err().to_string());
 }
 
 proptest! {
@@ -153,6 +200,16 @@ fn a_text_side_is_left_out_and_named_and_another_network_is_refused() {
     };
     let said = write(&config, &weights(&config)).unwrap_err().to_string();
     assert!(said.contains("`backbone.block`"), "{said}");
+    assert_eq!(
+        refused(|config| config.patch_convolution = true),
+        "`patch_convolution` is true, the seed's network has false"
+    );
+    let growth = vec![1, 2];
+    let unet =
+        UnetConfig { width: 8, growth, blocks: 1, groups: 4, smallest: 4, attention: vec![] };
+    let config = ModelConfig { unet: Some(unet), backbone: no_backbone(), ..SIZES.config() };
+    let said = rows(&config).unwrap_err().to_string();
+    assert_eq!(said, "`unet` is given, the seed's network has none");
 }
 
 #[test]

@@ -4,6 +4,9 @@ use mm_model::keras::KerasError;
 use mm_patch::Grid;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+/// Every output that is compared.
+const OUTPUTS: [&str; 4] = ["out/images", "out/loss", "out/ddim10", "out/ddim10_unclipped"];
+
 /// A golden file that cannot be read, or is not of this model.
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {
@@ -25,6 +28,12 @@ pub enum GoldenError {
         found: String,
         /// What it should be.
         wanted: String,
+    },
+    /// An output that nobody here computes, and so none that could pass.
+    #[error("array `{name}` is compared with nothing, wanted {}", OUTPUTS.join(", "))]
+    Output {
+        /// The array.
+        name: String,
     },
     /// A gradient of something that the model does not have.
     #[error("`{name}` is the gradient of no weight of this model")]
@@ -91,6 +100,15 @@ impl<'a> Golden<'a> {
         self.file.tensor(name).is_ok()
     }
 
+    /// Says whether every output of the file is one that is compared.
+    pub(super) fn knows_outputs(&self) -> Result<(), GoldenError> {
+        let unknown = |name: &&str| name.starts_with("out/") && !OUTPUTS.contains(name);
+        match self.file.names().into_iter().filter(unknown).min() {
+            Some(name) => Err(GoldenError::Output { name: name.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
     /// Names of weights whose gradients the file holds, without `grad/`.
     pub(super) fn gradients(&self) -> Vec<String> {
         let names = self.file.names().into_iter();
@@ -145,9 +163,13 @@ impl<'a> Golden<'a> {
             }
             _ => return Err(wrong(name, &view, wanted())),
         };
-        let fits = |index: &i64| usize::try_from(*index).is_ok_and(|index| index < steps);
-        if indices.len() != images || !indices.iter().all(fits) {
+        if indices.len() != images {
             return Err(wrong(name, &view, wanted()));
+        }
+        let outside = |index: &&i64| !usize::try_from(**index).is_ok_and(|index| index < steps);
+        if let Some(index) = indices.iter().find(outside) {
+            let (name, found) = (name.to_owned(), format!("{index} in one place"));
+            return Err(GoldenError::Array { name, found, wanted: wanted() });
         }
         Ok(indices.into_iter().map(|index| index as f64).collect())
     }
@@ -201,6 +223,7 @@ mod tests {
     /// Everything that is asked of a golden file.
     fn read(bytes: &[u8]) -> Result<usize, GoldenError> {
         let golden = Golden::parse(bytes)?;
+        golden.knows_outputs()?;
         let images = golden.images("in/images", 2)?;
         images.same_size("in/images", &images)?;
         let steps = golden.steps(images.count(), 10)?;

@@ -10,7 +10,8 @@
 //! may fail, no imaginary part to throw away. Rounding leaves some eigenvalues a little below zero; they count as zero.
 //!
 //! Σ is the unbiased estimate; the distance is biased upward all the same, more so for fewer pictures (Bińkowski et al. 2018,
-//! arXiv:1801.01401, section 4), and of no more pictures than features Σ is singular and the distance means nothing.
+//! arXiv:1801.01401, section 4), and of no more pictures than features Σ is singular and the distance means nothing. Its rank is
+//! known then, and eigenvalues beyond it, which only rounding made, are left out.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
@@ -24,6 +25,8 @@ pub const FEWEST_FOR_FRECHET: usize = 2;
 pub struct Gaussian {
     mean: DVector<f64>,
     covariance: DMatrix<f64>,
+    /// The most that the covariance's rank can be.
+    rank: usize,
 }
 
 impl Gaussian {
@@ -41,7 +44,7 @@ impl Gaussian {
             row -= &mean;
         }
         let covariance = rows.transpose() * &rows / (count - 1) as f64;
-        Ok(Self { mean: mean.transpose(), covariance })
+        Ok(Self { mean: mean.transpose(), covariance, rank: dim.min(count - 1) })
     }
 
     /// The Gaussian with the root of its covariance, to measure several others from it.
@@ -71,8 +74,10 @@ impl GaussianRoot {
         }
         let product = &self.root * &other.covariance * &self.root;
         let product = (&product + product.transpose()) * 0.5; // rounding leaves it not quite symmetric
-        let shared: f64 =
-            product.symmetric_eigenvalues().iter().map(|value| value.max(0.0).sqrt()).sum();
+        let mut values: Vec<f64> = product.symmetric_eigenvalues().iter().copied().collect();
+        values.sort_unstable_by(|one, next| next.total_cmp(one));
+        values.truncate(self.of.rank.min(other.rank));
+        let shared: f64 = values.iter().map(|value| value.max(0.0).sqrt()).sum();
         let apart = (&self.of.mean - &other.mean).norm_squared();
         Ok(apart + self.of.covariance.trace() + other.covariance.trace() - 2.0 * shared)
     }
@@ -132,6 +137,12 @@ mod tests {
     fn fewer_pictures_than_features_still_give_a_finite_number() {
         let (few, many) = (normal(3, &[1.0; 5], 4), normal(30, &[1.0; 5], 5));
         assert!(frechet(&few, &many).unwrap() > 0.0);
+    }
+
+    #[test]
+    fn what_rounding_leaves_beyond_the_rank_adds_nothing() {
+        let few = normal(10, &[1.0; 40], 6);
+        assert!(frechet(&few, &few).unwrap().abs() < 1e-10, "{:?}", frechet(&few, &few));
     }
 
     #[test]

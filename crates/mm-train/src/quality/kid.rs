@@ -10,9 +10,13 @@
 //! The value is its mean over random subsets of `m` pictures of each set, at most 1000, as is usual. It has no bias at any
 //! number of pictures and may fall below zero.
 //!
-//! The spread of the subsets is not the error of their mean: they share pictures. For subsets of `m` out of `n` pictures the
-//! variance over subsets is about (n/m - 1) times that of the estimate from all `n` (the jackknife that leaves n - m out; Shao
-//! and Wu 1989), so the standard error is `spread · √(m / (n - m))`, and `m` is at most n / 2.
+//! The spread of the subsets is not the error of their mean: they share pictures. Over the pictures, a mean of all subsets of `m`
+//! out of `n` varies by m/(n - m) times the variance over subsets (the jackknife that leaves n - m out; Shao and Wu 1989); given
+//! the pictures, the mean of B subsets varies about that by 1/B times the same. The two are uncorrelated and add up:
+//!
+//! ```text
+//! standard error = spread · √(m / (n - m) + 1 / B)        n of the smaller set, m ≤ n / 2, B = 50
+//! ```
 
 use nalgebra::DMatrix;
 use rand::seq::index::sample;
@@ -36,7 +40,7 @@ pub const FEWEST_FOR_KID: usize = 4;
 pub struct Kid {
     /// Mean over subsets.
     pub value: f64,
-    /// What it would vary by if other pictures of the same kind were taken.
+    /// What it would vary by if other pictures of the same kind, and other subsets, were taken.
     pub standard_error: f64,
     /// Standard deviation over subsets, which publications give instead.
     pub spread: f64,
@@ -48,18 +52,28 @@ pub struct Kid {
 pub fn kid(one: &Features, other: &Features, seed: u64) -> Result<Kid, QualityError> {
     one.same_dim(other)?;
     let count = one.count().min(other.count());
+    let chosen = kid_subsets([one.count(), other.count()], seed)?;
+    Ok(summary(&kid_over(one, other, &chosen), chosen[0][0].len(), count))
+}
+
+/// Estimates from subsets of `subset` out of `count` pictures as one.
+fn summary(values: &[f64], subset: usize, count: usize) -> Kid {
+    let subsets = values.len() as f64;
+    let value = values.iter().sum::<f64>() / subsets;
+    let squares: f64 = values.iter().map(|found| (found - value).powi(2)).sum();
+    let spread = (squares / (subsets - 1.0)).sqrt();
+    let shared = subset as f64 / (count - subset) as f64;
+    Kid { value, standard_error: spread * (shared + 1.0 / subsets).sqrt(), spread, subset }
+}
+
+/// The pairs of subsets that [`kid`] takes of two sets of so many pictures.
+pub fn kid_subsets(of: [usize; 2], seed: u64) -> Result<Vec<[Vec<usize>; 2]>, QualityError> {
+    let count = of[0].min(of[1]);
     if count < FEWEST_FOR_KID {
         let (what, found, wanted) = ("pictures", count, FEWEST_FOR_KID);
         return Err(QualityError::TooFew { what, found, wanted });
     }
-    let subset = MOST.min(count / 2);
-    let chosen = subsets([one.count(), other.count()], subset, SUBSETS, seed);
-    let values = kid_over(one, other, &chosen);
-    let value = values.iter().sum::<f64>() / values.len() as f64;
-    let squares: f64 = values.iter().map(|found| (found - value).powi(2)).sum();
-    let spread = (squares / (values.len() - 1) as f64).sqrt();
-    let standard_error = spread * (subset as f64 / (count - subset) as f64).sqrt();
-    Ok(Kid { value, standard_error, spread, subset })
+    Ok(subsets(of, MOST.min(count / 2), SUBSETS, seed))
 }
 
 /// `count` pairs of subsets of `size` out of two sets of pictures, a pure function of the arguments.
@@ -128,17 +142,31 @@ mod tests {
         assert!(unlike.value > 4.0 * unlike.standard_error, "{unlike:?}");
     }
 
-    /// What the standard error claims, seen: the spread of the value over forty draws of other pictures.
+    /// What standard errors claim, as a share of what is seen: the spread of the value over draws of other pictures.
+    fn claimed(all: &[Kid]) -> f64 {
+        let draws = all.len() as f64;
+        let mean = all.iter().map(|kid| kid.value).sum::<f64>() / draws;
+        let squares = all.iter().map(|kid| (kid.value - mean).powi(2)).sum::<f64>();
+        let claimed = all.iter().map(|kid| kid.standard_error).sum::<f64>() / draws;
+        claimed / (squares / (draws - 1.0)).sqrt()
+    }
+
     #[test]
     fn the_standard_error_is_the_spread_over_other_pictures() {
-        let all: Vec<Kid> = (0..40)
-            .map(|draw| kid(&normal(60, 2 * draw, 0.0), &normal(60, 2 * draw + 1, 0.4), 0).unwrap())
-            .collect();
-        let mean = all.iter().map(|kid| kid.value).sum::<f64>() / 40.0;
-        let spread = all.iter().map(|kid| (kid.value - mean).powi(2)).sum::<f64>() / 39.0;
-        let claimed = all.iter().map(|kid| kid.standard_error).sum::<f64>() / 40.0;
-        let ratio = claimed / spread.sqrt();
-        assert!((0.6..1.6).contains(&ratio), "claimed {claimed}, seen {}", spread.sqrt());
+        let draw = |draw: u64| kid(&normal(60, 2 * draw, 0.0), &normal(60, 2 * draw + 1, 0.4), 0);
+        let all: Vec<Kid> = (0..40).map(|at| draw(at).unwrap()).collect();
+        assert!((0.6..1.6).contains(&claimed(&all)), "{}", claimed(&all));
+    }
+
+    /// Of 800 pictures subsets of 8 share few, so most of the error is of having taken only fifty of them.
+    #[test]
+    fn the_standard_error_of_many_pictures_counts_how_few_subsets_there_are() {
+        let draw = |draw| {
+            let (one, other) = (normal(800, 2 * draw, 0.0), normal(800, 2 * draw + 1, 0.4));
+            summary(&kid_over(&one, &other, &subsets([800, 800], 8, 50, draw)), 8, 800)
+        };
+        let all: Vec<Kid> = (0..100).map(draw).collect();
+        assert!((0.8..1.35).contains(&claimed(&all)), "{}", claimed(&all));
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub struct LikelihoodOptions {
 pub struct Likelihood {
     /// Mean.
     pub bits_per_dimension: f64,
-    /// Of the mean, over pictures.
-    pub standard_error: f64,
+    /// Of the mean, over pictures; one alone tells none.
+    pub standard_error: Option<f64>,
     /// Of every picture.
     pub pictures: Vec<f64>,
 }
@@ -94,7 +94,7 @@ pub fn likelihood(
     let count = pictures.len() as f64;
     let mean = pictures.iter().sum::<f64>() / count;
     let squares: f64 = pictures.iter().map(|bits| (bits - mean).powi(2)).sum();
-    let standard_error = (squares / (count - 1.0).max(1.0) / count).sqrt();
+    let standard_error = (pictures.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt());
     Ok(Likelihood { bits_per_dimension: mean, standard_error, pictures })
 }
 
@@ -257,5 +257,6 @@ mod tests {
         // One picture alone is what it is among others.
         let alone = likelihood(&model, &shown[..1], &options).unwrap();
         assert!((alone.pictures[0] - found.pictures[0]).abs() < 1e-3, "{alone:?} {found:?}");
+        assert!(alone.standard_error.is_none() && found.standard_error > Some(0.0));
     }
 }

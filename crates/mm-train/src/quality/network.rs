@@ -60,6 +60,10 @@ impl FeatureNetwork {
         };
         let (mean, scale) =
             (settings.mean.unwrap_or([127.5; 3]), settings.scale.unwrap_or([127.5; 3]));
+        if !mean.iter().all(|mean| mean.is_finite()) {
+            let (found, wanted) = (format!("{mean:?}"), "finite numbers");
+            return Err(QualityError::Setting { field: "mean", found, wanted });
+        }
         if !scale.iter().all(|scale| scale.is_normal()) {
             let found = format!("{scale:?}");
             let wanted = "finite numbers that are not 0";

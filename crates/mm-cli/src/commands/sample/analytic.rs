@@ -61,7 +61,9 @@ pub(super) fn unexplained_at(
     let missing = |level: &&Level| !measured.mean_square.contains_key(&key(level));
     let missing: Vec<&Level> = levels.iter().filter(missing).collect();
     if !missing.is_empty() {
-        let data = DataSet::open(&recipe.data, recipe.image)?;
+        let data = DataSet::open(&recipe.data, recipe.image).map_err(|why| {
+            Failure::failed(why).hint("`--real DIR` names a folder of the training pictures")
+        })?;
         tell!("measuring the network at {} noise levels, once ...", missing.len());
         for level in missing {
             let found = mean_square_of_noise(&way.checkpoint, (recipe, &data), level, batches)?;
