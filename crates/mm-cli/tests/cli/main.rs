@@ -4,6 +4,7 @@
 mod data;
 mod devices;
 mod endurance;
+mod folders;
 mod kills;
 mod quality;
 mod ranks;

@@ -22,6 +22,8 @@ fn imported() -> String {
         let (file, out) = (GOLDEN, path.to_str().unwrap());
         let args = ["import", "keras-ddpm", file, "--image", "32", "--patch", "4", "--out", out];
         assert!(done(&args).contains("width 64, 2 layers, 64 patches of 4x4"));
+        let recipe = fs_err::read_to_string(path.join("recipe.toml")).unwrap();
+        assert!(recipe.contains("captions = \"none\""), "faces have no captions: {recipe}");
         (folder, path)
     });
     path.to_str().unwrap().to_owned()

@@ -226,7 +226,9 @@ fn nothing_found(config: &FolderConfig, books: &Ledger) -> DataError {
     DataError::EmptyFolder {
         path: config.path.clone(),
         nothing: match config.captions {
-            Captions::Written | Captions::Folders => "no image with a caption",
+            Captions::Written | Captions::Folders => {
+                "no image with a caption (`captions = \"none\"` takes bare pictures)"
+            }
             Captions::None => "no image",
         },
         extensions: extensions(),
