@@ -163,18 +163,22 @@ impl Recipe {
         for part in parents.into_iter().flat_map(|parents| parents.split('.')) {
             at = at.get_mut(part).ok_or_else(missing)?;
         }
-        let old = at.get_mut(last).ok_or_else(missing)?;
-        *old = toml::from_str::<toml::Table>(&format!("v = {value}"))
+        let fields = at.as_table_mut().ok_or_else(missing)?;
+        let mut new = toml::from_str::<toml::Table>(&format!("v = {value}"))
             .ok()
             .and_then(|mut table| table.remove("v"))
             .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        if let (toml::Value::Integer(number), true) = (&*old, key_is_float(self, key)) {
-            *old = toml::Value::Float(*number as f64);
+        if let (toml::Value::Integer(number), true) = (&new, key_is_float(self, key)) {
+            new = toml::Value::Float(*number as f64);
         }
-        let recipe: Self = tree.try_into().map_err(|why: toml::de::Error| RecipeError::Value {
-            key: key.to_owned(),
-            why: why.message().to_owned(),
+        let known = fields.insert(last.to_owned(), new).is_some();
+        let recipe: Self = tree.try_into().map_err(|why: toml::de::Error| match why.message() {
+            words if !known && words.contains("unknown field") => missing(),
+            words => RecipeError::Value { key: key.to_owned(), why: words.to_owned() },
         })?;
+        if !known && value_at(&recipe, key).is_none() {
+            return Err(missing()); // no field took it; one that is left out where it is empty, such as `data.cache`, does
+        }
         recipe.validate()?;
         Ok(recipe)
     }
@@ -282,6 +286,11 @@ fn check(field: &'static str, holds: bool, wanted: &'static str) -> Result<(), R
 
 /// Whether the recipe holds a float at `key`, so that `--set optimizer.clip=1` may be written without a point.
 fn key_is_float(recipe: &Recipe, key: &str) -> bool {
+    value_at(recipe, key).is_some_and(|value| value.is_float())
+}
+
+/// What the recipe holds at a dotted path.
+fn value_at(recipe: &Recipe, key: &str) -> Option<toml::Value> {
     let tree = toml::Value::try_from(recipe).expect("a recipe is plain data");
-    key.split('.').try_fold(&tree, |at, part| at.get(part)).is_some_and(toml::Value::is_float)
+    key.split('.').try_fold(&tree, |at, part| at.get(part)).cloned()
 }

@@ -70,3 +70,24 @@ fn bare_pictures_where_captions_are_wanted_are_refused_with_the_setting_that_tak
     let said = refused(1, &training(&path, &out, &["data.captions=written"]));
     assert!(said.contains("no image with a caption (`captions = \"none\"` takes bare"), "{said}");
 }
+
+#[test]
+fn a_cache_is_made_by_a_flag_and_a_file_of_another_kind_is_not_written_over() {
+    let (folder, runs) = (pictures(&["1.png".to_owned()]), tempdir().unwrap());
+    let path = format!("data.path={}", words(folder.path()));
+    let [out, cache, precious] =
+        ["run", "pixels", "precious.txt"].map(|name| words(&runs.path().join(name)));
+    let refused_with = |code: i32, set: &str| refused(code, &training(&path, &out, &[set]));
+    fs_err::write(&precious, "years of work").unwrap();
+    let said = refused_with(1, &format!("data.cache={precious}"));
+    assert!(said.contains(&format!("`data.cache` `{precious}` is no cache of pictures")), "{said}");
+    assert_eq!(fs_err::read_to_string(&precious).unwrap(), "years of work");
+    for set in ["data.cahce=pixels", "loss.weight.min_noise=0.1"] {
+        let (key, _) = set.split_once('=').unwrap();
+        let said = refused_with(2, set);
+        assert!(said.contains(&format!("the recipe has no key `{key}`")), "{said}");
+    }
+    assert!(!Path::new(&out).exists());
+    done(&training(&path, &out, &[&format!("data.cache={cache}")]));
+    assert!(fs_err::read(&cache).unwrap().len() > 3 * 16 * 16);
+}
