@@ -6,6 +6,7 @@ use std::path::Path;
 
 use mm_diffusion::{Analytic, Level, Sampler};
 use mm_model::{Checkpoint, Walk};
+use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::alone::{square, table};
 use mm_train::eval::magnified;
@@ -14,7 +15,7 @@ use mm_train::state::recipe_beside;
 use super::draw::grid;
 use crate::args::{Method, SampleArgs, WalkArgs};
 use crate::device;
-use crate::output::{format_of, free, write_image};
+use crate::output::{format_of, free, most_of, pixels_of, within, write_image};
 use crate::recipes;
 use crate::report::{Failure, say, usage};
 
@@ -26,6 +27,7 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
     }
     let way = Way::open(&args.model, &args.walk)?;
     let grid = grid(args.size.as_deref(), way.checkpoint.config.patch, way.recipe.as_ref())?;
+    let cols = columns(args, grid)?;
     let schedule = way.checkpoint.config.schedule;
     let steps = way.steps(schedule.steps());
     let levels = match (args.stride, args.start, args.walk.steps) {
@@ -40,10 +42,19 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
     let drawn = way.walk(&levels, |walk| {
         Ok(way.checkpoint.sample(grid, 0..args.count as u64, walk, args.walk.seed)?)
     })?;
-    let cols = args.cols.unwrap_or_else(|| square(drawn.len()));
     write_image(&args.out, &magnified(&table(&drawn, cols), args.walk.zoom))?;
     say!("{}", args.out.display());
     Ok(())
+}
+
+/// Pictures in a row of the table, which must be no larger than a picture may be.
+fn columns(args: &SampleArgs, grid: Grid) -> Result<usize, Failure> {
+    let pixels = pixels_of(grid);
+    within("--count", args.count, most_of(pixels))?;
+    let cols = args.cols.unwrap_or_else(|| square(args.count)).min(args.count);
+    let table = pixels * cols * args.count.div_ceil(cols);
+    within("--zoom", args.walk.zoom, most_of(table).isqrt())?;
+    Ok(cols)
 }
 
 /// A model, its recipe and the sampler asked for.

@@ -1,6 +1,7 @@
 //! The program as a person meets it: what it prints, where it writes, how it refuses. Here and not in `tests/`, because only
 //! here Cargo says where the program is.
 
+mod bounds;
 mod data;
 mod devices;
 mod endurance;

@@ -10,11 +10,11 @@ use tempfile::TempDir;
 
 use crate::{done, mm, picture, refused, text};
 
-const GOLDEN: &str =
+pub(super) const GOLDEN: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/ddpm_gau_32p4.safetensors");
 
 /// The golden network as a model folder, imported once for all tests.
-fn imported() -> String {
+pub(super) fn imported() -> String {
     static MODEL: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = MODEL.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
