@@ -41,6 +41,12 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
         return Err(usage!("`--noise-step {}`, wanted 1 to {}", args.noise_step, all - 1));
     }
     let steps = args.walk.steps.unwrap_or(args.noise_step);
+    if !(1..=args.noise_step).contains(&steps) {
+        let noisiest = args.noise_step;
+        return Err(usage!(
+            "`--steps {steps}` from `--noise-step {noisiest}`, wanted 1 to {noisiest}"
+        ));
+    }
     let levels = schedule.levels_from(args.noise_step - 1, steps).map_err(Failure::usage)?;
     let from = schedule.level(args.noise_step as f64);
     let rows = way.walk(&levels, |walk| {

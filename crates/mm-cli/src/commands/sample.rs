@@ -4,7 +4,7 @@ mod analytic;
 
 use std::path::Path;
 
-use mm_diffusion::{Analytic, Level, Sampler};
+use mm_diffusion::{Analytic, DiffusionError, Level, Sampler};
 use mm_model::{Checkpoint, Walk};
 use mm_patch::Grid;
 use mm_train::Recipe;
@@ -38,13 +38,26 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
         }
         (None, None, _) => schedule.sampling_levels(steps),
     };
-    let levels = levels.map_err(Failure::usage)?;
+    let levels = levels.map_err(|why| named(args, why))?;
     let drawn = way.walk(&levels, |walk| {
         Ok(way.checkpoint.sample(grid, 0..args.count as u64, walk, args.walk.seed)?)
     })?;
     write_image(&args.out, &magnified(&table(&drawn, cols), args.walk.zoom))?;
     say!("{}", args.out.display());
     Ok(())
+}
+
+/// What is wrong with the steps, by the flags that say them.
+fn named(args: &SampleArgs, why: DiffusionError) -> Failure {
+    let DiffusionError::Start { found, least, most } = why else { return Failure::usage(why) };
+    match args.walk.steps {
+        Some(steps) => {
+            usage!(
+                "`--start {found}` with `--steps {steps}`, wanted an index from {least} to {most}"
+            )
+        }
+        None => usage!("`--start {found}`, wanted an index from 0 to {most}"),
+    }
 }
 
 /// Pictures in a row of the table, which must be no larger than a picture may be.
