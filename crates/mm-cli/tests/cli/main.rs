@@ -9,6 +9,7 @@ mod folders;
 mod kills;
 mod quality;
 mod ranks;
+mod recipes;
 mod seed;
 mod trainer;
 
