@@ -104,6 +104,24 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
 }
 
 #[test]
+fn pictures_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
+    let training = Training::start(alone(&[]), &Device::flex()).unwrap();
+    let model = training.averaged();
+    let schedule = Schedule::Seed { steps: 1000 };
+    let levels = schedule.levels_from(499, 2).unwrap();
+    let walk = Walk { levels: &levels, method: Method::Plain(Sampler::Ddim { eta: 0.0 }) };
+    let black = || Image::filled(16, 16, [0; 3]); // any mixture with itself is the same number
+    let row = |cols| {
+        let (pairs, from) = ([[black(), black()]], schedule.level(500.0));
+        model.interpolate(&pairs, cols, &from, (walk, 5)).unwrap().remove(0)
+    };
+    let many = row(33);
+    assert_eq!(many.len(), 33);
+    assert_eq!(many[..17], row(17));
+    assert!(many[16] != many[0] && many[32] != many[0] && many[32] != many[16]);
+}
+
+#[test]
 fn images_alone_are_measured_without_text_and_the_best_is_kept() {
     let changes = [
         ("run.validate_every", "2"),

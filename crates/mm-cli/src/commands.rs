@@ -33,9 +33,12 @@ use crate::args::SamplingArgs;
 use crate::device;
 use crate::report::Failure;
 
-/// A model folder and the recipe beside it.
+/// A model folder, whose schedule has the steps that are asked for, and the recipe beside it.
 fn load(model: &Path, sampling: &SamplingArgs) -> Result<(Checkpoint, Option<Recipe>), Failure> {
     let checkpoint = load_on(model, &device::open(&sampling.device)?)?;
+    if let Some(steps) = sampling.steps {
+        checkpoint.config.schedule.sampling_levels(steps).map_err(Failure::usage)?;
+    }
     Ok((checkpoint, recipe_beside(model)?))
 }
 

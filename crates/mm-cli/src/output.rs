@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mm_model::checkpoint::write_atomic;
-use mm_patch::{DecodeOptions, Fit, Format, Image};
+use mm_patch::{DecodeOptions, Fit, Format, Grid, Image, MAX_PIXELS};
 use mm_train::Recipe;
 
 use crate::report::{Failure, usage};
@@ -15,6 +15,30 @@ pub fn free(path: &Path, force: bool) -> Result<(), Failure> {
         return Err(Failure::usage(exists).hint("--force replaces it"));
     }
     Ok(())
+}
+
+/// Fails unless the number of a flag is one of 1 to `most`.
+pub fn within(flag: &str, found: usize, most: usize) -> Result<(), Failure> {
+    if (1..=most).contains(&found) {
+        Ok(())
+    } else {
+        Err(usage!("`{flag} {found}`, wanted 1 to {most}"))
+    }
+}
+
+/// How many parts of so many pixels one picture may have; at least one.
+pub fn most_of(pixels: usize) -> usize {
+    (MAX_PIXELS / pixels.max(1) as u64).max(1) as usize
+}
+
+/// Pixels of a picture of this grid.
+pub fn pixels_of(grid: Grid) -> usize {
+    grid.width() * grid.height()
+}
+
+/// The most pixels that such a picture takes on a contact sheet, which magnifies small ones to 64 pixels and leaves a border.
+pub fn pixels_on_sheet(width: usize, height: usize) -> usize {
+    (width.max(64) + 4) * (height.max(64) + 4)
 }
 
 /// Writes a picture in the format that its ending names.

@@ -8,13 +8,16 @@ use mm_train::data::DataConfig;
 use crate::report::{Failure, usage};
 
 /// (name, text) of every embedded recipe.
-pub const EMBEDDED: [(&str, &str); 6] = [
+pub const EMBEDDED: [(&str, &str); 9] = [
     ("glyphs", include_str!("../recipes/glyphs.toml")),
     ("emoji-32", include_str!("../recipes/emoji-32.toml")),
     ("emoji-64", include_str!("../recipes/emoji-64.toml")),
     ("seed-64", include_str!("../recipes/seed-64.toml")),
     ("seed-128", include_str!("../recipes/seed-128.toml")),
     ("seed-mini", include_str!("../recipes/seed-mini.toml")),
+    ("neighbour-unet", include_str!("../recipes/neighbour-unet.toml")),
+    ("neighbour-uvit", include_str!("../recipes/neighbour-uvit.toml")),
+    ("neighbour-dit", include_str!("../recipes/neighbour-dit.toml")),
 ];
 
 /// The recipe of a name, or of a file whose name ends in `.toml`.

@@ -11,6 +11,14 @@ pub enum DiffusionError {
         /// The most there are.
         most: usize,
     },
+    /// The distance of two step indices is zero, or more than the schedule has.
+    #[error("`stride` is {found}, wanted 1 to {most}")]
+    Stride {
+        /// What was asked for.
+        found: usize,
+        /// The number of indices.
+        most: usize,
+    },
     /// The first step index is not one of the schedule, or leaves no room for the steps.
     #[error("the start index is {found}, wanted {least} to {most}")]
     Start {

@@ -16,7 +16,7 @@ impl Schedule {
     pub fn strided_levels(&self, stride: usize) -> Result<Vec<Level>, DiffusionError> {
         let all = self.steps().ok_or(DiffusionError::NoIndices)?;
         if stride == 0 || stride > all {
-            return Err(DiffusionError::Steps { found: stride, most: all });
+            return Err(DiffusionError::Stride { found: stride, most: all });
         }
         Ok((0..all).step_by(stride).rev().map(|index| self.level(index as f64)).collect())
     }
@@ -66,7 +66,9 @@ mod tests {
         assert_eq!(refused(1000, 10), "the start index is 1000, wanted 9 to 999");
         assert_eq!(refused(8, 10), "the start index is 8, wanted 9 to 999");
         assert_eq!(refused(8, 0), "`steps` is 0, wanted 1 to 1000");
-        assert!(SEED.strided_levels(0).is_err() && SEED.strided_levels(1001).is_err());
+        let refused = |stride| SEED.strided_levels(stride).unwrap_err().to_string();
+        assert_eq!(refused(0), "`stride` is 0, wanted 1 to 1000");
+        assert_eq!(refused(1001), "`stride` is 1001, wanted 1 to 1000");
         assert_eq!(Schedule::Linear.strided_levels(1), Err(DiffusionError::NoIndices));
     }
 }

@@ -14,6 +14,7 @@
 //! et al. 2019, arXiv:1810.01367). Both integrals are Heun's, of second order. At t = 1 itself v has no value; what noise is
 //! left at t₁ blurs the density by as much.
 
+use crate::schedule::MOST_STEPS;
 use crate::{DiffusionError, Level, Schedule};
 use burn::prelude::*;
 use std::f64::consts::{LN_2, PI};
@@ -39,7 +40,7 @@ pub type DenoiseTraced<'a> = dyn FnMut(Tensor<3>, &Level) -> (Tensor<3>, Vec<f64
 /// # Ok::<(), mm_diffusion::DiffusionError>(())
 /// ```
 pub fn likelihood_levels(schedule: &Schedule, steps: usize) -> Result<Vec<Level>, DiffusionError> {
-    let most = schedule.steps().map_or(usize::MAX, |all| all.saturating_sub(1));
+    let most = schedule.steps().map_or(MOST_STEPS, |all| all.saturating_sub(1));
     if steps == 0 || steps > most {
         return Err(DiffusionError::Steps { found: steps, most });
     }

@@ -7,6 +7,9 @@ use crate::{DiffusionError, Level};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::FRAC_PI_2;
 
+/// The most steps along continuous times.
+pub(crate) const MOST_STEPS: usize = 1_000_000;
+
 /// A way from image to noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -88,7 +91,7 @@ impl Schedule {
     /// # Ok::<(), mm_diffusion::DiffusionError>(())
     /// ```
     pub fn sampling_levels(&self, steps: usize) -> Result<Vec<Level>, DiffusionError> {
-        let most = self.steps().unwrap_or(usize::MAX);
+        let most = self.steps().unwrap_or(MOST_STEPS);
         if steps == 0 || steps > most {
             return Err(DiffusionError::Steps { found: steps, most });
         }
@@ -225,6 +228,8 @@ mod tests {
         let refused = |steps| SEED.sampling_levels(steps).unwrap_err().to_string();
         expect!["`steps` is 1001, wanted 1 to 1000"].assert_eq(&refused(1001));
         expect!["`steps` is 0, wanted 1 to 1000"].assert_eq(&refused(0));
+        let endless = Schedule::Linear.sampling_levels(usize::MAX).unwrap_err();
+        assert_eq!(endless, DiffusionError::Steps { found: usize::MAX, most: MOST_STEPS });
         assert!(Schedule::Seed { steps: 0 }.validate().is_err());
         assert!(SEED.validate().is_ok() && Schedule::Linear.validate().is_ok());
     }

@@ -89,11 +89,16 @@ impl Checkpoint {
             let grid = grid.map_err(wrong)?;
             let ends = [first, last].map(|image| image_to_patches(image, grid).map_err(wrong));
             let [first, last] = ends;
-            let canvas = self.canvas(grid, cols)?;
-            let mixed = canvas.tensor(mixtures(&first?, &last?, cols));
-            let mut noise = canvas.noise(seed, (index * cols) as u64);
-            let start = mixed * from.signal + noise() * from.noise;
-            rows.push(images_of(canvas.denoise(walk, start, &mut noise), grid)?);
+            let mixed = mixtures(&first?, &last?, cols);
+            let one = grid.tokens() * grid.numbers();
+            let mut row = vec![];
+            for some in mixed.chunks(TOGETHER * one) {
+                let canvas = self.canvas(grid, some.len() / one)?;
+                let mut noise = canvas.noise(seed, (index * cols + row.len()) as u64);
+                let start = canvas.tensor(some.to_vec()) * from.signal + noise() * from.noise;
+                row.extend(images_of(canvas.denoise(walk, start, &mut noise), grid)?);
+            }
+            rows.push(row);
         }
         Ok(rows)
     }

@@ -8,7 +8,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use crate::{Image, PatchError, whole};
+use crate::{Image, MAX_PIXELS, PatchError, whole};
 
 /// What a file may cost, and what stands behind transparent pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +22,10 @@ pub struct DecodeOptions {
     pub background: [u8; 3],
 }
 
-/// 64 Mi pixels, 256 MiB, white.
+/// [`MAX_PIXELS`], 256 MiB, white.
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self { max_pixels: 64 << 20, max_bytes: 256 << 20, background: [255; 3] }
+        Self { max_pixels: MAX_PIXELS, max_bytes: 256 << 20, background: [255; 3] }
     }
 }
 

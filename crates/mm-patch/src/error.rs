@@ -27,6 +27,14 @@ pub enum PatchError {
         /// Pixels of a patch's side.
         patch: usize,
     },
+    /// More pixels than any picture may have.
+    #[error("{width} x {height} pixels are too many, wanted at most {max} in all", max = crate::MAX_PIXELS)]
+    Large {
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+    },
     /// A pixel buffer does not have three bytes a pixel.
     #[error("`rgb` has {found} bytes, an image of {width} x {height} pixels wants three a pixel")]
     Pixels {
@@ -131,6 +139,7 @@ mod tests {
             Image::new(2, 2, vec![0; 11]).unwrap_err(),
             Grid::of_size(32, 30, 16).unwrap_err(),
             Grid::of_size(32, 30, 0).unwrap_err(),
+            Grid::of_size(4_000_000, 4_000_000, 8).unwrap_err(),
             Fit::Bucket { max_patches: 0 }.apply(&image, 2).unwrap_err(),
             image_to_patches(&image, grid).unwrap_err(),
             patches_to_image(&[0.0; 47], grid).unwrap_err(),
@@ -141,6 +150,7 @@ mod tests {
             `rgb` has 11 bytes, an image of 2 x 2 pixels wants three a pixel
             `height` is 30 pixels, wanted a multiple of `patch`, which is 16
             `patch` is 0, wanted at least 1
+            4000000 x 4000000 pixels are too many, wanted at most 67108864 in all
             `max_patches` is 0, wanted at least 1
             the image is 4 x 2 pixels, the grid wants 4 x 4
             `patches` has 47 numbers, a grid of 1 x 1 patches of 4 x 4 pixels wants three a pixel

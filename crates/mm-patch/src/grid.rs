@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::PatchError;
 use crate::image::MAX_SIDE;
+use crate::{MAX_PIXELS, PatchError};
 
 /// How much more a wrong aspect weighs than an unused budget, see [`Grid::nearest`].
 const ASPECT_WEIGHT: f64 = 4.0;
@@ -21,7 +21,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The grid of an image that is a whole number of patches.
+    /// The grid of an image that is a whole number of patches, and no larger than [`MAX_PIXELS`].
     ///
     /// ```
     /// use mm_patch::Grid;
@@ -40,6 +40,9 @@ impl Grid {
             if !found.is_multiple_of(patch) {
                 return Err(PatchError::Divide { name, found, patch });
             }
+        }
+        if width as u64 * height as u64 > MAX_PIXELS {
+            return Err(PatchError::Large { width, height });
         }
         Ok(Self { rows: height / patch, cols: width / patch, patch })
     }

@@ -7,6 +7,9 @@ use crate::PatchError;
 /// The longest side of an image, in pixels; PNG knows no longer one.
 pub(crate) const MAX_SIDE: usize = i32::MAX as usize;
 
+/// The most pixels of a picture that is read or drawn, unless the caller says otherwise: 64 Mi, 192 MiB of bytes.
+pub const MAX_PIXELS: u64 = 64 << 20;
+
 /// A picture of 8-bit RGB pixels, row by row from the top left. Both sides are at least one pixel.
 ///
 /// The bytes are taken as they stand in the file: sRGB in practice. Colour profiles are not applied.

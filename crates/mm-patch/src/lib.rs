@@ -55,5 +55,5 @@ pub use self::encode::Format;
 pub use self::error::PatchError;
 pub use self::fit::Fit;
 pub use self::grid::Grid;
-pub use self::image::Image;
+pub use self::image::{Image, MAX_PIXELS};
 pub use self::patchify::{image_to_patches, patches_to_image, patchify, unpatchify};

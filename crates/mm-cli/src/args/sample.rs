@@ -15,20 +15,26 @@ pub enum Method {
     Analytic { eta: f64 },
 }
 
-impl FromStr for Method {
-    type Err = DiffusionError;
+/// All methods, in words.
+const KNOWN: &str = "`ddpm`, `ddim`, `ddim:ETA`, `analytic`, `analytic:ETA` (ETA from 0 to 1), `dpm++2m`, `euler` or `heun`";
 
-    fn from_str(text: &str) -> Result<Self, DiffusionError> {
-        let Some(rest) = text.strip_prefix("analytic") else {
-            return Ok(Self::Plain(text.parse()?));
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words = |why: DiffusionError| match why {
+            DiffusionError::Sampler { .. } => format!("sampler is `{text}`, wanted {KNOWN}"),
+            other => other.to_string(),
         };
-        match rest.strip_prefix(':') {
-            None if rest.is_empty() => Ok(Self::Analytic { eta: 1.0 }),
-            Some(eta) => match format!("ddim:{eta}").parse()? {
-                Sampler::Ddim { eta } => Ok(Self::Analytic { eta }),
-                _ => unreachable!("ddim is ddim"),
-            },
-            None => Err(DiffusionError::Sampler { found: text.to_owned() }),
+        let Some(rest) = text.strip_prefix("analytic") else {
+            return text.parse::<Sampler>().map(Self::Plain).map_err(words);
+        };
+        if rest.is_empty() {
+            return Ok(Self::Analytic { eta: 1.0 });
+        }
+        match format!("ddim{rest}").parse::<Sampler>().map_err(words)? {
+            Sampler::Ddim { eta } => Ok(Self::Analytic { eta }),
+            _ => unreachable!("ddim is ddim"),
         }
     }
 }
@@ -128,8 +134,11 @@ mod tests {
         assert_eq!("analytic".parse(), Ok(Method::Analytic { eta: 1.0 }));
         assert_eq!("analytic:0.5".parse(), Ok(Method::Analytic { eta: 0.5 }));
         assert_eq!("ddim:0.5".parse(), Ok(Method::Plain(Sampler::Ddim { eta: 0.5 })));
-        for wrong in ["analytics", "analytic:", "analytic:2", "plms"] {
-            assert!(wrong.parse::<Method>().is_err(), "{wrong}");
+        for wrong in ["analytics", "analytic:", "analytic:x", "plms"] {
+            let said = wrong.parse::<Method>().unwrap_err();
+            assert_eq!(said, format!("sampler is `{wrong}`, wanted {KNOWN}"));
         }
+        let said = "analytic:2".parse::<Method>().unwrap_err();
+        assert_eq!(said, "`eta` is 2, wanted a number from 0 to 1");
     }
 }

@@ -11,8 +11,12 @@ mod golden;
 
 use super::{cannot_generate, load, options, quality};
 use crate::args::{EvalArgs, Part, Task};
+use crate::output::within;
 use crate::recipes;
 use crate::report::{Failure, say, usage};
+
+/// More examples fit no memory.
+const MOST_EXAMPLES: usize = 10_000_000;
 
 /// A model and what it is measured on.
 pub(super) struct Subject {
@@ -44,9 +48,8 @@ impl Subject {
 }
 
 pub fn run(args: &EvalArgs) -> Result<(), Failure> {
-    if args.count == 0 {
-        return Err(usage!("`--count` must be at least 1"));
-    }
+    within("--count", args.count, MOST_EXAMPLES)?;
+    within("--real-count", args.quality.real_count.unwrap_or(1), MOST_EXAMPLES)?;
     if let (Task::Golden, Some(file)) = (args.task, &args.golden) {
         return golden::run(args, file);
     }

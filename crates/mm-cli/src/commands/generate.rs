@@ -5,13 +5,15 @@ use mm_patch::Image;
 
 use super::{cannot_generate, load, options};
 use crate::args::{GenerateArgs, Piece};
-use crate::output::{fitted, free, read_image, write_image};
-use crate::report::{Failure, say, usage, write_out};
+use crate::output::{fitted, free, read_image, within, write_image};
+use crate::report::{Failure, say, write_out};
+
+/// The most images of all answers: each has a file, whose name must be free.
+const MOST_IMAGES: usize = 100_000;
 
 pub fn run(args: &GenerateArgs, order: &[Piece]) -> Result<(), Failure> {
-    if args.count == 0 {
-        return Err(usage!("`--count` must be at least 1"));
-    }
+    within("--max-images", args.max_images.max(1), MOST_IMAGES)?;
+    within("--count", args.count, MOST_IMAGES / args.max_images.max(1))?;
     let images = args.image.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
     for number in 1..=args.count * args.max_images {
         free(&file(args, number), args.force)?;
@@ -27,7 +29,7 @@ pub fn run(args: &GenerateArgs, order: &[Piece]) -> Result<(), Failure> {
     let mut written = 0;
     for answer in 0..args.count as u64 {
         let options = GenerateOptions {
-            seed: base.seed + answer,
+            seed: base.seed.wrapping_add(answer),
             max_images: args.max_images,
             stop: args.stop.clone(),
             ..base.clone()

@@ -13,7 +13,7 @@ use mm_train::data::ImageSettings;
 use crate::args::{ImportArgs, ImportFormat};
 use crate::output::free;
 use crate::recipes;
-use crate::report::{Failure, grouped, say};
+use crate::report::{Failure, grouped, say, usage};
 
 /// The recipe that says how a network of this kind is trained and sampled.
 const RECIPE: &str = "seed-128";
@@ -21,7 +21,8 @@ const RECIPE: &str = "seed-128";
 pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     let ImportFormat::KerasDdpm { file, image, patch, out, bgr, force } = &args.format;
     free(out, *force)?;
-    let grid = Grid::of_size(*image, *image, *patch).map_err(Failure::usage)?;
+    let grid = Grid::of_size(*image, *image, *patch)
+        .map_err(|why| usage!("`--image {image} --patch {patch}`: {why}"))?;
     let bytes = fs_err::read(file)?;
     let (config, mut weights) = read(&bytes, grid.patch).map_err(|why| {
         let said = format!("cannot import `{}`", file.display());

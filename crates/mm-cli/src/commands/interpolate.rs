@@ -8,7 +8,7 @@ use mm_train::eval::magnified;
 use super::cannot_generate;
 use super::sample::Way;
 use crate::args::InterpolateArgs;
-use crate::output::{fitted, format_of, free, read_image, write_image};
+use crate::output::{fitted, format_of, free, most_of, read_image, within, write_image};
 use crate::report::{Failure, say, usage};
 
 /// White between the real pictures and those between them, pixels.
@@ -35,12 +35,19 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
             Ok([first, fit.apply(&read_image(last)?, way.checkpoint.config.patch)?.0])
         })
         .collect::<Result<Vec<_>, Failure>>()?;
+    check_size(args, &pairs)?;
     let schedule = way.checkpoint.config.schedule;
     let all = schedule.steps().ok_or_else(|| usage!("this model has no step indices"))?;
     if args.noise_step == 0 || args.noise_step >= all {
         return Err(usage!("`--noise-step {}`, wanted 1 to {}", args.noise_step, all - 1));
     }
     let steps = args.walk.steps.unwrap_or(args.noise_step);
+    if !(1..=args.noise_step).contains(&steps) {
+        let noisiest = args.noise_step;
+        return Err(usage!(
+            "`--steps {steps}` from `--noise-step {noisiest}`, wanted 1 to {noisiest}"
+        ));
+    }
     let levels = schedule.levels_from(args.noise_step - 1, steps).map_err(Failure::usage)?;
     let from = schedule.level(args.noise_step as f64);
     let rows = way.walk(&levels, |walk| {
@@ -52,6 +59,15 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
     write_image(&args.out, &magnified(&table(&sheets, 1), args.walk.zoom))?;
     say!("{}", args.out.display());
     Ok(())
+}
+
+/// The sheet must be no larger than a picture may be.
+fn check_size(args: &InterpolateArgs, pairs: &[[Image; 2]]) -> Result<(), Failure> {
+    let pixels: usize = pairs.iter().map(|[first, _]| first.width() * first.height()).sum();
+    let heights: usize = pairs.iter().map(|[first, _]| first.height()).sum();
+    within("--cols", args.cols, most_of(pixels).saturating_sub(2).max(1))?;
+    let sheet = pixels * (args.cols + 2) + heights * 2 * GAP;
+    within("--zoom", args.walk.zoom, most_of(sheet).isqrt())
 }
 
 /// The first real picture, those between, the second.

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::cannot_generate;
 use super::eval::Subject;
 use crate::args::EvalArgs;
-use crate::output::{format_of, free, write_image};
+use crate::output::{format_of, free, most_of, pixels_on_sheet, within, write_image};
 use crate::report::{Failure, say, tell, usage};
 
 /// Most real pictures that a drawing is compared with pixel by pixel, unless more are asked for.
@@ -68,6 +68,9 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     if let Some(out) = &args.quality.out {
         free(out, args.quality.force)?;
         format_of(out)?;
+        let image = &of.recipe.image;
+        let pair = 2 * pixels_on_sheet(image.width, image.height);
+        within("--count", args.count, most_of(pair))?;
     }
     let among = args.quality.real_count.unwrap_or_else(|| all_of(args, of));
     let (names, real): (Vec<String>, Vec<Image>) = real_pictures(args, of, among)?

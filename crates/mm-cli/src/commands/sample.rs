@@ -4,8 +4,9 @@ mod analytic;
 
 use std::path::Path;
 
-use mm_diffusion::{Analytic, Level, Sampler};
+use mm_diffusion::{Analytic, DiffusionError, Level, Sampler};
 use mm_model::{Checkpoint, Walk};
+use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::alone::{square, table};
 use mm_train::data::{Captions, DataConfig, FolderConfig};
@@ -16,7 +17,7 @@ use super::cannot_generate;
 use super::draw::grid;
 use crate::args::{Method, SampleArgs, WalkArgs};
 use crate::device;
-use crate::output::{format_of, free, write_image};
+use crate::output::{format_of, free, most_of, pixels_of, within, write_image};
 use crate::recipes;
 use crate::report::{Failure, say, usage};
 
@@ -28,6 +29,7 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
     }
     let way = Way::open(&args.model, &args.walk)?;
     let grid = grid(args.size.as_deref(), way.checkpoint.config.patch, way.recipe.as_ref())?;
+    let cols = columns(args, grid)?;
     let schedule = way.checkpoint.config.schedule;
     let steps = way.steps(schedule.steps());
     let levels = match (args.stride, args.start, args.walk.steps) {
@@ -38,15 +40,37 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
         }
         (None, None, _) => schedule.sampling_levels(steps),
     };
-    let levels = levels.map_err(Failure::usage)?;
+    let levels = levels.map_err(|why| named(args, why))?;
     let drawn = way.walk(&levels, |walk| {
         let drawn = way.checkpoint.sample(grid, 0..args.count as u64, walk, args.walk.seed);
         drawn.map_err(cannot_generate(&args.model))
     })?;
-    let cols = args.cols.unwrap_or_else(|| square(drawn.len()));
     write_image(&args.out, &magnified(&table(&drawn, cols), args.walk.zoom))?;
     say!("{}", args.out.display());
     Ok(())
+}
+
+/// What is wrong with the steps, by the flags that say them.
+fn named(args: &SampleArgs, why: DiffusionError) -> Failure {
+    let DiffusionError::Start { found, least, most } = why else { return Failure::usage(why) };
+    match args.walk.steps {
+        Some(steps) => {
+            usage!(
+                "`--start {found}` with `--steps {steps}`, wanted an index from {least} to {most}"
+            )
+        }
+        None => usage!("`--start {found}`, wanted an index from 0 to {most}"),
+    }
+}
+
+/// Pictures in a row of the table, which must be no larger than a picture may be.
+fn columns(args: &SampleArgs, grid: Grid) -> Result<usize, Failure> {
+    let pixels = pixels_of(grid);
+    within("--count", args.count, most_of(pixels))?;
+    let cols = args.cols.unwrap_or_else(|| square(args.count)).min(args.count);
+    let table = pixels * cols * args.count.div_ceil(cols);
+    within("--zoom", args.walk.zoom, most_of(table).isqrt())?;
+    Ok(cols)
 }
 
 /// A model, its recipe and the sampler asked for.

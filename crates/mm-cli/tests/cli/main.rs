@@ -1,13 +1,16 @@
 //! The program as a person meets it: what it prints, where it writes, how it refuses. Here and not in `tests/`, because only
 //! here Cargo says where the program is.
 
+mod bounds;
 mod data;
 mod devices;
 mod endurance;
+mod folders;
 mod kills;
 mod numbers;
 mod quality;
 mod ranks;
+mod recipes;
 mod resume;
 mod seed;
 mod trainer;

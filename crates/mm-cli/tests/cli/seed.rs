@@ -10,11 +10,11 @@ use tempfile::TempDir;
 
 use crate::{done, mm, picture, refused, text};
 
-const GOLDEN: &str =
+pub(super) const GOLDEN: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/ddpm_gau_32p4.safetensors");
 
 /// The golden network as a model folder, imported once for all tests.
-fn imported() -> String {
+pub(super) fn imported() -> String {
     static MODEL: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = MODEL.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -22,6 +22,8 @@ fn imported() -> String {
         let (file, out) = (GOLDEN, path.to_str().unwrap());
         let args = ["import", "keras-ddpm", file, "--image", "32", "--patch", "4", "--out", out];
         assert!(done(&args).contains("width 64, 2 layers, 64 patches of 4x4"));
+        let recipe = fs_err::read_to_string(path.join("recipe.toml")).unwrap();
+        assert!(recipe.contains("captions = \"none\""), "faces have no captions: {recipe}");
         (folder, path)
     });
     path.to_str().unwrap().to_owned()
@@ -206,11 +208,15 @@ fn every_sampler_draws_a_table_and_a_picture_depends_on_its_number_and_the_seed_
     assert_ne!(other, two);
     let model = imported();
     let said = refused(2, &["sample", &model, "--out", "x.png", "--steps", "9", "--start", "7"]);
-    assert!(said.contains("the start index is 7, wanted 8 to 999"), "{said}");
+    let wanted = "`--start 7` with `--steps 9`, wanted an index from 8 to 999";
+    assert!(said.contains(wanted), "{said}");
+    let said = refused(2, &["sample", &model, "--out", "x.png", "--start", "1000"]);
+    assert!(said.contains("`--start 1000`, wanted an index from 0 to 999"), "{said}");
+    let said = refused(2, &["sample", &model, "--out", "x.png", "--stride", "0"]);
+    assert!(said.contains("`stride` is 0, wanted 1 to 1000"), "{said}");
     assert!(refused(2, &["sample", &model, "--out", "x.png", "--count", "0"]).contains("--count"));
-    assert!(
-        refused(2, &["sample", &model, "--out", "x.png", "--sampler", "plms"]).contains("plms")
-    );
+    let said = refused(2, &["sample", &model, "--out", "x.png", "--sampler", "plms"]);
+    assert!(said.contains("`plms`, wanted `ddpm`") && said.contains("`analytic:ETA`"), "{said}");
 }
 
 #[test]
@@ -290,4 +296,7 @@ fn interpolation_shows_real_pictures_in_pairs_and_what_lies_between() {
     let far = ["--noise-step", "1000", "--out", "x.png"];
     let said = refused(2, &[&["interpolate", &model, &files[0], &files[1]], &far[..]].concat());
     assert!(said.contains("wanted 1 to 999"), "{said}");
+    let few = ["--noise-step", "3", "--steps", "4", "--out", "x.png"];
+    let said = refused(2, &[&["interpolate", &model, &files[0], &files[1]], &few[..]].concat());
+    assert!(said.contains("`--steps 4` from `--noise-step 3`, wanted 1 to 3"), "{said}");
 }

@@ -124,6 +124,15 @@ pub enum DataError {
     /// The cache of pictures cannot be opened.
     #[error("cannot open the cache of pictures")]
     Cache(#[source] io::Error),
+    /// The file that is to be the cache is something else.
+    #[error(
+        "`data.cache` `{path}` is no cache of pictures, wanted a file that is not there yet, or one that was made so; one of an \
+         older version begins otherwise: delete it"
+    )]
+    NoCache {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl DataError {

@@ -46,8 +46,8 @@ pub struct FolderConfig {
     /// The colour behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
-    /// A file that keeps fitted pixels, so that each picture is decoded once; made if it is not there. A picture that
-    /// changed, or other settings, are noticed.
+    /// A file that keeps fitted pixels, so that each picture is decoded once; made if it is not there, and refused if it is a
+    /// file of another kind. A picture that changed, or other settings, are noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
     /// The share of the pictures that may be broken.
@@ -137,7 +137,7 @@ impl FolderSet {
         let pictures = entries.chunk_by(|one, next| one.path == next.path).count();
         let books = books.opened(pictures)?;
         let cache = match &config.cache {
-            Some(path) => Some(Cache::open(path, &frame).map_err(DataError::Cache)?),
+            Some(path) => Some(Cache::open(path, &frame)?),
             None => None,
         };
         let (held_out, train) = split(entries, config);
@@ -232,7 +232,9 @@ fn nothing_found(config: &FolderConfig, books: &Ledger) -> DataError {
     DataError::EmptyFolder {
         path: config.path.clone(),
         nothing: match config.captions {
-            Captions::Written | Captions::Folders => "no image with a caption",
+            Captions::Written | Captions::Folders => {
+                "no image with a caption (`captions = \"none\"` takes bare pictures)"
+            }
             Captions::None => "no image",
         },
         extensions: extensions(),

@@ -28,20 +28,31 @@ impl Recipe {
         for part in parents.into_iter().flat_map(|parents| parents.split('.')) {
             at = at.get_mut(part).ok_or_else(missing)?;
         }
-        let old = at.get_mut(last).ok_or_else(missing)?;
-        let new = toml::from_str::<toml::Table>(&format!("v = {value}"))
+        let fields = at.as_table_mut().ok_or_else(missing)?;
+        let mut new = toml::from_str::<toml::Table>(&format!("v = {value}"))
             .ok()
             .and_then(|mut table| table.remove("v"))
             .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        *old = match new {
-            // So that `--set optimizer.clip=1` may be written without a point.
-            toml::Value::Integer(number) if old.is_float() => toml::Value::Float(number as f64),
-            new => new,
-        };
-        tree.try_into().map_err(|why: toml::de::Error| RecipeError::Value {
-            key: key.to_owned(),
-            why: why.message().to_owned(),
-        })
+        if let (toml::Value::Integer(number), Some(toml::Value::Float(_))) =
+            (&new, fields.get(last))
+        {
+            new = toml::Value::Float(*number as f64); // so that `--set optimizer.clip=1` may be written without a point
+        }
+        let known = fields.insert(last.to_owned(), new).is_some();
+        let recipe: Self = tree.try_into().map_err(|why: toml::de::Error| match why.message() {
+            words if !known && words.contains("unknown field") => missing(),
+            words => RecipeError::Value { key: key.to_owned(), why: words.to_owned() },
+        })?;
+        if !known && recipe.value_at(key)?.is_none() {
+            return Err(missing()); // no field took it; one that is left out where it is empty, such as `data.cache`, does
+        }
+        Ok(recipe)
+    }
+
+    /// What the recipe holds at a dotted path.
+    fn value_at(&self, key: &str) -> Result<Option<toml::Value>, RecipeError> {
+        let tree = self.tree()?;
+        Ok(key.split('.').try_fold(&tree, |at, part| at.get(part)).cloned())
     }
 
     /// As TOML holds it.

@@ -4,8 +4,11 @@
 //! a run starts at once, and from the second epoch on reads pixels.
 //!
 //! ```text
+//! file = HEAD | slot | slot | ...
 //! slot = stamp u64 | width u32 | height u32 | checksum u64 | pixels, padded to the largest picture
 //! ```
+//!
+//! A file that does not begin with [`HEAD`] is somebody's, and is refused rather than written over.
 //!
 //! The stamp is a hash of the picture's place in the folder, its length, its time of modification and the settings it was
 //! fitted with; the checksum is over the pixels. A slot that does not bear the wanted stamp, or was cut short by a kill, is
@@ -18,8 +21,11 @@ use std::sync::{Mutex, PoisonError};
 
 use mm_patch::Image;
 
+use crate::data::DataError;
 use crate::data::picture::Frame;
 
+/// What a cache begins with; the number is the version of what follows.
+const HEAD: &[u8; 16] = b"mm pixel cache 1";
 const HEADER_BYTES: usize = 24;
 
 /// The open file.
@@ -32,13 +38,11 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Opens a cache, or makes one that is empty. Holes take no place on most file systems.
-    pub(super) fn open(path: &Path, frame: &Frame) -> io::Result<Self> {
-        let file = fs_err::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+    pub(super) fn open(path: &Path, frame: &Frame) -> Result<Self, DataError> {
+        let (file, is_cache) = open(path).map_err(DataError::Cache)?;
+        if !is_cache {
+            return Err(DataError::NoCache { path: path.into() });
+        }
         let slot_bytes = HEADER_BYTES + frame.most_pixel_bytes();
         Ok(Self { file: Mutex::new(file), slot_bytes, settings: frame.hash() })
     }
@@ -88,8 +92,21 @@ impl Cache {
     }
 
     fn place(&self, slot: usize) -> u64 {
-        slot as u64 * self.slot_bytes as u64
+        HEAD.len() as u64 + slot as u64 * self.slot_bytes as u64
     }
+}
+
+/// The file, and whether it is a cache; an empty one becomes one. Processes that begin one together write the same bytes.
+fn open(path: &Path) -> io::Result<(fs_err::File, bool)> {
+    let mut options = fs_err::OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut head = Vec::with_capacity(HEAD.len());
+    (&file).take(HEAD.len() as u64).read_to_end(&mut head)?;
+    if head.is_empty() {
+        file.write_all(HEAD)?;
+        head.extend(HEAD);
+    }
+    Ok((file, head == HEAD))
 }
 
 /// FNV-1a over words of eight bytes: fast, and any flipped bit changes it.
@@ -140,11 +157,27 @@ mod tests {
         let whole = fs_err::read(&path).unwrap();
         for at in [0, 9, 13, 17, 24, 24 + 100] {
             let mut bytes = whole.clone();
-            bytes[at] ^= 0x40;
+            bytes[HEAD.len() + at] ^= 0x40;
             fs_err::write(&path, bytes).unwrap();
             assert_eq!(cache.get(0, 7), None, "byte {at}");
         }
         fs_err::write(&path, &whole[..100]).unwrap();
         assert_eq!(cache.get(0, 7), None);
+    }
+
+    #[test]
+    fn a_file_that_is_no_cache_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("precious.txt");
+        for bytes in [&b"m"[..], b"precious", b"mm pixel cache 2 and its slots", &[0; 500]] {
+            fs_err::write(&path, bytes).unwrap();
+            let error = Cache::open(&path, &frame(16)).unwrap_err().to_string();
+            let wanted = format!("`data.cache` `{}` is no cache of pictures", path.display());
+            assert!(error.starts_with(&wanted) && error.contains("delete"), "{error}");
+            assert_eq!(fs_err::read(&path).unwrap(), bytes);
+        }
+        fs_err::write(&path, b"").unwrap();
+        Cache::open(&path, &frame(16)).unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), HEAD);
     }
 }

@@ -1,0 +1,52 @@
+//! The recipes that come with the program.
+
+use crate::{device, done};
+
+const NEIGHBOURS: [&str; 3] = ["neighbour-unet", "neighbour-uvit", "neighbour-dit"];
+
+/// The page that lists all recipes.
+const PAGE: &str = include_str!("../../../../docs/recipes.md");
+
+#[test]
+fn every_recipe_is_valid_says_its_command_and_stands_in_the_table_of_the_docs() {
+    let list = done(&["data", "recipes"]);
+    assert_eq!(list.lines().count(), 9, "{list}");
+    for line in list.lines() {
+        let (name, what) = line.split_once(": ").unwrap();
+        let text = done(&["data", "recipes", name]);
+        assert!(text.starts_with(&format!("# {what}")), "{name}");
+        for wanted in ["# command: ", "# time"] {
+            assert!(text.lines().any(|line| line.starts_with(wanted)), "{name}: {wanted}");
+        }
+        if let Err(why) = mm_train::Recipe::from_toml(&text) {
+            panic!("{name}: {why}");
+        }
+        let stands = |line: &str| line.starts_with("| `") && line.contains(&format!("`{name}`"));
+        assert!(PAGE.lines().any(stands), "{name} is not in docs/recipes.md");
+    }
+}
+
+#[test]
+fn the_articles_neighbours_train_and_are_of_one_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["image.width=16", "image.height=16", "run.batch=2"];
+    let short = ["run.steps=1", "sample.count=1", "sample.steps=1"];
+    for name in NEIGHBOURS {
+        let out = folder.path().join(name);
+        let mut args = vec!["train", name, "--device", device(), "--out", out.to_str().unwrap()];
+        for set in small.into_iter().chain(short) {
+            args.extend(["--set", set]);
+        }
+        done(&args);
+        assert!(out.join("model/model.safetensors").is_file(), "{name}");
+    }
+    let sizes = NEIGHBOURS.map(|name| {
+        let said = done(&["inspect", name]);
+        let line = said.lines().find_map(|line| line.strip_prefix("network: ")).unwrap();
+        let digits = line.trim_end_matches(" parameters").replace(',', "");
+        digits.parse::<usize>().unwrap()
+    });
+    let [least, most] = [sizes.iter().min(), sizes.iter().max()].map(|size| *size.unwrap());
+    assert!(100 * least >= 95 * most, "{sizes:?}");
+    assert!(done(&["data", "recipes", "neighbour-uvit"]).contains("patch_convolution = true"));
+}
