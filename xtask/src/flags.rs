@@ -66,6 +66,8 @@ xflags::xflags! {
             optional --out folder: PathBuf
             /// Where to compute. Default: flex.
             optional --device device: String
+            /// Write the page again from what was found, without computing anything.
+            optional --page
         }
 
         /// Runs everything that a change must pass, and says what each step took.

@@ -41,6 +41,12 @@ impl flags::Study {
             "no study is called `{}`, there is convergence",
             self.name
         );
+        let out = self.out.clone().unwrap_or_else(|| "docs/studies/convergence".into());
+        let out = sh.current_dir().join(out);
+        if self.page {
+            let results = sh.read_file(sh.current_dir().join(WORK).join("results.json"))?;
+            return written(sh, &Results::read(&results)?, &out);
+        }
         let judge = self.judge.as_deref().context(
             "`--judge FILE.onnx` is missing: a network that makes features of pictures (docs/evaluation.md says which will do)",
         )?;
@@ -60,13 +66,16 @@ impl flags::Study {
         study.networks(&mut results)?;
         study.targets(&mut results)?;
         study.samplers(&mut results)?;
-        let out = self.out.clone().unwrap_or_else(|| "docs/studies/convergence".into());
-        let out = sh.current_dir().join(out);
         study.pictures(&results, &out)?;
-        page::write(sh, &results, &out)?;
-        println!("\nread {}", out.join("README.md").display());
-        Ok(ExitCode::SUCCESS)
+        written(sh, &results, &out)
     }
+}
+
+/// Writes the page and says where it is.
+fn written(sh: &Shell, results: &Results, out: &Path) -> Result<ExitCode> {
+    page::write(sh, results, out)?;
+    println!("\nread {}", out.join("README.md").display());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The release program with the reader of judges; a copy, so that nobody's next build changes what the study runs on.
