@@ -57,6 +57,17 @@ fn what_is_frozen_is_planned_with_gradients_and_without_a_state() {
 }
 
 #[test]
+fn a_large_batch_in_many_parts_works_with_the_memory_of_a_small_one_in_few() {
+    let memory = |batch: &str, accumulate: &str| {
+        let changes = [("run.batch", batch), ("run.accumulate", accumulate), ("run.shards", "2")];
+        let bytes = plan(&tiny(&changes), 1).unwrap().bytes;
+        bytes.activations + bytes.work + bytes.spare
+    };
+    let (few, many) = (memory("64", "16"), memory("8192", "2048")); // two documents a part
+    assert!((many / few - 1.0).abs() < 0.2, "{few} and {many}");
+}
+
+#[test]
 fn the_fewest_devices_with_enough_memory_are_found() {
     let costs = Costs::of(&tiny(&[("run.batch", "64"), ("model.backbone.depth", "8")])).unwrap();
     let held = |devices| costs.on(devices).bytes.total();

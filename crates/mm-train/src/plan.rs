@@ -156,7 +156,8 @@ impl Costs {
 fn fewer(recipe: &Recipe, [documents, pixels]: [usize; 2]) -> (Recipe, f64) {
     let one = (recipe.image.width * recipe.image.height).max(1);
     let mut few = recipe.clone();
-    few.run.batch = recipe.run.batch.min(documents).min(pixels / one).max(1);
+    let turn = recipe.run.shards.min(recipe.run.batch); // all of one is looked at
+    few.run.batch = recipe.run.batch.min(documents).min(pixels / one).max(turn).max(1);
     let times = recipe.run.batch as f64 / few.run.batch as f64;
     (few, times)
 }

@@ -120,10 +120,11 @@ impl Ranks {
         let parts = match &self.sum_on_device {
             None => self.sum_in_memory(parts, &mut present, device),
             Some(sum) => {
-                // First, since here a rank notices that another has ended, which a device might wait for in vain.
-                (self.sum)(&mut present);
                 let sizes = parts.iter().map(|part| part.dims()[0]).collect();
-                sum(Tensor::cat(parts, 0)).split_with_sizes(sizes, 0)
+                let flat = Tensor::cat(parts, 0);
+                // Before the device's sum, since here a rank notices that another has ended, which a device might wait for in vain.
+                (self.sum)(&mut present);
+                sum(flat).split_with_sizes(sizes, 0)
             }
         };
         let parts = parts.into_iter().zip(present);

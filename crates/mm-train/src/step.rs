@@ -180,10 +180,17 @@ impl Training {
         let step = self.progress.step;
         let (learnt, shown) = self.counts(shards);
         let Gradients { grads, terms: [text, image], levels } = self.gradients(shards, learnt);
+        let several = self.ranks.count > 1;
+        if several {
+            let _ = self.device.sync(); // so that a device's backward pass is not counted; what fails here fails below
+        }
         let start = Instant::now();
         let grads = self.ranks.add_gradients(&self.model, grads, &self.device);
         let grads = freeze::without_frozen(&self.model, grads, &self.recipe.optimizer.freeze);
-        self.added = (self.ranks.count > 1).then(|| start.elapsed());
+        if self.ranks.sum_on_device.is_some() {
+            let _ = self.device.sync();
+        }
+        self.added = several.then(|| start.elapsed());
         let weights = &self.recipe.loss;
         let terms = [text.map(|loss| loss * weights.text), image.map(|loss| loss * weights.image)];
         if terms == [None, None] {

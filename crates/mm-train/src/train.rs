@@ -230,8 +230,11 @@ fn measure(
     }
     let by = training.recipe.run.best;
     let better = training.progress.watch.measured(&found, by);
-    if better && by != BestBy::None && training.ranks.writes() {
-        folder.save_best(training)?;
+    if better && by != BestBy::None {
+        check_finite(training)?; // the number may be of other weights than those that are lost
+        if training.ranks.writes() {
+            folder.save_best(training)?;
+        }
     }
     on(Happening::Measured(&found, better));
     Ok(better)

@@ -109,6 +109,7 @@ fn start(
         recipe.run.steps = steps_in(&recipe, device, minutes * 60.0).map_err(explain)?;
     }
     recipe.validate().map_err(Failure::usage)?;
+    shared(recipe.run.batch, ranks)?;
     let training = match &args.init {
         Some(model) => Training::from_model(recipe, &Checkpoint::load(model, device)?, device),
         None => Training::start(recipe, device),
@@ -121,6 +122,16 @@ fn start(
         (false, _) => RunFolder::of_other_rank(&args.out),
     };
     Ok((folder, training))
+}
+
+/// Refuses more ranks than there are documents in a step.
+fn shared(batch: usize, ranks: &Ranks) -> Result<(), Failure> {
+    let count = ranks.count;
+    if count <= batch {
+        return Ok(());
+    }
+    let why = usage!("{count} ranks cannot share a batch of {batch} documents");
+    Err(why.hint("start fewer, or raise `run.batch`"))
 }
 
 fn resume(
@@ -138,6 +149,7 @@ fn resume(
         false => RunFolder::look(&args.out),
     };
     let (folder, recipe) = opened.map_err(explain)?;
+    shared(recipe.run.batch, ranks)?;
     let say = |note: &str| {
         if ranks.writes() {
             tell!("{note}");

@@ -61,6 +61,19 @@ fn a_check_fails_when_more_is_broken_than_is_allowed_or_nothing_is_there() {
 }
 
 #[test]
+fn a_check_of_a_recipe_without_text_needs_no_vocabulary() {
+    let pictures = folder(0);
+    let recipes = tempdir().unwrap();
+    let path = recipes.path().join("mine.toml");
+    let text = done(&["data", "recipes", "seed-64"]);
+    let data = format!("path = '{}'", pictures.path().display());
+    let text = text.replace("path = \"CelebA-HQ\"", &data);
+    fs_err::write(&path, text).unwrap();
+    let said = done(&["data", "check", path.to_str().unwrap()]);
+    assert!(said.contains("training 9, held out 1"), "{said}");
+}
+
+#[test]
 fn a_check_fails_as_a_run_does_when_files_are_missing() {
     let folder = tempdir().unwrap();
     let lines = "{\"text\": \"some words\"}\n".repeat(300);

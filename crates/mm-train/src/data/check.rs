@@ -95,7 +95,10 @@ pub fn check(
     vocab: usize,
 ) -> Result<DataReport, TrainError> {
     let data = DataSet::open(&config.with_max_bad(1.0), image)?;
-    let tokenizer = Tokenizer::train(data.captions().into_iter(), vocab)?;
+    let tokenizer = match vocab {
+        0 => mm_model::alone::tokenizer(),
+        _ => Tokenizer::train(data.captions().into_iter(), vocab)?,
+    };
     let sequencer =
         Sequencer { tokenizer: &tokenizer, patch: image.patch, positions: PositionScheme::RopeTv };
     let measure = |(split, index): (Split, u64)| -> Result<Option<Measured>, TrainError> {

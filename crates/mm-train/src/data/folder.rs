@@ -140,7 +140,8 @@ impl FolderSet {
             Some(path) => Some(Cache::open(path, &frame)?),
             None => None,
         };
-        let (held_out, train) = split(entries, config);
+        let (mut held_out, mut train) = split(entries, config);
+        number(&mut train, &mut held_out);
         let (root, caching) = (config.path.clone(), AtomicBool::new(true));
         Ok(Self { root, frame, train, held_out, cache, caching, books })
     }
@@ -201,15 +202,12 @@ impl FolderSet {
 
     fn item(&self, split: Split, at: usize) -> Result<Example, Skipped> {
         let entry = &self.entries(split)[at];
-        let image = self.load(entry, at, split).map_err(|why| Skipped::new(&entry.path, why))?;
+        let image = self.load(entry).map_err(|why| Skipped::new(&entry.path, why))?;
         Ok(Example { image, caption: entry.caption.clone() })
     }
 
-    fn load(&self, entry: &Entry, at: usize, split: Split) -> Result<Image, String> {
-        let slot = match split {
-            Split::Train => at,
-            Split::HeldOut => self.train.len() + at,
-        };
+    fn load(&self, entry: &Entry) -> Result<Image, String> {
+        let slot = entry.slot;
         if let Some(image) = self.cache.as_ref().and_then(|cache| cache.get(slot, entry.stamp)) {
             return Ok(image);
         }
@@ -240,6 +238,15 @@ fn nothing_found(config: &FolderConfig, books: &Ledger) -> DataError {
         extensions: extensions(),
         skipped: skipped.len(),
         first: first.unwrap_or_default(),
+    }
+}
+
+/// Gives every picture its place in a cache, however many captions it has.
+fn number(train: &mut [Entry], held_out: &mut [Entry]) {
+    let of_one = |one: &Entry, next: &Entry| one.path == next.path;
+    let pictures = train.chunk_by_mut(of_one).chain(held_out.chunk_by_mut(of_one));
+    for (slot, same) in pictures.enumerate() {
+        same.iter_mut().for_each(|entry| entry.slot = slot);
     }
 }
 

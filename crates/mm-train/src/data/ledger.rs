@@ -201,7 +201,7 @@ impl Ledger {
             bad: lists.broken.len(),
             files: self.files,
             bad_files: lists.lost.len(),
-            lost_files: lists.lost.iter().map(|(_, lost)| lost).sum(),
+            lost_files: lists.lost.iter().fold(0.0, |sum, (_, lost)| sum + lost), // an empty `sum` is -0.0
         }
     }
 

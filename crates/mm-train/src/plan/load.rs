@@ -64,8 +64,11 @@ impl Seen {
         let (mut load, mut turns) = (Load::default(), vec![]);
         for step in 0..steps as u64 {
             let parts = batch(step)?;
+            let wanted = recipe.run.shards.saturating_mul(recipe.run.accumulate);
+            // A smaller batch may have fewer parts, each of them as many times larger.
+            let grown = times * parts.len() as f64 / wanted.min(recipe.run.batch) as f64;
             for turn in parts.chunks(recipe.run.shards) {
-                turns.push(turn.iter().map(|part| part.places() as f64 * times).collect());
+                turns.push(turn.iter().map(|part| part.places() as f64 * grown).collect());
             }
             for part in parts {
                 let share = |count: usize| count as f64 / steps as f64;

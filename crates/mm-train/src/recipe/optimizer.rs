@@ -70,7 +70,8 @@ impl OptimizerConfig {
             "0 up to 1, each other than the rest and than `optimizer.ema`",
         )?;
         let alpha = self.lora.alpha;
-        check("optimizer.lora.alpha", alpha.is_finite() && alpha != 0.0, "finite, and not 0")
+        let adapts = alpha != 0.0 || self.lora.rank == 0;
+        check("optimizer.lora.alpha", alpha.is_finite() && adapts, "finite, and not 0")
     }
 }
 

@@ -14,6 +14,8 @@ use crate::recipe::Recipe;
 /// What the numbers of a checkpoint depend on.
 const FIXED: [&str; 6] =
     ["vocab", "image", "model", "optimizer.kind", "optimizer.emas", "optimizer.lora"];
+/// Of these, what a checkpoint has behind it: the law of the first weights.
+const PAST: &str = "model.init";
 /// Keys that say what the others of their table are.
 const KINDS: [&str; 2] = ["kind", "source"];
 /// Characters of a value that are shown.
@@ -40,7 +42,9 @@ pub fn since(
     let made: Recipe = toml::from_str(&fs_err::read_to_string(&path)?)
         .map_err(|why| TrainError::State { path, why: why.message().to_owned() })?;
     let changes = changes(&made, recipe);
-    match changes.iter().find(|change| is_fixed(&change.field)) {
+    let adapts = [&made, recipe].iter().any(|of| of.optimizer.lora.rank > 0);
+    let matters = |field: &str| is_fixed(field) && (adapts || field != "optimizer.lora.alpha");
+    match changes.iter().find(|change| matters(&change.field)) {
         Some(Change { field, was, is }) => Err(TrainError::Changed {
             path: file.to_owned(),
             field: field.clone(),
@@ -58,9 +62,10 @@ fn sentence(change: &Change) -> String {
 }
 
 fn is_fixed(field: &str) -> bool {
-    FIXED.into_iter().any(|fixed| {
-        field.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
+    field != PAST
+        && FIXED.into_iter().any(|fixed| {
+            field.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
 }
 
 /// All differences, by path.
@@ -139,6 +144,9 @@ the recipe was changed: `seed` is 1, was 0";
         let long = format!("['{}']", "x".repeat(99));
         let cut = said(&[("optimizer.freeze", long.as_str())]);
         assert!(cut.ends_with("xxx ..., was []"), "{cut}");
+        // Of the first weights, and of adapters that are not there.
+        let edits = [("model.init", "glorot"), ("optimizer.lora.alpha", "3.0")];
+        assert_eq!(said(&edits).matches("the recipe was changed: ").count(), 2);
     }
 
     #[test]

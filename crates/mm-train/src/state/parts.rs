@@ -62,8 +62,8 @@ pub fn read(
     let config = recipe.model_config(tokenizer.vocab());
     let tracked = device.clone().autodiff();
     let fresh = Model::drawn(&config, &mut Init::blank(&tracked)).map_err(RecipeError::from)?;
-    freeze::check(&fresh, &recipe.optimizer.freeze)?;
     let fresh = adapted(fresh, recipe.optimizer.lora, recipe.seed);
+    freeze::check(&fresh, &recipe.optimizer.freeze)?;
     let path = folder.join("model.bpk");
     let record = ModuleRecord::load(&path).map_err(|why| failed(&path, &why))?;
     let model = fresh.try_load_record(record).map_err(|why| failed(&path, &why))?;

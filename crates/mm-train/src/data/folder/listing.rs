@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) caption: String,
     /// Changes when the file changes: a hash of where it lies in the folder, its length and its time of modification.
     pub(super) stamp: u64,
+    /// Of its picture in a cache; given once the parts are known.
+    pub(super) slot: usize,
 }
 
 /// What was found in a folder.
@@ -126,10 +128,7 @@ impl<'a> Listing<'a> {
         let mut entries = Vec::new();
         for (path, stamp) in self.images {
             let found = match listed.remove(&path) {
-                Some(texts) => {
-                    let captions = texts.into_iter().map(|text| caption(text.into_bytes()));
-                    captions.collect::<Result<Vec<String>, String>>().map(Some)
-                }
+                Some(captions) => Ok(Some(captions)),
                 None => caption_beside(&path, &self.texts).map(|one| one.map(|text| vec![text])),
             };
             match found {
@@ -142,6 +141,7 @@ impl<'a> Listing<'a> {
                         path: path.clone(),
                         caption,
                         stamp,
+                        slot: 0,
                     }));
                 }
                 Ok(None) => {
@@ -170,7 +170,7 @@ impl<'a> Listing<'a> {
             let parent =
                 path.parent().filter(|parent| *parent != self.root).and_then(Path::file_name);
             match parent.map(|name| name.to_str().map(str::to_owned)) {
-                Some(Some(caption)) => entries.push(Entry { path, caption, stamp }),
+                Some(Some(caption)) => entries.push(Entry { path, caption, stamp, slot: 0 }),
                 Some(None) => self.books.broken(&path, "the name of its folder is not UTF-8"),
                 None => self
                     .books
@@ -181,7 +181,7 @@ impl<'a> Listing<'a> {
     }
 
     fn no_captions(self) -> Vec<Entry> {
-        let bare = |(path, stamp)| Entry { path, caption: String::new(), stamp };
+        let bare = |(path, stamp)| Entry { path, caption: String::new(), stamp, slot: 0 };
         self.images.into_iter().map(bare).collect()
     }
 }
@@ -194,9 +194,13 @@ fn metadata_lines(
     books: &Ledger,
 ) {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match metadata_line(line, field) {
+        let found = metadata_line(line, field);
+        match found.and_then(|(name, text)| Ok((name, caption(text.into_bytes())?))) {
             Ok((name, caption)) => {
-                listed.entry(path.with_file_name(name)).or_default().push(caption);
+                let captions = listed.entry(path.with_file_name(name)).or_default();
+                if !captions.contains(&caption) {
+                    captions.push(caption);
+                }
             }
             Err(why) => books.broken(path, format!("line {}: {why}", number + 1)),
         }

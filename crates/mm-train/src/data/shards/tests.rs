@@ -201,6 +201,18 @@ fn a_shard_that_is_damaged_early_weighs_by_what_it_loses() {
 }
 
 #[test]
+fn a_shard_without_closing_blocks_is_named_and_its_whole_samples_are_read() {
+    let mut bytes = shard(60);
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512));
+    let folder = folder(&[("x.tar", bytes)]);
+    let set = ShardSet::open(&config(&folder, "*"), SETTINGS).unwrap();
+    let tally = set.tally();
+    assert_eq!((tally.items, tally.bad, tally.bad_files), (61, 1, 1));
+    assert_eq!(tally.lost_files, 0.0);
+    assert!(set.skipped()[0].why.contains("closing blocks"), "{:?}", set.skipped());
+}
+
+#[test]
 fn broken_samples_with_long_names_that_begin_alike_are_counted_one_by_one() {
     let name = |at: u8, ending: &str| format!("{}/{at}.{ending}", "long".repeat(30));
     let members: Vec<(String, Vec<u8>)> = (0..20)

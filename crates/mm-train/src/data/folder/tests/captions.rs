@@ -46,6 +46,22 @@ fn a_picture_with_several_lines_of_metadata_has_all_their_captions_in_one_part()
     assert_eq!((&first.path, &first.caption[..]), (&second.path, "one"));
     assert_eq!(second.caption, "two");
     assert_eq!((set.tally().items, set.skipped()), (20, vec![]));
+    let slots = set.train.iter().chain(&set.held_out).map(|entry| entry.slot);
+    assert!(slots.eq((0..20).flat_map(|slot| [slot; 2])), "a picture has one place in a cache");
+}
+
+#[test]
+fn a_line_that_is_no_caption_or_stands_twice_leaves_the_others_of_its_picture() {
+    let image = png([200, 10, 10]);
+    let line = |text: &str| serde_json::json!({ "file_name": "a.png", "text": text }).to_string();
+    let long = "x".repeat(1 << 20);
+    let lines = ["good", &long, "good", "other"].map(line).join("\n");
+    let folder = folder(&[("a.png", &image), ("metadata.jsonl", lines.as_bytes())]);
+    let config = FolderConfig { max_bad: 1.0, ..config(&folder, Captions::Written) };
+    let set = FolderSet::open(&config, SETTINGS).unwrap();
+    assert_eq!(set.captions(), ["good", "other"]);
+    let said: Vec<String> = set.skipped().into_iter().map(|skipped| skipped.why).collect();
+    assert!(said.len() == 1 && said[0].starts_with("line 2: "), "{said:?}");
 }
 
 #[test]
