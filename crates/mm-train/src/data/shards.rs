@@ -6,8 +6,8 @@
 //!
 //! A member's key is its name up to the first dot of its last part. A sample has an image, and its caption in `KEY.txt` or
 //! in a field of `KEY.json`. When the source is opened the headers of every shard are read and the places of members kept;
-//! members are read by place, in any order. A shard that is cut short gives the samples before the cut, and weighs by what
-//! is lost behind it.
+//! members are read by place, in any order. A shard that is cut short gives the samples before the cut and weighs as a
+//! whole file, since nobody knows how long it was; one that is damaged weighs by what lies behind the damage.
 
 mod index;
 
