@@ -77,7 +77,7 @@ impl ModuleVisitor for Shapes {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found.insert(self.path.join("."), param.val().dims().to_vec());
+        self.found.insert(self.path.join("."), param.lazy_shape().to_vec());
     }
 }
 

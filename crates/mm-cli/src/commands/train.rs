@@ -109,7 +109,7 @@ fn start(
         recipe.run.steps = steps_in(&recipe, device, minutes * 60.0).map_err(explain)?;
     }
     recipe.validate().map_err(Failure::usage)?;
-    shared(recipe.run.batch, ranks)?;
+    shared(args, recipe.run.batch, ranks)?;
     let training = match &args.init {
         Some(model) => Training::from_model(recipe, &Checkpoint::load(model, device)?, device),
         None => Training::start(recipe, device),
@@ -124,14 +124,18 @@ fn start(
     Ok((folder, training))
 }
 
-/// Refuses more ranks than there are documents in a step.
-fn shared(batch: usize, ranks: &Ranks) -> Result<(), Failure> {
+/// Refuses more ranks than there are documents in a step; `--devices` named them, or a launcher started them.
+fn shared(args: &TrainArgs, batch: usize, ranks: &Ranks) -> Result<(), Failure> {
     let count = ranks.count;
     if count <= batch {
         return Ok(());
     }
-    let why = usage!("{count} ranks cannot share a batch of {batch} documents");
-    Err(why.hint("start fewer, or raise `run.batch`"))
+    let (who, few) = match args.devices.is_empty() {
+        true => (format!("{count} ranks"), "start"),
+        false => (format!("`--devices` names {count}, which"), "name"),
+    };
+    let why = usage!("{who} cannot share a batch of {batch} documents");
+    Err(why.hint(format!("{few} fewer, or raise `run.batch`")))
 }
 
 fn resume(
@@ -149,7 +153,7 @@ fn resume(
         false => RunFolder::look(&args.out),
     };
     let (folder, recipe) = opened.map_err(explain)?;
-    shared(recipe.run.batch, ranks)?;
+    shared(args, recipe.run.batch, ranks)?;
     let say = |note: &str| {
         if ranks.writes() {
             tell!("{note}");

@@ -1,9 +1,9 @@
 //! How many numbers a recipe's model has, how many of them get gradients, and how many are trained: counted over the parameters of the
 //! model itself, of which nothing but the shapes is made.
 
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use mm_backbone::Init;
+use mm_model::parameters::shapes_of;
 use mm_model::{Model, ModelConfig};
 
 use crate::RecipeError;
@@ -32,12 +32,10 @@ impl Numbers {
     /// Of a model that was checked; names that freeze nothing, or all, are refused.
     pub(super) fn of(recipe: &Recipe, config: &ModelConfig) -> Result<Self, RecipeError> {
         let model = Model::drawn(config, &mut Init::shapes(&Device::default()))?;
-        let mut shapes = Shapes::default();
-        model.visit(&mut shapes);
         let (rank, names) = (recipe.optimizer.lora.rank, &recipe.optimizer.freeze);
         let mut numbers = Self::default();
         let (mut paths, mut sizes) = (vec![], vec![]);
-        for (path, shape) in shapes.found {
+        for (path, shape) in shapes_of(&model) {
             let size = shape.iter().map(|side| *side as f64).product::<f64>();
             numbers.model += size;
             if let (true, true, &[inputs, outputs]) = (rank > 0, is_of_matrix(&path), &shape[..]) {
@@ -68,26 +66,5 @@ impl Numbers {
     /// All that a process holds.
     pub(super) fn held(&self) -> f64 {
         self.model + self.adapters
-    }
-}
-
-/// Path and shape of every parameter, none of which is made.
-#[derive(Default)]
-struct Shapes {
-    path: Vec<String>,
-    found: Vec<(String, Vec<usize>)>,
-}
-
-impl ModuleVisitor for Shapes {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found.push((self.path.join("."), param.lazy_shape().to_vec()));
     }
 }

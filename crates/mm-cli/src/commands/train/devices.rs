@@ -8,7 +8,7 @@ use mm_train::{DeviceSum, Lost, Ranks, on_threads};
 use super::{run_as, stop_flag};
 use crate::args::{AllReduce, TrainArgs};
 use crate::report::{Failure, tell, usage};
-use crate::{device, ranks, recipes};
+use crate::{device, ranks};
 
 /// Runs the command.
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
@@ -22,7 +22,6 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
         let why = usage!("`--minutes` measures one device and `--devices` names {}", names.len());
         return Err(why.hint("give `--steps`"));
     }
-    check_batch(args)?;
     let found = device::open_all(names)?; // before the threads
     let sum_on_device = sum_on_device(args.all_reduce, &found)?;
     let ends = on_threads(found.len(), |ranks| {
@@ -32,19 +31,6 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
         run_as(args, &found[ranks.rank].device, &ranks, stop)
     });
     verdict(names, ends)
-}
-
-/// Refuses more devices than a new run has documents in a step, before there is a run folder.
-fn check_batch(args: &TrainArgs) -> Result<(), Failure> {
-    let Some(name) = args.recipe.as_deref().filter(|_| !args.resume) else { return Ok(()) };
-    let recipe = recipes::with_settings(recipes::find(name)?, &args.set)?;
-    let (batch, devices) = (recipe.run.batch, args.devices.len());
-    if devices <= batch {
-        return Ok(());
-    }
-    let why =
-        usage!("`--devices` names {devices}, which cannot share a batch of {batch} documents");
-    Err(why.hint("name fewer, or raise `run.batch`"))
 }
 
 /// The way past the host that was asked for, or that there is.
