@@ -1,10 +1,11 @@
 //! What the commands cost in minutes and in disk space, so that they can say it before they begin.
 //!
-//! The numbers are measured and not estimated: where one is `None`, the command says that nobody
-//! has measured it. Measure with `time` in a fresh clone for `first`, and again for `later`.
+//! The numbers are measured and not estimated: where one is `None`, the command says that nobody has
+//! measured it. To measure, run the command in a fresh clone for `first`, and again after a small
+//! change for `later`: the table at its end has the times, and `du -sh target` the space.
 
-/// Says where and when the numbers below were measured.
-pub const MEASURED: &str = "two cores with AVX-512";
+/// Says on which machine and on which day the numbers below were measured; `None` until they are.
+const MEASURED: Option<&str> = None;
 
 /// Minutes of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -63,10 +64,16 @@ pub fn minutes(measured: Option<f64>) -> String {
     measured.map_or("?".to_owned(), |measured| format!("{measured:.1} min"))
 }
 
-/// Spells disk space, as in `4.5 GiB of disk space`.
+/// Says in a sentence what the folder of builds takes.
 pub fn disk(measured: Option<f64>) -> String {
-    let spell = |measured| format!("{measured:.1} GiB of disk space");
-    measured.map_or("disk space that was not measured yet".to_owned(), spell)
+    let spell = |measured| format!("`target` takes {measured:.1} GiB of disk space.");
+    measured.map_or("Nobody has measured the disk space of `target` yet.".to_owned(), spell)
+}
+
+/// Says in a sentence where the numbers come from.
+pub fn measured() -> String {
+    let spell = |machine| format!("The numbers were measured on {machine}; yours will differ.");
+    MEASURED.map_or("Other machines will differ.".to_owned(), spell)
 }
 
 #[cfg(test)]

@@ -106,6 +106,7 @@ pub fn announcement(steps: &[&Step], disk: Option<f64>) -> String {
         "{} steps, one after another; a step that fails does not stop the others.\n\n",
         steps.len()
     );
+    let _ = writeln!(text, "{:<14} {:>10} {:>10}  what it checks", "step", "first", "later");
     let mut row = |name: &str, minutes: costs::Minutes, says: &str| {
         let (first, later) = (costs::minutes(minutes.first), costs::minutes(minutes.later));
         let line = format!("{name:<14} {first:>10} {later:>10}  {says}");
@@ -116,12 +117,11 @@ pub fn announcement(steps: &[&Step], disk: Option<f64>) -> String {
     }
     let all = costs::sum(steps.iter().map(|step| costs::of_step(step.name)));
     row("together", all, "");
-    text +=
-        "\nThe first column counts where nothing is built yet, the second after a small change.\n";
+    text += "\n`first` counts where nothing is built yet, `later` after a small change.\n";
     if all.first.is_none() || all.later.is_none() {
-        text += "A `?` was not measured yet.\n";
+        text += "Nobody has measured what a `?` stands for.\n";
     }
-    text + &format!("`target` needs {}. Measured on {}.", costs::disk(disk), costs::MEASURED)
+    text + &costs::disk(disk) + " " + &costs::measured()
 }
 
 /// Runs these steps one after another, prints the table, and fails if a step did.
@@ -283,6 +283,6 @@ together                  12.4 s
         for step in steps {
             assert!(text.contains(step.name) && text.contains(step.says), "{text}");
         }
-        assert!(text.contains("`target` needs 9.5 GiB of disk space."), "{text}");
+        assert!(text.contains("`target` takes 9.5 GiB of disk space."), "{text}");
     }
 }

@@ -44,15 +44,19 @@ impl flags::Train {
 /// Says what the command does and what it costs, before the build begins.
 fn announcement(recipe: &str, out: &str, time: Option<&str>) -> String {
     let costs::Minutes { first, later } = costs::RELEASE_BUILD;
-    let (first, later) = (costs::minutes(first), costs::minutes(later));
-    let unknown = if first == "?" || later == "?" { " (`?` was not measured yet)" } else { "" };
+    let build = match (first, later) {
+        (None, None) => "nobody has measured how long it takes".to_owned(),
+        _ => format!(
+            "{} the first time, {} after a small change",
+            costs::minutes(first),
+            costs::minutes(later)
+        ),
+    };
     format!(
-        "1. build the release program: {first} the first time, {later} after a small \
-         change{unknown}, and {} in `target`; measured on {}\n\
-         2. train `{recipe}` into {out}: {}",
+        "2 steps:\n1. build the release program: {build}\n2. train `{recipe}` into {out}: {}\n{} {}",
+        time.unwrap_or("its recipe says no time"),
         costs::disk(costs::RELEASE_DISK),
-        costs::MEASURED,
-        time.unwrap_or("its recipe says no time")
+        costs::measured()
     )
 }
 
@@ -135,7 +139,7 @@ mod tests {
         assert_eq!(time_of(&sh, "b.toml"), None);
         assert_eq!(time_of(&sh, "none"), None);
         let text = announcement("a", "runs/a", Some("4 min on two cores"));
-        assert!(text.ends_with("2. train `a` into runs/a: 4 min on two cores"), "{text}");
+        assert!(text.contains("\n2. train `a` into runs/a: 4 min on two cores\n"), "{text}");
     }
 
     #[test]
