@@ -1,9 +1,9 @@
 //! The seed author's own layers: prediction, loss, every gradient and the image of DDIM of a small network of ddpm-gau.py, as computed by
 //! bert4keras (Su Jianlin, Keras-DDPM; the file's metadata says how).
 
+use mm_eval::golden::{Comparison, Golden, GoldenError, compare};
 use mm_model::parameters::with_weights;
 use mm_model::{Model, keras};
-use mm_train::golden::{Comparison, Golden, GoldenError, compare};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 

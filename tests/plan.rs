@@ -110,8 +110,8 @@ fn a_plan_of_pictures_of_one_size_needs_no_picture() {
     let recipe = Recipe::from_toml(text).unwrap();
     let load = plan(&recipe, 1).unwrap().load;
     let patches = 64.0 * 256.0;
-    assert_eq!([load.places, load.tokens, load.patches, load.learnt_patches], [patches; 4]);
-    assert_eq!([load.images, load.learnt_tokens, load.pairs], [64.0, 0.0, patches * 256.0]);
+    assert_eq!([load.places, load.tokens, load.patches, load.target_patches], [patches; 4]);
+    assert_eq!([load.images, load.target_tokens, load.pairs], [64.0, 0.0, patches * 256.0]);
     let aspect = recipe.with("data.fit", "aspect").unwrap();
     assert!(matches!(plan(&aspect, 1), Err(TrainError::Data(_))));
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use mm_data::DataConfig;
 use mm_train::Recipe;
-use mm_train::data::DataConfig;
 
 use crate::report::{Failure, usage};
 

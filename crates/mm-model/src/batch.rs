@@ -113,7 +113,7 @@ pub struct HostBatch {
     at: [Vec<i32>; 2],
     times: Vec<f64>,
     grids: Vec<Grid>,
-    learnt_grids: Vec<Grid>,
+    target_grids: Vec<Grid>,
     source: Vec<i32>,
     text: [Vec<i32>; 2],
     places: Vec<i32>,
@@ -127,7 +127,7 @@ pub struct HostBatch {
 
 impl HostBatch {
     /// Learnt tokens and learnt patches: what the two means of the loss are taken over.
-    pub fn learnt(&self) -> [usize; 2] {
+    pub fn target_counts(&self) -> [usize; 2] {
         [self.text[0].len(), self.places.len()]
     }
 
@@ -142,12 +142,12 @@ impl HostBatch {
     }
 
     /// Number of learnt images.
-    pub fn learnt_images(&self) -> usize {
-        self.learnt_grids.len()
+    pub fn target_images(&self) -> usize {
+        self.target_grids.len()
     }
 
     /// How many numbers the learnt patches hold.
-    pub fn learnt_numbers(&self) -> usize {
+    pub fn target_numbers(&self) -> usize {
         self.places.len() * self.numbers
     }
 
@@ -197,7 +197,7 @@ impl HostBatch {
             at: [vec![], vec![]],
             times: vec![],
             grids: vec![],
-            learnt_grids: vec![],
+            target_grids: vec![],
             source: (0..places as i32).collect(),
             text: [vec![], vec![]],
             places: vec![],
@@ -235,7 +235,7 @@ impl HostBatch {
                 self.image.push(self.times.len() as i32);
                 self.at[0].push((patch / span.grid.cols) as i32);
                 self.at[1].push((patch % span.grid.cols) as i32);
-                if span.learn {
+                if span.target {
                     self.places.push(place as i32);
                     self.weight.push(noise.weight as f32);
                     self.noise.push(noise.level.noise as f32);
@@ -243,8 +243,8 @@ impl HostBatch {
             }
             self.times.push(noise.level.time);
             self.grids.push(span.grid);
-            if span.learn {
-                self.learnt_grids.push(span.grid);
+            if span.target {
+                self.target_grids.push(span.grid);
                 let pairs = span.patches.iter().zip(&noise.eps);
                 self.noisy.extend(pairs.map(|(&clean, &eps)| noise.level.noised(clean, eps)));
                 self.clean.extend(&span.patches);
@@ -276,7 +276,7 @@ impl HostBatch {
         });
         let image = (!self.places.is_empty()).then(|| ImageTargets {
             places: ints(&self.places),
-            grids: self.learnt_grids.clone(),
+            grids: self.target_grids.clone(),
             clean: floats(&self.clean, self.numbers),
             eps: floats(&self.eps, self.numbers),
             weight: floats(&self.weight, 1),

@@ -12,7 +12,7 @@ use mm_patch::{Grid, Image, image_to_patches};
 use crate::decoder::Decoder;
 use crate::draw::images_of;
 use crate::random::{Purpose, normals, stream};
-use crate::{Checkpoint, Document, DocumentError, GenerateError};
+use crate::{Document, DocumentError, GenerateError, LoadedModel};
 
 /// Images denoised at once.
 const TOGETHER: usize = 16;
@@ -44,7 +44,7 @@ pub struct Canvas<'a> {
     images: usize,
 }
 
-impl Checkpoint {
+impl LoadedModel {
     /// A canvas for `images` pictures of `grid` that follow an empty document.
     pub fn canvas(&self, grid: Grid, images: usize) -> Result<Canvas<'_>, GenerateError> {
         if images == 0 {

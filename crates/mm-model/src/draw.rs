@@ -7,9 +7,9 @@ use mm_patch::{Grid, Image, patches_to_image};
 use crate::decoder::Decoder;
 use crate::generate::unconditional;
 use crate::random::{Purpose, normals, stream};
-use crate::{Checkpoint, Document, GenerateError, GenerateOptions, Segment};
+use crate::{Document, GenerateError, GenerateOptions, LoadedModel, Segment};
 
-impl Checkpoint {
+impl LoadedModel {
     /// Draws one image of `grid` after every prompt, all at once.
     pub fn draw(
         &self,
@@ -42,7 +42,7 @@ impl Checkpoint {
 
 /// Everything that painting an image needs besides the prompt.
 pub(crate) struct Painter<'a> {
-    from: &'a Checkpoint,
+    from: &'a LoadedModel,
     options: &'a GenerateOptions,
     grid: Grid,
     levels: Vec<Level>,
@@ -52,7 +52,7 @@ pub(crate) struct Painter<'a> {
 
 impl<'a> Painter<'a> {
     pub(crate) fn new(
-        from: &'a Checkpoint,
+        from: &'a LoadedModel,
         options: &'a GenerateOptions,
         grid: Grid,
         rows: usize,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use mm_model::{alone, checkpoint, keras};
+use mm_model::{folder, image_only, keras};
 use mm_patch::{DecodeOptions, Image};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
@@ -68,7 +68,8 @@ fn an_imported_network_agrees_with_the_seed_authors_layers_and_a_perturbed_one_d
     let folder = tempfile::tempdir().unwrap();
     let (config, mut weights) = keras::read(&fs_err::read(GOLDEN).unwrap(), 4).unwrap();
     weights.get_mut("backbone.blocks.1.Gau.output.weight").unwrap().values[5] += 0.01;
-    checkpoint::save(folder.path(), &config, &alone::tokenizer(), &weights).unwrap();
+    let generation = folder::load_generation_config(Path::new(&imported())).unwrap();
+    folder::save(folder.path(), &config, &image_only::tokenizer(), &weights, &generation).unwrap();
     let model = folder.path().to_str().unwrap();
     let output = mm(&["eval", model, "--task", "golden", "--golden", GOLDEN]);
     assert_eq!(output.status.code(), Some(1));
@@ -240,8 +241,7 @@ fn analytic_dpm_measures_the_network_once_and_again_when_the_weights_change() {
     let kept = fs_err::read_to_string(model.join("analytic.json")).unwrap();
     assert!(kept.contains("\"666\"") || kept.contains("\"667\""), "{kept}");
     assert_eq!(draw(), (false, first.clone()));
-    let (config, weights) =
-        (checkpoint::load_config(&model).unwrap(), model.join("model.safetensors"));
+    let (config, weights) = (folder::load_config(&model).unwrap(), model.join("model.safetensors"));
     let mut bytes = fs_err::read(&weights).unwrap();
     let last = bytes.len() - 2; // of a number's exponent
     bytes[last] ^= 1;

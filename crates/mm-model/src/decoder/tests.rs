@@ -106,9 +106,10 @@ fn text_after_an_image_that_was_appended_sees_what_it_sees_in_a_whole_row() {
     let sequencer =
         Sequencer { tokenizer: &tokenizer, patch: 4, positions: PositionScheme::RopeTv };
     let picture = Image::filled(12, 8, [200, 10, 90]);
-    let words = |text: &str| Segment::given_text(text);
-    let all =
-        Document { segments: vec![words("a"), Segment::given_image(picture.clone()), words("b")] };
+    let words = |text: &str| Segment::context_text(text);
+    let all = Document {
+        segments: vec![words("a"), Segment::context_image(picture.clone()), words("b")],
+    };
     let sequence = sequencer.prompt(&all).unwrap();
     let clean = sequence.images[0].patches.clone();
     for config in configs() {

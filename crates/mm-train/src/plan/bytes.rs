@@ -64,7 +64,7 @@ impl Bytes {
         let backward = backbone.backward_arrays().iter().sum::<usize>() as f64;
         let at_once = share / turns(recipe);
         let [places, patches] = [load.places, load.patches].map(|count| count * at_once);
-        let [words, drawn] = [load.learnt_tokens, load.learnt_patches].map(|count| count * at_once);
+        let [words, drawn] = [load.target_tokens, load.target_patches].map(|count| count * at_once);
         // Words, patches, both together, each place's own, the closing norm; then the two heads and their losses.
         let before = width * (4.0 * places + 4.0 * patches) + patches * patch;
         let behind = words * (width + 4.0 * vocab as f64) + drawn * (width + 5.0 * patch);

@@ -4,8 +4,8 @@ use mm_backbone::Precision;
 
 use super::{LossConfig, Recipe};
 use crate::RecipeError;
-use crate::data::DataConfig;
 use crate::watch::BestBy;
+use mm_data::DataConfig;
 
 /// Characters of a value that are shown.
 const SHOWN: usize = 100;
