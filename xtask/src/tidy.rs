@@ -338,6 +338,19 @@ mod tests {
     }
 
     #[test]
+    fn every_bracket_of_the_workspace_has_its_partner() {
+        let sh = Shell::new().unwrap();
+        sh.change_dir(crate::root().unwrap());
+        for file in files(&sh).unwrap() {
+            for index in 0..file.tokens.len() {
+                let is_bracket = ["(", "[", "{", ")", "]", "}"].contains(&file.word(index));
+                let is_alone = is_bracket && file.partner(index) == index;
+                assert!(!is_alone, "{}:{}: {}", file.path, file.line(index), file.word(index));
+            }
+        }
+    }
+
+    #[test]
     fn a_rule_or_a_path_that_does_not_exist_is_refused_by_name() {
         let sh = Shell::new().unwrap();
         sh.change_dir(crate::root().unwrap());
