@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs system packages that some checks use and none needs: a Vulkan loader and Mesa's lavapipe, a Vulkan device in
-# software, so that the wgpu backend is checked where there is no graphics card; Open MPI and libclang, which the feature `mpi`
-# is built with. Debian and its relatives, as root; elsewhere it says in one line why it does nothing. It never fails: what is
-# missing is skipped by the checks that would use it.
+# Installs system packages that some checks use and none needs: a Vulkan loader and Mesa's lavapipe, a
+# Vulkan device in software, so that the wgpu backend is checked where there is no graphics card; and
+# Open MPI and libclang, which the feature `mpi` is built with. It works on Debian and its relatives, as
+# root; elsewhere it says in one line why it does nothing. It never fails: a check skips what is missing.
 set -uo pipefail
 
 packages=(libvulkan1 mesa-vulkan-drivers libopenmpi-dev openmpi-bin libclang-dev)

@@ -1,5 +1,6 @@
-"""The PyTorch side of `cargo xtask bench --against-torch`: the networks of `mm bench` (crates/mm-cli/src/commands/bench/network.rs),
-trained with fused Adam, and drawn from behind a cached prompt. Prints one JSON object.
+"""This is the PyTorch side of `cargo xtask bench --against-torch`: the networks of `mm bench`
+(crates/mm-cli/src/commands/bench/network.rs), trained with fused Adam, and sampled behind a cached
+prompt. It prints one JSON object.
 
     python bench.py SHAPE --threads N --steps N --mode eager|sdpa|compile|compile-sdpa
 """
@@ -29,12 +30,12 @@ class Gau(nn.Module):
         super().__init__()
         self.expanded, self.sdpa = 2 * width, sdpa
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.joint = nn.Linear(width, 2 * self.expanded + KEY, bias=False)
+        self.in_proj = nn.Linear(width, 2 * self.expanded + KEY, bias=False)
         self.gamma = nn.Parameter(torch.ones(2, KEY))
         self.out = nn.Linear(self.expanded, width, bias=False)
 
     def forward(self, x, cos, sin, mask, past=None):
-        u, v, z = F.silu(self.joint(self.norm(x))).split([self.expanded, self.expanded, KEY], -1)
+        u, v, z = F.silu(self.in_proj(self.norm(x))).split([self.expanded, self.expanded, KEY], -1)
 
         def rotate(t):
             a, b = t.chunk(2, -1)
