@@ -11,7 +11,7 @@ use crate::common::{device, tiny};
 
 /// The tiny recipe with the seed's laws.
 fn alone(changes: &[(&str, &str)]) -> Recipe {
-    let seed = Recipe::from_toml(include_str!("../crates/mm-cli/recipes/seed-mini.toml")).unwrap();
+    let seed = Recipe::from_toml(include_str!("../crates/mm-cli/recipes/su2024-mini.toml")).unwrap();
     let small = [
         ("image.width", "16"),
         ("image.height", "16"),
