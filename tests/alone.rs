@@ -81,7 +81,7 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
     let training = Training::start(alone(&[]), &Device::flex()).unwrap();
     let model = training.averaged();
     let grid = Grid { rows: 2, cols: 2, patch: 8 };
-    let levels = Schedule::Seed { steps: 1000 }.sampling_levels(3).unwrap();
+    let levels = Schedule::Su2024 { steps: 1000 }.sampling_levels(3).unwrap();
     let walk = Walk { levels: &levels, method: Method::Plain(Sampler::Ddpm) };
     let many = model.sample(grid, 0..20, walk, 5).unwrap();
     assert_eq!(many[17..18], model.sample(grid, 17..18, walk, 5).unwrap());
@@ -107,7 +107,7 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
 fn pictures_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
     let training = Training::start(alone(&[]), &Device::flex()).unwrap();
     let model = training.averaged();
-    let schedule = Schedule::Seed { steps: 1000 };
+    let schedule = Schedule::Su2024 { steps: 1000 };
     let levels = schedule.levels_from(499, 2).unwrap();
     let walk = Walk { levels: &levels, method: Method::Plain(Sampler::Ddim { eta: 0.0 }) };
     let black = || Image::filled(16, 16, [0; 3]); // any mixture with itself is the same number

@@ -38,7 +38,7 @@ fn two_colours_are_read_and_drawn_after_a_short_training() {
     let recipe = tiny(&[
         ("run.steps", "300"),
         ("optimizer.rate", "0.004"),
-        ("loss.times.mean", "-1"),
+        ("loss.timesteps.mean", "-1"),
         ("run.batch", "4"),
         ("optimizer.ema", "0.9"),
         ("sample.guidance.scale", "1"),

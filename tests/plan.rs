@@ -14,7 +14,7 @@ fn planned_parameters_are_those_of_the_model() {
         vec![gau],
         vec![("model.patch_bias", "false"), ("model.patch_places", "0"), ("vocab", "400")],
         vec![
-            ("model.schedule", "{ kind = 'seed', steps = 50 }"),
+            ("model.schedule", "{ kind = 'su2024', steps = 50 }"),
             ("model.time", "{ kind = 'table', steps = 50 }"),
         ],
     ] {

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn guiding_the_noise_is_guiding_the_image() {
         let guidance = Guidance { scale: 2.5, ..Guidance::OFF };
-        let level = Schedule::Seed { steps: 1000 }.level(300.0);
+        let level = Schedule::Su2024 { steps: 1000 }.level(300.0);
         let to_clean = |eps: Tensor<3>| {
             Prediction::Noise.to_clean(eps, number(0.7), number(level.signal), number(level.noise))
         };
@@ -108,7 +108,7 @@ mod tests {
         let active = [0.0, 0.2, 0.25, 0.5, 0.75, 0.8, 1.0]
             .map(|t| guidance.active(&Schedule::Linear.level(t)));
         assert_eq!(active, [false, false, true, true, true, false, false]);
-        let seed = Schedule::Seed { steps: 1000 };
+        let seed = Schedule::Su2024 { steps: 1000 };
         assert_eq!(
             [0.0, 250.0, 999.0].map(|t| guidance.active(&seed.level(t))),
             [false, true, false]

@@ -1,12 +1,10 @@
 //! One noise level: how much image and how much noise there is in `z = signal * clean + noise * eps`.
 
-use crate::Schedule;
-
 /// A point on the way between noise and image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
-    /// What the network is told: a step index (`Seed`, `Cosine`) or the time in [0, 1] (`Linear`).
-    pub time: f64,
+    /// What the network is told: a step index (`Su2024`, `Cosine`) or the time in [0, 1] (`Linear`).
+    pub timestep: f64,
     /// Factor of the clean patches, 0 or more.
     pub signal: f64,
     /// Factor of the standard normal noise, 0 or more; it and `signal` are never both 0.
@@ -14,16 +12,6 @@ pub struct Level {
 }
 
 impl Level {
-    /// The level of an image that is shown as it is: all signal, no noise.
-    ///
-    /// ```
-    /// use mm_diffusion::{Level, Schedule};
-    /// assert_eq!(Level::clean_of(&Schedule::Linear), Level { time: 1.0, signal: 1.0, noise: 0.0 });
-    /// ```
-    pub fn clean_of(schedule: &Schedule) -> Level {
-        Level { time: schedule.clean_time(), signal: 1.0, noise: 0.0 }
-    }
-
     /// `signal * clean + noise * eps`, one number on the host; [`noised`](crate::noised) is the same on a device.
     pub fn noised(&self, clean: f32, eps: f32) -> f32 {
         (self.signal * f64::from(clean) + self.noise * f64::from(eps)) as f32

@@ -6,8 +6,8 @@
 //! x     clean patches, [batch, patches, channels]
 //! e     standard normal noise of the same shape
 //! l     a Level, drawn from a Schedule: signal and noise, two numbers of a document
-//! z     = l.signal * x + l.noise * e        what the network sees, with l.time        (`noised`)
-//! loss  = |network(z, l.time) - target|^2   target is e, x or x - e                   (`Prediction`)
+//! z     = l.signal * x + l.noise * e        what the network sees, with l.timestep        (`noised`)
+//! loss  = |network(z, l.timestep) - target|^2   target is e, x or x - e                   (`Prediction`)
 //! ```
 //!
 //! A sampler goes the other way: it is given the noisiest `z` and an estimate of `x`, as a closure. Here the data is
@@ -47,7 +47,7 @@ mod prediction;
 mod sampler;
 mod samplers;
 mod schedule;
-mod time;
+mod timesteps;
 mod weight;
 
 #[cfg(test)]
@@ -62,5 +62,5 @@ pub use prediction::{Prediction, noised};
 pub use sampler::Sampler;
 pub use samplers::{Denoise, Noise, ddim, ddpm, dpm_solver_pp_2m, euler, heun};
 pub use schedule::Schedule;
-pub use time::TimeDistribution;
+pub use timesteps::TimestepSampling;
 pub use weight::LossWeight;

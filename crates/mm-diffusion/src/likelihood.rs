@@ -35,7 +35,7 @@ pub type DenoiseTraced<'a> = dyn FnMut(Tensor<3>, &Level) -> (Tensor<3>, Vec<f64
 /// ```
 /// use mm_diffusion::{Schedule, likelihood_levels};
 /// let levels = likelihood_levels(&Schedule::Linear, 50)?;
-/// assert_eq!((levels.len(), levels[0].time), (51, 0.0));
+/// assert_eq!((levels.len(), levels[0].timestep), (51, 0.0));
 /// assert!((levels[50].noise - 0.001).abs() < 1e-9);
 /// # Ok::<(), mm_diffusion::DiffusionError>(())
 /// ```
@@ -120,7 +120,7 @@ mod tests {
     use crate::gaussian::{Gaussian, NARROW, WIDE, rows};
     use burn::tensor::DType;
 
-    const SEED: Schedule = Schedule::Seed { steps: 1000 };
+    const SU2024: Schedule = Schedule::Su2024 { steps: 1000 };
     const POINTS: [f64; 6] = [0.55, 0.2, -0.4, 0.47, -0.33, 0.21];
 
     fn found(data: &Gaussian, schedule: &Schedule, steps: usize) -> Vec<f64> {
@@ -158,7 +158,7 @@ mod tests {
     fn the_density_of_a_gaussian_is_its_closed_form() {
         check(&WIDE, Schedule::Linear, 200, 1e-3);
         check(&NARROW, Schedule::Linear, 400, 1e-2);
-        check(&WIDE, SEED, 300, 2e-2); // its noisiest level still has 0.6 % of signal
+        check(&WIDE, SU2024, 300, 2e-2); // its noisiest level still has 0.6 % of signal
         check(&WIDE, Schedule::Cosine { steps: 1000 }, 300, 5e-3);
     }
 
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_density_at_the_image_is_nearly_that_of_the_data() {
-        let clean = Level { time: 1.0, signal: 1.0, noise: 0.0 };
+        let clean = Level { timestep: 1.0, signal: 1.0, noise: 0.0 };
         for (found, wanted) in
             found(&WIDE, &Schedule::Linear, 200).iter().zip(wanted(&WIDE, &clean))
         {
@@ -185,17 +185,17 @@ mod tests {
 
     #[test]
     fn levels_reach_both_ends_of_every_schedule_once() {
-        for schedule in [Schedule::Linear, SEED, Schedule::Cosine { steps: 50 }] {
+        for schedule in [Schedule::Linear, SU2024, Schedule::Cosine { steps: 50 }] {
             let levels = likelihood_levels(&schedule, 40).unwrap();
             let falls = |pair: &[Level]| pair[0].signal_fraction() < pair[1].signal_fraction();
             assert!(levels.windows(2).all(falls) && levels.len() > 20, "{schedule:?}");
             if let Some(steps) = schedule.steps() {
                 assert_eq!(
-                    (levels[0].time, levels.last().unwrap().time),
+                    (levels[0].timestep, levels.last().unwrap().timestep),
                     (steps as f64 - 1.0, 0.0)
                 );
             }
         }
-        assert!(likelihood_levels(&SEED, 0).is_err() && likelihood_levels(&SEED, 1000).is_err());
+        assert!(likelihood_levels(&SU2024, 0).is_err() && likelihood_levels(&SU2024, 1000).is_err());
     }
 }

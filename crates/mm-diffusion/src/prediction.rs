@@ -152,7 +152,7 @@ mod tests {
     fn any_level() -> impl Strategy<Value = Level> {
         let noisy = |seed: bool, at: f64| {
             if seed {
-                Schedule::Seed { steps: 1000 }.level(at * 600.0 + 30.0)
+                Schedule::Su2024 { steps: 1000 }.level(at * 600.0 + 30.0)
             } else {
                 Schedule::Linear.level(0.1 + at * 0.8)
             }

@@ -165,7 +165,7 @@ fn variance(level: &Level) -> f64 {
 }
 
 /// Where every sampler ends. Its time is never shown to the network.
-const CLEAN_END: Level = Level { time: 0.0, signal: 1.0, noise: 0.0 };
+const CLEAN_END: Level = Level { timestep: 0.0, signal: 1.0, noise: 0.0 };
 
 /// Step number, level and next level, the clean end last.
 pub(crate) fn steps(levels: &[Level]) -> impl Iterator<Item = (usize, &Level, &Level)> {

@@ -1,6 +1,6 @@
 //! Schedules: which noise levels there are, and which of them a sampler visits.
 //!
-//! `Seed` and `Cosine` keep the variance, `signal² + noise² = 1`, and have `steps` levels, told to the network by
+//! `Su2024` and `Cosine` keep the variance, `signal² + noise² = 1`, and have `steps` levels, told to the network by
 //! index, 0 the least noisy. `Linear` is the straight path of flow matching, with a real time that is 1 at the image.
 
 use crate::{DiffusionError, Level};
@@ -15,7 +15,7 @@ pub(crate) const MOST_STEPS: usize = 1_000_000;
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
     /// The seed's, Su's `ddpm-gau.py`: α_t = sqrt(1 - 0.02 t / T), t = 1..=T, signal ᾱ_t = α_1 ⋯ α_t.
-    Seed {
+    Su2024 {
         /// T, 1000 in the seed.
         steps: usize,
     },
@@ -42,7 +42,7 @@ impl Schedule {
     /// The number of levels, `None` where time is continuous.
     pub fn steps(&self) -> Option<usize> {
         match *self {
-            Schedule::Seed { steps } | Schedule::Cosine { steps } => Some(steps),
+            Schedule::Su2024 { steps } | Schedule::Cosine { steps } => Some(steps),
             Schedule::Linear => None,
         }
     }
@@ -52,30 +52,41 @@ impl Schedule {
     ///
     /// ```
     /// use mm_diffusion::Schedule;
-    /// let level = Schedule::Seed { steps: 1000 }.level(999.0);
+    /// let level = Schedule::Su2024 { steps: 1000 }.level(999.0);
     /// assert!((level.signal - 0.00648).abs() < 1e-5);
     /// ```
     pub fn level(&self, time: f64) -> Level {
         let Some(steps) = self.steps() else {
             assert!((0.0..=1.0).contains(&time), "time {time} is outside [0, 1]");
-            return Level { time, signal: time, noise: 1.0 - time };
+            return Level { timestep: time, signal: time, noise: 1.0 - time };
         };
         let index = time.round();
         assert!(index >= 0.0 && index < steps as f64, "step index {time} is outside 0..{steps}");
         let step = index as usize + 1; // the papers count t from 1
         let signal_squared = match self {
-            Schedule::Seed { .. } => seed_signal_squared(step, steps),
+            Schedule::Su2024 { .. } => su2024_signal_squared(step, steps),
             _ => cosine_signal_squared(step, steps),
         };
-        Level { time: index, signal: signal_squared.sqrt(), noise: (1.0 - signal_squared).sqrt() }
+        Level { timestep: index, signal: signal_squared.sqrt(), noise: (1.0 - signal_squared).sqrt() }
     }
 
     /// What the network is told for an image without noise: 1 on the linear path, else the least noisy index, 0.
-    pub fn clean_time(&self) -> f64 {
+    pub fn clean_timestep(&self) -> f64 {
         match self {
             Schedule::Linear => 1.0,
-            Schedule::Seed { .. } | Schedule::Cosine { .. } => 0.0,
+            Schedule::Su2024 { .. } | Schedule::Cosine { .. } => 0.0,
         }
+    }
+
+    /// The level of an image that is shown as it is: all signal, no noise.
+    ///
+    /// ```
+    /// use mm_diffusion::{Level, Schedule};
+    /// let clean = Level { timestep: 1.0, signal: 1.0, noise: 0.0 };
+    /// assert_eq!(Schedule::Linear.clean_level(), clean);
+    /// ```
+    pub fn clean_level(&self) -> Level {
+        Level { timestep: self.clean_timestep(), signal: 1.0, noise: 0.0 }
     }
 
     /// The levels that a sampler of `steps` steps visits, noisiest first; the clean end is not among them.
@@ -85,8 +96,8 @@ impl Schedule {
     ///
     /// ```
     /// use mm_diffusion::Schedule;
-    /// let levels = Schedule::Seed { steps: 1000 }.sampling_levels(10)?;
-    /// let times: Vec<f64> = levels.iter().map(|level| level.time).collect();
+    /// let levels = Schedule::Su2024 { steps: 1000 }.sampling_levels(10)?;
+    /// let times: Vec<f64> = levels.iter().map(|level| level.timestep).collect();
     /// assert_eq!(times, [900.0, 800.0, 700.0, 600.0, 500.0, 400.0, 300.0, 200.0, 100.0, 0.0]);
     /// # Ok::<(), mm_diffusion::DiffusionError>(())
     /// ```
@@ -104,7 +115,7 @@ impl Schedule {
 }
 
 /// ᾱ_t² of the seed: the product of α² = 1 - 0.02 t / T.
-fn seed_signal_squared(step: usize, steps: usize) -> f64 {
+fn su2024_signal_squared(step: usize, steps: usize) -> f64 {
     (1..=step).map(|t| 1.0 - 0.02 * t as f64 / steps as f64).product()
 }
 
@@ -120,14 +131,14 @@ mod tests {
     use expect_test::{Expect, expect};
     use proptest::prelude::*;
 
-    const SEED: Schedule = Schedule::Seed { steps: 1000 };
+    const SU2024: Schedule = Schedule::Su2024 { steps: 1000 };
     const COSINE: Schedule = Schedule::Cosine { steps: 1000 };
 
     fn check_rows(schedule: Schedule, times: [f64; 5], expected: Expect) {
         let rows: String = times
             .map(|time| {
                 let level = schedule.level(time);
-                let Level { time, signal, noise } = level;
+                let Level { timestep: time, signal, noise } = level;
                 format!("{time:<4} {signal:.7} {noise:.7} {:+.1} dB\n", level.snr_db())
             })
             .concat();
@@ -137,7 +148,7 @@ mod tests {
     #[test]
     fn five_rows_of_the_seed_schedule() {
         check_rows(
-            SEED,
+            SU2024,
             [0.0, 99.0, 499.0, 749.0, 999.0],
             expect![[r#"
                 0    0.9999900 0.0044721 +47.0 dB
@@ -185,7 +196,7 @@ mod tests {
         let decibels =
             [(100.0, 9.733), (200.0, 3.049), (250.0, 0.580), (500.0, -10.549), (750.0, -24.570)];
         for (t, decibels) in decibels.into_iter().chain([(1000.0, -43.766)]) {
-            let found = SEED.level(t - 1.0).snr_db();
+            let found = SU2024.level(t - 1.0).snr_db();
             assert!((found - decibels).abs() < 0.001, "t = {t}: {found} dB, wanted {decibels}");
         }
     }
@@ -204,47 +215,47 @@ mod tests {
     proptest! {
         #[test]
         fn noise_grows_with_the_index_and_variance_is_kept(steps in 2usize..300, at in 0.0..1.0f64, cosine: bool) {
-            let schedule = if cosine { Schedule::Cosine { steps } } else { Schedule::Seed { steps } };
+            let schedule = if cosine { Schedule::Cosine { steps } } else { Schedule::Su2024 { steps } };
             let index = ((steps - 1) as f64 * at).floor();
             let (low, high) = (schedule.level(index), schedule.level((index + 1.0).min(steps as f64 - 1.0)));
             prop_assert!((low.signal.powi(2) + low.noise.powi(2) - 1.0).abs() < 1e-12);
-            prop_assert!(low.log_snr() > high.log_snr() || low.time == high.time);
+            prop_assert!(low.log_snr() > high.log_snr() || low.timestep == high.timestep);
         }
 
         #[test]
         fn sampling_levels_fall_strictly_to_the_least_noisy(steps in 1usize..60, more in 0usize..60, linear: bool) {
-            let schedule = if linear { Schedule::Linear } else { Schedule::Seed { steps: steps + more } };
+            let schedule = if linear { Schedule::Linear } else { Schedule::Su2024 { steps: steps + more } };
             let levels = schedule.sampling_levels(steps).unwrap();
             prop_assert_eq!(levels.len(), steps);
             prop_assert!(levels.windows(2).all(|pair| pair[0].log_snr() < pair[1].log_snr()));
             let end = levels[steps - 1]; // the step from here goes to the clean end
             let wanted = if linear { 1.0 - 1.0 / steps as f64 } else { 0.0 };
-            prop_assert!((end.time - wanted).abs() < 1e-12);
+            prop_assert!((end.timestep - wanted).abs() < 1e-12);
         }
     }
 
     #[test]
     fn more_steps_than_levels_and_no_steps_are_refused() {
-        let refused = |steps| SEED.sampling_levels(steps).unwrap_err().to_string();
+        let refused = |steps| SU2024.sampling_levels(steps).unwrap_err().to_string();
         expect!["`steps` is 1001, wanted 1 to 1000"].assert_eq(&refused(1001));
         expect!["`steps` is 0, wanted 1 to 1000"].assert_eq(&refused(0));
         let endless = Schedule::Linear.sampling_levels(usize::MAX).unwrap_err();
         assert_eq!(endless, DiffusionError::Steps { found: usize::MAX, most: MOST_STEPS });
-        assert!(Schedule::Seed { steps: 0 }.validate().is_err());
-        assert!(SEED.validate().is_ok() && Schedule::Linear.validate().is_ok());
+        assert!(Schedule::Su2024 { steps: 0 }.validate().is_err());
+        assert!(SU2024.validate().is_ok() && Schedule::Linear.validate().is_ok());
     }
 
     #[test]
     fn a_schedule_is_written_by_kind() {
-        let text = serde_json::to_string(&[SEED, COSINE, Schedule::Linear]).unwrap();
+        let text = serde_json::to_string(&[SU2024, COSINE, Schedule::Linear]).unwrap();
         expect![[
-            r#"[{"kind":"seed","steps":1000},{"kind":"cosine","steps":1000},{"kind":"linear"}]"#
+            r#"[{"kind":"su2024","steps":1000},{"kind":"cosine","steps":1000},{"kind":"linear"}]"#
         ]]
         .assert_eq(&text);
         assert_eq!(
             serde_json::from_str::<[Schedule; 3]>(&text).unwrap(),
-            [SEED, COSINE, Schedule::Linear]
+            [SU2024, COSINE, Schedule::Linear]
         );
-        assert!(serde_json::from_str::<Schedule>(r#"{"kind":"seed","step":1000}"#).is_err());
+        assert!(serde_json::from_str::<Schedule>(r#"{"kind":"su2024","step":1000}"#).is_err());
     }
 }

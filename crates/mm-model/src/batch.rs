@@ -30,7 +30,7 @@ pub struct ImageNoise {
 impl ImageNoise {
     /// An image that is shown as it is.
     pub fn none(schedule: &Schedule) -> Self {
-        Self { level: Level::clean_of(schedule), eps: vec![], weight: 0.0 }
+        Self { level: schedule.clean_level(), eps: vec![], weight: 0.0 }
     }
 }
 
@@ -241,7 +241,7 @@ impl HostBatch {
                     self.noise.push(noise.level.noise as f32);
                 }
             }
-            self.times.push(noise.level.time);
+            self.times.push(noise.level.timestep);
             self.grids.push(span.grid);
             if span.learn {
                 self.learnt_grids.push(span.grid);

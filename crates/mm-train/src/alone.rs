@@ -59,7 +59,7 @@ pub fn mean_square_of_noise(
     let grid = grid_of(recipe)?;
     let size = recipe.run.batch;
     let canvas = model.canvas(grid, size)?;
-    let key = level.time.to_bits();
+    let key = level.timestep.to_bits();
     let mut total = 0.0;
     for batch in 0..batches {
         let mut noisy = vec![];

@@ -270,7 +270,7 @@ fn noised<R: rand::Rng>(
                 return ImageNoise::none(schedule);
             }
             let (uniform, normal) = (times.random::<f64>(), times.sample::<f64, _>(StandardNormal));
-            let level = schedule.draw(&recipe.loss.times, uniform, normal);
+            let level = schedule.draw(&recipe.loss.timesteps, uniform, normal);
             let weight = recipe.loss.weight.weight(&level);
             ImageNoise { level, eps: normals(noise, span.patches.len()), weight }
         })

@@ -3,7 +3,7 @@
 //! Flags choose the recipe, the device, the seed and the output folder; the rest is here. A copy stands in every run folder.
 
 use mm_backbone::{BackboneConfig, InitLaw};
-use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDistribution};
+use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimestepSampling};
 use mm_model::{ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone};
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +110,7 @@ pub struct LossConfig {
     /// Weight of a noise level.
     pub weight: LossWeight,
     /// How noise levels are drawn.
-    pub times: TimeDistribution,
+    pub timesteps: TimestepSampling,
 }
 
 /// Over what the squared error of images is a mean.

@@ -172,7 +172,7 @@ patch_bias = false
 patch_places = 0
 patch_convolution = false
 prediction = \"{target}\"
-schedule = {{ kind = \"seed\", steps = 1000 }}
+schedule = {{ kind = \"su2024\", steps = 1000 }}
 time = {{ kind = \"table\", steps = 1000 }}
 
 {network}
@@ -181,7 +181,7 @@ time = {{ kind = \"table\", steps = 1000 }}
 text = 0.0
 image = 1.0
 weight = {weight}
-times = {{ kind = \"uniform\" }}
+timesteps = {{ kind = \"uniform\" }}
 
 [optimizer]
 kind = \"adamw\"

@@ -5,7 +5,7 @@ use crate::gaussian::{Gaussian, NARROW, WIDE, rows};
 use crate::{Analytic, Sampler, Schedule, analytic_dpm, unexplained};
 use burn::tensor::DType;
 
-const SEED: Schedule = Schedule::Seed { steps: 1000 };
+const SU2024: Schedule = Schedule::Su2024 { steps: 1000 };
 const COSINE: Schedule = Schedule::Cosine { steps: 1000 };
 const LINEAR: Schedule = Schedule::Linear;
 
@@ -19,7 +19,7 @@ fn levels(schedule: Schedule, steps: usize) -> Vec<Level> {
 /// The level with this ln(signal / noise) that keeps the variance.
 fn of_log_snr(log_snr: f64) -> Level {
     let signal = 1.0 / (1.0 + (-2.0 * log_snr).exp()).sqrt();
-    Level { time: log_snr, signal, noise: signal * (-log_snr).exp() }
+    Level { timestep: log_snr, signal, noise: signal * (-log_snr).exp() }
 }
 
 /// Levels that keep the variance, evenly spaced in ln(signal / noise) from -4 to 9.
@@ -29,7 +29,7 @@ fn even_in_log_snr(steps: usize) -> Vec<Level> {
 
 /// All levels of the seed, and three between any two: a first-order sampler needs more than a thousand for our bound.
 fn seed_levels_refined() -> Vec<Level> {
-    let all = levels(SEED, 1000);
+    let all = levels(SU2024, 1000);
     let between = |pair: &[Level]| -> Vec<Level> {
         let (from, to) = (pair[0].log_snr(), pair[1].log_snr());
         [0.0, 0.25, 0.5, 0.75].map(|share| of_log_snr(from + share * (to - from))).to_vec()
@@ -82,7 +82,7 @@ fn ddim_and_euler_follow_the_probability_flow() {
 
 #[test]
 fn heun_and_dpm_solver_follow_the_probability_flow_in_fewer_steps() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         check_flow(&[Sampler::Heun], &levels(schedule, 100));
         check_flow(&[Sampler::DpmSolverPp2m], &levels(schedule, 500));
     }
@@ -102,7 +102,7 @@ fn check_order(sampler: Sampler, levels: fn(usize) -> Vec<Level>, wanted: f64) {
 fn halving_the_step_halves_the_error_of_ddim_and_euler() {
     for sampler in [DDIM, Sampler::Euler] {
         check_order(sampler, |steps| levels(LINEAR, steps), 2.0);
-        check_order(sampler, |steps| levels(SEED, steps), 2.0);
+        check_order(sampler, |steps| levels(SU2024, steps), 2.0);
         check_order(sampler, even_in_log_snr, 2.0);
     }
 }
@@ -124,7 +124,7 @@ fn dpm_solver_gains_more_than_first_order_where_log_snr_is_unbounded() {
 
 #[test]
 fn second_order_samplers_beat_ddim_at_ten_steps_on_every_schedule() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         let [ddim, _, heun, dpm] =
             DETERMINISTIC.map(|sampler| flow_error(sampler, &levels(schedule, 10), DType::F64));
         assert!(
@@ -136,7 +136,7 @@ fn second_order_samplers_beat_ddim_at_ten_steps_on_every_schedule() {
 
 #[test]
 fn euler_is_ddim_without_noise() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         let levels = levels(schedule, 10);
         let start = || rows(vec![0.3, -1.2, 0.8], DType::F64);
         let (euler, ddim) = (
@@ -235,7 +235,7 @@ fn seed_moments(eta: Option<f64>, data: &Gaussian, levels: &[Level]) -> Moments 
 
 #[test]
 fn ddpm_and_ddim_are_the_seeds_own_recursions() {
-    for levels in [levels(SEED, 10), levels(SEED, 40), levels(COSINE, 40)] {
+    for levels in [levels(SU2024, 10), levels(SU2024, 40), levels(COSINE, 40)] {
         let found = moments(Sampler::Ddpm, &WIDE, &levels, DType::F64);
         assert!(found.distance(&seed_moments(None, &WIDE, &levels)) < 1e-9, "ddpm: {found:?}");
         for eta in [0.0, 0.5, 1.0] {
@@ -250,7 +250,7 @@ fn ddpm_and_ddim_are_the_seeds_own_recursions() {
 
 #[test]
 fn ddpm_is_exact_for_data_of_unit_variance_in_any_number_of_steps() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         for steps in [1, 3, 20] {
             let found = moments(Sampler::Ddpm, &WIDE, &levels(schedule, steps), DType::F64);
             let wanted = Moments::of_data(&WIDE);
@@ -274,14 +274,14 @@ fn check_moments(sampler: Sampler, data: &Gaussian, schedule: Schedule) {
 
 #[test]
 fn a_thousand_steps_of_ddpm_draw_from_the_data() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         check_moments(Sampler::Ddpm, &WIDE, schedule);
     }
 }
 
 #[test]
 fn a_thousand_steps_of_ddim_with_noise_draw_from_the_data() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         check_moments(Sampler::Ddim { eta: 0.5 }, &NARROW, schedule);
         check_moments(Sampler::Ddim { eta: 1.0 }, &NARROW, schedule);
     }
@@ -313,7 +313,7 @@ fn analytic_moments(eta: f64, levels: &[Level], unexplained: &[f64]) -> Moments 
 
 #[test]
 fn analytic_dpm_is_exact_for_normal_data_in_any_number_of_steps() {
-    for schedule in [SEED, COSINE] {
+    for schedule in [SU2024, COSINE] {
         for (count, eta) in [(1, 1.0), (3, 1.0), (10, 0.0), (10, 0.5), (10, 1.0)] {
             let levels = levels(schedule, count);
             // E[ê²] of the best estimate: ê = n (z - s mean) / std_at², whose square has mean n² / std_at².
@@ -329,7 +329,7 @@ fn analytic_dpm_is_exact_for_normal_data_in_any_number_of_steps() {
 
 #[test]
 fn analytic_dpm_that_leaves_nothing_unexplained_is_ddim() {
-    let levels = levels(SEED, 10);
+    let levels = levels(SU2024, 10);
     for eta in [0.0, 1.0] {
         let found = analytic_moments(eta, &levels, &[0.0; 10]);
         let ddim = moments(Sampler::Ddim { eta }, &ROUND, &levels, DType::F64);

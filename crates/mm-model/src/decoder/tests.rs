@@ -135,7 +135,7 @@ fn noisy(seed: u64, grid: Grid, time: f64, before: Sequence) -> Sample {
     let eps = vec![0.0; patches.len()];
     let mut sequence = before;
     sequence.push_patches(grid, patches, true, 0);
-    let level = Level { time, signal: 1.0, noise: 0.0 }; // noised already
+    let level = Level { timestep: time, signal: 1.0, noise: 0.0 }; // noised already
     Sample { sequence, noise: vec![ImageNoise { level, eps, weight: 1.0 }] }
 }
 

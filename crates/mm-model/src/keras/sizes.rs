@@ -84,7 +84,7 @@ impl SeedSizes {
             patch_convolution: false,
             unet: None,
             time: TimeConfig::Table { steps },
-            schedule: Schedule::Seed { steps },
+            schedule: Schedule::Su2024 { steps },
             prediction: Prediction::Noise,
             backbone: BackboneConfig {
                 width: self.width,

@@ -113,7 +113,7 @@ struct Given<'a> {
 impl<'a> Given<'a> {
     fn new(model: &'a Checkpoint, examples: &[Example]) -> Result<Self, TrainError> {
         let sequencer = model.sequencer();
-        let nowhere = Level { time: 0.0, signal: 1.0, noise: 0.0 };
+        let nowhere = Level { timestep: 0.0, signal: 1.0, noise: 0.0 };
         let sample = |example: &Example| {
             let sequence = sequencer.complete(&draw(example.clone()))?;
             let eps = vec![0.0; sequence.images[0].patches.len()];
@@ -169,7 +169,7 @@ impl<'a> Given<'a> {
         let mut inputs = self.batch.inputs.clone();
         let images = inputs.patches.as_mut().expect("there are pictures");
         images.noisy = noisy.clone().reshape([rows * patches, numbers]);
-        images.times = vec![level.time; rows];
+        images.times = vec![level.timestep; rows];
         let hidden = self.network.hidden(&inputs).select(0, self.places.clone());
         let output = self
             .network
@@ -229,7 +229,7 @@ mod tests {
         let tensor = |values: Vec<f32>| {
             Tensor::<3>::from_data(TensorData::new(values, given.shape), &Device::flex())
         };
-        let level = model.config.schedule.level(model.config.schedule.clean_time() / 2.0);
+        let level = model.config.schedule.level(model.config.schedule.clean_timestep() / 2.0);
         let noisy = tensor(given.clean.iter().map(|x| 0.7 * x).collect());
         let (_, exact) = given.clean_and_exact_trace(noisy.clone(), &level);
         let (mut mean, mut squares, count) = (0.0, 0.0, 200);

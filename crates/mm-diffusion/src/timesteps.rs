@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The distribution of training times.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum TimeDistribution {
+pub enum TimestepSampling {
     /// Every time, or every step index, equally often.
     Uniform,
     /// t = sigmoid(mean + std · normal) (Esser et al. 2024, arXiv:2403.03206, section 3.1), here with t = 1 clean: a
@@ -19,10 +19,10 @@ pub enum TimeDistribution {
     },
 }
 
-impl TimeDistribution {
+impl TimestepSampling {
     /// Says whether mean and std are usable.
     pub fn validate(&self) -> Result<(), DiffusionError> {
-        let TimeDistribution::LogitNormal { mean, std } = *self else { return Ok(()) };
+        let TimestepSampling::LogitNormal { mean, std } = *self else { return Ok(()) };
         DiffusionError::unless(mean.is_finite(), "mean", mean, "a finite number")?;
         DiffusionError::unless(std.is_finite() && std > 0.0, "std", std, "a finite number above 0")
     }
@@ -32,21 +32,21 @@ impl Schedule {
     /// A training level, from a `uniform` number in [0, 1) and a standard `normal` one, of which one is used.
     ///
     /// ```
-    /// use mm_diffusion::{Schedule, TimeDistribution};
-    /// let seed = Schedule::Seed { steps: 1000 };
-    /// assert_eq!(seed.draw(&TimeDistribution::Uniform, 0.25, 0.0).time, 250.0);
+    /// use mm_diffusion::{Schedule, TimestepSampling};
+    /// let seed = Schedule::Su2024 { steps: 1000 };
+    /// assert_eq!(seed.draw(&TimestepSampling::Uniform, 0.25, 0.0).timestep, 250.0);
     /// ```
-    pub fn draw(&self, times: &TimeDistribution, uniform: f64, normal: f64) -> Level {
+    pub fn draw(&self, timesteps: &TimestepSampling, uniform: f64, normal: f64) -> Level {
         let t = |mean: f64, std: f64| 1.0 / (1.0 + (-(mean + std * normal)).exp());
         let Some(steps) = self.steps() else {
-            return self.level(match *times {
-                TimeDistribution::Uniform => uniform,
-                TimeDistribution::LogitNormal { mean, std } => t(mean, std),
+            return self.level(match *timesteps {
+                TimestepSampling::Uniform => uniform,
+                TimestepSampling::LogitNormal { mean, std } => t(mean, std),
             });
         };
-        let share = match *times {
-            TimeDistribution::Uniform => uniform,
-            TimeDistribution::LogitNormal { mean, std } => 1.0 - t(mean, std), // index 0 is the least noisy
+        let share = match *timesteps {
+            TimestepSampling::Uniform => uniform,
+            TimestepSampling::LogitNormal { mean, std } => 1.0 - t(mean, std), // index 0 is the least noisy
         };
         self.level((share * steps as f64).floor().min(steps as f64 - 1.0))
     }
@@ -59,27 +59,27 @@ mod tests {
     use proptest::prelude::*;
 
     const SCHEDULES: [Schedule; 3] =
-        [Schedule::Seed { steps: 10 }, Schedule::Cosine { steps: 7 }, Schedule::Linear];
+        [Schedule::Su2024 { steps: 10 }, Schedule::Cosine { steps: 7 }, Schedule::Linear];
 
     #[test]
     fn uniform_numbers_reach_every_index_equally_often() {
         let mut counts = [0; 10];
         for i in 0..1000 {
-            let level = SCHEDULES[0].draw(&TimeDistribution::Uniform, f64::from(i) / 1000.0, 0.0);
-            counts[level.time as usize] += 1;
+            let level = SCHEDULES[0].draw(&TimestepSampling::Uniform, f64::from(i) / 1000.0, 0.0);
+            counts[level.timestep as usize] += 1;
         }
         assert_eq!(counts, [100; 10]);
     }
 
     #[test]
     fn logit_normal_times_are_the_sigmoid_of_a_normal() {
-        let times = TimeDistribution::LogitNormal { mean: -0.8, std: 0.8 };
-        let median = Schedule::Linear.draw(&times, 0.0, 0.0).time;
+        let times = TimestepSampling::LogitNormal { mean: -0.8, std: 0.8 };
+        let median = Schedule::Linear.draw(&times, 0.0, 0.0).timestep;
         assert!((median - 0.310_025_5).abs() < 1e-6, "sigmoid(-0.8) and not {median}");
-        let above = Schedule::Linear.draw(&times, 0.0, 1.0).time;
+        let above = Schedule::Linear.draw(&times, 0.0, 1.0).timestep;
         assert_eq!(above, 0.5, "one deviation above the mean the logit is 0");
         assert_eq!(
-            SCHEDULES[0].draw(&times, 0.0, 0.0).time,
+            SCHEDULES[0].draw(&times, 0.0, 0.0).timestep,
             6.0,
             "index 6 of 10 has 0.31 of the levels above it"
         );
@@ -90,19 +90,19 @@ mod tests {
         fn every_draw_is_a_level_of_the_schedule(
             which in 0usize..3, uniform in 0.0..1.0, normal in -50.0..50.0, mean in -3.0..3.0, std in 0.1..3.0,
         ) {
-            for times in [TimeDistribution::Uniform, TimeDistribution::LogitNormal { mean, std }] {
+            for times in [TimestepSampling::Uniform, TimestepSampling::LogitNormal { mean, std }] {
                 let level = SCHEDULES[which].draw(&times, uniform, normal);
-                prop_assert_eq!(level, SCHEDULES[which].level(level.time));
+                prop_assert_eq!(level, SCHEDULES[which].level(level.timestep));
             }
         }
     }
 
     #[test]
     fn a_spread_of_zero_is_refused_by_name() {
-        let times = TimeDistribution::LogitNormal { mean: 0.0, std: 0.0 };
+        let times = TimestepSampling::LogitNormal { mean: 0.0, std: 0.0 };
         expect!["`std` is 0, wanted a finite number above 0"]
             .assert_eq(&times.validate().unwrap_err().to_string());
-        assert!(TimeDistribution::LogitNormal { mean: f64::NAN, std: 1.0 }.validate().is_err());
-        assert!(TimeDistribution::LogitNormal { mean: -0.8, std: 0.8 }.validate().is_ok());
+        assert!(TimestepSampling::LogitNormal { mean: f64::NAN, std: 1.0 }.validate().is_err());
+        assert!(TimestepSampling::LogitNormal { mean: -0.8, std: 0.8 }.validate().is_ok());
     }
 }
