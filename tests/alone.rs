@@ -11,7 +11,8 @@ use crate::common::{device, tiny};
 
 /// The tiny recipe with the seed's laws.
 fn alone(changes: &[(&str, &str)]) -> Recipe {
-    let seed = Recipe::from_toml(include_str!("../crates/mm-cli/recipes/su2024-mini.toml")).unwrap();
+    let seed =
+        Recipe::from_toml(include_str!("../crates/mm-cli/recipes/su2024-mini.toml")).unwrap();
     let small = [
         ("image.width", "16"),
         ("image.height", "16"),
@@ -80,7 +81,7 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
     // On flex, where a sum does not depend on what is computed beside it.
     let training = Training::start(alone(&[]), &Device::flex()).unwrap();
     let model = training.averaged();
-    let grid = Grid { rows: 2, cols: 2, patch: 8 };
+    let grid = Grid::new(2, 2, 8);
     let levels = Schedule::Su2024 { steps: 1000 }.sampling_levels(3).unwrap();
     let walk = Walk { levels: &levels, method: Method::Plain(Sampler::Ddpm) };
     let many = model.sample(grid, 0..20, walk, 5).unwrap();

@@ -66,7 +66,7 @@ fn two_colours_are_read_and_drawn_after_a_short_training() {
     }
     let model = training.averaged();
     let options = options_of(&recipe, 1);
-    let grid = Grid { rows: 2, cols: 2, patch: 8 };
+    let grid = Grid::new(2, 2, 8);
     for (name, rgb) in colours {
         assert_eq!(model.read(&[looking_at(picture(rgb))], &options).unwrap(), [name]);
         let drawn = model.draw(&[saying(name)], grid, &options).unwrap().remove(0);

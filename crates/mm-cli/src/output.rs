@@ -68,7 +68,7 @@ pub fn read_image(path: &Path) -> Result<Image, Failure> {
 /// Fits a picture to what the model was trained on: the recipe's size, or the nearest multiples of the patch.
 pub fn fitted(image: &Image, patch: usize, recipe: Option<&Recipe>) -> Result<Image, Failure> {
     let fit = match recipe {
-        Some(recipe) => Fit::CentreCrop { width: recipe.image.width, height: recipe.image.height },
+        Some(recipe) => Fit::CenterCrop { width: recipe.image.width, height: recipe.image.height },
         None => Fit::Bucket { max_patches: 256 },
     };
     Ok(fit.apply(image, patch)?.0)

@@ -196,6 +196,8 @@ mod tests {
                 );
             }
         }
-        assert!(likelihood_levels(&SU2024, 0).is_err() && likelihood_levels(&SU2024, 1000).is_err());
+        assert!(
+            likelihood_levels(&SU2024, 0).is_err() && likelihood_levels(&SU2024, 1000).is_err()
+        );
     }
 }

@@ -67,7 +67,11 @@ impl Schedule {
             Schedule::Su2024 { .. } => su2024_signal_squared(step, steps),
             _ => cosine_signal_squared(step, steps),
         };
-        Level { timestep: index, signal: signal_squared.sqrt(), noise: (1.0 - signal_squared).sqrt() }
+        Level {
+            timestep: index,
+            signal: signal_squared.sqrt(),
+            noise: (1.0 - signal_squared).sqrt(),
+        }
     }
 
     /// What the network is told for an image without noise: 1 on the linear path, else the least noisy index, 0.

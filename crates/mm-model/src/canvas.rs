@@ -90,7 +90,7 @@ impl Checkpoint {
             let ends = [first, last].map(|image| image_to_patches(image, grid).map_err(wrong));
             let [first, last] = ends;
             let mixed = mixtures(&first?, &last?, cols);
-            let one = grid.tokens() * grid.numbers();
+            let one = grid.tokens() * grid.patch_dim();
             let mut row = vec![];
             for some in mixed.chunks(TOGETHER * one) {
                 let canvas = self.canvas(grid, some.len() / one)?;
@@ -118,7 +118,7 @@ impl Canvas<'_> {
 
     /// Standard normal noise of the images from number `first` on, fresh at every call: `[images, patches, numbers]`.
     pub fn noise(&self, seed: u64, first: u64) -> impl FnMut() -> Tensor<3> + use<> {
-        let one = self.grid.tokens() * self.grid.numbers();
+        let one = self.grid.tokens() * self.grid.patch_dim();
         let (shape, device) = (self.shape(), self.device.clone());
         let numbers = first..first + self.images as u64;
         let mut streams: Vec<_> =
@@ -152,7 +152,7 @@ impl Canvas<'_> {
     }
 
     fn shape(&self) -> [usize; 3] {
-        [self.images, self.grid.tokens(), self.grid.numbers()]
+        [self.images, self.grid.tokens(), self.grid.patch_dim()]
     }
 }
 

@@ -153,7 +153,7 @@ impl ModelConfig {
             return (time(unet.width as f64) + unet.parameters() as f64) as usize;
         }
         let [width, numbers, vocab, places] =
-            [self.backbone.width, self.patch_numbers(), self.vocab, self.patch_places]
+            [self.backbone.width, self.patch_dim(), self.vocab, self.patch_places]
                 .map(|size| size as f64);
         let biases = if self.patch_bias { width + numbers } else { 0.0 };
         let ends = 2.0 * vocab * width + 2.0 * numbers * width + biases;
@@ -162,9 +162,9 @@ impl ModelConfig {
         (outside + self.backbone.parameters() as f64) as usize
     }
 
-    /// Numbers in one patch: `patch * patch * 3`.
-    pub fn patch_numbers(&self) -> usize {
-        self.patch * self.patch * 3
+    /// Numbers in one patch: `patch * patch * RGB_CHANNELS`.
+    pub fn patch_dim(&self) -> usize {
+        self.patch * self.patch * mm_patch::RGB_CHANNELS
     }
 }
 

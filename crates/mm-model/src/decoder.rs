@@ -149,7 +149,7 @@ impl<'a> Decoder<'a> {
         }
         if !grids.is_empty() {
             let clean = self.config.schedule.clean_timestep();
-            let numbers = self.config.patch_numbers();
+            let numbers = self.config.patch_dim();
             let noisy = TensorData::new(pixels, [image.len(), numbers]);
             step.patches = Some(Patches {
                 noisy: Tensor::from_data(noisy, &self.device),

@@ -251,7 +251,7 @@ pub fn host_batch(
         Ok(Sample { sequence, noise })
     };
     let samples = documents.map(sample).collect::<Result<Vec<_>, TrainError>>()?;
-    let numbers = recipe.image.patch * recipe.image.patch * 3;
+    let numbers = recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS;
     Ok(HostBatch::pack(&samples, recipe.run.row_tokens, tokenizer.special().pad, numbers))
 }
 

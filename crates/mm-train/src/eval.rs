@@ -254,7 +254,7 @@ fn grid_and_text(
     let options = options_of(recipe, recipe.seed);
     let shown = examples(data, split, recipe.sample.count, recipe.seed)?;
     let patch = recipe.image.patch;
-    let grid = Grid { rows: recipe.image.height / patch, cols: recipe.image.width / patch, patch };
+    let grid = Grid::new(recipe.image.height / patch, recipe.image.width / patch, patch);
     let mut drawn = vec![];
     for chunk in shown.chunks(TOGETHER) {
         let words = model.model.knows_text();

@@ -145,7 +145,7 @@ fn predict(model: &Model, config: &ModelConfig, images: &Images, steps: &[f64]) 
         Sample { sequence, noise }
     };
     let samples: Vec<Sample> = images.each.iter().zip(steps).map(sample).collect();
-    let batch = HostBatch::pack(&samples, 0, 0, config.patch_numbers());
+    let batch = HostBatch::pack(&samples, 0, 0, config.patch_dim());
     let batch = batch.to_device(config, &model.device());
     model.patches(model.hidden(&batch.inputs), &vec![images.grid; samples.len()])
 }
@@ -155,7 +155,7 @@ fn drawn(model: &Model, config: &ModelConfig, z: &Images) -> Result<Vec<f32>, Go
     let model = model.valid();
     let levels = config.schedule.sampling_levels(DDIM_STEPS)?;
     let Grid { rows, cols, .. } = z.grid;
-    let shape = [z.count(), rows * cols, config.patch_numbers()];
+    let shape = [z.count(), rows * cols, config.patch_dim()];
     let device = model.device();
     let mut denoise = |noisy: Tensor<3>, level: &Level| {
         let now = Images { each: z.split(&host(noisy.clone())), grid: z.grid };

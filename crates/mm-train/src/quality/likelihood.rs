@@ -120,7 +120,7 @@ impl<'a> Given<'a> {
             Ok(Sample { sequence, noise: vec![ImageNoise { level: nowhere, eps, weight: 1.0 }] })
         };
         let samples = examples.iter().map(sample).collect::<Result<Vec<Sample>, TrainError>>()?;
-        let numbers = model.config.patch_numbers();
+        let numbers = model.config.patch_dim();
         let images = || samples.iter().map(|sample| &sample.sequence.images[0]);
         let clean: Vec<f32> = images().flat_map(|image| image.patches.iter().copied()).collect();
         let shape = [samples.len(), clean.len() / samples.len() / numbers, numbers];
