@@ -95,7 +95,7 @@ impl Checkpoint {
             for some in mixed.chunks(TOGETHER * one) {
                 let canvas = self.canvas(grid, some.len() / one)?;
                 let mut noise = canvas.noise(seed, (index * cols + row.len()) as u64);
-                let start = canvas.tensor(some.to_vec()) * from.signal + noise() * from.noise;
+                let start = from.noised_tensor(canvas.tensor(some.to_vec()), noise());
                 row.extend(images_of(canvas.denoise(walk, start, &mut noise), grid)?);
             }
             rows.push(row);
@@ -113,7 +113,7 @@ impl Canvas<'_> {
     /// The network's estimate of the noise in them: `[images, patches, numbers]` -> the same shape.
     pub fn eps(&self, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
         let clean = self.clean(noisy.clone(), level);
-        (noisy - clean * level.signal) / level.noise
+        level.eps_in(noisy, clean)
     }
 
     /// Standard normal noise of the images from number `first` on, fresh at every call: `[images, patches, numbers]`.

@@ -81,10 +81,8 @@ impl<'a> Decoder<'a> {
 
     /// The clean patches that the network estimates behind noisy ones: `[rows, patches, numbers]` -> the same shape.
     pub(crate) fn clean(&self, noisy: Tensor<3>, grid: Grid, level: &Level) -> Tensor<3> {
-        let (device, rows) = (noisy.device(), noisy.dims()[0]);
-        let full = |value: f64| Tensor::<3>::full([rows, 1, 1], value, &device);
         let output = self.denoise(noisy.clone(), grid, level.timestep);
-        self.config.prediction.to_clean(output, noisy, full(level.signal), full(level.noise))
+        self.config.prediction.to_clean_at(output, noisy, level)
     }
 
     /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.

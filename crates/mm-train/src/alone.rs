@@ -78,7 +78,7 @@ pub fn mean_square_of_noise(
             let wrong = |source| mm_model::DocumentError::Image { index: 1, source };
             let patches = image_to_patches(&example.image, grid).map_err(wrong)?;
             let eps = normals(&mut stream(recipe.seed, Purpose::Noise, key, number), patches.len());
-            noisy.extend(patches.iter().zip(eps).map(|(&clean, eps)| level.noised(clean, eps)));
+            noisy.extend(level.noised_patches(&patches, &eps));
         }
         let found = canvas.eps(canvas.tensor(noisy), level);
         total += f64::from(found.square().mean().into_scalar::<f32>());

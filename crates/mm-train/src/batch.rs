@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mm_diffusion::Schedule;
+use mm_diffusion::ForwardProcess;
 use mm_model::random::{Purpose, normals, stream};
 use mm_model::{Document, HostBatch, ImageNoise, Sample, Sequence, Sequencer};
 use mm_text::Tokenizer;
@@ -261,18 +261,20 @@ fn noised<R: rand::Rng>(
     recipe: &Recipe,
     [times, noise]: [&mut R; 2],
 ) -> Vec<ImageNoise> {
-    let schedule: &Schedule = &recipe.model.schedule;
+    let process = ForwardProcess {
+        schedule: recipe.model.schedule,
+        timesteps: recipe.loss.timesteps,
+        weight: recipe.loss.weight,
+    };
     sequence
         .images
         .iter()
         .map(|span| {
             if !span.learn {
-                return ImageNoise::none(schedule);
+                return ImageNoise::none(&process.schedule);
             }
             let (uniform, normal) = (times.random::<f64>(), times.sample::<f64, _>(StandardNormal));
-            let level = schedule.draw(&recipe.loss.timesteps, uniform, normal);
-            let weight = recipe.loss.weight.weight(&level);
-            ImageNoise { level, eps: normals(noise, span.patches.len()), weight }
+            process.draw(uniform, normal, normals(noise, span.patches.len()))
         })
         .collect()
 }

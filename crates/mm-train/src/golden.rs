@@ -160,8 +160,7 @@ fn drawn(model: &Model, config: &ModelConfig, z: &Images) -> Result<Vec<f32>, Go
     let mut denoise = |noisy: Tensor<3>, level: &Level| {
         let now = Images { each: z.split(&host(noisy.clone())), grid: z.grid };
         let output = predict(&model, config, &now, &vec![level.timestep; shape[0]]).reshape(shape);
-        let factor = |value: f64| Tensor::full([shape[0], 1, 1], value, &device);
-        config.prediction.to_clean(output, noisy, factor(level.signal), factor(level.noise))
+        config.prediction.to_clean_at(output, noisy, level)
     };
     let start = Tensor::<3>::from_data(TensorData::new(z.numbers(), shape), &device);
     let mut no_noise = |_step: usize| Tensor::zeros(shape, &device);

@@ -175,9 +175,7 @@ impl<'a> Given<'a> {
             .network
             .patches(hidden, &self.batch.inputs.patches.as_ref().expect("there are pictures").grids)
             .reshape([rows, patches, numbers]);
-        let factor = |value: f64| Tensor::<3>::full([1, 1, 1], value, &noisy.device());
-        let [signal, noise] = [level.signal, level.noise].map(factor);
-        self.model.config.prediction.to_clean(output, noisy.clone(), signal, noise)
+        self.model.config.prediction.to_clean_at(output, noisy, level)
     }
 }
 
