@@ -372,7 +372,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_files_never_panic(which in 0usize..5, at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        fn damaged_files_never_panic(
+            which in 0usize..5,
+            at in any::<prop::sample::Index>(),
+            value in any::<u8>(),
+        ) {
             let (_, mut file) = samples().swap_remove(which);
             let at = at.index(file.len());
             file[at] = value;

@@ -42,7 +42,7 @@
 //! ```
 //!
 //! Networks, text and file access are absent on purpose: files come in and go out as bytes.
-#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
 mod decode;
 mod encode;
@@ -61,3 +61,8 @@ pub use self::fit::Fit;
 pub use self::grid::Grid;
 pub use self::image::{Image, MAX_PIXELS, RGB_CHANNELS};
 pub use self::patchify::{image_to_patches, patches_to_image, patchify, unpatchify};
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -210,15 +210,21 @@ mod tests {
 
         #[test]
         fn a_patch_round_trip_is_bit_exact_for_any_batch_and_number_of_channels(
-            (batch, channels, rows, cols, patch) in (1usize..4, 1usize..5, 1usize..4, 1usize..4, 1usize..6),
+            (batch, channels) in (1usize..4, 1usize..5),
+            (rows, cols, patch) in (1usize..4, 1usize..4, 1usize..6),
             seed in any::<u32>(),
         ) {
             let grid = Grid { rows, cols, patch, channels };
             let shape = [batch, channels, grid.height(), grid.width()];
-            let bits = (0..shape.iter().product::<usize>()).map(|at| (at as u32 ^ seed).wrapping_mul(0x9E37_79B9));
-            let numbers: Vec<f32> = bits.map(|bits| f32::from_bits(bits & 0xBFFF_FFFF)).collect(); // no infinity, no NaN
+            // The mask leaves no infinity and no NaN.
+            let number = |at: usize| {
+                let bits = (at as u32 ^ seed).wrapping_mul(0x9E37_79B9);
+                f32::from_bits(bits & 0xBFFF_FFFF)
+            };
+            let numbers: Vec<f32> = (0..shape.iter().product()).map(number).collect();
             let images = Tensor::<4>::from_data(TensorData::new(numbers, shape), &Device::flex());
-            prop_assert_eq!(unpatchify(patchify(images.clone(), grid), grid).to_data(), images.to_data());
+            let back = unpatchify(patchify(images.clone(), grid), grid);
+            prop_assert_eq!(back.to_data(), images.to_data());
         }
     }
 }
