@@ -20,7 +20,7 @@ fn options(seed: u64) -> GenerateOptions {
     }
 }
 
-const GRID: Grid = Grid { rows: 2, cols: 2, patch: 8 };
+const GRID: Grid = Grid::new(2, 2, 8);
 
 fn prompt() -> Document {
     let picture = Image::filled(16, 8, [200, 10, 90]);
@@ -97,7 +97,7 @@ fn a_batch_draws_for_its_first_prompt_what_it_draws_alone() {
 #[test]
 fn a_drawn_image_has_exactly_its_grid() {
     let model = model(BLOCKS[0]);
-    let grid = Grid { rows: 1, cols: 3, patch: 8 };
+    let grid = Grid::new(1, 3, 8);
     let drawn = model.draw(&[prompt()], grid, &options(0)).unwrap().remove(0);
     assert_eq!((drawn.width(), drawn.height()), (24, 8));
 }

@@ -90,7 +90,7 @@ fn a_golden_file_of_another_network_is_refused_by_name() {
     assert!(Golden::parse(b"nothing").is_err());
     let fewer = mm_model::ModelConfig {
         time: mm_model::TimeConfig::Table { steps: 3 },
-        schedule: mm_diffusion::Schedule::Seed { steps: 3 },
+        schedule: mm_diffusion::Schedule::Su2024 { steps: 3 },
         ..config
     };
     let refused = compare(&model, &fewer, &Golden::parse(FILE).unwrap()).unwrap_err().to_string();

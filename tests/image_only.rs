@@ -11,7 +11,8 @@ use crate::common::{device, tiny};
 
 /// The tiny recipe with the seed's laws.
 fn image_only(changes: &[(&str, &str)]) -> Recipe {
-    let seed = Recipe::from_toml(include_str!("../crates/mm-cli/recipes/seed-mini.toml")).unwrap();
+    let seed =
+        Recipe::from_toml(include_str!("../crates/mm-cli/recipes/su2024-mini.toml")).unwrap();
     let small = [
         ("image.width", "16"),
         ("image.height", "16"),
@@ -80,8 +81,8 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
     // On flex, where a sum does not depend on what is computed beside it.
     let training = Training::start(image_only(&[]), &Device::flex()).unwrap();
     let model = training.averaged();
-    let grid = Grid { rows: 2, cols: 2, patch: 8 };
-    let levels = Schedule::Seed { steps: 1000 }.sampling_levels(3).unwrap();
+    let grid = Grid::new(2, 2, 8);
+    let levels = Schedule::Su2024 { steps: 1000 }.sampling_levels(3).unwrap();
     let walk = Walk { levels: &levels, method: Method::Plain(Sampler::Ddpm) };
     let many = model.sample(grid, 0..20, walk, 5).unwrap();
     assert_eq!(many[17..18], model.sample(grid, 17..18, walk, 5).unwrap());
@@ -107,7 +108,7 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
 fn pictures_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
     let training = Training::start(image_only(&[]), &Device::flex()).unwrap();
     let model = training.averaged();
-    let schedule = Schedule::Seed { steps: 1000 };
+    let schedule = Schedule::Su2024 { steps: 1000 };
     let levels = schedule.levels_from(499, 2).unwrap();
     let walk = Walk { levels: &levels, method: Method::Plain(Sampler::Ddim { eta: 0.0 }) };
     let black = || Image::filled(16, 16, [0; 3]); // any mixture with itself is the same number

@@ -37,7 +37,7 @@ fn two_colours_are_read_and_drawn_after_a_short_training() {
     let recipe = tiny(&[
         ("run.steps", "300"),
         ("optimizer.rate", "0.004"),
-        ("loss.times.mean", "-1"),
+        ("loss.timesteps.mean", "-1"),
         ("run.batch", "4"),
         ("optimizer.ema", "0.9"),
         ("sample.guidance.scale", "1"),
@@ -61,7 +61,7 @@ fn two_colours_are_read_and_drawn_after_a_short_training() {
     }
     let model = training.averaged();
     let options = model.options(1);
-    let grid = Grid { rows: 2, cols: 2, patch: 8 };
+    let grid = Grid::new(2, 2, 8);
     for (name, rgb) in colours {
         assert_eq!(model.read(&[Document::of_image(picture(rgb))], &options).unwrap(), [name]);
         let drawn = model.draw(&[Document::of_text(name)], grid, &options).unwrap().remove(0);

@@ -143,7 +143,7 @@ fn the_largest_gradient_of_every_weight_is_that_of_finite_differences() {
     }
 }
 
-const GRID: Grid = Grid { rows: 2, cols: 2, patch: 8 };
+const GRID: Grid = Grid::new(2, 2, 8);
 
 fn untrained(network: &str) -> (Recipe, LoadedModel) {
     let recipe = recipe(network);

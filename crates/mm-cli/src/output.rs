@@ -68,5 +68,5 @@ pub fn read_image(path: &Path) -> Result<Image, Failure> {
 /// Fits an image to the size that the model was trained on.
 pub fn fitted(image: &Image, model: &LoadedModel) -> Result<Image, Failure> {
     let GenerationConfig { width, height, .. } = model.generation;
-    Ok(Fit::CentreCrop { width, height }.apply(image, model.config.patch)?.0)
+    Ok(Fit::CenterCrop { width, height }.apply(image, model.config.patch)?.0)
 }

@@ -56,7 +56,7 @@ impl Frame {
         let image = Image::decode(bytes, &self.decoding).map_err(|error| chain(&error))?;
         let ImageSettings { width, height, patch } = self.image;
         let fitted = match self.fit {
-            PictureFit::CentreCrop => Fit::CentreCrop { width, height }.apply(&image, patch),
+            PictureFit::CentreCrop => Fit::CenterCrop { width, height }.apply(&image, patch),
             PictureFit::Pad => {
                 let background = self.decoding.background;
                 Fit::Pad { width, height, background }.apply(&image, patch)
@@ -74,7 +74,7 @@ impl Frame {
         match (cols, rows) == (grid.cols, grid.rows) {
             true => Ok((image.resize(grid.width(), grid.height()), grid)),
             false => {
-                Fit::CentreCrop { width: cols * patch, height: rows * patch }.apply(image, patch)
+                Fit::CenterCrop { width: cols * patch, height: rows * patch }.apply(image, patch)
             }
         }
     }
@@ -86,7 +86,7 @@ impl Frame {
 
     /// The most bytes that the pixels of a picture take.
     pub(crate) fn most_pixel_bytes(&self) -> usize {
-        3 * self.image.width * self.image.height
+        mm_patch::RGB_CHANNELS * self.image.width * self.image.height
     }
 
     /// Everything that decides what becomes of an image, as one number.

@@ -140,12 +140,12 @@ fn predict(model: &Model, config: &ModelConfig, images: &Images, steps: &[f64]) 
         let mut sequence = Sequence::empty(config.backbone.positions);
         sequence.push_patches(images.grid, noisy.clone(), true, 0);
         // The patches are noised already: all of them is signal here.
-        let level = Level { time: *time, signal: 1.0, noise: 0.0 };
+        let level = Level { timestep: *time, signal: 1.0, noise: 0.0 };
         let noise = vec![ImageNoise { level, eps: vec![0.0; noisy.len()], weight: 1.0 }];
         Sample { sequence, noise }
     };
     let samples: Vec<Sample> = images.each.iter().zip(steps).map(sample).collect();
-    let batch = HostBatch::pack(&samples, 0, 0, config.patch_numbers());
+    let batch = HostBatch::pack(&samples, 0, 0, config.patch_dim());
     let batch = batch.to_device(config, &model.device());
     model.patches(model.hidden(&batch.inputs), &vec![images.grid; samples.len()])
 }
@@ -155,13 +155,12 @@ fn drawn(model: &Model, config: &ModelConfig, z: &Images) -> Result<Vec<f32>, Go
     let model = model.valid();
     let levels = config.schedule.sampling_levels(DDIM_STEPS)?;
     let Grid { rows, cols, .. } = z.grid;
-    let shape = [z.count(), rows * cols, config.patch_numbers()];
+    let shape = [z.count(), rows * cols, config.patch_dim()];
     let device = model.device();
     let mut denoise = |noisy: Tensor<3>, level: &Level| {
         let now = Images { each: z.split(&host(noisy.clone())), grid: z.grid };
-        let output = predict(&model, config, &now, &vec![level.time; shape[0]]).reshape(shape);
-        let factor = |value: f64| Tensor::full([shape[0], 1, 1], value, &device);
-        config.prediction.to_clean(output, noisy, factor(level.signal), factor(level.noise))
+        let output = predict(&model, config, &now, &vec![level.timestep; shape[0]]).reshape(shape);
+        config.prediction.to_clean_at(output, noisy, level)
     };
     let start = Tensor::<3>::from_data(TensorData::new(z.numbers(), shape), &device);
     let mut no_noise = |_step: usize| Tensor::zeros(shape, &device);

@@ -51,7 +51,7 @@ pub fn mean_square_of_noise(
 ) -> Result<f64, EvalError> {
     let grid = model.grid()?;
     let canvas = model.canvas(grid, size)?;
-    let key = level.time.to_bits();
+    let key = level.timestep.to_bits();
     let mut total = 0.0;
     for batch in 0..batches {
         let mut noisy = vec![];
@@ -70,7 +70,7 @@ pub fn mean_square_of_noise(
             let wrong = |source| mm_model::DocumentError::Image { index: 1, source };
             let patches = image_to_patches(&example.image, grid).map_err(wrong)?;
             let eps = normals(&mut stream(seed, Purpose::Noise, key, number), patches.len());
-            noisy.extend(patches.iter().zip(eps).map(|(&clean, eps)| level.noised(clean, eps)));
+            noisy.extend(level.noised_patches(&patches, &eps));
         }
         let found = canvas.eps(canvas.tensor(noisy), level);
         total += f64::from(found.square().mean().into_scalar::<f32>());

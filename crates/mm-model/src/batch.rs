@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use mm_backbone::{Attend, KeyRanges};
-use mm_diffusion::{Level, Schedule};
+pub use mm_diffusion::ImageNoise;
 use mm_patch::Grid;
 
 use crate::{ModelConfig, Sequence};
@@ -14,24 +14,6 @@ pub struct Sample {
     pub sequence: Sequence,
     /// Noise of every image; [`ImageNoise::none`] for images shown clean.
     pub noise: Vec<ImageNoise>,
-}
-
-/// How one image is noised.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ImageNoise {
-    /// Signal, noise and the time the network is told.
-    pub level: Level,
-    /// Standard normal numbers, as many as the patches hold; none for a clean image.
-    pub eps: Vec<f32>,
-    /// What the squared error is multiplied by.
-    pub weight: f64,
-}
-
-impl ImageNoise {
-    /// An image that is shown as it is.
-    pub fn none(schedule: &Schedule) -> Self {
-        Self { level: Level::clean_of(schedule), eps: vec![], weight: 0.0 }
-    }
 }
 
 /// What the network takes.
@@ -241,12 +223,11 @@ impl HostBatch {
                     self.noise.push(noise.level.noise as f32);
                 }
             }
-            self.times.push(noise.level.time);
+            self.times.push(noise.level.timestep);
             self.grids.push(span.grid);
             if span.target {
                 self.target_grids.push(span.grid);
-                let pairs = span.patches.iter().zip(&noise.eps);
-                self.noisy.extend(pairs.map(|(&clean, &eps)| noise.level.noised(clean, eps)));
+                self.noisy.extend(noise.noisy(&span.patches));
                 self.clean.extend(&span.patches);
                 self.eps.extend(&noise.eps);
             } else {

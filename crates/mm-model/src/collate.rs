@@ -1,6 +1,6 @@
 //! Documents to training batches: sequences, noise for every image that is a target, and packing.
 
-use mm_diffusion::{LossWeight, TimeDistribution};
+use mm_diffusion::ForwardProcess;
 use mm_text::Tokenizer;
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -16,12 +16,10 @@ use crate::{
 pub struct Collator<'a> {
     /// The tokenizer of the model.
     pub tokenizer: &'a Tokenizer,
-    /// The patch size, the position scheme and the noise schedule.
+    /// The patch size and the position scheme.
     pub config: &'a ModelConfig,
-    /// How noise levels are drawn.
-    pub timesteps: TimeDistribution,
-    /// What the squared error of an image is multiplied by at a noise level.
-    pub weight: LossWeight,
+    /// How images that are targets are noised.
+    pub process: ForwardProcess,
     /// Tokens in a packed row; 0 for one document a row.
     pub pack_len: usize,
     /// The seed of the noise.
@@ -48,12 +46,11 @@ impl Collator<'_> {
             samples.push(Sample { sequence, noise });
         }
         let pad = self.tokenizer.special().pad;
-        Ok(HostBatch::pack(&samples, self.pack_len, pad, self.config.patch_numbers()))
+        Ok(HostBatch::pack(&samples, self.pack_len, pad, self.config.patch_dim()))
     }
 
     /// Draws noise for every image of a sequence: targets get a level and noise, context stays clean.
     fn noise(&self, sequence: &Sequence, step: u64, index: u64) -> Vec<ImageNoise> {
-        let schedule = &self.config.schedule;
         let mut times = stream(self.seed, Purpose::Time, step, index);
         let mut noise = stream(self.seed, Purpose::Noise, step, index);
         sequence
@@ -61,13 +58,11 @@ impl Collator<'_> {
             .iter()
             .map(|span| {
                 if !span.target {
-                    return ImageNoise::none(schedule);
+                    return ImageNoise::none(&self.process.schedule);
                 }
                 let uniform = times.random::<f64>();
                 let normal = times.sample::<f64, _>(StandardNormal);
-                let level = schedule.draw(&self.timesteps, uniform, normal);
-                let weight = self.weight.weight(&level);
-                ImageNoise { level, eps: normals(&mut noise, span.patches.len()), weight }
+                self.process.draw(uniform, normal, normals(&mut noise, span.patches.len()))
             })
             .collect()
     }

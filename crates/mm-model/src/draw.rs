@@ -74,7 +74,7 @@ impl<'a> Painter<'a> {
     /// The noise of the document's image number `image`: fresh standard normal `[rows, patches, numbers]` at every call.
     pub(crate) fn noise(&self, image: u64, rows: usize) -> impl FnMut() -> Tensor<3> + use<> {
         let (seed, device) = (self.options.seed, self.from.model.device());
-        let shape = [rows, self.grid.tokens(), self.grid.numbers()];
+        let shape = [rows, self.grid.tokens(), self.grid.patch_dim()];
         let mut streams: Vec<_> =
             (0..rows).map(|row| stream(seed, Purpose::Noise, image, row as u64)).collect();
         move || {
@@ -122,7 +122,7 @@ pub(crate) fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, Ge
     if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
         return Err(GenerateError::NotFinite { found });
     }
-    let one = grid.tokens() * grid.numbers();
+    let one = grid.tokens() * grid.patch_dim();
     Ok(numbers
         .chunks(one)
         .map(|patches| patches_to_image(patches, grid).expect("an image has rows * cols patches"))
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn numbers_beyond_the_range_make_a_picture_and_those_that_are_none_do_not() {
-        let grid = Grid { rows: 1, cols: 1, patch: 1 };
+        let grid = Grid::new(1, 1, 1);
         let drawn = |numbers: [f32; 6]| {
             let data = TensorData::new(numbers.to_vec(), [2, 1, 3]);
             images_of(Tensor::from_data(data, &Device::flex()), grid)

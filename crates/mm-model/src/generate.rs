@@ -261,7 +261,7 @@ impl<'a> Writer<'a> {
 
     fn draw(&mut self, on: &mut dyn FnMut(Event<'_>)) -> Result<(), GenerateError> {
         let size = std::mem::take(&mut self.size);
-        let grid = Grid { rows: size[0], cols: size[1], patch: self.from.config.patch };
+        let grid = Grid::new(size[0], size[1], self.from.config.patch);
         let painter = Painter::new(self.from, self.options, grid, 1)?;
         let mut noise = painter.noise(self.images as u64, 1);
         let patches =

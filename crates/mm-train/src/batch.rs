@@ -1,6 +1,7 @@
 //! The batches of a run: the documents of a step, cut into micro-batches.
 
 use mm_data::{DataSet, DocumentSampler, Numbered, SamplerConfig};
+use mm_diffusion::ForwardProcess;
 use mm_model::{Collator, Document, HostBatch, ModelConfig};
 use mm_text::Tokenizer;
 
@@ -85,8 +86,11 @@ pub fn collator<'a>(
     Collator {
         tokenizer,
         config,
-        timesteps: recipe.loss.times.clone(),
-        weight: recipe.loss.weight.clone(),
+        process: ForwardProcess {
+            schedule: recipe.model.schedule,
+            timesteps: recipe.loss.timesteps.clone(),
+            weight: recipe.loss.weight.clone(),
+        },
         pack_len: recipe.run.row_tokens,
         seed: recipe.seed,
     }

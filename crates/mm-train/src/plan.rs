@@ -184,7 +184,7 @@ fn turns(recipe: &Recipe) -> f64 {
 fn flops(recipe: &Recipe, load: &Load, vocab: usize) -> f64 {
     let backbone = &recipe.model.backbone;
     let passes = if recipe.run.recompute { 4.0 } else { 3.0 };
-    let numbers = (recipe.image.patch * recipe.image.patch * 3) as f64;
+    let numbers = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
     let patches = (load.patches + load.target_patches) * numbers;
     let ends = backbone.width as f64 * (patches + load.target_tokens * vocab as f64);
     passes * backbone.flops_of(load.places, load.pairs) + 3.0 * 2.0 * ends

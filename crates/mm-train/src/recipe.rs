@@ -3,7 +3,7 @@
 //! Flags choose the recipe, the device, the seed and the output folder; the rest is here. A copy stands in every run folder.
 
 use mm_backbone::{BackboneConfig, InitLaw};
-use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDistribution};
+use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimestepSampling};
 use mm_model::{
     GenerationConfig, ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone,
 };
@@ -93,7 +93,7 @@ pub struct LossConfig {
     /// Weight of a noise level.
     pub weight: LossWeight,
     /// How noise levels are drawn.
-    pub times: TimeDistribution,
+    pub timesteps: TimestepSampling,
 }
 
 /// How samples are drawn.

@@ -243,7 +243,7 @@ impl Training {
     fn gradients(&self, shards: &[HostBatch], [text, patches, images]: [usize; 3]) -> Gradients {
         let tracked = self.device.clone().autodiff();
         let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
-        let scale = weights.reduction.factor(patches * config.patch_numbers(), images);
+        let scale = weights.reduction.factor(patches * config.patch_dim(), images);
         let all = ([text, patches], scale);
         let (recompute, precision) = (self.recipe.run.recompute, self.recipe.run.precision);
         let detailed = (self.progress.step + 1).is_multiple_of(LINE_EVERY);

@@ -76,7 +76,7 @@ pub(crate) fn check_held_out(training: &Training) -> Result<(), TrainError> {
 
 #[cfg(test)]
 mod tests {
-    use mm_diffusion::{LossWeight, TimeDistribution};
+    use mm_diffusion::{LossWeight, TimestepSampling};
 
     use super::*;
     use crate::recipe::Reduction;
@@ -88,7 +88,7 @@ mod tests {
             image: 3.0,
             reduction: Reduction::Mean,
             weight: LossWeight::Velocity { min_noise: 0.05 },
-            times: TimeDistribution::LogitNormal { mean: 0.0, std: 1.0 },
+            timesteps: TimestepSampling::LogitNormal { mean: 0.0, std: 1.0 },
         };
         let total = |text, image| total(&factors, text, image);
         assert_eq!(total(Some(1.0), Some(10.0)), 32.0);

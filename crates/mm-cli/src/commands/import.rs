@@ -16,7 +16,7 @@ use crate::recipes;
 use crate::report::{Failure, grouped, say, usage};
 
 /// The recipe that says how a network of this kind is trained and sampled.
-const RECIPE: &str = "seed-128";
+const RECIPE: &str = "su2024-128";
 
 pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     let ImportFormat::KerasDdpm { file, image, patch, out, bgr, force } = &args.format;

@@ -60,7 +60,7 @@ fn network(config: &ModelConfig) {
         0 => "no text: documents are images alone".to_owned(),
         vocab => format!("{vocab} token ids"),
     };
-    say!("patch {} ({} numbers), {text}", config.patch, config.patch_numbers());
+    say!("patch {} ({} numbers), {text}", config.patch, config.patch_dim());
     if config.unet.is_some() {
         return;
     }

@@ -30,7 +30,7 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
         .map(|[first, last]| {
             let first = fitted(&read_image(first)?, &way.checkpoint)?;
             let (width, height) = (first.width(), first.height());
-            let fit = Fit::CentreCrop { width, height };
+            let fit = Fit::CenterCrop { width, height };
             Ok([first, fit.apply(&read_image(last)?, way.checkpoint.config.patch)?.0])
         })
         .collect::<Result<Vec<_>, Failure>>()?;

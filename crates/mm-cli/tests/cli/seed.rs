@@ -116,15 +116,15 @@ fn files_that_are_no_weights_of_the_seed_are_one_clear_error_each() {
 
 #[test]
 fn the_seeds_network_has_the_seeds_number_of_parameters() {
-    let said = done(&["inspect", "seed-128"]);
+    let said = done(&["inspect", "su2024-128"]);
     assert!(said.contains("network: 88,483,584 parameters"), "{said}");
     assert!(said.contains("no text: documents are images alone"), "{said}");
-    assert!(done(&["inspect", "seed-64"]).contains("network: 88,262,400 parameters"));
-    assert!(done(&["inspect", "seed-mini"]).contains("training examples: "));
-    assert!(done(&["data", "recipes", "seed-mini"]).starts_with("# "));
+    assert!(done(&["inspect", "su2024-64"]).contains("network: 88,262,400 parameters"));
+    assert!(done(&["inspect", "su2024-mini"]).contains("training examples: "));
+    assert!(done(&["data", "recipes", "su2024-mini"]).starts_with("# "));
 }
 
-/// `seed-mini`, made tiny and trained for a few steps, once for all tests.
+/// `su2024-mini`, made tiny and trained for a few steps, once for all tests.
 fn tiny() -> &'static Path {
     static RUN: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = RUN.get_or_init(|| {
@@ -132,7 +132,7 @@ fn tiny() -> &'static Path {
         let path = folder.path().join("run");
         let block =
             "model.backbone.block={ kind = \"gau\", expansion = 2, key_size = 16, bias = true }";
-        let mut args = vec!["train", "seed-mini", "--device", "flex", "--steps", "6"];
+        let mut args = vec!["train", "su2024-mini", "--device", "flex", "--steps", "6"];
         args.extend(["--out", path.to_str().unwrap(), "--set", block]);
         for set in [
             "image.width=16",

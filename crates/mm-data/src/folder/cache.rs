@@ -84,7 +84,7 @@ impl Cache {
             return None;
         }
         let (width, height) = (short(8) as usize, short(12) as usize);
-        let rgb = pixels.get(..width.checked_mul(height)?.checked_mul(3)?)?;
+        let rgb = pixels.get(..width.checked_mul(height)?.checked_mul(mm_patch::RGB_CHANNELS)?)?;
         if checksum(rgb) != long(16) {
             return None;
         }

@@ -83,7 +83,7 @@ impl Images {
             return Ok(());
         }
         let words = |images: &Self| {
-            let Grid { rows, cols, patch } = images.grid;
+            let Grid { rows, cols, patch, .. } = images.grid;
             format!("{} images of {} x {}", images.count(), rows * patch, cols * patch)
         };
         Err(GoldenError::Array { name: name.to_owned(), found: words(other), wanted: words(self) })
@@ -186,8 +186,8 @@ fn wrong(name: &str, view: &TensorView<'_>, wanted: String) -> GoldenError {
 
 /// One image `[row, column, channel]` as its patches, each `[row, column, channel]` too.
 fn patches_of(image: &[f32], grid: Grid) -> Vec<f32> {
-    let Grid { rows, cols, patch } = grid;
-    let line = patch * 3; // numbers of one line of a patch
+    let Grid { rows, cols, patch, .. } = grid;
+    let line = patch * grid.channels; // numbers of one line of a patch
     let mut patches = Vec::with_capacity(image.len());
     for row in 0..rows {
         for col in 0..cols {
@@ -247,7 +247,7 @@ mod tests {
     fn patches_are_cut_in_reading_order_and_keep_their_lines() {
         // Two lines of four pixels in patches of 2: every pixel's number in its three channels.
         let image: Vec<f32> = (0..8).flat_map(|pixel| [pixel as f32; 3]).collect();
-        let patches = patches_of(&image, Grid { rows: 1, cols: 2, patch: 2 });
+        let patches = patches_of(&image, Grid::new(1, 2, 2));
         let pixels: Vec<f32> = patches.chunks(3).map(|pixel| pixel[0]).collect();
         assert_eq!(pixels, [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
     }

@@ -113,14 +113,14 @@ struct Given<'a> {
 impl<'a> Given<'a> {
     fn new(model: &'a LoadedModel, examples: &[Example]) -> Result<Self, EvalError> {
         let sequencer = model.sequencer();
-        let nowhere = Level { time: 0.0, signal: 1.0, noise: 0.0 };
+        let nowhere = Level { timestep: 0.0, signal: 1.0, noise: 0.0 };
         let sample = |example: &Example| {
             let sequence = sequencer.complete(&draw(example.clone()))?;
             let eps = vec![0.0; sequence.images[0].patches.len()];
             Ok(Sample { sequence, noise: vec![ImageNoise { level: nowhere, eps, weight: 1.0 }] })
         };
         let samples = examples.iter().map(sample).collect::<Result<Vec<Sample>, EvalError>>()?;
-        let numbers = model.config.patch_numbers();
+        let numbers = model.config.patch_dim();
         let images = || samples.iter().map(|sample| &sample.sequence.images[0]);
         let clean: Vec<f32> = images().flat_map(|image| image.patches.iter().copied()).collect();
         let shape = [samples.len(), clean.len() / samples.len() / numbers, numbers];
@@ -169,15 +169,13 @@ impl<'a> Given<'a> {
         let mut inputs = self.batch.inputs.clone();
         let images = inputs.patches.as_mut().expect("there are pictures");
         images.noisy = noisy.clone().reshape([rows * patches, numbers]);
-        images.times = vec![level.time; rows];
+        images.times = vec![level.timestep; rows];
         let hidden = self.network.hidden(&inputs).select(0, self.places.clone());
         let output = self
             .network
             .patches(hidden, &self.batch.inputs.patches.as_ref().expect("there are pictures").grids)
             .reshape([rows, patches, numbers]);
-        let factor = |value: f64| Tensor::<3>::full([1, 1, 1], value, &noisy.device());
-        let [signal, noise] = [level.signal, level.noise].map(factor);
-        self.model.config.prediction.to_clean(output, noisy.clone(), signal, noise)
+        self.model.config.prediction.to_clean_at(output, noisy, level)
     }
 }
 
@@ -230,7 +228,7 @@ mod tests {
         let tensor = |values: Vec<f32>| {
             Tensor::<3>::from_data(TensorData::new(values, given.shape), &Device::flex())
         };
-        let level = model.config.schedule.level(model.config.schedule.clean_time() / 2.0);
+        let level = model.config.schedule.level(model.config.schedule.clean_timestep() / 2.0);
         let noisy = tensor(given.clean.iter().map(|x| 0.7 * x).collect());
         let (_, exact) = given.clean_and_exact_trace(noisy.clone(), &level);
         let (mut mean, mut squares, count) = (0.0, 0.0, 200);

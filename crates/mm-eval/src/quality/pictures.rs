@@ -41,7 +41,7 @@ pub fn folder_pictures(
     list(folder, &mut files)?;
     files.sort();
     files.shuffle(&mut order(seed));
-    let fit = Fit::CentreCrop { width, height };
+    let fit = Fit::CenterCrop { width, height };
     let (mut found, mut tried) = (Pictures { pictures: vec![], skipped: vec![] }, 0);
     while found.pictures.len() < count && tried < files.len() {
         let wanted = count - found.pictures.len();

@@ -59,7 +59,7 @@ impl Bytes {
     ) -> Self {
         let backbone = &recipe.model.backbone;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
-        let patch = (recipe.image.patch * recipe.image.patch * 3) as f64;
+        let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
         let kept = (blocks_kept(recipe) * backbone.kept_numbers()) as f64;
         let backward = backbone.backward_arrays().iter().sum::<usize>() as f64;
         let at_once = share / turns(recipe);

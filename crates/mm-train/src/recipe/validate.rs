@@ -42,7 +42,7 @@ impl Recipe {
         self.validate_sizes()?;
         self.model_config(self.vocab).validate()?;
         self.loss.weight.validate().map_err(RecipeError::Diffusion)?;
-        self.loss.times.validate().map_err(RecipeError::Diffusion)?;
+        self.loss.timesteps.validate().map_err(RecipeError::Diffusion)?;
         self.sample.sampler.validate().map_err(RecipeError::Diffusion)?;
         self.sample.guidance.validate().map_err(RecipeError::Diffusion)?;
         self.validate_mix()?;

@@ -85,7 +85,7 @@ pub(super) fn unexplained_at(
 }
 
 fn key(level: &Level) -> String {
-    level.time.to_string()
+    level.timestep.to_string()
 }
 
 fn recipe_hash(recipe: &Recipe) -> String {
