@@ -201,6 +201,23 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_level_gives_the_bits_of_that_level_repeated() {
+        let numbers =
+            |step: f64| -> Vec<f64> { (0..24).map(|i| (f64::from(i) * step).sin()).collect() };
+        let tensor = |step: f64| {
+            Tensor::<3>::from_data(TensorData::new(numbers(step), [2, 3, 4]), &Device::flex())
+        };
+        let level = Schedule::Su2024 { steps: 1000 }.level(417.0);
+        let repeated = |value: f64| Tensor::<3>::full([2, 1, 1], value, &Device::flex());
+        for kind in ALL {
+            let shared = kind.to_clean_at(tensor(0.7), tensor(1.3), &level);
+            let (signal, noise) = (repeated(level.signal), repeated(level.noise));
+            let own = kind.to_clean(tensor(0.7), tensor(1.3), signal, noise);
+            assert_eq!(shared.into_data(), own.into_data(), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn both_ends_stay_finite_and_the_velocity_is_exact_there() {
         let (clean, eps) = (patches(&[0.5, -1.0]), patches(&[1.5, 0.25]));
         for level in [Schedule::Linear.level(0.0), Schedule::Linear.level(1.0)] {
