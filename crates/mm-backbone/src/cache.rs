@@ -55,6 +55,29 @@ impl Cache {
         }
     }
 
+    /// Returns the cache of these rows followed by `copies` copies of the one row of `other`, whose tokens are padded
+    /// with zeros on the left up to as many as here. Ranges of keys must leave the padding out.
+    pub fn with_copies_of(&self, other: &Cache, copies: usize) -> Cache {
+        let pad = self.tokens() - other.tokens();
+        let join = |own: &Tensor<4>, one: &Tensor<4>| {
+            let [_, heads, _, channels] = one.dims();
+            let mut tokens = vec![one.clone()];
+            if pad > 0 {
+                tokens.insert(0, Tensor::zeros([1, heads, pad, channels], &one.device()));
+            }
+            let row = Tensor::cat(tokens, 2);
+            let mut rows = vec![own.clone()];
+            rows.resize(copies + 1, row);
+            Tensor::cat(rows, 0)
+        };
+        let pairs = self.blocks.iter().zip(&other.blocks);
+        let blocks = pairs.map(|(own, one)| KeyValue {
+            keys: join(&own.keys, &one.keys),
+            values: join(&own.values, &one.values),
+        });
+        Cache { blocks: blocks.collect() }
+    }
+
     /// Keeps the first `tokens` tokens.
     pub fn truncate(&mut self, tokens: usize) {
         if tokens == 0 {

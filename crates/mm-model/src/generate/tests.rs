@@ -1,4 +1,4 @@
-//! What a decoder computes piece by piece is what the network computes of whole rows, for every kind of network.
+//! What a cached computes piece by piece is what the network computes of whole rows, for every kind of network.
 
 use burn::prelude::*;
 use burn::tensor::Tolerance;
@@ -7,7 +7,7 @@ use mm_diffusion::{Level, Prediction, Schedule};
 use mm_patch::{Grid, Image};
 use mm_text::Tokenizer;
 
-use super::Decoder;
+use super::session::CachedRows;
 use crate::parameters::{weights_of, with_weights};
 use crate::{
     Document, HostBatch, ImageNoise, Model, ModelConfig, Sample, Segment, Sequence, Sequencer,
@@ -119,13 +119,13 @@ fn text_after_an_image_that_was_appended_sees_what_it_sees_in_a_whole_row() {
         let wanted = last(whole(&model, &config, &[sample]));
         let start = Document { segments: vec![words("a")] };
         let prompt = sequencer.drawing_prompt(&start, GRID).unwrap();
-        let (mut decoder, _) = Decoder::prefill(&model, &config, &[prompt]);
+        let (mut cached, _) = CachedRows::prefill(&model, &config, &[prompt]);
         let clean = TensorData::new(clean.clone(), [1, GRID.tokens(), GRID.patch_dim()]);
-        decoder.push_image(Tensor::from_data(clean, &model.device()), GRID);
+        cached.push_image(Tensor::from_data(clean, &model.device()), GRID);
         let rest = &sequence.ids[sequence.len() - 2..]; // the image's end, and the word
-        decoder.push_tokens(&rest[..1]);
-        assert_close(decoder.push_tokens(&rest[1..]), wanted.clone(), &config);
-        let (_, prefilled) = Decoder::prefill(&model, &config, std::slice::from_ref(&sequence));
+        cached.push_tokens(&rest[..1]);
+        assert_close(cached.push_tokens(&rest[1..]), wanted.clone(), &config);
+        let (_, prefilled) = CachedRows::prefill(&model, &config, std::slice::from_ref(&sequence));
         assert_close(prefilled, wanted, &config);
     }
 }
@@ -148,10 +148,10 @@ fn a_denoising_step_behind_a_cache_is_that_of_a_whole_row() {
     let prompt = sequencer.drawing_prompt(&Document::default(), GRID).unwrap();
     for config in [configs(), vec![unet()]].concat() {
         let model = model(&config);
-        let (decoder, _) = Decoder::prefill(&model, &config, &[prompt.clone(), prompt.clone()]);
+        let (cached, _) = CachedRows::prefill(&model, &config, &[prompt.clone(), prompt.clone()]);
         let both: Vec<f32> = [noise(5, GRID.tokens()), noise(6, GRID.tokens())].concat();
         let both = TensorData::new(both, [2, GRID.tokens(), GRID.patch_dim()]);
-        let found = decoder.denoise(Tensor::from_data(both, &model.device()), GRID, 0.3);
+        let found = cached.denoise(Tensor::from_data(both, &model.device()), GRID, 0.3);
         for (row, seed) in [5, 6].into_iter().enumerate() {
             let hidden = whole(&model, &config, &[noisy(seed, GRID, 0.3, prompt.clone())]);
             let hidden = hidden.narrow(0, prompt.len(), GRID.tokens());

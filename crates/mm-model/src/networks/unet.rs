@@ -28,9 +28,9 @@ use mm_backbone::Init;
 
 use crate::TimeConfig;
 use crate::batch::{Inputs, Patches};
-use crate::convolution::Convolution;
-use crate::pixels::on_pixels;
-use crate::time::TimeEmbedding;
+use crate::networks::convolution::Convolution;
+use crate::networks::pixels::on_pixels;
+use crate::networks::time::TimeEmbedding;
 use config::Channels;
 use parts::{GroupNorm, Residual, doubled, halved};
 

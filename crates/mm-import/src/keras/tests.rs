@@ -8,11 +8,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fuzz::splices;
-use crate::parameters::weights_of;
-use crate::{Model, UnetConfig, no_backbone};
+use mm_model::parameters::weights_of;
+use mm_model::{Model, UnetConfig, no_backbone};
 
-const SIZES: SeedSizes =
-    SeedSizes { patch: 2, width: 8, depth: 2, expanded: 16, key_size: 4, bias: true, steps: 5 };
+const SIZES: Su2024Sizes =
+    Su2024Sizes { patch: 2, width: 8, depth: 2, expanded: 16, key_size: 4, bias: true, steps: 5 };
 
 fn weights(config: &ModelConfig) -> Weights {
     weights_of(&Model::new(config, 7, &Device::flex()).unwrap())
@@ -43,7 +43,7 @@ fn zeros(shape: &[usize]) -> Weight {
 #[test]
 fn every_weight_of_the_network_has_a_name_of_keras_and_the_same_shape() {
     for bias in [true, false] {
-        let sizes = SeedSizes { bias, ..SIZES };
+        let sizes = Su2024Sizes { bias, ..SIZES };
         let own = weights(&sizes.config());
         let rows = sizes.rows();
         assert_eq!(own.len(), rows.len());
@@ -57,8 +57,8 @@ fn every_weight_of_the_network_has_a_name_of_keras_and_the_same_shape() {
 fn what_is_written_is_read_again_with_any_sizes() {
     for sizes in [
         SIZES,
-        SeedSizes { depth: 1, expanded: 8, bias: false, ..SIZES },
-        SeedSizes { patch: 4, width: 12, depth: 11, expanded: 36, key_size: 8, steps: 17, ..SIZES },
+        Su2024Sizes { depth: 1, expanded: 8, bias: false, ..SIZES },
+        Su2024Sizes { patch: 4, width: 12, depth: 11, expanded: 36, key_size: 8, steps: 17, ..SIZES },
     ] {
         let (config, own) = (sizes.config(), weights(&sizes.config()));
         let (bytes, left_out) = write(&config, &own).unwrap();

@@ -1,13 +1,21 @@
 //! The network behind one interface: the joined transformer, or a U-Net that only draws.
 
+mod convolution;
+mod pixels;
+mod time;
+mod unet;
+mod unified;
+
+pub use unet::UnetConfig;
+
 use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
 use burn::prelude::*;
 use mm_backbone::{Cache, Init, KeyValue};
 use mm_patch::Grid;
 
 use crate::batch::Inputs;
-use crate::joint::Joint;
-use crate::unet::Unet;
+use unet::Unet;
+use unified::Unified;
 use crate::{ConfigError, ModelConfig};
 
 /// One network. It holds weights, nothing else.
@@ -15,7 +23,7 @@ use crate::{ConfigError, ModelConfig};
 #[allow(clippy::large_enum_variant)] // one a run: boxing would buy nothing
 pub enum Model {
     /// One transformer for text and raw pixels.
-    Joint(Joint),
+    Unified(Unified),
     /// A convolutional network of images alone.
     Unet(Unet),
 }
@@ -31,28 +39,28 @@ impl Model {
         config.validate()?;
         Ok(match &config.unet {
             Some(unet) => Self::Unet(Unet::new(unet, &config.time, init)),
-            None => Self::Joint(Joint::new(config, init)?),
+            None => Self::Unified(Unified::new(config, init)?),
         })
     }
 
     /// The device that holds the weights.
     pub fn device(&self) -> Device {
         match self {
-            Self::Joint(joint) => joint.device(),
+            Self::Unified(unified) => unified.device(),
             Self::Unet(unet) => unet.device(),
         }
     }
 
     /// Whether the network takes and writes text, and sees what stands before an image.
     pub fn knows_text(&self) -> bool {
-        matches!(self, Self::Joint(joint) if joint.knows_text())
+        matches!(self, Self::Unified(unified) if unified.knows_text())
     }
 
     /// Hidden states of a whole batch, `[rows * tokens, channels]`: what [`logits`](Self::logits) and
     /// [`patches`](Self::patches) take.
     pub fn hidden(&self, inputs: &Inputs) -> Tensor<2> {
         match self {
-            Self::Joint(joint) => joint.hidden(inputs),
+            Self::Unified(unified) => unified.hidden(inputs),
             Self::Unet(unet) => unet.hidden(inputs),
         }
     }
@@ -61,7 +69,7 @@ impl Model {
     /// them: nothing for a U-Net.
     pub fn hidden_cached(&self, inputs: &Inputs, cache: &Cache) -> (Tensor<2>, Vec<KeyValue>) {
         match self {
-            Self::Joint(joint) => joint.hidden_cached(inputs, cache),
+            Self::Unified(unified) => unified.hidden_cached(inputs, cache),
             Self::Unet(unet) => (unet.hidden(inputs), vec![]),
         }
     }
@@ -69,7 +77,7 @@ impl Model {
     /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix and will not become part of it.
     pub fn hidden_behind(&self, inputs: &Inputs, cache: &Cache) -> Tensor<2> {
         match self {
-            Self::Joint(joint) => joint.hidden_behind(inputs, cache),
+            Self::Unified(unified) => unified.hidden_behind(inputs, cache),
             Self::Unet(unet) => unet.hidden(inputs),
         }
     }
@@ -78,7 +86,7 @@ impl Model {
     /// [knows text](Self::knows_text).
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Joint(joint) => joint.logits(hidden),
+            Self::Unified(unified) => unified.logits(hidden),
             Self::Unet(_) => unreachable!("a U-Net has no words"),
         }
     }
@@ -87,7 +95,7 @@ impl Model {
     /// `[patches, numbers]`.
     pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
         match self {
-            Self::Joint(joint) => joint.patches(hidden, grids),
+            Self::Unified(unified) => unified.patches(hidden, grids),
             Self::Unet(_) => hidden, // which are its patches
         }
     }
@@ -98,56 +106,56 @@ impl Model {
 impl Module for Model {
     fn collect_devices(&self, devices: Devices) -> Devices {
         match self {
-            Self::Joint(joint) => joint.collect_devices(devices),
+            Self::Unified(unified) => unified.collect_devices(devices),
             Self::Unet(unet) => unet.collect_devices(devices),
         }
     }
 
     fn fork(self, device: &Device) -> Self {
         match self {
-            Self::Joint(joint) => Self::Joint(joint.fork(device)),
+            Self::Unified(unified) => Self::Unified(unified.fork(device)),
             Self::Unet(unet) => Self::Unet(unet.fork(device)),
         }
     }
 
     fn to_device(self, device: &Device) -> Self {
         match self {
-            Self::Joint(joint) => Self::Joint(joint.to_device(device)),
+            Self::Unified(unified) => Self::Unified(unified.to_device(device)),
             Self::Unet(unet) => Self::Unet(unet.to_device(device)),
         }
     }
 
     fn train(self) -> Self {
         match self {
-            Self::Joint(joint) => Self::Joint(joint.train()),
+            Self::Unified(unified) => Self::Unified(unified.train()),
             Self::Unet(unet) => Self::Unet(unet.train()),
         }
     }
 
     fn valid(&self) -> Self {
         match self {
-            Self::Joint(joint) => Self::Joint(joint.valid()),
+            Self::Unified(unified) => Self::Unified(unified.valid()),
             Self::Unet(unet) => Self::Unet(unet.valid()),
         }
     }
 
     fn materialize(self) -> Self {
         match self {
-            Self::Joint(joint) => Self::Joint(joint.materialize()),
+            Self::Unified(unified) => Self::Unified(unified.materialize()),
             Self::Unet(unet) => Self::Unet(unet.materialize()),
         }
     }
 
     fn visit<Visitor: ModuleVisitor>(&self, visitor: &mut Visitor) {
         match self {
-            Self::Joint(joint) => joint.visit(visitor),
+            Self::Unified(unified) => unified.visit(visitor),
             Self::Unet(unet) => unet.visit(visitor),
         }
     }
 
     fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
         match self {
-            Self::Joint(joint) => Self::Joint(joint.map(mapper)),
+            Self::Unified(unified) => Self::Unified(unified.map(mapper)),
             Self::Unet(unet) => Self::Unet(unet.map(mapper)),
         }
     }

@@ -14,7 +14,7 @@ use burn::tensor::activation::{silu, softmax};
 use mm_backbone::{Init, Linear};
 
 use super::UnetConfig;
-use crate::convolution::Convolution;
+use crate::networks::convolution::Convolution;
 
 const EPSILON: f64 = 1e-6;
 

@@ -1,6 +1,6 @@
-//! Prompts in progress: a key-value cache for several rows of equal state, extended by tokens, images and denoising steps.
+//! Documents in progress: the cached prefix of several rows, extended by tokens, images and denoising steps.
 //!
-//! Rows whose prompts differ in length are padded on the left, so that each row still attends one unbroken range of keys.
+//! Rows whose prompts differ in length are padded on the left, so that each row attends one unbroken range of keys.
 
 use burn::prelude::*;
 use mm_backbone::{Attend, Cache, KeyRanges, Positions};
@@ -8,11 +8,113 @@ use mm_diffusion::Level;
 use mm_patch::Grid;
 
 use crate::batch::{Inputs, Patches};
-use crate::{Model, ModelConfig, Sequence};
+use crate::{Document, GenerateError, LoadedModel, Model, ModelConfig, Sequence};
 
-/// A batch of documents being continued.
+/// Several documents that are continued together: text token by token, images all patches at once.
+///
+/// ```
+/// use burn::prelude::*;
+/// use mm_diffusion::Level;
+/// use mm_model::{Document, GenerationSession, LoadedModel};
+///
+/// /// Euler's method in four lines: any function over `denoise` is a sampler.
+/// fn draw(model: &LoadedModel, levels: &[Level], z: Tensor<3>) -> Tensor<3> {
+///     let prompt = Document::of_text("red K on yellow");
+///     let grid = model.grid().expect("whole patches");
+///     let session = GenerationSession::before_image(model, &[prompt], grid).expect("a prompt");
+///     let clean_level = model.config.schedule.clean_level();
+///     let mut z = z; // [rows, patches, patch_dim]
+///     for (now, next) in levels.iter().zip(levels.iter().skip(1).chain([&clean_level])) {
+///         let clean = session.denoise(z.clone(), grid, now);
+///         let eps = now.eps_in(z, clean.clone());
+///         z = next.noised_tensor(clean, eps);
+///     }
+///     z
+/// }
+/// ```
 #[derive(Debug, Clone)]
-pub(crate) struct Decoder<'a> {
+pub struct GenerationSession<'a> {
+    model: &'a LoadedModel,
+    rows: CachedRows<'a>,
+    /// Hidden states of each row's last token, `[rows, channels]`.
+    hidden: Tensor<2>,
+}
+
+impl<'a> GenerationSession<'a> {
+    /// Starts after the prompts, where text comes next.
+    pub fn after_prompts(
+        model: &'a LoadedModel,
+        prompts: &[Document],
+    ) -> Result<Self, GenerateError> {
+        let sequencer = model.sequencer();
+        let prompts: Vec<Sequence> =
+            prompts.iter().map(|prompt| sequencer.prompt(prompt)).collect::<Result<_, _>>()?;
+        Self::after(model, &prompts)
+    }
+
+    /// Starts after the prompts and the tokens that open an image of `grid`, so that this image
+    /// comes next in every row.
+    pub fn before_image(
+        model: &'a LoadedModel,
+        prompts: &[Document],
+        grid: Grid,
+    ) -> Result<Self, GenerateError> {
+        let prompts: Vec<Sequence> = prompts
+            .iter()
+            .map(|prompt| model.drawing_prompt(prompt, grid))
+            .collect::<Result<_, _>>()?;
+        Self::after(model, &prompts)
+    }
+
+    /// Starts after sequences of tokens.
+    fn after(model: &'a LoadedModel, prompts: &[Sequence]) -> Result<Self, GenerateError> {
+        if prompts.is_empty() {
+            return Err(GenerateError::NoPrompt);
+        }
+        let (rows, hidden) = CachedRows::prefill(&model.model, &model.config, prompts);
+        Ok(Self { model, rows, hidden })
+    }
+
+    /// Returns the number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows.rows.len()
+    }
+
+    /// Returns the model.
+    pub fn model(&self) -> &'a LoadedModel {
+        self.model
+    }
+
+    /// Returns the logits of the next token of every row, `[rows, vocab]`. Only for models with text.
+    pub fn logits(&self) -> Tensor<2> {
+        self.model.model.logits(self.hidden.clone())
+    }
+
+    /// Appends one token to every row.
+    pub fn push_tokens(&mut self, ids: &[u32]) {
+        self.hidden = self.rows.push_tokens(ids);
+    }
+
+    /// Estimates the clean patches of one image a row that comes next, without guidance:
+    /// `[rows, patches, patch_dim]` -> the same shape. Nothing is appended.
+    pub fn denoise(&self, noisy: Tensor<3>, grid: Grid, level: &Level) -> Tensor<3> {
+        self.rows.clean(noisy, grid, level)
+    }
+
+    /// Appends one finished image to every row, `[rows, patches, patch_dim]`, as a clean image.
+    pub fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
+        self.rows.push_image(clean, grid);
+    }
+
+    /// Returns the cached rows, for the sampler of an image.
+    pub(super) fn cached(&self) -> &CachedRows<'a> {
+        &self.rows
+    }
+}
+
+/// The cache of some rows, and what is needed to extend it.
+#[derive(Debug, Clone)]
+pub(super) struct CachedRows<'a> {
     model: &'a Model,
     config: &'a ModelConfig,
     device: Device,
@@ -35,9 +137,9 @@ struct Step {
     patches: Option<Patches>,
 }
 
-impl<'a> Decoder<'a> {
+impl<'a> CachedRows<'a> {
     /// Computes the prompts' prefix; returns the decoder and the hidden states of each prompt's last place, `[rows, width]`.
-    pub(crate) fn prefill(
+    pub(super) fn prefill(
         model: &'a Model,
         config: &'a ModelConfig,
         prompts: &[Sequence],
@@ -49,21 +151,32 @@ impl<'a> Decoder<'a> {
             next: prompt.next.clone(),
         };
         let rows: Vec<Row> = prompts.iter().map(row).collect();
-        let mut decoder = Self { model, config, device, cache: Cache::new(), rows };
+        let mut cached = Self { model, config, device, cache: Cache::new(), rows };
         if longest == 0 {
-            let nothing = Tensor::zeros([prompts.len(), config.backbone.width], &decoder.device);
-            return (decoder, nothing); // images alone: there is no prefix
+            let nothing = Tensor::zeros([prompts.len(), config.backbone.width], &cached.device);
+            return (cached, nothing); // image-only: there is no prefix
         }
-        let step = decoder.prefix(prompts, longest);
-        let hidden = decoder.append(step);
+        let step = cached.prefix(prompts, longest);
+        let hidden = cached.append(step);
         let last: Vec<i32> = (1..=prompts.len()).map(|row| (row * longest - 1) as i32).collect();
-        let last = Tensor::from_data(TensorData::new(last, [prompts.len()]), &decoder.device);
+        let last = Tensor::from_data(TensorData::new(last, [prompts.len()]), &cached.device);
         let hidden = hidden.select(0, last);
-        (decoder, hidden)
+        (cached, hidden)
+    }
+
+    /// Returns these rows followed by a copy of the one row of `other` for each of them. Shorter
+    /// prefixes are padded on the left.
+    pub(super) fn with_copies_of(&self, other: &CachedRows<'a>) -> Self {
+        let pad = (self.cache.tokens() - other.cache.tokens()) as u32;
+        let mut rows = self.rows.clone();
+        let copy = Row { start: other.rows[0].start + pad, next: other.rows[0].next.clone() };
+        rows.extend(vec![copy; self.rows.len()]);
+        let cache = self.cache.with_copies_of(&other.cache, self.rows.len());
+        Self { cache, rows, ..self.clone() }
     }
 
     /// Appends one token a row; hidden states of those places, `[rows, width]`.
-    pub(crate) fn push_tokens(&mut self, ids: &[u32]) -> Tensor<2> {
+    pub(super) fn push_tokens(&mut self, ids: &[u32]) -> Tensor<2> {
         let end = self.cache.tokens() as u32 + 1;
         let positions = self.rows.iter_mut().map(|row| row.next.text()).collect();
         let ranges = self.rows.iter().map(|row| [row.start, end]).collect();
@@ -72,7 +185,7 @@ impl<'a> Decoder<'a> {
 
     /// The network's output for noisy patches of one image a row that comes next: `[rows, patches, numbers]` -> the same
     /// shape. Nothing is appended.
-    pub(crate) fn denoise(&self, noisy: Tensor<3>, grid: Grid, time: f64) -> Tensor<3> {
+    pub(super) fn denoise(&self, noisy: Tensor<3>, grid: Grid, time: f64) -> Tensor<3> {
         let [rows, patches, numbers] = noisy.dims();
         let step = self.image_step(noisy, grid, time);
         let hidden = self.model.hidden_behind(&self.inputs(step), &self.cache);
@@ -80,13 +193,13 @@ impl<'a> Decoder<'a> {
     }
 
     /// The clean patches that the network estimates behind noisy ones: `[rows, patches, numbers]` -> the same shape.
-    pub(crate) fn clean(&self, noisy: Tensor<3>, grid: Grid, level: &Level) -> Tensor<3> {
+    pub(super) fn clean(&self, noisy: Tensor<3>, grid: Grid, level: &Level) -> Tensor<3> {
         let output = self.denoise(noisy.clone(), grid, level.timestep);
         self.config.prediction.to_clean_at(output, noisy, level)
     }
 
     /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.
-    pub(crate) fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
+    pub(super) fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
         let step = self.image_step(clean, grid, self.config.schedule.clean_timestep());
         self.append(step);
         for row in &mut self.rows {
@@ -198,6 +311,3 @@ impl<'a> Decoder<'a> {
         Tensor::from_data(TensorData::new(numbers, [count]), &self.device)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,11 +6,11 @@ use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
 use mm_diffusion::{Prediction, Schedule};
 
 use super::Row;
-use crate::{ModelConfig, TimeConfig};
+use mm_model::{ModelConfig, TimeConfig};
 
 /// Everything that two networks of ddpm-gau.py can differ in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeedSizes {
+pub struct Su2024Sizes {
     /// Side of a patch, pixels.
     pub patch: usize,
     /// Channels of a token.
@@ -34,7 +34,7 @@ const EXPANDED: usize = 1;
 const KEY: usize = 2;
 const STEPS: usize = 3;
 
-impl SeedSizes {
+impl Su2024Sizes {
     /// What most tensors of a file agree on. Where none says anything the seed's own size stands, and the tensors that should
     /// have said it are missing from the file.
     pub(super) fn of_shapes(shapes: &BTreeMap<&str, &[usize]>, patch: usize) -> Self {

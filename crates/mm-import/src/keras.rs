@@ -23,9 +23,9 @@ use mm_backbone::BlockConfig;
 use mm_diffusion::{Prediction, Schedule};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::parameters::{Weight, Weights};
-use crate::{ConfigError, ModelConfig, TimeConfig};
-pub use sizes::SeedSizes;
+use mm_model::parameters::{Weight, Weights};
+use mm_model::{ConfigError, ModelConfig, TimeConfig};
+pub use sizes::Su2024Sizes;
 
 /// What a golden file puts before the names of its weights.
 const PREFIX: &str = "w/";
@@ -104,7 +104,7 @@ pub fn read(bytes: &[u8], patch: usize) -> Result<(ModelConfig, Weights), KerasE
     let file = SafeTensors::deserialize(bytes)?;
     let (tensors, strays) = weights_in(&file);
     let shapes = tensors.iter().map(|(name, view)| (name.as_str(), view.shape())).collect();
-    let sizes = SeedSizes::of_shapes(&shapes, patch);
+    let sizes = Su2024Sizes::of_shapes(&shapes, patch);
     let mut misfits = vec![];
     let mut weights = Weights::new();
     let rows = sizes.rows();
@@ -204,7 +204,7 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     };
     let (patch, width, depth) = (config.patch, config.backbone.width, config.backbone.depth);
     let sizes =
-        SeedSizes { patch, width, depth, expanded: expansion * width, key_size, bias, steps };
+        Su2024Sizes { patch, width, depth, expanded: expansion * width, key_size, bias, steps };
     let seed = sizes.config();
     let pairs = [
         ("patch_bias", config.patch_bias.to_string(), seed.patch_bias.to_string()),

@@ -6,14 +6,14 @@ use mm_backbone::{Attend, Backbone, Cache, Condition, Init, KeyValue, Linear};
 use mm_patch::Grid;
 
 use crate::batch::{Inputs, Patches};
-use crate::convolution::Convolution;
-use crate::pixels::on_pixels;
-use crate::time::TimeEmbedding;
+use crate::networks::convolution::Convolution;
+use crate::networks::pixels::on_pixels;
+use crate::networks::time::TimeEmbedding;
 use crate::{ConfigError, ModelConfig};
 
 /// One transformer for text and raw pixels.
 #[derive(Module, Debug)]
-pub struct Joint {
+pub struct Unified {
     /// `[vocab, width]`; absent in a model of images alone.
     tokens: Option<Param<Tensor<2>>>,
     patch_in: Linear,
@@ -27,7 +27,7 @@ pub struct Joint {
     convolution: Option<Convolution>,
 }
 
-impl Joint {
+impl Unified {
     /// Fresh weights for a configuration that was checked.
     pub(crate) fn new(config: &ModelConfig, init: &mut Init) -> Result<Self, ConfigError> {
         let (width, numbers) = (config.backbone.width, config.patch_dim());
