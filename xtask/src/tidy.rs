@@ -35,13 +35,24 @@ enum Edges {
 /// The crate edges that `docs/architecture.md` draws.
 const EDGES: &[(&str, Edges)] = &[
     ("mm-patch", Edges::Exactly(&[])),
-    ("mm-backbone", Edges::Exactly(&[])),
+    ("mm-kernels", Edges::Exactly(&[])),
+    ("mm-backbone", Edges::Exactly(&["mm-kernels"])),
     ("mm-diffusion", Edges::Exactly(&[])),
     ("mm-text", Edges::Exactly(&[])),
-    ("mm-model", Edges::Exactly(&["mm-backbone", "mm-diffusion", "mm-patch", "mm-text"])),
+    (
+        "mm-model",
+        Edges::Exactly(&["mm-backbone", "mm-diffusion", "mm-kernels", "mm-patch", "mm-text"]),
+    ),
     (
         "mm-train",
-        Edges::Exactly(&["mm-backbone", "mm-diffusion", "mm-model", "mm-patch", "mm-text"]),
+        Edges::Exactly(&[
+            "mm-backbone",
+            "mm-diffusion",
+            "mm-kernels",
+            "mm-model",
+            "mm-patch",
+            "mm-text",
+        ]),
     ),
     (
         "mm-serve",
