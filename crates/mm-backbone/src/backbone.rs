@@ -14,7 +14,8 @@ use crate::{BackboneConfig, BackboneError, Condition, Init, RmsNorm};
 /// ```
 /// use burn::prelude::*;
 /// use mm_backbone::{
-///     Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init, KeyRanges, PositionScheme,
+///     Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init, KeyRanges,
+///     PositionScheme,
 /// };
 ///
 /// let config = BackboneConfig {
@@ -68,8 +69,8 @@ impl Backbone {
         self.final_layer.is_some()
     }
 
-    /// Computes whole rows, `x`: `[batch, tokens, channels]` -> hidden `[batch, tokens, channels]`. A
-    /// `condition` is seen by blocks that [ask for one](Self::is_conditioned).
+    /// Computes whole rows, `x`: `[batch, tokens, channels]` -> hidden `[batch, tokens, channels]`.
+    /// A `condition` is seen by blocks that [ask for one](Self::is_conditioned).
     pub fn forward(
         &self,
         x: Tensor<3>,
@@ -82,9 +83,9 @@ impl Backbone {
         })
     }
 
-    /// Computes tokens that follow a cached prefix, `x`: `[batch, tokens, channels]` -> hidden of the same
-    /// shape, and what [`Cache::append`] takes to make these tokens part of the prefix. `context` counts
-    /// the prefix among the keys.
+    /// Computes tokens that follow a cached prefix, `x`: `[batch, tokens, channels]` -> hidden of
+    /// the same shape, and what [`Cache::append`] takes to make these tokens part of the prefix.
+    /// `context` counts the prefix among the keys.
     pub fn forward_cached(
         &self,
         x: Tensor<3>,
@@ -105,8 +106,8 @@ impl Backbone {
         (hidden, new)
     }
 
-    /// Computes tokens that follow a cached prefix and will not become part of it, such as patches that
-    /// are still being denoised: `x`: `[batch, tokens, channels]` -> hidden of the same shape.
+    /// Computes tokens that follow a cached prefix and will not become part of it, such as patches
+    /// that are still being denoised: `x`: `[batch, tokens, channels]` -> hidden of the same shape.
     pub fn forward_with_prefix(
         &self,
         x: Tensor<3>,
@@ -122,8 +123,8 @@ impl Backbone {
         })
     }
 
-    /// Runs all blocks in order with their long skips, then the norm; `block` is given a block's index and
-    /// input.
+    /// Runs all blocks in order with their long skips, then the norm; `block` is given a block's
+    /// index and input.
     fn stack(
         &self,
         mut x: Tensor<3>,
@@ -197,8 +198,8 @@ mod tests {
         Init::new(seed, device).normal([1, count, WIDTH], 1.0).val()
     }
 
-    /// Returns the context of one row, and a condition if the blocks ask for one: some patches have a row of
-    /// it, others and text have zeros.
+    /// Returns the context of one row, and a condition if the blocks ask for one: some patches have
+    /// a row of it, others and text have zeros.
     fn context(
         config: &BackboneConfig,
         positions: &[[f64; 2]],

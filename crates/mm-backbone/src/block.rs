@@ -45,8 +45,8 @@ impl Block {
         }
     }
 
-    /// Computes tokens behind a prefix, `[batch, tokens, channels]` -> the same shape, and their keys and
-    /// values if `update` keeps them.
+    /// Computes tokens behind a prefix, `[batch, tokens, channels]` -> the same shape, and their
+    /// keys and values if `update` keeps them.
     pub(crate) fn forward_with_prefix(
         &self,
         x: Tensor<3>,

@@ -31,8 +31,8 @@ impl Cache {
         self.blocks.first().map_or(0, KeyValue::tokens)
     }
 
-    /// Appends what [`Backbone::forward_cached`](crate::Backbone::forward_cached) returned for the next
-    /// tokens.
+    /// Appends what [`Backbone::forward_cached`](crate::Backbone::forward_cached) returned for the
+    /// next tokens.
     ///
     /// # Panics
     ///

@@ -1,5 +1,6 @@
 //! What a modulated block is told beside its tokens: one row of channels for each thing that
-//! conditions, and for every token which row is its own. The backbone does not know what a row means.
+//! conditions, and for every token which row is its own. The backbone does not know what a row
+//! means.
 
 use burn::module::Param;
 use burn::prelude::*;
@@ -35,7 +36,8 @@ impl Condition {
     }
 }
 
-/// The map `W swish(c) + b` from a token's condition `c` to several vectors, which are all zero at first.
+/// The map `W swish(c) + b` from a token's condition `c` to several vectors, which are all zero at
+/// first.
 #[derive(Module, Debug)]
 pub(crate) struct Modulation {
     proj: Linear,
@@ -47,8 +49,9 @@ impl Modulation {
         Self { proj: Linear::zero(init, width, parts * width) }
     }
 
-    /// Returns the vectors of every token of a batch, `[batch, tokens, channels]` each. Where nothing
-    /// conditions, the condition is zero and all tokens share one vector, `[1, 1, channels]`.
+    /// Returns the vectors of every token of a batch, `[batch, tokens, channels]` each. Where
+    /// nothing conditions, the condition is zero and all tokens share one vector,
+    /// `[1, 1, channels]`.
     pub(crate) fn parts<const N: usize>(
         &self,
         condition: Option<&Condition>,

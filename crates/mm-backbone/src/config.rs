@@ -7,7 +7,9 @@ use crate::{BackboneError, PositionScheme};
 /// Sizes and choices of a [`Backbone`](crate::Backbone).
 ///
 /// ```
-/// use mm_backbone::{BackboneConfig, BlockConfig, MultiHeadConfig, MultiHeadVariant, PositionScheme};
+/// use mm_backbone::{
+///     BackboneConfig, BlockConfig, MultiHeadConfig, MultiHeadVariant, PositionScheme,
+/// };
 ///
 /// let config = BackboneConfig {
 ///     width: 64,
@@ -86,11 +88,11 @@ pub enum MultiHeadVariant {
     /// Nothing.
     #[default]
     Plain,
-    /// U-ViT's long skip connections (Bao et al. 2022): each block of the second half is joined with
-    /// its mirror in the first. `depth` is odd, so that one block stands in the middle.
+    /// U-ViT's long skip connections (Bao et al. 2022): each block of the second half is joined
+    /// with its mirror in the first. `depth` is odd, so that one block stands in the middle.
     Uvit,
-    /// DiT's modulation by a condition, adaLN-Zero (Peebles & Xie 2022): norms are shifted and scaled,
-    /// and branches gated, by a linear map of each token's condition that starts at zero.
+    /// DiT's modulation by a condition, adaLN-Zero (Peebles & Xie 2022): norms are shifted and
+    /// scaled, and branches gated, by a linear map of each token's condition that starts at zero.
     Dit,
 }
 

@@ -1,26 +1,26 @@
-//! What surrounds the blocks of a DiT with adaLN-Zero (Peebles & Xie 2022, arXiv:2212.09748, section
-//! 3.2). A block is the multi-head block with a modulation around each half:
+//! What surrounds the blocks of a DiT with adaLN-Zero (Peebles & Xie 2022, arXiv:2212.09748,
+//! section 3.2). A block is the multi-head block with a modulation around each half:
 //!
 //! ```text
-//! β₁, γ₁, α₁, β₂, γ₂, α₂ = W swish(c) + b           c: the token's condition; W and b start at zero
+//! β₁, γ₁, α₁, β₂, γ₂, α₂ = W swish(c) + b       c: the token's condition; W, b start at zero
 //! h = x + α₁ ⊙ Attention((1 + γ₁) ⊙ RMSNorm(x) + β₁)
 //! y = h + α₂ ⊙ SwiGLU((1 + γ₂) ⊙ RMSNorm(h) + β₂)
 //! ```
 //!
-//! and behind the last block the norm is modulated alike, `(1 + γ) ⊙ RMSNorm(y) + β`. At first every
-//! block passes its input on unchanged.
+//! and behind the last block the norm is modulated alike, `(1 + γ) ⊙ RMSNorm(y) + β`. At first
+//! every block passes its input on unchanged.
 //!
 //! Where this departs from the paper:
-//! - The halves are this project's: RMSNorm with a learnt scale where the paper has LayerNorm without,
-//!   normalised queries and keys, rotary positions, SwiGLU, no biases.
-//! - A condition belongs to a token and not to a whole row, since one row holds images of several noise
-//!   levels and text. Text has the condition zero, so its modulation is the learnt `b`: a gated block
-//!   like any other.
-//! - The paper's class label is text in the sequence. Its last map to patches starts at zero; here it
-//!   starts small.
+//! - The halves are this project's: RMSNorm with a learnt scale where the paper has LayerNorm
+//!   without, normalised queries and keys, rotary positions, SwiGLU, no biases.
+//! - A condition belongs to a token and not to a whole row, since one row holds images of several
+//!   noise levels and text. Text has the condition zero, so its modulation is the learnt `b`: a
+//!   gated block like any other.
+//! - The paper's class label is text in the sequence. Its last map to patches starts at zero; here
+//!   it starts small.
 //!
-//! The fused multi-head kernel has no place for modulations between its norm and its products, so these
-//! blocks are computed by the reference, but for their norms, and slower on the CPU.
+//! The fused multi-head kernel has no place for modulations between its norm and its products, so
+//! these blocks are computed by the reference, but for their norms, and slower on the CPU.
 
 use burn::prelude::*;
 use mm_kernels::modulate;

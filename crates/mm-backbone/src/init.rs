@@ -1,4 +1,5 @@
-//! First values of parameters, drawn on the host so that every backend starts from the same numbers.
+//! First values of parameters, drawn on the host so that every backend starts from the same
+//! numbers.
 
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
@@ -28,11 +29,12 @@ pub struct Init {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InitLaw {
-    /// Normal with standard deviation 1/sqrt(inputs), smaller for maps that close a branch or the network.
+    /// Normal with standard deviation 1/sqrt(inputs), smaller for maps that close a branch or the
+    /// network.
     #[default]
     Normal,
-    /// Uniform within sqrt(6 / (inputs + outputs)) (Glorot & Bengio 2010), whatever the map is for, as in
-    /// `su2024`.
+    /// Uniform within sqrt(6 / (inputs + outputs)) (Glorot & Bengio 2010), whatever the map is for,
+    /// as in `su2024`.
     Glorot,
 }
 
@@ -47,7 +49,8 @@ enum Law {
 }
 
 impl Init {
-    /// Makes a source of parameters that is a pure function of `seed`; the tensors live on `device`.
+    /// Makes a source of parameters that is a pure function of `seed`; the tensors live on
+    /// `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
         Self::with_law(InitLaw::Normal, seed, device)
     }
@@ -85,8 +88,8 @@ impl Init {
         self.draw(shape, draw)
     }
 
-    /// Draws the weight `[inputs, outputs]` of a linear map; `gain` is what the normal law multiplies it
-    /// by.
+    /// Draws the weight `[inputs, outputs]` of a linear map; `gain` is what the normal law
+    /// multiplies it by.
     pub fn matrix(&mut self, inputs: usize, outputs: usize, gain: f64) -> Param<Tensor<2>> {
         match self.law {
             Law::Drawn(InitLaw::Glorot) => {

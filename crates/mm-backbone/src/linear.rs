@@ -31,8 +31,8 @@ impl Linear {
         Self::scaled(init, inputs, outputs, bias, 1.0)
     }
 
-    /// Makes the last map of a residual branch: smaller by sqrt(2 depth), so that a deep stack does not
-    /// grow its input (Radford et al. 2019).
+    /// Makes the last map of a residual branch: smaller by sqrt(2 depth), so that a deep stack does
+    /// not grow its input (Radford et al. 2019).
     pub fn residual(
         init: &mut Init,
         inputs: usize,
@@ -55,8 +55,8 @@ impl Linear {
         Self { weight, bias: Some(init.constant([outputs], 0.0)) }
     }
 
-    /// Computes `[…, inputs]` -> `[…, outputs]` in the type of `x`: weights of another are rounded to it,
-    /// and keep their own.
+    /// Computes `[…, inputs]` -> `[…, outputs]` in the type of `x`: weights of another are rounded
+    /// to it, and keep their own.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let LinearWeights { weight, bias } = self.weights();
         linear(x, &weight, bias.as_ref())

@@ -1,8 +1,8 @@
 //! Two-dimensional positions for everything: where text tokens and patches stand on one plane.
 //!
-//! A text token stands on the diagonal, `(n, n)`, so that pure text has the usual 1-D RoPE. An image of
-//! `rows x cols` patches after a text that ended at position `L` (the last text token stands at `L`) is
-//! placed by the scheme; `w` is cols, `h` is rows, `i` and `j` count from 1:
+//! A text token stands on the diagonal, `(n, n)`, so that pure text has the usual 1-D RoPE. An
+//! image of `rows x cols` patches after a text that ended at position `L` (the last text token
+//! stands at `L`) is placed by the scheme; `w` is cols, `h` is rows, `i` and `j` count from 1:
 //!
 //! | scheme | row of a patch | column of a patch | next text |
 //! | --- | --- | --- | --- |
@@ -10,9 +10,9 @@
 //! | RoPE-Tie | `L + i (wh + 1)/(h + 1)` | `L + j (wh + 1)/(w + 1)` | `L + wh + 1` |
 //! | halves | `L + i` | `L + j` | `L + max(w, h) + 1` |
 //!
-//! Sources: RoPE-Tie, kexue.fm/archives/10040; RoPE-TV, kexue.fm/archives/10352. The network of `su2024`
-//! has images alone, and "halves" is its layout of channels with the plain grid of positions; relative
-//! positions are all that rotary embedding sees.
+//! Sources: RoPE-Tie, kexue.fm/archives/10040; RoPE-TV, kexue.fm/archives/10352. The network of
+//! `su2024` has images alone, and "halves" is its layout of channels with the plain grid of
+//! positions; relative positions are all that rotary embedding sees.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,12 +20,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PositionScheme {
-    /// Unit spacing inside an image, equal gaps before and after it; frequencies alternate row, column.
-    RopeTv,
-    /// The image stretched over the interval that its tokens take; frequencies alternate row, column.
-    RopeTie,
-    /// The layout of `su2024`: the first half of the channels turns with the row, the second with the
+    /// Unit spacing inside an image, equal gaps before and after it; frequencies alternate row,
     /// column.
+    RopeTv,
+    /// The image stretched over the interval that its tokens take; frequencies alternate row,
+    /// column.
+    RopeTie,
+    /// The layout of `su2024`: the first half of the channels turns with the row, the second with
+    /// the column.
     Halves,
 }
 
@@ -101,7 +103,8 @@ mod tests {
             let next = positions.text();
             let (first_patch, last_patch) = (image[0], image[rows * cols - 1]);
             for axis in 0..2 {
-                prop_assert!((first_patch[axis] - last[axis] - (next[axis] - last_patch[axis])).abs() < 1e-9);
+                let before = first_patch[axis] - last[axis];
+                prop_assert!((before - (next[axis] - last_patch[axis])).abs() < 1e-9);
                 prop_assert_eq!(next[axis] - last[axis], (rows * cols + 1) as f64);
             }
         }

@@ -1,9 +1,9 @@
 //! Rotary position embedding (Su et al. 2021, arXiv:2104.09864) on two axes: which channel pair
 //! `(2p, 2p + 1)` turns with which axis, and how fast.
 //!
-//! With `c` channels, `θ_p = base^(-2p/c)`; RoPE-TV and RoPE-Tie give even `p` the row and odd `p` the
-//! column, so that a token on the diagonal turns exactly as in 1-D RoPE. The halves layout gives pairs
-//! `0..c/4` the row and the rest the column, both with `θ_p = base^(-4p/c)`.
+//! With `c` channels, `θ_p = base^(-2p/c)`; RoPE-TV and RoPE-Tie give even `p` the row and odd `p`
+//! the column, so that a token on the diagonal turns exactly as in 1-D RoPE. The halves layout
+//! gives pairs `0..c/4` the row and the rest the column, both with `θ_p = base^(-4p/c)`.
 
 use burn::prelude::*;
 use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};

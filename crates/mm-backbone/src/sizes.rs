@@ -1,13 +1,14 @@
-//! What a stack costs: trained numbers, arithmetic, and the memory that the fused kernels of the CPU
-//! take to train it.
+//! What a stack costs: trained numbers, arithmetic, and the memory that the fused kernels of the
+//! CPU take to train it.
 
 use mm_kernels::WorkArrays;
 
 use crate::{BackboneConfig, BlockConfig, GauConfig, MultiHeadConfig};
 
 impl BackboneConfig {
-    /// Counts the numbers that are learnt. They are counted in 64-bit floats, which hold every count
-    /// that fits a machine exactly, so that sizes without sense give the largest number and no overflow.
+    /// Counts the numbers that are learnt. They are counted in 64-bit floats, which hold every
+    /// count that fits a machine exactly, so that sizes without sense give the largest number and
+    /// no overflow.
     pub fn parameters(&self) -> usize {
         let [width, depth, skips, modulations] =
             [self.width, self.depth, self.skips(), self.modulations()].map(|size| size as f64);
@@ -44,14 +45,14 @@ impl BackboneConfig {
         }
     }
 
-    /// Counts multiplications and additions of one forward pass over `tokens` tokens that all see each
-    /// other; a training step costs three times as much.
+    /// Counts multiplications and additions of one forward pass over `tokens` tokens that all see
+    /// each other; a training step costs three times as much.
     pub fn flops(&self, tokens: usize) -> u64 {
         self.flops_of(tokens as f64, (tokens * tokens) as f64) as u64
     }
 
-    /// Counts multiplications and additions of one forward pass over `tokens` tokens with `pairs` pairs
-    /// of a query and a key that it may attend; a training step costs three times as much.
+    /// Counts multiplications and additions of one forward pass over `tokens` tokens with `pairs`
+    /// pairs of a query and a key that it may attend; a training step costs three times as much.
     pub fn flops_of(&self, tokens: f64, pairs: f64) -> f64 {
         let channels = match &self.block {
             BlockConfig::Gau(gau) => gau.key_size + gau.expansion * self.width,

@@ -1,8 +1,8 @@
 //! Enums of modules that leave no trace in the names of weights.
 
-/// Implements Burn's `Module` for an enum whose variants hold one module each, as the module in use: a
-/// path such as `blocks.0.norm.gamma` does not say which variant it is in. (Burn's own derive would put
-/// the variant's name into every path, as in `blocks.0.Gau.norm.gamma`.)
+/// Implements Burn's `Module` for an enum whose variants hold one module each, as the module in
+/// use: a path such as `blocks.0.norm.gamma` does not say which variant it is in. (Burn's own
+/// derive would put the variant's name into every path, as in `blocks.0.Gau.norm.gamma`.)
 ///
 /// ```
 /// use burn::module::Module;
@@ -18,7 +18,8 @@
 /// transparent_module!(Layer { Map, Norm });
 ///
 /// let mut init = Init::new(0, &Device::flex());
-/// let layers = [Layer::Map(Linear::new(&mut init, 4, 6, true)), Layer::Norm(RmsNorm::new(&mut init, 6, 1e-6))];
+/// let map = Layer::Map(Linear::new(&mut init, 4, 6, true));
+/// let layers = [map, Layer::Norm(RmsNorm::new(&mut init, 6, 1e-6))];
 /// assert_eq!(layers.map(|layer| layer.num_params()), [4 * 6 + 6, 6]);
 /// ```
 #[macro_export]

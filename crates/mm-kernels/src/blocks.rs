@@ -105,8 +105,8 @@ pub struct BlockModulation {
     pub mlp: BranchModulation,
 }
 
-/// How a condition changes one branch: `x + gate ⊙ f((1 + scale) ⊙ norm(x) + shift)`; every tensor is
-/// `[batch, tokens, channels]`, or `[1, 1, channels]` where all tokens share it.
+/// How a condition changes one branch: `x + gate ⊙ f((1 + scale) ⊙ norm(x) + shift)`; every tensor
+/// is `[batch, tokens, channels]`, or `[1, 1, channels]` where all tokens share it.
 #[derive(Debug, Clone)]
 pub struct BranchModulation {
     /// What is added to the normalised tokens.

@@ -13,7 +13,7 @@ use crate::{KeyRanges, Precision, RotaryTables};
 /// use burn::prelude::*;
 /// use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};
 ///
-/// let frequencies = [AxisFrequency { axis: 0, theta: 1.0 }, AxisFrequency { axis: 1, theta: 0.1 }];
+/// let frequencies = [0, 1].map(|axis| AxisFrequency { axis, theta: 1.0 });
 /// let tables = RotaryTables::new(&frequencies, &[[0.0, 0.0], [1.0, 1.0]]);
 /// let causal = KeyRanges::new(1, 2, vec![[0, 1], [0, 2]]).unwrap();
 /// let context = AttentionContext::new(tables, causal, &Device::flex());
@@ -72,7 +72,8 @@ impl AttentionContext {
         &self.host
     }
 
-    /// Turns queries or keys by 32-bit angles, `[batch, heads, tokens, channels]` -> the same shape.
+    /// Turns queries or keys by 32-bit angles, `[batch, heads, tokens, channels]` -> the same
+    /// shape.
     pub fn rotate(&self, x: Tensor<4>, precision: Precision) -> Tensor<4> {
         let [batch, heads, tokens, channels] = x.dims();
         let pairs = precision.widen(x).reshape([batch, heads, tokens, channels / 2, 2]);

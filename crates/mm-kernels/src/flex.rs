@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Work is cut into groups of batch rows, at most about [`part_tokens`] tokens each, then weight
-//! gradients into groups of their rows; the cuts follow from the shapes alone, never from the number of
-//! threads, so one thread and many give the same bits.
+//! gradients into groups of their rows; the cuts follow from the shapes alone, never from the
+//! number of threads, so one thread and many give the same bits.
 
 mod attention;
 mod bridge;
@@ -55,8 +55,8 @@ pub(crate) struct Forward {
 
 /// One fused operation over contiguous 32-bit tensors.
 pub(crate) trait Op: std::fmt::Debug + Send + Sync + 'static {
-    /// Returns the output's shape, given that of the first input: the same, unless an operation says
-    /// otherwise.
+    /// Returns the output's shape, given that of the first input: the same, unless an operation
+    /// says otherwise.
     fn shape(&self, first: Shape) -> Shape {
         first
     }
@@ -74,15 +74,16 @@ impl HostContext {
         self.ranges.queries()
     }
 
-    /// Rows of the batch that one task takes through a block of `width` channels: even shares of about
-    /// [`part_tokens`].
+    /// Rows of the batch that one task takes through a block of `width` channels: even shares of
+    /// about [`part_tokens`].
     fn rows_in_part(&self, width: usize) -> usize {
         let (rows, tokens) = (self.ranges.batch(), self.tokens());
         let wanted = (rows * tokens).div_ceil(part_tokens(width)).clamp(1, rows);
         rows.div_ceil(wanted)
     }
 
-    /// Returns the angles of `tokens` tokens from the `first`: cosines and sines, `[tokens * pairs]` each.
+    /// Returns the angles of `tokens` tokens from the `first`: cosines and sines,
+    /// `[tokens * pairs]` each.
     fn angles(&self, first: usize, tokens: usize) -> [&[f32]; 2] {
         let pairs = self.tables.pairs();
         let part = first * pairs..(first + tokens) * pairs;
@@ -97,9 +98,9 @@ impl HostContext {
 }
 
 /// Does all tasks, each given its index, and returns their results in order, on the threads of the
-/// caller's pool: a caller inside a pool of one thread keeps its kernels to itself. Whichever thread is
-/// free takes the next task, so tasks of unequal size share the threads well when the large ones come
-/// first.
+/// caller's pool: a caller inside a pool of one thread keeps its kernels to itself. Whichever
+/// thread is free takes the next task, so tasks of unequal size share the threads well when the
+/// large ones come first.
 fn in_parts<T: Send, R: Send>(tasks: Vec<T>, work: impl Fn(usize, T) -> R + Sync) -> Vec<R> {
     if tasks.len() <= 1 || rayon::current_num_threads() == 1 {
         return tasks.into_iter().enumerate().map(|(index, task)| work(index, task)).collect();

@@ -76,8 +76,8 @@ pub trait BlockKernels: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Computes `x / sqrt(mean(x²) + ε) · γ` over the channels, `[batch, tokens, channels]` -> the same
-    /// shape; `gamma`: `[channels]`.
+    /// Computes `x / sqrt(mean(x²) + ε) · γ` over the channels, `[batch, tokens, channels]` -> the
+    /// same shape; `gamma`: `[channels]`.
     fn rms_norm(&self, x: Tensor<3>, gamma: &Tensor<1>, epsilon: f64) -> Tensor<3> {
         rms_norm(x, gamma, epsilon)
     }
@@ -103,7 +103,8 @@ pub trait BlockKernels: fmt::Debug + Send + Sync {
         attention::attention(q, k, v, context, precision)
     }
 
-    /// Computes a gated attention unit over whole rows, `[batch, tokens, channels]` -> the same shape.
+    /// Computes a gated attention unit over whole rows, `[batch, tokens, channels]` -> the same
+    /// shape.
     fn gau(
         &self,
         x: Tensor<3>,
@@ -115,7 +116,8 @@ pub trait BlockKernels: fmt::Debug + Send + Sync {
     }
 
     /// Computes a gated attention unit for tokens that follow `prefix`, without gradients:
-    /// `[batch, tokens, channels]` -> the same shape, and their keys and values if `update` keeps them.
+    /// `[batch, tokens, channels]` -> the same shape, and their keys and values if `update` keeps
+    /// them.
     fn gau_with_prefix(
         &self,
         x: Tensor<3>,
@@ -141,7 +143,8 @@ pub trait BlockKernels: fmt::Debug + Send + Sync {
     }
 
     /// Computes a multi-head block for tokens that follow `prefix`, without gradients:
-    /// `[batch, tokens, channels]` -> the same shape, and their keys and values if `update` keeps them.
+    /// `[batch, tokens, channels]` -> the same shape, and their keys and values if `update` keeps
+    /// them.
     fn multi_head_with_prefix(
         &self,
         x: Tensor<3>,

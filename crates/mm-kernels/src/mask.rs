@@ -1,9 +1,9 @@
 //! The mask, `may_attend`, as one range of keys a query.
 //!
-//! Every mask of this design (causal text, both directions inside an image, several documents packed
-//! in one row, padding on either side, a cached prefix) lets a query attend one unbroken range of
-//! keys: from the start of its document to itself, or to the end of its image. So the mask is two
-//! numbers a query, and kernels can skip what is hidden.
+//! Every mask of this design (causal text, both directions inside an image, several documents
+//! packed in one row, padding on either side, a cached prefix) lets a query attend one unbroken
+//! range of keys: from the start of its document to itself, or to the end of its image. So the mask
+//! is two numbers a query, and kernels can skip what is hidden.
 
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ pub enum KeyRangesError {
     },
     /// A query may attend nothing, or keys that do not exist.
     #[error(
-        "query {query} of row {row} may attend keys {start}..{end}, wanted a range that is not empty within 0..{keys}"
+        "query {query} of row {row} may attend keys {start}..{end}, \
+         wanted a range that is not empty within 0..{keys}"
     )]
     Range {
         /// The row of the batch.
@@ -57,9 +58,9 @@ pub struct KeyRanges {
 }
 
 impl KeyRanges {
-    /// Checks and keeps `ranges`: entry `row * queries + query` is `[start, end]` among `keys` keys.
-    /// With a cached prefix of `p` tokens, key `p + i` is query `i`'s own. The number of queries in a
-    /// row is `ranges.len() / batch`.
+    /// Checks and keeps `ranges`: entry `row * queries + query` is `[start, end]` among `keys`
+    /// keys. With a cached prefix of `p` tokens, key `p + i` is query `i`'s own. The number of
+    /// queries in a row is `ranges.len() / batch`.
     pub fn new(batch: usize, keys: usize, ranges: Vec<[u32; 2]>) -> Result<Self, KeyRangesError> {
         let queries = ranges.len().checked_div(batch).unwrap_or(0);
         if queries == 0 || queries * batch != ranges.len() {
@@ -104,8 +105,8 @@ impl KeyRanges {
         (start as usize..end as usize).contains(&key)
     }
 
-    /// Returns the mask as operations of a device take it, `[batch, 1, queries, keys]`, where `true`
-    /// means hidden. This is the one place where the mask is inverted.
+    /// Returns the mask as operations of a device take it, `[batch, 1, queries, keys]`, where
+    /// `true` means hidden. This is the one place where the mask is inverted.
     pub(crate) fn hidden(&self, device: &Device) -> Tensor<4, Bool> {
         let column = |side: usize| -> Tensor<4, Int> {
             let numbers: Vec<i32> = self.ranges.iter().map(|range| range[side] as i32).collect();

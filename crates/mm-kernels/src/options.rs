@@ -1,10 +1,10 @@
 //! How blocks compute: the type they multiply in, and what they keep for the backward pass.
 //!
-//! Weights, the residual stream, norms, rotations and softmax stay 32-bit; what goes into a product,
-//! and what is kept of it for the backward pass, may have 16 bits (Micikevicius et al. 2018,
-//! arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322). A linear map computes in the type of
-//! its input, so a block only says where its activations are narrowed and widened. Casts pass
-//! gradients on in the type that they came from, so those of weights are 32-bit again.
+//! Weights, the residual stream, norms, rotations and softmax stay 32-bit; what goes into a
+//! product, and what is kept of it for the backward pass, may have 16 bits (Micikevicius et al.
+//! 2018, arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322). A linear map computes in the
+//! type of its input, so a block only says where its activations are narrowed and widened. Casts
+//! pass gradients on in the type that they came from, so those of weights are 32-bit again.
 
 use burn::prelude::*;
 use burn::tensor::FloatDType;
@@ -24,8 +24,9 @@ pub struct BlockOptions {
     /// [calculate](Device::supports_dtype) in it.
     pub precision: Precision,
     /// Whether a block keeps nothing for the backward pass but its input and computes its forward
-    /// pass again (Chen et al. 2016, arXiv:1604.06174). Only [fused](crate::BlockKernels::fuses_blocks)
-    /// blocks can do so; reference operations go on keeping what they need.
+    /// pass again (Chen et al. 2016, arXiv:1604.06174). Only
+    /// [fused](crate::BlockKernels::fuses_blocks) blocks can do so; reference operations go on
+    /// keeping what they need.
     pub activation_checkpointing: bool,
 }
 

@@ -32,8 +32,8 @@ pub struct RotaryTables {
 }
 
 impl RotaryTables {
-    /// Computes the angles of all pairs, one [`AxisFrequency`] each, at `positions`, `[row, column]`
-    /// of every token of every row of the batch.
+    /// Computes the angles of all pairs, one [`AxisFrequency`] each, at `positions`,
+    /// `[row, column]` of every token of every row of the batch.
     pub fn new(frequencies: &[AxisFrequency], positions: &[[f64; 2]]) -> Self {
         let count = positions.len() * frequencies.len();
         let (mut cos, mut sin) = (Vec::with_capacity(count), Vec::with_capacity(count));

@@ -24,8 +24,8 @@ impl AdamW {
     }
 }
 
-/// Computes `average + (1 - keep) (weight - average)`, both of one shape, `[…]`. Numbers that are the
-/// same in weight and average stay as they are.
+/// Computes `average + (1 - keep) (weight - average)`, both of one shape, `[…]`. Numbers that are
+/// the same in weight and average stay as they are.
 ///
 /// ```
 /// use burn::prelude::*;
@@ -49,8 +49,8 @@ pub fn moving_average<const D: usize>(
     kernels.moving_average(flat(average), flat(weight.clone()), keep).reshape(shape)
 }
 
-/// `Σ x²` over many tensors, read back once at the end: on a graphics device every read waits for all
-/// work before it.
+/// `Σ x²` over many tensors, read back once at the end: on a graphics device every read waits for
+/// all work before it.
 ///
 /// ```
 /// use burn::prelude::*;

@@ -1,15 +1,15 @@
 //! The work memory that the fused kernels of the CPU hold after some steps, told from sizes alone.
 //!
-//! What a step gives back waits for the next, by size. So there are as many buffers of every size as
-//! some step had at once, and batches of changing lengths hold more than any one of them takes.
+//! What a step gives back waits for the next, by size. So there are as many buffers of every size
+//! as some step had at once, and batches of changing lengths hold more than any one of them takes.
 
 use std::collections::BTreeMap;
 
-/// Tokens that one task takes through a whole block: enough for fast matrix products, few enough for
-/// the cache.
+/// Tokens that one task takes through a whole block: enough for fast matrix products, few enough
+/// for the cache.
 const PART: usize = 256;
-/// The same for blocks of at least [`WIDE`] channels, whose weights do not stay in the cache from one
-/// task to the next and are packed anew for each.
+/// The same for blocks of at least [`WIDE`] channels, whose weights do not stay in the cache from
+/// one task to the next and are packed anew for each.
 const WIDE_PART: usize = 512;
 /// From so many channels on a block is wide.
 const WIDE: usize = 512;
@@ -19,8 +19,8 @@ pub(crate) fn part_tokens(width: usize) -> usize {
     if width >= WIDE { WIDE_PART } else { PART }
 }
 
-/// Returns the numbers of the buffer that is taken for `len`: the least of `k · 2^n`, `k` in 4..8, that
-/// is at least `len` and 64.
+/// Returns the numbers of the buffer that is taken for `len`: the least of `k · 2^n`, `k` in 4..8,
+/// that is at least `len` and 64.
 pub(crate) fn buffer_size(len: usize) -> usize {
     let len = len.max(64);
     let quarter = (len.next_power_of_two() / 8).max(1);
@@ -51,22 +51,22 @@ pub struct WorkArrays {
 impl WorkArrays {
     /// Counts those of a gated attention unit.
     pub fn gau(width: usize, expanded: usize, key_size: usize) -> Self {
-        let joint = 2 * expanded + key_size;
+        let projected = 2 * expanded + key_size;
         Self {
             width,
-            kept: vec![joint, expanded, 1],
+            kept: vec![projected, expanded, 1],
             backward: vec![width, expanded],
-            task: vec![joint, joint, expanded, key_size, key_size, key_size, key_size, width],
+            task: [vec![projected, projected, expanded], vec![key_size; 4], vec![width]].concat(),
         }
     }
 
     /// Counts those of a multi-head block.
     pub fn multi_head(width: usize, heads: usize, key_heads: usize, feed_forward: usize) -> Self {
         let head = width / heads;
-        let (joint, keys) = ((heads + 2 * key_heads) * head, key_heads * head);
+        let (projected, keys) = ((heads + 2 * key_heads) * head, key_heads * head);
         Self {
             width,
-            kept: vec![joint, width, heads, width, 2 * feed_forward],
+            kept: vec![projected, width, heads, width, 2 * feed_forward],
             backward: vec![width, width, width, feed_forward],
             task: vec![width, feed_forward, width, keys, width, keys, keys],
         }
@@ -97,8 +97,8 @@ impl WorkArrays {
 pub struct WorkMemory(BTreeMap<usize, usize>);
 
 impl WorkMemory {
-    /// Takes parts of a batch, of so many tokens each, through forward and backward at once; `blocks`
-    /// of the stack's blocks keep what their backward pass needs.
+    /// Takes parts of a batch, of so many tokens each, through forward and backward at once;
+    /// `blocks` of the stack's blocks keep what their backward pass needs.
     pub fn train(&mut self, block: &WorkArrays, blocks: usize, parts: &[usize]) {
         let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
         let mut take = |len: usize, count: usize| {
@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn a_step_holds_what_its_arrays_count() {
-        // Of 512 tokens everything is a power of two but the joint array of 3 · 64 numbers, which a
-        // size fits too.
+        // Of 512 tokens everything is a power of two but the array of queries, keys and values of 3
+        // · 64 numbers, which a size fits too.
         let kept = 512 * (3 * 64 + 64 + 2 + 64 + 2 * 128);
         let backward = 512 * (3 * 64 + 128);
         let task = 256 * (6 * 64 + 128);

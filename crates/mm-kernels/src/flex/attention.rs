@@ -1,9 +1,10 @@
-//! Masked softmax attention of one head in one row: `O = P V`, `P = softmax(s Q Kᵀ)` over each query's key range.
+//! Masked softmax attention of one head in one row: `O = P V`, `P = softmax(s Q Kᵀ)` over each
+//! query's key range.
 //!
-//! Queries are taken in tiles whose ranges start at the same key; a tile meets the union of its queries'
-//! ranges and no other key, so what is hidden by structure (another document, the text after a tile) is
-//! never computed. Only the logarithm of each softmax's denominator is kept, `L = ln Σ exp`: backward
-//! computes a tile's `P = exp(s q k - L)` again.
+//! Queries are taken in tiles whose ranges start at the same key; a tile meets the union of its
+//! queries' ranges and no other key, so what is hidden by structure (another document, the text
+//! after a tile) is never computed. Only the logarithm of each softmax's denominator is kept,
+//! `L = ln Σ exp`: backward computes a tile's `P = exp(s q k - L)` again.
 //!
 //! With `dP = dO Vᵀ` and `D = rowsum(P ⊙ dP)`: `dS = s P ⊙ (dP - D)`, `dQ = dS K`, `dK = dSᵀ Q`,
 //! `dV = Pᵀ dO` (Dao et al. 2022, arXiv:2205.14135, appendix B).

@@ -26,8 +26,8 @@ pub(crate) enum Primitive {
     Tracked(TrackedTensor),
 }
 
-/// Returns the tensor `[…]` as a flex primitive, or nothing if it lives elsewhere or does not hold 32-bit
-/// floats.
+/// Returns the tensor `[…]` as a flex primitive, or nothing if it lives elsewhere or does not hold
+/// 32-bit floats.
 pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> Option<Primitive> {
     if tensor.dtype() != DType::F32 {
         return None;

@@ -1,8 +1,8 @@
 //! Work memory that is used again: what a step has taken, the next step takes.
 //!
-//! Buffers come in sizes of four steps an octave, so that batches of changing lengths share them; at most
-//! a quarter of a buffer is unused. Nothing is zeroed on the way: a taken buffer holds whatever it held
-//! before.
+//! Buffers come in sizes of four steps an octave, so that batches of changing lengths share them;
+//! at most a quarter of a buffer is unused. Nothing is zeroed on the way: a taken buffer holds
+//! whatever it held before.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};

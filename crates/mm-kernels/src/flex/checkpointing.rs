@@ -1,6 +1,6 @@
-//! An operation that keeps nothing: backward computes forward again. It is slower by a third, and of a
-//! block only its input stays in memory (Chen et al. 2016, arXiv:1604.06174). The numbers are the same,
-//! bit for bit.
+//! An operation that keeps nothing: backward computes forward again. It is slower by a third, and
+//! of a block only its input stays in memory (Chen et al. 2016, arXiv:1604.06174). The numbers are
+//! the same, bit for bit.
 
 use super::buffer::Buffer;
 use super::{Forward, Op};

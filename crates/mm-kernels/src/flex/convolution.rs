@@ -1,13 +1,16 @@
 //! The 3x3 convolution with a border of zeros as one operation.
 //!
 //! ```text
-//! Y = W C(x)        W: [outputs, 9 inputs], C(x): the nine neighbors of every pixel, [9 inputs, pixels]
-//! dW = dY C(x)ᵀ,    dx = C⁺(Wᵀ dY), where C⁺ adds every number of a column back to the pixel that it was taken from
+//! Y = W C(x)        W: [outputs, 9 inputs], C(x): [9 inputs, pixels]
+//! dW = dY C(x)ᵀ,    dx = C⁺(Wᵀ dY)
 //! ```
 //!
-//! `C(x)` is made a tile at a time, as many pixels as a product needs to be fast and the cache can hold;
-//! nothing is kept. (Burn takes the gradient of a kernel as a convolution whose kernel is as large as the
-//! image; here all three are products.)
+//! where `C(x)` holds the nine neighbors of every pixel, and `C⁺` adds every number of a column back to
+//! the pixel that it was taken from.
+//!
+//! `C(x)` is made a tile at a time, as many pixels as a product needs to be fast and the cache can
+//! hold; nothing is kept. (Burn takes the gradient of a kernel as a convolution whose kernel is as
+//! large as the image; here all three are products.)
 
 use std::ops::Range;
 
@@ -114,8 +117,8 @@ impl ConvolutionOp {
         }
     }
 
-    /// Says of every piece of a tile's `Y`, `[outputs, pixels]`, where it stands there, and where among
-    /// whole images.
+    /// Says of every piece of a tile's `Y`, `[outputs, pixels]`, where it stands there, and where
+    /// among whole images.
     fn pieces(&self, tile: &Tile) -> impl Iterator<Item = [Range<usize>; 2]> + use<> {
         let (outputs, plane, width) = (self.outputs, self.plane(), self.width);
         let (images, rows) = (tile.images.clone(), tile.rows.clone());
@@ -168,15 +171,16 @@ impl ConvolutionOp {
         [dweight]
     }
 
-    /// Counts the numbers of `x` and of `y` in a group of images, of which there are at most [`PARTS`].
+    /// Counts the numbers of `x` and of `y` in a group of images, of which there are at most
+    /// [`PARTS`].
     fn group(&self, x: &[f32]) -> [usize; 2] {
         let images = x.len() / (self.inputs * self.plane());
         [self.inputs, self.outputs].map(|channels| images.div_ceil(PARTS) * channels * self.plane())
     }
 }
 
-/// Copies a row as its neighbors to the left (`kernel` 0), itself (1), its neighbors to the right (2) see
-/// it.
+/// Copies a row as its neighbors to the left (`kernel` 0), itself (1), its neighbors to the right
+/// (2) see it.
 fn shift(from: &[f32], kernel: usize, to: &mut [f32]) {
     let last = from.len() - 1;
     match kernel {

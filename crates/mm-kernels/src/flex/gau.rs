@@ -1,8 +1,9 @@
 //! The gated attention unit as one operation; its definition is in `kernels/gau.rs`.
 //!
 //! ```text
-//! J = n(x; γ) W_i + b_i;  u, v, z = split(swish(J));  q = rotate(γ_q z + β_q), k = rotate(γ_k z + β_k)
-//! O = attention(q, k, v);  G = u ⊙ O;                 y = x + G W_o + b_o
+//! J = n(x; γ) W_i + b_i;   u, v, z = split(swish(J))
+//! q = rotate(γ_q z + β_q), k = rotate(γ_k z + β_k)
+//! O = attention(q, k, v);  G = u ⊙ O;   y = x + G W_o + b_o
 //! ```
 //!
 //! Backward keeps `J`, `O` and the attention's logarithms: per token `3 expanded + key_size + 1`
@@ -21,8 +22,8 @@ use super::simd::{self, sigmoid, vectorised};
 use super::{Forward, Op, in_parts, next_pieces, norm};
 use crate::context::HostContext;
 
-/// One unit's sizes and where its tokens stand. Inputs, in order: `x`, `γ`, `W_i`, `γ_q`, `γ_k`, `W_o`,
-/// and with biases `b_i`, `β_q`, `β_k`, `b_o`.
+/// One unit's sizes and where its tokens stand. Inputs, in order: `x`, `γ`, `W_i`, `γ_q`, `γ_k`,
+/// `W_o`, and with biases `b_i`, `β_q`, `β_k`, `b_o`.
 #[derive(Debug, Clone)]
 pub(crate) struct GauOp {
     /// Channels of a token.

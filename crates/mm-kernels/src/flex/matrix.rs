@@ -5,8 +5,8 @@ use gemm::Parallelism;
 
 use super::in_parts;
 
-/// Fewest and most rows of a weight gradient that one task computes: the right factor is packed anew for
-/// every task, so few rows cost time, and many leave cores without work.
+/// Fewest and most rows of a weight gradient that one task computes: the right factor is packed
+/// anew for every task, so few rows cost time, and many leave cores without work.
 const GRADIENT_ROWS: [usize; 2] = [128, 384];
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * strides[0] + j * strides[1]]`.
@@ -96,9 +96,9 @@ impl<'a> Target<'a> {
         assert!(reach(self.shape, own) <= self.data.len(), "the product is inside its slice");
         assert!(self.shape[0] <= 1 || self.stride >= n, "rows of the product do not overlap");
         pack_less();
-        // SAFETY: the three assertions above bound every address that `gemm` forms from these shapes
-        // and strides; the product is borrowed mutably and so apart from both factors, and its rows do
-        // not overlap.
+        // SAFETY: the three assertions above bound every address that `gemm` forms from these
+        // shapes and strides; the product is borrowed mutably and so apart from both factors, and
+        // its rows do not overlap.
         unsafe {
             gemm::gemm(
                 m,
@@ -125,9 +125,9 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Lets `gemm` read a factor in place where it is used for at most 384 rows of the product: with AVX-512,
-/// copying it into the order of the kernel first costs more there than it saves (4 % of a step at 256
-/// channels). Other processors keep the crate's own bound, which is 48 rows.
+/// Lets `gemm` read a factor in place where it is used for at most 384 rows of the product: with
+/// AVX-512, copying it into the order of the kernel first costs more there than it saves (4 % of a
+/// step at 256 channels). Other processors keep the crate's own bound, which is 48 rows.
 fn pack_less() {
     #[cfg(target_arch = "x86_64")]
     {
@@ -184,7 +184,8 @@ mod tests {
     proptest! {
         #[test]
         fn products_equal_sums_over_the_inner_index(
-            m in 1usize..9, n in 1usize..9, k in 1usize..9, pad in 0usize..3, turned: [bool; 2], keep: bool,
+            m in 1usize..9, n in 1usize..9, k in 1usize..9, pad in 0usize..3,
+            turned: [bool; 2], keep: bool,
         ) {
             let (a, b) = (numbers(1, m * k), numbers(2, k * n));
             let stride = n + pad;
@@ -200,10 +201,12 @@ mod tests {
             for i in 0..m {
                 for j in 0..stride {
                     let old = before[i * stride + j];
+                    let col = j.min(n - 1);
                     let sum: f32 = (0..k)
-                        .map(|l| at(&a, i, l, m, k, turned[0]) * at(&b, l, j.min(n - 1), k, n, turned[1]))
+                        .map(|l| at(&a, i, l, m, k, turned[0]) * at(&b, l, col, k, n, turned[1]))
                         .sum();
-                    let wanted = if j >= n { old } else { 0.5 * sum + if keep { old } else { 0.0 } };
+                    let kept = if keep { old } else { 0.0 };
+                    let wanted = if j >= n { old } else { 0.5 * sum + kept };
                     prop_assert_eq!(found[i * stride + j], wanted);
                 }
             }

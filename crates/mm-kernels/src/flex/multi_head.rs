@@ -1,14 +1,15 @@
 //! The multi-head block as one operation; its definition is in `kernels/multi_head.rs`.
 //!
 //! ```text
-//! J = n(x; γ₁) W_a;  q̂ = rotate(n(J_q; γ_q)), k̂ = rotate(n(J_k; γ_k)), v = J_v;   O = attention(q̂, k̂, v)
-//! h = x + O W_o;     F = n(h; γ₂) W_f;  m = swish(F_g) ⊙ F_r;                     y = h + m W_d
+//! J = n(x; γ₁) W_a;  q̂ = rotate(n(J_q; γ_q)), k̂ = rotate(n(J_k; γ_k)), v = J_v
+//! O = attention(q̂, k̂, v);  h = x + O W_o
+//! F = n(h; γ₂) W_f;  m = swish(F_g) ⊙ F_r;  y = h + m W_d
 //! ```
 //!
 //! Backward keeps `J`, `O`, the attention's logarithms, `h` and `F`: per token
 //! `(heads + 2 key_heads) head + 2 width + heads + 2 feed_forward` numbers. Norms, rotations, swish and
-//! probabilities are computed again. Gradients of weights are products over all tokens: `dW_d = mᵀ dy`,
-//! `dW_f = n(h)ᵀ dF`, `dW_o = Oᵀ dh`, `dW_a = n(x)ᵀ dJ`.
+//! probabilities are computed again. Gradients of weights are products over all tokens:
+//! `dW_d = mᵀ dy`, `dW_f = n(h)ᵀ dF`, `dW_o = Oᵀ dh`, `dW_a = n(x)ᵀ dJ`.
 
 mod backward;
 mod prefix;
@@ -21,8 +22,8 @@ use super::simd::{sigmoid, vectorised};
 use super::{Forward, Op, in_parts, next_pieces, norm};
 use crate::context::HostContext;
 
-/// One block's sizes and where its tokens stand. Inputs, in order: `x`, `γ₁`, `W_a`, `γ_q`, `γ_k`, `W_o`,
-/// `γ₂`, `W_f`, `W_d`.
+/// One block's sizes and where its tokens stand. Inputs, in order: `x`, `γ₁`, `W_a`, `γ_q`, `γ_k`,
+/// `W_o`, `γ₂`, `W_f`, `W_d`.
 #[derive(Debug, Clone)]
 pub(crate) struct MultiHeadOp {
     /// Channels of a token.

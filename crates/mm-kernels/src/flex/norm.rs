@@ -1,7 +1,7 @@
 //! RMSNorm over rows of `c` channels: `y = x r γ`, `r = 1 / sqrt(mean(x²) + ε)`.
 //!
-//! Backward, with `x̂ = x r` and `g = γ dy`: `dx = r (g - x̂ · mean(g x̂))`, `dγ = Σ dy x̂`. Nothing is
-//! kept: `r` is computed again from `x`.
+//! Backward, with `x̂ = x r` and `g = γ dy`: `dx = r (g - x̂ · mean(g x̂))`, `dγ = Σ dy x̂`.
+//! Nothing is kept: `r` is computed again from `x`.
 
 use super::buffer::Buffer;
 use super::simd::{dot, dot3, vectorised};

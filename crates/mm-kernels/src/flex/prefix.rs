@@ -3,19 +3,20 @@
 use super::{in_parts, next_pieces};
 use crate::context::HostContext;
 
-/// Keys and values of a prefix, and where those of new tokens go: `[rows, key_heads, tokens, channels]`
-/// each.
+/// Keys and values of a prefix, and where those of new tokens go:
+/// `[rows, key_heads, tokens, channels]` each.
 pub(crate) struct KvPrefix<'a> {
     /// Keys and values before these tokens.
     pub old: [&'a [f32]; 2],
     /// How many tokens they hold.
     pub tokens: usize,
-    /// Keys and values of these tokens; empty when nobody asks for them, as while an image is denoised.
+    /// Keys and values of these tokens; empty when nobody asks for them, as while an image is
+    /// denoised.
     pub new: [&'a mut [f32]; 2],
 }
 
-/// Runs a block behind a prefix in parts: `work` is given the first row, its part of `x`, of the prefix
-/// and of the output. Returns the output, which is shaped as `x`.
+/// Runs a block behind a prefix in parts: `work` is given the first row, its part of `x`, of the
+/// prefix and of the output. Returns the output, which is shaped as `x`.
 pub(super) fn with_prefix(
     context: &HostContext,
     x: &[f32],
@@ -50,8 +51,8 @@ pub(super) fn with_prefix(
     output
 }
 
-/// Writes one head's keys or values in one piece, `[tokens, channels]`: the prefix, then those of the
-/// new tokens, which stand `stride` apart in `new`.
+/// Writes one head's keys or values in one piece, `[tokens, channels]`: the prefix, then those of
+/// the new tokens, which stand `stride` apart in `new`.
 pub(super) fn join(all: &mut [f32], old: &[f32], new: &[f32], stride: usize, channels: usize) {
     let (head, tail) = all.split_at_mut(old.len());
     head.copy_from_slice(old);

@@ -1,5 +1,5 @@
-//! Rotation of one head's channels: pairs `(a, b)` become `(a cos - b sin, b cos + a sin)`; the backward
-//! pass turns the other way.
+//! Rotation of one head's channels: pairs `(a, b)` become `(a cos - b sin, b cos + a sin)`; the
+//! backward pass turns the other way.
 
 /// Turns the pairs of `x`, `[2 pairs]`, by the angles `[pairs]`.
 #[inline(always)]

@@ -1,16 +1,16 @@
 //! Plain loops that the compiler turns into vector instructions, and the functions inside them.
 //!
-//! [`vectorised!`] compiles a function for AVX-512, for AVX2 and for nothing, and takes at run time what
-//! the processor has (NEON needs no choice). Loops that write several slices stand in functions that take
-//! each as an argument of its own: only so does the compiler know them apart. The arithmetic is written
-//! without fused multiply-add and sums run over sixteen lanes everywhere, so every processor gives the
-//! same bits.
+//! [`vectorised!`] compiles a function for AVX-512, for AVX2 and for nothing, and takes at run time
+//! what the processor has (NEON needs no choice). Loops that write several slices stand in
+//! functions that take each as an argument of its own: only so does the compiler know them apart.
+//! The arithmetic is written without fused multiply-add and sums run over sixteen lanes everywhere,
+//! so every processor gives the same bits.
 
 /// Lanes of a sum.
 const LANES: usize = 16;
 
-/// Defines functions in several versions of machine code, of which the best for this processor runs.
-/// What they call must be `#[inline(always)]` to be part of it.
+/// Defines functions in several versions of machine code, of which the best for this processor
+/// runs. What they call must be `#[inline(always)]` to be part of it.
 macro_rules! vectorised {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block)+) => {$(
         $(#[$meta])*
@@ -73,11 +73,11 @@ pub(crate) fn level() -> Level {
     }
 }
 
-/// Computes `e^x` within 2 units in the last place for `x` in -87.3..88.3 and, beyond, the value at the
-/// nearest of these ends. NaN stays NaN.
+/// Computes `e^x` within 2 units in the last place for `x` in -87.3..88.3 and, beyond, the value at
+/// the nearest of these ends. NaN stays NaN.
 ///
-/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`, then a polynomial of degree 7 in `r` (Cephes `expf`, Moshier
-/// 1989), then `2^n` through the exponent bits.
+/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`, then a polynomial of degree 7 in `r` (Cephes `expf`,
+/// Moshier 1989), then `2^n` through the exponent bits.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const LOWEST: f32 = -87.336_54;

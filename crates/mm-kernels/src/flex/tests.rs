@@ -234,9 +234,9 @@ fn largest(numbers: &[f32]) -> f32 {
     numbers.iter().fold(0.0, |most, x| most.max(x.abs()))
 }
 
-/// Asserts that every result agrees to 1e-5 of its largest number. One whose numbers nearly cancel is as
-/// exact as the terms they are sums of: it is held to 1e-6 of the largest of all results, eight units in
-/// their last place.
+/// Asserts that every result agrees to 1e-5 of its largest number. One whose numbers nearly cancel
+/// is as exact as the terms they are sums of: it is held to 1e-6 of the largest of all results,
+/// eight units in their last place.
 fn assert_close(found: Vec<TensorData>, wanted: Vec<TensorData>) {
     assert_eq!(found.len(), wanted.len());
     let most = wanted.iter().fold(1e-6, |most: f32, wanted| most.max(largest(&host(wanted))));
@@ -320,7 +320,8 @@ fn parts_of_a_large_batch_join_without_a_seam() {
     check(Block::MultiHead { key_heads: 4 }, &stretches, 9);
 }
 
-/// Checks three tokens a row behind `prefix` others, whose keys and values have these heads and channels.
+/// Checks three tokens a row behind `prefix` others, whose keys and values have these heads and
+/// channels.
 fn check_with_prefix(block: Block, prefix: usize, heads: usize, keys: usize, values: usize) {
     let weights = block.weights(&mut Trained::default());
     let x = normal(1, [2, 3, WIDTH], 1.0);

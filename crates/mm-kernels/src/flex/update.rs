@@ -1,5 +1,5 @@
-//! Updates of weights in one pass each, in pieces of [`PART`] numbers; piece by piece the result is the
-//! same whatever the number of threads.
+//! Updates of weights in one pass each, in pieces of [`PART`] numbers; piece by piece the result is
+//! the same whatever the number of threads.
 
 use super::in_parts;
 use super::simd::{dot, vectorised};

@@ -1,5 +1,5 @@
-//! The definition of the gated attention unit (Hua et al. 2022, arXiv:2202.10447, with softmax as in
-//! Su 2024):
+//! The definition of the gated attention unit (Hua et al. 2022, arXiv:2202.10447, with softmax as
+//! in Su 2024):
 //!
 //! ```text
 //! u, v, z = split(swish(W_i · RMSNorm(x) + b_i))        expanded, expanded, key_size channels
@@ -13,8 +13,8 @@ use burn::tensor::activation::silu;
 use super::{BlockKernels, linear};
 use crate::{AttentionContext, GauWeights, KeyValue, Precision, ScaleOffset};
 
-/// Computes the unit, `[batch, tokens, channels]` -> the same shape, and the keys and values of these
-/// tokens.
+/// Computes the unit, `[batch, tokens, channels]` -> the same shape, and the keys and values of
+/// these tokens.
 pub(super) fn gau<K: BlockKernels + ?Sized>(
     kernels: &K,
     x: Tensor<3>,
@@ -27,8 +27,8 @@ pub(super) fn gau<K: BlockKernels + ?Sized>(
     let (e, s) = (weights.expanded(), weights.key_size());
     let normed = kernels.rms_norm(x.clone(), &weights.norm, weights.epsilon);
     let in_proj = &weights.in_proj;
-    let joint = linear(precision.narrow(normed), &in_proj.weight, in_proj.bias.as_ref());
-    let active = silu(joint);
+    let projected = linear(precision.narrow(normed), &in_proj.weight, in_proj.bias.as_ref());
+    let active = silu(projected);
     let part = |from: usize, size: usize| active.clone().narrow(2, from, size);
     let (u, v, z) = (part(0, e), part(e, e), part(2 * e, s));
     let one_head = |t: Tensor<3>, channels: usize| t.reshape([batch, 1, tokens, channels]);

@@ -1,8 +1,8 @@
-//! The definition of the multi-head block: pre-norm attention with normalised queries and keys, then
-//! SwiGLU (Shazeer 2020, arXiv:2002.05202):
+//! The definition of the multi-head block: pre-norm attention with normalised queries and keys,
+//! then SwiGLU (Shazeer 2020, arXiv:2002.05202):
 //!
 //! ```text
-//! q, k, v = split(W_a · RMSNorm(x));  q = rotate(RMSNorm(q)),  k = rotate(RMSNorm(k))      per head
+//! q, k, v = split(W_a · RMSNorm(x));  q = rotate(RMSNorm(q)),  k = rotate(RMSNorm(k))     per head
 //! h = x + W_o · softmax(q kᵀ / sqrt(head)) v
 //! h + W_d (swish(g) ⊙ r),  g, r = split(W_f · RMSNorm(h))
 //! ```
@@ -15,8 +15,8 @@ use burn::tensor::activation::silu;
 use super::{BlockKernels, linear, rms_norm};
 use crate::{AttentionContext, BlockModulation, KeyValue, MultiHeadWeights, Precision, modulate};
 
-/// Computes the block, `[batch, tokens, channels]` -> the same shape, and the keys and values of these
-/// tokens.
+/// Computes the block, `[batch, tokens, channels]` -> the same shape, and the keys and values of
+/// these tokens.
 pub(crate) fn multi_head<K: BlockKernels + ?Sized>(
     kernels: &K,
     x: Tensor<3>,
@@ -40,8 +40,8 @@ pub(crate) fn multi_head<K: BlockKernels + ?Sized>(
     (h + fed * mlp.gate, new)
 }
 
-/// Computes attention of normalised tokens, `[batch, tokens, channels]` -> the same shape, and their
-/// keys and values.
+/// Computes attention of normalised tokens, `[batch, tokens, channels]` -> the same shape, and
+/// their keys and values.
 fn attention_half<K: BlockKernels + ?Sized>(
     kernels: &K,
     normed: Tensor<3>,
@@ -52,10 +52,11 @@ fn attention_half<K: BlockKernels + ?Sized>(
 ) -> (Tensor<3>, KeyValue) {
     let [batch, tokens, width] = normed.dims();
     let (heads, key_heads, head) = (weights.heads(), weights.key_heads(), weights.head_size());
-    let joint = linear(precision.narrow(normed), &weights.qkv_proj, None);
+    let qkv = linear(precision.narrow(normed), &weights.qkv_proj, None);
     let part = |first: usize, count: usize| {
-        let channels = joint.clone().narrow(2, first * head, count * head);
-        channels.reshape([batch, tokens, count, head]).swap_dims(1, 2) // [batch, heads, tokens, head]
+        let channels = qkv.clone().narrow(2, first * head, count * head);
+        let heads = channels.reshape([batch, tokens, count, head]);
+        heads.swap_dims(1, 2) // [batch, heads, tokens, head]
     };
     let norm_and_rotate = |x: Tensor<4>, gamma: &Tensor<1>| {
         context.rotate(rms_norm(precision.widen(x), gamma, weights.epsilon), precision)

@@ -2,8 +2,8 @@
 
 use burn::prelude::*;
 
-/// Computes RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467), `x / sqrt(mean(x²) + ε) · γ`, over the
-/// last axis: `[…, channels]` -> the same shape; `gamma`: `[channels]`.
+/// Computes RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467), `x / sqrt(mean(x²) + ε) · γ`, over
+/// the last axis: `[…, channels]` -> the same shape; `gamma`: `[channels]`.
 pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: &Tensor<1>, epsilon: f64) -> Tensor<D> {
     let rms = (x.clone().square().mean_dim(D - 1) + epsilon).sqrt();
     x / rms * gamma.clone().unsqueeze()

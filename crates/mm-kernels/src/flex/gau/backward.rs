@@ -106,8 +106,8 @@ impl GauOp {
         small
     }
 
-    /// Goes back from rotated queries and keys, of which `dy` are the gradients, to `z`, and to their
-    /// scales and offsets.
+    /// Goes back from rotated queries and keys, of which `dy` are the gradients, to `z`, and to
+    /// their scales and offsets.
     fn projection_backward(
         &self,
         w: Weights<'_>,
@@ -148,8 +148,8 @@ fn gate_backward_row(u: &[f32], o: &[f32], d: &mut [f32], du: &mut [f32], gated:
 }
 
 vectorised! {
-    /// Adds to the gradients of `z` inside `dactive`, of `γ` and of `β`, given the activated tokens and
-    /// the gradient `dy` of queries or keys.
+    /// Adds to the gradients of `z` inside `dactive`, of `γ` and of `β`, given the activated tokens
+    /// and the gradient `dy` of queries or keys.
     fn turn_back_and_scale(
         z: Projection<'_>,
         active: &[f32],
@@ -180,7 +180,8 @@ vectorised! {
         }
     }
 
-    /// Turns `dG` into `dO` and writes `du` and `G`, given activated tokens of `width` channels and `O`.
+    /// Turns `dG` into `dO` and writes `du` and `G`, given activated tokens of `width` channels and
+    /// `O`.
     fn gate_backward(
         width: usize,
         active: &[f32],

@@ -164,8 +164,8 @@ impl MultiHeadOp {
     }
 }
 
-/// Does one row of [`swiglu_backward`], in blocks of sixteen that are loaded whole before anything is
-/// stored.
+/// Does one row of [`swiglu_backward`], in blocks of sixteen that are loaded whole before anything
+/// is stored.
 #[inline(always)]
 fn swiglu_backward_row(dm: &[f32], gate: &mut [f32], rest: &mut [f32], m: &mut [f32]) {
     let ((dm, dm_end), (gate, gate_end)) = (dm.as_chunks::<16>(), gate.as_chunks_mut::<16>());
