@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use expect_test::{Expect, expect};
-use mm_model::Checkpoint;
-use mm_model::checkpoint::{load_weights, save_weights};
+use mm_model::LoadedModel;
+use mm_model::folder::{load_weights, save_weights};
 use mm_model::parameters::weights_of;
 
 use crate::common::{device, start};
 
-fn saved() -> (tempfile::TempDir, Checkpoint) {
+fn saved() -> (tempfile::TempDir, LoadedModel) {
     let folder = tempfile::tempdir().unwrap();
     let model = start(&[]).averaged();
     model.save(folder.path()).unwrap();
@@ -19,7 +19,7 @@ fn saved() -> (tempfile::TempDir, Checkpoint) {
 #[test]
 fn what_is_saved_is_loaded_bit_for_bit() {
     let (folder, model) = saved();
-    let loaded = Checkpoint::load(folder.path(), &device()).unwrap();
+    let loaded = LoadedModel::load(folder.path(), &device()).unwrap();
     assert_eq!(loaded.config, model.config);
     assert_eq!(weights_of(&loaded.model), weights_of(&model.model));
     assert_eq!(
@@ -33,7 +33,7 @@ fn what_is_saved_is_loaded_bit_for_bit() {
 fn check_spoilt(spoil: impl FnOnce(&Path), expected: Expect) {
     let (folder, _) = saved();
     spoil(folder.path());
-    let error = Checkpoint::load(folder.path(), &device()).unwrap_err().to_string();
+    let error = LoadedModel::load(folder.path(), &device()).unwrap_err().to_string();
     expected
         .assert_eq(&error.replace(&folder.path().display().to_string(), "M").replace('\\', "/"));
 }
@@ -86,7 +86,7 @@ fn a_truncated_file_is_named() {
     );
     let (folder, model) = saved();
     fs_err::write(folder.path().join("model.safetensors"), b"").unwrap();
-    let said = Checkpoint::load(folder.path(), &device()).unwrap_err().to_string();
+    let said = LoadedModel::load(folder.path(), &device()).unwrap_err().to_string();
     let wanted = 4 * model.config.parameters();
     assert!(
         said.ends_with(&format!("has 0 bytes, the config asks for at least {wanted}")),
@@ -99,7 +99,7 @@ fn a_config_without_sense_is_held_to_the_file_of_weights_before_memory_is_taken(
     let (folder, _) = saved();
     edit_config(folder.path(), "\"width\": 32", "\"width\": 1000000008");
     edit_config(folder.path(), "\"depth\": 2", "\"depth\": 1000000000");
-    let said = Checkpoint::load(folder.path(), &device()).unwrap_err().to_string();
+    let said = LoadedModel::load(folder.path(), &device()).unwrap_err().to_string();
     let found = fs_err::metadata(folder.path().join("model.safetensors")).unwrap().len();
     let wanted = format!("model.safetensors` has {found} bytes, the config asks for at least ");
     assert!(said.contains(&wanted), "{said}");

@@ -41,7 +41,7 @@ norm_epsilon = 1e-6
 text = 1.0
 image = 1.0
 weight = { kind = "velocity", min_noise = 0.05 }
-times = { kind = "logit-normal", mean = 0.0, std = 1.0 }
+timesteps = { kind = "logit-normal", mean = 0.0, std = 1.0 }
 
 [optimizer]
 kind = "adamw"

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use mm_data::{DataConfig, DataSet, Numbered, Split};
+use mm_eval::{held_out_losses, sample_grid};
 use mm_model::{Document, Segment};
 use mm_patch::Image;
-use mm_train::batch::Batches;
-use mm_train::data::{DataConfig, DataSet, Split};
-use mm_train::eval::{held_out_losses, sample_grid};
+use mm_train::batch::{Batches, collator};
 use mm_train::{BestBy, Recipe, Training, validate};
 use tempfile::TempDir;
 
@@ -51,8 +51,8 @@ fn open(recipe: &Recipe) -> (Training, DataSet) {
     (training, data)
 }
 
-fn by_place(documents: Vec<(Document, u64)>) -> BTreeMap<u64, Document> {
-    documents.into_iter().map(|(document, place)| (place, document)).collect()
+fn by_index(documents: Vec<Numbered>) -> BTreeMap<u64, Document> {
+    documents.into_iter().map(|one| (one.index, one.document)).collect()
 }
 
 #[test]
@@ -63,14 +63,14 @@ fn the_shares_of_all_ranks_are_the_documents_of_one_and_none_twice() {
     let new = || Batches::new(&recipe, &data, &training.tokenizer);
     let steps = [700, 3, 4, 1_000_000];
     let mut one = new();
-    let whole = steps.map(|step| by_place(one.documents(step).unwrap()));
+    let whole = steps.map(|step| by_index(one.documents(step).unwrap()));
     for ranks in [1, 2, 5, 13] {
         for (step, whole) in steps.iter().zip(&whole).rev() {
             let mut union = BTreeMap::new();
             for rank in 0..ranks {
                 let share = new().of_rank(rank, ranks).unwrap().documents(*step).unwrap();
-                for (document, at) in share {
-                    assert_eq!(union.insert(at, document), None, "place {at} twice");
+                for Numbered { document, index } in share {
+                    assert_eq!(union.insert(index, document), None, "index {index} twice");
                 }
             }
             assert_eq!(&union, whole, "step {step} of {ranks} ranks");
@@ -91,15 +91,15 @@ fn a_mixture_keeps_its_weights_and_directions_and_shows_every_document_of_an_epo
     let mut counts = BTreeMap::new();
     let mut seen = BTreeMap::new();
     for step in 0..10 {
-        for (Document { segments }, _) in batches.documents(step).unwrap() {
-            let kind = match segments.as_slice() {
-                [Segment::Text { learn: false, .. }, Segment::Image { learn: true, .. }] => {
+        for one in batches.documents(step).unwrap() {
+            let kind = match one.document.segments.as_slice() {
+                [Segment::Text { target: false, .. }, Segment::Image { target: true, .. }] => {
                     "drawn emoji"
                 }
-                [Segment::Image { learn: false, .. }, Segment::Text { learn: true, .. }] => {
+                [Segment::Image { target: false, .. }, Segment::Text { target: true, .. }] => {
                     "read glyph"
                 }
-                [Segment::Text { text, learn: true }] => {
+                [Segment::Text { text, target: true }] => {
                     *seen.entry(text.clone()).or_insert(0) += 1;
                     "text"
                 }
@@ -141,7 +141,10 @@ fn text_alone_is_trained_and_measured_in_bits_a_byte() {
     recipe.data = toml::from_str(&config).unwrap();
     let (mut training, data) = open(&recipe);
     let measure = |training: &Training| {
-        held_out_losses(&training.averaged(), &recipe, &data, Split::HeldOut, 30).unwrap()
+        let model = training.averaged();
+        let collator = collator(&recipe, &model.config, &model.tokenizer);
+        let reduction = recipe.loss.reduction;
+        held_out_losses(&model, &collator, reduction, &data, Split::HeldOut, 30).unwrap()
     };
     let before = measure(&training);
     let tokenizer = training.tokenizer.clone();
@@ -159,7 +162,8 @@ fn text_alone_is_trained_and_measured_in_bits_a_byte() {
     training.recipe.run.best = BestBy::Image;
     let refused = validate(&training).unwrap_err().to_string();
     assert!(refused.contains("wanted a term that the held-out documents have"), "{refused}");
-    let (_, text) = sample_grid(&training.averaged(), &recipe, &data).unwrap();
+    let (_, text) =
+        sample_grid(&training.averaged(), &data, recipe.sample.count, recipe.seed).unwrap();
     assert!(text.contains("beginning -> how the model goes on:"), "{text}");
 }
 

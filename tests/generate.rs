@@ -1,12 +1,12 @@
 //! Generation: cached equals uncached, a seed fixes the output, sequences follow the grammar.
 
-use mm_model::{Checkpoint, Document, Event, GenerateOptions, Segment};
+use mm_model::{Document, Event, GenerateOptions, LoadedModel, Segment};
 use mm_patch::{Grid, Image};
 use mm_text::TokenSampling;
 
 use crate::common::{BLOCKS, start};
 
-fn model(block: &str) -> Checkpoint {
+fn model(block: &str) -> LoadedModel {
     start(&[("model.backbone.block", block)]).averaged()
 }
 
@@ -20,15 +20,15 @@ fn options(seed: u64) -> GenerateOptions {
     }
 }
 
-const GRID: Grid = Grid { rows: 2, cols: 2, patch: 8 };
+const GRID: Grid = Grid::new(2, 2, 8);
 
 fn prompt() -> Document {
     let picture = Image::filled(16, 8, [200, 10, 90]);
     Document {
         segments: vec![
-            Segment::given_text("a "),
-            Segment::given_image(picture),
-            Segment::given_text(" b"),
+            Segment::context_text("a "),
+            Segment::context_image(picture),
+            Segment::context_text(" b"),
         ],
     }
 }
@@ -71,7 +71,7 @@ fn what_is_told_as_it_is_made_is_what_is_returned() {
 fn prompts_of_different_lengths_in_one_batch_give_what_each_gives_alone() {
     for block in BLOCKS {
         let model = model(block);
-        let short = Document { segments: vec![Segment::given_text("x")] };
+        let short = Document { segments: vec![Segment::context_text("x")] };
         let greedy = GenerateOptions {
             tokens: TokenSampling { temperature: 0.0, top_k: None, top_p: None, min_p: None },
             ..options(0)
@@ -86,7 +86,7 @@ fn prompts_of_different_lengths_in_one_batch_give_what_each_gives_alone() {
 #[test]
 fn a_batch_draws_for_its_first_prompt_what_it_draws_alone() {
     let model = model(BLOCKS[0]);
-    let short = Document { segments: vec![Segment::given_text("x")] };
+    let short = Document { segments: vec![Segment::context_text("x")] };
     let together = model.draw(&[short.clone(), prompt()], GRID, &options(0)).unwrap();
     let alone = model.draw(&[short], GRID, &options(0)).unwrap();
     let differing =
@@ -97,7 +97,7 @@ fn a_batch_draws_for_its_first_prompt_what_it_draws_alone() {
 #[test]
 fn a_drawn_image_has_exactly_its_grid() {
     let model = model(BLOCKS[0]);
-    let grid = Grid { rows: 1, cols: 3, patch: 8 };
+    let grid = Grid::new(1, 3, 8);
     let drawn = model.draw(&[prompt()], grid, &options(0)).unwrap().remove(0);
     assert_eq!((drawn.width(), drawn.height()), (24, 8));
 }
@@ -123,7 +123,7 @@ fn a_stop_string_ends_the_answer_and_is_not_part_of_it() {
 #[test]
 fn a_picture_that_does_not_divide_is_an_error_that_says_which() {
     let model = model(BLOCKS[0]);
-    let odd = Document { segments: vec![Segment::given_image(Image::filled(17, 16, [0; 3]))] };
+    let odd = Document { segments: vec![Segment::context_image(Image::filled(17, 16, [0; 3]))] };
     let error = model.generate(&odd, &options(0), &mut |_| ()).unwrap_err().to_string();
     assert!(error.starts_with("image 1 of the document:") && error.contains("17"), "{error}");
     assert!(model.draw(&[], GRID, &options(0)).is_err());

@@ -1,9 +1,9 @@
 //! The seed author's own layers: prediction, loss, every gradient and the image of DDIM of a small network of ddpm-gau.py, as computed by
 //! bert4keras (Su Jianlin, Keras-DDPM; the file's metadata says how).
 
+use mm_eval::golden::{Comparison, Golden, GoldenError, compare};
 use mm_model::parameters::with_weights;
 use mm_model::{Model, keras};
-use mm_train::golden::{Comparison, Golden, GoldenError, compare};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -90,7 +90,7 @@ fn a_golden_file_of_another_network_is_refused_by_name() {
     assert!(Golden::parse(b"nothing").is_err());
     let fewer = mm_model::ModelConfig {
         time: mm_model::TimeConfig::Table { steps: 3 },
-        schedule: mm_diffusion::Schedule::Seed { steps: 3 },
+        schedule: mm_diffusion::Schedule::Su2024 { steps: 3 },
         ..config
     };
     let refused = compare(&model, &fewer, &Golden::parse(FILE).unwrap()).unwrap_err().to_string();

@@ -1,10 +1,9 @@
 //! Learning: the loss falls, a small set is learnt by heart, bad steps are skipped.
 
+use mm_data::DataSet;
 use mm_model::{Document, Segment};
 use mm_patch::{Grid, Image};
-use mm_train::batch::Batches;
-use mm_train::data::DataSet;
-use mm_train::eval::{looking_at, options_of, saying};
+use mm_train::batch::{Batches, collator};
 
 use crate::common::{BLOCKS, device, start, tiny};
 
@@ -38,7 +37,7 @@ fn two_colours_are_read_and_drawn_after_a_short_training() {
     let recipe = tiny(&[
         ("run.steps", "300"),
         ("optimizer.rate", "0.004"),
-        ("loss.times.mean", "-1"),
+        ("loss.timesteps.mean", "-1"),
         ("run.batch", "4"),
         ("optimizer.ema", "0.9"),
         ("sample.guidance.scale", "1"),
@@ -49,27 +48,23 @@ fn two_colours_are_read_and_drawn_after_a_short_training() {
     let documents: Vec<Document> = colours
         .iter()
         .flat_map(|(name, rgb)| {
-            let draw = vec![Segment::given_text(*name), Segment::learnt_image(picture(*rgb))];
-            let read = vec![Segment::given_image(picture(*rgb)), Segment::learnt_text(*name)];
+            let draw = vec![Segment::context_text(*name), Segment::target_image(picture(*rgb))];
+            let read = vec![Segment::context_image(picture(*rgb)), Segment::target_text(*name)];
             [Document { segments: draw }, Document { segments: read }]
         })
         .collect();
     for step in 0..300 {
-        let batch = mm_train::batch::host_batch(
-            &recipe,
-            &training.tokenizer,
-            documents.clone().into_iter().zip(0..),
-            step,
-        )
-        .unwrap();
+        let batch = collator(&recipe, &training.config, &training.tokenizer)
+            .batch(documents.clone().into_iter().zip(0..), step)
+            .unwrap();
         training.step(&[batch]).unwrap();
     }
     let model = training.averaged();
-    let options = options_of(&recipe, 1);
-    let grid = Grid { rows: 2, cols: 2, patch: 8 };
+    let options = model.options(1);
+    let grid = Grid::new(2, 2, 8);
     for (name, rgb) in colours {
-        assert_eq!(model.read(&[looking_at(picture(rgb))], &options).unwrap(), [name]);
-        let drawn = model.draw(&[saying(name)], grid, &options).unwrap().remove(0);
+        assert_eq!(model.read(&[Document::of_image(picture(rgb))], &options).unwrap(), [name]);
+        let drawn = model.draw(&[Document::of_text(name)], grid, &options).unwrap().remove(0);
         let found = drawn.pixel(8, 8);
         let distance: i32 = (0..3).map(|c| (i32::from(found[c]) - i32::from(rgb[c])).abs()).sum();
         assert!(distance < 120, "{name}: drew {found:?}, wanted {rgb:?}");

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
+use mm_data::DataSet;
 use mm_model::parameters::{Weights, weights_of, with_weights};
-use mm_model::{Checkpoint, Document, GenerateOptions, Model};
+use mm_model::{Document, GenerateOptions, LoadedModel, Model};
 use mm_patch::{Grid, Image};
 use mm_train::batch::Batches;
-use mm_train::data::DataSet;
-use mm_train::eval::{looking_at, options_of, saying};
 use mm_train::{Recipe, Training};
 
 use crate::common::{TINY, device, tiny};
@@ -147,9 +146,9 @@ fn the_largest_gradient_of_every_weight_is_that_of_finite_differences() {
     }
 }
 
-const GRID: Grid = Grid { rows: 2, cols: 2, patch: 8 };
+const GRID: Grid = Grid::new(2, 2, 8);
 
-fn untrained(network: &str) -> (Recipe, Checkpoint) {
+fn untrained(network: &str) -> (Recipe, LoadedModel) {
     let recipe = recipe(network);
     let model = Training::start(recipe.clone(), &device()).unwrap().averaged();
     (recipe, model)
@@ -158,9 +157,12 @@ fn untrained(network: &str) -> (Recipe, Checkpoint) {
 #[test]
 fn a_seed_fixes_what_every_network_draws() {
     for network in NETWORKS {
-        let (recipe, model) = untrained(network);
-        let drawn =
-            |seed| model.draw(&[saying(""), saying("")], GRID, &options_of(&recipe, seed)).unwrap();
+        let (_, model) = untrained(network);
+        let drawn = |seed| {
+            model
+                .draw(&[Document::default(), Document::default()], GRID, &model.options(seed))
+                .unwrap()
+        };
         assert_eq!(drawn(1), drawn(1), "{network}");
         assert_ne!(drawn(1), drawn(2), "{network}");
     }
@@ -172,7 +174,7 @@ fn every_network_is_saved_and_loaded_bit_for_bit() {
         let (_, model) = untrained(network);
         let folder = tempfile::tempdir().unwrap();
         model.save(folder.path()).unwrap();
-        let loaded = Checkpoint::load(folder.path(), &device()).unwrap();
+        let loaded = LoadedModel::load(folder.path(), &device()).unwrap();
         assert_eq!(loaded.config, model.config);
         assert_eq!(weights_of(&loaded.model), weights_of(&model.model));
     }
@@ -180,15 +182,15 @@ fn every_network_is_saved_and_loaded_bit_for_bit() {
 
 #[test]
 fn a_unet_is_asked_for_nothing_but_drawing() {
-    let (recipe, model) = untrained("unet");
-    let options = options_of(&recipe, 1);
+    let (_, model) = untrained("unet");
+    let options = model.options(1);
     let wanted =
         "this network is a U-Net, which knows no text and takes no prompt; it can only draw";
     let picture = Image::filled(16, 16, [0; 3]);
     let errors = [
-        model.draw(&[saying("red K on white")], GRID, &options).unwrap_err(),
-        model.draw(&[looking_at(picture.clone())], GRID, &options).unwrap_err(),
-        model.read(&[looking_at(picture)], &options).unwrap_err(),
+        model.draw(&[Document::of_text("red K on white")], GRID, &options).unwrap_err(),
+        model.draw(&[Document::of_image(picture.clone())], GRID, &options).unwrap_err(),
+        model.read(&[Document::of_image(picture)], &options).unwrap_err(),
         model.generate(&Document::default(), &GenerateOptions::default(), &mut |_| ()).unwrap_err(),
     ];
     for error in errors {

@@ -1,7 +1,7 @@
 //! Packed rows equal rows computed one by one.
 
+use mm_data::DataSet;
 use mm_train::batch::Batches;
-use mm_train::data::DataSet;
 use mm_train::{Recipe, Training};
 
 use crate::common::{BLOCKS, device, tiny};

@@ -14,7 +14,7 @@ fn planned_parameters_are_those_of_the_model() {
         vec![gau],
         vec![("model.patch_bias", "false"), ("model.patch_places", "0"), ("vocab", "400")],
         vec![
-            ("model.schedule", "{ kind = 'seed', steps = 50 }"),
+            ("model.schedule", "{ kind = 'su2024', steps = 50 }"),
             ("model.time", "{ kind = 'table', steps = 50 }"),
         ],
     ] {
@@ -106,12 +106,12 @@ fn a_small_run_is_mostly_its_process_and_a_large_one_its_numbers() {
 
 #[test]
 fn a_plan_of_pictures_of_one_size_needs_no_picture() {
-    let text = include_str!("../crates/mm-cli/recipes/seed-128.toml"); // its folder is not there
+    let text = include_str!("../crates/mm-cli/recipes/su2024-128.toml"); // its folder is not there
     let recipe = Recipe::from_toml(text).unwrap();
     let load = plan(&recipe, 1).unwrap().load;
     let patches = 64.0 * 256.0;
-    assert_eq!([load.places, load.tokens, load.patches, load.learnt_patches], [patches; 4]);
-    assert_eq!([load.images, load.learnt_tokens, load.pairs], [64.0, 0.0, patches * 256.0]);
+    assert_eq!([load.places, load.tokens, load.patches, load.target_patches], [patches; 4]);
+    assert_eq!([load.images, load.target_tokens, load.pairs], [64.0, 0.0, patches * 256.0]);
     let aspect = recipe.with("data.fit", "aspect").unwrap();
     assert!(matches!(plan(&aspect, 1), Err(TrainError::Data(_))));
 }

@@ -1,10 +1,10 @@
 //! FID, KID and features against NumPy and SciPy (tests/reference/fid_kid.py), and networks that cannot be used.
 
 use expect_test::{Expect, expect};
-use mm_patch::Image;
-use mm_train::quality::{
+use mm_eval::quality::{
     FeatureNetwork, Features, Layout, NetworkSettings, Ruler, frechet, kid_over,
 };
+use mm_patch::Image;
 use safetensors::SafeTensors;
 
 const FILE: &[u8] = include_bytes!("golden/features_fid_kid.safetensors");

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::{Tensor, TensorData};
 use mm_model::parameters::{Weights, weights_of};
 use mm_train::{
-    Ending, Happening, Lost, Ranks, RunFolder, TrainError, Training, on_threads, train,
+    Ending, Happening, Lost, ProcessGroup, RunFolder, TrainError, Training, on_threads, train,
 };
 
 use crate::common::{device, start, tiny};
 
 /// What `work` gives on every rank, none of which is lost.
-fn on_ranks<R: Send>(count: usize, work: impl Fn(Ranks) -> R + Sync) -> Vec<R> {
+fn on_ranks<R: Send>(count: usize, work: impl Fn(ProcessGroup) -> R + Sync) -> Vec<R> {
     on_threads(count, work).into_iter().map(|found| found.unwrap()).collect()
 }
 
@@ -27,7 +27,7 @@ struct Run {
 }
 
 /// A run on one rank; `last` is the step after which this rank wants to stop.
-fn run(ranks: Ranks, changes: &[(&str, &str)], path: &Path, last: u64) -> Run {
+fn run(ranks: ProcessGroup, changes: &[(&str, &str)], path: &Path, last: u64) -> Run {
     let fresh = !path.join("recipe.toml").exists();
     let mut training = match fresh {
         true => start(changes),
@@ -65,7 +65,7 @@ fn apart(one: &Run, other: &Run) -> f64 {
 fn two_and_three_ranks_train_as_one_process_does() {
     let folder = tempfile::tempdir().unwrap();
     let changes = [("run.steps", "50"), ("run.shards", "1"), ("run.checkpoint_every", "25")];
-    let alone = run(Ranks::alone(), &changes, &folder.path().join("1"), 0);
+    let alone = run(ProcessGroup::single(), &changes, &folder.path().join("1"), 0);
     for count in [2, 3] {
         let path = folder.path().join(count.to_string());
         let together = on_ranks(count, |ranks| run(ranks, &changes, &path, 0));
@@ -98,7 +98,7 @@ fn gradients_that_are_added_on_the_device_train_as_those_that_go_through_the_hos
             CALLS.fetch_add(1, Ordering::Relaxed);
             on_device(tensor)
         };
-        let ranks = Ranks { sum_on_device: Some(Arc::new(counted)), ..ranks };
+        let ranks = ProcessGroup { sum_on_device: Some(Arc::new(counted)), ..ranks };
         run(ranks, &changes, &folder.path().join("device"), 0)
     });
     assert_eq!(CALLS.load(Ordering::Relaxed), 2 * 10);
@@ -112,7 +112,7 @@ fn gradients_that_are_added_on_the_device_train_as_those_that_go_through_the_hos
 fn ranks_stop_together_and_go_on_in_another_number() {
     let folder = tempfile::tempdir().unwrap();
     let changes = [("run.steps", "12"), ("run.shards", "1")];
-    let alone = run(Ranks::alone(), &changes, &folder.path().join("alone"), 0);
+    let alone = run(ProcessGroup::single(), &changes, &folder.path().join("alone"), 0);
     let path = folder.path().join("together");
     // The last rank alone is asked to stop after step 7.
     let wishes = |rank: usize| if rank == 1 { 7 } else { 0 };

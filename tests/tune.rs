@@ -1,6 +1,6 @@
 //! Starting from a model, freezing, adapters, several averages; turns and recomputation change no bit.
 
-use mm_model::Checkpoint;
+use mm_model::LoadedModel;
 use mm_model::parameters::{Weights, weights_of};
 use mm_train::batch::Batches;
 use mm_train::{RunFolder, Training, train};
@@ -78,10 +78,10 @@ fn adapters_that_are_frozen_leave_nothing_to_train() {
 }
 
 /// A model folder of a tiny run.
-fn model(folder: &std::path::Path) -> Checkpoint {
+fn model(folder: &std::path::Path) -> LoadedModel {
     let path = folder.join("model");
     start(&[("seed", "8")]).averaged().save(&path).unwrap();
-    Checkpoint::load(&path, &device()).unwrap()
+    LoadedModel::load(&path, &device()).unwrap()
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! A run that judges itself: held-out measurements, the best checkpoint, patience, roll-back.
 
+use mm_data::{DataConfig, DataError};
 use mm_model::Segment;
 use mm_patch::Image;
 use mm_train::batch::Batches;
-use mm_train::data::{DataConfig, DataError};
 use mm_train::{Ending, Happening, Recipe, RunFolder, TrainError, Training, train};
 use serde_json::Value;
 
@@ -148,8 +148,11 @@ fn a_run_that_its_data_end_is_saved_and_goes_on_with_a_higher_limit() {
     let run = RunFolder::create(&out.path().join("run"), &strict).unwrap();
     let mut training = Training::start(strict.clone(), &device()).unwrap();
     // The picture of step 3 breaks before the run gets there.
-    let (document, _) =
-        Batches::new(&strict, &training.data, &training.tokenizer).documents(3).unwrap().remove(0);
+    let document = Batches::new(&strict, &training.data, &training.tokenizer)
+        .documents(3)
+        .unwrap()
+        .remove(0)
+        .document;
     let shade = document.segments.iter().find_map(|segment| match segment {
         Segment::Image { image, .. } => Some(image.pixel(0, 0)[0]),
         Segment::Text { .. } => None,

@@ -1,6 +1,8 @@
-//! `cargo xtask bench`: every shape of `mm bench` at one and at two threads; with arguments, `mm bench` with them. With
-//! `--against-torch` the same networks are also timed in PyTorch (`bench/torch/bench.py`), turn by turn, and the table
-//! says how many times as fast `mm` is.
+//! `cargo xtask bench` times every shape of `mm bench` at one and at two threads; with arguments it
+//! runs `mm bench` with them.
+//!
+//! With `--against-torch` the same networks are also timed in PyTorch
+//! (`xtask/bench/torch/bench.py`), turn by turn, and the table says how many times as fast `mm` is.
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path, path::PathBuf, process::ExitCode};
 
@@ -10,9 +12,9 @@ use xshell::{Shell, cmd};
 
 use crate::{flags, mm};
 
-/// What both sides can run.
+/// Names what both sides can run.
 const SHAPES: [&str; 4] = ["gau-256", "gau-768", "packed", "sampling"];
-/// PyTorch's ways to run it; it is compared at the best of the first two and of the last two.
+/// Names PyTorch's ways to run it; it is compared at the best of the first two and of the last two.
 const MODES: [&str; 4] = ["eager", "sdpa", "compile", "compile-sdpa"];
 
 impl flags::Bench {
@@ -29,7 +31,8 @@ impl flags::Bench {
     }
 }
 
-/// Every shape at one and at two threads, each in a process of its own so that its peak memory is its own.
+/// Times every shape at one and at two threads, each in a process of its own so that its peak
+/// memory is its own.
 fn everything(sh: &Shell) -> Result<ExitCode> {
     const STEPS: usize = 8;
     let program = mm::build(sh, None)?;
@@ -37,7 +40,7 @@ fn everything(sh: &Shell) -> Result<ExitCode> {
     let mut records = vec![];
     for shape in SHAPES.into_iter().chain(["recipe"]) {
         for threads in [1, 2] {
-            let record = ours(sh, &program, shape, [threads, STEPS])?;
+            let record = ours(sh, &program, shape, threads, STEPS)?;
             println!("{}", record_line(&record));
             records.push(record);
         }
@@ -46,7 +49,7 @@ fn everything(sh: &Shell) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line of the table of [`everything`].
+/// Makes one line of the table of [`everything`].
 fn record_line(record: &Value) -> String {
     let number = |name: &str| record[name].as_f64();
     let shown = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.1}"));
@@ -63,7 +66,7 @@ fn record_line(record: &Value) -> String {
     )
 }
 
-/// Leaves what was measured as JSON.
+/// Writes what was measured as JSON.
 fn write_records(sh: &Shell, records: &[Value]) -> Result<()> {
     let path = sh.current_dir().join("target/bench.json");
     sh.write_file(&path, serde_json::to_string_pretty(records)?)?;
@@ -71,7 +74,7 @@ fn write_records(sh: &Shell, records: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// The numbers behind `--rounds N`, `--steps N`, `--python FILE`.
+/// Returns what stands behind a flag, such as N behind `--rounds N`.
 fn option(args: &[OsString], name: &str) -> Option<String> {
     let at = args.iter().position(|arg| arg == name)?;
     args.get(at + 1).map(|value| value.to_string_lossy().into_owned())
@@ -102,9 +105,9 @@ fn against_torch(sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
         for threads in [1, 2] {
             let mut runs: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
             for _ in 0..rounds {
-                runs.entry("mm").or_default().push(ours(sh, &program, shape, [threads, steps])?);
+                runs.entry("mm").or_default().push(ours(sh, &program, shape, threads, steps)?);
                 for mode in MODES {
-                    let run = theirs(sh, &python, [shape, mode], [threads, steps])?;
+                    let run = theirs(sh, &python, shape, mode, threads, steps)?;
                     runs.entry(mode).or_default().push(run);
                 }
             }
@@ -116,7 +119,7 @@ fn against_torch(sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line of the table: medians over rounds, and the ratios round by round.
+/// Makes one line of the table: medians over rounds, and the ratios round by round.
 fn table_line(shape: &str, threads: usize, runs: &BTreeMap<&str, Vec<Value>>) -> String {
     let seconds = |name: &str| -> Vec<f64> {
         runs[name].iter().filter_map(|run| run["median"].as_f64()).collect()
@@ -144,7 +147,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Cores that a run is pinned to, where `taskset` is there.
+/// Returns the command that pins a run to cores, where `taskset` is there.
 fn pinned(sh: &Shell, threads: usize) -> Vec<String> {
     match cmd!(sh, "taskset --version").quiet().ignore_stdout().ignore_stderr().run() {
         Ok(()) => vec!["taskset".into(), "-c".into(), format!("0-{}", threads - 1)],
@@ -152,7 +155,7 @@ fn pinned(sh: &Shell, threads: usize) -> Vec<String> {
     }
 }
 
-fn ours(sh: &Shell, program: &Path, shape: &str, [threads, steps]: [usize; 2]) -> Result<Value> {
+fn ours(sh: &Shell, program: &Path, shape: &str, threads: usize, steps: usize) -> Result<Value> {
     let (threads, steps, pin) = (threads.to_string(), steps.to_string(), pinned(sh, threads));
     let out = cmd!(
         sh,
@@ -164,20 +167,23 @@ fn ours(sh: &Shell, program: &Path, shape: &str, [threads, steps]: [usize; 2]) -
 fn theirs(
     sh: &Shell,
     python: &Path,
-    [shape, mode]: [&str; 2],
-    [threads, steps]: [usize; 2],
+    shape: &str,
+    mode: &str,
+    threads: usize,
+    steps: usize,
 ) -> Result<Value> {
     let (threads, steps, pin) = (threads.to_string(), steps.to_string(), pinned(sh, threads));
     let out = cmd!(
         sh,
-        "env {pin...} {python} bench/torch/bench.py {shape} --threads {threads} --steps {steps} --mode {mode}"
+        "env {pin...} {python} xtask/bench/torch/bench.py {shape} --threads {threads} --steps {steps} --mode {mode}"
     );
     let out = out.quiet().ignore_stderr().read()?;
     let line = out.lines().last().unwrap_or_default();
     serde_json::from_str(line).with_context(|| format!("bench.py printed `{line}`"))
 }
 
-/// A virtual environment under `target` with PyTorch from PyPI; made if it is not there.
+/// Returns the interpreter of a virtual environment under `target` with PyTorch from PyPI; the
+/// environment is made if it is not there.
 fn python_with_torch(sh: &Shell) -> Result<PathBuf> {
     let folder = sh.current_dir().join("target/bench-venv");
     let python = folder.join("bin/python");

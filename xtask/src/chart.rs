@@ -1,13 +1,14 @@
-//! Curves in one SVG picture.
+//! This module draws curves as an SVG image.
 
 use anyhow::{Context, Result, ensure};
 use plotters::prelude::*;
 
-/// In pixels.
+/// Is the width and height in pixels.
 const SIZE: (u32, u32) = (760, 400);
 const FONT: &str = "sans-serif";
-/// Colours of the curves. The first is wide and pale, so that one that lies on it can be seen.
-const COLOURS: [RGBColor; 6] = [
+/// Holds the colors of the curves. The first is wide and pale, so that one that lies on it can be
+/// seen.
+const COLORS: [RGBColor; 6] = [
     RGBColor(143, 184, 222),
     RGBColor(179, 38, 30),
     RGBColor(46, 125, 50),
@@ -16,22 +17,23 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(90, 90, 90),
 ];
 
-/// One curve.
+/// A curve with its name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
     pub name: String,
     pub points: Vec<(f64, f64)>,
 }
 
-/// Curves and what stands around them.
+/// Holds curves and what stands around them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart<'a> {
     pub title: &'a str,
-    /// Names of the axes.
+    /// Names the horizontal axis.
     pub x: &'a str,
+    /// Names the vertical axis.
     pub y: &'a str,
     pub curves: Vec<Curve>,
-    /// Whether the same way along x is a doubling, or a number of units.
+    /// Says whether the same way along x is a doubling, or a number of units.
     pub doubling: bool,
 }
 
@@ -76,7 +78,7 @@ pub fn svg(chart: &Chart<'_>) -> Result<String> {
             .draw()?;
         for (index, curve) in curves.iter().enumerate() {
             let width = if index == 0 { 5 } else { 2 };
-            let style = COLOURS[index % COLOURS.len()].stroke_width(width);
+            let style = COLORS[index % COLORS.len()].stroke_width(width);
             let line = curve.points.iter().map(|(x, y)| (place(*x), *y));
             drawn
                 .draw_series(LineSeries::new(line, style))?
@@ -122,8 +124,8 @@ mod tests {
         let curves = curves("step,flex,wgpu\n1,4,4\n2,2,2.5\n").unwrap();
         assert_eq!(curves[1], Curve { name: "wgpu".into(), points: vec![(1.0, 4.0), (2.0, 2.5)] });
         let chart = Chart { title: "losses", x: "step", y: "loss", curves, doubling: false };
-        let picture = svg(&chart).unwrap();
-        assert!(picture.contains("flex") && picture.contains("wgpu") && picture.contains("losses"));
+        let image = svg(&chart).unwrap();
+        assert!(image.contains("flex") && image.contains("wgpu") && image.contains("losses"));
     }
 
     #[test]

@@ -1,64 +1,82 @@
-//! `cargo xtask ci`: the same checks as on a contributor's machine, then those of the backends that the default build lacks.
-//! Nothing here can run on a server alone.
+//! `cargo xtask ci` runs the same checks as a contributor's machine, and then those of the backends
+//! that the default build lacks. Nothing here can run on a server alone.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
 use crate::{
-    compare, flags,
+    compare, costs, flags,
     test::{self, Step},
 };
 
-/// Installs system packages that some checks use and none needs.
-const PACKAGES: &str = "scripts/install-optional.sh";
+/// Names the script that installs system packages that some checks use and none needs.
+const PACKAGES: &str = "xtask/scripts/install-optional.sh";
 
-/// Every backend is type-checked, though no machine has them all, and so is the dashboard. `DOCS_RS=1` keeps the CUDA compiler's build scripts from
-/// downloading what only linking needs.
+/// Type-checks every backend, though no machine has them all, and the dashboard. `DOCS_RS=1` keeps
+/// the build scripts of the CUDA compiler from downloading what only linking needs.
 const TYPE_CHECKS: Step = Step {
     name: "all backends",
+    says: "the types of every backend and of the dashboard",
     env: "DOCS_RS=1",
     command: "cargo check -p mm-cli --features wgpu,vulkan,cuda,fusion,autotune,tui",
     in_quick: false,
 };
 
-/// The comparison where there is no graphics device: the kernels of our own against ordinary operations.
+/// Makes the packages that would be published; `--no-verify` leaves out building each of them.
+const PACKAGE: Step = Step {
+    name: "packages",
+    says: "every crate can be packaged",
+    env: "",
+    command: "cargo package --workspace --no-verify --allow-dirty",
+    in_quick: false,
+};
+
+/// Compares where there is no graphics device: the kernels with reference operations.
 const PROCESSOR: Step = Step {
     name: "backends",
+    says: "the kernels compute what reference operations do",
     env: "",
     command: "cargo xtask compare-backends --as-tested --devices flex",
     in_quick: false,
 };
 
-/// What replaces a step of the same name, or is added, where there is a Vulkan device in software: the tests are built with the
-/// wgpu backend, so that Burn is built once, and the program that they leave is compared on it, in WebGPU's shading language.
-/// Tests of model folders, of generation and of a few losses run on it too: those that take no long training.
+/// Replaces steps of the same name, or adds steps, where there is a Vulkan device in software.
+///
+/// The tests are built with the wgpu backend, so that Burn is built once, and the program that they
+/// leave is compared on it, in WebGPU's shading language. The tests of model folders, of generation
+/// and of a few losses run on it too: those that take no long training.
 const SOFTWARE: [Step; 5] = [
     Step {
         name: "tests",
+        says: "unit tests, the tests of the library and of the program",
         env: "",
         command: "cargo test --workspace --tests --no-fail-fast --features mm-cli/wgpu",
         in_quick: true,
     },
     Step {
         name: "doc tests",
+        says: "the examples in doc comments",
         env: "",
         command: "cargo test --workspace --doc --no-fail-fast --features mm-cli/wgpu",
         in_quick: false,
     },
     Step {
         name: "ranks",
+        says: "training over processes, if MPI is there",
         env: "",
         command: "cargo test --workspace --features mm-cli/wgpu,mm-cli/mpi --test cli -- ranks --nocapture",
         in_quick: false,
     },
     Step {
         name: "backends",
+        says: "the kernels and wgpu compute what reference operations do",
         env: "",
         command: "cargo xtask compare-backends --as-tested --devices flex,wgpu:cpu",
         in_quick: false,
     },
     Step {
         name: "tests on wgpu",
+        says: "model folders, generation and losses on wgpu in software",
         env: "BURN_DEVICE=wgpu;CUBECL_WGPU_DEFAULT_DEVICE=Cpu",
         command: "cargo test --workspace --features mm-cli/wgpu --test mm -- checkpoint:: generate:: a_seed_fixes several_sizes summed_loss_is",
         in_quick: false,
@@ -81,17 +99,32 @@ impl flags::Ci {
                 &[]
             }
         };
-        test::run_all(sh, &steps(replaced), false)
+        let steps = steps(replaced);
+        println!("{}", test::announcement(&steps, costs::TEST_DISK));
+        test::run_all(sh, &steps, false)
     }
 }
 
-/// The steps of `cargo xtask test` and those of the backends, with some replaced by those of the same name; those of no such name
-/// come last but for the type checks, which build Burn another way.
+/// Returns the steps of `cargo xtask test` and those of the backends, with some replaced by those
+/// of the same name.
+///
+/// Steps of a new name come last but for the type checks, which build Burn another way, and the
+/// packages.
 fn steps(replaced: &[Step]) -> Vec<&Step> {
     let all = || test::STEPS.iter().chain([&PROCESSOR]);
     let other = |step: &&Step| replaced.iter().find(|other| other.name == step.name);
     let added = replaced.iter().filter(|other| all().all(|step| step.name != other.name));
-    all().map(|step| other(&step).unwrap_or(step)).chain(added).chain([&TYPE_CHECKS]).collect()
+    all()
+        .map(|step| other(&step).unwrap_or(step))
+        .chain(added)
+        .chain([&TYPE_CHECKS, &PACKAGE])
+        .collect()
+}
+
+/// Returns every step that some machine runs, each name once.
+#[cfg(test)]
+pub fn all_steps() -> impl Iterator<Item = &'static Step> {
+    steps(&SOFTWARE).into_iter()
 }
 
 #[cfg(test)]
@@ -102,7 +135,7 @@ mod tests {
     fn with_a_graphics_device_the_same_steps_are_built_with_its_backend() {
         let names = |steps: &[&Step]| steps.iter().map(|step| step.name).collect::<Vec<_>>();
         let (plain, mut software) = (steps(&[]), steps(&SOFTWARE));
-        let added = software.remove(software.len() - 2);
+        let added = software.remove(software.len() - 3);
         assert_eq!(added.name, "tests on wgpu");
         assert_eq!(names(&plain), names(&software));
         let with_wgpu = |steps: &[&Step]| {

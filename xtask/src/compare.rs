@@ -1,9 +1,9 @@
-//! `cargo xtask compare-backends`: builds `mm` with the features that the devices need, runs `mm compare-backends`, and joins the
-//! tables of several builds.
+//! `cargo xtask compare-backends` builds `mm` with the features that the devices need, runs
+//! `mm compare-backends`, and joins the tables of several builds.
 //!
-//! `vulkan` and `metal` are built apart from the others: with one of them compiled in, the device `wgpu` too would use its
-//! compiler instead of WebGPU's shading language. `fusion` and `autotune` change every graphics backend, so each is a build
-//! of its own as well.
+//! `vulkan` and `metal` are built apart from the others: with one of them compiled in, the device
+//! `wgpu` too would use its compiler instead of WebGPU's shading language. `fusion` and `autotune`
+//! change every graphics backend, so each is a build of its own as well.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -14,19 +14,21 @@ use xshell::{Shell, cmd};
 
 use crate::{chart, flags, mm};
 
-/// One build of the program and the devices that it compares; all that it finds if none is named.
+/// One build of the program and the devices that it compares; it compares all that it finds if none
+/// is named.
 #[derive(Debug, Clone, PartialEq)]
 struct Build {
     features: Vec<String>,
     devices: Vec<String>,
-    /// Those of the features that are ways of computing.
+    /// Holds those of the features that are ways of computing.
     ways: Vec<String>,
 }
 
-/// What is built: first the program that compares, with flex for the numbers to compare with, then those that only compute.
+/// The programs to build: first the one that compares, with flex for the numbers to compare with,
+/// then those that only compute.
 #[derive(Debug, Clone, PartialEq)]
 struct Plan {
-    /// Has the devices that share a build.
+    /// Holds the devices that share a build.
     first: Build,
     others: Vec<Build>,
 }
@@ -59,7 +61,7 @@ impl flags::CompareBackends {
         Ok(if joined.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    /// The program with these features, with those of the default build or without.
+    /// Builds the program with these features, with flex or without; returns its path.
     fn build(&self, sh: &Shell, build: &Build, flex: bool) -> Result<PathBuf> {
         let mut flags = vec![format!("--features={}", build.features.join(","))];
         flags.extend((!flex).then(|| "--no-default-features".to_owned()));
@@ -89,7 +91,7 @@ impl flags::CompareBackends {
     }
 }
 
-/// The tables of all builds.
+/// Joins the tables of all builds.
 struct Joined {
     rows: Vec<Value>,
     markdown: String,
@@ -97,7 +99,8 @@ struct Joined {
 }
 
 impl Joined {
-    /// Runs a comparison and adds its table; `computes` is the program that has the devices, if it is another.
+    /// Runs a comparison and adds its table; `computes` is the program that has the devices, if it
+    /// is another.
     fn add(
         &mut self,
         sh: &Shell,
@@ -130,7 +133,8 @@ impl Joined {
     }
 }
 
-/// The builds that these devices and ways of computing need, in the order in which they are run.
+/// Returns the builds that these devices and ways of computing need, in the order in which they
+/// run.
 fn plan(devices: Option<&str>, ways: Option<&str>) -> Result<Plan> {
     let mut plain = match devices {
         None => vec![Build { features: vec!["wgpu".into()], devices: vec![], ways: vec![] }],
@@ -162,7 +166,8 @@ fn plan(devices: Option<&str>, ways: Option<&str>) -> Result<Plan> {
     Ok(Plan { first, others })
 }
 
-/// The build of the devices whose backend is built apart from the others, or of those that are not.
+/// Returns the build of the devices whose backend is built apart from the others, or of those that
+/// share a build.
 fn build_of(devices: &[&str], apart: Option<&str>) -> Result<Build> {
     let mut build = Build { features: vec![], devices: vec![], ways: vec![] };
     for device in devices {
@@ -178,7 +183,7 @@ fn build_of(devices: &[&str], apart: Option<&str>) -> Result<Build> {
     Ok(build)
 }
 
-/// What stands above the table: when it was made, of what, on what.
+/// Says above the table when it was made, with which versions, and on which devices.
 fn heading(sh: &Shell, program: &Path) -> Result<String> {
     let date = cmd!(sh, "date -u +%Y-%m-%d").quiet().ignore_status().read()?;
     let compiler = cmd!(sh, "rustc --version").quiet().read()?;
@@ -187,7 +192,7 @@ fn heading(sh: &Shell, program: &Path) -> Result<String> {
     Ok(format!("Made on {date} with Burn {burn} and {compiler}.\n\n```text\n{devices}\n```\n\n"))
 }
 
-/// The version of a package in the text of `Cargo.lock`.
+/// Returns the version of a package in the text of `Cargo.lock`.
 fn version_of(name: &str, lock: &str) -> Result<String> {
     let heading = format!("name = \"{name}\"");
     let mut lines = lock.lines().skip_while(|line| *line != heading).skip(1);
@@ -198,12 +203,12 @@ fn version_of(name: &str, lock: &str) -> Result<String> {
         .to_owned())
 }
 
-/// A folder for what drivers leave while they run; lavapipe complains where none is named.
+/// Returns a folder for what drivers leave while they run; lavapipe complains where none is named.
 fn runtime_folder() -> PathBuf {
     std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
-/// Why there is no Vulkan device in software here; nothing if there seems to be one.
+/// Says why there is no Vulkan device in software here; returns nothing if there seems to be one.
 pub fn no_software_vulkan(sh: &Shell) -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("lavapipe is looked for on Linux alone".to_owned());

@@ -1,4 +1,5 @@
-//! The commands and their flags. The doc comments here are what `cargo xtask help` prints.
+//! This file declares the commands and their flags. Its doc comments are what `cargo xtask help`
+//! prints.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -10,92 +11,127 @@ xflags::xflags! {
 
         /// Builds the release program and trains a recipe into a fresh folder under `runs`.
         ///
-        /// What stands after `--` goes to `mm train` as it is.
+        /// Passes what stands after `--` to `mm train`.
         cmd train {
-            /// Name of a recipe, or the path of one from the workspace's folder. Default: `glyphs`.
+            /// Names a recipe, or the path of one from the folder of the workspace. Default:
+            /// `glyphs`.
             optional recipe: String
-            /// Where to compute: flex (the processor, default), vulkan, wgpu, metal or cuda; `cuda:1` is the second one.
+            /// Says where to compute: flex (the processor, default), vulkan, wgpu, metal or cuda;
+            /// `cuda:1` is the second card.
             optional --device device: String
         }
 
         /// Builds the release program and runs `mm` with all that follows.
         cmd mm {}
 
-        /// Builds the release program and times every shape of `mm bench` at one and at two threads; with arguments, runs `mm
-        /// bench` with them.
+        /// Builds the release program and times every shape of `mm bench` at one and at two
+        /// threads; with arguments, runs `mm bench` with them.
         ///
-        /// `--against-torch` times PyTorch on the same shapes, turn by turn, and prints how many times as fast `mm` is;
-        /// with it go `--shape NAME`, `--rounds N`, `--steps N` and `--python FILE` for one that has PyTorch already.
+        /// `--against-torch` times PyTorch on the same shapes, turn by turn, and prints how many
+        /// times as fast `mm` is; with it go `--shape NAME`, `--rounds N`, `--steps N` and
+        /// `--python FILE` for an interpreter that has PyTorch already.
         cmd bench {}
 
-        /// Holds every device to the same numbers: builds with the features that the devices need and runs `mm compare-backends`.
+        /// Holds every device to the same numbers: builds with the features that the devices need
+        /// and runs `mm compare-backends`.
         ///
-        /// On a machine with an NVIDIA card: `cargo xtask compare-backends --devices flex,cuda:0 --with fusion,autotune`.
+        /// On a machine with an NVIDIA card:
+        /// `cargo xtask compare-backends --devices flex,cuda:0 --with fusion,autotune`.
         cmd compare-backends {
-            /// What to compare, parted by commas, such as `flex,wgpu:cpu,vulkan,cuda:0`. Default: all that the feature `wgpu` finds.
+            /// Names what to compare, with commas, such as `flex,wgpu:cpu,vulkan,cuda:0`. Default:
+            /// all that the feature `wgpu` finds.
             optional --devices devices: String
-            /// Ways of computing that Burn leaves to a feature, parted by commas: each is one more build, whose rows come below the
-            /// others. `fusion`, `autotune`, or both in one build, `fusion+autotune`.
+            /// Names ways of computing that Burn leaves to a feature, with commas: `fusion`,
+            /// `autotune`, or both in one build, `fusion+autotune`. Each is one more build.
             optional --with ways: String
-            /// Also write the table as JSON.
+            /// Writes the table as JSON as well.
             optional --json file: PathBuf
-            /// Also write the table as Markdown, under date and versions.
+            /// Writes the table as Markdown as well, under date and versions.
             optional --markdown file: PathBuf
-            /// Instead of the table: the losses of N training steps on every device, written as CSV and drawn.
+            /// Compares the losses of N training steps instead, written as CSV and drawn.
             optional --losses steps: u64
-            /// Where `--losses` writes: FILE.csv and FILE.svg.
+            /// Says where `--losses` writes: FILE.csv and FILE.svg.
             optional --out file: PathBuf
-            /// Build nothing: take the program that the tests have built.
+            /// Builds nothing and takes the program that the tests have built.
             optional --as-tested
-            /// Build for speed. The default shares what the tests have built.
+            /// Builds for speed. The default shares what the tests have built.
             optional --release
         }
 
-        /// Measures what the article says: `cargo xtask study convergence --judge FILE.onnx` trains networks, targets and patches,
-        /// judges them by KID, and writes a page with tables, curves and drawings. One that was stopped goes on.
+        /// Measures what the article says: `cargo xtask study convergence --judge FILE.onnx` trains
+        /// networks, targets and patches, judges them by KID, and writes a page with tables, curves
+        /// and drawings. A study that was stopped goes on.
         cmd study {
-            /// Which study: `convergence`.
+            /// Names the study: `convergence`.
             required name: String
-            /// The network that judges; settings in FILE.toml beside it (docs/evaluation.md).
+            /// Names the network that judges; its settings are in FILE.toml beside it
+            /// (docs/evaluation.md).
             optional --judge file: PathBuf
-            /// About how long to take, in minutes: decides the steps of every run. Default: 150.
+            /// Says about how long to take, in minutes, which decides the steps of every run.
+            /// Default: 150.
             optional --minutes minutes: f64
-            /// A folder of pictures. Default: the emoji.
+            /// Names a folder of images. Default: the emoji.
             optional --data folder: PathBuf
-            /// Where the page goes. Default: `docs/studies/convergence`.
+            /// Says where the page goes. Default: `docs/studies/convergence`.
             optional --out folder: PathBuf
-            /// Where to compute. Default: flex.
+            /// Says where to compute. Default: flex.
             optional --device device: String
-            /// Write the page again from what was found, without computing anything.
+            /// Writes the page again from what was found, without computing anything.
             optional --page
         }
 
-        /// Runs everything that a change must pass, and says what each step took.
+        /// Runs everything that a change must pass; says first what it costs, and then what each
+        /// step took.
         cmd test {
-            /// Leaves out what a change seldom breaks: documentation and the build without a backend.
+            /// Leaves out what a change seldom breaks: documentation and the build without a
+            /// backend.
             optional --quick
         }
 
-        /// What continuous integration runs: optional system packages if the system has a script for them, then `test`, the type
-        /// check of every backend, and the comparison of the backends that run here.
+        /// Runs what continuous integration runs: optional system packages if the system has a
+        /// script for them, then `test`, the type check of every backend, the comparison of the
+        /// backends that run here, and the packages.
         cmd ci {}
 
-        /// Checks the rules of the workspace that no compiler knows; names file and line of each breach.
-        cmd tidy {}
+        /// Checks the rules of the workspace that no compiler knows; names file and line of each
+        /// breach, and counts them by rule and crate.
+        cmd tidy {
+            /// Checks one rule alone. A name that does not exist prints all names.
+            optional --rule name: String
+            /// Shows only what stands in this file or below this folder.
+            optional --path path: PathBuf
+        }
+
+        /// Builds the documentation of the crates and, where `mdbook` is installed, the book over
+        /// `docs`; checks the links of the documents.
+        cmd docs {
+            /// Opens what was built in a browser.
+            optional --open
+        }
     }
 }
 
 impl Xtask {
-    /// What the commands do, as declared above.
+    /// Returns what the commands do, as declared above.
     pub fn help() -> &'static str {
         Self::HELP_
     }
 }
 
-/// Parts the arguments of xtask from those it only passes on: what follows `--`, and all that follows `mm` and `bench`.
-pub fn split(mut args: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
+/// The arguments of a command line of xtask.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Holds what xtask reads itself.
+    pub own: Vec<OsString>,
+    /// Holds what xtask only passes on to `mm`.
+    pub passed: Vec<OsString>,
+}
+
+/// Parts the arguments of xtask from those it only passes on: what follows `--`, and all that
+/// follows `mm` and `bench`.
+pub fn split(mut args: Vec<OsString>) -> Split {
     let Some(command) = args.first() else {
-        return (vec!["help".into()], Vec::new());
+        return Split { own: vec!["help".into()], passed: vec![] };
     };
     let passes_all = command == "mm" || command == "bench";
     let border = args.iter().position(|arg| arg == "--");
@@ -104,7 +140,7 @@ pub fn split(mut args: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
     if passed.first().is_some_and(|first| first == "--") {
         passed.remove(0);
     }
-    (args, passed)
+    Split { own: args, passed }
 }
 
 #[cfg(test)]
@@ -116,7 +152,8 @@ mod tests {
     }
 
     fn check_split(line: &str, own: &str, passed: &str) {
-        assert_eq!(split(words(line)), (words(own), words(passed)), "{line}");
+        let wanted = Split { own: words(own), passed: words(passed) };
+        assert_eq!(split(words(line)), wanted, "{line}");
     }
 
     #[test]
@@ -132,9 +169,19 @@ mod tests {
 
     #[test]
     fn every_command_says_what_it_does() {
-        for command in
-            ["help", "train", "mm", "bench", "compare-backends", "study", "test", "ci", "tidy"]
-        {
+        let commands = [
+            "help",
+            "train",
+            "mm",
+            "bench",
+            "compare-backends",
+            "study",
+            "test",
+            "ci",
+            "tidy",
+            "docs",
+        ];
+        for command in commands {
             let heading = format!("xtask {command}\n");
             let (_, after) = Xtask::help().split_once(&heading).expect(command);
             assert!(after.starts_with(' '), "{command} has no sentence");

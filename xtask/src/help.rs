@@ -1,4 +1,4 @@
-//! `cargo xtask help`: what each command does.
+//! `cargo xtask help` says what each command does.
 
 use crate::flags;
 

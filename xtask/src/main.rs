@@ -1,11 +1,16 @@
 //! The automation of this workspace: `cargo xtask help` lists the commands.
 //!
-//! This file only dispatches: `flags.rs` declares the commands, and each has a file of its own name.
+//! This file only dispatches: `flags.rs` declares the commands, and each has a file of its own
+//! name.
+
+#![forbid(unsafe_code)]
 
 mod bench;
 mod chart;
 mod ci;
 mod compare;
+mod costs;
+mod docs;
 mod flags;
 mod help;
 mod mm;
@@ -31,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let (own, passed) = flags::split(env::args_os().skip(1).collect());
+    let flags::Split { own, passed } = flags::split(env::args_os().skip(1).collect());
     let flags = flags::Xtask::from_vec(own).unwrap_or_else(|error| error.exit());
     let sh = &Shell::new()?;
     sh.change_dir(root()?);
@@ -39,32 +44,27 @@ fn run() -> Result<ExitCode> {
         XtaskCmd::Train(command) => return command.run(sh, &passed),
         XtaskCmd::Mm(command) => return command.run(sh, &passed),
         XtaskCmd::Bench(command) => return command.run(sh, &passed),
-        XtaskCmd::CompareBackends(command) => {
-            refuse_passed(&passed)?;
-            return command.run(sh);
-        }
-        XtaskCmd::Study(command) => {
-            refuse_passed(&passed)?;
-            return command.run(sh);
-        }
         _ => refuse_passed(&passed)?,
     }
     match flags.subcommand {
+        XtaskCmd::CompareBackends(command) => return command.run(sh),
+        XtaskCmd::Study(command) => return command.run(sh),
         XtaskCmd::Test(command) => command.run(sh)?,
         XtaskCmd::Ci(command) => command.run(sh)?,
         XtaskCmd::Tidy(command) => command.run(sh)?,
+        XtaskCmd::Docs(command) => command.run(sh)?,
         _ => flags::Help {}.run(),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Arguments after `--` mean something only to the commands that start `mm`.
+/// Refuses arguments after `--`: they mean something only to the commands that start `mm`.
 fn refuse_passed(passed: &[OsString]) -> Result<()> {
     ensure!(passed.is_empty(), "this command takes nothing after `--`, found {passed:?}");
     Ok(())
 }
 
-/// The folder of the workspace, whatever folder the command was typed in.
+/// Returns the folder of the workspace, whatever folder the command was typed in.
 fn root() -> Result<PathBuf> {
     let own =
         env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());

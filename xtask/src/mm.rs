@@ -1,5 +1,5 @@
-//! `cargo xtask mm ARGS`: builds the release program with the backend its `--device` needs, and with the reader of networks where
-//! `--features` names one; runs it.
+//! `cargo xtask mm ARGS` builds the release program and runs it: with the backend that its
+//! `--device` needs, and with the reader of networks where `--features` names one.
 
 use std::{
     ffi::OsString,
@@ -19,7 +19,7 @@ impl flags::Mm {
     }
 }
 
-/// Builds `mm` for the device that `args` name and runs it with them; the exit code is the program's.
+/// Builds `mm` for the device that `args` name and runs it with them; returns its exit code.
 pub fn build_and_run(sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
     let program = build_with(sh, features_of(args)?)?;
     attached(Command::new(program).args(args))
@@ -47,7 +47,7 @@ pub fn attached(command: &mut Command) -> Result<ExitCode> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Where cargo builds: `target`, unless the reader's own settings say otherwise.
+/// Returns where cargo builds: `target`, unless the reader's own settings say otherwise.
 pub fn target(sh: &Shell) -> Result<PathBuf> {
     let metadata = cmd!(sh, "cargo metadata --no-deps --format-version 1").quiet().read()?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
@@ -57,7 +57,8 @@ pub fn target(sh: &Shell) -> Result<PathBuf> {
     Ok(folder.into())
 }
 
-/// The feature of `mm-cli` that turns a device's backend on; the processor's is on by default.
+/// Returns the feature of `mm-cli` that turns a device's backend on; the processor's is on by
+/// default.
 pub fn feature_of(device: &str) -> Result<Option<&'static str>> {
     const FEATURES: [&str; 4] = ["vulkan", "wgpu", "metal", "cuda"];
     let backend = device.split(':').next().unwrap_or_default();
@@ -70,7 +71,7 @@ pub fn feature_of(device: &str) -> Result<Option<&'static str>> {
     }
 }
 
-/// The features of `mm-cli` that a command line of `mm` needs.
+/// Returns the features of `mm-cli` that a command line of `mm` needs.
 fn features_of(args: &[OsString]) -> Result<Vec<&'static str>> {
     let device = match device_of(args) {
         Some(device) => feature_of(&device)?,
@@ -80,12 +81,12 @@ fn features_of(args: &[OsString]) -> Result<Vec<&'static str>> {
     Ok(device.into_iter().chain(onnx).collect())
 }
 
-/// What `--device` says in a command line of `mm`.
+/// Returns what `--device` says in a command line of `mm`.
 pub fn device_of(args: &[OsString]) -> Option<String> {
     value_of(args, "--device")
 }
 
-/// What stands behind a flag, or behind its `=`.
+/// Returns what stands behind a flag, or behind its `=`.
 fn value_of(args: &[OsString], flag: &str) -> Option<String> {
     let mut args = args.iter().map(|arg| arg.to_string_lossy());
     while let Some(arg) = args.next() {

@@ -1,8 +1,9 @@
-//! `cargo xtask study convergence`: the sentences of the article, measured. Trains the runs of `runs.rs`, judges their drawings by
-//! KID, draws one model by every sampler, and writes a page with its pictures and numbers (`page.rs`).
+//! `cargo xtask study convergence` measures the sentences of the article. It trains the runs of
+//! `runs.rs`, judges their drawings by KID, draws one model by every sampler, and writes a page
+//! with images and numbers (`page.rs`).
 //!
-//! All that is expensive stands in `runs/study-convergence`: run folders, and `results.json`, which is written after every number.
-//! A study that was stopped goes on from there.
+//! All that is expensive stands in `runs/study-convergence`: run folders, and `results.json`, which
+//! is written after every number. A study that was stopped goes on from there.
 
 mod page;
 mod results;
@@ -16,20 +17,20 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use crate::{flags, mm};
-use results::{Kid, Measured, Results, Sampled};
+use results::{Baselines, Kid, Measured, Results, Sampled};
 use runs::{Run, Target};
 
-/// Where run folders stand.
+/// Is the folder of the run folders.
 const WORK: &str = "runs/study-convergence";
-/// Minutes of two cores that make five hours of one.
+/// Counts the minutes of two cores that make five hours of one.
 const MINUTES: f64 = 150.0;
-/// The share of the time that is training; the rest goes to drawing and judging.
+/// Is the share of the time that is training; the rest goes to drawing and judging.
 const TRAINING: f64 = 0.75;
-/// Drawings that a KID is taken of.
+/// Counts the drawings that a KID is taken of.
 const DRAWINGS: usize = 128;
-/// Checkpoints of a network that are judged, in eighths of the run.
+/// Holds the checkpoints of a network that are judged, in eighths of the run.
 const JUDGED: [u64; 6] = [1, 2, 3, 4, 6, 8];
-/// What one trained model is drawn with.
+/// Names what one trained model is drawn with.
 const SAMPLERS: [&str; 5] = ["ddpm", "ddim", "dpm++2m", "euler", "heun"];
 const SAMPLER_STEPS: [usize; 5] = [4, 10, 20, 50, 250];
 
@@ -48,7 +49,7 @@ impl flags::Study {
             return written(sh, &Results::read(&results)?, &out);
         }
         let judge = self.judge.as_deref().context(
-            "`--judge FILE.onnx` is missing: a network that makes features of pictures (docs/evaluation.md says which will do)",
+            "`--judge FILE.onnx` is missing: a network that makes features of images (docs/evaluation.md says which will do)",
         )?;
         ensure!(judge.is_file(), "`--judge {}` is no file", judge.display());
         let minutes = self.minutes.unwrap_or(MINUTES);
@@ -66,7 +67,7 @@ impl flags::Study {
         study.networks(&mut results)?;
         study.targets(&mut results)?;
         study.samplers(&mut results)?;
-        study.pictures(&results, &out)?;
+        study.images(&results, &out)?;
         written(sh, &results, &out)
     }
 }
@@ -78,7 +79,8 @@ fn written(sh: &Shell, results: &Results, out: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The release program with the reader of judges; a copy, so that nobody's next build changes what the study runs on.
+/// Builds the release program with the reader of judges, and returns a copy of it, so that nobody's
+/// next build changes what the study runs on.
 fn build(sh: &Shell, device: Option<&str>, work: &Path) -> Result<PathBuf> {
     let mut features = vec!["onnx"];
     if let Some(device) = device {
@@ -91,7 +93,7 @@ fn build(sh: &Shell, device: Option<&str>, work: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// What all parts of the study share.
+/// Holds what all parts of the study share.
 struct Study<'a> {
     sh: &'a Shell,
     program: PathBuf,
@@ -102,7 +104,7 @@ struct Study<'a> {
 }
 
 impl Study<'_> {
-    /// The results so far; those of a new study say how many steps fit the time.
+    /// Returns the results so far; those of a new study say how many steps fit the time.
     fn open(&self, minutes: f64) -> Result<Results> {
         let path = self.work.join("results.json");
         if self.sh.path_exists(&path) {
@@ -110,7 +112,7 @@ impl Study<'_> {
             let data = results.data.as_deref().map(Path::new);
             ensure!(
                 data == self.data.as_deref(),
-                "{} holds a study of other pictures: remove the folder, or give the same `--data`",
+                "{} holds a study of other images: remove the folder, or give the same `--data`",
                 self.work.display()
             );
             println!("going on with a study of {} steps a run in {WORK}", results.steps);
@@ -118,7 +120,7 @@ impl Study<'_> {
         }
         let (mut a_step, mut sizes) = (0.0, vec![]);
         for run in runs::all() {
-            let (seconds, parameters) = self.tried(&run)?;
+            let Trial { seconds, parameters } = self.tried(&run)?;
             println!("{:18} {seconds:.4} s a step, {parameters} parameters", run.name);
             a_step += seconds;
             if runs::NETWORKS.contains(&run.name.as_str()) {
@@ -143,8 +145,8 @@ impl Study<'_> {
         Ok(results)
     }
 
-    /// The time of a step, from the second ten of twenty, and the trained numbers.
-    fn tried(&self, run: &Run) -> Result<(f64, u64)> {
+    /// Trains twenty steps and times the second ten.
+    fn tried(&self, run: &Run) -> Result<Trial> {
         let scratch = self.sh.create_temp_dir()?;
         let (recipe, out) = (scratch.path().join("recipe.toml"), scratch.path().join("run"));
         self.sh.write_file(&recipe, run.recipe(self.data.as_deref(), 20))?;
@@ -156,7 +158,8 @@ impl Study<'_> {
             let line = lines.iter().find(|line| line["step"] == step);
             line.and_then(|line| line["seconds"].as_f64()).context("a run left no times")
         };
-        Ok(((at(20)? - at(10)?) / 10.0, self.parameters(&out.join("model"))?))
+        let seconds = (at(20)? - at(10)?) / 10.0;
+        Ok(Trial { seconds, parameters: self.parameters(&out.join("model"))? })
     }
 
     /// Trains the five networks and judges each on its way.
@@ -215,10 +218,12 @@ impl Study<'_> {
         let recipe = self.work.join(format!("{}.toml", run.name));
         self.sh.write_file(&recipe, run.recipe(self.data.as_deref(), results.steps))?;
         let mut train = self.mm(&["train", "--device", &self.device]);
-        match self.sh.path_exists(out.join("recipe.toml")) {
-            true => train.arg("--resume"),
-            false => train.arg(&recipe),
-        };
+        let is_begun = self.sh.path_exists(out.join("recipe.toml"));
+        if is_begun {
+            train.arg("--resume");
+        } else {
+            train.arg(&recipe);
+        }
         train.arg("--out").arg(&out);
         ensure!(mm::attached(&mut train)? == ExitCode::SUCCESS, "training {} failed", run.name);
         let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
@@ -235,14 +240,14 @@ impl Study<'_> {
         self.keep(results)
     }
 
-    /// Trained numbers of a model folder.
+    /// Returns the number of parameters of a model folder.
     fn parameters(&self, model: &Path) -> Result<u64> {
         let said = self.quietly(self.mm(&["inspect"]).arg(model))?;
         let digits = said.split(" parameters").next().unwrap_or_default().replace(',', "");
         digits.parse().with_context(|| format!("`mm inspect` said `{digits}`"))
     }
 
-    /// The KID of a run's average after `step`.
+    /// Measures the KID of a run's average after `step`.
     fn judged(&self, run: &Run, step: u64, results: &mut Results) -> Result<()> {
         if results.runs[&run.name].kids.iter().any(|(at, _)| *at == step) {
             return Ok(());
@@ -255,7 +260,8 @@ impl Study<'_> {
         self.keep(results)
     }
 
-    /// A model folder of the average in a checkpoint; the parts that do not change are those of the run's own model.
+    /// Makes a model folder of the average in a checkpoint; the parts that do not change are those
+    /// of the run's own model.
     fn model_of(&self, name: &str, step: u64) -> Result<PathBuf> {
         let run = self.work.join(name);
         let folder = run.join(format!("model-{step}"));
@@ -268,7 +274,8 @@ impl Study<'_> {
         Ok(folder)
     }
 
-    /// The KID of drawings against the training pictures; the two marks go into the results.
+    /// Measures the KID of drawings against the training images; the two baselines go into the
+    /// results.
     fn kid(&self, model: &Path, sampler: &str, steps: usize, results: &mut Results) -> Result<Kid> {
         let (count, steps) = (DRAWINGS.to_string(), steps.to_string());
         let mut eval = self.mm(&["eval", "--task", "kid", "--json", "--count", &count]);
@@ -278,12 +285,13 @@ impl Study<'_> {
         let said: Value =
             serde_json::from_str(&said).context("`mm eval --json` printed no JSON")?;
         let read = |of: &str| Kid::read(&said["kid"][of]);
-        results.marks = Some([read("real")?, read("shuffled")?]);
+        let baselines = Baselines { real: read("real")?, shuffled: read("shuffled")? };
+        results.baselines = Some(baselines);
         read("drawn")
     }
 
-    /// One row of drawings of every run, from the same noise.
-    fn pictures(&self, results: &Results, out: &Path) -> Result<()> {
+    /// Draws one row of every run, from the same noise.
+    fn images(&self, results: &Results, out: &Path) -> Result<()> {
         self.sh.create_dir(out)?;
         for name in results.runs.keys() {
             self.row(name, 20, &out.join(format!("{name}.png")))?;
@@ -296,12 +304,12 @@ impl Study<'_> {
         Ok(())
     }
 
-    /// A row of drawings of a run by DDIM.
-    fn row(&self, run: &str, steps: usize, picture: &Path) -> Result<()> {
+    /// Draws a row of a run by DDIM.
+    fn row(&self, run: &str, steps: usize, image: &Path) -> Result<()> {
         let steps = steps.to_string();
         let mut sample = self.mm(&["sample", "--count", "12", "--cols", "12", "--force"]);
         sample.args(["--sampler", "ddim", "--steps", &steps, "--device", &self.device]);
-        sample.arg("--out").arg(picture).arg(self.work.join(run).join("model"));
+        sample.arg("--out").arg(image).arg(self.work.join(run).join("model"));
         self.quietly(&mut sample).map(drop)
     }
 
@@ -319,7 +327,7 @@ impl Study<'_> {
         command
     }
 
-    /// Runs a command whose progress is of no interest; what it prints, unless it fails.
+    /// Runs a command whose progress is of no interest; returns what it prints, unless it fails.
     fn quietly(&self, command: &mut Command) -> Result<String> {
         let output = command.output().context("cannot start `mm`")?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -328,7 +336,14 @@ impl Study<'_> {
     }
 }
 
-/// The lines of `metrics.jsonl`.
+/// The cost of a run, from a short trial.
+struct Trial {
+    /// Counts seconds a step.
+    seconds: f64,
+    parameters: u64,
+}
+
+/// Reads the lines of `metrics.jsonl`.
 fn metrics(text: &str) -> Result<Vec<Value>> {
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }

@@ -1,9 +1,12 @@
-//! `cargo xtask test`: everything that a change must pass, in the order in which a mistake is cheapest to find.
+//! `cargo xtask test` runs everything that a change must pass, in the order in which a mistake is
+//! cheapest to find.
 //!
-//! Every step is one command line, so that a failing one can be repeated by hand. All steps run even when one fails:
-//! the table at the end then says all that is left to do. Cargo's own lines (`test result: ...`) are passed through.
+//! Every step is one command line, so that a failing one can be repeated by hand. All steps run
+//! even when one fails: the table at the end then says all that is left to do. Cargo's own lines
+//! (`test result: ...`) are passed through.
 
 use std::{
+    fmt::Write,
     process::Command,
     time::{Duration, Instant},
 };
@@ -11,63 +14,114 @@ use std::{
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::flags;
+use crate::{costs, flags};
 
 /// One command line and the name of what it proves.
 pub struct Step {
-    /// What the table calls it.
+    /// Is what the tables call it.
     pub name: &'static str,
-    /// `NAME=value` set for the command; empty for none. Of several with `;` between them each is one.
+    /// Says in a few words what it checks.
+    pub says: &'static str,
+    /// Holds `NAME=value` for the command, several with `;` between them; it is empty for none.
     pub env: &'static str,
-    /// The command line.
+    /// Is the command line.
     pub command: &'static str,
-    /// Whether `--quick` runs it too.
+    /// Says whether `--quick` runs it too.
     pub in_quick: bool,
 }
 
 /// The steps of `cargo xtask test`.
 pub const STEPS: &[Step] = &[
-    Step { name: "format", env: "", command: "cargo fmt --all --check", in_quick: true },
-    Step { name: "tidy", env: "", command: "cargo xtask tidy", in_quick: true },
+    Step {
+        name: "format",
+        says: "code looks as rustfmt makes it",
+        env: "",
+        command: "cargo fmt --all --check",
+        in_quick: true,
+    },
+    Step {
+        name: "tidy",
+        says: "the rules of the workspace that no compiler knows",
+        env: "",
+        command: "cargo xtask tidy",
+        in_quick: true,
+    },
     Step {
         name: "clippy",
+        says: "lints of all code, tests and examples",
         env: "",
         command: "cargo clippy --workspace --all-targets -- -D warnings",
         in_quick: true,
     },
     Step {
         name: "tests",
+        says: "unit tests, the tests of the library and of the program",
         env: "",
         command: "cargo test --workspace --tests --no-fail-fast",
         in_quick: true,
     },
     Step {
         name: "doc tests",
+        says: "the examples in doc comments",
         env: "",
         command: "cargo test --workspace --doc --no-fail-fast",
         in_quick: false,
     },
     Step {
         name: "documentation",
-        env: "RUSTDOCFLAGS=-D warnings",
-        command: "cargo doc --workspace --no-deps",
+        says: "rustdoc without warnings, links, the book if mdbook is there",
+        env: "",
+        command: "cargo xtask docs",
         in_quick: false,
     },
     Step {
         name: "ranks",
+        says: "training over processes, if MPI is there",
         env: "",
         command: "cargo test --workspace --features mm-cli/mpi --test cli -- ranks --nocapture",
         in_quick: false,
     },
-    Step { name: "no backend", env: "", command: "cargo check -p mm-train", in_quick: false },
+    Step {
+        name: "no backend",
+        says: "the libraries build without a backend",
+        env: "",
+        command: "cargo check -p mm-train",
+        in_quick: false,
+    },
 ];
 
 impl flags::Test {
     /// Runs the steps, prints the table, and fails if a step did.
     pub fn run(&self, sh: &Shell) -> Result<()> {
         let steps: Vec<&Step> = STEPS.iter().filter(|step| step.in_quick || !self.quick).collect();
+        let disk = if self.quick { costs::QUICK_TEST_DISK } else { costs::TEST_DISK };
+        println!("{}", announcement(&steps, disk));
         run_all(sh, &steps, self.quick)
     }
+}
+
+/// Says what the steps do and what they cost, before the first one begins.
+pub fn announcement(steps: &[&Step], disk: Option<f64>) -> String {
+    let mut text = format!(
+        "{} steps, one after another; a step that fails does not stop the others.\n\n",
+        steps.len()
+    );
+    let _ = writeln!(text, "{:<14} {:>10} {:>10}  what it checks", "step", "first", "later");
+    let mut row = |name: &str, minutes: costs::Minutes, says: &str| {
+        let (first, later) = (costs::minutes(minutes.first), costs::minutes(minutes.later));
+        let line = format!("{name:<14} {first:>10} {later:>10}  {says}");
+        let _ = writeln!(text, "{}", line.trim_end());
+    };
+    for step in steps {
+        row(step.name, costs::of_step(step.name), step.says);
+    }
+    let all = costs::sum(steps.iter().map(|step| costs::of_step(step.name)));
+    row("together", all, "");
+    text += "\n`first` counts where nothing is built yet, `later` after a small change.\n";
+    if all.first.is_none() || all.later.is_none() {
+        text += "Nobody has measured what a `?` stands for.\n";
+    }
+    text + &costs::disk(disk) + " " + &costs::measured()
 }
 
 /// Runs these steps one after another, prints the table, and fails if a step did.
@@ -91,7 +145,7 @@ pub fn run_all(sh: &Shell, steps: &[&Step], quick: bool) -> Result<()> {
 }
 
 impl Step {
-    /// The program that this step needs and the machine does not have.
+    /// Returns the program that this step needs and the machine does not have.
     fn lacks(&self, sh: &Shell) -> Option<&'static str> {
         let needed = match self.name {
             "ranks" => "mpicc",
@@ -116,19 +170,19 @@ impl Step {
         command
     }
 
-    /// Names and values of what is set for the command.
+    /// Returns names and values of what is set for the command.
     fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         self.env.split(';').filter_map(|variable| variable.split_once('='))
     }
 
-    /// The command as one types it in a shell.
+    /// Returns the command as one types it in a shell.
     fn typed(&self) -> String {
         let set = self.variables().map(|(name, value)| format!("{name}='{value}' "));
         set.collect::<String>() + self.command
     }
 }
 
-/// How a step went.
+/// The result of a step.
 struct Row<'a> {
     step: &'a Step,
     passed: bool,
@@ -145,7 +199,7 @@ fn seconds(took: Duration) -> String {
     format!("{:.1} s", took.as_secs_f64())
 }
 
-/// All steps, a line each, and the sum of their times.
+/// Draws the steps, a line each, and the sum of their times.
 fn table(rows: &[Row<'_>]) -> String {
     let line = |name: &str, word: &str, took: Duration| {
         format!("{name:<14} {word:<7} {:>9}\n", seconds(took))
@@ -156,7 +210,7 @@ fn table(rows: &[Row<'_>]) -> String {
     table + &line("together", "", total)
 }
 
-/// The last words: what to do next.
+/// Says what to do next, and fails if a step did.
 fn finish(rows: &[Row<'_>], quick: bool) -> Result<()> {
     let failed: Vec<String> =
         rows.iter().filter(|row| !row.passed).map(|row| row.step.typed()).collect();
@@ -207,14 +261,28 @@ together                  12.4 s
 
     #[test]
     fn a_step_is_repeated_by_the_line_it_prints() {
-        let documentation = STEPS.iter().find(|step| !step.env.is_empty()).unwrap();
-        assert_eq!(
-            documentation.typed(),
-            "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps"
-        );
-        let command = documentation.command(&Shell::new().unwrap());
-        assert_eq!(command.get_args().collect::<Vec<_>>(), ["doc", "--workspace", "--no-deps"]);
+        let step = Step {
+            name: "a",
+            says: "b",
+            env: "RUSTDOCFLAGS=-D warnings;C=d",
+            command: "cargo doc --no-deps",
+            in_quick: false,
+        };
+        assert_eq!(step.typed(), "RUSTDOCFLAGS='-D warnings' C='d' cargo doc --no-deps");
+        let command = step.command(&Shell::new().unwrap());
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["doc", "--no-deps"]);
         let set = (OsStr::new("RUSTDOCFLAGS"), Some(OsStr::new("-D warnings")));
         assert!(command.get_envs().any(|pair| pair == set));
+    }
+
+    #[test]
+    fn the_steps_and_their_costs_are_said_before_the_first_begins() {
+        let steps: Vec<&Step> = STEPS.iter().filter(|step| step.in_quick).collect();
+        let text = announcement(&steps, Some(9.5));
+        assert!(text.starts_with("4 steps, one after another"), "{text}");
+        for step in steps {
+            assert!(text.contains(step.name) && text.contains(step.says), "{text}");
+        }
+        assert!(text.contains("`target` takes 9.5 GiB of disk space."), "{text}");
     }
 }

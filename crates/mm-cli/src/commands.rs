@@ -23,32 +23,29 @@ use std::path::Path;
 
 use burn::prelude::Device;
 use mm_diffusion::Guidance;
-use mm_model::{Checkpoint, GenerateOptions};
+use mm_model::{GenerateOptions, LoadedModel};
 use mm_text::TokenSampling;
-use mm_train::Recipe;
-use mm_train::eval::options_of;
-use mm_train::state::recipe_beside;
 
 use crate::args::SamplingArgs;
 use crate::device;
 use crate::report::Failure;
 
-/// A model folder, whose schedule has the steps that are asked for, and the recipe beside it.
-fn load(model: &Path, sampling: &SamplingArgs) -> Result<(Checkpoint, Option<Recipe>), Failure> {
-    let checkpoint = load_on(model, &device::open(&sampling.device)?)?;
+/// Loads a model folder, whose schedule must have the steps that are asked for.
+fn load(model: &Path, sampling: &SamplingArgs) -> Result<LoadedModel, Failure> {
+    let loaded = load_on(model, &device::open(&sampling.device)?)?;
     if let Some(steps) = sampling.steps {
-        checkpoint.config.schedule.sampling_levels(steps).map_err(Failure::usage)?;
+        loaded.config.schedule.sampling_levels(steps).map_err(Failure::usage)?;
     }
-    Ok((checkpoint, recipe_beside(model)?))
+    Ok(loaded)
 }
 
 /// A model folder.
-fn load_on(model: &Path, device: &Device) -> Result<Checkpoint, Failure> {
-    Checkpoint::load(model, device).map_err(|why| {
+fn load_on(model: &Path, device: &Device) -> Result<LoadedModel, Failure> {
+    LoadedModel::load(model, device).map_err(|why| {
         let hint = match model.join("model").is_dir() {
             true => format!("did you mean `{}`?", model.join("model").display()),
             false => {
-                "a model folder holds config.json, model.safetensors and tokenizer.json".to_owned()
+                "a model folder holds config.json, generation_config.json, model.safetensors and tokenizer.json".to_owned()
             }
         };
         Failure::failed(why).hint(hint)
@@ -66,10 +63,9 @@ where
     }
 }
 
-/// The recipe's settings of generation with those of the flags over them.
-fn options(sampling: &SamplingArgs, recipe: Option<&Recipe>) -> GenerateOptions {
-    let base =
-        recipe.map_or_else(GenerateOptions::default, |recipe| options_of(recipe, sampling.seed));
+/// Returns the model's settings of generation with those of the flags over them.
+fn options(sampling: &SamplingArgs, model: &LoadedModel) -> GenerateOptions {
+    let base = model.options(sampling.seed);
     GenerateOptions {
         tokens: TokenSampling {
             temperature: sampling.temperature,

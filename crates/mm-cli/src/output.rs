@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use mm_model::checkpoint::write_atomic;
+use mm_model::folder::write_atomic;
+use mm_model::{GenerationConfig, LoadedModel};
 use mm_patch::{DecodeOptions, Fit, Format, Grid, Image, MAX_PIXELS};
-use mm_train::Recipe;
 
 use crate::report::{Failure, usage};
 
@@ -65,11 +65,8 @@ pub fn read_image(path: &Path) -> Result<Image, Failure> {
     })
 }
 
-/// Fits a picture to what the model was trained on: the recipe's size, or the nearest multiples of the patch.
-pub fn fitted(image: &Image, patch: usize, recipe: Option<&Recipe>) -> Result<Image, Failure> {
-    let fit = match recipe {
-        Some(recipe) => Fit::CentreCrop { width: recipe.image.width, height: recipe.image.height },
-        None => Fit::Bucket { max_patches: 256 },
-    };
-    Ok(fit.apply(image, patch)?.0)
+/// Fits an image to the size that the model was trained on.
+pub fn fitted(image: &Image, model: &LoadedModel) -> Result<Image, Failure> {
+    let GenerationConfig { width, height, .. } = model.generation;
+    Ok(Fit::CenterCrop { width, height }.apply(image, model.config.patch)?.0)
 }

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use mm_train::Ranks;
+use mm_train::ProcessGroup;
 
 use crate::report::{Failure, tell, usage};
 
 /// This process and the others; ends them all if it panics.
 pub struct Group {
-    pub ranks: Ranks,
+    pub ranks: ProcessGroup,
     /// Says good-bye to MPI when it is dropped.
     _session: Option<linked::Session>,
 }
@@ -22,7 +22,7 @@ impl Group {
     pub fn open() -> Result<Self, Failure> {
         let launched = processes();
         if launched == 1 {
-            return Ok(Self { ranks: Ranks::alone(), _session: None });
+            return Ok(Self { ranks: ProcessGroup::single(), _session: None });
         }
         let (ranks, session) = linked::connect(launched)?;
         if ranks.count != launched {
@@ -74,7 +74,7 @@ fn launched(variable: impl Fn(&str) -> Option<String>) -> usize {
 mod linked {
     use std::sync::Arc;
 
-    use mm_train::Ranks;
+    use mm_train::ProcessGroup;
     use mpi::Threading;
     use mpi::collective::SystemOperation;
     use mpi::topology::SimpleCommunicator;
@@ -87,11 +87,11 @@ mod linked {
     /// Numbers that are summed at once: bounds the second buffer that a sum needs.
     const PART: usize = 1 << 22;
 
-    pub fn connect(_launched: usize) -> Result<(Ranks, Session), Failure> {
+    pub fn connect(_launched: usize) -> Result<(ProcessGroup, Session), Failure> {
         let (session, _) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| usage!("MPI was started twice"))?;
         let world = session.world();
-        let ranks = Ranks {
+        let ranks = ProcessGroup {
             rank: world.rank() as usize,
             count: world.size() as usize,
             sum: Arc::new(sum::<f32>),
@@ -116,13 +116,13 @@ mod linked {
 
 #[cfg(not(feature = "mpi"))]
 mod linked {
-    use mm_train::Ranks;
+    use mm_train::ProcessGroup;
 
     use crate::report::{Failure, usage};
 
     pub enum Session {}
 
-    pub fn connect(launched: usize) -> Result<(Ranks, Session), Failure> {
+    pub fn connect(launched: usize) -> Result<(ProcessGroup, Session), Failure> {
         let why = usage!("{launched} processes were started, this program was built without MPI");
         Err(why.hint("build it with `cargo build --release -p mm-cli --features mpi`"))
     }

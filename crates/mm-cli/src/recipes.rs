@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use mm_data::DataConfig;
 use mm_train::Recipe;
-use mm_train::data::DataConfig;
 
 use crate::report::{Failure, usage};
 
@@ -12,12 +12,12 @@ pub const EMBEDDED: [(&str, &str); 9] = [
     ("glyphs", include_str!("../recipes/glyphs.toml")),
     ("emoji-32", include_str!("../recipes/emoji-32.toml")),
     ("emoji-64", include_str!("../recipes/emoji-64.toml")),
-    ("seed-64", include_str!("../recipes/seed-64.toml")),
-    ("seed-128", include_str!("../recipes/seed-128.toml")),
-    ("seed-mini", include_str!("../recipes/seed-mini.toml")),
-    ("neighbour-unet", include_str!("../recipes/neighbour-unet.toml")),
-    ("neighbour-uvit", include_str!("../recipes/neighbour-uvit.toml")),
-    ("neighbour-dit", include_str!("../recipes/neighbour-dit.toml")),
+    ("su2024-64", include_str!("../recipes/su2024-64.toml")),
+    ("su2024-128", include_str!("../recipes/su2024-128.toml")),
+    ("su2024-mini", include_str!("../recipes/su2024-mini.toml")),
+    ("baseline-unet", include_str!("../recipes/baseline-unet.toml")),
+    ("baseline-uvit", include_str!("../recipes/baseline-uvit.toml")),
+    ("baseline-dit", include_str!("../recipes/baseline-dit.toml")),
 ];
 
 /// The recipe of a name, or of a file whose name ends in `.toml`.

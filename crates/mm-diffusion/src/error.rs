@@ -1,45 +1,46 @@
-//! What can be wrong in a recipe or a flag.
+//! What can be wrong with a schedule, a sampler or a loss weight that came from outside.
 
-/// A setting that makes no diffusion process or no sampler.
+/// Why a diffusion process or a sampler was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DiffusionError {
     /// The number of steps is zero, or more than the schedule has.
     #[error("`steps` is {found}, wanted 1 to {most}")]
     Steps {
-        /// What was asked for.
+        /// The number that was asked for.
         found: usize,
-        /// The most there are.
+        /// The most steps there are.
         most: usize,
     },
-    /// The distance of two step indices is zero, or more than the schedule has.
+    /// The distance of two step indices is zero or more than the schedule has.
     #[error("`stride` is {found}, wanted 1 to {most}")]
     Stride {
-        /// What was asked for.
+        /// The number that was asked for.
         found: usize,
         /// The number of indices.
         most: usize,
     },
-    /// The first step index is not one of the schedule, or leaves no room for the steps.
+    /// The first step index is not one of the schedule or leaves no room for the steps.
     #[error("the start index is {found}, wanted {least} to {most}")]
     Start {
-        /// What was asked for.
+        /// The number that was asked for.
         found: usize,
-        /// Below this there are fewer indices than steps.
+        /// The least index that has as many indices as steps.
         least: usize,
         /// The noisiest index.
         most: usize,
     },
-    /// Times are no step indices.
+    /// The timesteps of the schedule are not step indices.
     #[error("the schedule is linear, wanted one of step indices")]
     NoIndices,
     /// A number lies outside its range.
     #[error("`{name}` is {found}, wanted {wanted}")]
     Field {
-        /// The field as the recipe spells it.
+        /// Names the field as a recipe spells it.
         name: &'static str,
         /// Its value.
         found: f64,
-        /// The range, in words.
+        /// Says the range in words.
         wanted: &'static str,
     },
     /// No sampler has this name.
@@ -53,7 +54,7 @@ pub enum DiffusionError {
 }
 
 impl DiffusionError {
-    /// `Ok` where `holds`, else the error that names the field.
+    /// Returns `Ok` where `holds` is true, else the error that names the field.
     pub(crate) fn unless(
         holds: bool,
         name: &'static str,

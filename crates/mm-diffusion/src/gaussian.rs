@@ -1,10 +1,11 @@
 //! Test data whose best denoiser is a formula: three channels, normal and independent.
 
-use crate::Level;
 use burn::prelude::*;
 use burn::tensor::DType;
 
-/// N(mean, std²) in each channel.
+use crate::Level;
+
+/// Data that is distributed as N(mean, std²) in each channel.
 pub(crate) struct Gaussian {
     pub(crate) mean: [f64; 3],
     pub(crate) std: [f64; 3],
@@ -16,14 +17,15 @@ pub(crate) const WIDE: Gaussian = Gaussian { mean: [0.5, -0.3, 0.2], std: [0.3, 
 /// Data that is nearly known from its mean.
 pub(crate) const NARROW: Gaussian = Gaussian { mean: [0.5, -0.3, 0.2], std: [0.02, 0.05, 0.1] };
 
-/// A tensor `[numbers / 3, 1, 3]` of the given precision.
+/// Returns a tensor `[numbers / 3, 1, 3]` of the given precision.
 pub(crate) fn rows(numbers: Vec<f64>, precision: DType) -> Tensor<3> {
     let batch = numbers.len() / 3;
     Tensor::from_data(TensorData::new(numbers, [batch, 1, 3]), (&Device::flex(), precision))
 }
 
 impl Gaussian {
-    /// E[x | z], the conditional mean of two joint normals. `z`: `[batch, 1, 3]` -> `[batch, 1, 3]`.
+    /// Returns E[x | z], the conditional mean of two joint normals. `z`: `[batch, 1, 3]` ->
+    /// `[batch, 1, 3]`.
     pub(crate) fn denoise(&self, z: Tensor<3>, level: &Level) -> Tensor<3> {
         let precision = z.dtype();
         let gain = rows((0..3).map(|channel| self.gain(level, channel)).collect(), precision);
@@ -31,12 +33,12 @@ impl Gaussian {
         (z - mean.clone() * level.signal) * gain + mean
     }
 
-    /// By how much E[x | z] grows with z in a channel.
+    /// Returns by how much E[x | z] grows with z in a channel.
     pub(crate) fn gain(&self, level: &Level, channel: usize) -> f64 {
         level.signal * self.std[channel].powi(2) / self.std_at(level, channel).powi(2)
     }
 
-    /// Standard deviation of z in a channel.
+    /// Returns the standard deviation of z in a channel.
     pub(crate) fn std_at(&self, level: &Level, channel: usize) -> f64 {
         (self.std[channel] * level.signal).hypot(level.noise)
     }

@@ -1,28 +1,32 @@
-//! Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598), switched on inside an interval of noise levels
-//! (Kynkäänniemi et al. 2024, arXiv:2404.07724).
+//! Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598), switched on inside an
+//! interval of noise levels (Kynkäänniemi et al. 2024, arXiv:2404.07724).
 
-use crate::{DiffusionError, Level};
 use burn::prelude::*;
 use burn::tensor::assert_shape;
 use serde::{Deserialize, Serialize};
 
-/// How far, and where, samples are pushed from the unconditional towards the conditional prediction.
+use crate::{DiffusionError, Level};
+
+/// How far, and where, samples are pushed from the unconditional towards the conditional
+/// prediction; [`active`](Self::active) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Guidance {
-    /// 1 is off and costs nothing; 0 would be unconditional. The paper's w (its eq. 6) is `scale - 1`.
+    /// The strength: 1 is off and costs nothing, 0 would be unconditional. The paper's w (its eq.
+    /// 6) is `scale - 1`.
     pub scale: f64,
-    /// The interval's start, as a signal fraction `signal / (signal + noise)`: 0 is pure noise.
+    /// The start of the interval, as a signal fraction `signal / (signal + noise)`: 0 is pure
+    /// noise.
     pub from: f64,
-    /// The interval's end, included; 1 is the clean image.
+    /// The end of the interval, included; 1 is the clean image.
     pub to: f64,
 }
 
 impl Guidance {
-    /// No guidance: the conditional prediction alone.
+    /// No guidance, so the conditional prediction alone.
     pub const OFF: Guidance = Guidance { scale: 1.0, from: 0.0, to: 1.0 };
 
-    /// Says whether scale and interval are usable.
+    /// Checks that the scale is finite and at least 0 and that the interval lies in [0, 1].
     pub fn validate(&self) -> Result<(), DiffusionError> {
         let Guidance { scale, from, to } = *self;
         DiffusionError::unless(
@@ -45,7 +49,7 @@ impl Guidance {
         )
     }
 
-    /// Whether the unconditional prediction is needed at `level`.
+    /// Says whether the unconditional prediction is needed at `level`.
     ///
     /// ```
     /// use mm_diffusion::{Guidance, Schedule};
@@ -57,24 +61,26 @@ impl Guidance {
         self.scale != 1.0 && (self.from..=self.to).contains(&level.signal_fraction())
     }
 
-    /// unconditional + scale · (conditional - unconditional), eq. 6 of Ho and Salimans.
+    /// Returns unconditional + scale · (conditional - unconditional), eq. 6 of Ho and Salimans.
     ///
-    /// The paper guides the noise; as every conversion is affine in the output, guiding the clean patches (as the
-    /// samplers here do) or the velocity gives the same step.
+    /// The paper guides the noise. As every conversion is affine in the output, guiding the clean
+    /// patches (as the samplers here do) or the velocity gives the same step.
     ///
-    /// `conditional`, `unconditional`: `[batch, patches, channels]` -> `[batch, patches, channels]`.
+    /// `conditional`, `unconditional`: `[batch, tokens, channels]` ->
+    /// `[batch, tokens, channels]`.
     pub fn combine(&self, conditional: Tensor<3>, unconditional: Tensor<3>) -> Tensor<3> {
-        let [batch, patches, channels] = conditional.dims();
-        assert_shape!(unconditional, [batch, patches, channels]);
+        let [batch, tokens, channels] = conditional.dims();
+        assert_shape!(unconditional, [batch, tokens, channels]);
         unconditional.clone() + (conditional - unconditional) * self.scale
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::{Prediction, Schedule};
-    use expect_test::expect;
 
     fn number(value: f64) -> Tensor<3> {
         Tensor::full([1, 1, 1], value, &Device::flex())
@@ -92,7 +98,7 @@ mod tests {
     #[test]
     fn guiding_the_noise_is_guiding_the_image() {
         let guidance = Guidance { scale: 2.5, ..Guidance::OFF };
-        let level = Schedule::Seed { steps: 1000 }.level(300.0);
+        let level = Schedule::Su2024 { steps: 1000 }.level(300.0);
         let to_clean = |eps: Tensor<3>| {
             Prediction::Noise.to_clean(eps, number(0.7), number(level.signal), number(level.noise))
         };
@@ -108,9 +114,9 @@ mod tests {
         let active = [0.0, 0.2, 0.25, 0.5, 0.75, 0.8, 1.0]
             .map(|t| guidance.active(&Schedule::Linear.level(t)));
         assert_eq!(active, [false, false, true, true, true, false, false]);
-        let seed = Schedule::Seed { steps: 1000 };
+        let su2024 = Schedule::Su2024 { steps: 1000 };
         assert_eq!(
-            [0.0, 250.0, 999.0].map(|t| guidance.active(&seed.level(t))),
+            [0.0, 250.0, 999.0].map(|t| guidance.active(&su2024.level(t))),
             [false, true, false]
         );
         assert!(

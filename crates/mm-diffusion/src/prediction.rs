@@ -1,53 +1,57 @@
-//! What the network predicts, and the exact ways between the three predictions.
+//! What the network predicts, and the exact conversions between the three predictions.
 //!
-//! With z = s x + n e (signal s, noise n, clean x, noise e) and the velocity v = x - e, two of z, x, e, v give the
-//! others: z = (s + n) x - n v = (s + n) e + s v. On the linear path v is dz/dt (Liu et al. 2022, arXiv:2209.03003).
+//! With z = s x + n e (signal s, noise n, clean x, noise e) and the velocity v = x - e, two of z,
+//! x, e, v give the others: z = (s + n) x - n v = (s + n) e + s v. On the linear path v is dz/dt
+//! (Liu et al. 2022, arXiv:2209.03003).
 //!
-//! From a velocity every way is free of division by zero, as s + n > 0. From a noise prediction to the clean image one
-//! divides by s, from a clean prediction to the noise by n: at an end (s = 0, n = 0) the answer is not determined, and
-//! the division is by [`SMALLEST`] instead, so that the result is finite. Elsewhere the conversions are exact.
+//! Conversions of a velocity divide by s + n, which is above 0. The way from a noise prediction to
+//! the clean image divides by s, and the way from a clean prediction to the noise divides by n. At
+//! an end (s = 0 or n = 0) that answer is not determined, and the division is by [`SMALLEST`]
+//! instead, so that the result is finite. Elsewhere the conversions are exact.
 
 use burn::prelude::*;
 use burn::tensor::assert_shape;
 use serde::{Deserialize, Serialize};
 
-/// Divisors below this are raised to it; the seed's smallest signal is 0.0065, its smallest noise 0.0045.
+use crate::Level;
+
+/// Divisors below this are raised to it. The smallest signal of `Su2024` is 0.0065, and its
+/// smallest noise is 0.0045.
 const SMALLEST: f64 = 1e-4;
 
-/// Mixes clean patches and noise, z = signal · clean + noise · eps (Ho et al. 2020, arXiv:2006.11239, eq. 4).
-///
-/// `clean`, `eps`: `[batch, patches, channels]`; `signal`, `noise`: `[batch, patches or 1, 1]`
-/// -> `[batch, patches, channels]`.
+/// What the network's output means.
 ///
 /// ```
 /// use burn::prelude::*;
-/// let device = Device::flex();
-/// let (clean, eps) = (Tensor::<3>::ones([1, 2, 3], &device), Tensor::<3>::zeros([1, 2, 3], &device));
-/// let (signal, noise) = (Tensor::<3>::full([1, 1, 1], 0.25, &device), Tensor::<3>::full([1, 1, 1], 0.75, &device));
-/// let z = mm_diffusion::noised(clean, eps, signal, noise);
-/// assert_eq!(z.sum().into_scalar::<f32>(), 1.5);
+/// use mm_diffusion::{Prediction, Schedule};
+///
+/// let level = Schedule::Linear.level(0.75);
+/// let clean = Tensor::<3>::full([1, 4, 12], 0.5, &Device::flex());
+/// let eps = Tensor::<3>::full([1, 4, 12], -1.0, &Device::flex());
+/// let z = level.noised_tensor(clean.clone(), eps.clone());
+///
+/// // A network that hits the target tells the clean image.
+/// let output = Prediction::Velocity.target(clean.clone(), eps);
+/// let found = Prediction::Velocity.to_clean_at(output, z, &level);
+/// assert!((found - clean).abs().max().into_scalar::<f32>() < 1e-6);
 /// ```
-pub fn noised(clean: Tensor<3>, eps: Tensor<3>, signal: Tensor<3>, noise: Tensor<3>) -> Tensor<3> {
-    assert_same_patches(&clean, &eps);
-    clean * signal + eps * noise
-}
-
-/// What the network's output means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 #[serde(rename_all = "kebab-case")]
 pub enum Prediction {
-    /// The noise e, as in DDPM and the seed.
+    /// The noise e, as in DDPM and in Su's scripts.
     Noise,
     /// The clean patches x.
     Clean,
-    /// v = x - e, on every schedule. (Not the v of Salimans and Ho 2022, which is signal · e - noise · x.)
+    /// The velocity v = x - e, on every schedule. It is not the v of Salimans and Ho 2022, which is
+    /// signal · e - noise · x.
     Velocity,
 }
 
 impl Prediction {
-    /// What the output should have been.
+    /// Returns what the output should have been.
     ///
-    /// `clean`, `eps`: `[batch, patches, channels]` -> `[batch, patches, channels]`.
+    /// `clean`, `eps`: `[batch, tokens, channels]` -> `[batch, tokens, channels]`.
     pub fn target(self, clean: Tensor<3>, eps: Tensor<3>) -> Tensor<3> {
         assert_same_patches(&clean, &eps);
         match self {
@@ -57,10 +61,12 @@ impl Prediction {
         }
     }
 
-    /// The clean patches that an `output` for `noisy` implies.
+    /// Returns the clean patches that an `output` for `noisy` implies, where images have a level
+    /// each.
     ///
-    /// `output`, `noisy`: `[batch, patches, channels]`; `signal`, `noise`: `[batch, patches or 1, 1]`
-    /// -> `[batch, patches, channels]`. A noise prediction says nothing about the image where the signal is 0.
+    /// `output`, `noisy`: `[batch, tokens, channels]`; `signal`, `noise`: `[batch, tokens or 1, 1]`
+    /// -> `[batch, tokens, channels]`. A noise prediction says nothing about the image where the
+    /// signal is 0.
     pub fn to_clean(
         self,
         output: Tensor<3>,
@@ -76,10 +82,20 @@ impl Prediction {
         }
     }
 
-    /// The noise that an `output` for `noisy` implies.
+    /// Returns the clean patches that an `output` for `noisy` implies, where images share a level.
     ///
-    /// `output`, `noisy`: `[batch, patches, channels]`; `signal`, `noise`: `[batch, patches or 1, 1]`
-    /// -> `[batch, patches, channels]`. A clean prediction says nothing about the noise where there is none.
+    /// `output`, `noisy`: `[batch, tokens, channels]` -> `[batch, tokens, channels]`.
+    pub fn to_clean_at(self, output: Tensor<3>, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
+        let factor = |value: f64| Tensor::<3>::full([1, 1, 1], value, &noisy.device());
+        let (signal, noise) = (factor(level.signal), factor(level.noise));
+        self.to_clean(output, noisy, signal, noise)
+    }
+
+    /// Returns the noise that an `output` for `noisy` implies, where images have a level each.
+    ///
+    /// `output`, `noisy`: `[batch, tokens, channels]`; `signal`, `noise`: `[batch, tokens or 1, 1]`
+    /// -> `[batch, tokens, channels]`. A clean prediction says nothing about the noise where there
+    /// is none.
     pub fn to_noise(
         self,
         output: Tensor<3>,
@@ -95,10 +111,11 @@ impl Prediction {
         }
     }
 
-    /// The velocity that an `output` for `noisy` implies.
+    /// Returns the velocity that an `output` for `noisy` implies, where images have a level each.
     ///
-    /// `output`, `noisy`: `[batch, patches, channels]`; `signal`, `noise`: `[batch, patches or 1, 1]`
-    /// -> `[batch, patches, channels]`. Divides by the noise (clean prediction) or the signal (noise prediction).
+    /// `output`, `noisy`: `[batch, tokens, channels]`; `signal`, `noise`: `[batch, tokens or 1, 1]`
+    /// -> `[batch, tokens, channels]`. Divides by the noise (clean prediction) or the signal (noise
+    /// prediction).
     pub fn to_velocity(
         self,
         output: Tensor<3>,
@@ -119,18 +136,19 @@ impl Prediction {
     }
 }
 
-/// Broadcasting would hide a wrong batch, so the two must agree axis by axis.
-fn assert_same_patches(one: &Tensor<3>, other: &Tensor<3>) {
-    let [batch, patches, channels] = one.dims();
-    assert_shape!(other, [batch, patches, channels]);
+/// Panics unless the two agree axis by axis, because broadcasting would hide a wrong batch.
+pub(crate) fn assert_same_patches(one: &Tensor<3>, other: &Tensor<3>) {
+    let [batch, tokens, channels] = one.dims();
+    assert_shape!(other, [batch, tokens, channels]);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{Level, Schedule};
     use expect_test::expect;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Schedule, noised};
 
     const ALL: [Prediction; 3] = [Prediction::Noise, Prediction::Clean, Prediction::Velocity];
 
@@ -150,20 +168,22 @@ mod tests {
     }
 
     fn any_level() -> impl Strategy<Value = Level> {
-        let noisy = |seed: bool, at: f64| {
-            if seed {
-                Schedule::Seed { steps: 1000 }.level(at * 600.0 + 30.0)
+        let noisy = |su2024: bool, at: f64| {
+            if su2024 {
+                Schedule::Su2024 { steps: 1000 }.level(at * 600.0 + 30.0)
             } else {
                 Schedule::Linear.level(0.1 + at * 0.8)
             }
         };
-        (any::<bool>(), 0.0..1.0).prop_map(move |(seed, at)| noisy(seed, at))
+        (any::<bool>(), 0.0..1.0).prop_map(move |(su2024, at)| noisy(su2024, at))
     }
 
     proptest! {
         #[test]
         fn every_target_converts_back_to_clean_noise_and_velocity(
-            clean in prop::collection::vec(-1.0..1.0, 6), eps in prop::collection::vec(-3.0..3.0, 6), level in any_level(),
+            clean in prop::collection::vec(-1.0..1.0, 6),
+            eps in prop::collection::vec(-3.0..3.0, 6),
+            level in any_level(),
         ) {
             let (clean, eps) = (patches(&clean), patches(&eps));
             let (s, n) = (factor(level.signal), factor(level.noise));
@@ -181,25 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn each_document_has_its_own_level() {
-        let device = Device::flex();
-        let clean = Tensor::<3>::ones([2, 3, 4], &device);
-        let eps = Tensor::<3>::full([2, 3, 4], -1.0, &device);
-        let signal = Tensor::<3>::from_data([[[1.0]], [[0.25]]], &device);
-        let noise = Tensor::<3>::from_data([[[0.0]], [[0.75]]], &device);
-        let z = noised(clean, eps, signal, noise);
-        let sums = z.sum_dims_squeeze::<1, _>(&[1, 2]).into_data().try_to_vec::<f32>().unwrap();
-        assert_eq!(sums, [12.0, -6.0]);
-    }
-
-    #[test]
     fn both_ends_stay_finite_and_the_velocity_is_exact_there() {
         let (clean, eps) = (patches(&[0.5, -1.0]), patches(&[1.5, 0.25]));
         for level in [Schedule::Linear.level(0.0), Schedule::Linear.level(1.0)] {
             let (s, n) = (factor(level.signal), factor(level.noise));
             let z = noised(clean.clone(), eps.clone(), s.clone(), n.clone());
             for kind in ALL {
-                let output = kind.target(clean.clone(), eps.clone()) + 0.5; // a prediction that is not perfect
+                // This prediction is not perfect.
+                let output = kind.target(clean.clone(), eps.clone()) + 0.5;
                 for to in [Prediction::to_clean, Prediction::to_noise, Prediction::to_velocity] {
                     let found = to(kind, output.clone(), z.clone(), s.clone(), n.clone());
                     assert!(

@@ -1,32 +1,44 @@
 //! The samplers by name, for recipes, flags and logs.
 
-use crate::{Denoise, DiffusionError, Level, Noise, ddim, ddpm, dpm_solver_pp_2m, euler, heun};
-use burn::prelude::*;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Which sampler, written as `ddpm`, `ddim`, `ddim:0.5`, `dpm++2m`, `euler` or `heun`, in recipes too.
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{Denoise, DiffusionError, Level, Noise, ddim, ddpm, dpm_solver_pp_2m, euler, heun};
+
+/// Names a sampler: `ddpm`, `ddim`, `ddim:0.5`, `dpm++2m`, `euler` or `heun`, in recipes too.
+///
+/// ```
+/// use mm_diffusion::Sampler;
+///
+/// let sampler: Sampler = "ddim:0.5".parse()?;
+/// assert_eq!(sampler, Sampler::Ddim { eta: 0.5 });
+/// assert_eq!(sampler.to_string(), "ddim:0.5");
+/// # Ok::<(), mm_diffusion::DiffusionError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 #[serde(try_from = "String", into = "String")]
 pub enum Sampler {
-    /// [`ddpm`]: ancestral, for hundreds of steps.
+    /// [`ddpm`], ancestral sampling for hundreds of steps.
     Ddpm,
-    /// [`ddim`].
+    /// [`ddim`], of first order.
     Ddim {
-        /// 0 is deterministic, 1 adds as much noise as ancestral sampling.
+        /// The share of fresh noise: 0 is deterministic, 1 adds as much as ancestral sampling.
         eta: f64,
     },
-    /// [`dpm_solver_pp_2m`]: second order at one network call a step.
+    /// [`dpm_solver_pp_2m`], of second order at one network call a step.
     DpmSolverPp2m,
-    /// [`euler`].
+    /// [`euler`], of first order.
     Euler,
-    /// [`heun`]: second order at two network calls a step.
+    /// [`heun`], of second order at two network calls a step.
     Heun,
 }
 
 impl Sampler {
-    /// Says whether `eta` is in [0, 1].
+    /// Checks that `eta` is in [0, 1].
     pub fn validate(&self) -> Result<(), DiffusionError> {
         let Sampler::Ddim { eta } = *self else { return Ok(()) };
         DiffusionError::unless((0.0..=1.0).contains(&eta), "eta", eta, "a number from 0 to 1")
@@ -34,9 +46,9 @@ impl Sampler {
 
     /// Runs the sampler from the noise `x` over `levels`, noisiest first, to the clean end.
     ///
-    /// `noise` is asked by [`ddpm`] and by [`ddim`] with `eta` above 0 only.
+    /// Only [`ddpm`], and [`ddim`] with `eta` above 0, ask for `noise`.
     ///
-    /// `x`: `[batch, patches, channels]` -> `[batch, patches, channels]`.
+    /// `x`: `[batch, tokens, channels]` -> `[batch, tokens, channels]`.
     pub fn sample(
         &self,
         levels: &[Level],
@@ -53,7 +65,7 @@ impl Sampler {
         }
     }
 
-    /// How often the network is called in `steps` steps.
+    /// Returns how often the network is called in `steps` steps.
     ///
     /// ```
     /// use mm_diffusion::Sampler;
@@ -117,11 +129,12 @@ impl From<Sampler> for String {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::DType;
+    use expect_test::expect;
+
     use super::*;
     use crate::Schedule;
     use crate::gaussian::{WIDE, rows};
-    use burn::tensor::DType;
-    use expect_test::expect;
 
     const ALL: [&str; 6] = ["ddpm", "ddim", "ddim:0.5", "dpm++2m", "euler", "heun"];
 

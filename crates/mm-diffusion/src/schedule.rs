@@ -1,37 +1,54 @@
 //! Schedules: which noise levels there are, and which of them a sampler visits.
 //!
-//! `Seed` and `Cosine` keep the variance, `signal² + noise² = 1`, and have `steps` levels, told to the network by
-//! index, 0 the least noisy. `Linear` is the straight path of flow matching, with a real time that is 1 at the image.
+//! `Su2024` and `Cosine` keep the variance, `signal² + noise² = 1`, and have `steps` levels, told
+//! to the network by index, of which 0 is the least noisy. `Linear` is the straight path of flow
+//! matching, whose timestep is a real number that is 1 at the image.
 
-use crate::{DiffusionError, Level};
-use serde::{Deserialize, Serialize};
 use std::f64::consts::FRAC_PI_2;
 
-/// The most steps along continuous times.
+use serde::{Deserialize, Serialize};
+
+use crate::{DiffusionError, Level};
+
+/// The most steps along continuous timesteps.
 pub(crate) const MOST_STEPS: usize = 1_000_000;
 
 /// A way from image to noise.
+///
+/// ```
+/// use mm_diffusion::Schedule;
+///
+/// let schedule = Schedule::Cosine { steps: 1000 };
+/// let level = schedule.level(500.0);
+/// assert!((level.signal.powi(2) + level.noise.powi(2) - 1.0).abs() < 1e-12);
+/// assert_eq!(schedule.sampling_levels(10)?.len(), 10);
+/// # Ok::<(), mm_diffusion::DiffusionError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
-    /// The seed's, Su's `ddpm-gau.py`: α_t = sqrt(1 - 0.02 t / T), t = 1..=T, signal ᾱ_t = α_1 ⋯ α_t.
-    Seed {
-        /// T, 1000 in the seed.
+    /// The schedule of Su's `ddpm-gau.py` (2024): α_t = sqrt(1 - 0.02 t / T) for t = 1..=T, and the
+    /// signal is ᾱ_t = α_1 ⋯ α_t.
+    Su2024 {
+        /// T, 1000 in the script.
         steps: usize,
     },
-    /// Nichol and Dhariwal 2021 (arXiv:2102.09672), eq. 17: signal² = f(t) / f(0),
-    /// f(t) = cos²((t / T + 0.008) / 1.008 · π / 2), with each β_t = 1 - f(t) / f(t - 1) clipped to at most 0.999.
+    /// The schedule of Nichol and Dhariwal 2021 (arXiv:2102.09672), eq. 17: signal² = f(t) / f(0),
+    /// f(t) = cos²((t / T + 0.008) / 1.008 · π / 2), with each β_t = 1 - f(t) / f(t - 1) clipped to
+    /// at most 0.999.
     Cosine {
         /// T.
         steps: usize,
     },
-    /// The straight path, z = t · clean + (1 - t) · eps (Liu et al. 2022, arXiv:2209.03003; Lipman et al. 2022,
-    /// arXiv:2210.02747, with σ_min = 0). Time t = 0 is pure noise and t = 1 the clean image.
+    /// The straight path, z = t · clean + (1 - t) · eps (Liu et al. 2022, arXiv:2209.03003; Lipman
+    /// et al. 2022, arXiv:2210.02747, with σ_min = 0). The timestep t = 0 is pure noise and t = 1
+    /// is the clean image.
     Linear,
 }
 
 impl Schedule {
-    /// Says whether there is at least one step.
+    /// Checks that there is at least one step.
     pub fn validate(&self) -> Result<(), DiffusionError> {
         match self.steps() {
             Some(0) => Err(DiffusionError::Steps { found: 0, most: usize::MAX }),
@@ -39,55 +56,73 @@ impl Schedule {
         }
     }
 
-    /// The number of levels, `None` where time is continuous.
+    /// Returns the number of levels, or `None` where timesteps are continuous.
     pub fn steps(&self) -> Option<usize> {
         match *self {
-            Schedule::Seed { steps } | Schedule::Cosine { steps } => Some(steps),
+            Schedule::Su2024 { steps } | Schedule::Cosine { steps } => Some(steps),
             Schedule::Linear => None,
         }
     }
 
-    /// The level at a time: a step index in `0..steps` (rounded to a whole one), or t in [0, 1] for `Linear`.
-    /// Panics outside that range.
+    /// Returns the level at a timestep: a step index in `0..steps` (rounded to a whole one), or t
+    /// in [0, 1] for `Linear`. Panics outside that range.
     ///
     /// ```
     /// use mm_diffusion::Schedule;
-    /// let level = Schedule::Seed { steps: 1000 }.level(999.0);
+    /// let level = Schedule::Su2024 { steps: 1000 }.level(999.0);
     /// assert!((level.signal - 0.00648).abs() < 1e-5);
     /// ```
-    pub fn level(&self, time: f64) -> Level {
+    pub fn level(&self, timestep: f64) -> Level {
         let Some(steps) = self.steps() else {
-            assert!((0.0..=1.0).contains(&time), "time {time} is outside [0, 1]");
-            return Level { time, signal: time, noise: 1.0 - time };
+            assert!((0.0..=1.0).contains(&timestep), "timestep {timestep} is outside [0, 1]");
+            return Level { timestep, signal: timestep, noise: 1.0 - timestep };
         };
-        let index = time.round();
-        assert!(index >= 0.0 && index < steps as f64, "step index {time} is outside 0..{steps}");
+        let index = timestep.round();
+        let exists = index >= 0.0 && index < steps as f64;
+        assert!(exists, "step index {timestep} is outside 0..{steps}");
         let step = index as usize + 1; // the papers count t from 1
         let signal_squared = match self {
-            Schedule::Seed { .. } => seed_signal_squared(step, steps),
+            Schedule::Su2024 { .. } => su2024_signal_squared(step, steps),
             _ => cosine_signal_squared(step, steps),
         };
-        Level { time: index, signal: signal_squared.sqrt(), noise: (1.0 - signal_squared).sqrt() }
+        let (signal, noise) = (signal_squared.sqrt(), (1.0 - signal_squared).sqrt());
+        Level { timestep: index, signal, noise }
     }
 
-    /// What the network is told for an image without noise: 1 on the linear path, else the least noisy index, 0.
-    pub fn clean_time(&self) -> f64 {
+    /// Returns what the network is told for an image without noise: 1 on the linear path, else the
+    /// least noisy index, 0.
+    pub fn clean_timestep(&self) -> f64 {
         match self {
             Schedule::Linear => 1.0,
-            Schedule::Seed { .. } | Schedule::Cosine { .. } => 0.0,
+            Schedule::Su2024 { .. } | Schedule::Cosine { .. } => 0.0,
         }
     }
 
-    /// The levels that a sampler of `steps` steps visits, noisiest first; the clean end is not among them.
+    /// Returns the level of an image that is shown as it is: all signal, no noise.
     ///
-    /// Indices are evenly spread and end at 0, as in the seed's `ddim.py`, where a stride of 100 goes from 900 to 0.
-    /// So fewer steps start lower than T - 1. Times on the linear path are 0, 1 / steps, ...
+    /// ```
+    /// use mm_diffusion::{Level, Schedule};
+    /// let clean = Level { timestep: 1.0, signal: 1.0, noise: 0.0 };
+    /// assert_eq!(Schedule::Linear.clean_level(), clean);
+    /// ```
+    pub fn clean_level(&self) -> Level {
+        Level { timestep: self.clean_timestep(), signal: 1.0, noise: 0.0 }
+    }
+
+    /// Returns the levels that a sampler of `steps` steps visits, noisiest first; the clean end is
+    /// not among them.
+    ///
+    /// Indices are evenly spread and end at 0, as in Su's `ddim.py`, where a stride of 100 goes
+    /// from 900 to 0. Fewer steps therefore start lower than T - 1. Timesteps on the linear path
+    /// are 0, 1 / steps, ...
+    ///
+    /// Zero steps are an error, and so are more than the schedule has.
     ///
     /// ```
     /// use mm_diffusion::Schedule;
-    /// let levels = Schedule::Seed { steps: 1000 }.sampling_levels(10)?;
-    /// let times: Vec<f64> = levels.iter().map(|level| level.time).collect();
-    /// assert_eq!(times, [900.0, 800.0, 700.0, 600.0, 500.0, 400.0, 300.0, 200.0, 100.0, 0.0]);
+    /// let levels = Schedule::Su2024 { steps: 1000 }.sampling_levels(5)?;
+    /// let indices: Vec<f64> = levels.iter().map(|level| level.timestep).collect();
+    /// assert_eq!(indices, [800.0, 600.0, 400.0, 200.0, 0.0]);
     /// # Ok::<(), mm_diffusion::DiffusionError>(())
     /// ```
     pub fn sampling_levels(&self, steps: usize) -> Result<Vec<Level>, DiffusionError> {
@@ -101,14 +136,53 @@ impl Schedule {
         };
         Ok(levels)
     }
+
+    /// Returns the levels of every `stride`-th index from 0, noisiest first: a stride of 100 goes
+    /// from 900 to 0, and so does one of 300.
+    ///
+    /// A schedule without step indices is an error, and so is a stride of 0 or beyond the last
+    /// index.
+    ///
+    /// ```
+    /// use mm_diffusion::Schedule;
+    /// let schedule = Schedule::Su2024 { steps: 1000 };
+    /// assert_eq!(schedule.strided_levels(100)?, schedule.sampling_levels(10)?);
+    /// assert_eq!(schedule.strided_levels(300)?.len(), 4);
+    /// # Ok::<(), mm_diffusion::DiffusionError>(())
+    /// ```
+    pub fn strided_levels(&self, stride: usize) -> Result<Vec<Level>, DiffusionError> {
+        let all = self.steps().ok_or(DiffusionError::NoIndices)?;
+        if stride == 0 || stride > all {
+            return Err(DiffusionError::Stride { found: stride, most: all });
+        }
+        Ok((0..all).step_by(stride).rev().map(|index| self.level(index as f64)).collect())
+    }
+
+    /// Returns the levels of `steps` indices from `start` down to 0, evenly spread; a single step
+    /// is `start` alone.
+    ///
+    /// A schedule without step indices is an error, and so is a start that is not an index or
+    /// leaves no room for the steps.
+    pub fn levels_from(&self, start: usize, steps: usize) -> Result<Vec<Level>, DiffusionError> {
+        let all = self.steps().ok_or(DiffusionError::NoIndices)?;
+        if steps == 0 || steps > all {
+            return Err(DiffusionError::Steps { found: steps, most: all });
+        }
+        if start >= all || start + 1 < steps {
+            return Err(DiffusionError::Start { found: start, least: steps - 1, most: all - 1 });
+        }
+        let index = |i: usize| if steps == 1 { start } else { i * start / (steps - 1) };
+        Ok((0..steps).rev().map(|i| self.level(index(i) as f64)).collect())
+    }
 }
 
-/// ᾱ_t² of the seed: the product of α² = 1 - 0.02 t / T.
-fn seed_signal_squared(step: usize, steps: usize) -> f64 {
+/// Returns ᾱ_t² of Su's script: the product of α² = 1 - 0.02 t / T.
+fn su2024_signal_squared(step: usize, steps: usize) -> f64 {
     (1..=step).map(|t| 1.0 - 0.02 * t as f64 / steps as f64).product()
 }
 
-/// The ᾱ_t of Nichol and Dhariwal (what they call so is our signal squared): the product of 1 - β_t, clipped.
+/// Returns the ᾱ_t of Nichol and Dhariwal, which is our signal squared: the product of 1 - β_t,
+/// clipped.
 fn cosine_signal_squared(step: usize, steps: usize) -> f64 {
     let f = |t: usize| ((t as f64 / steps as f64 + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
     (1..=step).map(|t| 1.0 - (1.0 - f(t) / f(t - 1)).min(0.999)).product()
@@ -116,28 +190,29 @@ fn cosine_signal_squared(step: usize, steps: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use expect_test::{Expect, expect};
     use proptest::prelude::*;
 
-    const SEED: Schedule = Schedule::Seed { steps: 1000 };
+    use super::*;
+
+    const SU2024: Schedule = Schedule::Su2024 { steps: 1000 };
     const COSINE: Schedule = Schedule::Cosine { steps: 1000 };
 
-    fn check_rows(schedule: Schedule, times: [f64; 5], expected: Expect) {
-        let rows: String = times
-            .map(|time| {
-                let level = schedule.level(time);
-                let Level { time, signal, noise } = level;
-                format!("{time:<4} {signal:.7} {noise:.7} {:+.1} dB\n", level.snr_db())
+    fn check_rows(schedule: Schedule, timesteps: [f64; 5], expected: Expect) {
+        let rows: String = timesteps
+            .map(|timestep| {
+                let level = schedule.level(timestep);
+                let Level { timestep, signal, noise } = level;
+                format!("{timestep:<4} {signal:.7} {noise:.7} {:+.1} dB\n", level.snr_db())
             })
             .concat();
         expected.assert_eq(&rows);
     }
 
     #[test]
-    fn five_rows_of_the_seed_schedule() {
+    fn five_rows_of_the_su2024_schedule() {
         check_rows(
-            SEED,
+            SU2024,
             [0.0, 99.0, 499.0, 749.0, 999.0],
             expect![[r#"
                 0    0.9999900 0.0044721 +47.0 dB
@@ -180,12 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_schedule_is_as_noisy_as_the_seed_says() {
-        // t is counted from 1; the decibels are 20 log10 of the ratio, computed elsewhere with the seed's own formula.
+    fn the_su2024_schedule_is_as_noisy_as_its_author_says() {
+        // t is counted from 1; the decibels are 20 log10 of the ratio, computed elsewhere with the
+        // formula of the script.
         let decibels =
             [(100.0, 9.733), (200.0, 3.049), (250.0, 0.580), (500.0, -10.549), (750.0, -24.570)];
         for (t, decibels) in decibels.into_iter().chain([(1000.0, -43.766)]) {
-            let found = SEED.level(t - 1.0).snr_db();
+            let found = SU2024.level(t - 1.0).snr_db();
             assert!((found - decibels).abs() < 0.001, "t = {t}: {found} dB, wanted {decibels}");
         }
     }
@@ -203,48 +279,90 @@ mod tests {
 
     proptest! {
         #[test]
-        fn noise_grows_with_the_index_and_variance_is_kept(steps in 2usize..300, at in 0.0..1.0f64, cosine: bool) {
-            let schedule = if cosine { Schedule::Cosine { steps } } else { Schedule::Seed { steps } };
+        fn noise_grows_with_the_index_and_variance_is_kept(
+            steps in 2usize..300,
+            at in 0.0..1.0f64,
+            cosine: bool,
+        ) {
+            let su2024 = Schedule::Su2024 { steps };
+            let schedule = if cosine { Schedule::Cosine { steps } } else { su2024 };
             let index = ((steps - 1) as f64 * at).floor();
-            let (low, high) = (schedule.level(index), schedule.level((index + 1.0).min(steps as f64 - 1.0)));
+            let low = schedule.level(index);
+            let high = schedule.level((index + 1.0).min(steps as f64 - 1.0));
             prop_assert!((low.signal.powi(2) + low.noise.powi(2) - 1.0).abs() < 1e-12);
-            prop_assert!(low.log_snr() > high.log_snr() || low.time == high.time);
+            prop_assert!(low.log_snr() > high.log_snr() || low.timestep == high.timestep);
         }
 
         #[test]
-        fn sampling_levels_fall_strictly_to_the_least_noisy(steps in 1usize..60, more in 0usize..60, linear: bool) {
-            let schedule = if linear { Schedule::Linear } else { Schedule::Seed { steps: steps + more } };
+        fn sampling_levels_fall_strictly_to_the_least_noisy(
+            steps in 1usize..60,
+            more in 0usize..60,
+            linear: bool,
+        ) {
+            let su2024 = Schedule::Su2024 { steps: steps + more };
+            let schedule = if linear { Schedule::Linear } else { su2024 };
             let levels = schedule.sampling_levels(steps).unwrap();
             prop_assert_eq!(levels.len(), steps);
             prop_assert!(levels.windows(2).all(|pair| pair[0].log_snr() < pair[1].log_snr()));
             let end = levels[steps - 1]; // the step from here goes to the clean end
             let wanted = if linear { 1.0 - 1.0 / steps as f64 } else { 0.0 };
-            prop_assert!((end.time - wanted).abs() < 1e-12);
+            prop_assert!((end.timestep - wanted).abs() < 1e-12);
         }
     }
 
     #[test]
     fn more_steps_than_levels_and_no_steps_are_refused() {
-        let refused = |steps| SEED.sampling_levels(steps).unwrap_err().to_string();
+        let refused = |steps| SU2024.sampling_levels(steps).unwrap_err().to_string();
         expect!["`steps` is 1001, wanted 1 to 1000"].assert_eq(&refused(1001));
         expect!["`steps` is 0, wanted 1 to 1000"].assert_eq(&refused(0));
         let endless = Schedule::Linear.sampling_levels(usize::MAX).unwrap_err();
         assert_eq!(endless, DiffusionError::Steps { found: usize::MAX, most: MOST_STEPS });
-        assert!(Schedule::Seed { steps: 0 }.validate().is_err());
-        assert!(SEED.validate().is_ok() && Schedule::Linear.validate().is_ok());
+        assert!(Schedule::Su2024 { steps: 0 }.validate().is_err());
+        assert!(SU2024.validate().is_ok() && Schedule::Linear.validate().is_ok());
     }
 
     #[test]
     fn a_schedule_is_written_by_kind() {
-        let text = serde_json::to_string(&[SEED, COSINE, Schedule::Linear]).unwrap();
+        let text = serde_json::to_string(&[SU2024, COSINE, Schedule::Linear]).unwrap();
         expect![[
-            r#"[{"kind":"seed","steps":1000},{"kind":"cosine","steps":1000},{"kind":"linear"}]"#
+            r#"[{"kind":"su2024","steps":1000},{"kind":"cosine","steps":1000},{"kind":"linear"}]"#
         ]]
         .assert_eq(&text);
         assert_eq!(
             serde_json::from_str::<[Schedule; 3]>(&text).unwrap(),
-            [SEED, COSINE, Schedule::Linear]
+            [SU2024, COSINE, Schedule::Linear]
         );
-        assert!(serde_json::from_str::<Schedule>(r#"{"kind":"seed","step":1000}"#).is_err());
+        assert!(serde_json::from_str::<Schedule>(r#"{"kind":"su2024","step":1000}"#).is_err());
+    }
+
+    fn timesteps(levels: Result<Vec<Level>, DiffusionError>) -> Vec<f64> {
+        levels.unwrap().iter().map(|level| level.timestep).collect()
+    }
+
+    #[test]
+    fn levels_from_an_index_begin_there_and_end_at_zero() {
+        assert_eq!(timesteps(SU2024.levels_from(900, 10)), timesteps(SU2024.strided_levels(100)));
+        assert_eq!(timesteps(SU2024.levels_from(999, 4)), [999.0, 666.0, 333.0, 0.0]);
+        assert_eq!(timesteps(SU2024.levels_from(499, 500)).len(), 500);
+        assert_eq!(timesteps(SU2024.levels_from(7, 1)), [7.0]);
+        assert_eq!(timesteps(SU2024.levels_from(3, 4)), [3.0, 2.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_stride_visits_the_indices_of_a_numpy_slice() {
+        assert_eq!(timesteps(SU2024.strided_levels(300)), [900.0, 600.0, 300.0, 0.0]);
+        assert_eq!(timesteps(SU2024.strided_levels(1)), timesteps(SU2024.sampling_levels(1000)));
+    }
+
+    #[test]
+    fn a_start_or_a_stride_out_of_range_is_refused_with_the_range() {
+        let refused = |start, steps| SU2024.levels_from(start, steps).unwrap_err().to_string();
+        assert_eq!(refused(1000, 10), "the start index is 1000, wanted 9 to 999");
+        assert_eq!(refused(8, 10), "the start index is 8, wanted 9 to 999");
+        assert_eq!(refused(8, 0), "`steps` is 0, wanted 1 to 1000");
+        let refused = |stride| SU2024.strided_levels(stride).unwrap_err().to_string();
+        assert_eq!(refused(0), "`stride` is 0, wanted 1 to 1000");
+        assert_eq!(refused(1001), "`stride` is 1001, wanted 1 to 1000");
+        assert_eq!(Schedule::Linear.strided_levels(1), Err(DiffusionError::NoIndices));
     }
 }

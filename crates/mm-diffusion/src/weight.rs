@@ -1,30 +1,34 @@
 //! How much a noise level counts in the loss.
 
-use crate::{DiffusionError, Level};
 use serde::{Deserialize, Serialize};
 
-/// The factor of the squared error, by noise level.
+use crate::{DiffusionError, Level};
+
+/// The factor of the squared error, by noise level; [`weight`](Self::weight) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LossWeight {
-    /// Every level counts the same, as in the seed (Ho et al. 2020, arXiv:2006.11239, eq. 14).
+    /// Every level counts the same, as in Su's scripts (Ho et al. 2020, arXiv:2006.11239, eq. 14).
     One,
-    /// 1 / max(noise, min_noise)². On the linear path this turns the squared error of a clean prediction into that of
-    /// the velocity, as v̂ - v = (x̂ - x) / (1 - t) (Li and He 2025, arXiv:2511.13720, which clips 1 - t at 0.05).
+    /// The weight is 1 / max(noise, min_noise)². On the linear path this turns the squared error of
+    /// a clean prediction into that of the velocity, since v̂ - v = (x̂ - x) / (1 - t) (Li and He
+    /// 2025, arXiv:2511.13720, which clips 1 - t at 0.05).
     Velocity {
-        /// Below this the noise counts as this; above 0.
+        /// The least noise that is counted, above 0.
         min_noise: f64,
     },
-    /// 1 / max(noise, min_noise): between the two, for small networks that share their trunk with text and would
-    /// otherwise spend it on the last, nearly clean levels.
+    /// The weight is 1 / max(noise, min_noise), between the two others. It is for small networks
+    /// that share their trunk with text and would otherwise spend it on the last, nearly clean
+    /// levels.
     InverseNoise {
-        /// Below this the noise counts as this; above 0.
+        /// The least noise that is counted, above 0.
         min_noise: f64,
     },
 }
 
 impl LossWeight {
-    /// Says whether the weight is finite at every level.
+    /// Checks that the weight is finite at every level.
     pub fn validate(&self) -> Result<(), DiffusionError> {
         let (LossWeight::Velocity { min_noise } | LossWeight::InverseNoise { min_noise }) = *self
         else {
@@ -38,7 +42,7 @@ impl LossWeight {
         )
     }
 
-    /// The weight of a document at `level`.
+    /// Returns the weight of an image at `level`.
     ///
     /// ```
     /// use mm_diffusion::{LossWeight, Schedule};
@@ -56,10 +60,11 @@ impl LossWeight {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{Prediction, Schedule, noised};
     use burn::prelude::*;
     use expect_test::expect;
+
+    use super::*;
+    use crate::{Prediction, Schedule, noised};
 
     #[test]
     fn the_velocity_weight_turns_clean_errors_into_velocity_errors() {

@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use mm_backbone::{AttentionContext, BlockOptions, KeyRanges};
-use mm_diffusion::{Level, Schedule};
+pub use mm_diffusion::ImageNoise;
 use mm_patch::Grid;
 
 use crate::{ModelConfig, Sequence};
@@ -14,24 +14,6 @@ pub struct Sample {
     pub sequence: Sequence,
     /// Noise of every image; [`ImageNoise::none`] for images shown clean.
     pub noise: Vec<ImageNoise>,
-}
-
-/// How one image is noised.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ImageNoise {
-    /// Signal, noise and the time the network is told.
-    pub level: Level,
-    /// Standard normal numbers, as many as the patches hold; none for a clean image.
-    pub eps: Vec<f32>,
-    /// What the squared error is multiplied by.
-    pub weight: f64,
-}
-
-impl ImageNoise {
-    /// An image that is shown as it is.
-    pub fn none(schedule: &Schedule) -> Self {
-        Self { level: Level::clean_of(schedule), eps: vec![], weight: 0.0 }
-    }
 }
 
 /// What the network takes.
@@ -115,7 +97,7 @@ pub struct HostBatch {
     at: [Vec<i32>; 2],
     times: Vec<f64>,
     grids: Vec<Grid>,
-    learnt_grids: Vec<Grid>,
+    target_grids: Vec<Grid>,
     source: Vec<i32>,
     text: [Vec<i32>; 2],
     places: Vec<i32>,
@@ -129,7 +111,7 @@ pub struct HostBatch {
 
 impl HostBatch {
     /// Learnt tokens and learnt patches: what the two means of the loss are taken over.
-    pub fn learnt(&self) -> [usize; 2] {
+    pub fn target_counts(&self) -> [usize; 2] {
         [self.text[0].len(), self.places.len()]
     }
 
@@ -144,12 +126,12 @@ impl HostBatch {
     }
 
     /// Number of learnt images.
-    pub fn learnt_images(&self) -> usize {
-        self.learnt_grids.len()
+    pub fn target_images(&self) -> usize {
+        self.target_grids.len()
     }
 
     /// How many numbers the learnt patches hold.
-    pub fn learnt_numbers(&self) -> usize {
+    pub fn target_numbers(&self) -> usize {
         self.places.len() * self.numbers
     }
 
@@ -199,7 +181,7 @@ impl HostBatch {
             at: [vec![], vec![]],
             times: vec![],
             grids: vec![],
-            learnt_grids: vec![],
+            target_grids: vec![],
             source: (0..places as i32).collect(),
             text: [vec![], vec![]],
             places: vec![],
@@ -237,18 +219,17 @@ impl HostBatch {
                 self.image.push(self.times.len() as i32);
                 self.at[0].push((patch / span.grid.cols) as i32);
                 self.at[1].push((patch % span.grid.cols) as i32);
-                if span.learn {
+                if span.target {
                     self.places.push(place as i32);
                     self.weight.push(noise.weight as f32);
                     self.noise.push(noise.level.noise as f32);
                 }
             }
-            self.times.push(noise.level.time);
+            self.times.push(noise.level.timestep);
             self.grids.push(span.grid);
-            if span.learn {
-                self.learnt_grids.push(span.grid);
-                let pairs = span.patches.iter().zip(&noise.eps);
-                self.noisy.extend(pairs.map(|(&clean, &eps)| noise.level.noised(clean, eps)));
+            if span.target {
+                self.target_grids.push(span.grid);
+                self.noisy.extend(noise.noisy(&span.patches));
                 self.clean.extend(&span.patches);
                 self.eps.extend(&noise.eps);
             } else {
@@ -278,7 +259,7 @@ impl HostBatch {
         });
         let image = (!self.places.is_empty()).then(|| ImageTargets {
             places: ints(&self.places),
-            grids: self.learnt_grids.clone(),
+            grids: self.target_grids.clone(),
             clean: floats(&self.clean, self.numbers),
             eps: floats(&self.eps, self.numbers),
             weight: floats(&self.weight, 1),

@@ -12,7 +12,7 @@ use mm_patch::{Grid, Image, image_to_patches};
 use crate::decoder::Decoder;
 use crate::draw::images_of;
 use crate::random::{Purpose, normals, stream};
-use crate::{Checkpoint, Document, DocumentError, GenerateError};
+use crate::{Document, DocumentError, GenerateError, LoadedModel};
 
 /// Images denoised at once.
 const TOGETHER: usize = 16;
@@ -44,7 +44,7 @@ pub struct Canvas<'a> {
     images: usize,
 }
 
-impl Checkpoint {
+impl LoadedModel {
     /// A canvas for `images` pictures of `grid` that follow an empty document.
     pub fn canvas(&self, grid: Grid, images: usize) -> Result<Canvas<'_>, GenerateError> {
         if images == 0 {
@@ -90,12 +90,12 @@ impl Checkpoint {
             let ends = [first, last].map(|image| image_to_patches(image, grid).map_err(wrong));
             let [first, last] = ends;
             let mixed = mixtures(&first?, &last?, cols);
-            let one = grid.tokens() * grid.numbers();
+            let one = grid.tokens() * grid.patch_dim();
             let mut row = vec![];
             for some in mixed.chunks(TOGETHER * one) {
                 let canvas = self.canvas(grid, some.len() / one)?;
                 let mut noise = canvas.noise(seed, (index * cols + row.len()) as u64);
-                let start = canvas.tensor(some.to_vec()) * from.signal + noise() * from.noise;
+                let start = from.noised_tensor(canvas.tensor(some.to_vec()), noise());
                 row.extend(images_of(canvas.denoise(walk, start, &mut noise), grid)?);
             }
             rows.push(row);
@@ -113,12 +113,12 @@ impl Canvas<'_> {
     /// The network's estimate of the noise in them: `[images, patches, numbers]` -> the same shape.
     pub fn eps(&self, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
         let clean = self.clean(noisy.clone(), level);
-        (noisy - clean * level.signal) / level.noise
+        level.eps_in(noisy, clean)
     }
 
     /// Standard normal noise of the images from number `first` on, fresh at every call: `[images, patches, numbers]`.
     pub fn noise(&self, seed: u64, first: u64) -> impl FnMut() -> Tensor<3> + use<> {
-        let one = self.grid.tokens() * self.grid.numbers();
+        let one = self.grid.tokens() * self.grid.patch_dim();
         let (shape, device) = (self.shape(), self.device.clone());
         let numbers = first..first + self.images as u64;
         let mut streams: Vec<_> =
@@ -152,7 +152,7 @@ impl Canvas<'_> {
     }
 
     fn shape(&self) -> [usize; 3] {
-        [self.images, self.grid.tokens(), self.grid.numbers()]
+        [self.images, self.grid.tokens(), self.grid.patch_dim()]
     }
 }
 

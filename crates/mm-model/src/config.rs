@@ -97,7 +97,7 @@ impl ModelConfig {
             }
             (
                 TimeConfig::Table { steps },
-                Schedule::Seed { steps: wanted } | Schedule::Cosine { steps: wanted },
+                Schedule::Su2024 { steps: wanted } | Schedule::Cosine { steps: wanted },
             ) if steps != wanted => {
                 return wrong("time.steps", steps.to_string(), "the schedule's number of steps");
             }
@@ -153,7 +153,7 @@ impl ModelConfig {
             return (time(unet.width as f64) + unet.parameters() as f64) as usize;
         }
         let [width, numbers, vocab, places] =
-            [self.backbone.width, self.patch_numbers(), self.vocab, self.patch_places]
+            [self.backbone.width, self.patch_dim(), self.vocab, self.patch_places]
                 .map(|size| size as f64);
         let biases = if self.patch_bias { width + numbers } else { 0.0 };
         let ends = 2.0 * vocab * width + 2.0 * numbers * width + biases;
@@ -162,9 +162,9 @@ impl ModelConfig {
         (outside + self.backbone.parameters() as f64) as usize
     }
 
-    /// Numbers in one patch: `patch * patch * 3`.
-    pub fn patch_numbers(&self) -> usize {
-        self.patch * self.patch * 3
+    /// Numbers in one patch: `patch * patch * RGB_CHANNELS`.
+    pub fn patch_dim(&self) -> usize {
+        self.patch * self.patch * mm_patch::RGB_CHANNELS
     }
 }
 
@@ -173,12 +173,12 @@ mod tests {
     use super::*;
 
     const OLD: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": true, "patch_places": 4, "time": { "kind": "table", "steps": 9 },
-        "schedule": { "kind": "seed", "steps": 9 }, "prediction": "noise", "backbone": { "width": 32, "depth": 2, "block":
+        "schedule": { "kind": "su2024", "steps": 9 }, "prediction": "noise", "backbone": { "width": 32, "depth": 2, "block":
         { "kind": "gau", "expansion": 2, "key_size": 16, "bias": false }, "positions": "rope-tv", "rotary_base": 100.0,
         "norm_epsilon": 1e-6 } }"#;
 
     const UNET: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": false, "patch_places": 0, "time": { "kind": "table", "steps": 9 },
-        "schedule": { "kind": "seed", "steps": 9 }, "prediction": "noise", "unet": { "width": 8, "growth": [1, 2], "blocks": 1,
+        "schedule": { "kind": "su2024", "steps": 9 }, "prediction": "noise", "unet": { "width": 8, "growth": [1, 2], "blocks": 1,
         "groups": 4, "smallest": 4 } }"#;
 
     fn read(text: &str) -> ModelConfig {

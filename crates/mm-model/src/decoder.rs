@@ -81,15 +81,13 @@ impl<'a> Decoder<'a> {
 
     /// The clean patches that the network estimates behind noisy ones: `[rows, patches, numbers]` -> the same shape.
     pub(crate) fn clean(&self, noisy: Tensor<3>, grid: Grid, level: &Level) -> Tensor<3> {
-        let (device, rows) = (noisy.device(), noisy.dims()[0]);
-        let full = |value: f64| Tensor::<3>::full([rows, 1, 1], value, &device);
-        let output = self.denoise(noisy.clone(), grid, level.time);
-        self.config.prediction.to_clean(output, noisy, full(level.signal), full(level.noise))
+        let output = self.denoise(noisy.clone(), grid, level.timestep);
+        self.config.prediction.to_clean_at(output, noisy, level)
     }
 
     /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.
     pub(crate) fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
-        let step = self.image_step(clean, grid, self.config.schedule.clean_time());
+        let step = self.image_step(clean, grid, self.config.schedule.clean_timestep());
         self.append(step);
         for row in &mut self.rows {
             row.next.image(grid.rows, grid.cols);
@@ -149,8 +147,8 @@ impl<'a> Decoder<'a> {
             }
         }
         if !grids.is_empty() {
-            let clean = self.config.schedule.clean_time();
-            let numbers = self.config.patch_numbers();
+            let clean = self.config.schedule.clean_timestep();
+            let numbers = self.config.patch_dim();
             let noisy = TensorData::new(pixels, [image.len(), numbers]);
             step.patches = Some(Patches {
                 noisy: Tensor::from_data(noisy, &self.device),

@@ -7,9 +7,9 @@ use mm_patch::{Grid, Image, patches_to_image};
 use crate::decoder::Decoder;
 use crate::generate::unconditional;
 use crate::random::{Purpose, normals, stream};
-use crate::{Checkpoint, Document, GenerateError, GenerateOptions, Segment};
+use crate::{Document, GenerateError, GenerateOptions, LoadedModel, Segment};
 
-impl Checkpoint {
+impl LoadedModel {
     /// Draws one image of `grid` after every prompt, all at once.
     pub fn draw(
         &self,
@@ -42,7 +42,7 @@ impl Checkpoint {
 
 /// Everything that painting an image needs besides the prompt.
 pub(crate) struct Painter<'a> {
-    from: &'a Checkpoint,
+    from: &'a LoadedModel,
     options: &'a GenerateOptions,
     grid: Grid,
     levels: Vec<Level>,
@@ -52,7 +52,7 @@ pub(crate) struct Painter<'a> {
 
 impl<'a> Painter<'a> {
     pub(crate) fn new(
-        from: &'a Checkpoint,
+        from: &'a LoadedModel,
         options: &'a GenerateOptions,
         grid: Grid,
         rows: usize,
@@ -74,7 +74,7 @@ impl<'a> Painter<'a> {
     /// The noise of the document's image number `image`: fresh standard normal `[rows, patches, numbers]` at every call.
     pub(crate) fn noise(&self, image: u64, rows: usize) -> impl FnMut() -> Tensor<3> + use<> {
         let (seed, device) = (self.options.seed, self.from.model.device());
-        let shape = [rows, self.grid.tokens(), self.grid.numbers()];
+        let shape = [rows, self.grid.tokens(), self.grid.patch_dim()];
         let mut streams: Vec<_> =
             (0..rows).map(|row| stream(seed, Purpose::Noise, image, row as u64)).collect();
         move || {
@@ -122,7 +122,7 @@ pub(crate) fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, Ge
     if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
         return Err(GenerateError::NotFinite { found });
     }
-    let one = grid.tokens() * grid.numbers();
+    let one = grid.tokens() * grid.patch_dim();
     Ok(numbers
         .chunks(one)
         .map(|patches| patches_to_image(patches, grid).expect("an image has rows * cols patches"))
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn numbers_beyond_the_range_make_a_picture_and_those_that_are_none_do_not() {
-        let grid = Grid { rows: 1, cols: 1, patch: 1 };
+        let grid = Grid::new(1, 1, 1);
         let drawn = |numbers: [f32; 6]| {
             let data = TensorData::new(numbers.to_vec(), [2, 1, 3]);
             images_of(Tensor::from_data(data, &Device::flex()), grid)

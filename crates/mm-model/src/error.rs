@@ -36,7 +36,7 @@ pub enum DocumentError {
     },
     /// The model knows one image at a time and nothing else.
     #[error("the document holds {found}, wanted {wanted}: this model knows images alone")]
-    NotAlone {
+    NotImageOnly {
         /// What it holds.
         found: String,
         /// What it may hold.
@@ -99,7 +99,7 @@ pub enum GenerateError {
 
 /// A model folder that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
+pub enum FolderError {
     /// The file system said no; the message names the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),

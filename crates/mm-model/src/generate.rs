@@ -9,7 +9,7 @@ use mm_text::{Special, StopStrings, TextStream, TokenSampling, sample_token};
 use crate::decoder::Decoder;
 use crate::draw::{Painter, images_of};
 use crate::random::{Purpose, stream};
-use crate::{Checkpoint, Document, GenerateError, Segment, Sequence, Sequencer};
+use crate::{Document, GenerateError, LoadedModel, Segment, Sequence, Sequencer};
 use burn::prelude::*;
 use rand::RngExt;
 
@@ -60,7 +60,7 @@ pub enum Event<'a> {
     Step(usize, usize),
 }
 
-impl Checkpoint {
+impl LoadedModel {
     /// The document-to-sequence rules of this model.
     pub fn sequencer(&self) -> Sequencer<'_> {
         Sequencer {
@@ -156,7 +156,7 @@ impl Checkpoint {
 
 /// One document being written.
 struct Writer<'a> {
-    from: &'a Checkpoint,
+    from: &'a LoadedModel,
     options: &'a GenerateOptions,
     decoder: Decoder<'a>,
     /// Of the last place, `[1, width]`.
@@ -173,7 +173,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(
-        from: &'a Checkpoint,
+        from: &'a LoadedModel,
         prompt: &Document,
         options: &'a GenerateOptions,
     ) -> Result<Self, GenerateError> {
@@ -255,13 +255,13 @@ impl<'a> Writer<'a> {
             }
         }
         if !self.pending.is_empty() {
-            self.made.segments.push(Segment::learnt_text(std::mem::take(&mut self.pending)));
+            self.made.segments.push(Segment::target_text(std::mem::take(&mut self.pending)));
         }
     }
 
     fn draw(&mut self, on: &mut dyn FnMut(Event<'_>)) -> Result<(), GenerateError> {
         let size = std::mem::take(&mut self.size);
-        let grid = Grid { rows: size[0], cols: size[1], patch: self.from.config.patch };
+        let grid = Grid::new(size[0], size[1], self.from.config.patch);
         let painter = Painter::new(self.from, self.options, grid, 1)?;
         let mut noise = painter.noise(self.images as u64, 1);
         let patches =
@@ -269,7 +269,7 @@ impl<'a> Writer<'a> {
         let image = images_of(patches.clone(), grid)?.remove(0);
         self.decoder.push_image(patches.clamp(-1.0, 1.0), grid);
         on(Event::Image(&image));
-        self.made.segments.push(Segment::learnt_image(image));
+        self.made.segments.push(Segment::target_image(image));
         self.images += 1;
         Ok(())
     }
@@ -281,7 +281,7 @@ impl<'a> Writer<'a> {
 }
 
 /// The prompt that guidance pushes away from: an image of this size after no words at all.
-pub(crate) fn unconditional(from: &Checkpoint, grid: Grid) -> Result<Sequence, GenerateError> {
+pub(crate) fn unconditional(from: &LoadedModel, grid: Grid) -> Result<Sequence, GenerateError> {
     from.drawing_prompt(&Document::default(), grid)
 }
 

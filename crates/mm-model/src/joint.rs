@@ -30,7 +30,7 @@ pub struct Joint {
 impl Joint {
     /// Fresh weights for a configuration that was checked.
     pub(crate) fn new(config: &ModelConfig, init: &mut Init) -> Result<Self, ConfigError> {
-        let (width, numbers) = (config.backbone.width, config.patch_numbers());
+        let (width, numbers) = (config.backbone.width, config.patch_dim());
         let text = config.has_text();
         Ok(Self {
             tokens: text.then(|| init.normal([config.vocab, width], 1.0)),
@@ -41,7 +41,9 @@ impl Joint {
             backbone: Backbone::new(&config.backbone, init)?,
             token_out: text.then(|| Linear::scaled(init, width, config.vocab, false, 0.5)),
             patch_out: Linear::scaled(init, width, numbers, config.patch_bias, 0.1),
-            convolution: config.patch_convolution.then(|| Convolution::identity(init, 3)),
+            convolution: config
+                .patch_convolution
+                .then(|| Convolution::identity(init, mm_patch::RGB_CHANNELS)),
         })
     }
 

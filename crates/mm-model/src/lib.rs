@@ -6,22 +6,24 @@
 //! Document ──► Sequence ──► cache ──► token, token, … [IMG] denoise, denoise, … [/IMG] token, …
 //! ```
 //!
-//! Deliberately absent: optimizers, data sets, terminals. Files are touched in [`checkpoint`] alone.
+//! Deliberately absent: optimizers, data sets, terminals. Files are touched in [`folder`] alone.
 #![deny(missing_docs)]
 
-pub mod alone;
 pub mod batch;
 mod canvas;
-pub mod checkpoint;
+mod collate;
 mod config;
 mod convolution;
 mod decoder;
 mod document;
 mod draw;
 mod error;
+pub mod folder;
 #[cfg(test)]
 mod fuzz;
 mod generate;
+mod generation_config;
+pub mod image_only;
 mod joint;
 pub mod keras;
 mod losses;
@@ -35,12 +37,14 @@ mod unet;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
 pub use canvas::{Canvas, Method, Walk};
-pub use checkpoint::Checkpoint;
+pub use collate::Collator;
 pub use config::{ModelConfig, TimeConfig, is_no_backbone, no_backbone};
 pub use document::{Document, Segment};
-pub use error::{CheckpointError, ConfigError, DocumentError, GenerateError};
+pub use error::{ConfigError, DocumentError, FolderError, GenerateError};
+pub use folder::LoadedModel;
 pub use generate::{Event, GenerateOptions};
-pub use losses::Losses;
+pub use generation_config::GenerationConfig;
+pub use losses::{Losses, Reduction};
 pub use model::Model;
 pub use sequence::{ImageSpan, Sequence, Sequencer};
 pub use unet::UnetConfig;

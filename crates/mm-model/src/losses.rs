@@ -5,9 +5,31 @@
 use burn::prelude::*;
 use mm_diffusion::Prediction;
 use mm_text::next_token_loss;
+use serde::{Deserialize, Serialize};
 
 use crate::Model;
 use crate::batch::Batch;
+
+/// Over what the squared error of images is a mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reduction {
+    /// Over every number of every learnt patch.
+    #[default]
+    Mean,
+    /// Over the learnt images, each the sum over its rows, columns and colours, as in the seed.
+    Sum,
+}
+
+impl Reduction {
+    /// What the mean over the learnt numbers of some images is multiplied by.
+    pub fn factor(self, numbers: usize, images: usize) -> f64 {
+        match self {
+            Self::Mean => 1.0,
+            Self::Sum => numbers as f64 / images.max(1) as f64,
+        }
+    }
+}
 
 /// Both losses of a batch; a missing one had nothing to learn from.
 #[derive(Debug, Clone)]

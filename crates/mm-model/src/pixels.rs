@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn images_of_several_sizes_go_in_and_out_in_order() {
-        let grid = |rows, cols| Grid { rows, cols, patch: 2 };
+        let grid = |rows, cols| Grid::new(rows, cols, 2);
         let grids = [grid(1, 2), grid(2, 1), grid(1, 2), grid(1, 1)];
         let device = Device::flex();
         let patches = Tensor::<1, Int>::arange(0..7 * 12, &device).float().reshape([7, 12]);

@@ -38,7 +38,7 @@ pub struct ImageSpan {
     /// Rows, columns and patch.
     pub grid: Grid,
     /// Whether it is noised and learnt.
-    pub learn: bool,
+    pub target: bool,
     /// Clean pixels in [-1, 1], `[rows * cols, numbers]` in reading order.
     pub patches: Vec<f32>,
 }
@@ -58,11 +58,11 @@ impl Sequencer<'_> {
     /// A whole document, with its end, for training.
     pub fn complete(&self, document: &Document) -> Result<Sequence, DocumentError> {
         let mut sequence = self.prompt(document)?;
-        let learn = match document.segments.last() {
-            Some(Segment::Text { learn, .. } | Segment::Image { learn, .. }) => *learn,
+        let target = match document.segments.last() {
+            Some(Segment::Text { target, .. } | Segment::Image { target, .. }) => *target,
             None => true,
         };
-        sequence.push_token(self.special().end, learn);
+        sequence.push_token(self.special().end, target);
         Ok(sequence)
     }
 
@@ -73,14 +73,14 @@ impl Sequencer<'_> {
         let mut index = 0;
         for segment in &document.segments {
             match segment {
-                Segment::Text { text, learn } => {
+                Segment::Text { text, target } => {
                     for id in self.tokenizer.encode(text) {
-                        sequence.push_token(id, *learn);
+                        sequence.push_token(id, *target);
                     }
                 }
-                Segment::Image { image, learn } => {
+                Segment::Image { image, target } => {
                     index += 1;
-                    self.push_image(&mut sequence, image, *learn, index)?;
+                    self.push_image(&mut sequence, image, *target, index)?;
                 }
             }
         }
@@ -107,7 +107,7 @@ impl Sequencer<'_> {
         &self,
         sequence: &mut Sequence,
         grid: Grid,
-        learn: bool,
+        target: bool,
         index: usize,
     ) -> Result<(), DocumentError> {
         let special = self.special();
@@ -117,7 +117,7 @@ impl Sequencer<'_> {
             return Err(too_large);
         };
         for id in [rows, cols, special.image] {
-            sequence.push_token(id, learn);
+            sequence.push_token(id, target);
         }
         Ok(())
     }
@@ -126,14 +126,14 @@ impl Sequencer<'_> {
         &self,
         sequence: &mut Sequence,
         image: &Image,
-        learn: bool,
+        target: bool,
         index: usize,
     ) -> Result<(), DocumentError> {
         let wrong = |source| DocumentError::Image { index, source };
         let grid = Grid::of_size(image.width(), image.height(), self.patch).map_err(wrong)?;
-        self.push_opening(sequence, grid, learn, index)?;
+        self.push_opening(sequence, grid, target, index)?;
         let patches = image_to_patches(image, grid).map_err(wrong)?;
-        sequence.push_patches(grid, patches, learn, self.special().pad);
+        sequence.push_patches(grid, patches, target, self.special().pad);
         sequence.push_token(self.special().image_end, false);
         Ok(())
     }
@@ -162,10 +162,10 @@ impl Sequence {
         self.ids.is_empty()
     }
 
-    /// Appends a token; with `learn`, the place before it is trained to predict it.
-    pub fn push_token(&mut self, id: u32, learn: bool) {
+    /// Appends a token; with `target`, the place before it is trained to predict it.
+    pub fn push_token(&mut self, id: u32, target: bool) {
         let place = self.len();
-        if learn && place > 0 {
+        if target && place > 0 {
             self.targets.push((place - 1, id));
         }
         self.ids.push(id);
@@ -174,13 +174,13 @@ impl Sequence {
     }
 
     /// Appends an image's patches, `[rows * cols, numbers]`, which all see each other.
-    pub fn push_patches(&mut self, grid: Grid, patches: Vec<f32>, learn: bool, pad: u32) {
+    pub fn push_patches(&mut self, grid: Grid, patches: Vec<f32>, target: bool, pad: u32) {
         let start = self.len();
         let end = start + grid.tokens();
         self.ids.resize(end, pad);
         self.positions.extend(self.next.image(grid.rows, grid.cols));
         self.ranges.resize(end, [0, end as u32]);
-        self.images.push(ImageSpan { start, grid, learn, patches });
+        self.images.push(ImageSpan { start, grid, target, patches });
     }
 }
 
@@ -222,7 +222,7 @@ mod tests {
     fn a_drawn_image_is_opened_by_its_learnt_size_and_closed_by_a_token_nobody_predicts() {
         let image = Image::filled(16, 8, [0; 3]);
         let document =
-            Document { segments: vec![Segment::given_text("a"), Segment::learnt_image(image)] };
+            Document { segments: vec![Segment::context_text("a"), Segment::target_image(image)] };
         check(
             &document,
             expect![[r#"
@@ -243,7 +243,7 @@ mod tests {
     fn after_a_given_image_the_caption_and_the_end_are_learnt() {
         let image = Image::filled(8, 8, [0; 3]);
         let document =
-            Document { segments: vec![Segment::given_image(image), Segment::learnt_text("b")] };
+            Document { segments: vec![Segment::context_image(image), Segment::target_text("b")] };
         check(
             &document,
             expect![[r#"
@@ -264,7 +264,8 @@ mod tests {
         let tokenizer = tokenizer();
         let sequencer =
             Sequencer { tokenizer: &tokenizer, patch: 1, positions: PositionScheme::RopeTv };
-        let wide = Document { segments: vec![Segment::given_image(Image::filled(65, 2, [0; 3]))] };
+        let wide =
+            Document { segments: vec![Segment::context_image(Image::filled(65, 2, [0; 3]))] };
         let error = sequencer.prompt(&wide).unwrap_err().to_string();
         assert_eq!(error, "image 1 of the document has 2 x 65 patches, wanted at most 64 x 64");
     }

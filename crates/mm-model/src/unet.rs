@@ -62,12 +62,12 @@ impl Unet {
         };
         Self {
             time: TimeEmbedding::new(time, config.width, init),
-            first: Convolution::new(init, [3, config.width], 1.0),
+            first: Convolution::new(init, [mm_patch::RGB_CHANNELS, config.width], 1.0),
             down: down.into_iter().enumerate().map(|blocks| level(blocks, init)).collect(),
             middle: Residual::new(init, config, middle, gain, false),
             up: (0..levels).rev().zip(up).map(|blocks| level(blocks, init)).collect(),
             norm: GroupNorm::new(init, config.width, config.groups),
-            last: Convolution::new(init, [config.width, 3], 1.0),
+            last: Convolution::new(init, [config.width, mm_patch::RGB_CHANNELS], 1.0),
             config: config.clone(),
         }
     }

@@ -1,28 +1,32 @@
-//! Image files to [`Image`]s: whatever a file holds becomes upright 8-bit RGB, within limits that are checked on the
-//! file's header, so that a small file that claims a huge picture is an error and not exhausted memory.
+//! Decoding image files: whatever a file holds becomes upright 8-bit RGB.
 //!
-//! Grey, palette, CMYK and 16-bit pictures are converted, alpha is composed on a background, the EXIF orientation is
-//! applied, and of an animation the first frame is taken. Colour profiles and gamma are ignored.
+//! Limits are checked on the file's header, so that a small file that claims a huge image is an
+//! error and does not exhaust the memory. Gray, palette, CMYK and 16-bit images are converted,
+//! alpha is composed on a background, the EXIF orientation is applied, and the first frame of an
+//! animation is taken. Color profiles and gamma are ignored.
 
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use crate::{Image, MAX_PIXELS, PatchError, whole};
+use crate::image::{MAX_PIXELS, MAX_SIDE, RGB_CHANNELS};
+use crate::{Image, PatchError, whole};
 
-/// What a file may cost, and what stands behind transparent pixels.
+/// How much memory a file may take, and what stands behind transparent pixels.
+///
+/// The default allows [`MAX_PIXELS`] and 256 MiB, on white.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// The most pixels a picture may have.
+    /// The most pixels an image may have.
     pub max_pixels: u64,
-    /// The most bytes that the file may have, and that its pixels may take as the file stores them (a 16-bit pixel
-    /// with alpha takes 8). While they are converted to RGB, both copies are in memory.
+    /// The most bytes that the file may have, and that its pixels may take as the file stores them
+    /// (a 16-bit pixel with alpha takes 8). Both copies are in memory while they are converted to
+    /// RGB.
     pub max_bytes: u64,
-    /// The colour behind transparent pixels.
+    /// The color behind transparent pixels.
     pub background: [u8; 3],
 }
 
-/// [`MAX_PIXELS`], 256 MiB, white.
 impl Default for DecodeOptions {
     fn default() -> Self {
         Self { max_pixels: MAX_PIXELS, max_bytes: 256 << 20, background: [255; 3] }
@@ -30,7 +34,10 @@ impl Default for DecodeOptions {
 }
 
 impl Image {
-    /// The picture of a PNG, JPEG, WebP, GIF or BMP file, told apart by their first bytes.
+    /// Decodes a PNG, JPEG, WebP, GIF or BMP file; the first bytes tell which it is.
+    ///
+    /// A file that is empty, of another format, truncated, damaged or beyond the limits of
+    /// `options` is an error.
     ///
     /// ```
     /// use mm_patch::{DecodeOptions, Image, PatchError};
@@ -97,7 +104,7 @@ fn check_header(decoder: &impl ImageDecoder, options: &DecodeOptions) -> Result<
     let (width, height) = decoder.dimensions();
     for (name, side) in [("width", width), ("height", height)] {
         if side == 0 {
-            return Err(PatchError::Side { name, found: 0 });
+            return Err(PatchError::Side { name, found: 0, max: MAX_SIDE });
         }
     }
     if u64::from(width) * u64::from(height) > options.max_pixels {
@@ -111,13 +118,13 @@ fn check_bytes(found: u64, options: &DecodeOptions) -> Result<(), PatchError> {
     if found > max { Err(PatchError::TooManyBytes { found, max }) } else { Ok(()) }
 }
 
-/// Any kind of pixels as 8-bit RGB, the transparent ones on `background`.
+/// Converts any kind of pixels to 8-bit RGB, the transparent ones on `background`.
 fn flattened(decoded: DynamicImage, background: [u8; 3]) -> Result<Image, PatchError> {
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     if !decoded.color().has_alpha() {
         return Image::new(width, height, decoded.into_rgb8().into_raw());
     }
-    let mut rgb = Vec::with_capacity(3 * width * height);
+    let mut rgb = Vec::with_capacity(RGB_CHANNELS * width * height);
     for pixel in decoded.into_rgba8().pixels() {
         let [red, green, blue, alpha] = pixel.0;
         let over = |front: u8, back: u8| {
@@ -168,7 +175,7 @@ mod tests {
             .collect()
     }
 
-    /// An 8 x 8 picture in every format that is read.
+    /// Returns an 8 x 8 image in every format that is read.
     fn samples() -> Vec<(&'static str, Vec<u8>)> {
         let image = gradient(8, 8);
         let encoded = |format| image.encode(format).unwrap();
@@ -203,17 +210,17 @@ mod tests {
     }
 
     #[test]
-    fn of_an_animation_the_first_frame_is_taken() {
+    fn the_first_frame_of_an_animation_is_taken() {
         let file = gif(&[[200, 0, 0, 255], [0, 200, 0, 255]]);
         assert_eq!(decode(&file).unwrap(), Image::filled(8, 8, [200, 0, 0]));
     }
 
     #[test]
-    fn grey_and_sixteen_bit_pictures_become_rgb() {
-        let grey: ImageBuffer<Luma<u8>, _> =
+    fn gray_and_sixteen_bit_images_become_rgb() {
+        let gray: ImageBuffer<Luma<u8>, _> =
             ImageBuffer::from_raw(3, 1, vec![0, 100, 255]).unwrap();
-        let grey = decode(&png(grey)).unwrap();
-        assert_eq!(grey.rgb(), [0, 0, 0, 100, 100, 100, 255, 255, 255]);
+        let gray = decode(&png(gray)).unwrap();
+        assert_eq!(gray.rgb(), [0, 0, 0, 100, 100, 100, 255, 255, 255]);
 
         let deep: ImageBuffer<Rgb<u16>, _> =
             ImageBuffer::from_raw(1, 1, vec![0u16, 0x8080, 0xFFFF]).unwrap();
@@ -224,8 +231,8 @@ mod tests {
         assert_eq!(decode(&png(deep)).unwrap().rgb(), [0x12, 0x12, 0x12, 0xFE, 0xFE, 0xFE]);
     }
 
-    #[test] // 4 x 1 pixels of two bits: red, green, blue, and a transparent fourth colour
-    fn a_palette_is_looked_up_and_its_transparent_colour_replaced() {
+    #[test] // 4 x 1 pixels of two bits: red, green, blue, and a transparent fourth color
+    fn a_palette_is_looked_up_and_its_transparent_color_replaced() {
         let file = bytes_of(
             "89504e470d0a1a0a0000000d49484452000000040000000102030000008452e75e0000000c504c5445ff000000ff000000ff\
              0909095c717e860000000474524e53ffffff00402aa9f40000000a49444154789c63900600001d001c8ef4f5210000000049\
@@ -245,11 +252,12 @@ mod tests {
         assert_eq!(on([255, 255, 255]), [200, 100, 0, 227, 177, 127, 255, 255, 255]);
         assert_eq!(on([0, 50, 200]), [200, 100, 0, 100, 75, 100, 0, 50, 200]);
 
-        let grey: ImageBuffer<LumaA<u8>, _> = ImageBuffer::from_raw(1, 1, vec![100u8, 0]).unwrap();
-        assert_eq!(decode(&png(grey)).unwrap().rgb(), [255, 255, 255]);
+        let gray: ImageBuffer<LumaA<u8>, _> = ImageBuffer::from_raw(1, 1, vec![100u8, 0]).unwrap();
+        assert_eq!(decode(&png(gray)).unwrap().rgb(), [255, 255, 255]);
     }
 
-    /// A JPEG file with an EXIF segment behind its first marker that holds nothing but the orientation.
+    /// Returns a JPEG file with an EXIF segment after its first marker that holds the orientation
+    /// alone.
     fn oriented(jpeg: &[u8], orientation: u8) -> Vec<u8> {
         let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
         exif.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
@@ -288,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_larger_than_the_limits_is_refused_by_its_header() {
+    fn an_image_larger_than_the_limits_is_refused_by_its_header() {
         for (name, file) in samples() {
             let pixels = DecodeOptions { max_pixels: 63, ..DecodeOptions::default() };
             let error = Image::decode(&file, &pixels).unwrap_err();
@@ -328,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_refused_in_words() {
+    fn a_file_that_is_not_an_image_is_refused_in_words() {
         let files: [&[u8]; 5] =
             [b"", b"\0", b"hello, world", b"II*\0 a tiff", b"\x89PNG\r\n\x1a\n"];
         let chain = |error: PatchError| match std::error::Error::source(&error) {
@@ -347,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_file_is_an_error_or_lacks_nothing_of_the_picture() {
+    fn a_truncated_file_is_an_error_or_lacks_nothing_of_the_image() {
         for (name, file) in samples() {
             let whole = decode(&file).unwrap();
             for end in 0..file.len() {
@@ -364,7 +372,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_files_never_panic(which in 0usize..5, at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        fn damaged_files_never_panic(
+            which in 0usize..5,
+            at in any::<prop::sample::Index>(),
+            value in any::<u8>(),
+        ) {
             let (_, mut file) = samples().swap_remove(which);
             let at = at.index(file.len());
             file[at] = value;

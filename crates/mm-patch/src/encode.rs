@@ -1,4 +1,4 @@
-//! Images to files in memory.
+//! Encoding an [`Image`] as a file in memory.
 
 use image::codecs::bmp::BmpEncoder;
 use image::codecs::jpeg::JpegEncoder;
@@ -8,24 +8,35 @@ use image::{ExtendedColorType, ImageEncoder, ImageResult};
 
 use crate::{Image, PatchError};
 
-/// Of 100; at 90 the loss is hard to see, and files are a third of those at 100.
+/// JPEG quality from 1 to 100. At 90 the loss is hard to see, and files are a third of those at
+/// 100.
 const JPEG_QUALITY: u8 = 90;
 
 /// A file format that images are written in. All but [`Format::Jpeg`] keep every bit.
+///
+/// ```
+/// use mm_patch::{DecodeOptions, Format, Image};
+///
+/// let image = Image::filled(5, 4, [10, 20, 30]);
+/// let file = image.encode(Format::Webp)?;
+/// assert_eq!(Image::decode(&file, &DecodeOptions::default())?, image);
+/// # Ok::<(), mm_patch::PatchError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Format {
     /// Portable Network Graphics.
     Png,
-    /// JPEG of quality 90, which loses a little.
+    /// JPEG at quality 90, which is slightly lossy.
     Jpeg,
     /// WebP in its lossless form, at most 16384 pixels a side.
     Webp,
-    /// Windows bitmap, not compressed.
+    /// Windows bitmap, uncompressed.
     Bmp,
 }
 
 impl Format {
-    /// The format that a file name's extension asks for, in upper or lower case.
+    /// Returns the format that a file name's extension names, in upper or lower case.
     ///
     /// ```
     /// use mm_patch::Format;
@@ -54,13 +65,13 @@ impl Format {
 }
 
 impl Image {
-    /// The image as a PNG file.
+    /// Returns the image as a PNG file.
     pub fn encode_png(&self) -> Vec<u8> {
         self.encode(Format::Png)
             .expect("every image fits PNG, and memory cannot fail to be written")
     }
 
-    /// The image as a file. Fails where the format has no room for sides so long.
+    /// Returns the image as a file. A side that is too long for the format is an error.
     pub fn encode(&self, format: Format) -> Result<Vec<u8>, PatchError> {
         let (width, height) = (self.width(), self.height());
         let mut file = Vec::new();
@@ -109,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn jpeg_returns_a_flat_colour_within_two_steps() {
+    fn jpeg_returns_a_flat_color_within_two_steps() {
         let image = Image::filled(20, 12, [200, 90, 40]);
         let decoded =
             Image::decode(&image.encode(Format::Jpeg).unwrap(), &DecodeOptions::default()).unwrap();

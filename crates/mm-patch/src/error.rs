@@ -1,123 +1,143 @@
-//! What can be wrong with a picture, a size or a buffer of patches that came from outside.
+//! What can be wrong with an image, a size or a buffer of patches that came from outside.
 
-/// Why pictures or patches were refused.
+/// Why an image, a size or a buffer of patches was refused.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PatchError {
-    /// A side of a picture is zero or absurdly long.
-    #[error("`{name}` is {found}, wanted 1 to {max}", max = crate::image::MAX_SIDE)]
+    /// A side of an image is zero or absurdly long.
+    #[error("`{name}` is {found}, wanted 1 to {max}")]
     Side {
-        /// Which side.
+        /// Names the side.
         name: &'static str,
         /// Its length in pixels.
         found: usize,
+        /// The longest allowed side in pixels.
+        max: usize,
     },
     /// A count that must be positive is zero.
     #[error("`{name}` is 0, wanted at least 1")]
     Zero {
-        /// Which count.
+        /// Names the count.
         name: &'static str,
     },
-    /// A side is no whole number of patches.
+    /// A side is not a whole number of patches.
     #[error("`{name}` is {found} pixels, wanted a multiple of `patch`, which is {patch}")]
     Divide {
-        /// Which side.
+        /// Names the side.
         name: &'static str,
         /// Its length in pixels.
         found: usize,
-        /// Pixels of a patch's side.
+        /// The side of a patch in pixels.
         patch: usize,
     },
-    /// More pixels than any picture may have.
-    #[error("{width} x {height} pixels are too many, wanted at most {max} in all", max = crate::MAX_PIXELS)]
+    /// The image has more pixels than any image may have.
+    #[error("{width} x {height} pixels are too many, wanted at most {max} in all")]
     Large {
-        /// Width in pixels.
+        /// The width in pixels.
         width: usize,
-        /// Height in pixels.
+        /// The height in pixels.
         height: usize,
+        /// The most pixels an image may have.
+        max: u64,
     },
     /// A pixel buffer does not have three bytes a pixel.
     #[error("`rgb` has {found} bytes, an image of {width} x {height} pixels wants three a pixel")]
     Pixels {
-        /// Bytes given.
+        /// The number of bytes given.
         found: usize,
-        /// Width in pixels.
+        /// The width in pixels.
         width: usize,
-        /// Height in pixels.
+        /// The height in pixels.
         height: usize,
     },
-    /// A picture does not have the size of its grid.
-    #[error("the image is {} x {} pixels, the grid wants {} x {}", found.0, found.1, wanted.0, wanted.1)]
+    /// An image does not have the size of its grid.
+    #[error(
+        "the image is {width} x {height} pixels, the grid wants {wanted_width} x {wanted_height}"
+    )]
     Size {
-        /// Width and height of the picture.
-        found: (usize, usize),
-        /// Width and height of the grid.
-        wanted: (usize, usize),
+        /// The width of the image in pixels.
+        width: usize,
+        /// The height of the image in pixels.
+        height: usize,
+        /// The width of the grid in pixels.
+        wanted_width: usize,
+        /// The height of the grid in pixels.
+        wanted_height: usize,
+    },
+    /// An image of red, green and blue was asked of a grid with another number of channels.
+    #[error("`channels` of the grid is {found}, an image has {wanted}")]
+    Channels {
+        /// The channels of the grid.
+        found: usize,
+        /// The channels of an image.
+        wanted: usize,
     },
     /// A buffer of patches does not have the numbers of its grid.
     #[error(
-        "`patches` has {found} numbers, a grid of {rows} x {cols} patches of {patch} x {patch} pixels wants three a pixel"
+        "`patches` has {found} numbers, a grid of {rows} x {cols} patches of {patch} x {patch} \
+         pixels wants three a pixel"
     )]
-    Numbers {
-        /// Numbers given.
+    PatchDim {
+        /// The count of numbers given.
         found: usize,
-        /// Rows of the grid.
+        /// The rows of the grid.
         rows: usize,
-        /// Columns of the grid.
+        /// The columns of the grid.
         cols: usize,
-        /// Pixels of a patch's side.
+        /// The side of a patch in pixels.
         patch: usize,
     },
-    /// A file of no bytes.
+    /// The file has no bytes.
     #[error("the image file is empty")]
     Empty,
-    /// A file of a kind that is not read.
+    /// The file is of a format that is not read.
     #[error("the image file {found}, wanted png, jpeg, webp, gif or bmp")]
     UnknownFormat {
-        /// How the file looks.
+        /// Says what the file looks like.
         found: String,
     },
-    /// A file that ends before its picture does.
+    /// The file ends before its image does.
     #[error("the {format} file is truncated: it ends after {found} bytes, before its image does")]
     Truncated {
-        /// Format of the file.
+        /// The format of the file.
         format: &'static str,
-        /// Bytes of the file.
+        /// The number of bytes in the file.
         found: usize,
     },
-    /// A picture with more pixels than the caller allows.
+    /// The image has more pixels than the caller allows.
     #[error("the image has {width} x {height} pixels, `max_pixels` is {max}")]
     TooManyPixels {
-        /// Width that the file's header claims.
+        /// The width that the file's header claims.
         width: u32,
-        /// Height that the file's header claims.
+        /// The height that the file's header claims.
         height: u32,
-        /// Pixels allowed.
+        /// The number of pixels allowed.
         max: u64,
     },
-    /// A picture that takes more bytes than the caller allows.
+    /// The image takes more bytes than the caller allows.
     #[error("the image takes {found} bytes, `max_bytes` is {max}")]
     TooManyBytes {
-        /// Bytes of the file or of its decoded pixels.
+        /// The bytes of the file or of its decoded pixels.
         found: u64,
-        /// Bytes allowed.
+        /// The number of bytes allowed.
         max: u64,
     },
-    /// A file that its decoder refuses.
+    /// The decoder refuses the file.
     #[error("cannot decode the {format} file")]
     Decode {
-        /// Format of the file.
+        /// The format of the file.
         format: &'static str,
         /// The decoder's reason.
         source: image::ImageError,
     },
-    /// A picture that its encoder refuses.
+    /// The encoder refuses the image.
     #[error("cannot encode an image of {width} x {height} pixels as {format}")]
     Encode {
-        /// Format wanted.
+        /// The format wanted.
         format: &'static str,
-        /// Width in pixels.
+        /// The width in pixels.
         width: usize,
-        /// Height in pixels.
+        /// The height in pixels.
         height: usize,
         /// The encoder's reason.
         source: image::ImageError,
@@ -133,7 +153,7 @@ mod tests {
     #[test]
     fn messages_name_what_was_found_and_wanted() {
         let image = Image::filled(4, 2, [0; 3]);
-        let grid = Grid { rows: 1, cols: 1, patch: 4 };
+        let grid = Grid::new(1, 1, 4);
         let errors: Vec<PatchError> = vec![
             Image::new(0, 2, vec![]).unwrap_err(),
             Image::new(2, 2, vec![0; 11]).unwrap_err(),
@@ -142,6 +162,7 @@ mod tests {
             Grid::of_size(4_000_000, 4_000_000, 8).unwrap_err(),
             Fit::Bucket { max_patches: 0 }.apply(&image, 2).unwrap_err(),
             image_to_patches(&image, grid).unwrap_err(),
+            image_to_patches(&image, Grid { channels: 1, ..grid }).unwrap_err(),
             patches_to_image(&[0.0; 47], grid).unwrap_err(),
         ];
         let lines: Vec<String> = errors.iter().map(|error| format!("{error}\n")).collect();
@@ -153,6 +174,7 @@ mod tests {
             4000000 x 4000000 pixels are too many, wanted at most 67108864 in all
             `max_patches` is 0, wanted at least 1
             the image is 4 x 2 pixels, the grid wants 4 x 4
+            `channels` of the grid is 1, an image has 3
             `patches` has 47 numbers, a grid of 1 x 1 patches of 4 x 4 pixels wants three a pixel
         "#]]
         .assert_eq(&lines.concat());

@@ -1,52 +1,57 @@
-//! Policies that turn a picture of any size into one of whole patches.
+//! Policies that turn an image of any size into one of whole patches.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Grid, Image, PatchError};
 
-/// How a picture of any size becomes a whole number of patches.
+/// How an image of any size becomes a whole number of patches.
 ///
 /// ```
 /// use mm_patch::{Fit, Image};
 ///
 /// let photo = Image::filled(640, 480, [90, 120, 150]);
-/// let (image, grid) = Fit::CentreCrop { width: 64, height: 64 }.apply(&photo, 16)?;
+/// let (image, grid) = Fit::CenterCrop { width: 64, height: 64 }.apply(&photo, 16)?;
 /// assert_eq!((image.width(), grid.tokens()), (64, 16));
 /// # Ok::<(), mm_patch::PatchError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 #[serde(tag = "policy", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fit {
-    /// The largest centred rectangle of the wanted aspect, resized. All pictures get one size, borders are lost.
-    CentreCrop {
-        /// Pixels of a row.
+    /// Crops the largest centered rectangle of the wanted aspect and resizes it. All images get the
+    /// same size; borders are lost.
+    CenterCrop {
+        /// The width in pixels.
         width: usize,
-        /// Number of rows.
+        /// The height in pixels.
         height: usize,
     },
-    /// The whole picture as large as it fits, its aspect kept, in the middle of a plain background.
+    /// Places the whole image, as large as it fits with its aspect kept, in the middle of a plain
+    /// background.
     Pad {
-        /// Pixels of a row.
+        /// The width in pixels.
         width: usize,
-        /// Number of rows.
+        /// The height in pixels.
         height: usize,
-        /// Colour around the picture.
+        /// The color around the image.
         background: [u8; 3],
     },
-    /// The whole picture resized to [`Grid::nearest`]: nearly its own aspect, no larger than it needs to be.
+    /// Resizes the whole image to [`Grid::nearest`], which nearly keeps its aspect and does not
+    /// enlarge it beyond whole patches.
     Bucket {
-        /// The most patches a picture may have.
+        /// The most patches an image may have.
         max_patches: usize,
     },
 }
 
 impl Fit {
-    /// The picture under this policy, and its grid. Fails if the policy's size is no whole number of patches.
+    /// Returns the image under this policy, and its grid. A size of the policy that is not a whole
+    /// number of patches is an error.
     pub fn apply(&self, image: &Image, patch: usize) -> Result<(Image, Grid), PatchError> {
         match *self {
-            Self::CentreCrop { width, height } => {
+            Self::CenterCrop { width, height } => {
                 let grid = Grid::of_size(width, height, patch)?;
-                Ok((centre_crop(image, width, height), grid))
+                Ok((center_crop(image, width, height), grid))
             }
             Self::Pad { width, height, background } => {
                 let grid = Grid::of_size(width, height, patch)?;
@@ -60,8 +65,9 @@ impl Fit {
     }
 }
 
-/// Crops first and resizes then: the other way round, a long strip would grow beyond all memory.
-fn centre_crop(image: &Image, width: usize, height: usize) -> Image {
+/// Crops first and resizes then, because the other way round a long strip would grow beyond all
+/// memory.
+fn center_crop(image: &Image, width: usize, height: usize) -> Image {
     let (kept_width, kept_height) = inscribed(width, height, image.width(), image.height());
     let (x, y) = ((image.width() - kept_width) / 2, (image.height() - kept_height) / 2);
     image.crop(x, y, kept_width, kept_height).resize(width, height)
@@ -74,7 +80,8 @@ fn pad(image: &Image, mut canvas: Image) -> Image {
     canvas
 }
 
-/// The largest rectangle with the aspect of `width x height` inside one of `outer_width x outer_height`.
+/// Returns width and height of the largest rectangle with the aspect of `width x height` inside one
+/// of `outer_width x outer_height`.
 fn inscribed(
     width: usize,
     height: usize,
@@ -100,19 +107,16 @@ mod tests {
     use crate::image::tests::gradient;
 
     #[test]
-    fn a_centre_crop_keeps_the_middle() {
-        let fit = Fit::CentreCrop { width: 4, height: 4 };
+    fn a_center_crop_keeps_the_middle() {
+        let fit = Fit::CenterCrop { width: 4, height: 4 };
         let (image, grid) = fit.apply(&gradient(10, 4), 2).unwrap();
-        assert_eq!(
-            (image, grid),
-            (gradient(10, 4).crop(3, 0, 4, 4), Grid { rows: 2, cols: 2, patch: 2 })
-        );
+        assert_eq!((image, grid), (gradient(10, 4).crop(3, 0, 4, 4), Grid::new(2, 2, 2)));
         let (image, _) = fit.apply(&gradient(4, 9), 2).unwrap();
         assert_eq!(image, gradient(4, 9).crop(0, 2, 4, 4));
     }
 
     #[test]
-    fn a_padded_picture_is_whole_and_centred() {
+    fn a_padded_image_is_whole_and_centered() {
         let fit = Fit::Pad { width: 8, height: 8, background: [1, 2, 3] };
         let (image, _) = fit.apply(&gradient(8, 4), 4).unwrap();
         let mut expected = Image::filled(8, 8, [1, 2, 3]);
@@ -126,15 +130,15 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_leaves_a_picture_that_divides_and_fits_untouched() {
+    fn a_bucket_leaves_an_image_that_divides_and_fits_untouched() {
         let (image, grid) = Fit::Bucket { max_patches: 6 }.apply(&gradient(48, 32), 16).unwrap();
-        assert_eq!((image, grid), (gradient(48, 32), Grid { rows: 2, cols: 3, patch: 16 }));
+        assert_eq!((image, grid), (gradient(48, 32), Grid::new(2, 3, 16)));
     }
 
     #[test]
     fn every_policy_survives_every_shape() {
         let policies = [
-            Fit::CentreCrop { width: 32, height: 16 },
+            Fit::CenterCrop { width: 32, height: 16 },
             Fit::Pad { width: 16, height: 32, background: [0; 3] },
             Fit::Bucket { max_patches: 40 },
         ];
@@ -152,12 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_is_no_whole_number_of_patches_is_refused() {
+    fn a_size_that_is_not_a_whole_number_of_patches_is_refused() {
         let image = gradient(20, 20);
         for fit in [
-            Fit::CentreCrop { width: 20, height: 16 },
+            Fit::CenterCrop { width: 20, height: 16 },
             Fit::Pad { width: 16, height: 20, background: [0; 3] },
-            Fit::CentreCrop { width: 0, height: 16 },
+            Fit::CenterCrop { width: 0, height: 16 },
         ] {
             assert!(fit.apply(&image, 16).is_err(), "{fit:?}");
         }
@@ -170,14 +174,14 @@ mod tests {
     #[test]
     fn policies_are_written_by_name_and_misspelled_fields_refused() {
         let policies = [
-            Fit::CentreCrop { width: 64, height: 32 },
+            Fit::CenterCrop { width: 64, height: 32 },
             Fit::Pad { width: 64, height: 32, background: [255; 3] },
             Fit::Bucket { max_patches: 1024 },
         ];
         let lines: Vec<String> =
             policies.iter().map(|fit| serde_json::to_string(fit).unwrap() + "\n").collect();
         expect![[r#"
-            {"policy":"centre-crop","width":64,"height":32}
+            {"policy":"center-crop","width":64,"height":32}
             {"policy":"pad","width":64,"height":32,"background":[255,255,255]}
             {"policy":"bucket","max_patches":1024}
         "#]]

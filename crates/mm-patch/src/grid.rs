@@ -1,33 +1,54 @@
-//! [`Grid`]: how many patches a picture has, and the best grid for a picture under a budget.
+//! [`Grid`]: how many patches an image has, and the best grid for an image under a budget.
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::MAX_SIDE;
-use crate::{MAX_PIXELS, PatchError};
+use crate::PatchError;
+use crate::image::{MAX_PIXELS, MAX_SIDE, RGB_CHANNELS};
 
 /// How much more a wrong aspect weighs than an unused budget, see [`Grid::nearest`].
 const ASPECT_WEIGHT: f64 = 4.0;
 
-/// A picture as `rows x cols` patches of `patch x patch` pixels.
+/// An image as `rows x cols` patches of `patch x patch` pixels with `channels` numbers each.
+///
+/// The constructors make grids of [`RGB_CHANNELS`]. Another number of channels is for tensors
+/// alone, since an [`Image`](crate::Image) always has three:
+///
+/// ```
+/// use mm_patch::{Grid, RGB_CHANNELS};
+///
+/// let grid = Grid::new(2, 4, 16);
+/// assert_eq!((grid.channels, grid.patch_dim()), (RGB_CHANNELS, 16 * 16 * 3));
+/// let gray = Grid { channels: 1, ..grid };
+/// assert_eq!((gray.tokens(), gray.patch_dim()), (8, 16 * 16));
+/// ```
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grid {
-    /// Patches from top to bottom.
+    /// The number of patches from top to bottom.
     pub rows: usize,
-    /// Patches from left to right.
+    /// The number of patches from left to right.
     pub cols: usize,
-    /// Pixels of a patch's side.
+    /// The side of a patch in pixels.
     pub patch: usize,
+    /// The count of numbers of one pixel.
+    pub channels: usize,
 }
 
 impl Grid {
-    /// The grid of an image that is a whole number of patches, and no larger than [`MAX_PIXELS`].
+    /// Returns the grid of `rows x cols` patches of RGB pixels.
+    pub const fn new(rows: usize, cols: usize, patch: usize) -> Self {
+        Self { rows, cols, patch, channels: RGB_CHANNELS }
+    }
+
+    /// Returns the grid of an RGB image whose sides in pixels are whole numbers of patches.
+    ///
+    /// A side that is zero, too long or not a multiple of `patch` is an error, and so are more
+    /// than [`MAX_PIXELS`] pixels.
     ///
     /// ```
     /// use mm_patch::Grid;
     ///
-    /// let grid = Grid::of_size(64, 32, 16)?;
-    /// assert_eq!(grid, Grid { rows: 2, cols: 4, patch: 16 });
+    /// assert_eq!(Grid::of_size(64, 32, 16)?, Grid::new(2, 4, 16));
     /// assert!(Grid::of_size(64, 30, 16).is_err());
     /// # Ok::<(), mm_patch::PatchError>(())
     /// ```
@@ -35,31 +56,33 @@ impl Grid {
         positive("patch", patch)?;
         for (name, found) in [("width", width), ("height", height)] {
             if !(1..=MAX_SIDE).contains(&found) {
-                return Err(PatchError::Side { name, found });
+                return Err(PatchError::Side { name, found, max: MAX_SIDE });
             }
             if !found.is_multiple_of(patch) {
                 return Err(PatchError::Divide { name, found, patch });
             }
         }
         if width as u64 * height as u64 > MAX_PIXELS {
-            return Err(PatchError::Large { width, height });
+            return Err(PatchError::Large { width, height, max: MAX_PIXELS });
         }
-        Ok(Self { rows: height / patch, cols: width / patch, patch })
+        Ok(Self::new(height / patch, width / patch, patch))
     }
 
-    /// The grid of at most `max_patches` patches that suits a picture of this size best: it keeps the aspect, uses the
-    /// budget, and is nowhere larger than the picture rounded up to whole patches. A picture that divides and fits the
-    /// budget so keeps its very size.
+    /// Returns the grid of at most `max_patches` patches that suits an RGB image of this size best.
     ///
-    /// Of all grids the one wins whose logarithms of aspect and area lie closest (least squares, the aspect counted
-    /// four times) to those of the picture, shrunk to the budget where it is larger. A picture too long for the budget
-    /// loses its aspect: one patch is the least a side can have.
+    /// The grid keeps the aspect, uses the budget, and is on neither side larger than the image
+    /// rounded up to whole patches. An image that divides and fits the budget therefore keeps its
+    /// exact size.
+    ///
+    /// The logarithms of aspect and area of the best grid are closest (in least squares, with the
+    /// aspect counted four times) to those of the image, shrunk to the budget where it is larger.
+    /// An image too long for the budget loses its aspect, because a side has at least one patch.
     ///
     /// ```
     /// use mm_patch::Grid;
     ///
-    /// assert_eq!(Grid::nearest(1920, 1080, 16, 1024)?, Grid { rows: 24, cols: 42, patch: 16 });
-    /// assert_eq!(Grid::nearest(48, 32, 16, 1024)?, Grid { rows: 2, cols: 3, patch: 16 });
+    /// assert_eq!(Grid::nearest(1920, 1080, 16, 1024)?, Grid::new(24, 42, 16));
+    /// assert_eq!(Grid::nearest(48, 32, 16, 1024)?, Grid::new(2, 3, 16));
     /// # Ok::<(), mm_patch::PatchError>(())
     /// ```
     pub fn nearest(
@@ -82,9 +105,10 @@ impl Grid {
             ASPECT_WEIGHT * (cols - rows - aspect).powi(2) + (cols + rows - area).powi(2)
         };
 
-        let (mut best, mut least) = (Self { rows: 1, cols: 1, patch }, f64::INFINITY);
+        let (mut best, mut least) = (Self::new(1, 1, patch), f64::INFINITY);
         for rows in 1..=most_rows.min(max_patches) {
-            // For given rows the cost is a parabola in ln(cols); its bottom, from the derivative, lies between two cols.
+            // For given rows the cost is a parabola in ln(cols). The derivative gives its bottom,
+            // which lies between two numbers of columns.
             let bottom = (ASPECT_WEIGHT * ((rows as f64).ln() + aspect) + area
                 - (rows as f64).ln())
                 / (ASPECT_WEIGHT + 1.0);
@@ -93,30 +117,30 @@ impl Grid {
                 let cols = cols.clamp(1, most_cols.min(max_patches / rows));
                 let cost = cost(rows, cols);
                 if cost < least {
-                    (best, least) = (Self { rows, cols, patch }, cost);
+                    (best, least) = (Self::new(rows, cols, patch), cost);
                 }
             }
         }
         Ok(best)
     }
 
-    /// Number of patches, which is the number of tokens.
-    pub fn tokens(&self) -> usize {
+    /// Returns the number of patches, which is the number of tokens.
+    pub const fn tokens(&self) -> usize {
         self.rows * self.cols
     }
 
-    /// Numbers of one patch: three for each of its pixels.
-    pub fn numbers(&self) -> usize {
-        self.patch * self.patch * 3
+    /// Returns the count of numbers of one patch: `channels` for each of its pixels.
+    pub const fn patch_dim(&self) -> usize {
+        self.patch * self.patch * self.channels
     }
 
-    /// Pixels of a row.
-    pub fn width(&self) -> usize {
+    /// Returns the width of the image in pixels.
+    pub const fn width(&self) -> usize {
         self.cols * self.patch
     }
 
-    /// Pixels of a column.
-    pub fn height(&self) -> usize {
+    /// Returns the height of the image in pixels.
+    pub const fn height(&self) -> usize {
         self.rows * self.patch
     }
 }
@@ -186,7 +210,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_nearest_grid_keeps_budget_and_bounds(
-            (width, height, patch, budget) in (1usize..6000, 1usize..6000, 1usize..40, 1usize..2000)
+            (width, height) in (1usize..6000, 1usize..6000),
+            (patch, budget) in (1usize..40, 1usize..2000),
         ) {
             let grid = Grid::nearest(width, height, patch, budget).unwrap();
             prop_assert!(grid.tokens() >= 1 && grid.tokens() <= budget);
@@ -197,9 +222,10 @@ mod tests {
         fn an_image_that_divides_and_fits_keeps_its_size(
             (rows, cols, patch, spare) in (1usize..40, 1usize..40, 1usize..40, 0usize..100)
         ) {
-            let grid = Grid { rows, cols, patch };
-            let nearest = Grid::nearest(grid.width(), grid.height(), patch, grid.tokens() + spare).unwrap();
-            prop_assert_eq!(nearest, grid);
+            let grid = Grid::new(rows, cols, patch);
+            let budget = grid.tokens() + spare;
+            let nearest = Grid::nearest(grid.width(), grid.height(), patch, budget);
+            prop_assert_eq!(nearest.unwrap(), grid);
         }
 
         #[test]
@@ -211,8 +237,12 @@ mod tests {
                 let aspect = (cols as f64 * height as f64) / (rows as f64 * width as f64);
                 ASPECT_WEIGHT * aspect.ln().powi(2) + ((rows * cols) as f64 / area).ln().powi(2)
             };
-            let rows_of = |rows| (1..=width.div_ceil(16).min(budget / rows)).map(move |cols| cost(rows, cols));
-            let least = (1..=height.div_ceil(16).min(budget)).flat_map(rows_of).fold(f64::INFINITY, f64::min);
+            let mut least = f64::INFINITY;
+            for rows in 1..=height.div_ceil(16).min(budget) {
+                for cols in 1..=width.div_ceil(16).min(budget / rows) {
+                    least = least.min(cost(rows, cols));
+                }
+            }
             let Grid { rows, cols, .. } = Grid::nearest(width, height, 16, budget).unwrap();
             prop_assert!(cost(rows, cols) <= least + 1e-9);
         }

@@ -1,18 +1,34 @@
-//! [`Image`]: 8-bit RGB pixels in memory, and cutting and pasting them. Files are in `decode` and `encode`.
+//! [`Image`]: 8-bit RGB pixels in memory, and cutting and pasting them. The modules `decode` and
+//! `encode` turn files into images and back.
 
 use std::fmt;
 
 use crate::PatchError;
 
-/// The longest side of an image, in pixels; PNG knows no longer one.
+/// The longest side of an image in pixels; PNG allows no longer one.
 pub(crate) const MAX_SIDE: usize = i32::MAX as usize;
 
-/// The most pixels of a picture that is read or drawn, unless the caller says otherwise: 64 Mi, 192 MiB of bytes.
+/// The most pixels of an image that is read or drawn, unless the caller says otherwise: 64 Mi
+/// pixels, which take 192 MiB.
 pub const MAX_PIXELS: u64 = 64 << 20;
 
-/// A picture of 8-bit RGB pixels, row by row from the top left. Both sides are at least one pixel.
+/// The channels of an image: red, green and blue.
+pub const RGB_CHANNELS: usize = 3;
+
+/// An image of 8-bit RGB pixels, row by row from the top left. Both sides are at least one pixel.
 ///
-/// The bytes are taken as they stand in the file: sRGB in practice. Colour profiles are not applied.
+/// The bytes are taken as they stand in the file, which in practice means sRGB. Color profiles are
+/// not applied.
+///
+/// ```
+/// use mm_patch::Image;
+///
+/// let mut image = Image::filled(4, 3, [0, 0, 0]);
+/// image.set_pixel(3, 2, [255, 128, 0]);
+/// let corner = image.crop(2, 1, 2, 2);
+/// assert_eq!(corner.pixel(1, 1), [255, 128, 0]);
+/// assert_eq!(corner.mirrored().pixel(0, 1), [255, 128, 0]);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
     width: usize,
@@ -21,40 +37,43 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image from its bytes, three a pixel, row by row from the top left.
+    /// Makes an image of its bytes, three a pixel, row by row from the top left.
+    ///
+    /// A side of zero or too many pixels is an error, and so is another number of bytes.
     pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self, PatchError> {
         for (name, found) in [("width", width), ("height", height)] {
             if !(1..=MAX_SIDE).contains(&found) {
-                return Err(PatchError::Side { name, found });
+                return Err(PatchError::Side { name, found, max: MAX_SIDE });
             }
         }
-        if width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3)) != Some(rgb.len()) {
+        let pixels = width.checked_mul(height);
+        if pixels.and_then(|pixels| pixels.checked_mul(RGB_CHANNELS)) != Some(rgb.len()) {
             return Err(PatchError::Pixels { found: rgb.len(), width, height });
         }
         Ok(Self { width, height, rgb })
     }
 
-    /// An image of one colour. Panics on a side of zero pixels.
+    /// Makes an image of one color. Panics on a side of zero pixels.
     pub fn filled(width: usize, height: usize, color: [u8; 3]) -> Self {
         Self::new(width, height, color.repeat(width * height)).expect("sides are positive")
     }
 
-    /// Pixels of a row.
+    /// Returns the number of pixels of a row.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// All bytes: `[height, width, colors]` in reading order.
+    /// Returns all bytes, `[height, width, colors]` in reading order.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
 
-    /// The colour at column `x` of row `y`. Panics outside the image.
+    /// Returns the color at column `x` of row `y`. Panics outside the image.
     pub fn pixel(&self, x: usize, y: usize) -> [u8; 3] {
         let at = self.offset(x, y);
         [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]
@@ -63,10 +82,11 @@ impl Image {
     /// Paints column `x` of row `y`. Panics outside the image.
     pub fn set_pixel(&mut self, x: usize, y: usize, color: [u8; 3]) {
         let at = self.offset(x, y);
-        self.rgb[at..at + 3].copy_from_slice(&color);
+        self.rgb[at..at + RGB_CHANNELS].copy_from_slice(&color);
     }
 
-    /// The rectangle whose top left corner is `(x, y)`. Panics if it is empty or leaves the image.
+    /// Returns the rectangle whose top left corner is `(x, y)`. Panics if it is empty or leaves the
+    /// image.
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Self {
         assert!(width > 0 && height > 0, "a crop of {width} x {height} pixels has no pixels");
         let (right, bottom) = (x.checked_add(width), y.checked_add(height));
@@ -77,27 +97,32 @@ impl Image {
             self.width,
             self.height,
         );
-        let rows = self.rgb.chunks_exact(3 * self.width).skip(y).take(height);
-        let rgb = rows.flat_map(|row| &row[3 * x..3 * (x + width)]).copied().collect();
+        let rows = self.rgb.chunks_exact(RGB_CHANNELS * self.width).skip(y).take(height);
+        let rgb = rows
+            .flat_map(|row| &row[RGB_CHANNELS * x..RGB_CHANNELS * (x + width)])
+            .copied()
+            .collect();
         Self { width, height, rgb }
     }
 
-    /// The picture as a mirror shows it: left and right change places.
+    /// Returns the image as a mirror shows it, with left and right exchanged.
     pub fn mirrored(&self) -> Self {
-        let rows = self.rgb.chunks_exact(3 * self.width);
-        let rgb = rows.flat_map(|row| row.chunks_exact(3).rev().flatten()).copied().collect();
+        let rows = self.rgb.chunks_exact(RGB_CHANNELS * self.width);
+        let rgb =
+            rows.flat_map(|row| row.chunks_exact(RGB_CHANNELS).rev().flatten()).copied().collect();
         Self { width: self.width, height: self.height, rgb }
     }
 
-    /// Copies `other` over this image, its top left corner at `(x, y)`. What falls outside is cut off.
+    /// Copies `other` over this image with its top left corner at `(x, y)`. What falls outside is
+    /// cut off.
     pub fn paste(&mut self, other: &Self, x: usize, y: usize) {
         if x >= self.width {
             return;
         }
-        let bytes = 3 * other.width.min(self.width - x);
-        let rows = self.rgb.chunks_exact_mut(3 * self.width).skip(y);
-        for (to, from) in rows.zip(other.rgb.chunks_exact(3 * other.width)) {
-            to[3 * x..3 * x + bytes].copy_from_slice(&from[..bytes]);
+        let bytes = RGB_CHANNELS * other.width.min(self.width - x);
+        let rows = self.rgb.chunks_exact_mut(RGB_CHANNELS * self.width).skip(y);
+        for (to, from) in rows.zip(other.rgb.chunks_exact(RGB_CHANNELS * other.width)) {
+            to[RGB_CHANNELS * x..RGB_CHANNELS * x + bytes].copy_from_slice(&from[..bytes]);
         }
     }
 
@@ -107,11 +132,12 @@ impl Image {
             x < width && y < height,
             "pixel ({x}, {y}) is outside an image of {width} x {height}"
         );
-        3 * (y * width + x)
+        RGB_CHANNELS * (y * width + x)
     }
 }
 
-/// The size alone: a failing comparison of two pictures should not print a million bytes.
+/// Prints the size alone, because a failing comparison of two images should not print a million
+/// bytes.
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Image")
@@ -125,7 +151,7 @@ impl fmt::Debug for Image {
 pub(crate) mod tests {
     use super::*;
 
-    /// A picture in which no two pixels of the first 256 x 256 are alike.
+    /// Returns an image in which no two pixels of the first 256 x 256 are alike.
     pub(crate) fn gradient(width: usize, height: usize) -> Image {
         let pixel = |at: usize| [(at % width) as u8, (at / width) as u8, (at * 7) as u8];
         Image::new(width, height, (0..width * height).flat_map(pixel).collect())

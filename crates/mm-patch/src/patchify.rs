@@ -1,10 +1,12 @@
-//! Raw patches: images as token rows, and back. Linear and lossless; learns nothing, reads no file.
+//! Cutting images into patches and putting them together again. Both are linear and lossless.
 //!
-//! A byte `v` becomes `(2 v - 255) / 255`: one correctly rounded division, so black and white are exactly -1 and 1, and
-//! inverting the colours changes the sign alone. Neighbours are 2/255 apart, so rounding finds every byte again.
+//! A byte `v` becomes `(2 v - 255) / 255`. This is one correctly rounded division, so black and
+//! white are exactly -1 and 1, and inverting the colors changes only the sign. Adjacent bytes are
+//! 2/255 apart, so rounding finds every byte again.
 
 use burn::tensor::{Tensor, assert_shape};
 
+use crate::image::RGB_CHANNELS;
 use crate::{Grid, Image, PatchError};
 
 /// Every byte as a number in [-1, 1].
@@ -18,55 +20,60 @@ const NUMBER_OF_BYTE: [f32; 256] = {
     numbers
 };
 
-/// Cuts images into patches in reading order; [`unpatchify`] is the exact inverse. Panics if the images do not have
-/// the grid's size.
+/// Cuts images into patches in reading order; [`unpatchify`] is the exact inverse. Panics if the
+/// images do not have the grid's size and channels.
 ///
-/// `images`: `[batch, colors, height, width]` -> `[batch, rows * cols, patch * patch * colors]`.
+/// `images`: `[batch, channels, height, width]` ->
+/// `[batch, rows * cols, patch * patch * channels]`.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use mm_patch::{Grid, patchify, unpatchify};
 ///
-/// let grid = Grid { rows: 2, cols: 3, patch: 4 };
-/// let images = Tensor::<4>::ones([5, 3, 8, 12], &Device::flex());
-/// let patches = patchify(images, grid);
-/// assert_eq!(patches.dims(), [5, 6, 48]);
-/// assert_eq!(unpatchify(patches, grid).dims(), [5, 3, 8, 12]);
+/// let grid = Grid::new(2, 3, 4);
+/// let images = Tensor::<4>::ones([1, grid.channels, 8, 12], &Device::flex());
+/// let patches = patchify(images.clone(), grid);
+/// assert_eq!(patches.dims(), [1, grid.tokens(), grid.patch_dim()]);
+/// assert_eq!(unpatchify(patches, grid).into_data(), images.into_data());
 /// ```
 pub fn patchify(images: Tensor<4>, grid: Grid) -> Tensor<3> {
-    let Grid { rows, cols, patch } = grid;
-    let [batch, colors, _, _] = images.dims();
-    assert_shape!(images, [_, _, rows * patch, cols * patch]);
+    let Grid { rows, cols, patch, channels } = grid;
+    let [batch, ..] = images.dims();
+    assert_shape!(images, [_, channels, rows * patch, cols * patch]);
     images
-        .reshape([batch, colors, rows, patch, cols, patch])
-        .permute([0, 2, 4, 3, 5, 1]) // [batch, rows, cols, patch, patch, colors]
-        .reshape([batch, rows * cols, patch * patch * colors])
+        .reshape([batch, channels, rows, patch, cols, patch])
+        .permute([0, 2, 4, 3, 5, 1]) // [batch, rows, cols, patch, patch, channels]
+        .reshape([batch, rows * cols, patch * patch * channels])
 }
 
-/// Puts patches together again; the exact inverse of [`patchify`]. Panics if the patches do not have the grid's size.
+/// Puts patches together again; the exact inverse of [`patchify`]. Panics if the patches do not
+/// have the grid's size.
 ///
-/// `patches`: `[batch, rows * cols, patch * patch * colors]` -> `[batch, colors, height, width]`.
+/// `patches`: `[batch, rows * cols, patch * patch * channels]` ->
+/// `[batch, channels, height, width]`.
 pub fn unpatchify(patches: Tensor<3>, grid: Grid) -> Tensor<4> {
-    let Grid { rows, cols, patch } = grid;
-    let [batch, _, numbers] = patches.dims();
-    let colors = numbers / (patch * patch);
-    assert_shape!(patches, [_, rows * cols, patch * patch * colors]);
+    let Grid { rows, cols, patch, channels } = grid;
+    let [batch, ..] = patches.dims();
+    assert_shape!(patches, [_, rows * cols, patch * patch * channels]);
     patches
-        .reshape([batch, rows, cols, patch, patch, colors])
-        .permute([0, 5, 1, 3, 2, 4]) // [batch, colors, rows, patch, cols, patch]
-        .reshape([batch, colors, rows * patch, cols * patch])
+        .reshape([batch, rows, cols, patch, patch, channels])
+        .permute([0, 5, 1, 3, 2, 4]) // [batch, channels, rows, patch, cols, patch]
+        .reshape([batch, channels, rows * patch, cols * patch])
 }
 
-/// The patches of one image as numbers in [-1, 1], in the order of [`patchify`]; [`patches_to_image`] is the exact
-/// inverse.
+/// Returns the patches of one image as numbers in [-1, 1], in the order of [`patchify`];
+/// [`patches_to_image`] is the exact inverse.
+///
+/// A grid of another size, or of another number of channels than three, is an error.
 pub fn image_to_patches(image: &Image, grid: Grid) -> Result<Vec<f32>, PatchError> {
-    let wanted = (grid.width(), grid.height());
-    let found = (image.width(), image.height());
-    if found != wanted {
-        return Err(PatchError::Size { found, wanted });
+    check_channels(grid)?;
+    let (width, height) = (image.width(), image.height());
+    if (width, height) != (grid.width(), grid.height()) {
+        let (wanted_width, wanted_height) = (grid.width(), grid.height());
+        return Err(PatchError::Size { width, height, wanted_width, wanted_height });
     }
-    let line = 3 * image.width(); // bytes
-    let run = 3 * grid.patch; // bytes of one patch on one line
+    let line = grid.channels * width; // bytes
+    let run = grid.channels * grid.patch; // bytes of one patch on one line
     let mut patches = Vec::with_capacity(image.rgb().len());
     for row in image.rgb().chunks_exact(grid.patch * line) {
         for col in 0..grid.cols {
@@ -79,17 +86,21 @@ pub fn image_to_patches(image: &Image, grid: Grid) -> Result<Vec<f32>, PatchErro
     Ok(patches)
 }
 
-/// The image of these patches: numbers are clamped to [-1, 1] and rounded to the nearest byte. What is not a number
-/// becomes black.
+/// Returns the image of these patches. Numbers are clamped to [-1, 1] and rounded to the nearest
+/// byte; NaN becomes black.
+///
+/// Another count of numbers than the grid's is an error, and so is a grid without patches or with
+/// another number of channels than three.
 pub fn patches_to_image(patches: &[f32], grid: Grid) -> Result<Image, PatchError> {
-    let Grid { rows, cols, patch } = grid;
+    check_channels(grid)?;
+    let Grid { rows, cols, patch, channels } = grid;
     let wanted = [rows, cols, patch, patch]
         .iter()
-        .try_fold(3, |product: usize, &side| product.checked_mul(side));
+        .try_fold(channels, |product: usize, &side| product.checked_mul(side));
     if wanted != Some(patches.len()) || patches.is_empty() {
-        return Err(PatchError::Numbers { found: patches.len(), rows, cols, patch });
+        return Err(PatchError::PatchDim { found: patches.len(), rows, cols, patch });
     }
-    let (line, run) = (3 * grid.width(), 3 * patch);
+    let (line, run) = (channels * grid.width(), channels * patch);
     let mut rgb = vec![0; patches.len()];
     for (at, numbers) in patches.chunks_exact(run).enumerate() {
         let (token, py) = (at / patch, at % patch);
@@ -100,6 +111,14 @@ pub fn patches_to_image(patches: &[f32], grid: Grid) -> Result<Image, PatchError
         }
     }
     Image::new(grid.width(), grid.height(), rgb)
+}
+
+/// Refuses a grid whose pixels are not those of an [`Image`].
+fn check_channels(grid: Grid) -> Result<(), PatchError> {
+    if grid.channels == RGB_CHANNELS {
+        return Ok(());
+    }
+    Err(PatchError::Channels { found: grid.channels, wanted: RGB_CHANNELS })
 }
 
 fn byte_of_number(number: f32) -> u8 {
@@ -132,12 +151,12 @@ mod tests {
         assert_eq!(numbers.map(byte_of_number), [0, 255, 0, 255, 0, 128]);
     }
 
-    #[test] // the picture holds its own pixel numbers
+    #[test] // the image holds the index of each pixel
     fn patches_and_their_pixels_are_read_like_text() {
-        let grid = Grid { rows: 2, cols: 3, patch: 2 };
+        let grid = Grid::new(2, 3, 2);
         let image = Image::new(6, 4, (0..24).flat_map(|at| [at; 3]).collect()).unwrap();
         let patches = image_to_patches(&image, grid).unwrap();
-        let lines = patches.chunks_exact(grid.numbers()).map(|patch| {
+        let lines = patches.chunks_exact(grid.patch_dim()).map(|patch| {
             let pixels: Vec<u8> =
                 patch.iter().step_by(3).map(|&number| byte_of_number(number)).collect();
             format!("{pixels:?}\n")
@@ -156,11 +175,11 @@ mod tests {
     #[test]
     fn a_grid_without_patches_is_refused() {
         for (rows, cols, patch) in [(0, 1, 1), (1, 0, 1), (1, 1, 0), (usize::MAX, usize::MAX, 2)] {
-            assert!(patches_to_image(&[], Grid { rows, cols, patch }).is_err());
+            assert!(patches_to_image(&[], Grid::new(rows, cols, patch)).is_err());
         }
     }
 
-    /// `[batch = 1, colors, height, width]`, as tensors of images are laid out.
+    /// Returns the image as `[batch = 1, channels, height, width]`.
     fn planes(image: &Image) -> Tensor<4> {
         let plane = |color: usize| image.rgb().iter().skip(color).step_by(3);
         let numbers: Vec<f32> =
@@ -178,28 +197,34 @@ mod tests {
         fn host_and_tensor_patches_agree_and_both_round_trips_are_bit_exact(
             (rows, cols, patch) in (1usize..6, 1usize..6, 1usize..9)
         ) {
-            let grid = Grid { rows, cols, patch };
+            let grid = Grid::new(rows, cols, patch);
             let image = gradient(grid.width(), grid.height());
             let host = image_to_patches(&image, grid).unwrap();
             let images = planes(&image);
             let tensor = patchify(images.clone(), grid);
-            prop_assert_eq!(tensor.dims(), [1, grid.tokens(), grid.numbers()]);
+            prop_assert_eq!(tensor.dims(), [1, grid.tokens(), grid.patch_dim()]);
             prop_assert_eq!(tensor.to_data().try_to_vec::<f32>().unwrap(), host.clone());
             prop_assert_eq!(unpatchify(tensor, grid).to_data(), images.to_data());
             prop_assert_eq!(patches_to_image(&host, grid).unwrap(), image);
         }
 
         #[test]
-        fn a_patch_round_trip_is_bit_exact_for_any_batch_and_number_of_colors(
-            (batch, colors, rows, cols, patch) in (1usize..4, 1usize..5, 1usize..4, 1usize..4, 1usize..6),
+        fn a_patch_round_trip_is_bit_exact_for_any_batch_and_number_of_channels(
+            (batch, channels) in (1usize..4, 1usize..5),
+            (rows, cols, patch) in (1usize..4, 1usize..4, 1usize..6),
             seed in any::<u32>(),
         ) {
-            let grid = Grid { rows, cols, patch };
-            let shape = [batch, colors, grid.height(), grid.width()];
-            let bits = (0..shape.iter().product::<usize>()).map(|at| (at as u32 ^ seed).wrapping_mul(0x9E37_79B9));
-            let numbers: Vec<f32> = bits.map(|bits| f32::from_bits(bits & 0xBFFF_FFFF)).collect(); // no infinity, no NaN
+            let grid = Grid { rows, cols, patch, channels };
+            let shape = [batch, channels, grid.height(), grid.width()];
+            // The mask leaves no infinity and no NaN.
+            let number = |at: usize| {
+                let bits = (at as u32 ^ seed).wrapping_mul(0x9E37_79B9);
+                f32::from_bits(bits & 0xBFFF_FFFF)
+            };
+            let numbers: Vec<f32> = (0..shape.iter().product()).map(number).collect();
             let images = Tensor::<4>::from_data(TensorData::new(numbers, shape), &Device::flex());
-            prop_assert_eq!(unpatchify(patchify(images.clone(), grid), grid).to_data(), images.to_data());
+            let back = unpatchify(patchify(images.clone(), grid), grid);
+            prop_assert_eq!(back.to_data(), images.to_data());
         }
     }
 }

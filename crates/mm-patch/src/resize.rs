@@ -1,20 +1,30 @@
-//! Antialiased resizing, in memory bounded by the size that is wanted, not by the size that is given.
+//! Antialiased resizing in memory that is bounded by the wanted size, not by the given size.
 //!
-//! The filter is Catmull and Rom's cubic (1974), widened when it shrinks, on the bytes as they are (no gamma). Very
-//! large pictures are first averaged in blocks to at least [`KEEP`] times the wanted size, because the filter's buffer
-//! of floats has the *old* width and the new height: a hostile strip of 2^26 x 1 pixels would ask for gigabytes.
+//! The filter is the cubic of Catmull and Rom (1974), widened when it shrinks, applied to the bytes
+//! as they are (without gamma). Very large images are first averaged in blocks to at least [`KEEP`]
+//! times the wanted size, because the filter's buffer of floats has the *old* width and the new
+//! height, so a hostile strip of 2^26 x 1 pixels would ask for gigabytes.
 
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Rgb};
 
 use crate::Image;
+use crate::image::RGB_CHANNELS;
 
-/// Blocks are averaged only where a side shrinks by more than twice this factor, and leave this factor to the filter.
+/// Blocks are averaged only where a side shrinks by more than twice this factor, and they leave
+/// this factor to the filter.
 const KEEP: usize = 8;
 
 impl Image {
-    /// The whole picture at another size, antialiased; the aspect changes if the size says so. The same size returns
-    /// the same bytes. Panics on a side of zero pixels.
+    /// Returns the whole image at another size, antialiased. The aspect changes if the size says
+    /// so, and the same size returns the same bytes. Panics on a side of zero pixels.
+    ///
+    /// ```
+    /// use mm_patch::Image;
+    ///
+    /// let image = Image::filled(64, 48, [10, 20, 30]);
+    /// assert_eq!(image.resize(16, 16), Image::filled(16, 16, [10, 20, 30]));
+    /// ```
     pub fn resize(&self, width: usize, height: usize) -> Self {
         assert!(width > 0 && height > 0, "an image of {width} x {height} pixels has no pixels");
         if (width, height) == (self.width(), self.height()) {
@@ -28,7 +38,7 @@ impl Image {
     }
 }
 
-/// Length of a side between the two steps.
+/// Returns the length of a side between the two steps.
 fn middle(old: usize, new: usize) -> usize {
     if old > new.saturating_mul(2 * KEEP) { KEEP * new } else { old }
 }
@@ -44,23 +54,26 @@ fn filtered(image: &Image, width: usize, height: usize) -> Image {
     Image::new(width, height, resized.into_raw()).expect("three bytes a pixel")
 }
 
-/// Means of blocks whose borders lie on whole pixels; `width` and `height` are at most the image's.
+/// Returns the means of blocks whose borders lie on whole pixels. `width` and `height` are at most
+/// those of the image.
 fn block_means(image: &Image, width: usize, height: usize) -> Image {
     let border =
         |at: usize, old: usize, new: usize| (at as u128 * old as u128 / new as u128) as usize;
-    let mut rgb = Vec::with_capacity(3 * width * height);
+    let mut rgb = Vec::with_capacity(RGB_CHANNELS * width * height);
     for row in 0..height {
         let (top, bottom) =
             (border(row, image.height(), height), border(row + 1, image.height(), height));
         for col in 0..width {
             let (left, right) =
                 (border(col, image.width(), width), border(col + 1, image.width(), width));
-            let mut sums = [0u64; 3];
+            let mut sums = [0u64; RGB_CHANNELS];
             for y in top..bottom {
-                let line =
-                    &image.rgb()[3 * (y * image.width() + left)..3 * (y * image.width() + right)];
-                for pixel in line.chunks_exact(3) {
-                    (0..3).for_each(|color| sums[color] += u64::from(pixel[color]));
+                let line = RGB_CHANNELS * y * image.width();
+                let bytes = line + RGB_CHANNELS * left..line + RGB_CHANNELS * right;
+                for pixel in image.rgb()[bytes].chunks_exact(RGB_CHANNELS) {
+                    for (sum, &value) in sums.iter_mut().zip(pixel) {
+                        *sum += u64::from(value);
+                    }
                 }
             }
             let count = ((bottom - top) * (right - left)) as u64;
@@ -81,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_colour_stays_flat_at_every_size() {
+    fn a_flat_color_stays_flat_at_every_size() {
         let color = [17, 130, 255];
         for (from, to) in
             [((1, 1), (16, 16)), ((1, 5000), (16, 64)), ((5000, 1), (1, 1)), ((640, 3), (7, 300))]
@@ -92,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_a_checkerboard_gives_grey_and_no_moire() {
+    fn shrinking_a_checkerboard_gives_gray_and_no_moire() {
         for factor in [4, 8, 40] {
             let side = 10 * factor;
             let board =

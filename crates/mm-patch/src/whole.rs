@@ -1,15 +1,19 @@
-//! Is the file whole? Two decoders do not ask: a JPEG that was cut off is filled up with grey, which a model would then
-//! learn, and a WebP chunk may claim any length. PNG, GIF and BMP decoders find a missing end by themselves.
+//! Checks that a file is whole where its decoder does not.
+//!
+//! The JPEG decoder fills the rest of a file that was cut off with gray, which a model would then
+//! learn, and a WebP chunk may claim any length. The decoders of PNG, GIF and BMP find a missing
+//! end by themselves.
 
-/// Whether a JPEG file reaches its end-of-image marker (ITU T.81, annex B). Damage of other kinds is left to the
-/// decoder, so the answer is then `true`.
+/// Says whether a JPEG file reaches its end-of-image marker (ITU T.81, annex B). Damage of other
+/// kinds is left to the decoder, so the answer is then `true`.
 pub(crate) fn jpeg_is_whole(file: &[u8]) -> bool {
     jpeg_end(file).is_none_or(|end| end)
 }
 
-/// `Some(true)` at the end-of-image marker, `Some(false)` at the end of the file, `None` at anything unexpected.
+/// Returns `Some(true)` at the end-of-image marker, `Some(false)` at the end of the file, and
+/// `None` at anything unexpected.
 fn jpeg_end(file: &[u8]) -> Option<bool> {
-    let mut at = 2; // behind the start-of-image marker
+    let mut at = 2; // after the start-of-image marker
     loop {
         let Some(&[lead, marker]) = file.get(at..at + 2) else { return Some(false) };
         match (lead, marker) {
@@ -28,14 +32,16 @@ fn jpeg_end(file: &[u8]) -> Option<bool> {
     }
 }
 
-/// Where the entropy-coded data that begin at `from` end: at the next marker that is no restart marker.
+/// Returns where the entropy-coded data that begin at `from` end, which is at the next marker other
+/// than a restart marker.
 fn coded_end(file: &[u8], from: usize) -> usize {
     let coded = file.get(from..).unwrap_or_default();
     let marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xD0..=0xD7 | 0xFF);
     from + coded.windows(2).position(marker).unwrap_or(coded.len())
 }
 
-/// Whether every top-level chunk of a WebP file lies inside it (RFC 9649, section 2.3). The last pad byte may be missing.
+/// Says whether every top-level chunk of a WebP file lies inside it (RFC 9649, section 2.3). The
+/// last pad byte may be missing.
 pub(crate) fn webp_is_whole(file: &[u8]) -> bool {
     let size_at = |at: usize| {
         let bytes = file.get(at + 4..at + 8)?;
@@ -45,7 +51,7 @@ pub(crate) fn webp_is_whole(file: &[u8]) -> bool {
     if riff + 8 > file.len() + 1 {
         return false;
     }
-    let mut at = 12; // behind `RIFF`, its size, and `WEBP`
+    let mut at = 12; // after `RIFF`, its size, and `WEBP`
     while let Some(size) = size_at(at) {
         if at + 8 + size > file.len() {
             return false;

@@ -1,10 +1,12 @@
-//! The alphabet of byte-level BPE: one printable character for each byte, as GPT-2 chose them (Radford et al. 2019,
-//! "Language Models are Unsupervised Multitask Learners", section 2.2), so that a token is a string in any file.
+//! The alphabet of byte-level BPE: one printable character for each byte, so that a token is a
+//! string in any file. The characters are those of GPT-2 (Radford et al. 2019, "Language Models are
+//! Unsupervised Multitask Learners", section 2.2).
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// The character of each byte: printable Latin-1 stands for itself, the others for U+0100 and on, in their order.
+/// The character of each byte. Printable Latin-1 stands for itself; the other bytes are U+0100 and
+/// on, in their order.
 pub(crate) static ALPHABET: LazyLock<[char; 256]> = LazyLock::new(|| {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let mut next = '\u{100}'..;
@@ -16,7 +18,8 @@ pub(crate) static ALPHABET: LazyLock<[char; 256]> = LazyLock::new(|| {
 static BYTES: LazyLock<HashMap<char, u8>> =
     LazyLock::new(|| ALPHABET.iter().copied().zip(0u8..=255).collect());
 
-/// The bytes that a token's characters stand for; `None` where one is not of the alphabet.
+/// Returns the bytes that a token's characters stand for, or `None` where one is not of the
+/// alphabet.
 pub(crate) fn bytes_of(token: &str) -> Option<Vec<u8>> {
     token.chars().map(|character| BYTES.get(&character).copied()).collect()
 }
@@ -30,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_alphabet_is_the_pre_tokenizers() {
+    fn the_alphabet_is_that_of_the_pre_tokenizer() {
         let wanted: BTreeSet<char> = ByteLevel::alphabet().into_iter().collect();
         assert_eq!(ALPHABET.iter().copied().collect::<BTreeSet<char>>(), wanted);
         assert_eq!(bytes_of("Ġa\u{fe}Ċ"), Some(vec![b' ', b'a', 0xfe, b'\n']));

@@ -1,5 +1,6 @@
-//! What a `tokenizer.json` must say for the promises of [`Tokenizer`](crate::Tokenizer) to hold: any text comes back,
-//! no text makes a special token, and no step happens that this crate does not know.
+//! What a `tokenizer.json` must say for the promises of [`Tokenizer`](crate::Tokenizer) to hold:
+//! any text comes back, no text makes a special token, and no step happens that this crate does not
+//! know.
 
 use std::collections::HashSet;
 
@@ -41,8 +42,8 @@ fn check_vocab(json: &Value) -> Result<(), TextError> {
     let ids = format!("each id from 0 to {} once", vocab.len() - 1);
     let mut taken = vec![false; vocab.len()];
     for (token, id) in vocab {
-        let place = id.as_u64().and_then(|id| taken.get_mut(usize::try_from(id).ok()?));
-        if place.is_none_or(|place| std::mem::replace(place, true)) {
+        let slot = id.as_u64().and_then(|id| taken.get_mut(usize::try_from(id).ok()?));
+        if slot.is_none_or(|slot| std::mem::replace(slot, true)) {
             return Err(wrong(PART, format!("`{token}` with id {}", short(id)), ids));
         }
         let special = id.as_u64().is_some_and(|id| id < Special::COUNT as u64);
@@ -62,7 +63,7 @@ fn check_vocab(json: &Value) -> Result<(), TextError> {
     }
 }
 
-/// Merges must not spell a special token: text would then turn into it.
+/// Refuses merges that spell a special token, because text would then turn into it.
 fn check_merges(json: &Value) -> Result<(), TextError> {
     let merges = want(json, "model.merges", "an array of pairs", Value::is_array)?;
     let names: HashSet<String> = Special::default().names().collect();
@@ -101,7 +102,7 @@ fn check_added(json: &Value) -> Result<(), TextError> {
     }
 }
 
-/// Every special token stands in `part`, with its id.
+/// Checks that every special token stands in `part` with its id.
 fn check_special<'a>(
     part: &'static str,
     id_of: impl Fn(&str) -> Option<&'a Value>,
@@ -118,7 +119,8 @@ fn check_special<'a>(
     Ok(())
 }
 
-/// The value at a path such as `model.type`, if it is `fine`; a value that is not there counts as null.
+/// Returns the value at a path such as `model.type` if it is `fine`; an absent value counts as
+/// null.
 fn want<'a>(
     json: &'a Value,
     part: &str,
@@ -137,7 +139,7 @@ fn wrong(part: &str, found: String, wanted: String) -> TextError {
     TextError::Part { part: part.into(), found, wanted }
 }
 
-/// A value as it is shown in a message: a string in backticks, anything long cut.
+/// Returns a value as a message shows it: a string in backticks, anything long cut.
 fn short(value: &Value) -> String {
     const SHOWN: usize = 60;
     let text = value.as_str().map_or_else(|| value.to_string(), |text| format!("`{text}`"));
@@ -155,7 +157,7 @@ mod tests {
     use super::*;
     use crate::Tokenizer;
 
-    /// A good tokenizer, spoilt by `spoil`, and the message that this gives.
+    /// Spoils a good tokenizer by `spoil` and checks the message that this gives.
     fn check_refusal(spoil: impl FnOnce(&mut Value), expected: Expect) {
         let good = Tokenizer::train(["low lower lowest".to_owned()].into_iter(), 392).unwrap();
         let mut json: Value = serde_json::from_str(&good.to_json()).unwrap();
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tokenizer_is_refused() {
+    fn a_file_that_is_not_a_tokenizer_is_refused() {
         let refuse = |text: &str| Tokenizer::from_json(text.as_bytes()).unwrap_err().to_string();
         expect!["cannot read the tokenizer as a `tokenizer.json`"].assert_eq(&refuse("{"));
         expect!["`model.type` of the tokenizer is missing, wanted `BPE`"].assert_eq(&refuse("[]"));

@@ -4,10 +4,10 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
-    /// The bytes are no JSON, or a part of the JSON has a shape that no tokenizer has.
+    /// The bytes are not JSON, or a part of the JSON has a shape that no tokenizer has.
     #[error("cannot read the tokenizer as a `tokenizer.json`")]
     Json {
-        /// What the parser says.
+        /// The parser's reason.
         source: serde_json::Error,
     },
     /// A part of the tokenizer would make it lose text or would hide ids from this crate.
@@ -15,12 +15,12 @@ pub enum TextError {
     Part {
         /// The path in the JSON, such as `model.type`.
         part: String,
-        /// What stands there, shortened.
+        /// The value that stands there, shortened.
         found: String,
-        /// What has to stand there.
+        /// Says what has to stand there.
         wanted: String,
     },
-    /// A special token is not there at all.
+    /// A special token is missing.
     #[error(
         "special token `{name}` is missing from `{part}` of the tokenizer, wanted it with id {wanted}"
     )]
@@ -32,7 +32,7 @@ pub enum TextError {
         /// The id it should have.
         wanted: u32,
     },
-    /// A special token is there, with another id.
+    /// A special token has another id.
     #[error("special token `{name}` has id {found} in `{part}` of the tokenizer, wanted {wanted}")]
     MisplacedSpecial {
         /// The path in the JSON: `model.vocab` or `added_tokens`.
@@ -67,7 +67,7 @@ pub enum TextError {
     /// An empty stop string would stop before the first character.
     #[error("stop string {index} is empty, wanted at least one character")]
     EmptyStop {
-        /// Its place in the list, from 0.
+        /// Its index in the list, from 0.
         index: usize,
     },
 }

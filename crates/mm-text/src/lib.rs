@@ -1,5 +1,5 @@
-//! The text side of the model: text to ids and back, the ids that are no text, the loss of the next token, and the
-//! draw of one.
+//! The text side of the model: text to ids and back, the special tokens, the loss of the next
+//! token, and the sampling of one.
 //!
 //! ```text
 //! "a cat" -> Tokenizer::encode -> [230, 489]        ids of text: Special::COUNT and up
@@ -8,7 +8,8 @@
 //! logits, targets, weights -> next_token_loss
 //! ```
 //!
-//! Deliberately absent: images, networks, files. Randomness comes in as a number.
+//! Images, networks and file access are absent on purpose. Randomness comes in as a number.
+#![forbid(unsafe_code)]
 
 mod bytes;
 mod check;
@@ -18,7 +19,6 @@ mod sampling;
 mod special;
 mod stream;
 mod tokenizer;
-mod train;
 
 pub use error::TextError;
 pub use loss::next_token_loss;
@@ -26,3 +26,8 @@ pub use sampling::{TokenSampling, sample_token};
 pub use special::{MAX_SIDE, Special};
 pub use stream::{StopStrings, TextStream};
 pub use tokenizer::Tokenizer;
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,10 +1,12 @@
-//! From the logits of one place to one token, by a number that the caller drew: a pure function.
+//! Sampling one token from the logits of one position, as a pure function of a number that the
+//! caller drew.
 
 use serde::{Deserialize, Serialize};
 
 use crate::TextError;
 
-/// How the next token is drawn. The steps are taken in the order of the fields, each on what the one before has left.
+/// How the next token is drawn. The steps are taken in the order of the fields, each on what the
+/// one before has left.
 ///
 /// ```
 /// use mm_text::{TokenSampling, sample_token};
@@ -17,22 +19,24 @@ use crate::TextError;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSampling {
-    /// Logits are divided by it: below 1 likely tokens gain, above 1 they lose. 0 takes the likeliest token.
+    /// Divides the logits: below 1 likely tokens gain, above 1 they lose. 0 takes the likeliest
+    /// token.
     pub temperature: f32,
     /// Keeps the `top_k` likeliest tokens (Fan et al. 2018, arXiv:1805.04833).
     #[serde(default)]
     pub top_k: Option<usize>,
-    /// Keeps the fewest likeliest tokens whose probabilities sum to at least `top_p` (nucleus sampling, Holtzman et
-    /// al. 2019, arXiv:1904.09751).
+    /// Keeps the fewest likeliest tokens whose probabilities sum to at least `top_p` (nucleus
+    /// sampling, Holtzman et al. 2019, arXiv:1904.09751).
     #[serde(default)]
     pub top_p: Option<f32>,
-    /// Keeps the tokens at least `min_p` times as likely as the likeliest (Nguyen et al. 2024, arXiv:2407.01082).
+    /// Keeps the tokens at least `min_p` times as likely as the likeliest (Nguyen et al. 2024,
+    /// arXiv:2407.01082).
     #[serde(default)]
     pub min_p: Option<f32>,
 }
 
 impl TokenSampling {
-    /// Always the likeliest token.
+    /// Takes the likeliest token.
     pub const GREEDY: TokenSampling =
         TokenSampling { temperature: 0.0, top_k: None, top_p: None, min_p: None };
 
@@ -66,16 +70,16 @@ impl TokenSampling {
     }
 }
 
-/// Draws one token: `uniform`, from `[0, 1)`, falls into one token's share of the line from 0 to 1, in which the
-/// tokens that may be drawn lie by id.
+/// Draws one token: `uniform`, from `[0, 1)`, falls into one token's share of the line from 0 to 1,
+/// on which the tokens that may be drawn lie by id.
 ///
-/// Of tokens equally likely the lower id is the likelier one. A logit that is NaN is never drawn, nor is minus
-/// infinity; where all are of that kind the answer is 0. Options that [`TokenSampling::validate`] refuses do not panic:
-/// at least one token always remains.
+/// Of equally likely tokens the filters prefer the lower id. A token whose logit is NaN or minus
+/// infinity is never drawn; where all are of that kind the answer is 0. Options that
+/// [`TokenSampling::validate`] refuses do not panic, because at least one token always remains.
 ///
 /// # Panics
 ///
-/// When `logits` is empty.
+/// Panics when `logits` is empty.
 pub fn sample_token(logits: &[f32], how: &TokenSampling, uniform: f64) -> u32 {
     assert!(!logits.is_empty(), "`logits` has no token to draw");
     let candidates = candidates(logits, how);
@@ -87,17 +91,19 @@ pub fn sample_token(logits: &[f32], how: &TokenSampling, uniform: f64) -> u32 {
             return token.id;
         }
     }
-    candidates.last().map_or(0, |token| token.id) // reached when rounding, or `uniform`, passes the end
+    // This is reached when rounding, or `uniform`, passes the end.
+    candidates.last().map_or(0, |token| token.id)
 }
 
-/// A token that may be drawn; the likeliest has weight 1.
+/// A token that may be drawn. The likeliest one has weight 1.
 #[derive(Clone, Copy)]
 struct Candidate {
     id: u32,
     weight: f64,
 }
 
-/// The tokens that `how` leaves, by id; empty only where no logit is a number above minus infinity.
+/// Returns the tokens that `how` leaves, by id. There is none only where no logit is a number above
+/// minus infinity.
 fn candidates(logits: &[f32], how: &TokenSampling) -> Vec<Candidate> {
     let possible = |logit: &f32| *logit > f32::NEG_INFINITY; // false for NaN
     let finite = |logit: f32| f64::from(logit.min(f32::MAX));
@@ -121,7 +127,7 @@ fn candidates(logits: &[f32], how: &TokenSampling) -> Vec<Candidate> {
     left
 }
 
-/// The likelier token first, then the lower id.
+/// Orders the likelier token first, then the lower id.
 fn by_weight(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     b.weight.total_cmp(&a.weight).then(a.id.cmp(&b.id))
 }
@@ -156,7 +162,7 @@ mod tests {
     const NEVER: f32 = f32::NEG_INFINITY;
     const PLAIN: TokenSampling = TokenSampling { temperature: 1.0, ..TokenSampling::GREEDY };
 
-    /// How often each token is drawn over a fine grid of `uniform`.
+    /// Returns how often each token is drawn over a fine grid of `uniform`.
     fn shares(logits: &[f32], how: &TokenSampling) -> Vec<f64> {
         const GRID: usize = 20_000;
         let mut shares = vec![0.0; logits.len()];
@@ -181,7 +187,8 @@ mod tests {
     fn tokens_are_drawn_as_often_as_they_are_likely() {
         let logits = logs(&[0.1, 0.4, 0.2, 0.3]);
         check_shares(&logits, PLAIN, &[0.1, 0.4, 0.2, 0.3]);
-        let half = TokenSampling { temperature: 0.5, ..PLAIN }; // squares: 0.01 + 0.16 + 0.04 + 0.09 = 0.3
+        // At half the temperature the squares count: 0.01 + 0.16 + 0.04 + 0.09 = 0.3.
+        let half = TokenSampling { temperature: 0.5, ..PLAIN };
         check_shares(&logits, half, &[0.1 / 3.0, 1.6 / 3.0, 0.4 / 3.0, 0.9 / 3.0]);
         let twice = TokenSampling { temperature: 2.0, ..PLAIN }; // square roots
         let roots = [0.1f64, 0.4, 0.2, 0.3].map(f64::sqrt);
@@ -211,7 +218,8 @@ mod tests {
     #[test]
     fn filters_apply_in_order_each_to_what_is_left() {
         let logits = logs(&[0.1, 0.4, 0.2, 0.3]);
-        // Of the two that top-k leaves the first has 4/7 > 0.5, so it alone makes the nucleus; of all four it has 0.4.
+        // Of the two that top-k leaves the first has 4/7 > 0.5, so it alone makes the nucleus. Of
+        // all four it has 0.4.
         let both = TokenSampling { top_k: Some(2), top_p: Some(0.5), ..PLAIN };
         check_shares(&logits, both, &[0.0, 1.0, 0.0, 0.0]);
         // At temperature 0.5 the weights are 1 : 16 : 4 : 9, and 4 / 16 is below min-p.
@@ -267,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_read_by_name_and_misspelt_ones_refused() {
+    fn options_are_read_by_name_and_misspelled_ones_refused() {
         let read = |text| serde_json::from_str::<TokenSampling>(text);
         let wanted = TokenSampling { top_k: Some(3), ..TokenSampling::GREEDY };
         assert_eq!(read(r#"{ "temperature": 0, "top_k": 3 }"#).unwrap(), wanted);

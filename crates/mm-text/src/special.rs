@@ -1,9 +1,11 @@
-//! The tokens that are no text: their names, and their ids, which are the lowest of every vocabulary.
+//! The special tokens, which stand for no text: their names, and their ids, which are the lowest of
+//! every vocabulary.
 
 /// The largest number of rows or columns that has a token of its own.
 pub const MAX_SIDE: usize = 64;
 
-/// Ids of the special tokens. They are the same in every vocabulary, because they come first and in this order.
+/// The ids of the special tokens. They are the same in every vocabulary, because they come first
+/// and in this order.
 ///
 /// An image is written as `[ROWS=r] [COLS=c] [IMG]`, its patches, `[/IMG]`.
 ///
@@ -17,15 +19,15 @@ pub const MAX_SIDE: usize = 64;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Special {
-    /// `[PAD]`: fills a row of a batch; never seen, never learnt.
+    /// `[PAD]` fills a row of a batch. It is never attended and never a target.
     pub pad: u32,
-    /// `[BEGIN]`: the first token of a document.
+    /// `[BEGIN]` is the first token of a document.
     pub begin: u32,
-    /// `[END]`: the last token of a document.
+    /// `[END]` is the last token of a document.
     pub end: u32,
-    /// `[IMG]`: the next tokens are the patches of an image.
+    /// `[IMG]` says that the next tokens are the patches of an image.
     pub image: u32,
-    /// `[/IMG]`: the patches are over.
+    /// `[/IMG]` says that the patches are over.
     pub image_end: u32,
     first_rows: u32,
     first_cols: u32,
@@ -34,7 +36,7 @@ pub struct Special {
 const NAMES: [&str; 5] = ["[PAD]", "[BEGIN]", "[END]", "[IMG]", "[/IMG]"];
 
 impl Special {
-    /// How many special tokens there are; the ids `0..COUNT` are theirs.
+    /// The number of special tokens. The ids `0..COUNT` are theirs.
     pub const COUNT: usize = NAMES.len() + 2 * MAX_SIDE;
 
     const LAYOUT: Special = Special {
@@ -47,32 +49,34 @@ impl Special {
         first_cols: (NAMES.len() + MAX_SIDE) as u32,
     };
 
-    /// The token that says that the next image has `rows` rows of patches, for `1..=MAX_SIDE`.
+    /// Returns the token that says that the next image has `rows` rows of patches, for
+    /// `1..=MAX_SIDE`.
     pub fn rows(&self, rows: usize) -> Option<u32> {
         (1..=MAX_SIDE).contains(&rows).then(|| self.first_rows + rows as u32 - 1)
     }
 
-    /// The token that says that the next image has `cols` columns of patches, for `1..=MAX_SIDE`.
+    /// Returns the token that says that the next image has `cols` columns of patches, for
+    /// `1..=MAX_SIDE`.
     pub fn cols(&self, cols: usize) -> Option<u32> {
         (1..=MAX_SIDE).contains(&cols).then(|| self.first_cols + cols as u32 - 1)
     }
 
-    /// The number of rows that the token `id` says, where it says one.
+    /// Returns the number of rows that the token `id` says, where it says one.
     pub fn rows_of(&self, id: u32) -> Option<usize> {
         side_of(id, self.first_rows)
     }
 
-    /// The number of columns that the token `id` says, where it says one.
+    /// Returns the number of columns that the token `id` says, where it says one.
     pub fn cols_of(&self, id: u32) -> Option<usize> {
         side_of(id, self.first_cols)
     }
 
-    /// Whether `id` is a special token, which stands for no text.
+    /// Says whether `id` is a special token, which stands for no text.
     pub fn is_special(&self, id: u32) -> bool {
         (id as usize) < Self::COUNT
     }
 
-    /// How the special token `id` is written; `None` for text.
+    /// Returns how the special token `id` is written, or `None` for text.
     pub fn name(&self, id: u32) -> Option<String> {
         if let Some(rows) = self.rows_of(id) {
             return Some(format!("[ROWS={rows}]"));
@@ -83,7 +87,7 @@ impl Special {
         NAMES.get(id as usize).map(|name| name.to_string())
     }
 
-    /// All names, in the order of their ids.
+    /// Returns all names in the order of their ids.
     pub fn names(&self) -> impl Iterator<Item = String> + use<> {
         let special = *self;
         (0..Self::COUNT as u32).filter_map(move |id| special.name(id))

@@ -1,12 +1,14 @@
-//! Text as it appears: ids to whole characters, and characters to the point where a stop string ends it.
+//! Streaming text: ids become whole characters as soon as they can, and a stop string ends the
+//! text.
 
 use std::sync::Arc;
 
 use crate::{TextError, Tokenizer};
 
-/// Decodes ids one by one, and gives a character out as soon as its last byte is there.
+/// Decodes ids one by one, and returns a character as soon as its last byte is there.
 ///
-/// What [`push`](Self::push) and [`finish`](Self::finish) give makes up what [`Tokenizer::decode`] gives for all ids.
+/// What [`push`](Self::push) and [`finish`](Self::finish) return adds up to what
+/// [`Tokenizer::decode`] returns for all ids.
 ///
 /// ```
 /// use mm_text::{TextStream, Tokenizer};
@@ -22,17 +24,17 @@ use crate::{TextError, Tokenizer};
 #[derive(Debug, Clone)]
 pub struct TextStream {
     pieces: Arc<[Vec<u8>]>,
-    /// The start of a character whose other bytes may still come; at most three bytes.
+    /// The start of a character whose other bytes may still come, at most three bytes.
     begun: Vec<u8>,
 }
 
 impl TextStream {
-    /// A stream that has seen no id.
+    /// Starts a stream that has seen no id.
     pub fn new(tokenizer: &Tokenizer) -> Self {
         Self { pieces: tokenizer.pieces(), begun: Vec::new() }
     }
 
-    /// Takes one more id; gives the text that no later id can change.
+    /// Takes one more id and returns the text that no later id can change.
     pub fn push(&mut self, id: u32) -> String {
         self.begun.extend_from_slice(self.pieces.get(id as usize).map_or(&[], Vec::as_slice));
         let whole = whole_characters(&self.begun);
@@ -42,13 +44,13 @@ impl TextStream {
         text
     }
 
-    /// Gives the rest: nothing, or U+FFFD for a character that was begun and not ended.
+    /// Returns the rest: nothing, or U+FFFD for a character that was begun and not ended.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.begun).into_owned()
     }
 }
 
-/// The length of the part of `bytes` that no further byte can turn into other text.
+/// Returns the length of the part of `bytes` that no further byte can turn into other text.
 fn whole_characters(bytes: &[u8]) -> usize {
     let mut start = 0;
     while let Err(error) = std::str::from_utf8(&bytes[start..]) {
@@ -63,8 +65,8 @@ fn whole_characters(bytes: &[u8]) -> usize {
 
 /// Ends a text at the first of several stop strings, however the text is cut into pieces.
 ///
-/// The stop string that ends first counts; of those that end at the same place, the longest. It is not given out, nor
-/// is anything after it.
+/// The stop string that ends first counts; of those that end at the same character, the longest.
+/// Neither it nor anything after it is returned.
 ///
 /// ```
 /// use mm_text::StopStrings;
@@ -77,15 +79,16 @@ fn whole_characters(bytes: &[u8]) -> usize {
 /// ```
 #[derive(Debug, Clone)]
 pub struct StopStrings {
-    /// The longest first.
+    /// The stop strings, the longest first.
     stops: Vec<String>,
-    /// The end of the text so far that a stop string may begin with.
+    /// The end of the text so far, which may begin a stop string.
     held: String,
     stopped: Option<usize>,
 }
 
 impl StopStrings {
-    /// Ends the text at any of `stops`; an empty list never ends it.
+    /// Ends the text at any of `stops`; an empty list never ends it. An empty stop string is an
+    /// error.
     pub fn new(mut stops: Vec<String>) -> Result<Self, TextError> {
         if let Some(index) = stops.iter().position(String::is_empty) {
             return Err(TextError::EmptyStop { index });
@@ -94,7 +97,7 @@ impl StopStrings {
         Ok(Self { stops, held: String::new(), stopped: None })
     }
 
-    /// Takes the next piece of text; gives out what is certain not to be part of a stop string.
+    /// Takes the next piece of text and returns what is certain not to be part of a stop string.
     pub fn push(&mut self, text: &str) -> String {
         let mut certain = String::new();
         for character in text.chars() {
@@ -112,17 +115,17 @@ impl StopStrings {
         certain
     }
 
-    /// The stop string that ended the text, if one did.
+    /// Returns the stop string that ended the text, if one did.
     pub fn stopped(&self) -> Option<&str> {
         self.stopped.map(|stop| self.stops[stop].as_str())
     }
 
-    /// Gives out what was held back, when no more text comes and none of the stop strings was seen.
+    /// Returns what was held back, when no more text comes and no stop string was seen.
     pub fn finish(self) -> String {
         if self.stopped.is_some() { String::new() } else { self.held }
     }
 
-    /// The length of the longest end of `held` that begins a stop string.
+    /// Returns the length of the longest end of `held` that begins a stop string.
     fn possible_start(&self) -> usize {
         let starts = self.held.char_indices().map(|(start, _)| &self.held[start..]);
         let mut possible = starts.filter(|end| self.stops.iter().any(|stop| stop.starts_with(end)));
@@ -140,7 +143,7 @@ mod tests {
     use super::*;
     use crate::Special;
 
-    /// The text after each id, and at the end.
+    /// Returns the text after each id, and at the end.
     fn stream(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
         let mut stream = TextStream::new(tokenizer);
         let mut text: Vec<String> = ids.iter().map(|&id| stream.push(id)).collect();
@@ -170,7 +173,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stream_gives_what_decoding_at_once_gives(ids in prop::collection::vec(100u32..420, 0..40)) {
+        fn a_stream_gives_what_decoding_at_once_gives(
+            ids in prop::collection::vec(100u32..420, 0..40),
+        ) {
             let tokenizer = &*BYTES;
             prop_assert_eq!(stream(tokenizer, &ids).concat(), tokenizer.decode(&ids));
         }
@@ -183,22 +188,26 @@ mod tests {
         ) {
             let run = |pieces: &[&str]| {
                 let mut stop = StopStrings::new(stops.clone()).unwrap();
-                let mut given: String = pieces.iter().map(|piece| stop.push(piece)).collect();
+                let mut out: String = pieces.iter().map(|piece| stop.push(piece)).collect();
                 let stopped = stop.stopped().map(str::to_owned);
-                given += &stop.finish();
-                (given, stopped)
+                out += &stop.finish();
+                (out, stopped)
             };
             let cut = cut.min(text.len());
-            let (given, stopped) = run(&[&text]);
-            prop_assert_eq!((given.clone(), stopped.clone()), run(&[&text[..cut], &text[cut..]]));
+            let (out, stopped) = run(&[&text]);
+            prop_assert_eq!((out.clone(), stopped.clone()), run(&[&text[..cut], &text[cut..]]));
             match stopped {
-                Some(stop) => prop_assert!(text.starts_with(&(given + &stop)) && stops.contains(&stop)),
-                None => prop_assert!(given == text && !stops.iter().any(|stop| text.contains(stop))),
+                Some(stop) => {
+                    prop_assert!(text.starts_with(&(out + &stop)) && stops.contains(&stop));
+                }
+                None => {
+                    prop_assert!(out == text && !stops.iter().any(|stop| text.contains(stop)));
+                }
             }
         }
     }
 
-    /// `pieces` and what each gives out, then the end.
+    /// Checks what comes out for each of `pieces`, then the end.
     fn check_stops(stops: &[&str], pieces: &[&str], expected: Expect) {
         let stops = stops.iter().map(|stop| stop.to_string()).collect();
         let mut stop = StopStrings::new(stops).unwrap();

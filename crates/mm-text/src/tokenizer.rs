@@ -1,15 +1,26 @@
-//! Byte-level BPE (Sennrich et al. 2016, arXiv:1508.07909, over bytes as in GPT-2): text to ids and back, without loss.
+//! Byte-level BPE (Sennrich et al. 2016, arXiv:1508.07909, over bytes as in GPT-2): text to ids and
+//! back, without loss.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokenizers::{Model, OffsetType, PreTokenizedString, PreTokenizer};
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{
+    AddedToken, Model, NormalizerWrapper, OffsetType, PreTokenizedString, PreTokenizer,
+    TokenizerImpl,
+};
 
-use crate::bytes::bytes_of;
-use crate::{Special, TextError, check, train};
+use crate::bytes::{ALPHABET, bytes_of};
+use crate::{Special, TextError, check};
 
-/// Text to ids and back. Any text comes back as it was, and none makes a special token.
+/// The least number of times that a pair must be met to become a token.
+const MIN_COUNT: u64 = 2;
+
+type ByteLevelBpe = TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel>;
+
+/// Turns text into ids and back. Any text comes back as it was, and none makes a special token.
 ///
 /// ```
 /// use mm_text::Tokenizer;
@@ -19,7 +30,8 @@ use crate::{Special, TextError, check, train};
 ///
 /// let ids = tokenizer.encode("a cat says [IMG]");
 /// assert_eq!(tokenizer.decode(&ids), "a cat says [IMG]");
-/// assert!(!ids.contains(&tokenizer.special().image)); // only the caller can say that an image begins
+/// // Only the caller can say that an image begins.
+/// assert!(!ids.contains(&tokenizer.special().image));
 ///
 /// let copy = Tokenizer::from_json(tokenizer.to_json().as_bytes())?;
 /// assert_eq!(copy.encode("a cat says [IMG]"), ids);
@@ -28,16 +40,17 @@ use crate::{Special, TextError, check, train};
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// The bytes of each id; none for special tokens.
+    /// The bytes of each id, none for special tokens.
     pieces: Arc<[Vec<u8>]>,
     special: Special,
 }
 
 impl Tokenizer {
-    /// Learns a vocabulary of at most `vocab` ids from `corpus`: the special tokens, the 256 bytes, and then the pairs
-    /// met most often, as long as one is met twice.
+    /// Learns a vocabulary of at most `vocab` ids from `corpus`: the special tokens, the 256 bytes,
+    /// and then the pairs met most often, as long as one is met twice.
     ///
-    /// The same texts, in any order, give the same tokenizer.
+    /// The same texts, in any order, give the same tokenizer. A `vocab` without room for the
+    /// special tokens and the bytes is an error.
     pub fn train(
         corpus: impl Iterator<Item = String> + Send,
         vocab: usize,
@@ -46,27 +59,30 @@ impl Tokenizer {
         if vocab < wanted {
             return Err(TextError::VocabTooSmall { found: vocab, wanted });
         }
-        Ok(Self::new(train::train(corpus, vocab)))
+        Ok(Self::new(train(corpus, vocab)))
     }
 
-    /// Reads the text of a `tokenizer.json`, of this crate's or one that Hugging Face's library saved, and refuses
-    /// what could lose text or does not have the special tokens of [`Special`].
+    /// Reads the text of a `tokenizer.json`, of this crate's or one that Hugging Face's library
+    /// saved.
+    ///
+    /// A file that could lose text, or does not have the special tokens of [`Special`], is an
+    /// error.
     pub fn from_json(json: &[u8]) -> Result<Self, TextError> {
         let read = |source| TextError::Json { source };
         let json: Value = serde_json::from_slice(json).map_err(read)?;
         check::check(&json)?;
-        // What was checked is what is read: in the bytes a key may stand twice.
+        // The checked value is what is read, because in the bytes a key may stand twice.
         Ok(Self::new(serde_json::from_str(&json.to_string()).map_err(read)?))
     }
 
-    /// The text of a `tokenizer.json`, which Hugging Face's library opens.
+    /// Returns the text of a `tokenizer.json`, which Hugging Face's library opens.
     pub fn to_json(&self) -> String {
         self.inner.to_string(true).expect("a tokenizer is made of strings and numbers")
     }
 
-    /// The ids of `text`, of which none is special: `[IMG]` in a text is five characters.
+    /// Returns the ids of `text`, of which none is special: `[IMG]` in a text is five characters.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        // Not through `tokenizers::Tokenizer::encode`, which looks for special tokens in the text first.
+        // `tokenizers::Tokenizer::encode` would look for special tokens in the text first.
         let mut words = PreTokenizedString::from(text);
         if let Some(splitter) = self.inner.get_pre_tokenizer() {
             splitter.pre_tokenize(&mut words).expect("byte-level splitting takes any text");
@@ -79,20 +95,20 @@ impl Tokenizer {
             .to_vec()
     }
 
-    /// The text of `ids`. Special tokens and ids outside the vocabulary stand for no text; bytes that are no UTF-8
-    /// become U+FFFD.
+    /// Returns the text of `ids`. Special tokens and ids outside the vocabulary stand for no text;
+    /// bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         let pieces = ids.iter().filter_map(|&id| self.pieces.get(id as usize));
         let bytes: Vec<u8> = pieces.flatten().copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// How many ids there are, special ones included.
+    /// Returns the number of ids, special ones included.
     pub fn vocab(&self) -> usize {
         self.pieces.len()
     }
 
-    /// The special tokens' ids.
+    /// Returns the ids of the special tokens.
     pub fn special(&self) -> &Special {
         &self.special
     }
@@ -101,7 +117,7 @@ impl Tokenizer {
         self.pieces.clone()
     }
 
-    /// `inner` has passed [`check`](check::check), or was made so that it would.
+    /// Wraps a tokenizer that has passed [`check`](check::check) or was made so that it would.
     fn new(inner: tokenizers::Tokenizer) -> Self {
         let special = Special::default();
         let piece = |id| match inner.id_to_token(id) {
@@ -113,11 +129,31 @@ impl Tokenizer {
     }
 }
 
-/// Short: the vocabulary would fill pages.
+/// Prints the size alone, because the vocabulary would fill pages.
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer").field("vocab", &self.vocab()).finish_non_exhaustive()
     }
+}
+
+/// Trains a tokenizer of at most `vocab` ids, which has room for the special tokens and all bytes.
+fn train(corpus: impl Iterator<Item = String> + Send, vocab: usize) -> tokenizers::Tokenizer {
+    // The expression never joins brackets with letters, so no learned token reads like a special
+    // one.
+    let splitter = ByteLevel::default().add_prefix_space(false).use_regex(true);
+    let mut tokenizer = ByteLevelBpe::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(splitter)).with_decoder(Some(splitter));
+
+    let special = Special::default().names().map(|name| AddedToken::from(name, true));
+    let mut trainer = BpeTrainer::builder()
+        .special_tokens(special.collect())
+        .initial_alphabet(ALPHABET.iter().copied().collect())
+        .vocab_size(vocab)
+        .min_frequency(MIN_COUNT)
+        .show_progress(false)
+        .build();
+    tokenizer.train(&mut trainer, corpus).expect("byte-level splitting takes any text");
+    tokenizer.into()
 }
 
 #[cfg(test)]
@@ -197,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_become_replacement_characters() {
+    fn bytes_that_are_not_utf8_become_replacement_characters() {
         let crab = TRAINED.encode("\u{1f980}\u{e9}");
         let broken: Vec<u32> = crab.iter().rev().copied().collect();
         assert!(TRAINED.decode(&broken).contains('\u{fffd}'));

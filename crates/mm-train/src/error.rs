@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data::DataError;
+use mm_data::DataError;
 
 /// A recipe that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,12 +83,15 @@ pub enum TrainError {
     /// A picture or a caption does not fit the model.
     #[error(transparent)]
     Document(#[from] mm_model::DocumentError),
+    /// A measurement cannot be taken.
+    #[error(transparent)]
+    Eval(#[from] mm_eval::EvalError),
     /// Samples cannot be drawn.
     #[error(transparent)]
     Generate(#[from] mm_model::GenerateError),
     /// The model's folder cannot be written or read.
     #[error(transparent)]
-    Checkpoint(#[from] mm_model::CheckpointError),
+    Checkpoint(#[from] mm_model::FolderError),
     /// The file system said no; the message names the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use burn::prelude::*;
 use mm_model::parameters::{weights_of, with_weights};
-use mm_model::{Checkpoint, Model};
+use mm_model::{LoadedModel, Model};
 use serde_json::Value;
 
-use crate::data::DataSet;
 use crate::recipe::Recipe;
 use crate::step::Training;
 use crate::{RecipeError, TrainError};
+use mm_data::DataSet;
 
 impl Training {
     /// A run that starts at the weights of `model` and speaks with its tokenizer. Network, patches and noise must be those of
     /// the recipe; data, loss, optimizer and everything else may differ.
     pub fn from_model(
         recipe: Recipe,
-        model: &Checkpoint,
+        model: &LoadedModel,
         device: &Device,
     ) -> Result<Self, TrainError> {
         recipe.validate()?;

@@ -9,20 +9,11 @@
 #![deny(missing_docs)]
 
 mod adamw;
-pub mod alone;
 pub mod batch;
-mod continuation;
-pub mod data;
 mod ema;
 mod error;
-pub mod eval;
 mod fine_tune;
 mod freeze;
-#[cfg(test)]
-#[path = "../../mm-model/src/fuzz.rs"]
-mod fuzz;
-pub mod golden;
-pub mod judge;
 mod lamb;
 mod learning_rate;
 mod levels;
@@ -30,10 +21,8 @@ mod lora;
 pub mod memory;
 pub mod metrics;
 mod optimizer;
-mod permutation;
 mod plan;
 mod precision;
-pub mod quality;
 mod ranks;
 pub mod recipe;
 mod rollback;
@@ -54,7 +43,7 @@ pub use lora::LoraConfig;
 pub use metrics::Speed;
 pub use optimizer::optimizer;
 pub use plan::{Bytes, Costs, Load, Plan, can_plan, plan};
-pub use ranks::{DeviceSum, Ranks, Sum};
+pub use ranks::{DeviceSum, ProcessGroup, Sum};
 pub use recipe::Recipe;
 pub use rollback::{RolledBack, roll_back};
 pub use state::RunFolder;

@@ -8,7 +8,7 @@ use burn::module::{Lora, Module, ParamGroup};
 use burn::prelude::*;
 use mm_model::parameters::{Weight, Weights, shapes_of, weights_of, with_weights};
 use mm_model::random::{Purpose, normals, stream};
-use mm_model::{Checkpoint, Model};
+use mm_model::{LoadedModel, Model};
 use serde::{Deserialize, Serialize};
 
 /// Sizes of the adapters.
@@ -78,7 +78,7 @@ pub(crate) fn adapted(model: Model, config: LoraConfig, seed: u64) -> Model {
 }
 
 /// The same model with its adapters added into the matrices.
-pub(crate) fn merged(checkpoint: Checkpoint, config: LoraConfig, device: &Device) -> Checkpoint {
+pub(crate) fn merged(checkpoint: LoadedModel, config: LoraConfig, device: &Device) -> LoadedModel {
     if config.rank == 0 {
         return checkpoint;
     }
@@ -94,7 +94,7 @@ pub(crate) fn merged(checkpoint: Checkpoint, config: LoraConfig, device: &Device
         (name, weight)
     };
     let weights: Weights = shapes_of(&plain).into_keys().map(weight).collect();
-    Checkpoint { model: with_weights(plain, &weights), ..checkpoint }
+    LoadedModel { model: with_weights(plain, &weights), ..checkpoint }
 }
 
 /// `W += scale A B`.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use mm_model::checkpoint::write_atomic;
+use mm_model::folder::write_atomic;
 use mm_patch::Image;
 use serde::Serialize;
 

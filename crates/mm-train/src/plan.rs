@@ -20,10 +20,10 @@ pub use self::load::Load;
 use self::load::Seen;
 use self::numbers::Numbers;
 use crate::TrainError;
-use crate::batch::{Batches, in_shards};
-use crate::data::DataSet;
+use crate::batch::{Batches, micro_batches};
 use crate::recipe::Recipe;
 use crate::step::corpus;
+use mm_data::DataSet;
 
 /// Batches that the load is taken from.
 const SEEN: usize = 8;
@@ -96,14 +96,14 @@ impl Costs {
         let (few, times) = fewer(recipe, MANY);
         if recipe.vocab == 0 && recipe.data.has_one_size() {
             // Every document is a picture of this size: no file is needed to count.
-            let tokenizer = mm_model::alone::tokenizer();
+            let tokenizer = mm_model::image_only::tokenizer();
             let mut batch = |step| blank(&few, &tokenizer, step);
             let seen = Seen::of(recipe, (1, times), &mut batch)?;
             return Self::seen(recipe, tokenizer.vocab(), seen);
         }
         let data = DataSet::open(&recipe.data, recipe.image)?;
         let tokenizer = match recipe.vocab {
-            0 => mm_model::alone::tokenizer(),
+            0 => mm_model::image_only::tokenizer(),
             vocab => Tokenizer::train(corpus(recipe, &data).into_iter(), vocab)?,
         };
         let mut batches = Batches::new(&few, &data, &tokenizer);
@@ -165,9 +165,10 @@ fn fewer(recipe: &Recipe, [documents, pixels]: [usize; 2]) -> (Recipe, f64) {
 /// The batch of a step of white pictures alone.
 fn blank(recipe: &Recipe, tokenizer: &Tokenizer, step: u64) -> Result<Vec<HostBatch>, TrainError> {
     let picture = Image::filled(recipe.image.width, recipe.image.height, [255; 3]);
-    let document = Document { segments: vec![Segment::learnt_image(picture)] };
+    let document = Document { segments: vec![Segment::target_image(picture)] };
     let documents = (0..recipe.run.batch as u64).map(|place| (document.clone(), place)).collect();
-    in_shards(recipe, tokenizer, documents, step)
+    let config = recipe.model_config(tokenizer.vocab());
+    micro_batches(recipe, &config, tokenizer, documents, step)
 }
 
 /// Blocks whose kept arrays are in memory at once.
@@ -183,8 +184,8 @@ fn turns(recipe: &Recipe) -> f64 {
 fn flops(recipe: &Recipe, load: &Load, vocab: usize) -> f64 {
     let backbone = &recipe.model.backbone;
     let passes = if recipe.run.recompute { 4.0 } else { 3.0 };
-    let numbers = (recipe.image.patch * recipe.image.patch * 3) as f64;
-    let patches = (load.patches + load.learnt_patches) * numbers;
-    let ends = backbone.width as f64 * (patches + load.learnt_tokens * vocab as f64);
+    let numbers = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
+    let patches = (load.patches + load.target_patches) * numbers;
+    let ends = backbone.width as f64 * (patches + load.target_tokens * vocab as f64);
     passes * backbone.flops_of(load.places, load.pairs) + 3.0 * 2.0 * ends
 }

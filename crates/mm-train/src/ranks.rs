@@ -14,7 +14,7 @@ use mm_model::Model;
 use mm_model::parameters::weights_of;
 
 use crate::TrainError;
-use crate::data::{DataSet, Split};
+use mm_data::{DataSet, Split};
 
 /// Adds a buffer up over all ranks, in place; every rank calls it at the same point and gets the same bits.
 pub type Sum<T> = Arc<dyn Fn(&mut [T]) + Send + Sync>;
@@ -24,7 +24,7 @@ pub type DeviceSum = Arc<dyn Fn(Tensor<1>) -> Tensor<1> + Send + Sync>;
 
 /// This process, or thread, among those that train together.
 #[derive(Clone)]
-pub struct Ranks {
+pub struct ProcessGroup {
     /// Its number, below `count`. Rank 0 writes the files.
     pub rank: usize,
     /// How many there are.
@@ -37,9 +37,9 @@ pub struct Ranks {
     pub sum_wide: Sum<f64>,
 }
 
-impl Ranks {
+impl ProcessGroup {
     /// The one process of a run that has no other.
-    pub fn alone() -> Self {
+    pub fn single() -> Self {
         let (sum, sum_wide) = (Arc::new(|_: &mut [_]| ()), Arc::new(|_: &mut [_]| ()));
         Self { rank: 0, count: 1, sum, sum_on_device: None, sum_wide }
     }

@@ -3,12 +3,16 @@
 //! Flags choose the recipe, the device, the seed and the output folder; the rest is here. A copy stands in every run folder.
 
 use mm_backbone::{BackboneConfig, InitLaw};
-use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimeDistribution};
-use mm_model::{ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone};
+use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimestepSampling};
+use mm_model::{
+    GenerationConfig, ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
-use crate::data::{DataConfig, ImageSettings};
+pub use mm_data::MixConfig;
+use mm_data::{DataConfig, ImageSettings};
+pub use mm_model::Reduction;
 
 mod optimizer;
 mod run;
@@ -45,27 +49,6 @@ pub struct Recipe {
     pub run: RunConfig,
     /// How samples are drawn during the run and in evaluation.
     pub sample: SampleConfig,
-}
-
-/// Shares of the kinds of documents; they need not add up to one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MixConfig {
-    /// Caption, then image: share at the first and at the last step, changing linearly.
-    pub draw: [f64; 2],
-    /// Image, then caption: share at the first and at the last step.
-    pub read: [f64; 2],
-    /// Caption, then the clean image, then the end: teaches that nothing follows a finished drawing.
-    #[serde(default)]
-    pub finished: f64,
-    /// Two images, then `same` or `different` (glyphs alone).
-    #[serde(default)]
-    pub same_or_different: f64,
-    /// A question, two images, then `first` or `second` (glyphs alone).
-    #[serde(default)]
-    pub which_one: f64,
-    /// Share of drawn documents whose caption is left out, so that guidance has something to push away from.
-    pub caption_drop: f64,
 }
 
 /// The network, as far as the data do not decide it.
@@ -110,28 +93,7 @@ pub struct LossConfig {
     /// Weight of a noise level.
     pub weight: LossWeight,
     /// How noise levels are drawn.
-    pub times: TimeDistribution,
-}
-
-/// Over what the squared error of images is a mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reduction {
-    /// Over every number of every learnt patch.
-    #[default]
-    Mean,
-    /// Over the learnt images, each the sum over its rows, columns and colours, as in the seed.
-    Sum,
-}
-
-impl Reduction {
-    /// What the mean over the learnt numbers of some images is multiplied by.
-    pub fn factor(self, numbers: usize, images: usize) -> f64 {
-        match self {
-            Self::Mean => 1.0,
-            Self::Sum => numbers as f64 / images.max(1) as f64,
-        }
-    }
+    pub timesteps: TimestepSampling,
 }
 
 /// How samples are drawn.
@@ -154,6 +116,17 @@ impl Recipe {
         let recipe: Self = toml::from_str(text).map_err(|why| RecipeError::Toml(Box::new(why)))?;
         recipe.validate()?;
         Ok(recipe)
+    }
+
+    /// The settings that are written beside a model's weights.
+    pub fn generation_config(&self) -> GenerationConfig {
+        GenerationConfig {
+            width: self.image.width,
+            height: self.image.height,
+            sampler: self.sample.sampler,
+            steps: self.sample.steps,
+            guidance: self.sample.guidance,
+        }
     }
 
     /// The model's configuration for a tokenizer of `vocab` ids.

@@ -28,13 +28,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::prelude::*;
-use mm_model::checkpoint::{self, write_atomic};
+use mm_model::folder::{self, write_atomic};
 
 use crate::TrainError;
-use crate::data::DataSet;
 use crate::recipe::Recipe;
 use crate::step::{Training, check_device};
 use crate::watch::BestBy;
+use mm_data::DataSet;
 
 pub use seen::Seen;
 
@@ -344,5 +344,5 @@ pub fn recipe_beside(model: &Path) -> Result<Option<Recipe>, TrainError> {
 
 /// Checks that a model folder is readable, without its weights.
 pub fn is_model_folder(path: &Path) -> bool {
-    checkpoint::load_config(path).is_ok()
+    folder::load_config(path).is_ok()
 }

@@ -8,10 +8,9 @@ use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use mm_backbone::{BlockOptions, Init};
 use mm_diffusion::Prediction;
-use mm_model::{Batch, Checkpoint, HostBatch, Losses, Model, ModelConfig};
+use mm_model::{Batch, HostBatch, LoadedModel, Losses, Model, ModelConfig};
 use mm_text::Tokenizer;
 
-use crate::data::DataSet;
 use crate::ema::Ema;
 use crate::learning_rate::learning_rate;
 use crate::levels::{BINS, Levels};
@@ -19,13 +18,14 @@ use crate::lora::{adapted, merged};
 use crate::memory::check_weights;
 use crate::metrics::LINE_EVERY;
 use crate::optimizer::{clip, optimizer};
-use crate::ranks::{Ranks, bytes_a_step};
+use crate::ranks::{ProcessGroup, bytes_a_step};
 use crate::recipe::{LossConfig, Recipe};
 use crate::state::Seen;
 use crate::validate::check_held_out;
 use crate::watch::Watch;
 use crate::workers::Workers;
 use crate::{RecipeError, TrainError, freeze, precision};
+use mm_data::DataSet;
 
 /// Skipped steps in a row that end a run, or roll it back.
 pub const MOST_SKIPPED_IN_A_ROW: u64 = 10;
@@ -51,7 +51,7 @@ pub struct Training {
     /// Counters, saved with the weights.
     pub progress: Progress,
     pub(crate) workers: Workers,
-    pub(crate) ranks: Ranks,
+    pub(crate) ranks: ProcessGroup,
     /// How long the latest step added gradients up over the ranks, where there are several.
     pub(crate) added: Option<Duration>,
 }
@@ -114,7 +114,7 @@ impl Training {
         recipe.validate()?;
         let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
         let tokenizer = match recipe.vocab {
-            0 => mm_model::alone::tokenizer(),
+            0 => mm_model::image_only::tokenizer(),
             vocab => Tokenizer::train(corpus(&recipe, &data).into_iter(), vocab)?,
         };
         let config = recipe.model_config(tokenizer.vocab());
@@ -154,7 +154,7 @@ impl Training {
             emas,
             progress,
             workers,
-            ranks: Ranks::alone(),
+            ranks: ProcessGroup::single(),
             added: None,
         };
         check_held_out(&training)?;
@@ -163,7 +163,7 @@ impl Training {
     }
 
     /// Trains on together with other processes, which must see the same data and stand where this one stands.
-    pub fn join(&mut self, ranks: Ranks) -> Result<(), TrainError> {
+    pub fn join(&mut self, ranks: ProcessGroup) -> Result<(), TrainError> {
         self.ranks = ranks;
         self.ranks.see_the_same(&self.data)?;
         self.ranks.agree(self.progress.step, &self.model)
@@ -228,8 +228,8 @@ impl Training {
     fn counts(&self, shards: &[HostBatch]) -> ([usize; 3], [usize; 2]) {
         let mut all = [0.0; 5];
         for shard in shards {
-            let [text, patches] = shard.learnt();
-            let own = [text, patches, shard.learnt_images(), shard.real_tokens(), shard.images()];
+            let [text, patches] = shard.target_counts();
+            let own = [text, patches, shard.target_images(), shard.real_tokens(), shard.images()];
             all.iter_mut().zip(own).for_each(|(sum, count)| *sum += count as f64);
         }
         (self.ranks.sum_wide)(&mut all);
@@ -243,7 +243,7 @@ impl Training {
     fn gradients(&self, shards: &[HostBatch], [text, patches, images]: [usize; 3]) -> Gradients {
         let tracked = self.device.clone().autodiff();
         let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
-        let scale = weights.reduction.factor(patches * config.patch_numbers(), images);
+        let scale = weights.reduction.factor(patches * config.patch_dim(), images);
         let all = ([text, patches], scale);
         let options = BlockOptions {
             precision: self.recipe.run.precision,
@@ -277,26 +277,28 @@ impl Training {
     }
 
     /// The averaged weights as a model to generate with.
-    pub fn averaged(&self) -> Checkpoint {
+    pub fn averaged(&self) -> LoadedModel {
         self.average(&self.ema)
     }
 
     /// One of the averages as a model to generate with.
-    pub(crate) fn average(&self, ema: &Ema) -> Checkpoint {
-        let checkpoint = Checkpoint {
+    pub(crate) fn average(&self, ema: &Ema) -> LoadedModel {
+        let checkpoint = LoadedModel {
             config: self.config.clone(),
             tokenizer: self.tokenizer.clone(),
             model: ema.model(&self.model),
+            generation: self.recipe.generation_config(),
         };
         merged(checkpoint, self.recipe.optimizer.lora, &self.device)
     }
 
     /// The weights as they are.
-    pub fn raw(&self) -> Checkpoint {
-        Checkpoint {
+    pub fn raw(&self) -> LoadedModel {
+        LoadedModel {
             config: self.config.clone(),
             tokenizer: self.tokenizer.clone(),
             model: self.model.valid(),
+            generation: self.recipe.generation_config(),
         }
     }
 
@@ -349,7 +351,7 @@ struct Shard {
 fn shard_batch(host: &HostBatch, config: &ModelConfig, device: &Device) -> Shard {
     Shard {
         batch: host.to_device(config, device),
-        learnt: host.learnt(),
+        learnt: host.target_counts(),
         prediction: config.prediction,
     }
 }
@@ -392,7 +394,7 @@ pub(crate) fn corpus(recipe: &Recipe, data: &DataSet) -> Vec<String> {
     }
     if recipe.mix.which_one > 0.0 {
         corpus.extend(["first", "second"].map(str::to_owned));
-        corpus.extend(crate::data::Ink::ALL.iter().map(|ink| crate::data::which_question(*ink)));
+        corpus.extend(mm_data::Ink::ALL.iter().map(|ink| mm_data::which_question(*ink)));
     }
     corpus
 }

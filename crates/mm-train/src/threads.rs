@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::Builder;
 
-use crate::ranks::{Ranks, Sum};
+use crate::ranks::{ProcessGroup, Sum};
 
 /// Why a rank has no result; what may have caused another stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -29,7 +29,10 @@ pub enum Lost {
 struct Desertion;
 
 /// Does `work` on `count` threads that are the ranks of one run, and returns what each found, in the order of their numbers.
-pub fn on_threads<R: Send>(count: usize, work: impl Fn(Ranks) -> R + Sync) -> Vec<Result<R, Lost>> {
+pub fn on_threads<R: Send>(
+    count: usize,
+    work: impl Fn(ProcessGroup) -> R + Sync,
+) -> Vec<Result<R, Lost>> {
     let (narrow, wide) = (Meeting::<f32>::of(count), Meeting::<f64>::of(count));
     let close = || {
         narrow.close();
@@ -38,7 +41,7 @@ pub fn on_threads<R: Send>(count: usize, work: impl Fn(Ranks) -> R + Sync) -> Ve
     let one = |rank: usize| {
         let (sum, sum_wide) = (narrow.sum_of(rank), wide.sum_of(rank));
         let done = catch_unwind(AssertUnwindSafe(|| {
-            work(Ranks { rank, count, sum, sum_on_device: None, sum_wide })
+            work(ProcessGroup { rank, count, sum, sum_on_device: None, sum_wide })
         }));
         close();
         done.map_err(|why| if why.is::<Desertion>() { Lost::Deserted } else { Lost::Panicked })
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_rank_that_ends_or_panics_sends_those_away_who_wait_for_it() {
-        let waits = |ranks: &Ranks| {
+        let waits = |ranks: &ProcessGroup| {
             assert!(ranks.all(true));
             (0..).find(|_| !ranks.all(true)).is_some()
         };

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use mm_model::HostBatch;
 
 use crate::batch::Batches;
-use crate::eval::sample_grid;
 use crate::memory::within_memory;
 use crate::metrics::{
     LINE_EVERY, MetricLine, MetricsLog, Speed, ValidationLine, write_raw_samples, write_samples,
@@ -19,6 +18,7 @@ use crate::step::{StepReport, Training};
 use crate::validate::{Validation, validate};
 use crate::watch::BestBy;
 use crate::{TrainError, memory};
+use mm_eval::sample_grid;
 
 /// Batches that the data thread may be ahead.
 const AHEAD: usize = 3;
@@ -208,10 +208,11 @@ fn run(
 
 /// Writes a grid of samples, and another of the weights as they are if the recipe asks for it.
 fn write_grids(training: &Training, folder: &RunFolder, step: u64) -> Result<PathBuf, TrainError> {
-    let (grid, text) = sample_grid(&training.averaged(), &training.recipe, &training.data)?;
+    let (count, seed) = (training.recipe.sample.count, training.recipe.seed);
+    let (grid, text) = sample_grid(&training.averaged(), &training.data, count, seed)?;
     let path = write_samples(&folder.samples(), step, &grid, &text)?;
     if training.recipe.run.raw_samples {
-        let (raw, _) = sample_grid(&training.raw(), &training.recipe, &training.data)?;
+        let (raw, _) = sample_grid(&training.raw(), &training.data, count, seed)?;
         write_raw_samples(&path, &raw)?;
     }
     Ok(path)

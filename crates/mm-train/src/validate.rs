@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use crate::data::{DataError, Split};
-use crate::eval::{HeldOutLosses, held_out_losses};
+use crate::batch::collator;
 use crate::recipe::LossConfig;
 use crate::step::Training;
 use crate::watch::BestBy;
 use crate::{RecipeError, TrainError};
+use mm_data::{DataError, Split};
+use mm_eval::{HeldOutLosses, held_out_losses};
 
 /// Losses of the averaged weights on held-out documents, the same documents and noise every time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -37,7 +38,10 @@ impl Validation {
 pub fn validate(training: &Training) -> Result<Validation, TrainError> {
     let (recipe, data) = (&training.recipe, &training.data);
     let count = recipe.run.validate_count;
-    let terms = held_out_losses(&training.averaged(), recipe, data, Split::HeldOut, count)?;
+    let model = training.averaged();
+    let collator = collator(recipe, &model.config, &model.tokenizer);
+    let reduction = recipe.loss.reduction;
+    let terms = held_out_losses(&model, &collator, reduction, data, Split::HeldOut, count)?;
     let measured = Validation {
         step: training.progress.step,
         loss: total(&recipe.loss, terms.text, terms.image),
@@ -72,7 +76,7 @@ pub(crate) fn check_held_out(training: &Training) -> Result<(), TrainError> {
 
 #[cfg(test)]
 mod tests {
-    use mm_diffusion::{LossWeight, TimeDistribution};
+    use mm_diffusion::{LossWeight, TimestepSampling};
 
     use super::*;
     use crate::recipe::Reduction;
@@ -84,7 +88,7 @@ mod tests {
             image: 3.0,
             reduction: Reduction::Mean,
             weight: LossWeight::Velocity { min_noise: 0.05 },
-            times: TimeDistribution::LogitNormal { mean: 0.0, std: 1.0 },
+            timesteps: TimestepSampling::LogitNormal { mean: 0.0, std: 1.0 },
         };
         let total = |text, image| total(&factors, text, image);
         assert_eq!(total(Some(1.0), Some(10.0)), 32.0);

@@ -129,7 +129,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::HeldOutLosses;
+    use mm_eval::HeldOutLosses;
 
     #[test]
     fn a_spike_is_far_above_the_median_of_the_latest_losses() {

@@ -1,19 +1,21 @@
-//! The page of a study: tables, curves, rows of drawings, and what they say of the article's sentences.
+//! This module writes the page of a study: tables, curves, rows of drawings, and what they say
+//! about the sentences of the article.
 
 use std::{fmt::Write, path::Path};
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use super::results::{Kid, Measured, Results};
+use super::results::{Baselines, Kid, Measured, Results};
 use super::runs::{self, NETWORKS, PATCH, PATCHES, Target};
 use super::{DRAWINGS, SAMPLER_STEPS, SAMPLERS};
 use crate::chart::{self, Chart, Curve};
 
-/// The networks on patches.
+/// Names the networks on patches.
 const PATCHED: [&str; 4] = ["gau", "transformer", "uvit", "dit"];
 
-/// Writes `README.md`, `results.json` and the curves into a folder; the rows of drawings are there already.
+/// Writes `README.md`, `results.json` and the curves into a folder; the rows of drawings are there
+/// already.
 pub fn write(sh: &Shell, results: &Results, out: &Path) -> Result<()> {
     let date = cmd!(sh, "date -u +%Y-%m-%d").quiet().ignore_status().read()?;
     sh.write_file(out.join("results.json"), results.write()? + "\n")?;
@@ -51,17 +53,18 @@ fn charts(results: &Results) -> Vec<(&'static str, Chart<'static>)> {
 
 fn page(results: &Results, date: &str) -> Result<String> {
     let Results { steps, minutes, .. } = results;
-    let pictures = match &results.data {
+    let images = match &results.data {
         None => "the Twemoji of animals and food, 64x64 pixels, without captions".to_owned(),
-        Some(folder) => format!("the pictures of `{folder}`, 64x64 pixels"),
+        Some(folder) => format!("the images of `{folder}`, 64x64 pixels"),
     };
-    let [real, shuffled] = results.marks.context("nothing was judged")?;
+    let Baselines { real, shuffled } = results.baselines.context("nothing was judged")?;
     let mut text = format!(
         "# Convergence\n\nMade on {date} by `cargo xtask study convergence --minutes {minutes}`. \
-         Pictures: {pictures}. Every run: {steps} steps of 16 images, AdamW, the seed's noise schedule, the same order and noise. \
-         KID x 1000 of {DRAWINGS} drawings (DDIM, 20 steps, unless said) against training pictures, by the average of the weights; \
-         ± is its standard error. Other real pictures have {}, pictures with their tiles shuffled {}. \
-         All numbers: [results.json](results.json).\n\n",
+         The images are {images}. Every run makes {steps} steps of 16 images with AdamW and the noise \
+         schedule `su2024`, in the same order and with the same noise. The tables show KID x 1000 of \
+         {DRAWINGS} drawings (DDIM in 20 steps where nothing else is said) against training images, \
+         made by the average of the weights; ± is its standard error. Other real images have {}, and \
+         images with their tiles shuffled have {}. All numbers are in [results.json](results.json).\n\n",
         real.words(),
         shuffled.words()
     );
@@ -72,8 +75,9 @@ fn page(results: &Results, date: &str) -> Result<String> {
     }
     writeln!(
         text,
-        "\nOne seed each: a difference between two runs holds other chances than the ± of the judge. {steps} steps are few; what \
-         this study calls equal may part later, and what it calls apart may meet.{}",
+        "\nEvery run has one random seed, so a difference between two runs holds more chance than the ± \
+         of the judge. {steps} steps are few: runs that are equal here may differ later, and runs that \
+         differ here may become equal.{}",
         far(results, real, shuffled)
     )?;
     networks(results, &mut text)?;
@@ -86,7 +90,8 @@ fn networks(results: &Results, text: &mut String) -> Result<()> {
     let of = |name: &str| &results.runs[name];
     writeln!(
         text,
-        "\n## Networks\n\nPatches of {PATCH}x{PATCH}, the noise as target. U-ViT without its closing convolution, so that the skips are what it differs in.\n"
+        "\n## Networks\n\nPatches have {PATCH}x{PATCH} pixels, and the target is the noise. U-ViT has no \
+         closing convolution here, so that it differs from the transformer in its skips alone.\n"
     )?;
     let heading: String =
         of("gau").kids.iter().map(|(step, _)| format!(" {step} steps |")).collect();
@@ -106,8 +111,9 @@ fn networks(results: &Results, text: &mut String) -> Result<()> {
 }
 
 fn targets(results: &Results, text: &mut String) -> Result<()> {
-    *text += "\n## Targets and patches\n\nThe gated attention units, at the end of the run; noise and velocity with equal weights for \
-              all levels, the clean image with that of the velocity's error.\n\n";
+    *text += "\n## Targets and patches\n\nThese are the gated attention units at the end of the run. Noise and \
+              velocity count all levels alike; the clean image is weighted so that the loss is the \
+              squared error of the velocity.\n\n";
     let heading = "| patch | s a step | noise | clean | velocity |";
     writeln!(text, "{heading}\n| ---: | ---: | ---: | ---: | ---: |")?;
     for patch in PATCHES {
@@ -131,7 +137,9 @@ fn samplers(results: &Results, text: &mut String) -> Result<()> {
     let Some(model) = results.samplers.first().map(|of| &of.model) else { return Ok(()) };
     writeln!(
         text,
-        "\n## Samplers\n\nOf `{model}`, the best of the gated attention units with patches of {PATCH}.\nHeun asks the network twice a step; a step of Euler is one of DDIM (Song et al. 2021, section 4.3), so their rows agree.\n"
+        "\n## Samplers\n\nThe model is `{model}`, the best of the gated attention units with patches of \
+         {PATCH}. Heun asks the network twice a step. A step of Euler is a step of DDIM (Song et al. \
+         2021, section 4.3), so their rows agree.\n"
     )?;
     let heading: String = SAMPLER_STEPS.iter().map(|steps| format!(" {steps} steps |")).collect();
     writeln!(text, "| sampler |{heading}\n| --- |{}", " ---: |".repeat(SAMPLER_STEPS.len()))?;
@@ -149,7 +157,8 @@ fn samplers(results: &Results, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// What cannot be told where even the best run is far from real pictures: a tenth of the way to shuffled ones, or more.
+/// Says what cannot be told where even the best run is far from real images: a tenth of the way to
+/// shuffled ones, or more.
 fn far(results: &Results, real: Kid, shuffled: Kid) -> String {
     let ends = results.runs.keys().map(|name| (name, results.last(name)));
     let best = ends.min_by(|(_, one), (_, other)| one.value.total_cmp(&other.value));
@@ -158,26 +167,30 @@ fn far(results: &Results, real: Kid, shuffled: Kid) -> String {
         return String::new();
     }
     format!(
-        " No run is near the real pictures: the best, `{name}`, ends at {}, they have {}. So \"converge\" means no more here than that KIDs \
-         fall; how good any of these networks becomes, and whether those on patches catch up with the U-Net, was too far for this budget.",
+        " No run is near the real images: the best, `{name}`, ends at {}, and \
+         real images have {}. \"Converge\" therefore means no more here than that KIDs fall: this budget \
+         cannot tell how good any of these networks becomes, and whether those on patches catch up with \
+         the U-Net.",
         best.words(),
         real.words()
     )
 }
 
-/// Whether two values are further apart than chance makes them, at twice the standard error.
+/// Says whether two values are further apart than chance makes them, at twice the standard error.
 fn apart(one: Kid, other: Kid) -> bool {
     (one.value - other.value).abs() > 2.0 * one.standard_error.hypot(other.standard_error)
 }
 
-/// "Patch transformers converge."
+/// Judges "patch transformers converge".
 fn converges(results: &Results) -> String {
     let said = PATCHED.into_iter().map(|name| {
         let (first, last) = (results.runs[name].kids[0].1, results.last(name));
-        let verdict = match (apart(first, last), last.value < first.value) {
-            (true, true) => "falls",
-            (true, false) => "rises",
-            (false, _) => "does not move beyond its error",
+        let verdict = if !apart(first, last) {
+            "does not move beyond its error"
+        } else if last.value < first.value {
+            "falls"
+        } else {
+            "rises"
         };
         format!("{name} {verdict} ({} to {})", first.words(), last.words())
     });
@@ -189,56 +202,72 @@ fn converges(results: &Results) -> String {
         _ => "held for some",
     };
     format!(
-        "**Transformers on patches converge: {verdict}.** KID from the first eighth of the run to its end: {}.",
+        "**Transformers on patches converge: {verdict}.** From the first eighth of the run to its end KID \
+         goes as follows: {}.",
         said.join("; ")
     )
 }
 
-/// "They need more steps than the U-Net."
+/// The end of a network beside the end of the U-Net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Ahead,
+    /// The two differ no more than chance makes them.
+    Level,
+    Behind,
+}
+
+/// Judges "they need more steps than the U-Net".
 fn more_steps(results: &Results) -> String {
     let unet = &results.runs["unet"];
     let (steps, end) = (results.steps, results.last("unet"));
-    let of = |name: &&str| {
+    let standing = |name: &str| {
         let kid = results.last(name);
-        let cost = unet.seconds / results.runs[*name].seconds;
-        let behind = apart(kid, end).then_some(kid.value > end.value);
-        let said = match (behind, reached(&unet.kids, kid.value)) {
-            (None, _) => "is no further from it than chance".to_owned(),
-            (Some(false), _) => "is ahead of it".to_owned(),
-            (Some(true), Some(step)) => {
-                format!("is where it was after {step:.0}: {:.1} times as many", steps as f64 / step)
-            }
-            (Some(true), None) => {
-                format!(
-                    "is where it was before its first checkpoint: at least {} times as many",
-                    runs::EIGHTHS
-                )
-            }
-        };
-        (
-            behind,
-            format!(
-                "{name} ({}) {said}, at {cost:.1} steps for the time of one of the U-Net's",
-                kid.words()
+        if !apart(kid, end) {
+            Standing::Level
+        } else if kid.value > end.value {
+            Standing::Behind
+        } else {
+            Standing::Ahead
+        }
+    };
+    let says = |name: &str| {
+        let kid = results.last(name);
+        let cost = unet.seconds / results.runs[name].seconds;
+        let said = match (standing(name), reached(&unet.kids, kid.value)) {
+            (Standing::Level, _) => "differs from the U-Net no more than chance does".to_owned(),
+            (Standing::Ahead, _) => "is ahead of the U-Net".to_owned(),
+            (Standing::Behind, Some(step)) => format!(
+                "is where the U-Net was after {step:.0} steps: {:.1} times as many",
+                steps as f64 / step
             ),
+            (Standing::Behind, None) => format!(
+                "is where the U-Net was before its first checkpoint: at least {} times as many",
+                runs::EIGHTHS
+            ),
+        };
+        let words = kid.words();
+        format!(
+            "{name} ({words}) {said}, and {cost:.1} of its steps take the time of one of the U-Net"
         )
     };
-    let (behind, said): (Vec<Option<bool>>, Vec<String>) = PATCHED.iter().map(of).unzip();
-    let verdict = match behind.iter().filter(|behind| **behind == Some(true)).count() {
-        count if count == behind.len() => "held",
-        _ if behind.iter().all(Option::is_none) => "the budget was too small to tell",
+    let standings = PATCHED.map(standing);
+    let verdict = match standings.iter().filter(|of| **of == Standing::Behind).count() {
+        count if count == standings.len() => "held",
+        _ if standings == [Standing::Level; PATCHED.len()] => "the budget was too small to tell",
         0 => "did not hold within this budget",
         _ => "held for some",
     };
     format!(
-        "**They need more steps than the U-Net: {verdict}.** The U-Net ends at {}; after all {steps} steps {}.",
+        "**They need more steps than the U-Net: {verdict}.** The U-Net ends at {}. After all {steps} \
+         steps {}.",
         end.words(),
-        said.join("; ")
+        PATCHED.map(says).join("; ")
     )
 }
 
-/// The step at which falling KIDs first reach a value, between checkpoints on a line over the logarithm of steps; `None` if the
-/// first is below already.
+/// Returns the step at which falling KIDs first reach a value, between checkpoints on a line over
+/// the logarithm of steps; `None` if the first is below already.
 fn reached(kids: &[(u64, Kid)], wanted: f64) -> Option<f64> {
     kids.windows(2).find_map(|pair| {
         let [(from, high), (to, low)] = [pair[0], pair[1]];
@@ -251,7 +280,7 @@ fn reached(kids: &[(u64, Kid)], wanted: f64) -> Option<f64> {
     })
 }
 
-/// "Ten steps of sampling suffice."
+/// Judges "ten steps of sampling suffice".
 fn ten_steps(results: &Results) -> String {
     let claim = "**Ten steps of sampling suffice: ";
     let said = SAMPLERS.into_iter().filter_map(|sampler| {
@@ -269,16 +298,20 @@ fn ten_steps(results: &Results) -> String {
     format!("{claim}{verdict}.** {}.", said.join("; "))
 }
 
-/// "No long skip is needed."
+/// Judges "no long skip is needed".
 fn no_skip(results: &Results) -> String {
     let [plain, skips, gated] = ["transformer", "uvit", "gau"].map(|name| results.last(name));
-    let verdict = match (apart(plain, skips), plain.value < skips.value) {
-        (false, _) => "held, no difference beyond chance",
-        (true, true) => "held",
-        (true, false) => "did not hold within this budget",
+    let verdict = if !apart(plain, skips) {
+        "held, no difference beyond chance"
+    } else if plain.value < skips.value {
+        "held"
+    } else {
+        "did not hold within this budget"
     };
     format!(
-        "**No long skip connection is needed: {verdict}.** The plain transformer ends at {}, the same with U-ViT's skips at {}, the gated attention units, without skips, at {}.",
+        "**No long skip connection is needed: {verdict}.** The plain transformer \
+         ends at {}, the transformer with U-ViT's skips at {}, and the gated attention units, which have \
+         no skips, at {}.",
         plain.words(),
         skips.words(),
         gated.words()
@@ -319,12 +352,15 @@ mod tests {
         assert!(converges(&results).contains("converge: held.**"));
         let more = more_steps(&results);
         assert!(more.contains("U-Net: held.**"), "{more}");
-        assert!(more.contains("gau (200.0 ± 2.0) is where it was after 200: 4.0 times"), "{more}");
+        assert!(
+            more.contains("gau (200.0 ± 2.0) is where the U-Net was after 200 steps: 4.0 times"),
+            "{more}"
+        );
         assert!(ten_steps(&results).contains("held for some samplers"));
         assert!(no_skip(&results).contains("held, no difference beyond chance"));
         let page = page(&results, "2026-01-02").unwrap();
         assert!(
-            page.contains("the best, `unet`, ends at 80.0 ± 2.0, they have 0.5 ± 2.0"),
+            page.contains("the best, `unet`, ends at 80.0 ± 2.0, and real images have 0.5 ± 2.0"),
             "{page}"
         );
         assert!(page.contains("| unet | 1000000 | 0.075 | 300.0 ± 2.0 |"), "{page}");
@@ -355,8 +391,8 @@ mod tests {
         let charts = charts(&results);
         assert_eq!(charts.len(), 3);
         for (name, chart) in charts {
-            let picture = chart::svg(&chart).unwrap();
-            assert!(picture.matches("<polyline").count() >= 5, "{name}");
+            let image = chart::svg(&chart).unwrap();
+            assert!(image.matches("<polyline").count() >= 5, "{name}");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! What a study has found so far, as one JSON file.
+//! This module holds what a study has found so far, and reads and writes it as one JSON file.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-/// Points that a loss curve is thinned to.
+/// Counts the points that a loss curve is thinned to.
 const POINTS: u64 = 40;
 
-/// A kernel distance.
+/// A kernel inception distance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Kid {
     pub value: f64,
@@ -16,14 +16,14 @@ pub struct Kid {
 }
 
 impl Kid {
-    /// From `mm eval --json`, or from a file of results.
+    /// Reads a distance from `mm eval --json`, or from a file of results.
     pub fn read(value: &Value) -> Result<Self> {
         let number =
             |name: &str| value[name].as_f64().with_context(|| format!("a KID has no `{name}`"));
         Ok(Self { value: number("value")?, standard_error: number("standard_error")? })
     }
 
-    /// Times 1000, with its error, as published numbers are.
+    /// Spells the distance times 1000, with its error, as published numbers are.
     pub fn words(&self) -> String {
         format!("{:.1} ± {:.1}", 1e3 * self.value, 1e3 * self.standard_error)
     }
@@ -37,11 +37,11 @@ impl Kid {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     pub parameters: u64,
-    /// Of training.
+    /// Counts the time of training.
     pub seconds: f64,
-    /// The image loss over the steps, a mean over each fortieth of the run.
+    /// Holds the image loss over the steps, a mean over each fortieth of the run.
     pub losses: Vec<(f64, f64)>,
-    /// The KID after a number of steps.
+    /// Holds the KID after numbers of steps.
     pub kids: Vec<(u64, Kid)>,
 }
 
@@ -54,41 +54,49 @@ pub struct Sampled {
     pub kid: Kid,
 }
 
-/// All of it.
+/// Distances of images that were not drawn, between which those of drawings lie.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Baselines {
+    /// Is the KID of other real images.
+    pub real: Kid,
+    /// Is the KID of real images whose tiles are shuffled.
+    pub shuffled: Kid,
+}
+
+/// Everything that a study has found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Results {
-    /// Of every run.
+    /// Counts the steps of every run.
     pub steps: u64,
-    /// The time that was asked for.
+    /// Counts the minutes that were asked for.
     pub minutes: f64,
-    /// The folder of pictures, if they were not the emoji.
+    /// Names the folder of images, if they were not the emoji.
     pub data: Option<String>,
     pub runs: BTreeMap<String, Measured>,
     pub samplers: Vec<Sampled>,
-    /// The KID of other real pictures, and of pictures whose tiles are shuffled.
-    pub marks: Option<[Kid; 2]>,
+    pub baselines: Option<Baselines>,
 }
 
 impl Results {
-    /// Of a study that begins.
+    /// Returns the results of a study that begins.
     pub fn new(steps: u64, minutes: f64, data: Option<String>) -> Self {
-        Self { steps, minutes, data, runs: BTreeMap::new(), samplers: vec![], marks: None }
+        Self { steps, minutes, data, runs: BTreeMap::new(), samplers: vec![], baselines: None }
     }
 
-    /// The KID of a run's end.
+    /// Returns the KID at the end of a run.
     pub fn last(&self, run: &str) -> Kid {
         let kids = self.runs.get(run).map(|run| run.kids.as_slice()).unwrap_or_default();
         let worst = Kid { value: f64::INFINITY, standard_error: 0.0 };
         kids.iter().max_by_key(|(step, _)| *step).map_or(worst, |(_, kid)| *kid)
     }
 
-    /// The KID of a sampler in a number of steps, if it was measured.
+    /// Returns the KID of a sampler in a number of steps, if it was measured.
     pub fn sampled(&self, sampler: &str, steps: usize) -> Option<Kid> {
         let found = self.samplers.iter().find(|of| of.sampler == sampler && of.steps == steps);
         found.map(|found| found.kid)
     }
 
-    /// As JSON.
+    /// Writes the results as JSON.
     pub fn write(&self) -> Result<String> {
         let runs: BTreeMap<&String, Value> = self
             .runs
@@ -114,12 +122,14 @@ impl Results {
             "data": self.data,
             "runs": runs,
             "samplers": samplers.collect::<Vec<_>>(),
-            "marks": self.marks.map(|marks| marks.map(|kid| kid.write())),
+            "baselines": self.baselines.map(|of| {
+                json!({ "real": of.real.write(), "shuffled": of.shuffled.write() })
+            }),
         });
         Ok(serde_json::to_string_pretty(&whole)?)
     }
 
-    /// From JSON.
+    /// Reads the results from JSON.
     pub fn read(text: &str) -> Result<Self> {
         let whole: Value = serde_json::from_str(text).context("results.json is no JSON")?;
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -153,14 +163,17 @@ impl Results {
                 kid: Kid::read(&of["kid"])?,
             });
         }
-        if let [real, shuffled] = list(&whole["marks"]).as_slice() {
-            results.marks = Some([Kid::read(real)?, Kid::read(shuffled)?]);
+        let baselines = &whole["baselines"];
+        if !baselines.is_null() {
+            let read = |name: &str| Kid::read(&baselines[name]);
+            results.baselines =
+                Some(Baselines { real: read("real")?, shuffled: read("shuffled")? });
         }
         Ok(results)
     }
 }
 
-/// The image losses of a run, a mean over each fortieth of its steps.
+/// Returns the image losses of a run, a mean over each fortieth of its steps.
 pub fn smoothed(lines: &[Value], steps: u64) -> Vec<(f64, f64)> {
     let width = (steps / POINTS).max(10);
     let mut bins: BTreeMap<u64, (f64, u32)> = BTreeMap::new();
@@ -179,7 +192,8 @@ pub fn smoothed(lines: &[Value], steps: u64) -> Vec<(f64, f64)> {
 pub mod tests {
     use super::*;
 
-    /// A whole study, made up: the networks by name, each with KIDs after 100, 200, 400 and 800 steps.
+    /// Makes up a whole study: the networks by name, each with KIDs after 100, 200, 400 and 800
+    /// steps.
     pub fn made_up(of: impl Fn(&str) -> [f64; 4]) -> Results {
         let mut results = Results::new(800, 5.0, None);
         let kid = |value: f64| Kid { value: 1e-3 * value, standard_error: 2e-3 };
@@ -189,7 +203,7 @@ pub mod tests {
             let measured = Measured { parameters: 1_000_000, seconds: 60.0, losses, kids };
             results.runs.insert(run.name, measured);
         }
-        results.marks = Some([kid(0.5), kid(400.0)]);
+        results.baselines = Some(Baselines { real: kid(0.5), shuffled: kid(400.0) });
         results
     }
 

@@ -1,39 +1,41 @@
-//! What the study trains: five networks of about one size with the article's target and patches, and every target at every size
-//! of patch.
+//! This module holds what the study trains: five networks of about one size with the article's
+//! target and patches, and every target at every size of patch.
 //!
-//! All share data, batches, noise schedule, optimizer and number of steps. Runs that belong to two comparisons are trained once.
+//! All share data, batches, noise schedule, optimizer and number of steps. Runs that belong to two
+//! comparisons are trained once.
 
 use std::{fmt::Write, path::Path};
 
 /// One training run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// Also the name of its folder.
+    /// Is also the name of its folder.
     pub name: String,
-    /// Side of a patch, in pixels.
+    /// Is the side of a patch, in pixels.
     pub patch: usize,
-    /// What the network predicts.
+    /// Says what the network predicts.
     pub target: Target,
-    /// The tables of the recipe that say which network it is.
+    /// Holds the tables of the recipe that say which network it is.
     network: &'static str,
 }
 
-/// What a network predicts, with the weight of the loss that usually goes with it.
+/// The prediction of a network, with the weight of the loss that usually goes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// Ho et al. 2020: the squared error of the noise, all levels alike.
+    /// The loss is the squared error of the noise, all levels alike (Ho et al. 2020).
     Noise,
-    /// Li and He 2025: the clean image, weighted so that it is the squared error of the velocity.
+    /// The network predicts the clean image, weighted so that the loss is the squared error of the
+    /// velocity (Li and He 2025).
     Clean,
-    /// Salimans and Ho 2022: the velocity, all levels alike.
+    /// The loss is the squared error of the velocity, all levels alike (Salimans and Ho 2022).
     Velocity,
 }
 
 impl Target {
-    /// All of them.
+    /// Lists the targets in the order of the tables.
     pub const ALL: [Self; 3] = [Self::Noise, Self::Clean, Self::Velocity];
 
-    /// As recipes spell it.
+    /// Spells the target as recipes do.
     pub fn name(self) -> &'static str {
         match self {
             Self::Noise => "noise",
@@ -50,13 +52,14 @@ impl Target {
     }
 }
 
-/// Sides of patches that targets are compared at.
+/// Lists the sides of patches that targets are compared at.
 pub const PATCHES: [usize; 3] = [4, 8, 16];
 
-/// The networks in the order of the tables; `tests` holds them to one size.
+/// Names the networks in the order of the tables; the study refuses networks of different sizes.
 pub const NETWORKS: [&str; 5] = ["unet", "gau", "transformer", "uvit", "dit"];
 
-/// In the manner of the seed's ddpm.py: most numbers stand where the image is small. Its growth makes it as large as the others.
+/// Follows Su's ddpm.py: most parameters stand where the image is small. Its growth makes the
+/// network as large as the others.
 const UNET: &str = "[model.unet]
 width = 16
 growth = [1, 2, 5, 7]
@@ -84,7 +87,8 @@ rotary_base = 1000.0
 norm_epsilon = 1e-6
 ";
 
-/// Without the convolution that closes it in its paper, so that it differs from the transformer in its skips alone.
+/// Leaves out the convolution that closes the network in its paper, so that it differs from the
+/// transformer in its skips alone.
 const UVIT: &str = "[model.backbone]
 width = 192
 depth = 5
@@ -103,15 +107,16 @@ rotary_base = 1000.0
 norm_epsilon = 1e-6
 ";
 
-/// The patches that networks are compared with: those of ddpm-gau.py at 64x64, a quarter as many numbers as the network is wide.
+/// Is the side of the patches that networks are compared with: that of ddpm-gau.py at 64x64, a
+/// quarter as many values as the network is wide.
 pub const PATCH: usize = 4;
 
-/// A network of [`NETWORKS`] as the article trains it: patches of 4, the noise as target.
+/// Returns a network of [`NETWORKS`] as the article trains it: patches of 4, the noise as target.
 pub fn network(name: &str) -> Run {
     run(name, Target::Noise, PATCH)
 }
 
-/// The gated attention units with a target and a size of patch.
+/// Returns the gated attention units with a target and a size of patch.
 pub fn target(target: Target, patch: usize) -> Run {
     run("gau", target, patch)
 }
@@ -131,7 +136,7 @@ fn run(name: &str, target: Target, patch: usize) -> Run {
     Run { name, patch, target, network }
 }
 
-/// Every run once.
+/// Returns every run once.
 pub fn all() -> Vec<Run> {
     let networks = NETWORKS.into_iter().map(network);
     let targets = PATCHES.into_iter().flat_map(|patch| Target::ALL.map(|of| target(of, patch)));
@@ -145,7 +150,7 @@ pub fn all() -> Vec<Run> {
 }
 
 impl Run {
-    /// The recipe: `steps` of 16 images, whose averages remember a tenth of the run.
+    /// Writes the recipe: `steps` of 16 images, whose averages remember a tenth of the run.
     pub fn recipe(&self, folder: Option<&Path>, steps: u64) -> String {
         let data = match folder {
             None => "source = \"emoji\"\ngroups = [\"animals-and-nature\", \"food-and-drink\"]"
@@ -157,7 +162,7 @@ impl Run {
         let mut text = format!("seed = 0\nvocab = 0\n\n[data]\n{data}\n\n");
         let patch = self.patch;
         let (target, weight) = (self.target.name(), self.target.weight());
-        let (warm_up, every) = (steps / 20, every(steps));
+        let (warmup_steps, every) = (steps / 20, every(steps));
         let average = 1.0 - 10.0 / steps.max(20) as f64;
         let network = self.network;
         write!(
@@ -169,10 +174,10 @@ patch = {patch}
 
 [model]
 patch_bias = false
-patch_places = 0
+patch_pos_embed = 0
 patch_convolution = false
 prediction = \"{target}\"
-schedule = {{ kind = \"seed\", steps = 1000 }}
+schedule = {{ kind = \"su2024\", steps = 1000 }}
 time = {{ kind = \"table\", steps = 1000 }}
 
 {network}
@@ -181,13 +186,13 @@ time = {{ kind = \"table\", steps = 1000 }}
 text = 0.0
 image = 1.0
 weight = {weight}
-times = {{ kind = \"uniform\" }}
+timesteps = {{ kind = \"uniform\" }}
 
 [optimizer]
 kind = \"adamw\"
-rate = 2e-3
-final_rate = 0.1
-warm_up = {warm_up}
+lr = 2e-3
+final_lr = 0.1
+warmup_steps = {warmup_steps}
 betas = [0.9, 0.95]
 weight_decay = 0.01
 clip = 1.0
@@ -197,8 +202,8 @@ ema_start = \"zero\"
 [run]
 steps = {steps}
 batch = 16
-shards = 2
-row_tokens = 0
+micro_batches = 2
+pack_len = 0
 checkpoint_every = {every}
 keep = {EIGHTHS}
 sample_every = {steps}
@@ -209,7 +214,7 @@ sample_every = {steps}
     }
 }
 
-/// What is the same in every recipe, whatever its length.
+/// Holds what is the same in every recipe, whatever its length.
 const SHARED: &str = "[mix]
 draw = [1.0, 1.0]
 read = [0.0, 0.0]
@@ -222,10 +227,10 @@ guidance = { scale = 1.0, from = 0.0, to = 1.0 }
 count = 16
 ";
 
-/// Checkpoints of a run.
+/// Counts the checkpoints of a run.
 pub const EIGHTHS: u64 = 8;
 
-/// Steps between two checkpoints.
+/// Counts the steps between two checkpoints.
 pub fn every(steps: u64) -> u64 {
     (steps / EIGHTHS).max(1)
 }
@@ -261,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_pictures_takes_the_place_of_the_emoji() {
+    fn a_folder_of_images_takes_the_place_of_the_emoji() {
         let text = network("gau").recipe(Some(Path::new("my \"faces\"")), 80);
         assert!(text.contains("path = \"my \\\"faces\\\"\""), "{text}");
         assert!(!text.contains("emoji"));

@@ -1,12 +1,12 @@
-//! No library turns a backend of Burn on: it takes a device, and the program chooses.
+//! No library turns a backend of Burn on: a library takes a device, and the program chooses.
 
 use anyhow::Result;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use super::{Problem, edges};
+use super::{Problem, Workspace, edges};
 
-/// The crates that compute. Burn's others only describe computations.
+/// Names the crates that compute. The other crates of Burn only describe computations.
 const BACKENDS: &[&str] = &[
     "burn-candle",
     "burn-cpu",
@@ -19,11 +19,12 @@ const BACKENDS: &[&str] = &[
     "burn-wgpu",
 ];
 
-/// The packages that may link a backend.
+/// Names the packages that may link a backend.
 const MAY_LINK: &[&str] = &["mm-cli", "mm-tests"];
 
 /// Asks cargo what the libraries link when they are built without the program.
-pub fn stay_out_of_libraries(sh: &Shell, metadata: &Value) -> Result<Vec<Problem>> {
+pub fn stay_out_of_libraries(workspace: &Workspace<'_>) -> Result<Vec<Problem>> {
+    let Workspace { sh, metadata, .. } = workspace;
     let packages = edges::packages(metadata)?;
     let name = |package: &Value| package["name"].as_str().unwrap_or_default().to_owned();
     let libraries = packages.iter().filter(|package| !MAY_LINK.contains(&&*name(package)));
@@ -31,26 +32,28 @@ pub fn stay_out_of_libraries(sh: &Shell, metadata: &Value) -> Result<Vec<Problem
         libraries.map(|package| (name(package), edges::manifest_path(metadata, package))).collect();
     let names: Vec<&str> = libraries.iter().map(|(name, _)| &**name).collect();
     if linked(&tree(sh, &names)?).next().is_none() {
-        return Ok(Vec::new()); // the usual case, for the price of one question
+        return Ok(vec![]); // the usual case, for the price of one question
     }
-    let mut problems = Vec::new();
+    let mut problems = vec![];
     for (name, path) in &libraries {
         let tree = tree(sh, &[name])?;
-        let wanted = |linked| {
-            format!("`{name}` must not link `{linked}`: see `cargo tree -p {name} -i {linked}`")
+        let message = |linked| {
+            format!(
+                "`{name}` links `{linked}`, wanted no backend: `cargo tree -p {name} -i {linked}`"
+            )
         };
-        problems.extend(linked(&tree).map(|linked| Problem::new(path, 1, wanted(linked))));
+        problems.extend(linked(&tree).map(|linked| Problem::new(path, 1, message(linked))));
     }
     Ok(problems)
 }
 
-/// What `packages` link, built together: a crate and its version a line.
+/// Returns what `packages` link when they are built together: a crate and its version a line.
 fn tree(sh: &Shell, packages: &[&str]) -> Result<String> {
     let packages = packages.iter().flat_map(|name| ["--package", name]);
     Ok(cmd!(sh, "cargo tree --edges normal,build --prefix none {packages...}").quiet().read()?)
 }
 
-/// The backends in what `cargo tree` printed, each once.
+/// Returns the backends in what `cargo tree` printed, each once.
 fn linked(tree: &str) -> impl Iterator<Item = &&str> {
     let has = |name: &str| tree.lines().any(|line| line.split(' ').next() == Some(name));
     BACKENDS.iter().filter(move |name| has(name))

@@ -1,71 +1,86 @@
-//! Checks of one `Cargo.toml`, line by line. Cargo has parsed it already, so its form needs no proof.
+//! These checks read one `Cargo.toml` line by line. Cargo has parsed it already, so its form needs
+//! no proof.
 
 use super::Problem;
+use super::source::Source;
 
-/// What each package takes from the workspace, so that one line changes it everywhere.
+/// Holds what each package takes from the workspace, so that one line changes it everywhere.
 const SHARED: &[&str] = &["rust-version.workspace = true", "license.workspace = true"];
 
-/// Features of Burn that no library may ask for, because they bring a backend along.
+/// Names the features of Burn that no library may ask for, because they bring a backend along.
 const BACKENDS: &[&str] = &[
     "cpu", "cuda", "default", "flex", "metal", "ndarray", "rayon", "remote", "rocm", "router",
     "simd", "tch", "vulkan", "webgpu", "wgpu", "x86-v4",
 ];
 
-/// The one manifest that turns backends on.
+/// Names the one manifest that turns backends on.
 const PROGRAM: &str = "crates/mm-cli/Cargo.toml";
 
-/// Each package takes licence and oldest compiler from the workspace.
-pub fn shares_the_workspaces_settings(path: &str, text: &str) -> Vec<Problem> {
-    if !is_manifest(path) {
-        return Vec::new();
-    }
+/// Checks that each package takes license and oldest compiler from the workspace.
+pub fn shares_the_workspaces_settings(source: &Source) -> Vec<Problem> {
+    let text = &source.text;
     let Some(start) = text.lines().position(|line| line.trim() == "[package]") else {
-        return Vec::new(); // the workspace's own
+        return vec![]; // the workspace's own
     };
-    let package =
-        || sections(text).filter(|(_, section, _)| *section == "package").map(|(_, _, line)| line);
-    let missing = SHARED.iter().filter(|shared| !package().any(|line| line == **shared));
-    missing
-        .map(|shared| Problem::new(path, start + 1, format!("`[package]` must say `{shared}`")))
-        .collect()
+    if !is_manifest(&source.path) {
+        return vec![];
+    }
+    let package = || lines(text).filter(|line| line.section == "package");
+    let missing = SHARED.iter().filter(|shared| !package().any(|line| line.text == **shared));
+    let message = |shared| format!("`[package]` has no `{shared}`");
+    missing.map(|shared| Problem::new(&source.path, start + 1, message(shared))).collect()
 }
 
-/// Libraries take Burn as the workspace gives it, without a backend; only the program names one.
-pub fn leaves_backends_to_the_program(path: &str, text: &str) -> Vec<Problem> {
-    if !is_manifest(path) || path == PROGRAM {
-        return Vec::new();
+/// Checks that libraries take Burn as the workspace gives it, without a backend.
+pub fn leaves_backends_to_the_program(source: &Source) -> Vec<Problem> {
+    if !is_manifest(&source.path) || source.path == PROGRAM {
+        return vec![];
     }
     let names_backend =
         |line: &str| BACKENDS.iter().any(|name| line.contains(&format!("\"{name}\"")));
-    let breaks = |section: &str, line: &str| match section {
-        "features" => line.contains("\"burn/") || line.contains("\"burn?/"),
-        "workspace.dependencies" => line.starts_with("burn ") && names_backend(line),
+    let breaks = |Line { section, text, .. }: &Line<'_>| match *section {
+        "features" => text.contains("\"burn/") || text.contains("\"burn?/"),
+        "workspace.dependencies" => text.starts_with("burn ") && names_backend(text),
         _ if section.contains("dev-dependencies") => false,
         _ if section.ends_with("dependencies.burn") => true,
         _ if section.ends_with("dependencies") => {
-            line.starts_with("burn") && line.contains("features")
+            text.starts_with("burn") && text.contains("features")
         }
         _ => false,
     };
-    let lines = sections(text).filter(|(_, section, line)| breaks(section, line));
-    let wanted = format!("features of Burn are named only in {PROGRAM} and in dev-dependencies");
-    lines.map(|(number, _, _)| Problem::new(path, number, &*wanted)).collect()
+    let message = |line: &Line<'_>| {
+        format!(
+            "`{}` names features of Burn, wanted that only in {PROGRAM} and in dev-dependencies",
+            line.text
+        )
+    };
+    let found = lines(&source.text).filter(breaks);
+    found.map(|line| Problem::new(&source.path, line.number, message(&line))).collect()
 }
 
 fn is_manifest(path: &str) -> bool {
     path == "Cargo.toml" || path.ends_with("/Cargo.toml")
 }
 
-/// The lines with their numbers from 1 and the section they stand in; comments and blanks are left out, and a section's
-/// heading counts as its first line.
-fn sections(text: &str) -> impl Iterator<Item = (usize, &str, &str)> {
+/// One line of a manifest.
+struct Line<'a> {
+    /// Counts from 1.
+    number: usize,
+    /// Is the section that the line stands in; a heading stands in its own section.
+    section: &'a str,
+    text: &'a str,
+}
+
+/// Returns the lines of a manifest without comments and blanks.
+fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     let mut section = "";
     text.lines().enumerate().filter_map(move |(index, line)| {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        let text = line.trim();
+        if let Some(name) = text.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
             section = name;
         }
-        (!line.is_empty() && !line.starts_with('#')).then_some((index + 1, section, line))
+        let is_blank = text.is_empty() || text.starts_with('#');
+        (!is_blank).then_some(Line { number: index + 1, section, text })
     })
 }
 
@@ -74,21 +89,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_without_the_workspaces_licence_is_named() {
+    fn a_package_without_the_license_of_the_workspace_is_named() {
         let text = "[package]\nname = \"a\"\nrust-version.workspace = true\nlicense = \"MIT\"\n";
-        let problems = shares_the_workspaces_settings("crates/a/Cargo.toml", text);
-        let wanted = "crates/a/Cargo.toml:1: `[package]` must say `license.workspace = true`";
-        assert_eq!(problems.iter().map(Problem::to_string).collect::<Vec<_>>(), [wanted]);
-        assert!(shares_the_workspaces_settings("Cargo.toml", "[workspace]\n").is_empty());
+        let check = |path: &str, text: &str| {
+            let found = shares_the_workspaces_settings(&Source::new(path, text));
+            found.iter().map(Problem::to_string).collect::<Vec<_>>()
+        };
+        let wanted = "crates/a/Cargo.toml:1: `[package]` has no `license.workspace = true`";
+        assert_eq!(check("crates/a/Cargo.toml", text), [wanted]);
+        assert!(check("Cargo.toml", "[workspace]\n").is_empty());
     }
 
     fn check_burn(path: &str, text: &str, lines: &[usize]) {
-        let problems = leaves_backends_to_the_program(path, text);
-        assert_eq!(
-            problems.iter().map(|problem| problem.line).collect::<Vec<_>>(),
-            lines,
-            "{text}"
-        );
+        let problems = leaves_backends_to_the_program(&Source::new(path, text));
+        let found: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+        assert_eq!(found, lines, "{text}");
     }
 
     #[test]

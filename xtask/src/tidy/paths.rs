@@ -1,15 +1,15 @@
-//! Which files belong to the workspace.
+//! This module lists the files that belong to the workspace.
 
 use std::path::Path;
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-/// Folders that hold nothing anyone wrote, for a copy of the workspace without git.
+/// Names folders that hold nothing anyone wrote, for a copy of the workspace without git.
 const GENERATED: &[&str] = &[".git", "runs", "target"];
 
-/// The files that git tracks, or would track after `git add`; in a copy without git, all that nobody generated.
-/// `/`-separated, from the workspace's folder.
+/// Returns the files that git tracks or would track after `git add`; in a copy without git, all
+/// files outside of [`GENERATED`]. The paths start at the folder of the workspace and hold `/`.
 pub fn files(sh: &Shell) -> Result<Vec<String>> {
     let mut files = Vec::new();
     if sh.path_exists(".git") {
@@ -19,7 +19,8 @@ pub fn files(sh: &Shell) -> Result<Vec<String>> {
     } else {
         walk(sh, "", &mut files)?;
     }
-    files.retain(|path| sh.current_dir().join(path).is_file()); // git also lists what was just deleted
+    // git also lists what was just deleted
+    files.retain(|path| sh.current_dir().join(path).is_file());
     Ok(files)
 }
 
@@ -30,9 +31,10 @@ fn walk(sh: &Shell, folder: &str, files: &mut Vec<String>) -> Result<()> {
             continue;
         }
         let below = if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") };
-        match sh.current_dir().join(&path).is_dir() {
-            true => walk(sh, &below, files)?,
-            false => files.push(below),
+        if sh.current_dir().join(&path).is_dir() {
+            walk(sh, &below, files)?;
+        } else {
+            files.push(below);
         }
     }
     Ok(())

@@ -1,66 +1,64 @@
-//! Checks of any file by itself: its opening, its length, words that must not stand in it.
+//! These checks look at any file by itself: its opening, its length, words that must not stand in
+//! it.
 
-use super::{Problem, code};
+use super::Problem;
+use super::source::Source;
 
 /// More lines than this are more than one idea.
-const MOST_LINES: usize = 400;
+const MOST_LINES: usize = 600;
 
-/// Forbidden in code, and what to do instead. Written in halves, because this file is checked as well.
+/// Holds what is forbidden in code, and what to do instead.
 const FORBIDDEN: &[(&str, &str)] = &[
-    (concat!("#[", "ignore"), "a test that is not run proves nothing: mend it or delete it"),
-    (
-        concat!("#[", "should_panic"),
-        "return an error and compare its message, or test what must not panic",
-    ),
-    (concat!("dbg", "!"), "take the debugging line out"),
-    (concat!("todo", "!"), "write it, or leave the function out"),
-    (concat!("unimplemented", "!"), "write it, or leave the function out"),
+    ("# [ ignore", "a test that is not run proves nothing: mend it or delete it"),
+    ("# [ should_panic", "return an error and compare its message, or test what must not panic"),
+    ("dbg !", "take the debugging line out"),
+    ("todo !", "write it, or leave the function out"),
+    ("unimplemented !", "write it, or leave the function out"),
 ];
 
-/// What panics where the reader of its stream went away.
-const PANICKING: &[&str] = &["print!", "println!", "eprint!", "eprintln!"];
+/// Names the macros that panic where the reader of their stream went away.
+const PANICKING: &[&str] = &["print !", "println !", "eprint !", "eprintln !"];
 
-/// Folders of one machine; `%` stands for the slash, because this file is checked as well.
+/// Names folders of one machine; `%` stands for the slash, because this file is checked as well.
 const MACHINE_FOLDERS: &[&str] = &["%work", "%root", "%home", "%Users"];
 
-/// Every source file opens with a sentence about itself.
-pub fn opens_with_what_it_is(path: &str, text: &str) -> Vec<Problem> {
-    if !path.ends_with(".rs") || text.starts_with("//!") {
-        return Vec::new();
+/// Checks that a source file opens with a sentence about itself.
+pub fn opens_with_what_it_is(source: &Source) -> Vec<Problem> {
+    if !source.is_rust() || source.text.starts_with("//!") {
+        return vec![];
     }
-    vec![Problem::new(path, 1, "the file must open with `//!` and say what it is for")]
+    let first = source.text.lines().next().unwrap_or_default();
+    let message = format!("the file opens with `{first}`, wanted `//!` and what the file is for");
+    vec![Problem::new(&source.path, 1, message)]
 }
 
-/// A source file fits in a reader's head.
-pub fn is_short(path: &str, text: &str) -> Vec<Problem> {
-    let lines = text.lines().count();
-    if !path.ends_with(".rs") || lines <= MOST_LINES {
-        return Vec::new();
+/// Checks that a source file fits in the head of its reader.
+pub fn is_short(source: &Source) -> Vec<Problem> {
+    let lines = source.text.lines().count();
+    if !source.is_rust() || lines <= MOST_LINES {
+        return vec![];
     }
-    vec![Problem::new(
-        path,
-        lines,
-        format!("{lines} lines, {MOST_LINES} are allowed: split it by ideas"),
-    )]
+    let message = format!("{lines} lines, wanted {MOST_LINES} at most: split the file by ideas");
+    vec![Problem::new(&source.path, lines, message)]
 }
 
-/// No file names a folder that only one machine has.
-pub fn names_no_machine(path: &str, text: &str) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        for folder in MACHINE_FOLDERS.iter().map(|folder| folder.replace('%', "/")) {
-            if names_folder(line, &folder) {
-                let wanted = format!(
-                    "`{folder}` exists on one machine: write the path from the workspace's folder"
-                );
-                problems.push(Problem::new(path, index + 1, wanted));
-            }
+/// Checks that no file names a folder that only one machine has.
+pub fn names_no_machine(source: &Source) -> Vec<Problem> {
+    let mut problems = vec![];
+    let folders: Vec<String> =
+        MACHINE_FOLDERS.iter().map(|folder| folder.replace('%', "/")).collect();
+    for (index, line) in source.text.lines().enumerate() {
+        for folder in folders.iter().filter(|folder| names_folder(line, folder)) {
+            let message = format!(
+                "`{folder}` exists on one machine, wanted a path from the folder of the workspace"
+            );
+            problems.push(Problem::new(&source.path, index + 1, message));
         }
     }
     problems
 }
 
-/// Whether an absolute path in `line` begins with `folder`: `rest/of/a/path` and `~/x` are none.
+/// Says whether an absolute path in `line` begins with `folder`: `rest/of/a/path` and `~/x` do not.
 fn names_folder(line: &str, folder: &str) -> bool {
     let inside = |letter: char| letter.is_alphanumeric() || "_-.".contains(letter);
     line.match_indices(folder).any(|(at, _)| {
@@ -71,68 +69,74 @@ fn names_folder(line: &str, folder: &str) -> bool {
     })
 }
 
-/// No macro or attribute that leaves work undone.
-pub fn has_no_forbidden_word(path: &str, text: &str) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if path.ends_with(".rs") {
-        for (number, line) in code::lines(text) {
-            let found = FORBIDDEN.iter().filter(|(word, _)| code::has_word(line, word));
-            problems.extend(
-                found.map(|(word, instead)| {
-                    Problem::new(path, number, format!("`{word}`: {instead}"))
-                }),
-            );
-        }
+/// Checks that no macro or attribute leaves work undone.
+pub fn has_no_forbidden_word(source: &Source) -> Vec<Problem> {
+    let mut problems = vec![];
+    for (pattern, instead) in FORBIDDEN {
+        let word = pattern.replace(' ', "");
+        let found = source.find(pattern).map(|index| source.line(index));
+        let problem = |line| Problem::new(&source.path, line, format!("`{word}`: {instead}"));
+        problems.extend(found.map(problem));
     }
     problems
 }
 
-/// A reader that goes away (`mm train 2>&1 | head`) ends no work: the program has macros of its own, libraries print nothing.
-pub fn prints_without_panics(path: &str, text: &str) -> Vec<Problem> {
-    let shipped = path.starts_with("crates/") && path.contains("/src/") && path.ends_with(".rs");
-    if !shipped || code::is_test(path) {
-        return Vec::new();
+/// Checks that a reader that goes away (`mm train 2>&1 | head`) ends no work: the program has
+/// macros of its own, and libraries print nothing.
+pub fn prints_without_panics(source: &Source) -> Vec<Problem> {
+    let shipped = source.path.starts_with("crates/") && source.path.contains("/src/");
+    if !shipped || source.is_test() {
+        return vec![];
     }
-    let panicking = |line: &str| PANICKING.iter().find(|word| code::has_word(line, word));
-    let wanted = |word| {
-        format!(
-            "`{word}` panics when its reader is gone: `say!` and `tell!` of `mm-cli` do not, and a library prints nothing"
-        )
-    };
-    code::shipped_lines(text)
-        .filter_map(|(number, line)| Some(Problem::new(path, number, wanted(panicking(line)?))))
-        .collect()
+    let mut problems = vec![];
+    for pattern in PANICKING {
+        let word = pattern.replace(' ', "");
+        for index in source.find(pattern).filter(|index| !source.in_test(*index)) {
+            let message = format!(
+                "`{word}` panics when its reader is gone, wanted `say!` or `tell!` in `mm-cli`, \
+                 and nothing in a library"
+            );
+            problems.push(Problem::new(&source.path, source.line(index), message));
+        }
+    }
+    problems
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn lines(problems: &[Problem]) -> Vec<usize> {
+        problems.iter().map(|problem| problem.line).collect()
+    }
+
     #[test]
     fn a_source_file_without_an_opening_sentence_is_named() {
-        assert!(opens_with_what_it_is("a.rs", "//! Says it.\n").is_empty());
-        assert!(opens_with_what_it_is("a.md", "# Title\n").is_empty());
-        let problems = opens_with_what_it_is("a.rs", "use b;\n");
+        let check = |path: &str, text: &str| opens_with_what_it_is(&Source::new(path, text));
+        assert!(check("a.rs", "//! Says it.\n").is_empty());
+        assert!(check("a.md", "# Title\n").is_empty());
         assert_eq!(
-            problems[0].to_string(),
-            "a.rs:1: the file must open with `//!` and say what it is for"
+            check("a.rs", "use b;\n")[0].to_string(),
+            "a.rs:1: the file opens with `use b;`, wanted `//!` and what the file is for"
         );
     }
 
     #[test]
-    fn the_four_hundred_and_first_line_is_one_too_many() {
-        assert!(is_short("a.rs", &"x\n".repeat(400)).is_empty());
-        assert!(is_short("a.json", &"x\n".repeat(401)).is_empty());
-        assert_eq!(is_short("a.rs", &"x\n".repeat(401))[0].line, 401);
+    fn the_line_after_the_last_allowed_one_is_too_many() {
+        let check = |path: &str, count: usize| is_short(&Source::new(path, "x\n".repeat(count)));
+        assert!(check("a.rs", MOST_LINES).is_empty());
+        assert!(check("a.json", MOST_LINES + 1).is_empty());
+        assert_eq!(lines(&check("a.rs", MOST_LINES + 1)), [MOST_LINES + 1]);
     }
 
     #[test]
     fn a_path_of_one_machine_is_found_and_a_relative_one_is_not() {
-        let check =
-            |line: &str| names_no_machine("a.md", &format!("first\n{}", line.replace('%', "/")));
+        let check = |line: &str| {
+            let text = format!("first\n{}", line.replace('%', "/"));
+            names_no_machine(&Source::new("a.md", text))
+        };
         for line in ["see %work%main", "\"%root\"", "cd %home%me", "(%Users%me%x)", "%work"] {
-            assert_eq!(check(line).len(), 1, "{line}");
-            assert_eq!(check(line)[0].line, 2);
+            assert_eq!(lines(&check(line)), [2], "{line}");
         }
         for line in [
             ".github%workflows",
@@ -147,29 +151,24 @@ mod tests {
     }
 
     #[test]
-    fn each_forbidden_word_is_found_in_code_but_not_in_comments() {
-        for (word, _) in FORBIDDEN {
-            let text = format!("//! {word} is named here.\nfn f() {{}} // {word}\n    {word}(x)\n");
-            let problems = has_no_forbidden_word("a.rs", &text);
-            assert_eq!(
-                problems.iter().map(|problem| problem.line).collect::<Vec<_>>(),
-                [3],
-                "{word}"
-            );
-            assert!(has_no_forbidden_word("a.md", &text).is_empty());
+    fn each_forbidden_word_is_found_in_code_but_not_in_comments_and_strings() {
+        for (pattern, _) in FORBIDDEN {
+            let word = pattern.replace(' ', "");
+            let text = format!("//! {word}\nfn f() {{}} // {word}\nlet a = \"{word}\";\n{word}(x)");
+            let check = |path: &str| has_no_forbidden_word(&Source::new(path, text.clone()));
+            assert_eq!(lines(&check("a.rs")), [4], "{word}");
+            assert!(check("a.md").is_empty());
         }
     }
 
     #[test]
     fn what_panics_without_a_reader_is_found_in_crates_and_is_free_in_tests_and_automation() {
         let text = "//! println!\nprintln!(\"a\");\nsay!(\"b\");\n#[cfg(test)]\nmod tests {\n    print!(\"c\");\n}\nf(|| eprintln!());\n";
-        let lines = |path: &str| -> Vec<usize> {
-            prints_without_panics(path, text).iter().map(|problem| problem.line).collect()
-        };
-        assert_eq!(lines("crates/mm-cli/src/commands/train.rs"), [2, 8]);
+        let check = |path: &str| lines(&prints_without_panics(&Source::new(path, text)));
+        assert_eq!(check("crates/mm-cli/src/commands/train.rs"), [2, 8]);
         for path in ["crates/mm-cli/tests/cli/main.rs", "crates/a/src/b/tests.rs", "xtask/src/a.rs"]
         {
-            assert!(lines(path).is_empty(), "{path}");
+            assert!(check(path).is_empty(), "{path}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use mm_train::data::Split;
+use mm_data::Split;
 
 use super::{QualityArgs, SamplingArgs};
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use mm_train::quality::{Layout, NetworkSettings, Trace};
+use mm_eval::quality::{Layout, NetworkSettings, Trace};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum LayoutArg {

@@ -1,9 +1,9 @@
 //! `mm data check`: what a source holds, and what is broken in it.
 
+use mm_data::check::{DataReport, Summary, check};
+use mm_data::{DataConfig, DataSet, ImageSettings, Split};
+use mm_eval::{contact_sheet, examples};
 use mm_patch::Image;
-use mm_train::data::check::{DataReport, Summary, check};
-use mm_train::data::{DataConfig, DataSet, ImageSettings, Split};
-use mm_train::eval::{contact_sheet, examples};
 
 use crate::args::CheckArgs;
 use crate::output::{format_of, free, write_image};

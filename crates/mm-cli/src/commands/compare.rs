@@ -11,7 +11,7 @@ mod worker;
 
 use std::path::Path;
 
-use mm_model::checkpoint::write_atomic;
+use mm_model::folder::write_atomic;
 
 use crate::args::CompareArgs;
 use crate::device;

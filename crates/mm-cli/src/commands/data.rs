@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use mm_model::checkpoint::write_atomic;
+use mm_data::DataSet;
+use mm_eval::{contact_sheet, examples};
+use mm_model::folder::write_atomic;
 use mm_patch::Image;
 use mm_text::Tokenizer;
-use mm_train::data::DataSet;
-use mm_train::eval::{contact_sheet, examples};
 
 use crate::args::{DataArgs, DataCommand, Part};
 use crate::output::{format_of, free, write_image};

@@ -1,11 +1,13 @@
 //! `mm eval`: how much of what a model was never trained on it reads and draws.
 
-use mm_model::{Checkpoint, GenerateOptions};
+use mm_data::{DataSet, Split};
+use mm_eval::classifier::GlyphClassifier;
+use mm_eval::{HeldOutLosses, combinations, draw_score, held_out_losses, read_score};
+use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use mm_train::Recipe;
-use mm_train::data::{DataSet, Split};
-use mm_train::eval::{HeldOutLosses, combinations, draw_score, held_out_losses, read_score};
-use mm_train::judge::GlyphJudge;
+use mm_train::batch::collator;
+use mm_train::state::recipe_beside;
 
 mod golden;
 
@@ -20,7 +22,7 @@ const MOST_EXAMPLES: usize = 10_000_000;
 
 /// A model and what it is measured on.
 pub(super) struct Subject {
-    pub(super) checkpoint: Checkpoint,
+    pub(super) checkpoint: LoadedModel,
     pub(super) recipe: Recipe,
     /// Absent only where nothing is asked of it.
     data: Option<DataSet>,
@@ -53,14 +55,14 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     if let (Task::Golden, Some(file)) = (args.task, &args.golden) {
         return golden::run(args, file);
     }
-    let (checkpoint, beside) = load(&args.model, &args.sampling)?;
+    let checkpoint = load(&args.model, &args.sampling)?;
     let none =
         || usage!("the model folder has no recipe.toml").hint("name the data: --recipe glyphs");
     let recipe: Recipe = match &args.recipe {
         Some(name) => recipes::find(name)?,
-        None => beside.ok_or_else(none)?,
+        None => recipe_beside(&args.model)?.ok_or_else(none)?,
     };
-    let options = options(&args.sampling, Some(&recipe));
+    let options = options(&args.sampling, &checkpoint);
     let (part, of_pictures) = match args.task {
         Task::Fid | Task::Kid | Task::Nearest => (Part::Train, true),
         Task::Read | Task::Draw | Task::Loss | Task::Bpd | Task::Golden => (Part::HeldOut, false),
@@ -106,7 +108,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         ));
     };
     let (width, height) = (of.recipe.image.width, of.recipe.image.height);
-    let judge = GlyphJudge::new(width, height)?;
+    let judge = GlyphClassifier::new(width, height)?;
     let grid = Grid::of_size(width, height, of.checkpoint.config.patch)?;
     let asked = combinations(glyphs, of.split, args.count, of.options.seed);
     let score = draw_score(&of.checkpoint, &judge, &asked, grid, &of.options)
@@ -122,7 +124,10 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let losses = held_out_losses(&of.checkpoint, &of.recipe, of.data(), of.split, args.count)?;
+    let model = &of.checkpoint;
+    let collator = collator(&of.recipe, &model.config, &model.tokenizer);
+    let reduction = of.recipe.loss.reduction;
+    let losses = held_out_losses(model, &collator, reduction, of.data(), of.split, args.count)?;
     if losses.text.is_none() && losses.image.is_none() {
         return Err(usage!("the {} part of the data holds nothing to measure", of.split.name()));
     }

@@ -1,6 +1,6 @@
 //! `mm export`: a model's weights for elsewhere.
 
-use mm_model::checkpoint::write_atomic;
+use mm_model::folder::write_atomic;
 use mm_model::keras::{swap_red_and_blue, write};
 use mm_model::parameters::weights_of;
 

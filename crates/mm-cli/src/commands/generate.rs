@@ -18,14 +18,13 @@ pub fn run(args: &GenerateArgs, order: &[Piece]) -> Result<(), Failure> {
     for number in 1..=args.count * args.max_images {
         free(&file(args, number), args.force)?;
     }
-    let (checkpoint, recipe) = load(&args.model, &args.sampling)?;
+    let model = load(&args.model, &args.sampling)?;
     let segment = |piece: &Piece| match *piece {
-        Piece::Text(which) => Ok(Segment::given_text(&args.text[which])),
-        Piece::Image(which) => fitted(&images[which], checkpoint.config.patch, recipe.as_ref())
-            .map(Segment::given_image),
+        Piece::Text(which) => Ok(Segment::context_text(&args.text[which])),
+        Piece::Image(which) => fitted(&images[which], &model).map(Segment::context_image),
     };
     let prompt = Document { segments: order.iter().map(segment).collect::<Result<_, Failure>>()? };
-    let base = options(&args.sampling, recipe.as_ref());
+    let base = options(&args.sampling, &model);
     let mut written = 0;
     for answer in 0..args.count as u64 {
         let options = GenerateOptions {
@@ -35,7 +34,7 @@ pub fn run(args: &GenerateArgs, order: &[Piece]) -> Result<(), Failure> {
             ..base.clone()
         };
         let mut failed = None;
-        let made = checkpoint.generate(&prompt, &options, &mut |event| {
+        let made = model.generate(&prompt, &options, &mut |event| {
             if let Err(why) = tell(args, event, &mut written) {
                 failed.get_or_insert(why);
             }

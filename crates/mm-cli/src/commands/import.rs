@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use mm_model::alone;
-use mm_model::checkpoint::{save, write_atomic};
+use mm_data::ImageSettings;
+use mm_model::folder::{save, write_atomic};
+use mm_model::image_only;
 use mm_model::keras::{read, swap_red_and_blue};
 use mm_model::parameters::Weights;
 use mm_patch::Grid;
 use mm_train::Recipe;
-use mm_train::data::ImageSettings;
 
 use crate::args::{ImportArgs, ImportFormat};
 use crate::output::free;
@@ -16,7 +16,7 @@ use crate::recipes;
 use crate::report::{Failure, grouped, say, usage};
 
 /// The recipe that says how a network of this kind is trained and sampled.
-const RECIPE: &str = "seed-128";
+const RECIPE: &str = "su2024-128";
 
 pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     let ImportFormat::KerasDdpm { file, image, patch, out, bgr, force } = &args.format;
@@ -42,7 +42,7 @@ pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     recipe.model.backbone = config.backbone.clone();
     recipe.sample.steps = recipe.sample.steps.min(config.schedule.steps().unwrap_or(usize::MAX));
     recipe.validate()?;
-    save(out, &config, &alone::tokenizer(), &weights)?;
+    save(out, &config, &image_only::tokenizer(), &weights, &recipe.generation_config())?;
     write_recipe(out, &recipe)?;
     say!(
         "{}: {} parameters, width {}, {} layers, {} patches of {patch}x{patch}",

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use burn::module::Module;
 use mm_backbone::Init;
+use mm_data::{DataSet, Split};
 use mm_model::parameters::shapes_of;
-use mm_model::{Checkpoint, Model, ModelConfig};
+use mm_model::{LoadedModel, Model, ModelConfig};
 use mm_train::Training;
-use mm_train::data::{DataSet, Split};
 
 use crate::args::InspectArgs;
 use crate::output::read_image;
@@ -28,7 +28,7 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
 }
 
 fn model(path: &Path) -> Result<(), Failure> {
-    let Checkpoint { config, model, .. } = Checkpoint::load(path, &device::open("auto")?)?;
+    let LoadedModel { config, model, .. } = LoadedModel::load(path, &device::open("auto")?)?;
     let all = model.num_params();
     say!("{} parameters, {} bytes as 32-bit floats", grouped(all), grouped(4 * all));
     let mut parts: Vec<(String, usize)> = vec![];
@@ -60,7 +60,7 @@ fn network(config: &ModelConfig) {
         0 => "no text: documents are images alone".to_owned(),
         vocab => format!("{vocab} token ids"),
     };
-    say!("patch {} ({} numbers), {text}", config.patch, config.patch_numbers());
+    say!("patch {} ({} numbers), {text}", config.patch, config.patch_dim());
     if config.unet.is_some() {
         return;
     }

@@ -1,9 +1,9 @@
 //! `mm interpolate`: pictures between real ones, mixed pixel by pixel, noised and denoised; each pair is a row between its two
 //! real pictures.
 
+use mm_eval::image_only::table;
+use mm_eval::magnified;
 use mm_patch::{Fit, Image};
-use mm_train::alone::table;
-use mm_train::eval::magnified;
 
 use super::cannot_generate;
 use super::sample::Way;
@@ -28,10 +28,9 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
     let pairs = files
         .iter()
         .map(|[first, last]| {
-            let first =
-                fitted(&read_image(first)?, way.checkpoint.config.patch, way.recipe.as_ref())?;
+            let first = fitted(&read_image(first)?, &way.checkpoint)?;
             let (width, height) = (first.width(), first.height());
-            let fit = Fit::CentreCrop { width, height };
+            let fit = Fit::CenterCrop { width, height };
             Ok([first, fit.apply(&read_image(last)?, way.checkpoint.config.patch)?.0])
         })
         .collect::<Result<Vec<_>, Failure>>()?;

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use mm_diffusion::likelihood_levels;
-use mm_patch::{Grid, Image};
-use mm_train::eval::{contact_sheet, examples};
-use mm_train::quality::{
+use mm_eval::quality::{
     FEWEST_FOR_FRECHET, FEWEST_FOR_KID, FeatureNetwork, Features, Judged, Kid, LikelihoodOptions,
     Nearest, NetworkSettings, Picture, Pictures, QualityError, Ruler, captions_to_draw, drawings,
     folder_pictures, likelihood, load_features, median, save_comparison, save_features,
     source_pictures,
 };
+use mm_eval::{contact_sheet, examples};
+use mm_patch::{Grid, Image};
 use serde_json::json;
 
 use super::cannot_generate;
@@ -79,9 +79,9 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         .map(|Picture { name, image }| (name, image))
         .unzip();
     let (captions, drawn) = draw(args, of)?;
-    let found = mm_train::quality::nearest(&drawn, &real)?;
+    let found = mm_eval::quality::nearest(&drawn, &real)?;
     let apart = args.count.min(real.len() / 2);
-    let mark = mm_train::quality::nearest(&real[..apart], &real[apart..]).ok();
+    let mark = mm_eval::quality::nearest(&real[..apart], &real[apart..]).ok();
     let mark = mark.filter(|found| !found.is_empty()).map(|found| median(&found));
     if let Some(out) = &args.quality.out {
         let beside: Vec<Image> = found.iter().map(|found| real[found.index].clone()).collect();

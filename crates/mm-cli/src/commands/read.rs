@@ -1,6 +1,6 @@
 //! `mm read`: pictures to captions.
 
-use mm_train::eval::looking_at;
+use mm_model::Document;
 
 use super::{load, options};
 use crate::args::ReadArgs;
@@ -9,12 +9,12 @@ use crate::report::{Failure, say};
 
 pub fn run(args: &ReadArgs) -> Result<(), Failure> {
     let images = args.images.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
-    let (checkpoint, recipe) = load(&args.model, &args.sampling)?;
+    let model = load(&args.model, &args.sampling)?;
     let prompts = images
         .iter()
-        .map(|image| Ok(looking_at(fitted(image, checkpoint.config.patch, recipe.as_ref())?)))
+        .map(|image| Ok(Document::of_image(fitted(image, &model)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
-    let captions = checkpoint.read(&prompts, &options(&args.sampling, recipe.as_ref()))?;
+    let captions = model.read(&prompts, &options(&args.sampling, &model))?;
     for (path, caption) in args.images.iter().zip(captions) {
         match args.images.len() {
             1 => say!("{caption}"),

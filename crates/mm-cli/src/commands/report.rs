@@ -6,7 +6,7 @@ mod page;
 
 use std::path::{Path, PathBuf};
 
-use mm_model::checkpoint::write_atomic;
+use mm_model::folder::write_atomic;
 
 use crate::args::ReportArgs;
 use crate::output::free;

@@ -4,13 +4,13 @@ mod analytic;
 
 use std::path::Path;
 
+use mm_data::{Captions, DataConfig, FolderConfig};
 use mm_diffusion::{Analytic, DiffusionError, Level, Sampler};
-use mm_model::{Checkpoint, Walk};
+use mm_eval::image_only::{square, table};
+use mm_eval::magnified;
+use mm_model::{LoadedModel, Walk};
 use mm_patch::Grid;
 use mm_train::Recipe;
-use mm_train::alone::{square, table};
-use mm_train::data::{Captions, DataConfig, FolderConfig};
-use mm_train::eval::magnified;
 use mm_train::state::recipe_beside;
 
 use super::cannot_generate;
@@ -28,7 +28,7 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
         return Err(usage!("`--count`, `--cols` and `--zoom` must be at least 1"));
     }
     let way = Way::open(&args.model, &args.walk)?;
-    let grid = grid(args.size.as_deref(), way.checkpoint.config.patch, way.recipe.as_ref())?;
+    let grid = grid(args.size.as_deref(), &way.checkpoint)?;
     let cols = columns(args, grid)?;
     let schedule = way.checkpoint.config.schedule;
     let steps = way.steps(schedule.steps());
@@ -75,7 +75,7 @@ fn columns(args: &SampleArgs, grid: Grid) -> Result<usize, Failure> {
 
 /// A model, its recipe and the sampler asked for.
 pub(super) struct Way<'a> {
-    pub(super) checkpoint: Checkpoint,
+    pub(super) checkpoint: LoadedModel,
     pub(super) recipe: Option<Recipe>,
     folder: &'a Path,
     args: &'a WalkArgs,
@@ -94,7 +94,7 @@ impl<'a> Way<'a> {
             let real = FolderConfig::of(fs_err::canonicalize(real)?);
             recipe.data = DataConfig::Folder(FolderConfig { captions: Captions::None, ..real });
         }
-        let usual = recipe.as_ref().map_or(Sampler::Ddpm, |recipe| recipe.sample.sampler);
+        let usual = checkpoint.generation.sampler;
         let method = args.sampler.unwrap_or(Method::Plain(usual));
         Ok(Self { checkpoint, recipe, folder, args, method })
     }
@@ -105,11 +105,10 @@ impl<'a> Way<'a> {
         if let Some(steps) = self.args.steps {
             return steps;
         }
-        match (&self.recipe, self.method) {
-            (Some(recipe), Method::Plain(sampler)) if recipe.sample.sampler == sampler => {
-                recipe.sample.steps
-            }
-            (_, Method::Plain(Sampler::Ddpm)) => all.unwrap_or(1000),
+        let own = &self.checkpoint.generation;
+        match self.method {
+            Method::Plain(sampler) if own.sampler == sampler => own.steps,
+            Method::Plain(Sampler::Ddpm) => all.unwrap_or(1000),
             _ => 10,
         }
     }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::prelude::Device;
-use mm_model::Checkpoint;
-use mm_train::data::{DataConfig, DataError};
+use mm_data::{DataConfig, DataError};
+use mm_model::LoadedModel;
 use mm_train::{
-    Ending, Happening, Ranks, Recipe, RunFolder, TrainError, Training, memory, steps_in, train,
+    Ending, Happening, ProcessGroup, Recipe, RunFolder, TrainError, Training, memory, steps_in,
+    train,
 };
 
 use crate::args::TrainArgs;
@@ -39,7 +40,7 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
 fn run_as(
     args: &TrainArgs,
     device: &Device,
-    ranks: &Ranks,
+    ranks: &ProcessGroup,
     stop: impl FnOnce() -> Result<Arc<AtomicBool>, Failure>,
 ) -> Result<(), Failure> {
     if args.tui && ranks.writes() {
@@ -87,7 +88,7 @@ fn run_as(
 fn start(
     args: &TrainArgs,
     device: &Device,
-    ranks: &Ranks,
+    ranks: &ProcessGroup,
 ) -> Result<(RunFolder, Training), Failure> {
     let name = args.recipe.as_deref().expect("clap asks for it");
     let mut recipe = recipes::with_settings(recipes::find(name)?, &args.set)?;
@@ -111,7 +112,7 @@ fn start(
     recipe.validate().map_err(Failure::usage)?;
     shared(args, recipe.run.batch, ranks)?;
     let training = match &args.init {
-        Some(model) => Training::from_model(recipe, &Checkpoint::load(model, device)?, device),
+        Some(model) => Training::from_model(recipe, &LoadedModel::load(model, device)?, device),
         None => Training::start(recipe, device),
     };
     let training = training.map_err(explain)?;
@@ -125,7 +126,7 @@ fn start(
 }
 
 /// Refuses more ranks than there are documents in a step; `--devices` named them, or a launcher started them.
-fn shared(args: &TrainArgs, batch: usize, ranks: &Ranks) -> Result<(), Failure> {
+fn shared(args: &TrainArgs, batch: usize, ranks: &ProcessGroup) -> Result<(), Failure> {
     let count = ranks.count;
     if count <= batch {
         return Ok(());
@@ -141,7 +142,7 @@ fn shared(args: &TrainArgs, batch: usize, ranks: &Ranks) -> Result<(), Failure> 
 fn resume(
     args: &TrainArgs,
     device: &Device,
-    ranks: &Ranks,
+    ranks: &ProcessGroup,
 ) -> Result<(RunFolder, Training), Failure> {
     if args.recipe.is_some() {
         return Err(
@@ -248,7 +249,7 @@ fn stop_flag(speaks: bool) -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn introduce(training: &Training, folder: &RunFolder, ranks: &Ranks) {
+fn introduce(training: &Training, folder: &RunFolder, ranks: &ProcessGroup) {
     let (recipe, progress) = (&training.recipe, &training.progress);
     tell!(
         "training {} parameters, images of {}x{} in patches of {}, {} token ids",

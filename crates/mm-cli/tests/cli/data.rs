@@ -65,7 +65,7 @@ fn a_check_of_a_recipe_without_text_needs_no_vocabulary() {
     let pictures = folder(0);
     let recipes = tempdir().unwrap();
     let path = recipes.path().join("mine.toml");
-    let text = done(&["data", "recipes", "seed-64"]);
+    let text = done(&["data", "recipes", "su2024-64"]);
     let data = format!("path = '{}'", pictures.path().display());
     let text = text.replace("path = \"CelebA-HQ\"", &data);
     fs_err::write(&path, text).unwrap();

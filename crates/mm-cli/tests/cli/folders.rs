@@ -7,7 +7,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::{device, done, refused};
 
-/// The laws of `seed-64` with a network and pictures of a second.
+/// The laws of `su2024-64` with a network and pictures of a second.
 const SMALL: [&str; 10] = [
     "image.width=16",
     "image.height=16",
@@ -33,9 +33,9 @@ fn pictures(names: &[String]) -> TempDir {
     folder
 }
 
-/// `mm train seed-64` on a folder, for two steps.
+/// `mm train su2024-64` on a folder, for two steps.
 fn training<'a>(path: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut args = vec!["train", "seed-64", "--device", device(), "--out", out, "--set", path];
+    let mut args = vec!["train", "su2024-64", "--device", device(), "--out", out, "--set", path];
     for set in SMALL.iter().chain(more).copied() {
         args.extend(["--set", set]);
     }

@@ -2,7 +2,7 @@
 
 use crate::{device, done};
 
-const NEIGHBOURS: [&str; 3] = ["neighbour-unet", "neighbour-uvit", "neighbour-dit"];
+const BASELINES: [&str; 3] = ["baseline-unet", "baseline-uvit", "baseline-dit"];
 
 /// The page that lists all recipes.
 const PAGE: &str = include_str!("../../../../docs/recipes.md");
@@ -27,11 +27,11 @@ fn every_recipe_is_valid_says_its_command_and_stands_in_the_table_of_the_docs() 
 }
 
 #[test]
-fn the_articles_neighbours_train_and_are_of_one_size() {
+fn the_articles_baselines_train_and_are_of_one_size() {
     let folder = tempfile::tempdir().unwrap();
     let small = ["image.width=16", "image.height=16", "run.batch=2"];
     let short = ["run.steps=1", "sample.count=1", "sample.steps=1"];
-    for name in NEIGHBOURS {
+    for name in BASELINES {
         let out = folder.path().join(name);
         let mut args = vec!["train", name, "--device", device(), "--out", out.to_str().unwrap()];
         for set in small.into_iter().chain(short) {
@@ -40,7 +40,7 @@ fn the_articles_neighbours_train_and_are_of_one_size() {
         done(&args);
         assert!(out.join("model/model.safetensors").is_file(), "{name}");
     }
-    let sizes = NEIGHBOURS.map(|name| {
+    let sizes = BASELINES.map(|name| {
         let said = done(&["inspect", name]);
         let line = said.lines().find_map(|line| line.strip_prefix("network: ")).unwrap();
         let digits = line.trim_end_matches(" parameters").replace(',', "");
@@ -48,5 +48,5 @@ fn the_articles_neighbours_train_and_are_of_one_size() {
     });
     let [least, most] = [sizes.iter().min(), sizes.iter().max()].map(|size| *size.unwrap());
     assert!(100 * least >= 95 * most, "{sizes:?}");
-    assert!(done(&["data", "recipes", "neighbour-uvit"]).contains("patch_convolution = true"));
+    assert!(done(&["data", "recipes", "baseline-uvit"]).contains("patch_convolution = true"));
 }

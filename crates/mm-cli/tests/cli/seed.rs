@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use mm_model::{alone, checkpoint, keras};
+use mm_model::{folder, image_only, keras};
 use mm_patch::{DecodeOptions, Image};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
@@ -68,7 +68,8 @@ fn an_imported_network_agrees_with_the_seed_authors_layers_and_a_perturbed_one_d
     let folder = tempfile::tempdir().unwrap();
     let (config, mut weights) = keras::read(&fs_err::read(GOLDEN).unwrap(), 4).unwrap();
     weights.get_mut("backbone.blocks.1.out_proj.weight").unwrap().values[5] += 0.01;
-    checkpoint::save(folder.path(), &config, &alone::tokenizer(), &weights).unwrap();
+    let generation = folder::load_generation_config(Path::new(&imported())).unwrap();
+    folder::save(folder.path(), &config, &image_only::tokenizer(), &weights, &generation).unwrap();
     let model = folder.path().to_str().unwrap();
     let output = mm(&["eval", model, "--task", "golden", "--golden", GOLDEN]);
     assert_eq!(output.status.code(), Some(1));
@@ -115,15 +116,15 @@ fn files_that_are_no_weights_of_the_seed_are_one_clear_error_each() {
 
 #[test]
 fn the_seeds_network_has_the_seeds_number_of_parameters() {
-    let said = done(&["inspect", "seed-128"]);
+    let said = done(&["inspect", "su2024-128"]);
     assert!(said.contains("network: 88,483,584 parameters"), "{said}");
     assert!(said.contains("no text: documents are images alone"), "{said}");
-    assert!(done(&["inspect", "seed-64"]).contains("network: 88,262,400 parameters"));
-    assert!(done(&["inspect", "seed-mini"]).contains("training examples: "));
-    assert!(done(&["data", "recipes", "seed-mini"]).starts_with("# "));
+    assert!(done(&["inspect", "su2024-64"]).contains("network: 88,262,400 parameters"));
+    assert!(done(&["inspect", "su2024-mini"]).contains("training examples: "));
+    assert!(done(&["data", "recipes", "su2024-mini"]).starts_with("# "));
 }
 
-/// `seed-mini`, made tiny and trained for a few steps, once for all tests.
+/// `su2024-mini`, made tiny and trained for a few steps, once for all tests.
 fn tiny() -> &'static Path {
     static RUN: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = RUN.get_or_init(|| {
@@ -131,7 +132,7 @@ fn tiny() -> &'static Path {
         let path = folder.path().join("run");
         let block =
             "model.backbone.block={ kind = \"gau\", expansion = 2, key_size = 16, bias = true }";
-        let mut args = vec!["train", "seed-mini", "--device", "flex", "--steps", "6"];
+        let mut args = vec!["train", "su2024-mini", "--device", "flex", "--steps", "6"];
         args.extend(["--out", path.to_str().unwrap(), "--set", block]);
         for set in [
             "image.width=16",
@@ -240,8 +241,7 @@ fn analytic_dpm_measures_the_network_once_and_again_when_the_weights_change() {
     let kept = fs_err::read_to_string(model.join("analytic.json")).unwrap();
     assert!(kept.contains("\"666\"") || kept.contains("\"667\""), "{kept}");
     assert_eq!(draw(), (false, first.clone()));
-    let (config, weights) =
-        (checkpoint::load_config(&model).unwrap(), model.join("model.safetensors"));
+    let (config, weights) = (folder::load_config(&model).unwrap(), model.join("model.safetensors"));
     let mut bytes = fs_err::read(&weights).unwrap();
     let last = bytes.len() - 2; // of a number's exponent
     bytes[last] ^= 1;

@@ -38,7 +38,7 @@ fn a_plan_counts_parameters_memory_and_time() {
     assert!(number(&plain, "/flops") < number(&changed, "/flops"));
     assert!(done(&["plan", "glyphs", "--devices", "4"]).contains("sent by each device"));
     // Its folder of pictures is not there, and not needed.
-    assert!(done(&["plan", "seed-128"]).contains("88483584 parameters"));
+    assert!(done(&["plan", "su2024-128"]).contains("88483584 parameters"));
     let said = refused(2, &["plan", "glyphs", "--devices", "1000"]);
     assert!(said.contains("cannot share a batch of 32 documents"), "{said}");
 }

@@ -1,11 +1,13 @@
-//! Samplers against the closed form: for normal data the flow is known, and so are the moments of every sampler.
+//! Samplers against the closed form: for normal data the flow is known, and so are the moments of
+//! every sampler.
+
+use burn::tensor::DType;
 
 use super::*;
 use crate::gaussian::{Gaussian, NARROW, WIDE, rows};
 use crate::{Analytic, Sampler, Schedule, analytic_dpm, unexplained};
-use burn::tensor::DType;
 
-const SEED: Schedule = Schedule::Seed { steps: 1000 };
+const SU2024: Schedule = Schedule::Su2024 { steps: 1000 };
 const COSINE: Schedule = Schedule::Cosine { steps: 1000 };
 const LINEAR: Schedule = Schedule::Linear;
 
@@ -16,20 +18,21 @@ fn levels(schedule: Schedule, steps: usize) -> Vec<Level> {
     schedule.sampling_levels(steps).unwrap()
 }
 
-/// The level with this ln(signal / noise) that keeps the variance.
+/// Returns the level with this ln(signal / noise) that keeps the variance.
 fn of_log_snr(log_snr: f64) -> Level {
     let signal = 1.0 / (1.0 + (-2.0 * log_snr).exp()).sqrt();
-    Level { time: log_snr, signal, noise: signal * (-log_snr).exp() }
+    Level { timestep: log_snr, signal, noise: signal * (-log_snr).exp() }
 }
 
-/// Levels that keep the variance, evenly spaced in ln(signal / noise) from -4 to 9.
+/// Returns levels that keep the variance, evenly spaced in ln(signal / noise) from -4 to 9.
 fn even_in_log_snr(steps: usize) -> Vec<Level> {
     (0..steps).map(|i| of_log_snr(-4.0 + 13.0 * i as f64 / (steps - 1) as f64)).collect()
 }
 
-/// All levels of the seed, and three between any two: a first-order sampler needs more than a thousand for our bound.
-fn seed_levels_refined() -> Vec<Level> {
-    let all = levels(SEED, 1000);
+/// Returns all levels of `Su2024` and three between any two, because a first-order sampler needs
+/// more than a thousand for our bound.
+fn su2024_levels_refined() -> Vec<Level> {
+    let all = levels(SU2024, 1000);
     let between = |pair: &[Level]| -> Vec<Level> {
         let (from, to) = (pair[0].log_snr(), pair[1].log_snr());
         [0.0, 0.25, 0.5, 0.75].map(|share| of_log_snr(from + share * (to - from))).to_vec()
@@ -52,8 +55,8 @@ fn sample(sampler: Sampler, data: &Gaussian, levels: &[Level], start: Tensor<3>)
     numbers(sampler.sample(levels, start, &mut |z, level| data.denoise(z, level), &mut no_noise))
 }
 
-/// The largest distance from x = mean + std · deviation, to which the probability flow takes
-/// z = signal · mean + std_at · deviation.
+/// Returns the largest distance from x = mean + std · deviation, to which the probability flow
+/// takes z = signal · mean + std_at · deviation.
 fn flow_error(sampler: Sampler, levels: &[Level], precision: DType) -> f64 {
     let (mut start, mut wanted) = (vec![], vec![]);
     for deviation in [-1.5, 0.4, 1.0] {
@@ -75,20 +78,20 @@ fn check_flow(samplers: &[Sampler], levels: &[Level]) {
 #[test]
 fn ddim_and_euler_follow_the_probability_flow() {
     let samplers = [DDIM, Sampler::Euler];
-    check_flow(&samplers, &seed_levels_refined());
+    check_flow(&samplers, &su2024_levels_refined());
     check_flow(&samplers, &levels(Schedule::Cosine { steps: 2500 }, 2500));
     check_flow(&samplers, &levels(LINEAR, 2500));
 }
 
 #[test]
 fn heun_and_dpm_solver_follow_the_probability_flow_in_fewer_steps() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         check_flow(&[Sampler::Heun], &levels(schedule, 100));
         check_flow(&[Sampler::DpmSolverPp2m], &levels(schedule, 500));
     }
 }
 
-/// How the error shrinks from 100 steps to 200, in 64 bits.
+/// Checks how the error shrinks from 100 steps to 200, in 64 bits.
 fn check_order(sampler: Sampler, levels: fn(usize) -> Vec<Level>, wanted: f64) {
     let ratio = flow_error(sampler, &levels(100), DType::F64)
         / flow_error(sampler, &levels(200), DType::F64);
@@ -102,7 +105,7 @@ fn check_order(sampler: Sampler, levels: fn(usize) -> Vec<Level>, wanted: f64) {
 fn halving_the_step_halves_the_error_of_ddim_and_euler() {
     for sampler in [DDIM, Sampler::Euler] {
         check_order(sampler, |steps| levels(LINEAR, steps), 2.0);
-        check_order(sampler, |steps| levels(SEED, steps), 2.0);
+        check_order(sampler, |steps| levels(SU2024, steps), 2.0);
         check_order(sampler, even_in_log_snr, 2.0);
     }
 }
@@ -116,7 +119,8 @@ fn halving_the_step_quarters_the_error_of_heun_and_dpm_solver() {
 
 #[test]
 fn dpm_solver_gains_more_than_first_order_where_log_snr_is_unbounded() {
-    // Even times are uneven in log-SNR: near both ends its steps do not shrink, and order 2 holds up to a logarithm.
+    // Even timesteps are uneven in log-SNR: near both ends its steps do not shrink, and order 2
+    // holds up to a logarithm.
     let error = |steps| flow_error(Sampler::DpmSolverPp2m, &levels(LINEAR, steps), DType::F64);
     let ratio = error(200) / error(400);
     assert!(ratio > 3.2 && ratio < 4.0, "the error fell by {ratio}");
@@ -124,7 +128,7 @@ fn dpm_solver_gains_more_than_first_order_where_log_snr_is_unbounded() {
 
 #[test]
 fn second_order_samplers_beat_ddim_at_ten_steps_on_every_schedule() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         let [ddim, _, heun, dpm] =
             DETERMINISTIC.map(|sampler| flow_error(sampler, &levels(schedule, 10), DType::F64));
         assert!(
@@ -136,7 +140,7 @@ fn second_order_samplers_beat_ddim_at_ten_steps_on_every_schedule() {
 
 #[test]
 fn euler_is_ddim_without_noise() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         let levels = levels(schedule, 10);
         let start = || rows(vec![0.3, -1.2, 0.8], DType::F64);
         let (euler, ddim) = (
@@ -156,7 +160,7 @@ fn one_step_from_pure_noise_gives_the_mean_of_the_data() {
     }
 }
 
-/// Mean and variance in each channel.
+/// The mean and the variance in each channel.
 #[derive(Debug)]
 struct Moments {
     mean: [f64; 3],
@@ -174,7 +178,7 @@ impl Moments {
     }
 }
 
-/// The moments of a sampler's result; see [`moments_of`].
+/// Returns the moments of a sampler's result; see [`moments_of`].
 fn moments(sampler: Sampler, data: &Gaussian, levels: &[Level], precision: DType) -> Moments {
     let mut run =
         |levels: &[Level], x: Tensor<3>, denoise: &mut Denoise<'_>, noise: &mut Noise<'_>| {
@@ -186,9 +190,9 @@ fn moments(sampler: Sampler, data: &Gaussian, levels: &[Level], precision: DType
 /// A sampler as a function of levels, start, network and noise.
 type Run<'a> = dyn FnMut(&[Level], Tensor<3>, &mut Denoise<'_>, &mut Noise<'_>) -> Tensor<3> + 'a;
 
-/// The moments of a sampler's result, exactly and without drawing a number. The result is affine in the start and in
-/// the noise of each step, so a batch of basis vectors gives every coefficient: row 0 is all zero, row 1 starts at 1,
-/// row 2 + i has noise 1 at step i.
+/// Returns the moments of a sampler's result, exactly and without drawing a number. The result is
+/// affine in the start and in the noise of each step, so a batch of basis vectors gives every
+/// coefficient: row 0 is all zero, row 1 starts at 1, row 2 + i has noise 1 at step i.
 fn moments_of(run: &mut Run<'_>, data: &Gaussian, levels: &[Level], precision: DType) -> Moments {
     let basis = |row: usize| -> Tensor<3> {
         let mut values = vec![0.0; 3 * (levels.len() + 2)];
@@ -206,13 +210,13 @@ fn moments_of(run: &mut Run<'_>, data: &Gaussian, levels: &[Level], precision: D
     Moments { mean: [0, 1, 2].map(mean), variance: [0, 1, 2].map(variance) }
 }
 
-/// The same by the lines of the seed's `ddpm.py` and `ddim.py`, in noise form, from a start whose moments are those of z:
-/// z -= coefficient · eps, z /= α, z += σ n.
-fn seed_moments(eta: Option<f64>, data: &Gaussian, levels: &[Level]) -> Moments {
+/// Returns the same by the lines of Su's `ddpm.py` and `ddim.py`, in noise form, from a start whose
+/// moments are those of z: z -= coefficient · eps, z /= α, z += σ n.
+fn script_moments(eta: Option<f64>, data: &Gaussian, levels: &[Level]) -> Moments {
     let channel = |c: usize| {
         let (mut mean, mut variance) =
             (levels[0].signal * data.mean[c], data.std_at(&levels[0], c).powi(2));
-        for (_, now, next) in steps(levels) {
+        for Step { now, next, .. } in steps(levels) {
             let alpha = now.signal / next.signal;
             let beta = (1.0 - alpha * alpha).sqrt();
             let sigma = eta.map_or(beta, |eta| next.noise / now.noise * beta * eta);
@@ -234,14 +238,14 @@ fn seed_moments(eta: Option<f64>, data: &Gaussian, levels: &[Level]) -> Moments 
 }
 
 #[test]
-fn ddpm_and_ddim_are_the_seeds_own_recursions() {
-    for levels in [levels(SEED, 10), levels(SEED, 40), levels(COSINE, 40)] {
+fn ddpm_and_ddim_are_the_recursions_of_su_s_scripts() {
+    for levels in [levels(SU2024, 10), levels(SU2024, 40), levels(COSINE, 40)] {
         let found = moments(Sampler::Ddpm, &WIDE, &levels, DType::F64);
-        assert!(found.distance(&seed_moments(None, &WIDE, &levels)) < 1e-9, "ddpm: {found:?}");
+        assert!(found.distance(&script_moments(None, &WIDE, &levels)) < 1e-9, "ddpm: {found:?}");
         for eta in [0.0, 0.5, 1.0] {
             let found = moments(Sampler::Ddim { eta }, &WIDE, &levels, DType::F64);
             assert!(
-                found.distance(&seed_moments(Some(eta), &WIDE, &levels)) < 1e-9,
+                found.distance(&script_moments(Some(eta), &WIDE, &levels)) < 1e-9,
                 "ddim:{eta}: {found:?}"
             );
         }
@@ -250,7 +254,7 @@ fn ddpm_and_ddim_are_the_seeds_own_recursions() {
 
 #[test]
 fn ddpm_is_exact_for_data_of_unit_variance_in_any_number_of_steps() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         for steps in [1, 3, 20] {
             let found = moments(Sampler::Ddpm, &WIDE, &levels(schedule, steps), DType::F64);
             let wanted = Moments::of_data(&WIDE);
@@ -274,14 +278,14 @@ fn check_moments(sampler: Sampler, data: &Gaussian, schedule: Schedule) {
 
 #[test]
 fn a_thousand_steps_of_ddpm_draw_from_the_data() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         check_moments(Sampler::Ddpm, &WIDE, schedule);
     }
 }
 
 #[test]
 fn a_thousand_steps_of_ddim_with_noise_draw_from_the_data() {
-    for schedule in [SEED, COSINE, LINEAR] {
+    for schedule in [SU2024, COSINE, LINEAR] {
         check_moments(Sampler::Ddim { eta: 0.5 }, &NARROW, schedule);
         check_moments(Sampler::Ddim { eta: 1.0 }, &NARROW, schedule);
     }
@@ -299,7 +303,7 @@ fn halving_the_step_halves_the_error_of_the_variance() {
     }
 }
 
-/// Data of the same width in every channel, so that one number a level says all about them.
+/// Data of the same width in every channel, so that one number a level says all about it.
 const ROUND: Gaussian = Gaussian { mean: [0.5, -0.3, 0.2], std: [0.4; 3] };
 
 fn analytic_moments(eta: f64, levels: &[Level], unexplained: &[f64]) -> Moments {
@@ -313,10 +317,11 @@ fn analytic_moments(eta: f64, levels: &[Level], unexplained: &[f64]) -> Moments 
 
 #[test]
 fn analytic_dpm_is_exact_for_normal_data_in_any_number_of_steps() {
-    for schedule in [SEED, COSINE] {
+    for schedule in [SU2024, COSINE] {
         for (count, eta) in [(1, 1.0), (3, 1.0), (10, 0.0), (10, 0.5), (10, 1.0)] {
             let levels = levels(schedule, count);
-            // E[ê²] of the best estimate: ê = n (z - s mean) / std_at², whose square has mean n² / std_at².
+            // The best estimate is ê = n (z - s mean) / std_at², whose square has the mean
+            // n² / std_at².
             let square = |level: &Level| (level.noise / ROUND.std_at(level, 0)).powi(2);
             let unexplained: Vec<f64> =
                 levels.iter().map(|level| unexplained(square(level))).collect();
@@ -329,7 +334,7 @@ fn analytic_dpm_is_exact_for_normal_data_in_any_number_of_steps() {
 
 #[test]
 fn analytic_dpm_that_leaves_nothing_unexplained_is_ddim() {
-    let levels = levels(SEED, 10);
+    let levels = levels(SU2024, 10);
     for eta in [0.0, 1.0] {
         let found = analytic_moments(eta, &levels, &[0.0; 10]);
         let ddim = moments(Sampler::Ddim { eta }, &ROUND, &levels, DType::F64);

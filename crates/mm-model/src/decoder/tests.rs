@@ -16,7 +16,7 @@ use crate::{
     TimeConfig, UnetConfig, no_backbone,
 };
 
-const GRID: Grid = Grid { rows: 2, cols: 3, patch: 4 };
+const GRID: Grid = Grid::new(2, 3, 4);
 
 /// Every kind of network, small.
 fn configs() -> Vec<ModelConfig> {
@@ -83,7 +83,7 @@ fn model(config: &ModelConfig) -> Model {
 }
 
 fn noise(seed: u64, count: usize) -> Vec<f32> {
-    let numbers = Init::new(seed, &Device::flex()).normal([count, GRID.numbers()], 1.0).val();
+    let numbers = Init::new(seed, &Device::flex()).normal([count, GRID.patch_dim()], 1.0).val();
     numbers.into_data().iter::<f32>().collect()
 }
 
@@ -100,7 +100,7 @@ fn last(hidden: Tensor<2>) -> Tensor<2> {
 }
 
 fn whole(model: &Model, config: &ModelConfig, samples: &[Sample]) -> Tensor<2> {
-    let batch = HostBatch::pack(samples, 0, 0, config.patch_numbers());
+    let batch = HostBatch::pack(samples, 0, 0, config.patch_dim());
     model.hidden(&batch.to_device(config, &model.device()).inputs)
 }
 
@@ -110,9 +110,10 @@ fn text_after_an_image_that_was_appended_sees_what_it_sees_in_a_whole_row() {
     let sequencer =
         Sequencer { tokenizer: &tokenizer, patch: 4, positions: PositionScheme::RopeTv };
     let picture = Image::filled(12, 8, [200, 10, 90]);
-    let words = |text: &str| Segment::given_text(text);
-    let all =
-        Document { segments: vec![words("a"), Segment::given_image(picture.clone()), words("b")] };
+    let words = |text: &str| Segment::context_text(text);
+    let all = Document {
+        segments: vec![words("a"), Segment::context_image(picture.clone()), words("b")],
+    };
     let sequence = sequencer.prompt(&all).unwrap();
     let clean = sequence.images[0].patches.clone();
     for config in configs() {
@@ -123,7 +124,7 @@ fn text_after_an_image_that_was_appended_sees_what_it_sees_in_a_whole_row() {
         let start = Document { segments: vec![words("a")] };
         let prompt = sequencer.drawing_prompt(&start, GRID).unwrap();
         let (mut decoder, _) = Decoder::prefill(&model, &config, &[prompt]);
-        let clean = TensorData::new(clean.clone(), [1, GRID.tokens(), GRID.numbers()]);
+        let clean = TensorData::new(clean.clone(), [1, GRID.tokens(), GRID.patch_dim()]);
         decoder.push_image(Tensor::from_data(clean, &model.device()), GRID);
         let rest = &sequence.ids[sequence.len() - 2..]; // the image's end, and the word
         decoder.push_tokens(&rest[..1]);
@@ -139,7 +140,7 @@ fn noisy(seed: u64, grid: Grid, time: f64, before: Sequence) -> Sample {
     let eps = vec![0.0; patches.len()];
     let mut sequence = before;
     sequence.push_patches(grid, patches, true, 0);
-    let level = Level { time, signal: 1.0, noise: 0.0 }; // noised already
+    let level = Level { timestep: time, signal: 1.0, noise: 0.0 }; // noised already
     Sample { sequence, noise: vec![ImageNoise { level, eps, weight: 1.0 }] }
 }
 
@@ -153,7 +154,7 @@ fn a_denoising_step_behind_a_cache_is_that_of_a_whole_row() {
         let model = model(&config);
         let (decoder, _) = Decoder::prefill(&model, &config, &[prompt.clone(), prompt.clone()]);
         let both: Vec<f32> = [noise(5, GRID.tokens()), noise(6, GRID.tokens())].concat();
-        let both = TensorData::new(both, [2, GRID.tokens(), GRID.numbers()]);
+        let both = TensorData::new(both, [2, GRID.tokens(), GRID.patch_dim()]);
         let found = decoder.denoise(Tensor::from_data(both, &model.device()), GRID, 0.3);
         for (row, seed) in [5, 6].into_iter().enumerate() {
             let hidden = whole(&model, &config, &[noisy(seed, GRID, 0.3, prompt.clone())]);
@@ -168,13 +169,13 @@ fn a_denoising_step_behind_a_cache_is_that_of_a_whole_row() {
 fn images_of_several_sizes_and_times_in_one_batch_are_what_each_is_alone() {
     let shapes = [(1, 2, 0.3), (2, 2, 0.9), (1, 2, 0.1), (3, 1, 0.5)];
     let empty = || Sequence::empty(PositionScheme::RopeTv);
-    let grid = |rows, cols| Grid { rows, cols, patch: 4 };
+    let grid = |rows, cols| Grid::new(rows, cols, 4);
     let samples: Vec<Sample> = (10..)
         .zip(shapes)
         .map(|(seed, (rows, cols, time))| noisy(seed, grid(rows, cols), time, empty()))
         .collect();
     let drawn = |model: &Model, config: &ModelConfig, samples: &[Sample], row_tokens| {
-        let batch = HostBatch::pack(samples, row_tokens, 0, config.patch_numbers());
+        let batch = HostBatch::pack(samples, row_tokens, 0, config.patch_dim());
         let batch = batch.to_device(config, &model.device());
         let target = batch.targets.image.as_ref().unwrap();
         let hidden = model.hidden(&batch.inputs).select(0, target.places.clone());

@@ -84,7 +84,7 @@ impl SeedSizes {
             patch_convolution: false,
             unet: None,
             time: TimeConfig::Table { steps },
-            schedule: Schedule::Seed { steps },
+            schedule: Schedule::Su2024 { steps },
             prediction: Prediction::Noise,
             backbone: BackboneConfig {
                 width: self.width,
@@ -103,8 +103,10 @@ impl SeedSizes {
 
     /// Every weight, in the order in which the network uses them.
     pub fn rows(&self) -> Vec<Row> {
-        let (width, numbers) =
-            (self.width, self.patch.saturating_mul(self.patch).saturating_mul(3));
+        let (width, numbers) = (
+            self.width,
+            self.patch.saturating_mul(self.patch).saturating_mul(mm_patch::RGB_CHANNELS),
+        );
         let row = |ours: &str, keras: &str, shape: &[usize]| Row {
             ours: ours.to_owned(),
             keras: format!("{keras}:0"),

@@ -59,13 +59,13 @@ impl Bytes {
     ) -> Self {
         let backbone = &recipe.model.backbone;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
-        let patch = (recipe.image.patch * recipe.image.patch * 3) as f64;
+        let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
         let arrays = backbone.work_arrays();
         let kept = (blocks_kept(recipe) * arrays.kept_numbers()) as f64;
         let backward = arrays.backward.iter().sum::<usize>() as f64;
         let at_once = share / turns(recipe);
         let [places, patches] = [load.places, load.patches].map(|count| count * at_once);
-        let [words, drawn] = [load.learnt_tokens, load.learnt_patches].map(|count| count * at_once);
+        let [words, drawn] = [load.target_tokens, load.target_patches].map(|count| count * at_once);
         // Words, patches, both together, each place's own, the closing norm; then the two heads and their losses.
         let before = width * (4.0 * places + 4.0 * patches) + patches * patch;
         let behind = words * (width + 4.0 * vocab as f64) + drawn * (width + 5.0 * patch);

@@ -25,9 +25,9 @@ pub struct Load {
     /// Images.
     pub images: f64,
     /// Tokens that are learnt.
-    pub learnt_tokens: f64,
+    pub target_tokens: f64,
     /// Patches that are learnt.
-    pub learnt_patches: f64,
+    pub target_patches: f64,
 }
 
 impl Load {
@@ -39,8 +39,8 @@ impl Load {
             pairs: self.pairs * factor,
             patches: self.patches * factor,
             images: self.images * factor,
-            learnt_tokens: self.learnt_tokens * factor,
-            learnt_patches: self.learnt_patches * factor,
+            target_tokens: self.target_tokens * factor,
+            target_patches: self.target_patches * factor,
         }
     }
 }
@@ -72,14 +72,14 @@ impl Seen {
             }
             for part in parts {
                 let share = |count: usize| count as f64 / steps as f64;
-                let [learnt_tokens, learnt_patches] = HostBatch::learnt(&part);
+                let [target_tokens, target_patches] = HostBatch::target_counts(&part);
                 load.places += share(part.places());
                 load.tokens += share(part.real_tokens());
                 load.pairs += share(part.pairs());
                 load.patches += share(part.patches());
                 load.images += share(part.images());
-                load.learnt_tokens += share(learnt_tokens);
-                load.learnt_patches += share(learnt_patches);
+                load.target_tokens += share(target_tokens);
+                load.target_patches += share(target_patches);
             }
         }
         Ok(Self { load: load.times(times), turns })

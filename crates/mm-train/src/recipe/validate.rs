@@ -4,8 +4,8 @@ use mm_backbone::Precision;
 
 use super::{LossConfig, Recipe};
 use crate::RecipeError;
-use crate::data::DataConfig;
 use crate::watch::BestBy;
+use mm_data::DataConfig;
 
 /// Characters of a value that are shown.
 const SHOWN: usize = 100;
@@ -42,7 +42,7 @@ impl Recipe {
         self.validate_sizes()?;
         self.model_config(self.vocab).validate()?;
         self.loss.weight.validate().map_err(RecipeError::Diffusion)?;
-        self.loss.times.validate().map_err(RecipeError::Diffusion)?;
+        self.loss.timesteps.validate().map_err(RecipeError::Diffusion)?;
         self.sample.sampler.validate().map_err(RecipeError::Diffusion)?;
         self.sample.guidance.validate().map_err(RecipeError::Diffusion)?;
         self.validate_mix()?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mm_model::Model;
-use mm_model::checkpoint::{load_weights, save_weights};
+use mm_model::folder::{load_weights, save_weights};
 use mm_model::parameters::{weights_of, with_weights};
 
 use super::RunFolder;

@@ -7,21 +7,21 @@ use burn::prelude::*;
 use burn::store::ModuleRecord;
 use mm_backbone::Init;
 use mm_model::Model;
-use mm_model::checkpoint::{load_weights, save_weights, write_atomic};
+use mm_model::folder::{load_weights, save_weights, write_atomic};
 use mm_model::parameters::{weights_of, with_weights};
 use mm_text::Tokenizer;
 
 use super::{Seen, averages, seal};
-use crate::data::DataSet;
 use crate::ema::Ema;
 use crate::lora::adapted;
 use crate::optimizer::optimizer;
-use crate::ranks::Ranks;
+use crate::ranks::ProcessGroup;
 use crate::recipe::Recipe;
 use crate::step::{Progress, Training};
 use crate::validate::check_held_out;
 use crate::workers::Workers;
 use crate::{RecipeError, TrainError, freeze};
+use mm_data::DataSet;
 
 /// Writes all of them into a folder, which is emptied before.
 pub fn write(training: &Training, folder: &Path) -> Result<(), TrainError> {
@@ -85,7 +85,7 @@ pub fn read(
         emas,
         progress,
         workers,
-        ranks: Ranks::alone(),
+        ranks: ProcessGroup::single(),
         added: None,
     };
     check_held_out(&training)?;

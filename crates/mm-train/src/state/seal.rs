@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use mm_model::checkpoint::write_atomic;
+use mm_model::folder::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;

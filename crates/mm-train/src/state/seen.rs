@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataSet, Split};
+use mm_data::{DataSet, Split};
 
 /// Data, as far as others are told from them: files that were added, lost or renamed, and other words; not other pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::FloatDType;
 use mm_backbone::BlockConfig;
 use mm_diffusion::Guidance;
-use mm_model::{Checkpoint, Document, GenerateOptions, Model, Segment, UnetConfig, no_backbone};
+use mm_model::{Document, GenerateOptions, LoadedModel, Model, Segment, UnetConfig, no_backbone};
 use mm_patch::{Grid, Image};
 use mm_train::batch::Batches;
 use mm_train::{Recipe, Training};
@@ -156,7 +156,7 @@ fn unet_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
 }
 
 /// The losses and gradient norms of `steps` steps from the same seed in two shards, and the averaged weights behind them.
-fn trained(on: &On, steps: u64) -> Result<([Vec<f64>; 2], Checkpoint), Failure> {
+fn trained(on: &On, steps: u64) -> Result<([Vec<f64>; 2], LoadedModel), Failure> {
     let recipe = small_recipe(network::MULTI_HEAD, 2)?;
     let mut training = Training::start(recipe.clone(), &on.device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
@@ -187,20 +187,21 @@ fn twenty_weights(on: &On) -> Result<Vec<Numbers>, Failure> {
 }
 
 /// A model that was not trained, with weights that matter everywhere.
-fn checkpoint(on: &On) -> Result<Checkpoint, Failure> {
+fn checkpoint(on: &On) -> Result<LoadedModel, Failure> {
     let training = Training::start(small_recipe(network::MULTI_HEAD, 1)?, &on.device)?;
     let model = shaken(Model::new(&training.config, 2, &on.device)?, &on.device);
     let (config, tokenizer) = (training.config.clone(), training.tokenizer.clone());
-    Ok(Checkpoint { config, tokenizer, model })
+    let generation = training.recipe.generation_config();
+    Ok(LoadedModel { config, tokenizer, model, generation })
 }
 
 /// The words that follow two prompts of different length, byte by byte.
 fn greedy(on: &On) -> Result<Vec<Numbers>, Failure> {
     let checkpoint = checkpoint(on)?;
-    let image = |level| Segment::given_image(Image::filled(16, 16, [level, 200, 90]));
+    let image = |level| Segment::context_image(Image::filled(16, 16, [level, 200, 90]));
     let prompts = [
         Document { segments: vec![image(10)] },
-        Document { segments: vec![Segment::given_text("green"), image(250)] },
+        Document { segments: vec![Segment::context_text("green"), image(250)] },
     ];
     let options = GenerateOptions { max_tokens: 8, ..GenerateOptions::default() };
     let texts = checkpoint.read(&prompts, &options)?;
@@ -212,7 +213,7 @@ fn greedy(on: &On) -> Result<Vec<Numbers>, Failure> {
 fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
     let checkpoint = checkpoint(on)?;
     let prompts = ["red K on yellow", "blue"]
-        .map(|caption| Document { segments: vec![Segment::given_text(caption)] });
+        .map(|caption| Document { segments: vec![Segment::context_text(caption)] });
     let grid = Grid::of_size(16, 16, checkpoint.config.patch)?;
     let guidance = Guidance { scale: 2.0, from: 0.0, to: 1.0 };
     let options = GenerateOptions { steps: 10, guidance, ..GenerateOptions::default() };

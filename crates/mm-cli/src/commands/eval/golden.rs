@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mm_train::golden::{Golden, compare};
+use mm_eval::golden::{Golden, compare};
 
 use crate::args::EvalArgs;
 use crate::commands::load_on;

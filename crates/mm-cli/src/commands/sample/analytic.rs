@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use mm_data::{DataSet, split_hash};
 use mm_diffusion::{Level, unexplained};
-use mm_model::checkpoint::write_atomic;
+use mm_eval::image_only::mean_square_of_noise;
+use mm_model::folder::write_atomic;
 use mm_train::Recipe;
-use mm_train::alone::mean_square_of_noise;
-use mm_train::data::{DataSet, split_hash};
 use serde::{Deserialize, Serialize};
 
 use super::Way;
@@ -66,7 +66,14 @@ pub(super) fn unexplained_at(
         })?;
         tell!("measuring the network at {} noise levels, once ...", missing.len());
         for level in missing {
-            let found = mean_square_of_noise(&way.checkpoint, (recipe, &data), level, batches)?;
+            let found = mean_square_of_noise(
+                &way.checkpoint,
+                &data,
+                level,
+                batches,
+                recipe.run.batch,
+                recipe.seed,
+            )?;
             measured.mean_square.insert(key(level), found);
         }
         let text = serde_json::to_string_pretty(&measured)?;
@@ -78,7 +85,7 @@ pub(super) fn unexplained_at(
 }
 
 fn key(level: &Level) -> String {
-    level.time.to_string()
+    level.timestep.to_string()
 }
 
 fn recipe_hash(recipe: &Recipe) -> String {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mm_train::{DeviceSum, Lost, Ranks, on_threads};
+use mm_train::{DeviceSum, Lost, ProcessGroup, on_threads};
 
 use super::{run_as, stop_flag};
 use crate::args::{AllReduce, TrainArgs};
@@ -25,7 +25,7 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     let found = device::open_all(names)?; // before the threads
     let sum_on_device = sum_on_device(args.all_reduce, &found)?;
     let ends = on_threads(found.len(), |ranks| {
-        let ranks = Ranks { sum_on_device: sum_on_device.clone(), ..ranks };
+        let ranks = ProcessGroup { sum_on_device: sum_on_device.clone(), ..ranks };
         // The first rank's wish is all ranks' wish, so the others need none of their own.
         let stop = || if ranks.writes() { stop_flag(!args.tui) } else { Ok(Arc::default()) };
         run_as(args, &found[ranks.rank].device, &ranks, stop)

@@ -8,7 +8,7 @@ use burn_train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn_train::metric::{MetricAttributes, MetricName};
 use burn_train::renderer::{EvaluationName, MetricsRendererEvaluation, MetricsRendererTraining};
 use expect_test::{Expect, expect};
-use mm_train::eval::HeldOutLosses;
+use mm_eval::HeldOutLosses;
 use mm_train::{Speed, StepReport, Validation};
 
 use super::*;

@@ -1,0 +1,353 @@
+//! Pictures of characters, drawn in code: an endless source whose captions say all there is to see but place, size and
+//! typeface, for example `red K on yellow`.
+//!
+//! A fixed tenth of the combinations of characters, ink and background is held out ([`Combination::split`]). One
+//! picture takes some microseconds, because every character is rasterised once, when the set is opened.
+
+mod combination;
+mod faces;
+mod palette;
+
+use mm_model::Document;
+use mm_patch::Image;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+pub use combination::Combination;
+pub use faces::{CHARACTERS, FACE_NAMES};
+pub use faces::{Faces, Mask};
+pub use palette::{Background, Ink};
+
+use super::document::{Likeness, Place, same_or_different, which_one_is, which_question};
+use super::{DataError, Example, ImageSettings, Split};
+
+/// Settings of [`GlyphSet`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GlyphsConfig {
+    /// Fewest and most characters of one picture.
+    pub letters: [usize; 2],
+    /// Names of the typefaces that are used, from [`FACE_NAMES`]; all of them if there are none.
+    pub faces: Vec<String>,
+    /// Most pixels that characters stand off the centre, each way; an eighth of the picture if not said.
+    pub shift: Option<usize>,
+}
+
+impl Default for GlyphsConfig {
+    fn default() -> Self {
+        Self { letters: [1, 1], faces: vec![], shift: None }
+    }
+}
+
+impl GlyphsConfig {
+    /// Checks what the types do not.
+    pub fn validate(&self) -> Result<(), DataError> {
+        let unknown = self.faces.iter().find(|name| !FACE_NAMES.contains(&name.as_str()));
+        if let Some(name) = unknown {
+            return Err(DataError::Setting {
+                field: "faces",
+                found: name.clone(),
+                wanted: "names of typefaces: hack, ubuntu-light, dejavu-sans-mono, dejavu-sans-mono-bold, \
+                         libertinus-serif, libertinus-serif-bold, new-computer-modern-bold",
+            });
+        }
+        let [fewest, most] = self.letters;
+        if 1 <= fewest && fewest <= most && most <= Combination::MAX_LETTERS {
+            return Ok(());
+        }
+        Err(DataError::Setting {
+            field: "letters",
+            found: format!("{:?}", self.letters),
+            wanted: "the fewest and the most characters of a picture, from 1 to 4",
+        })
+    }
+}
+
+/// An endless source of glyph pictures.
+#[derive(Debug, Clone)]
+pub struct GlyphSet {
+    letters: [usize; 2],
+    image: ImageSettings,
+    faces: Faces,
+    /// Indices of the faces in use.
+    used: Vec<usize>,
+    /// Most pixels off the centre.
+    shift: [usize; 2],
+    held_out: Vec<Combination>,
+}
+
+impl GlyphSet {
+    /// Rasterises the characters at the sizes that such pictures need.
+    pub fn open(config: &GlyphsConfig, image: ImageSettings) -> Result<Self, DataError> {
+        config.validate()?;
+        image.validate()?;
+        let [fewest, most] = config.letters;
+        let mut sizes = Vec::new();
+        for letters in fewest..=most {
+            sizes.extend(image.capital_heights(letters)?);
+        }
+        sizes.sort_unstable();
+        sizes.dedup();
+        let singles_only = most == 1;
+        let held_out =
+            Combination::singles().filter(|shown| singles_only && shown.split() == Split::HeldOut);
+        let used = (0..FACE_NAMES.len())
+            .filter(|&face| {
+                config.faces.is_empty() || config.faces.iter().any(|name| name == FACE_NAMES[face])
+            })
+            .collect();
+        let shift = [image.width, image.height].map(|side| config.shift.unwrap_or(side / 8));
+        Ok(Self {
+            letters: config.letters,
+            used,
+            shift,
+            image,
+            faces: Faces::rasterise(&sizes),
+            held_out: held_out.collect(),
+        })
+    }
+
+    /// Pictures of a part: the held-out combinations where pictures have one character; otherwise no end (`None`).
+    pub fn len(&self, split: Split) -> Option<u64> {
+        match split {
+            Split::HeldOut if !self.held_out.is_empty() => Some(self.held_out.len() as u64),
+            _ => None,
+        }
+    }
+
+    /// A picture of the part: any of its combinations by `rng`, or the held-out combination number `index` where
+    /// [`Self::len`] is finite.
+    pub fn example(&self, split: Split, index: u64, rng: &mut ChaCha8Rng) -> Example {
+        match self.len(split) {
+            Some(len) => self.draw(&self.held_out[(index % len) as usize], rng),
+            None => self.draw(&self.combination(split, rng), rng),
+        }
+    }
+
+    /// A picture of one combination; place, size and typeface are drawn from `rng`.
+    ///
+    /// ```
+    /// use mm_data::{GlyphSet, GlyphsConfig, ImageSettings};
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    ///
+    /// let settings = ImageSettings { width: 16, height: 16, patch: 4 };
+    /// let glyphs = GlyphSet::open(&GlyphsConfig::default(), settings).unwrap();
+    /// let shown = "red K on yellow".parse().unwrap();
+    /// let example = glyphs.draw(&shown, &mut ChaCha8Rng::seed_from_u64(0));
+    /// assert_eq!(example.caption, "red K on yellow");
+    /// assert_eq!(example.image.pixel(0, 0), shown.background().rgb());
+    /// ```
+    pub fn draw(&self, shown: &Combination, rng: &mut ChaCha8Rng) -> Example {
+        let characters: Vec<usize> = shown.indices().collect();
+        let face = *pick(&self.used, rng);
+        let wanted = *pick(&heights(self.image, characters.len()), rng);
+        let line = self.fitting_line(&characters, face, wanted);
+        let x = place([self.image.width, line.width, self.shift[0]], rng);
+        let y = place([self.image.height, line.height, self.shift[1]], rng);
+        let cover = line.cover(self.image, x, y);
+        Example { image: paint(self.image, &cover, shown), caption: shown.to_string() }
+    }
+
+    /// A combination of the part, each equally likely for its number of characters.
+    pub fn combination(&self, split: Split, rng: &mut ChaCha8Rng) -> Combination {
+        loop {
+            let letters = rng.random_range(self.letters[0]..=self.letters[1]);
+            let text: String = (0..letters).map(|_| random_character(rng)).collect();
+            let shown = combine(&text, *pick(Ink::ALL, rng), *pick(Background::ALL, rng));
+            if shown.split() == split {
+                return shown;
+            }
+        }
+    }
+
+    /// Two pictures that are the same or differ in one character, in ink or in background; say which. Both are of the
+    /// part.
+    pub fn same_or_different(&self, split: Split, rng: &mut ChaCha8Rng) -> Document {
+        let answer = *pick(&[Likeness::Same, Likeness::Different], rng);
+        let (first, second) = match answer {
+            Likeness::Same => {
+                let shown = self.combination(split, rng);
+                (shown.clone(), shown)
+            }
+            Likeness::Different => self.differing_pair(split, rng),
+        };
+        same_or_different(self.draw(&first, rng).image, self.draw(&second, rng).image, answer)
+    }
+
+    /// Two pictures in different inks and the question which of them is in one of the two. Both are of the part.
+    pub fn which_one_is(&self, split: Split, rng: &mut ChaCha8Rng) -> Document {
+        let first = self.combination(split, rng);
+        let second = loop {
+            let other = self.combination(split, rng);
+            if other.ink() != first.ink() {
+                break other;
+            }
+        };
+        let answer = *pick(&[Place::First, Place::Second], rng);
+        let ink = match answer {
+            Place::First => first.ink(),
+            Place::Second => second.ink(),
+        };
+        which_one_is(ink, self.draw(&first, rng).image, self.draw(&second, rng).image, answer)
+    }
+
+    /// Captions of the training part for a tokenizer, always the same: every single character, or 4096 words, and the
+    /// questions and answers.
+    pub fn captions(&self) -> Vec<String> {
+        let mut captions: Vec<String> = if self.letters[1] == 1 {
+            let train = Combination::singles().filter(|shown| shown.split() == Split::Train);
+            train.map(|shown| shown.to_string()).collect()
+        } else {
+            let mut rng = ChaCha8Rng::seed_from_u64(0);
+            (0..4096).map(|_| self.combination(Split::Train, &mut rng).to_string()).collect()
+        };
+        captions.extend(Ink::ALL.iter().map(|&ink| which_question(ink)));
+        captions.extend([Place::First.word(), Place::Second.word()].map(String::from));
+        captions.extend([Likeness::Same.word(), Likeness::Different.word()].map(String::from));
+        captions
+    }
+
+    fn differing_pair(&self, split: Split, rng: &mut ChaCha8Rng) -> (Combination, Combination) {
+        loop {
+            let first = self.combination(split, rng);
+            let (mut text, mut ink, mut background) =
+                (first.text().to_owned(), first.ink(), first.background());
+            match rng.random_range(0..3) {
+                0 => {
+                    let at = rng.random_range(0..text.len());
+                    text.replace_range(at..=at, random_character(rng).encode_utf8(&mut [0; 4]));
+                }
+                1 => ink = *pick(Ink::ALL, rng),
+                _ => background = *pick(Background::ALL, rng),
+            }
+            let second = combine(&text, ink, background);
+            if second != first && second.split() == split {
+                return (first, second);
+            }
+        }
+    }
+
+    /// The characters side by side, at the wanted size or the next smaller ones until they fit; the last resort is the
+    /// smallest size of a narrow face.
+    fn fitting_line(&self, characters: &[usize], face: usize, wanted: usize) -> Line<'_> {
+        let largest = self.faces.sizes().iter().rposition(|&size| size <= wanted).unwrap_or(0);
+        let fits = |line: &Line<'_>| {
+            line.width + 2 <= self.image.width && line.height + 2 <= self.image.height
+        };
+        (0..=largest)
+            .rev()
+            .map(|size| {
+                Line::new(characters.iter().map(|&c| self.faces.mask(face, size, c)).collect())
+            })
+            .find(fits)
+            .unwrap_or_else(|| {
+                Line::new(
+                    characters.iter().map(|&c| self.faces.mask(faces::NARROW_FACE, 0, c)).collect(),
+                )
+            })
+    }
+}
+
+/// Masks side by side, and the box that holds them.
+struct Line<'a> {
+    /// Left and top edge of each mask within the box.
+    masks: Vec<(i32, i32, &'a Mask)>,
+    width: usize,
+    height: usize,
+}
+
+impl<'a> Line<'a> {
+    fn new(masks: Vec<&'a Mask>) -> Self {
+        let mut pen = 0;
+        let mut placed: Vec<(i32, i32, &Mask)> = Vec::with_capacity(masks.len());
+        for mask in masks {
+            placed.push((pen + mask.left, -mask.top, mask));
+            pen += mask.advance;
+        }
+        let edge = |of: fn(&(i32, i32, &Mask)) -> i32| placed.iter().map(of);
+        let left = edge(|m| m.0).min().unwrap_or(0);
+        let top = edge(|m| m.1).min().unwrap_or(0);
+        let right = edge(|m| m.0 + m.2.width as i32).max().unwrap_or(0);
+        let bottom = edge(|m| m.1 + m.2.height as i32).max().unwrap_or(0);
+        for mask in &mut placed {
+            *mask = (mask.0 - left, mask.1 - top, mask.2);
+        }
+        Self { masks: placed, width: (right - left) as usize, height: (bottom - top) as usize }
+    }
+
+    /// Coverage of every pixel of a picture with the box at (`x`, `y`); what stands out is cut.
+    fn cover(&self, image: ImageSettings, x: i32, y: i32) -> Vec<f32> {
+        let mut cover = vec![0.0_f32; image.width * image.height];
+        for &(left, top, mask) in &self.masks {
+            for (at, &value) in mask.cover.iter().enumerate() {
+                let column = x + left + (at % mask.width) as i32;
+                let row = y + top + (at / mask.width) as i32;
+                if (0..image.width as i32).contains(&column)
+                    && (0..image.height as i32).contains(&row)
+                {
+                    let pixel = &mut cover[row as usize * image.width + column as usize];
+                    *pixel = pixel.max(value);
+                }
+            }
+        }
+        cover
+    }
+}
+
+impl ImageSettings {
+    /// The capital heights at which pictures of this size show so many characters, in pixels, ascending.
+    pub fn capital_heights(self, letters: usize) -> Result<Vec<usize>, DataError> {
+        let Self { width, height, .. } = self;
+        if width < 8 * letters || width < 12 || height < 12 {
+            return Err(DataError::Setting {
+                field: "image",
+                found: format!("{width}x{height}"),
+                wanted: "at least 12x12 pixels and 8 columns a character",
+            });
+        }
+        Ok(heights(self, letters))
+    }
+}
+
+/// Up to four heights: the largest is three quarters of the picture or what lets monospaced letters fit, the smallest
+/// three quarters of that.
+fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
+    let high = (image.height * 3 / 4).min(image.width * 9 / (8 * letters));
+    let low = (high * 3).div_ceil(4);
+    let mut heights: Vec<usize> = (0..4).map(|step| low + (high - low) * step / 3).collect();
+    heights.dedup();
+    heights
+}
+
+/// Where a box of `part` pixels starts in `whole`: the centre, up to `shift` aside, a pixel from the edges.
+fn place([whole, part, shift]: [usize; 3], rng: &mut ChaCha8Rng) -> i32 {
+    let slack = (whole as i32 - part as i32).max(0);
+    let aside = (shift as i32).min((slack / 2 - 1).max(0));
+    slack / 2 + rng.random_range(-aside..=aside)
+}
+
+fn paint(image: ImageSettings, cover: &[f32], shown: &Combination) -> Image {
+    let (ink, background) =
+        (shown.ink().rgb().map(f32::from), shown.background().rgb().map(f32::from));
+    let rgb = cover.iter().flat_map(|&cover| {
+        [0, 1, 2]
+            .map(|color| (background[color] + (ink[color] - background[color]) * cover + 0.5) as u8)
+    });
+    Image::new(image.width, image.height, rgb.collect()).expect("three numbers for each pixel")
+}
+
+fn combine(text: &str, ink: Ink, background: Background) -> Combination {
+    Combination::new(text, ink, background).expect("drawn from the known characters")
+}
+
+fn random_character(rng: &mut ChaCha8Rng) -> char {
+    char::from(*pick(CHARACTERS.as_bytes(), rng))
+}
+
+fn pick<'a, T>(of: &'a [T], rng: &mut ChaCha8Rng) -> &'a T {
+    &of[rng.random_range(0..of.len())]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Bits per dimension of pictures under a model, each given its caption.
+//!
+//! Bytes are spread evenly over their bins (uniform dequantisation): `x = pixel + (u - ½) 2/255` with `u` in [0, 1), on pixels
+//! in [-1, 1]. The density of `x` is `mm_diffusion::log_density`; here the network gets its trace, by automatic differentiation:
+//! eᵀ (∂x̂/∂z) e, with e of ±1 drawn once an image (Hutchinson), or with e the unit vectors one after another (exact; as many
+//! backward passes a step as an image has numbers).
+
+use burn::module::Module;
+use burn::prelude::*;
+use mm_diffusion::{Level, bits_per_dimension, likelihood_levels, log_density};
+use mm_model::random::{Purpose, stream};
+use mm_model::{Batch, HostBatch, ImageNoise, LoadedModel, Model, Sample};
+use rand::RngExt;
+use serde::Serialize;
+
+use crate::EvalError;
+use mm_data::{Example, draw};
+
+/// The step between two pixel values.
+const BIN: f64 = 2.0 / 255.0;
+/// Pictures together.
+const TOGETHER: usize = 16;
+
+/// How the trace is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trace {
+    /// One random direction an image: unbiased.
+    Hutchinson,
+    /// Every direction: for small pictures.
+    Exact,
+}
+
+/// How an integration is done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LikelihoodOptions {
+    /// Steps of the integration, two network calls each.
+    pub steps: usize,
+    /// How the trace is found.
+    pub trace: Trace,
+    /// Seed of the spreading over bins and of the directions.
+    pub seed: u64,
+}
+
+/// Bits per dimension of some pictures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Likelihood {
+    /// Mean.
+    pub bits_per_dimension: f64,
+    /// Of the mean, over pictures; one alone tells none.
+    pub standard_error: Option<f64>,
+    /// Of every picture.
+    pub pictures: Vec<f64>,
+}
+
+/// Bits per dimension of every example's picture given its caption. All pictures have one size.
+pub fn likelihood(
+    model: &LoadedModel,
+    examples: &[Example],
+    options: &LikelihoodOptions,
+) -> Result<Likelihood, EvalError> {
+    let levels = likelihood_levels(&model.config.schedule, options.steps)
+        .map_err(mm_model::GenerateError::from)?;
+    let mut pictures = vec![];
+    for (chunk, first) in examples.chunks(TOGETHER).zip((0..).step_by(TOGETHER)) {
+        let given = Given::new(model, chunk)?;
+        let [rows, patches, numbers] = given.shape;
+        let device = model.model.device();
+        let tensor = |values: Vec<f32>| {
+            Tensor::<3>::from_data(TensorData::new(values, [rows, patches, numbers]), &device)
+        };
+        let of = |row: usize| stream(options.seed, Purpose::Time, u64::MAX - 1, first + row as u64);
+        let one = patches * numbers;
+        let spread = (0..rows).flat_map(|row| {
+            let mut rng = of(row);
+            (0..one).map(move |_| ((rng.random::<f64>() - 0.5) * BIN) as f32)
+        });
+        let x: Vec<f32> = given.clean.iter().zip(spread).map(|(x, u)| x + u).collect();
+        let signs = (0..rows).flat_map(|row| {
+            let mut rng = stream(options.seed, Purpose::Noise, u64::MAX - 1, first + row as u64);
+            (0..one).map(move |_| if rng.random::<bool>() { 1.0 } else { -1.0 })
+        });
+        let probe = tensor(signs.collect());
+        let found = match options.trace {
+            Trace::Hutchinson => log_density(&levels, tensor(x), &mut |z, level| {
+                given.clean_and_trace(z, level, probe.clone())
+            }),
+            Trace::Exact => log_density(&levels, tensor(x), &mut |z, level| {
+                given.clean_and_exact_trace(z, level)
+            }),
+        };
+        pictures.extend(found.into_iter().map(|found| bits_per_dimension(found, one, BIN)));
+    }
+    let count = pictures.len() as f64;
+    let mean = pictures.iter().sum::<f64>() / count;
+    let squares: f64 = pictures.iter().map(|bits| (bits - mean).powi(2)).sum();
+    let standard_error = (pictures.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt());
+    Ok(Likelihood { bits_per_dimension: mean, standard_error, pictures })
+}
+
+/// Documents whose pictures are to be denoised.
+struct Given<'a> {
+    model: &'a LoadedModel,
+    /// The weights with autodiff, so that everything computed from them and a picture is recorded.
+    network: Model,
+    batch: Batch,
+    places: Tensor<1, Int>,
+    /// Pictures, patches, numbers.
+    shape: [usize; 3],
+    clean: Vec<f32>,
+}
+
+impl<'a> Given<'a> {
+    fn new(model: &'a LoadedModel, examples: &[Example]) -> Result<Self, EvalError> {
+        let sequencer = model.sequencer();
+        let nowhere = Level { timestep: 0.0, signal: 1.0, noise: 0.0 };
+        let sample = |example: &Example| {
+            let sequence = sequencer.complete(&draw(example.clone()))?;
+            let eps = vec![0.0; sequence.images[0].patches.len()];
+            Ok(Sample { sequence, noise: vec![ImageNoise { level: nowhere, eps, weight: 1.0 }] })
+        };
+        let samples = examples.iter().map(sample).collect::<Result<Vec<Sample>, EvalError>>()?;
+        let numbers = model.config.patch_dim();
+        let images = || samples.iter().map(|sample| &sample.sequence.images[0]);
+        let clean: Vec<f32> = images().flat_map(|image| image.patches.iter().copied()).collect();
+        let shape = [samples.len(), clean.len() / samples.len() / numbers, numbers];
+        assert!(images().all(|image| image.grid.tokens() == shape[1]), "pictures of one size");
+        let host = HostBatch::pack(&samples, 0, model.tokenizer.special().pad, numbers);
+        let batch = host.to_device(&model.config, &model.model.device());
+        let places =
+            batch.targets.image.as_ref().expect("drawn pictures are learnt").places.clone();
+        let network = model.model.clone().fork(&model.model.device().autodiff());
+        Ok(Self { model, network, batch, places, shape, clean })
+    }
+
+    /// The clean estimate and, of each picture, `probeᵀ (∂clean/∂noisy) probe`. `noisy`, `probe`: `[rows, patches, numbers]`.
+    fn clean_and_trace(
+        &self,
+        noisy: Tensor<3>,
+        level: &Level,
+        probe: Tensor<3>,
+    ) -> (Tensor<3>, Vec<f64>) {
+        let noisy = noisy.autodiff().require_grad();
+        let clean = self.clean(noisy.clone(), level);
+        let along = probe.clone().autodiff();
+        let mut gradients = (clean.clone() * along).sum().backward();
+        let slope = noisy.grad_remove(&mut gradients).expect("the estimate depends on its input");
+        let trace = (slope * probe).sum_dims_squeeze::<1, _>(&[1, 2]).into_data();
+        (clean.without_autodiff(), trace.iter::<f64>().collect())
+    }
+
+    /// The clean estimate and the trace itself, a direction at a time.
+    fn clean_and_exact_trace(&self, noisy: Tensor<3>, level: &Level) -> (Tensor<3>, Vec<f64>) {
+        let [rows, patches, numbers] = self.shape;
+        let (mut estimate, mut sum) = (noisy.clone(), vec![0.0; rows]);
+        for at in 0..patches * numbers {
+            let unit = |place: usize| f32::from(place % (patches * numbers) == at);
+            let unit: Vec<f32> = (0..rows * patches * numbers).map(unit).collect();
+            let unit = Tensor::from_data(TensorData::new(unit, self.shape), &noisy.device());
+            let (clean, part) = self.clean_and_trace(noisy.clone(), level, unit);
+            estimate = clean;
+            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        }
+        (estimate, sum)
+    }
+
+    fn clean(&self, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
+        let [rows, patches, numbers] = self.shape;
+        let mut inputs = self.batch.inputs.clone();
+        let images = inputs.patches.as_mut().expect("there are pictures");
+        images.noisy = noisy.clone().reshape([rows * patches, numbers]);
+        images.times = vec![level.timestep; rows];
+        let hidden = self.network.hidden(&inputs).select(0, self.places.clone());
+        let output = self
+            .network
+            .patches(hidden, &self.batch.inputs.patches.as_ref().expect("there are pictures").grids)
+            .reshape([rows, patches, numbers]);
+        self.model.config.prediction.to_clean_at(output, noisy, level)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mm_backbone::{
+        BackboneConfig, BlockConfig, MultiHeadConfig, MultiHeadVariant, PositionScheme,
+    };
+    use mm_diffusion::{Prediction, Schedule};
+    use mm_model::{GenerationConfig, ModelConfig, TimeConfig};
+    use mm_patch::Image;
+
+    /// A fresh network of some ten thousand weights, and two pictures of four patches of 4 x 4 pixels.
+    fn tiny() -> (LoadedModel, Vec<Example>) {
+        let config = ModelConfig {
+            patch: 4,
+            vocab: 389,
+            patch_bias: true,
+            patch_places: 2,
+            patch_convolution: false,
+            unet: None,
+            time: TimeConfig::Sinusoidal { channels: 16, scale: 1000.0 },
+            schedule: Schedule::Linear,
+            prediction: Prediction::Velocity,
+            backbone: BackboneConfig {
+                width: 32,
+                depth: 1,
+                block: BlockConfig::MultiHead(MultiHeadConfig {
+                    variant: MultiHeadVariant::Plain,
+                    heads: 2,
+                    key_heads: 1,
+                    feed_forward: 64,
+                }),
+                positions: PositionScheme::RopeTv,
+                rotary_base: 10_000.0,
+                norm_epsilon: 1e-6,
+            },
+        };
+        let words = ["dark".to_owned(), "light".to_owned()];
+        let tokenizer = mm_text::Tokenizer::train(words.clone().into_iter(), config.vocab).unwrap();
+        let model = Model::new(&config, 1, &Device::flex()).unwrap();
+        let shown = words.into_iter().zip([20, 200]).map(|(caption, shade)| {
+            let mut image = Image::filled(8, 8, [shade, 90, 255 - shade]);
+            image.paste(&Image::filled(3, 5, [128; 3]), 2, 1);
+            Example { image, caption }
+        });
+        let generation = GenerationConfig::of_size(8, 8);
+        (LoadedModel { config, tokenizer, model, generation }, shown.collect())
+    }
+
+    #[test]
+    fn hutchinson_in_the_mean_over_directions_is_the_exact_trace() {
+        let (model, shown) = tiny();
+        let given = Given::new(&model, &shown).unwrap();
+        let numbers = given.clean.len();
+        let tensor = |values: Vec<f32>| {
+            Tensor::<3>::from_data(TensorData::new(values, given.shape), &Device::flex())
+        };
+        let level = model.config.schedule.level(model.config.schedule.clean_timestep() / 2.0);
+        let noisy = tensor(given.clean.iter().map(|x| 0.7 * x).collect());
+        let (_, exact) = given.clean_and_exact_trace(noisy.clone(), &level);
+        let (mut mean, mut squares, count) = (0.0, 0.0, 200);
+        for index in 0..count {
+            let mut rng = stream(0, Purpose::Noise, 0, index);
+            let signs = (0..numbers).map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 });
+            let (_, found) = given.clean_and_trace(noisy.clone(), &level, tensor(signs.collect()));
+            mean += found[0] / count as f64;
+            squares += found[0].powi(2) / count as f64;
+        }
+        let error = ((squares - mean * mean) / count as f64).sqrt();
+        assert!(
+            exact[0] != 0.0 && (mean - exact[0]).abs() < 4.0 * error,
+            "{mean} {exact:?} {error}"
+        );
+    }
+
+    #[test]
+    fn likelihoods_repeat_themselves_and_do_not_depend_on_neighbours() {
+        let (model, shown) = tiny();
+        let options = LikelihoodOptions { steps: 4, trace: Trace::Hutchinson, seed: 3 };
+        let found = likelihood(&model, &shown, &options).unwrap();
+        assert_eq!(found, likelihood(&model, &shown, &options).unwrap());
+        assert!(found.pictures.iter().all(|bits| bits.is_finite()) && found.pictures.len() == 2);
+        // One picture alone is what it is among others.
+        let alone = likelihood(&model, &shown[..1], &options).unwrap();
+        assert!((alone.pictures[0] - found.pictures[0]).abs() < 1e-3, "{alone:?} {found:?}");
+        assert!(alone.standard_error.is_none() && found.standard_error > Some(0.0));
+    }
+}

@@ -1,0 +1,69 @@
+//! Documents to training batches: sequences, noise for every image that is a target, and packing.
+
+use mm_diffusion::ForwardProcess;
+use mm_text::Tokenizer;
+use rand::RngExt;
+use rand_distr::StandardNormal;
+
+use crate::random::{Purpose, normals, stream};
+use crate::{
+    Document, DocumentError, HostBatch, ImageNoise, ModelConfig, Sample, Sequence, Sequencer,
+};
+
+/// Turns documents into batches. The noise of a document is a pure function of the seed, the step
+/// and the document's index in the step.
+#[derive(Debug, Clone)]
+pub struct Collator<'a> {
+    /// The tokenizer of the model.
+    pub tokenizer: &'a Tokenizer,
+    /// The patch size and the position scheme.
+    pub config: &'a ModelConfig,
+    /// How images that are targets are noised.
+    pub process: ForwardProcess,
+    /// Tokens in a packed row; 0 for one document a row.
+    pub pack_len: usize,
+    /// The seed of the noise.
+    pub seed: u64,
+}
+
+impl Collator<'_> {
+    /// Makes one batch of documents, each with its index in the step.
+    pub fn batch(
+        &self,
+        documents: impl Iterator<Item = (Document, u64)>,
+        step: u64,
+    ) -> Result<HostBatch, DocumentError> {
+        let patch = self.config.patch;
+        let positions = self.config.backbone.positions;
+        let sequencer = Sequencer { tokenizer: self.tokenizer, patch, positions };
+        let mut samples = vec![];
+        for (document, index) in documents {
+            let sequence = match self.config.vocab {
+                0 => Sequence::image_only(&document, patch, positions)?,
+                _ => sequencer.complete(&document)?,
+            };
+            let noise = self.noise(&sequence, step, index);
+            samples.push(Sample { sequence, noise });
+        }
+        let pad = self.tokenizer.special().pad;
+        Ok(HostBatch::pack(&samples, self.pack_len, pad, self.config.patch_dim()))
+    }
+
+    /// Draws noise for every image of a sequence: targets get a level and noise, context stays clean.
+    fn noise(&self, sequence: &Sequence, step: u64, index: u64) -> Vec<ImageNoise> {
+        let mut times = stream(self.seed, Purpose::Time, step, index);
+        let mut noise = stream(self.seed, Purpose::Noise, step, index);
+        sequence
+            .images
+            .iter()
+            .map(|span| {
+                if !span.target {
+                    return ImageNoise::none(&self.process.schedule);
+                }
+                let uniform = times.random::<f64>();
+                let normal = times.sample::<f64, _>(StandardNormal);
+                self.process.draw(uniform, normal, normals(&mut noise, span.patches.len()))
+            })
+            .collect()
+    }
+}

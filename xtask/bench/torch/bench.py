@@ -1,0 +1,153 @@
+"""This is the PyTorch side of `cargo xtask bench --against-torch`: the networks of `mm bench`
+(crates/mm-cli/src/commands/bench/network.rs), trained with fused Adam, and sampled behind a cached
+prompt. It prints one JSON object.
+
+    python bench.py SHAPE --threads N --steps N --mode eager|sdpa|compile|compile-sdpa
+"""
+
+import argparse
+import json
+import resource
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+PATCH, KEY = 48, 128
+# width, depth, rows, (tokens before, patches, tokens after) of a document, documents in a row, tokens behind them
+SHAPES = {
+    "gau-256": (256, 8, 32, (0, 64, 0), 1, 0),
+    "gau-768": (768, 2, 4, (0, 256, 0), 1, 0),
+    "packed": (384, 6, 4, (16, 64, 16), 5, 32),
+    "sampling": (256, 8, 32, (0, 64, 0), 1, 0),
+}
+IMAGES, PROMPT, SAMPLING_STEPS = 16, 24, 10
+
+
+class Gau(nn.Module):
+    def __init__(self, width, sdpa):
+        super().__init__()
+        self.expanded, self.sdpa = 2 * width, sdpa
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.in_proj = nn.Linear(width, 2 * self.expanded + KEY, bias=False)
+        self.gamma = nn.Parameter(torch.ones(2, KEY))
+        self.out = nn.Linear(self.expanded, width, bias=False)
+
+    def forward(self, x, cos, sin, mask, past=None):
+        u, v, z = F.silu(self.in_proj(self.norm(x))).split([self.expanded, self.expanded, KEY], -1)
+
+        def rotate(t):
+            a, b = t.chunk(2, -1)
+            return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+        q, k = rotate(z * self.gamma[0]), rotate(z * self.gamma[1])
+        new = (k, v)
+        if past is not None:
+            k, v = torch.cat([past[0], k], 1), torch.cat([past[1], v], 1)
+        if self.sdpa:
+            m = None if mask is None else mask[:, None]
+            o = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=m)[:, 0]
+        else:
+            s = q @ k.transpose(1, 2) * KEY**-0.5
+            if mask is not None:
+                s = s.masked_fill(~mask, float("-inf"))
+            o = torch.softmax(s, -1) @ v
+        return x + self.out(u * o), new
+
+
+class Net(nn.Module):
+    def __init__(self, width, depth, sdpa):
+        super().__init__()
+        self.inp = nn.Linear(PATCH, width, bias=False)
+        self.layers = nn.ModuleList([Gau(width, sdpa) for _ in range(depth)])
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.out = nn.Linear(width, PATCH, bias=False)
+
+    def forward(self, x, cos, sin, mask, past=None):
+        h, new = self.inp(x), []
+        for i, layer in enumerate(self.layers):
+            h, kv = layer(h, cos, sin, mask, None if past is None else past[i])
+            new.append(kv)
+        return self.out(self.norm(h)), new
+
+
+def row_mask(document, documents, rest):
+    """None where every token sees every other, else [1, tokens, tokens], true = may attend."""
+    before, patches, after = document
+    n = documents * sum(document) + rest
+    if documents == 1 and before + after + rest == 0:
+        return None
+    mask, start = torch.zeros(n, n, dtype=torch.bool), 0
+    for size in [sum(document)] * documents + [rest]:
+        end = start + size
+        mask[start:end, start:end] = torch.ones(size, size).tril().bool()
+        if size == sum(document):
+            a, b = start + before, start + before + patches
+            mask[a:b, a:b] = True
+        start = end
+    return mask[None]
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("shape", choices=SHAPES)
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--steps", type=int, default=10)
+    p.add_argument("--mode", default="eager")
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(0)
+    width, depth, rows, document, documents, rest = SHAPES[a.shape]
+    net = Net(width, depth, "sdpa" in a.mode)
+    run = torch.compile(net) if "compile" in a.mode else net
+    tokens = documents * sum(document) + rest
+    angles = lambda n: (torch.rand(1, n, KEY // 2), torch.rand(1, n, KEY // 2))
+    seconds = []
+
+    def timed(step, warm):
+        for i in range(a.steps + warm):
+            start = time.perf_counter()
+            step()
+            if i >= warm:
+                seconds.append(time.perf_counter() - start)
+
+    if a.shape == "sampling":
+        words, noise = torch.randn(2 * IMAGES, PROMPT, PATCH), torch.randn(IMAGES, document[1], PATCH)
+        (c0, s0), (c1, s1) = angles(PROMPT), angles(document[1])
+        causal = torch.ones(PROMPT, PROMPT).tril().bool()[None]
+
+        @torch.no_grad()
+        def step():
+            _, past = run(words, c0, s0, causal)
+            z = noise
+            for i in range(SAMPLING_STEPS):
+                clean, _ = run(torch.cat([z, z]), c1, s1, None, past)
+                w, wo = clean.chunk(2)
+                clean = wo + (w - wo) * 3.0
+                z = z + (clean - z) / (SAMPLING_STEPS - i)
+            z[0, 0, 0].item()
+
+        timed(step, 2)
+    else:
+        x, target = torch.randn(rows, tokens, PATCH), torch.randn(rows, tokens, PATCH)
+        cos, sin = angles(tokens)
+        mask = row_mask(document, documents, rest)
+        optimizer = torch.optim.Adam(net.parameters(), 1e-4, fused=True)
+
+        def step():
+            y, _ = run(x, cos, sin, mask)
+            loss = ((y - target) ** 2).mean()
+            loss.item()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        timed(step, 3)
+    seconds.sort()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"shape": a.shape, "mode": a.mode, "threads": a.threads, "seconds": seconds,
+                      "median": seconds[len(seconds) // 2], "peak_mib": peak, "torch": torch.__version__}))
+
+
+main()
