@@ -7,14 +7,14 @@
 //! y = h + α₂ ⊙ SwiGLU((1 + γ₂) ⊙ RMSNorm(h) + β₂)
 //! ```
 //!
-//! and behind the last block the norm is modulated alike, `(1 + γ) ⊙ RMSNorm(y) + β`. At first
-//! every block passes its input on unchanged.
+//! The norm behind the last block is modulated alike, `(1 + γ) ⊙ RMSNorm(y) + β`. At first every
+//! block passes its input on unchanged.
 //!
 //! Where this departs from the paper:
-//! - The halves are this project's: RMSNorm with a learnt scale where the paper has LayerNorm
+//! - The halves are this project's: RMSNorm with a learned scale where the paper has LayerNorm
 //!   without, normalised queries and keys, rotary positions, SwiGLU, no biases.
 //! - A condition belongs to a token and not to a whole row, since one row holds images of several
-//!   noise levels and text. Text has the condition zero, so its modulation is the learnt `b`: a
+//!   noise levels and text. Text has the condition zero, so its modulation is the learned `b`: a
 //!   gated block like any other.
 //! - The paper's class label is text in the sequence. Its last map to patches starts at zero; here
 //!   it starts small.

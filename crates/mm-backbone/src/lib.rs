@@ -1,3 +1,5 @@
+//! The stack of transformer blocks between embedded tokens and hidden states.
+//!
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]

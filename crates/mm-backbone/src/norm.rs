@@ -7,7 +7,7 @@ use mm_kernels::kernels_of;
 use crate::Init;
 
 /// RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467) over the channels,
-/// `x / sqrt(mean(x²) + ε) · γ`, with a learnt scale and no offset.
+/// `x / sqrt(mean(x²) + ε) · γ`, with a learned scale and no offset.
 ///
 /// ```
 /// use burn::prelude::*;

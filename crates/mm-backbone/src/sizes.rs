@@ -6,7 +6,7 @@ use mm_kernels::WorkArrays;
 use crate::{BackboneConfig, BlockConfig, GauConfig, MultiHeadConfig};
 
 impl BackboneConfig {
-    /// Counts the numbers that are learnt. They are counted in 64-bit floats, which hold every
+    /// Counts the numbers that are learned. They are counted in 64-bit floats, which hold every
     /// count that fits a machine exactly, so that sizes without sense give the largest number and
     /// no overflow.
     pub fn parameters(&self) -> usize {

@@ -6,13 +6,13 @@
 //! h_i = block_i(W [h_{i-1}, h_{2n+2-i}] + b)      i = n + 2 … 2n + 1: joined with its mirror
 //! ```
 //!
-//! so the first block's output meets the input of the last, as levels of a U-Net do. The join looks
+//! The first block's output meets the input of the last, as levels of a U-Net do. The join looks
 //! at one token at a time, which leaves masks, packed rows, text and the key-value cache as they
 //! are, and the blocks keep their kernels.
 //!
 //! Where this departs from the paper:
 //! - The blocks are this project's (RMSNorm, normalised queries and keys, rotary positions, SwiGLU;
-//!   no biases) where the paper has LayerNorm, learnt absolute positions and a GELU perceptron.
+//!   no biases) where the paper has LayerNorm, learned absolute positions and a GELU perceptron.
 //! - Time is added to the patches, which the paper tried too (table 1), and is not a token of its
 //!   own. A token of time would belong to its image alone: it changes with every denoising step, so
 //!   it could not stand in the cached prefix, and inside the image it would be one more token than

@@ -31,7 +31,7 @@ pub struct AdamW {
     pub weight_decay: f64,
     /// η.
     pub lr: f64,
-    /// t, counted from 1.
+    /// The number of the step, t, counted from 1.
     pub time: u64,
 }
 

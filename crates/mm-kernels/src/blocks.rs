@@ -99,9 +99,9 @@ impl MultiHeadWeights {
 /// How a condition changes a block (adaLN-Zero, Peebles & Xie 2022, arXiv:2212.09748, section 3.2).
 #[derive(Debug, Clone)]
 pub struct BlockModulation {
-    /// Of the half that attends.
+    /// The modulation of the half that attends.
     pub attention: BranchModulation,
-    /// Of the feed-forward half.
+    /// The modulation of the feed-forward half.
     pub mlp: BranchModulation,
 }
 

@@ -47,7 +47,7 @@ use buffer::Buffer;
 
 /// An operation's output, and what its backward pass needs.
 pub(crate) struct Forward {
-    /// As many numbers as [`Op::shape`] says.
+    /// The numbers of a tensor of the shape that [`Op::shape`] says.
     pub output: Vec<f32>,
     /// Work memory for the backward pass.
     pub kept: Vec<Buffer>,

@@ -1,3 +1,5 @@
+//! Kernels of transformer blocks behind one trait, on every backend.
+//!
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 

@@ -40,7 +40,7 @@ pub enum KeyRangesError {
     },
 }
 
-/// For each row and query the keys that it may attend, `start..end`, which are never none.
+/// The keys that each query of each row may attend, `start..end`, which are never none.
 ///
 /// ```
 /// use mm_kernels::KeyRanges;

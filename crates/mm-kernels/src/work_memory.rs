@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 /// Tokens that one task takes through a whole block: enough for fast matrix products, few enough
 /// for the cache.
 const PART: usize = 256;
-/// The same for blocks of at least [`WIDE`] channels, whose weights do not stay in the cache from
-/// one task to the next and are packed anew for each.
+/// Tokens of such a task in blocks of at least [`WIDE`] channels, whose weights do not stay in the
+/// cache from one task to the next and are packed anew for each.
 const WIDE_PART: usize = 512;
 /// From so many channels on a block is wide.
 const WIDE: usize = 512;

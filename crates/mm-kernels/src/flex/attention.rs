@@ -39,17 +39,17 @@ pub(crate) struct Rows<'a> {
     pub data: &'a mut [f32],
     /// Channels of the head.
     pub channels: usize,
-    /// From one row to the next.
+    /// Numbers from one row to the next.
     pub stride: usize,
 }
 
 /// Where the gradients of one head go, which are added to what is there.
 pub(crate) struct HeadGradients<'a> {
-    /// Of queries.
+    /// The gradient of queries.
     pub dq: Rows<'a>,
-    /// Of keys.
+    /// The gradient of keys.
     pub dk: Rows<'a>,
-    /// Of values.
+    /// The gradient of values.
     pub dv: Rows<'a>,
 }
 

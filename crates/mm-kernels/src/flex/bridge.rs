@@ -1,4 +1,5 @@
-//! Between Burn's tensors and slices: runs an [`Op`] on the flex backend, with or without autodiff.
+//! The way from Burn's tensors to slices and back: runs an [`Op`] on the flex backend, with or
+//! without autodiff.
 
 use std::sync::Arc;
 
@@ -20,9 +21,9 @@ type TrackedTensor = FloatTensor<Autodiff<Flex>>;
 /// A 32-bit tensor on the flex backend.
 #[derive(Debug, Clone)]
 pub(crate) enum Primitive {
-    /// Without autodiff.
+    /// A tensor without autodiff.
     Plain(FlexTensor),
-    /// With autodiff.
+    /// A tensor with autodiff.
     Tracked(TrackedTensor),
 }
 

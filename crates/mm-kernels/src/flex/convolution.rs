@@ -5,7 +5,7 @@
 //! dW = dY C(x)ᵀ,    dx = C⁺(Wᵀ dY)
 //! ```
 //!
-//! where `C(x)` holds the nine neighbors of every pixel, and `C⁺` adds every number of a column back to
+//! `C(x)` holds the nine neighbors of every pixel, and `C⁺` adds every number of a column back to
 //! the pixel that it was taken from.
 //!
 //! `C(x)` is made a tile at a time, as many pixels as a product needs to be fast and the cache can

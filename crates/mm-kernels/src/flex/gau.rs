@@ -8,8 +8,9 @@
 //!
 //! Backward keeps `J`, `O` and the attention's logarithms: per token `3 expanded + key_size + 1`
 //! numbers. With `dG = dy W_oᵀ`: `du = dG ⊙ O`, `dO = dG ⊙ u`, attention's own backward,
-//! `dz = γ_q q' + γ_k k'` where `q'`, `k'` are the gradients turned back, `dJ = swish'(J) ⊙ (du, dv, dz)`
-//! with `swish' = σ (1 + J (1 - σ))`; then `dW_o = Gᵀ dy`, `dW_i = n(x)ᵀ dJ` over all tokens.
+//! `dz = γ_q q' + γ_k k'` where `q'`, `k'` are the gradients turned back,
+//! `dJ = swish'(J) ⊙ (du, dv, dz)` with `swish' = σ (1 + J (1 - σ))`; then `dW_o = Gᵀ dy`,
+//! `dW_i = n(x)ᵀ dJ` over all tokens.
 
 mod backward;
 mod prefix;
@@ -43,7 +44,7 @@ pub(crate) struct GauOp {
 struct Weights<'a> {
     norm: &'a [f32],
     in_proj: &'a [f32],
-    /// Of queries, of keys.
+    /// The scales of queries and of keys.
     gammas: [&'a [f32]; 2],
     out_proj: &'a [f32],
     biases: Option<Biases<'a>>,
@@ -52,7 +53,7 @@ struct Weights<'a> {
 #[derive(Clone, Copy)]
 struct Biases<'a> {
     in_proj: &'a [f32],
-    /// Of queries, of keys.
+    /// The offsets of queries and of keys.
     betas: [&'a [f32]; 2],
     out_proj: &'a [f32],
 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Backward keeps `J`, `O`, the attention's logarithms, `h` and `F`: per token
-//! `(heads + 2 key_heads) head + 2 width + heads + 2 feed_forward` numbers. Norms, rotations, swish and
-//! probabilities are computed again. Gradients of weights are products over all tokens:
+//! `(heads + 2 key_heads) head + 2 width + heads + 2 feed_forward` numbers. Norms, rotations, swish
+//! and probabilities are computed again. Gradients of weights are products over all tokens:
 //! `dW_d = mᵀ dy`, `dW_f = n(h)ᵀ dF`, `dW_o = Oᵀ dh`, `dW_a = n(x)ᵀ dJ`.
 
 mod backward;
@@ -99,11 +99,11 @@ impl MultiHeadOp {
         let mut n = take(part.x.len());
         self.project(w, part.x, &mut n, part.qkv);
         let [q, k] = self.queries_and_keys(w, first_row, part.qkv);
-        let row_tokens = self.context.tokens();
-        for row in 0..tokens / row_tokens {
+        let row_len = self.context.tokens();
+        for row in 0..tokens / row_len {
             for head in 0..self.heads {
-                let logs = &mut part.logs[(row * self.heads + head) * row_tokens..][..row_tokens];
-                let at = row * row_tokens * width + head * size;
+                let logs = &mut part.logs[(row * self.heads + head) * row_len..][..row_len];
+                let at = row * row_len * width + head * size;
                 let out = Rows { data: &mut part.mixed[at..], channels: size, stride: width };
                 self.one_head(&q, &k, part.qkv, first_row, row, head).forward(out, logs);
             }

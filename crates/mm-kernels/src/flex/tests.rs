@@ -20,7 +20,7 @@ enum Stretch {
     Text(usize),
     /// Patches that see each other and all before them.
     Image(usize),
-    /// From here on another document.
+    /// The border to another document.
     Document,
     /// Tokens that see themselves alone.
     Padding(usize),
@@ -134,6 +134,7 @@ enum Block {
 }
 
 /// The weights of a block.
+#[allow(clippy::large_enum_variant)] // one a check: boxing would buy nothing
 enum Weights {
     Gau(GauWeights),
     MultiHead(MultiHeadWeights),

@@ -7,7 +7,7 @@
 //! h + W_d (swish(g) ⊙ r),  g, r = split(W_f · RMSNorm(h))
 //! ```
 //!
-//! and the same with a [modulation](BlockModulation) around each half.
+//! A [modulation](BlockModulation), if there is one, stands around each half.
 
 use burn::prelude::*;
 use burn::tensor::activation::silu;

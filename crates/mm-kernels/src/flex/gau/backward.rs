@@ -67,7 +67,7 @@ impl GauOp {
     fn backward_part(&self, w: Weights<'_>, first_row: usize, part: BackPart<'_>) -> Small {
         let (e, size, pw, width) =
             (self.expanded, self.key_size, self.projected_width(), self.width);
-        let (tokens, row_tokens) = (part.x.len() / width, self.context.tokens());
+        let (tokens, row_len) = (part.x.len() / width, self.context.tokens());
         let sizes = [width, size, size, pw, size, size, width];
         let mut small = sizes.map(|size| vec![0.0; size]);
         let mut active = take(part.projected.len());
@@ -80,15 +80,15 @@ impl GauOp {
         gate_backward(pw, &active, part.mixed, &mut dmixed, &mut dactive, part.gated);
         let [q, k] = self.queries_and_keys(w, first_row, &active);
         let (mut dq, mut dk) = (take_zeroed(q.len()), take_zeroed(k.len()));
-        for row in 0..tokens / row_tokens {
-            let first = row * row_tokens;
-            let dout = Matrix::strided(&dmixed[first * e..], [row_tokens, e], e);
+        for row in 0..tokens / row_len {
+            let first = row * row_len;
+            let dout = Matrix::strided(&dmixed[first * e..], [row_len, e], e);
             let grads = HeadGradients {
                 dq: Rows { data: &mut dq[first * size..], channels: size, stride: size },
                 dk: Rows { data: &mut dk[first * size..], channels: size, stride: size },
                 dv: Rows { data: &mut dactive[first * pw + e..], channels: e, stride: pw },
             };
-            let logs = &part.logs[first..first + row_tokens];
+            let logs = &part.logs[first..first + row_len];
             self.head(&q, &k, &active, first_row, row).backward(dout, logs, grads);
         }
         self.projection_backward(w, first_row, &active, [&dq, &dk], &mut dactive, &mut small);

@@ -116,26 +116,26 @@ impl MultiHeadOp {
         dmixed: &[f32],
         logs: &[f32],
     ) -> QkvGradients {
-        let (size, row_tokens) = (self.head_size(), self.context.tokens());
+        let (size, row_len) = (self.head_size(), self.context.tokens());
         let (heads, key_heads) = (self.heads, self.key_heads);
         let [q, k] = self.queries_and_keys(w, first_row, qkv);
         let tokens = dmixed.len() / self.width;
         let (mut dq, mut dk) = (take_zeroed(q.len()), take_zeroed(k.len()));
         let mut dv = take_zeroed(k.len());
-        for row in 0..tokens / row_tokens {
+        for row in 0..tokens / row_len {
             for head in 0..heads {
-                let first = row * row_tokens;
+                let first = row * row_len;
                 let (wide, narrow) = (heads * size, key_heads * size);
                 let key_head = head * key_heads / heads;
                 let of_query = first * wide + head * size;
                 let of_key = first * narrow + key_head * size;
-                let dout = Matrix::strided(&dmixed[of_query..], [row_tokens, size], wide);
+                let dout = Matrix::strided(&dmixed[of_query..], [row_len, size], wide);
                 let grads = HeadGradients {
                     dq: Rows { data: &mut dq[of_query..], channels: size, stride: wide },
                     dk: Rows { data: &mut dk[of_key..], channels: size, stride: narrow },
                     dv: Rows { data: &mut dv[of_key..], channels: size, stride: narrow },
                 };
-                let logs = &logs[(row * heads + head) * row_tokens..][..row_tokens];
+                let logs = &logs[(row * heads + head) * row_len..][..row_len];
                 self.one_head(&q, &k, qkv, first_row, row, head).backward(dout, logs, grads);
             }
         }
