@@ -4,10 +4,10 @@
 //! | --- | --- | --- |
 //! | `patch_in.weight` | `patch_in/kernel:0` | `[numbers, width]` |
 //! | `time.Table.rows` | `time/embeddings:0` | `[steps, width]` |
-//! | `backbone.blocks.I.Gau.norm.gamma` | `norm_I/gamma:0` | `[width]` |
-//! | `….joint` | `gau_I/dense` | `[width, 2 expanded + key]`, `[2 expanded + key]` |
+//! | `backbone.blocks.I.norm.gamma` | `norm_I/gamma:0` | `[width]` |
+//! | `….in_proj` | `gau_I/dense` | `[width, 2 expanded + key]`, `[2 expanded + key]` |
 //! | `….query`, `….key` | `gau_I/scale_offset`, `gau_I/scale_offset_1` | `[key]` each |
-//! | `….output` | `gau_I/dense_1` | `[expanded, width]`, `[width]` |
+//! | `….out_proj` | `gau_I/dense_1` | `[expanded, width]`, `[width]` |
 //! | `backbone.norm.gamma` | `norm_out/gamma:0` | `[width]` |
 //! | `patch_out.weight` | `patch_out/kernel:0` | `[width, numbers]` |
 //!
@@ -19,7 +19,7 @@ mod sizes;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use mm_backbone::BlockConfig;
+use mm_backbone::{BlockConfig, GauConfig};
 use mm_diffusion::{Prediction, Schedule};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -196,7 +196,7 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     if config.unet.is_some() {
         return other("unet", "given".to_owned(), "none");
     }
-    let BlockConfig::Gau { expansion, key_size, bias } = config.backbone.block else {
+    let BlockConfig::Gau(GauConfig { expansion, key_size, bias }) = config.backbone.block else {
         return other("backbone.block", format!("{:?}", config.backbone.block), "gau");
     };
     let TimeConfig::Table { steps } = config.time else {

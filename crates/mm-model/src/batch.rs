@@ -1,7 +1,7 @@
 //! Sequences to tensors: several documents packed in one row, images noised, indices of everything the losses need.
 
 use burn::prelude::*;
-use mm_backbone::{Attend, KeyRanges};
+use mm_backbone::{AttentionContext, BlockOptions, KeyRanges};
 pub use mm_diffusion::ImageNoise;
 use mm_patch::Grid;
 
@@ -28,7 +28,9 @@ pub struct Inputs {
     /// The images, if there are any.
     pub patches: Option<Patches>,
     /// Positions and mask.
-    pub attend: Attend,
+    pub context: AttentionContext,
+    /// How blocks compute.
+    pub options: BlockOptions,
 }
 
 /// Patches of all images of a batch, one after another.
@@ -263,9 +265,17 @@ impl HostBatch {
             weight: floats(&self.weight, 1),
         });
         let text = (!self.text[0].is_empty()).then(|| [ints(&self.text[0]), ints(&self.text[1])]);
-        let attend = Attend::new(&config.backbone, &self.positions, self.ranges.clone(), device);
-        let inputs =
-            Inputs { rows: self.rows, tokens: self.tokens, ids: ints(&self.ids), patches, attend };
+        let context =
+            config.backbone.attention_context(&self.positions, self.ranges.clone(), device);
+        let options = BlockOptions::default();
+        let inputs = Inputs {
+            rows: self.rows,
+            tokens: self.tokens,
+            ids: ints(&self.ids),
+            patches,
+            context,
+            options,
+        };
         Batch { inputs, targets: Targets { text, image } }
     }
 }

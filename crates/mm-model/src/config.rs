@@ -1,6 +1,6 @@
 //! The joined model as plain data; a copy stands beside every set of weights.
 
-use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
+use mm_backbone::{BackboneConfig, BlockConfig, GauConfig, PositionScheme};
 use mm_diffusion::{Prediction, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,7 @@ pub fn no_backbone() -> BackboneConfig {
     BackboneConfig {
         width: 0,
         depth: 0,
-        block: BlockConfig::Gau { expansion: 1, key_size: 4, bias: false },
+        block: BlockConfig::Gau(GauConfig { expansion: 1, key_size: 4, bias: false }),
         positions: PositionScheme::RopeTv,
         rotary_base: 10_000.0,
         norm_epsilon: 1e-6,

@@ -21,7 +21,7 @@ pub struct Weight {
     pub values: Vec<f32>,
 }
 
-/// All weights of a model by their path, such as `backbone.blocks.0.Gau.joint.weight`.
+/// All weights of a model by their path, such as `backbone.blocks.0.qkv_proj.weight`.
 pub type Weights = BTreeMap<String, Weight>;
 
 /// Copies every weight to the host.

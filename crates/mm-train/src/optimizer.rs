@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::prelude::*;
-use mm_backbone::SumOfSquares;
+use mm_kernels::SumOfSquares;
 
 use crate::adamw::AdamWOptimizer;
 use crate::lamb::LambOptimizer;

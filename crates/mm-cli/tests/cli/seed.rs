@@ -67,7 +67,7 @@ fn an_imported_network_agrees_with_the_seed_authors_layers_and_a_perturbed_one_d
     }
     let folder = tempfile::tempdir().unwrap();
     let (config, mut weights) = keras::read(&fs_err::read(GOLDEN).unwrap(), 4).unwrap();
-    weights.get_mut("backbone.blocks.1.Gau.output.weight").unwrap().values[5] += 0.01;
+    weights.get_mut("backbone.blocks.1.out_proj.weight").unwrap().values[5] += 0.01;
     let generation = folder::load_generation_config(Path::new(&imported())).unwrap();
     folder::save(folder.path(), &config, &image_only::tokenizer(), &weights, &generation).unwrap();
     let model = folder.path().to_str().unwrap();

@@ -182,7 +182,9 @@ impl<'a> Given<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
+    use mm_backbone::{
+        BackboneConfig, BlockConfig, MultiHeadConfig, MultiHeadVariant, PositionScheme,
+    };
     use mm_diffusion::{Prediction, Schedule};
     use mm_model::{GenerationConfig, ModelConfig, TimeConfig};
     use mm_patch::Image;
@@ -202,7 +204,12 @@ mod tests {
             backbone: BackboneConfig {
                 width: 32,
                 depth: 1,
-                block: BlockConfig::Transformer { heads: 2, key_heads: 1, feed_forward: 64 },
+                block: BlockConfig::MultiHead(MultiHeadConfig {
+                    variant: MultiHeadVariant::Plain,
+                    heads: 2,
+                    key_heads: 1,
+                    feed_forward: 64,
+                }),
                 positions: PositionScheme::RopeTv,
                 rotary_base: 10_000.0,
                 norm_epsilon: 1e-6,

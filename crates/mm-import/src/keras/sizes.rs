@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
+use mm_backbone::{BackboneConfig, BlockConfig, GauConfig, PositionScheme};
 use mm_diffusion::{Prediction, Schedule};
 
 use super::Row;
@@ -89,7 +89,11 @@ impl Su2024Sizes {
             backbone: BackboneConfig {
                 width: self.width,
                 depth: self.depth,
-                block: BlockConfig::Gau { expansion, key_size: self.key_size, bias: self.bias },
+                block: BlockConfig::Gau(GauConfig {
+                    expansion,
+                    key_size: self.key_size,
+                    bias: self.bias,
+                }),
                 positions: PositionScheme::Halves,
                 rotary_base: 1000.0,
                 norm_epsilon: 1e-7,
@@ -113,7 +117,7 @@ impl Su2024Sizes {
             row("time.Table.rows", "time/embeddings", &[self.steps, width]),
         ];
         for layer in 0..self.depth {
-            let block = |rest: &str| format!("backbone.blocks.{layer}.Gau.{rest}");
+            let block = |rest: &str| format!("backbone.blocks.{layer}.{rest}");
             let gau = |rest: &str| format!("gau_{layer}/{rest}");
             let joint = self.expanded.saturating_mul(2).saturating_add(self.key_size);
             let (expanded, key) = (self.expanded, self.key_size);
@@ -121,15 +125,15 @@ impl Su2024Sizes {
                 rows.push(row(&block(ours), &keras, shape));
             };
             add("norm.gamma", format!("norm_{layer}/gamma"), &[width]);
-            add("joint.weight", gau("dense/kernel"), &[width, joint]);
+            add("in_proj.weight", gau("dense/kernel"), &[width, joint]);
             add("query.gamma", gau("scale_offset/gamma"), &[key]);
             add("key.gamma", gau("scale_offset_1/gamma"), &[key]);
-            add("output.weight", gau("dense_1/kernel"), &[expanded, width]);
+            add("out_proj.weight", gau("dense_1/kernel"), &[expanded, width]);
             if self.bias {
-                add("joint.bias", gau("dense/bias"), &[joint]);
+                add("in_proj.bias", gau("dense/bias"), &[joint]);
                 add("query.beta", gau("scale_offset/beta"), &[key]);
                 add("key.beta", gau("scale_offset_1/beta"), &[key]);
-                add("output.bias", gau("dense_1/bias"), &[width]);
+                add("out_proj.bias", gau("dense_1/bias"), &[width]);
             }
         }
         rows.push(row("backbone.norm.gamma", "norm_out/gamma", &[width]));

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use burn::prelude::*;
 use expect_test::expect;
+use mm_backbone::{MultiHeadConfig, MultiHeadVariant};
 use proptest::prelude::*;
 
 use super::*;
@@ -193,7 +194,12 @@ fn a_text_side_is_left_out_and_named_and_another_network_is_refused() {
         refused(|config| config.backbone.rotary_base = 10_000.0),
         "`backbone.rotary_base` is 10000, the seed's network has 1000"
     );
-    let heads = BlockConfig::Transformer { heads: 1, key_heads: 1, feed_forward: 4 };
+    let heads = BlockConfig::MultiHead(MultiHeadConfig {
+        variant: MultiHeadVariant::Plain,
+        heads: 1,
+        key_heads: 1,
+        feed_forward: 4,
+    });
     let config = ModelConfig {
         backbone: mm_backbone::BackboneConfig { block: heads, ..SIZES.config().backbone },
         ..SIZES.config()

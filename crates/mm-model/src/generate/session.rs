@@ -3,7 +3,7 @@
 //! Rows whose prompts differ in length are padded on the left, so that each row attends one unbroken range of keys.
 
 use burn::prelude::*;
-use mm_backbone::{Attend, Cache, KeyRanges, Positions};
+use mm_backbone::{BlockOptions, Cache, KeyRanges, Positions};
 use mm_diffusion::Level;
 use mm_patch::Grid;
 
@@ -223,7 +223,8 @@ impl<'a> CachedRows<'a> {
             tokens,
             ids: Tensor::from_data(TensorData::new(ids, [rows * tokens]), &self.device),
             patches: step.patches,
-            attend: Attend::new(&self.config.backbone, &step.positions, ranges, &self.device),
+            context: self.config.backbone.attention_context(&step.positions, ranges, &self.device),
+            options: BlockOptions::default(),
         }
     }
 

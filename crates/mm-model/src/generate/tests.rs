@@ -2,7 +2,9 @@
 
 use burn::prelude::*;
 use burn::tensor::Tolerance;
-use mm_backbone::{BackboneConfig, BlockConfig, Init, PositionScheme};
+use mm_backbone::{
+    BackboneConfig, BlockConfig, GauConfig, Init, MultiHeadConfig, MultiHeadVariant, PositionScheme,
+};
 use mm_diffusion::{Level, Prediction, Schedule};
 use mm_patch::{Grid, Image};
 use mm_text::Tokenizer;
@@ -38,12 +40,14 @@ fn configs() -> Vec<ModelConfig> {
         patch_convolution: false,
         unet: None,
     };
-    let transformer = BlockConfig::Transformer { heads, key_heads, feed_forward };
+    let multi_head = |variant| {
+        BlockConfig::MultiHead(MultiHeadConfig { variant, heads, key_heads, feed_forward })
+    };
     vec![
-        base(2, BlockConfig::Gau { expansion: 2, key_size: 8, bias: true }),
-        base(3, BlockConfig::Uvit { heads, key_heads, feed_forward }),
-        base(2, BlockConfig::Dit { heads, key_heads, feed_forward }),
-        ModelConfig { patch_convolution: true, ..base(1, transformer) },
+        base(2, BlockConfig::Gau(GauConfig { expansion: 2, key_size: 8, bias: true })),
+        base(3, multi_head(MultiHeadVariant::Uvit)),
+        base(2, multi_head(MultiHeadVariant::Dit)),
+        ModelConfig { patch_convolution: true, ..base(1, multi_head(MultiHeadVariant::Plain)) },
     ]
 }
 

@@ -2,7 +2,8 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use mm_backbone::{Init, convolution};
+use mm_backbone::Init;
+use mm_kernels::convolution;
 
 /// Channels of images to channels of as large images.
 #[derive(Module, Debug)]

@@ -2,7 +2,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use mm_backbone::{Attend, Backbone, Cache, Condition, Init, KeyValue, Linear};
+use mm_backbone::{Backbone, Cache, Condition, Init, KeyValue, Linear};
 use mm_patch::Grid;
 
 use crate::batch::{Inputs, Patches};
@@ -39,8 +39,8 @@ impl Unified {
                 .then(|| (0..2).map(|_| init.normal([config.patch_places, width], 0.5)).collect()),
             time: TimeEmbedding::new(&config.time, width, init),
             backbone: Backbone::new(&config.backbone, init)?,
-            token_out: text.then(|| Linear::scaled(init, [width, config.vocab], false, 0.5)),
-            patch_out: Linear::scaled(init, [width, numbers], config.patch_bias, 0.1),
+            token_out: text.then(|| Linear::scaled(init, width, config.vocab, false, 0.5)),
+            patch_out: Linear::scaled(init, width, numbers, config.patch_bias, 0.1),
             convolution: config
                 .patch_convolution
                 .then(|| Convolution::identity(init, mm_patch::RGB_CHANNELS)),
@@ -57,8 +57,8 @@ impl Unified {
 
     /// `[rows * tokens, width]`
     pub(crate) fn hidden(&self, inputs: &Inputs) -> Tensor<2> {
-        let (x, attend) = self.embed(inputs);
-        flat(self.backbone.forward(x, &attend))
+        let (x, condition) = self.embed(inputs);
+        flat(self.backbone.forward(x, &inputs.context, condition.as_ref(), inputs.options))
     }
 
     /// `[rows * tokens, width]`
@@ -67,15 +67,18 @@ impl Unified {
         inputs: &Inputs,
         cache: &Cache,
     ) -> (Tensor<2>, Vec<KeyValue>) {
-        let (x, attend) = self.embed(inputs);
-        let (hidden, new) = self.backbone.forward_cached(x, &attend, cache);
+        let (x, condition) = self.embed(inputs);
+        let (context, options) = (&inputs.context, inputs.options);
+        let (hidden, new) =
+            self.backbone.forward_cached(x, context, condition.as_ref(), options, cache);
         (flat(hidden), new)
     }
 
     /// `[rows * tokens, width]`
     pub(crate) fn hidden_behind(&self, inputs: &Inputs, cache: &Cache) -> Tensor<2> {
-        let (x, attend) = self.embed(inputs);
-        flat(self.backbone.forward_behind(x, &attend, cache))
+        let (x, condition) = self.embed(inputs);
+        let (context, options) = (&inputs.context, inputs.options);
+        flat(self.backbone.forward_with_prefix(x, context, condition.as_ref(), options, cache))
     }
 
     /// `[places, width]` -> `[places, vocab]`. Panics for a model of images alone.
@@ -96,21 +99,21 @@ impl Unified {
 
     /// Token embeddings, and at image places `W patch + time`: `[rows, tokens, width]`. Where the blocks ask for a condition, the
     /// time is that and is not added.
-    fn embed(&self, inputs: &Inputs) -> (Tensor<3>, Attend) {
+    fn embed(&self, inputs: &Inputs) -> (Tensor<3>, Option<Condition>) {
         let [_, width] = self.patch_in.weight.val().dims();
         let places = inputs.rows * inputs.tokens;
         let words = match &self.tokens {
             Some(tokens) => tokens.val().select(0, inputs.ids.clone()),
             None => Tensor::zeros([places, width], &self.device()),
         };
-        let mut attend = inputs.attend.clone();
+        let mut conditioned = None;
         let all = match &inputs.patches {
             None => words,
             Some(patches) => {
                 let times = self.time.forward(&patches.times, &self.device()); // [images, width]
                 let mut pixels = self.patch_in.forward(patches.noisy.clone());
                 if self.backbone.is_conditioned() {
-                    attend = attend.with_condition(condition(times, patches, places));
+                    conditioned = Some(condition(times, patches, places));
                 } else {
                     pixels = pixels + times.select(0, patches.image.clone());
                 }
@@ -121,7 +124,7 @@ impl Unified {
                 Tensor::cat(vec![words, pixels], 0).select(0, patches.source.clone())
             }
         };
-        (all.reshape([inputs.rows, inputs.tokens, width]), attend)
+        (all.reshape([inputs.rows, inputs.tokens, width]), conditioned)
     }
 }
 

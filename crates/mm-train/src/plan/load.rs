@@ -1,6 +1,6 @@
 //! What the steps of a recipe compute, seen in a few batches.
 
-use mm_backbone::WorkMemory;
+use mm_kernels::WorkMemory;
 use mm_model::HostBatch;
 use serde::Serialize;
 
@@ -87,14 +87,13 @@ impl Seen {
 
     /// The work memory that each of several devices holds after these steps.
     pub(super) fn work_memory(&self, recipe: &Recipe, devices: usize) -> WorkMemory {
-        let backbone = &recipe.model.backbone;
-        let arrays = [backbone.kept_arrays(), backbone.backward_arrays()].concat();
-        let most = LONGEST / arrays.into_iter().max().unwrap_or(1);
+        let block = recipe.model.backbone.work_arrays();
+        let most = LONGEST / block.kept.iter().chain(&block.backward).max().unwrap_or(&1);
         let mut memory = WorkMemory::default();
         for turn in &self.turns {
             let own = |places: &f64| ((places / devices as f64).ceil() as usize).min(most);
             let tokens: Vec<usize> = turn.iter().map(own).collect();
-            memory.train(backbone, blocks_kept(recipe), &tokens);
+            memory.train(&block, blocks_kept(recipe), &tokens);
         }
         memory
     }

@@ -4,9 +4,10 @@ use burn::module::Module;
 use burn::optim::Optimizer;
 use burn::prelude::*;
 use mm_backbone::{
-    AdamW, Attend, Backbone, BackboneConfig, BlockConfig, Cache, Init, KeyRanges, PositionScheme,
-    Positions, RmsNorm, SumOfSquares, convolution, moving_average,
+    Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init, KeyRanges,
+    MultiHeadConfig, MultiHeadVariant, PositionScheme, Positions, RmsNorm,
 };
+use mm_kernels::{AdamW, SumOfSquares, convolution, moving_average};
 use mm_train::LambOptimizer;
 
 use super::checks::On;
@@ -17,14 +18,18 @@ use crate::report::Failure;
 const WIDTH: usize = 64;
 
 /// A gated attention unit with biases.
-pub const GAU: BlockConfig = BlockConfig::Gau { expansion: 2, key_size: 32, bias: true };
+pub const GAU: BlockConfig = BlockConfig::Gau(GauConfig { expansion: 2, key_size: 32, bias: true });
 /// A multi-head block with two heads of queries to one of keys.
-pub const MULTI_HEAD: BlockConfig =
-    BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 96 };
+pub const MULTI_HEAD: BlockConfig = multi_head_config(MultiHeadVariant::Plain);
 /// The same with long skips.
-pub const UVIT: BlockConfig = BlockConfig::Uvit { heads: 4, key_heads: 2, feed_forward: 96 };
+pub const UVIT: BlockConfig = multi_head_config(MultiHeadVariant::Uvit);
 /// The same, modulated by the noise level.
-pub const DIT: BlockConfig = BlockConfig::Dit { heads: 4, key_heads: 2, feed_forward: 96 };
+pub const DIT: BlockConfig = multi_head_config(MultiHeadVariant::Dit);
+
+const fn multi_head_config(variant: MultiHeadVariant) -> BlockConfig {
+    let (heads, key_heads, feed_forward) = (4, 2, 96);
+    BlockConfig::MultiHead(MultiHeadConfig { variant, heads, key_heads, feed_forward })
+}
 
 fn config(block: BlockConfig, depth: usize) -> BackboneConfig {
     BackboneConfig {
@@ -89,8 +94,10 @@ fn block(on: &On, block: BlockConfig) -> Result<Vec<Numbers>, Failure> {
     let (places, ranges) = packed_row();
     let tokens = ranges.len();
     let ranges = KeyRanges::new(2, tokens, ranges.repeat(2))?;
-    let attend = Attend::new(&config, &places.repeat(2), ranges, &on.device);
-    Ok(differentiated(on, &backbone, [2, tokens, WIDTH], |x| backbone.forward(x, &attend)))
+    let context = config.attention_context(&places.repeat(2), ranges, &on.device);
+    Ok(differentiated(on, &backbone, [2, tokens, WIDTH], |x| {
+        backbone.forward(x, &context, None, BlockOptions::default())
+    }))
 }
 
 /// The gated attention unit.
@@ -121,8 +128,8 @@ pub fn adamw(on: &On) -> Result<Vec<Numbers>, Failure> {
     let zeros = || Tensor::zeros([37, 41], &on.device);
     let (mut weight, mut moments) = (number(1), [zeros(), zeros()]);
     for time in 1..=3 {
-        let (betas, epsilon, weight_decay, rate) = ([0.9, 0.95], 1e-8, 0.1, 1e-2);
-        let adam = AdamW { betas, epsilon, weight_decay, rate, time };
+        let (betas, epsilon, weight_decay, lr) = ([0.9, 0.95], 1e-8, 0.1, 1e-2);
+        let adam = AdamW { betas, epsilon, weight_decay, lr, time };
         (weight, moments) = adam.step(weight, number(time + 1), moments);
     }
     let [m, v] = moments;
@@ -175,9 +182,10 @@ pub fn decode(on: &On) -> Result<Vec<Numbers>, Failure> {
         let (mut cache, mut hidden) = (Cache::new(), vec![]);
         for &(from, to) in pieces {
             let ranges = KeyRanges::new(1, to, (from..to).map(range).collect())?;
-            let attend = Attend::new(&config, &places[from..to], ranges, &on.device);
+            let context = config.attention_context(&places[from..to], ranges, &on.device);
             let piece = x.clone().narrow(1, from, to - from);
-            let (y, new) = backbone.forward_cached(piece, &attend, &cache);
+            let options = BlockOptions::default();
+            let (y, new) = backbone.forward_cached(piece, &context, None, options, &cache);
             cache.append(new);
             hidden.push(y);
         }

@@ -112,7 +112,7 @@ fn run_from(way: &Way, skip: usize, found: &mut Vec<Measured>) -> Result<Option<
     if way.wide {
         command.arg("--wide");
     }
-    command.env("MM_KERNELS", if way.ordinary { "ordinary" } else { "fused" });
+    command.env("MM_KERNELS", if way.ordinary { "reference" } else { "fused" });
     let mut worker = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let stderr = worker.stderr.take().map(BufReader::new);
     let words = std::thread::spawn(move || last_words(stderr));
