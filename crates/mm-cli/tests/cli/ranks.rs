@@ -28,7 +28,9 @@ fn connected() -> bool {
             said => panic!("mpirun said {said}"),
         },
     };
-    eprintln!("skipped, {reason}: xtask/scripts/install-optional.sh and `--features mpi` make it run");
+    eprintln!(
+        "skipped, {reason}: xtask/scripts/install-optional.sh and `--features mpi` make it run"
+    );
     false
 }
 
