@@ -3,7 +3,8 @@
 
 use mm_eval::golden::{Comparison, Golden, GoldenError, compare};
 use mm_model::parameters::with_weights;
-use mm_model::{Model, keras};
+use mm_import::keras;
+use mm_model::{Model};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 

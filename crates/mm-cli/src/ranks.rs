@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mm_train::ProcessGroup;
 
-use crate::report::{Failure, tell, usage};
+use crate::terminal::{Failure, tell, usage};
 
 /// This process and the others; ends them all if it panics.
 pub struct Group {
@@ -80,7 +80,7 @@ mod linked {
     use mpi::topology::SimpleCommunicator;
     use mpi::traits::{Communicator, CommunicatorCollectives, Equivalence};
 
-    use crate::report::{Failure, usage};
+    use crate::terminal::{Failure, usage};
 
     pub type Session = mpi::environment::Universe;
 
@@ -118,7 +118,7 @@ mod linked {
 mod linked {
     use mm_train::ProcessGroup;
 
-    use crate::report::{Failure, usage};
+    use crate::terminal::{Failure, usage};
 
     pub enum Session {}
 

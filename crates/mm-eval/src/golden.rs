@@ -16,7 +16,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use mm_diffusion::{Level, ddim};
-use mm_model::keras::rows;
+use mm_import::keras::rows;
 use mm_model::{HostBatch, ImageNoise, Model, ModelConfig, Sample, Sequence};
 use mm_patch::Grid;
 

@@ -2,7 +2,7 @@
 
 use mm_diffusion::Level;
 use mm_model::random::{Purpose, normals, stream};
-use mm_model::{LoadedModel, Method, Walk};
+use mm_model::{LoadedModel, Method, SamplingPlan};
 use mm_patch::{Image, image_to_patches};
 use rand::RngExt;
 
@@ -16,7 +16,7 @@ pub fn image_only_grid(model: &LoadedModel, count: usize, seed: u64) -> Result<I
         .schedule
         .sampling_levels(model.generation.steps)
         .map_err(mm_model::GenerateError::from)?;
-    let walk = Walk { levels: &levels, method: Method::Plain(model.generation.sampler) };
+    let walk = SamplingPlan { levels: &levels, method: Method::Plain(model.generation.sampler) };
     let drawn = model.sample(model.grid()?, 0..count as u64, walk, seed)?;
     Ok(table(&drawn, square(drawn.len())))
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use mm_model::{folder, image_only, keras};
+use mm_import::keras;
+use mm_model::{folder, image_only};
 use mm_patch::{DecodeOptions, Image};
 use safetensors::SafeTensors;
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! The arrays of a golden file, and everything that can be wrong with it.
 
-use mm_model::keras::KerasError;
+use mm_import::keras::KerasError;
 use mm_patch::Grid;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 

@@ -1,4 +1,5 @@
-//! What the dashboard is told, by a renderer that writes it down and needs no terminal.
+//! Tests of what the dashboard tells its renderer, with a renderer that records it and needs no
+//! terminal.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +14,7 @@ use mm_train::{Speed, StepReport, Validation};
 
 use super::*;
 
-/// A renderer that writes down what it is told. Like Burn's, it knows a metric only once it is registered.
+/// A renderer that records its calls. Like Burn's, it knows a metric only after registration.
 struct Recorder {
     told: Arc<Mutex<Vec<String>>>,
     names: HashMap<MetricId, MetricName>,
@@ -100,7 +101,7 @@ impl MetricsRenderer for Recorder {
     }
 }
 
-/// What a dashboard with these plots tells its renderer, from the eleventh step to the thirtieth.
+/// Checks what a dashboard with these plots tells its renderer, from step 11 to step 30.
 fn check(plots: &[&'static str], acts: impl FnOnce(&mut Dashboard), wanted: Expect) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let recorder = Box::new(Recorder { told: told.clone(), names: HashMap::new() });

@@ -1,39 +1,45 @@
-//! What a person reads when something goes wrong, and the exit code.
+//! What the program prints: results, messages, errors with their causes and a hint, and exit codes.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-/// A failed command.
+/// A command that failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// 1 failed, 2 wrong usage.
+    /// The exit code: 1 where the command failed, 2 where it was used wrongly.
     code: u8,
     error: anyhow::Error,
     hint: Option<String>,
 }
 
 impl Failure {
-    /// The command was used wrongly: exit code 2.
+    /// Makes the failure of a command that was used wrongly; the exit code is 2.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 2, error: error.into(), hint: None }
     }
 
-    /// The command could not do its work: exit code 1.
+    /// Makes the failure of a command that could not do its work; the exit code is 1.
     pub fn failed(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 1, error: error.into(), hint: None }
     }
 
-    /// The same with a piece of advice.
+    /// Makes a failure whose error is put behind `what`, such as "cannot read `a.png`".
+    pub fn because(what: String, why: impl Into<anyhow::Error>) -> Self {
+        Self::failed(why.into().context(what))
+    }
+
+    /// Adds a hint: what to do about the failure.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub fn code(&self) -> i32 {
         self.code.into()
     }
 
-    /// What went wrong, without its causes.
+    /// Returns the error without its causes.
     #[cfg(test)]
     pub fn words(&self) -> String {
         self.error.to_string()
@@ -63,14 +69,20 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// A usage error in one line.
+/// Makes the failure of wrong usage from a format string.
 macro_rules! usage {
-    ($($word:tt)*) => { $crate::report::Failure::usage(anyhow::anyhow!($($word)*)) };
+    ($($word:tt)*) => { $crate::terminal::Failure::usage(anyhow::anyhow!($($word)*)) };
 }
 pub(crate) use usage;
 
-/// Keeps quiet about panics for want of device memory: they end as an error of their own.
-pub fn leave_memory_to_errors() {
+/// Makes the failure of a command from a format string.
+macro_rules! failed {
+    ($($word:tt)*) => { $crate::terminal::Failure::failed(anyhow::anyhow!($($word)*)) };
+}
+pub(crate) use failed;
+
+/// Silences panics for want of device memory, which end as an error of their own.
+pub fn silence_memory_panics() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !mm_train::memory::is_out_of_memory(panic.payload()) {
@@ -79,10 +91,9 @@ pub fn leave_memory_to_errors() {
     }));
 }
 
-/// Writes to standard output. A reader that went away (`mm inspect | head`) ends the program quietly; anything else that
-/// stops the writing, such as a full disk, ends it as a failure.
+/// Writes to standard output. Where the reader is gone (`mm inspect | head`), the program ends
+/// quietly; where anything else prevents writing, such as a full disk, it ends with an error.
 pub fn write_out(text: std::fmt::Arguments<'_>) {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
     if let Err(why) = out.write_fmt(text).and_then(|()| out.flush()) {
         if why.kind() == std::io::ErrorKind::BrokenPipe {
@@ -93,31 +104,30 @@ pub fn write_out(text: std::fmt::Arguments<'_>) {
     }
 }
 
-/// A line on standard output.
+/// Writes a line to standard output.
 macro_rules! say {
-    () => { $crate::report::write_out(format_args!("\n")) };
+    () => { $crate::terminal::write_out(format_args!("\n")) };
     ($format:literal $($rest:tt)*) => {
-        $crate::report::write_out(format_args!("{}\n", format_args!($format $($rest)*)))
+        $crate::terminal::write_out(format_args!("{}\n", format_args!($format $($rest)*)))
     };
 }
 pub(crate) use say;
 
-/// Writes to standard error, a text at once. What cannot be written is lost: a reader that went away (`mm train ... 2>&1 | head`)
-/// or a full disk must not end the work that is told of.
+/// Writes to standard error in one piece. What cannot be written is lost: a reader that is gone
+/// (`mm train ... 2>&1 | head`) or a full disk must not end the work.
 pub fn write_err(text: std::fmt::Arguments<'_>) {
-    use std::io::Write;
     let _ = std::io::stderr().write_all(text.to_string().as_bytes());
 }
 
-/// A line on standard error.
+/// Writes a line to standard error.
 macro_rules! tell {
     ($format:literal $($rest:tt)*) => {
-        $crate::report::write_err(format_args!("{}\n", format_args!($format $($rest)*)))
+        $crate::terminal::write_err(format_args!("{}\n", format_args!($format $($rest)*)))
     };
 }
 pub(crate) use tell;
 
-/// A count with a comma between thousands.
+/// Writes a count with a comma between thousands.
 pub fn grouped(count: usize) -> String {
     let digits = count.to_string();
     let mut text = String::new();
