@@ -115,7 +115,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         .map_err(cannot_generate(&args.model))?;
     let rows = [
         ("background right", score.background),
-        ("colour and background right", score.colours),
+        ("colour and background right", score.colors),
         ("character right", score.character),
         ("everything right", score.all),
     ];

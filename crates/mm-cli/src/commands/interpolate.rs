@@ -1,8 +1,7 @@
 //! `mm interpolate`: pictures between real ones, mixed pixel by pixel, noised and denoised; each pair is a row between its two
 //! real pictures.
 
-use mm_eval::image_only::table;
-use mm_eval::magnified;
+use mm_eval::{image_table, magnified};
 use mm_patch::{Fit, Image};
 
 use super::cannot_generate;
@@ -55,7 +54,7 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
     })?;
     let sheets: Vec<Image> =
         pairs.iter().zip(&rows).map(|(pair, between)| row(pair, between)).collect();
-    write_image(&args.out, &magnified(&table(&sheets, 1), args.walk.zoom))?;
+    write_image(&args.out, &magnified(&image_table(&sheets, 1), args.walk.zoom))?;
     say!("{}", args.out.display());
     Ok(())
 }
@@ -72,7 +71,7 @@ fn check_size(args: &InterpolateArgs, pairs: &[[Image; 2]]) -> Result<(), Failur
 /// The first real picture, those between, the second.
 fn row([first, last]: &[Image; 2], between: &[Image]) -> Image {
     let (width, height) = (first.width(), first.height());
-    let middle = table(between, between.len());
+    let middle = image_table(between, between.len());
     let mut row = Image::filled(2 * (width + GAP) + middle.width(), height, [255; 3]);
     row.paste(first, 0, 0);
     row.paste(&middle, width + GAP, 0);

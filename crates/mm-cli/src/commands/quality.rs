@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use mm_diffusion::likelihood_levels;
 use mm_eval::quality::{
-    FEWEST_FOR_FRECHET, FEWEST_FOR_KID, FeatureNetwork, Features, Judged, Kid, LikelihoodOptions,
-    Nearest, NetworkSettings, Picture, Pictures, QualityError, Ruler, captions_to_draw, drawings,
-    folder_pictures, likelihood, load_features, median, save_comparison, save_features,
-    source_pictures,
+    FEWEST_FOR_FRECHET, FEWEST_FOR_KID, FeatureNetwork, Features, ImageSet, Kid, LikelihoodOptions,
+    NamedImage, Nearest, NetworkSettings, ReferenceFeatures, ReferenceScores, captions_to_draw,
+    drawings, folder_images, likelihood, load_features, median, save_comparison, save_features,
+    source_images,
 };
-use mm_eval::{contact_sheet, examples};
+use mm_eval::{EvalError, contact_sheet, examples};
 use mm_patch::{Grid, Image};
 use serde_json::json;
 
@@ -39,7 +39,7 @@ pub fn fid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     }
     let fid = ruler.frechet(&drawn)?;
     if args.json {
-        say!("{}", json!({ "fid": fid, "pictures": sizes(&ruler, &drawn) }));
+        say!("{}", json!({ "fid": fid, "images": sizes(&ruler, &drawn) }));
         return Ok(());
     }
     say!("fid {:.3} (lower is better)", fid.drawn);
@@ -51,9 +51,9 @@ pub fn fid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 
 pub fn kid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let (ruler, drawn) = features(args, of, FEWEST_FOR_KID)?;
-    let kid: Judged<Kid> = ruler.kid(&drawn, of.options.seed)?;
+    let kid: ReferenceScores<Kid> = ruler.kid(&drawn, of.options.seed)?;
     if args.json {
-        say!("{}", json!({ "kid": kid, "pictures": sizes(&ruler, &drawn) }));
+        say!("{}", json!({ "kid": kid, "images": sizes(&ruler, &drawn) }));
         return Ok(());
     }
     let told = |kid: Kid| format!("{:.2} ± {:.2}", 1e3 * kid.value, 1e3 * kid.standard_error);
@@ -74,9 +74,9 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     }
     let among = args.quality.real_count.unwrap_or_else(|| all_of(args, of));
     let (names, real): (Vec<String>, Vec<Image>) = real_pictures(args, of, among)?
-        .pictures
+        .images
         .into_iter()
-        .map(|Picture { name, image }| (name, image))
+        .map(|NamedImage { name, image }| (name, image))
         .unzip();
     let (captions, drawn) = draw(args, of)?;
     let found = mm_eval::quality::nearest(&drawn, &real)?;
@@ -122,7 +122,7 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let options =
         LikelihoodOptions { steps, trace: args.quality.trace.into(), seed: of.options.seed };
     let found = likelihood(&of.checkpoint, &shown, &options)?;
-    if let Some(bits) = found.pictures.iter().find(|bits| !bits.is_finite()) {
+    if let Some(bits) = found.images.iter().find(|bits| !bits.is_finite()) {
         return Err(Failure::failed(anyhow::anyhow!(
             "the model in `{}` gives {bits} bits per dimension, wanted a finite number",
             args.model.display()
@@ -137,7 +137,7 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         Some(error) => {
             format!(
                 "{bits:.4} ± {error:.4} bits per dimension over {} pictures",
-                found.pictures.len()
+                found.images.len()
             )
         }
         None => format!("{bits:.4} bits per dimension of one picture, which has no error"),
@@ -147,7 +147,11 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 /// Features of real pictures and of drawings, of which each set must have `fewest`: said before anything is drawn.
-fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Features), Failure> {
+fn features(
+    args: &EvalArgs,
+    of: &Subject,
+    fewest: usize,
+) -> Result<(ReferenceFeatures, Features), Failure> {
     if args.count < fewest {
         return Err(usage!("`--count {}` must be at least {fewest} for this task", args.count));
     }
@@ -165,21 +169,17 @@ fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Feat
     }
     let network = network(path, &args.quality.settings())?;
     let real = real_pictures(args, of, args.quality.real_count.unwrap_or(2 * args.count))?;
-    if real.pictures.len() < 2 * fewest {
-        let (what, found) = ("real pictures", real.pictures.len());
-        return Err(QualityError::TooFew { what, found, wanted: 2 * fewest }.into());
+    if real.images.len() < 2 * fewest {
+        let (what, found) = ("real pictures", real.images.len());
+        return Err(EvalError::TooFew { what, found, wanted: 2 * fewest }.into());
     }
-    if real.pictures.len() < 2 * args.count {
-        tell!(
-            "warning: there are {} real pictures, wanted {}",
-            real.pictures.len(),
-            2 * args.count
-        );
+    if real.images.len() < 2 * args.count {
+        tell!("warning: there are {} real pictures, wanted {}", real.images.len(), 2 * args.count);
     }
-    let real: Vec<Image> = real.pictures.into_iter().map(|picture| picture.image).collect();
+    let real: Vec<Image> = real.images.into_iter().map(|picture| picture.image).collect();
     let folder = args.quality.cache.clone().unwrap_or_else(|| beside(&args.model));
     let mut keep = |images: &[Image]| kept(&network, images, &folder);
-    let ruler = Ruler::new(&real, args.count, of.options.seed, &mut keep)?;
+    let ruler = ReferenceFeatures::new(&real, args.count, of.options.seed, &mut keep)?;
     let (_, drawn) = draw(args, of)?;
     let drawn = timed("features of the drawings", &drawn, |images| network.features(images))?;
     if let Some(file) = &args.quality.keep_features {
@@ -201,8 +201,8 @@ fn network(path: &Path, flags: &NetworkSettings) -> Result<FeatureNetwork, Failu
 }
 
 /// What is wrong with a network or its settings, and what to do where this build lacks the reader.
-fn named(path: &Path, why: QualityError) -> Failure {
-    let lacks = matches!(why, QualityError::NoReader);
+fn named(path: &Path, why: EvalError) -> Failure {
+    let lacks = matches!(why, EvalError::NoReader);
     let why = anyhow::Error::new(why).context(format!("cannot use `{}`", path.display()));
     match lacks {
         true => Failure::usage(why)
@@ -212,11 +212,11 @@ fn named(path: &Path, why: QualityError) -> Failure {
 }
 
 /// Real pictures, from the folder given or else from the recipe's data; what was left out is named.
-fn real_pictures(args: &EvalArgs, of: &Subject, count: usize) -> Result<Pictures, Failure> {
-    let size = [of.recipe.image.width, of.recipe.image.height];
+fn real_pictures(args: &EvalArgs, of: &Subject, count: usize) -> Result<ImageSet, Failure> {
+    let (width, height) = (of.recipe.image.width, of.recipe.image.height);
     let found = match &args.quality.real {
-        Some(folder) => folder_pictures(folder, size, count, of.options.seed)?,
-        None => source_pictures(of.data(), of.split, count, of.options.seed)?,
+        Some(folder) => folder_images(folder, width, height, count, of.options.seed)?,
+        None => source_images(of.data(), of.split, count, of.options.seed)?,
     };
     for skipped in found.skipped.iter().take(5) {
         tell!("skipped `{}`: {}", skipped.path.display(), skipped.why);
@@ -239,9 +239,9 @@ fn all_of(args: &EvalArgs, of: &Subject) -> usize {
 fn draw(args: &EvalArgs, of: &Subject) -> Result<(Vec<String>, Vec<Image>), Failure> {
     let image = &of.recipe.image;
     let grid = Grid::of_size(image.width, image.height, of.checkpoint.config.patch)?;
-    let drop = (of.recipe.mix.caption_drop, of.options.seed);
+    let drop = of.recipe.mix.caption_drop;
     let captions = match of.captioned() {
-        Some(data) => captions_to_draw(data, of.split, args.count, drop)?,
+        Some(data) => captions_to_draw(data, of.split, args.count, drop, of.options.seed)?,
         None => vec![String::new(); args.count],
     };
     let start = Instant::now();
@@ -252,11 +252,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(Vec<String>, Vec<Image>), Fail
 }
 
 /// Features that were kept, or are computed and kept now. A cache that cannot be used is not in the way.
-fn kept(
-    network: &FeatureNetwork,
-    images: &[Image],
-    folder: &Path,
-) -> Result<Features, QualityError> {
+fn kept(network: &FeatureNetwork, images: &[Image], folder: &Path) -> Result<Features, EvalError> {
     let made_by = network.made_by(images);
     let path = folder.join(format!("{made_by:016x}.safetensors"));
     match load_features(&path, made_by) {
@@ -289,16 +285,16 @@ fn beside(model: &Path) -> PathBuf {
     model.parent().unwrap_or(model).join("features")
 }
 
-fn sizes(ruler: &Ruler, drawn: &Features) -> serde_json::Value {
+fn sizes(ruler: &ReferenceFeatures, drawn: &Features) -> serde_json::Value {
     json!({
         "drawn": drawn.count(),
         "reference": ruler.reference.count(),
-        "marks": ruler.fresh.count(),
+        "baselines": ruler.fresh.count(),
         "features": drawn.dim(),
     })
 }
 
-fn words(ruler: &Ruler, drawn: &Features) -> String {
+fn words(ruler: &ReferenceFeatures, drawn: &Features) -> String {
     format!(
         "{} drawings and twice {} real pictures, against {} others; {} features each",
         drawn.count(),
@@ -315,10 +311,10 @@ mod tests {
     #[test]
     fn a_build_that_reads_no_networks_says_how_to_make_one_that_does() {
         let path = Path::new("judge.onnx");
-        let failure = named(path, QualityError::NoReader);
+        let failure = named(path, EvalError::NoReader);
         assert_eq!(failure.code(), 2);
         assert!(format!("{failure:?}").contains("-p mm-cli --features onnx"), "{failure:?}");
-        let failure = named(path, QualityError::Network { why: "cut off".to_owned() });
+        let failure = named(path, EvalError::Network { why: "cut off".to_owned() });
         assert_eq!(failure.code(), 1);
         assert!(!format!("{failure:?}").contains("cargo build"), "{failure:?}");
     }
