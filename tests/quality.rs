@@ -1,4 +1,5 @@
-//! FID, KID and features against NumPy and SciPy (tests/reference/fid_kid.py), and networks that cannot be used.
+//! FID, KID and features against NumPy and SciPy (tests/reference/fid_kid.py), and networks that
+//! cannot be used.
 
 use expect_test::{Expect, expect};
 use mm_eval::quality::{

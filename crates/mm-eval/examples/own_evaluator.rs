@@ -1,5 +1,5 @@
-//! This example measures a model with an evaluator of its own: how far the mean color of drawings is
-//! from the mean color of the real images of the same captions. The model is tiny and untrained.
+//! This example measures a model with an evaluator of its own: how far the mean color of drawings
+//! is from the mean color of the real images of the same captions. The model is tiny and untrained.
 //!
 //! `cargo run -p mm-eval --example own_evaluator`
 

@@ -3,9 +3,9 @@
 //!
 //! The background is the median color of the border. The ink is the one of the palette whose blends
 //! with that background explain all pixels best. Projected on the line from background to ink,
-//! pixels become coverage in [0, 1]. The coverage is compared with every character in every typeface
-//! and size by normalized cross-correlation (Lewis 1995, "Fast normalized cross-correlation", eq. 2)
-//! over small shifts about the common center of mass.
+//! pixels become coverage in [0, 1]. The coverage is compared with every character in every
+//! typeface and size by normalized cross-correlation (Lewis 1995, "Fast normalized
+//! cross-correlation", eq. 2) over small shifts about the common center of mass.
 
 use mm_data::{Background, CHARACTERS, Combination, DataError, Faces, ImageSettings, Ink, Mask};
 use mm_patch::Image;
@@ -89,8 +89,8 @@ impl GlyphClassifier {
         RecognizedGlyph { character, ink, background, score }
     }
 
-    /// Returns the character of the best template and its correlation, or `None` for an image of one
-    /// color.
+    /// Returns the character of the best template and its correlation, or `None` for an image of
+    /// one color.
     fn best_template(&self, cover: &Cover) -> Option<(usize, f32)> {
         if cover.spread <= 1e-3 {
             return None;
@@ -147,8 +147,8 @@ impl Template {
         }
     }
 
-    /// Returns the normalized cross-correlation over the whole image, with the top left corner of the
-    /// mask at (`x`, `y`). Outside the mask the template is 0.
+    /// Returns the normalized cross-correlation over the whole image, with the top left corner of
+    /// the mask at (`x`, `y`). Outside the mask the template is 0.
     fn correlation(&self, cover: &Cover, x: i32, y: i32) -> f32 {
         let (width, height) = (cover.width as i32, (cover.values.len() / cover.width) as i32);
         let from = (-x).clamp(0, self.mask.width as i32) as usize;

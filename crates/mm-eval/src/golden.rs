@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Files are safetensors. `in/images`, `in/steps` and `out/images` must be there, and those other
-//! inputs that an output or gradient of the file is computed from. Whatever the file has below `out/`
-//! and `grad/` is compared, or is an error.
+//! inputs that an output or gradient of the file is computed from. Whatever the file has below
+//! `out/` and `grad/` is compared, or is an error.
 
 use std::collections::BTreeMap;
 
@@ -106,8 +106,8 @@ pub fn compare(
     Ok(all)
 }
 
-/// Compares every `grad/NAME` of the file. A name that is no weight of the model is an error, and so
-/// is a weight without a gradient.
+/// Compares every `grad/NAME` of the file. A name that is no weight of the model is an error, and
+/// so is a weight without a gradient.
 fn gradients(
     model: &Model,
     loss: Tensor<1>,

@@ -1,15 +1,17 @@
-#![doc = include_str!("../README.md")]
+//! Measures of a trained model: losses on held-out documents, captions read, glyphs drawn and
+//! recognized, distances between sets of images, bits per dimension, and golden files of another
+//! implementation.
+//!
+//! ```text
+//! model, data, split, count, seed ──► Evaluator ──► Score     losses, reading, drawing, likelihood
+//! images ──► quality ──► ReferenceScores                      FID and KID between two baselines
+//! image  ──► classifier ──► RecognizedGlyph                   what a drawn glyph shows
+//! ```
+//!
+//! An evaluation never changes a model, and the same seed repeats it. Optimizers, recipes and
+//! checkpoints of a training run are absent on purpose.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
-//!
-//! # Where things are
-//!
-//! | module | holds |
-//! | --- | --- |
-//! | the root | [`Evaluator`] with its [`Score`], losses, reading, drawing, sheets of images |
-//! | [`classifier`] | which glyph an image shows |
-//! | [`quality`] | FID, KID, nearest images, bits per dimension |
-//! | [`golden`] | comparison with what another implementation computed |
 
 mod analytic;
 pub mod classifier;
@@ -37,3 +39,8 @@ pub use records::{combinations, examples, records};
 
 /// Counts the images that are drawn or read in one batch.
 const TOGETHER: usize = 64;
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -6,8 +6,8 @@
 //! images ──► likelihood                      bits per dimension under the model itself
 //! ```
 //!
-//! A distance alone says nothing: it depends on the network, the number of images and their kind. So
-//! it always comes with two baselines from the same [`ReferenceFeatures`]: the distance of other
+//! A distance alone says nothing: it depends on the network, the number of images and their kind.
+//! So it always comes with two baselines from the same [`ReferenceFeatures`]: the distance of other
 //! real images, and of real images with their tiles shuffled. This crate holds no weights of any
 //! network, Inception included; the user brings an ONNX file, or computes [`Features`] in any way.
 

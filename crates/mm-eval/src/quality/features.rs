@@ -1,5 +1,5 @@
-//! This module holds [`Features`], what a network says about each of many images as rows of numbers,
-//! and their files. Files are safetensors, so that NumPy reads them too.
+//! This module holds [`Features`], what a network says about each of many images as rows of
+//! numbers, and their files. Files are safetensors, so that NumPy reads them too.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -7,14 +7,14 @@
 //! |μ₁ - μ₂|² + tr Σ₁ + tr Σ₂ - 2 tr (Σ₁^½ Σ₂ Σ₁^½)^½
 //! ```
 //!
-//! Both roots are of symmetric matrices without negative eigenvalues, so they come from eigenvalues:
-//! no iteration may fail, and no imaginary part is thrown away. Rounding leaves some eigenvalues a
-//! little below zero; they count as zero.
+//! Both roots are of symmetric matrices without negative eigenvalues, so they come from
+//! eigenvalues: no iteration may fail, and no imaginary part is thrown away. Rounding leaves some
+//! eigenvalues a little below zero; they count as zero.
 //!
 //! Σ is the unbiased estimate. The distance is biased upward all the same, more so for fewer images
 //! (Bińkowski et al. 2018, arXiv:1801.01401, section 4). If there are no more images than features,
-//! Σ is singular and the distance has no meaning. Its rank is known then, and eigenvalues beyond it,
-//! which only rounding made, are left out.
+//! Σ is singular and the distance has no meaning. Its rank is known then, and eigenvalues beyond
+//! it, which only rounding made, are left out.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 

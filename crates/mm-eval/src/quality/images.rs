@@ -104,8 +104,8 @@ pub fn source_images(
     Ok(ImageSet { images, skipped: data.skipped() })
 }
 
-/// Returns `count` captions of a split of the data, again from the first if there are fewer. Each is
-/// left out with the probability `drop`, as in training.
+/// Returns `count` captions of a split of the data, again from the first if there are fewer. Each
+/// is left out with the probability `drop`, as in training.
 pub fn captions_to_draw(
     data: &DataSet,
     split: Split,

@@ -52,7 +52,8 @@ pub struct Kid {
     pub subset: usize,
 }
 
-/// Returns the kernel distance of two sets of at least four images each. `seed` chooses the subsets.
+/// Returns the kernel distance of two sets of at least four images each. `seed` chooses the
+/// subsets.
 ///
 /// ```
 /// use mm_eval::quality::{Features, kid};
@@ -181,8 +182,8 @@ mod tests {
         assert!((0.6..1.6).contains(&claimed(&all)), "{}", claimed(&all));
     }
 
-    /// Subsets of 8 out of 800 images share few, so most of the error comes from the small number of
-    /// subsets.
+    /// Subsets of 8 out of 800 images share few, so most of the error comes from the small number
+    /// of subsets.
     #[test]
     fn the_standard_error_of_many_images_counts_how_few_subsets_there_are() {
         let draw = |draw| {

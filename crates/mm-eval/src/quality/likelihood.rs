@@ -1,10 +1,10 @@
 //! This module computes the bits per dimension of images under a model, each given its caption.
 //!
-//! Bytes are spread evenly over their bins (uniform dequantization): `x = pixel + (u - ½) 2/255` with
-//! `u` in [0, 1), on pixels in [-1, 1]. The density of `x` is `mm_diffusion::log_density`. This
-//! module computes the trace of the network for it, by automatic differentiation: eᵀ (∂x̂/∂z) e, with
-//! e of ±1 drawn once an image (Hutchinson 1989), or with the unit vectors for e one after another
-//! (exact; as many backward passes a step as an image has numbers).
+//! Bytes are spread evenly over their bins (uniform dequantization): `x = pixel + (u - ½) 2/255`
+//! with `u` in [0, 1), on pixels in [-1, 1]. The density of `x` is `mm_diffusion::log_density`.
+//! This module computes the trace of the network for it, by automatic differentiation: eᵀ (∂x̂/∂z)
+//! e, with e of ±1 drawn once an image (Hutchinson 1989), or with the unit vectors for e one after
+//! another (exact; as many backward passes a step as an image has numbers).
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -172,8 +172,8 @@ impl<'a> Given<'a> {
         Ok(Self { model, network, batch, places, shape, clean })
     }
 
-    /// Returns the clean estimate and `probeᵀ (∂clean/∂noisy) probe` of each image. `noisy` and `probe`
-    /// are `[images, patches, numbers]`.
+    /// Returns the clean estimate and `probeᵀ (∂clean/∂noisy) probe` of each image. `noisy` and
+    /// `probe` are `[images, patches, numbers]`.
     fn clean_and_trace(
         &self,
         noisy: Tensor<3>,
@@ -227,8 +227,8 @@ mod tests {
     use mm_model::{GenerationConfig, ModelConfig, TimeConfig};
     use mm_patch::Image;
 
-    /// Returns a fresh network of some ten thousand weights, and two images of four patches of 4 x 4
-    /// pixels.
+    /// Returns a fresh network of some ten thousand weights, and two images of four patches of 4 x
+    /// 4 pixels.
     fn tiny() -> (LoadedModel, Vec<Example>) {
         let config = ModelConfig {
             patch: 4,

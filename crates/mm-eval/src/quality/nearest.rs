@@ -1,9 +1,9 @@
-//! This module tells whether a drawing is a copy of a training image: it finds the nearest one, pixel
-//! by pixel.
+//! This module tells whether a drawing is a copy of a training image: it finds the nearest one,
+//! pixel by pixel.
 //!
 //! The distance is the root of the mean squared difference of bytes, so 255 is black against white.
-//! Whether it is small is told by the same distance of images that the model was never trained on: a
-//! model that learned by heart draws nearer than those lie.
+//! Whether it is small is told by the same distance of images that the model was never trained on:
+//! a model that learned by heart draws nearer than those lie.
 
 use mm_patch::Image;
 use rayon::prelude::*;
@@ -53,8 +53,8 @@ pub fn nearest(images: &[Image], among: &[Image]) -> Result<Vec<Nearest>, EvalEr
     Ok(images.par_iter().map(one).collect())
 }
 
-/// Returns the median of distances: the mean of the middle two where their number is even, and not a
-/// number where there are none.
+/// Returns the median of distances: the mean of the middle two where their number is even, and not
+/// a number where there are none.
 pub fn median(nearest: &[Nearest]) -> f64 {
     let mut distances: Vec<f64> = nearest.iter().map(|nearest| nearest.distance).collect();
     distances.sort_by(f64::total_cmp);

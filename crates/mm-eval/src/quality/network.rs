@@ -1,5 +1,5 @@
-//! This module holds [`FeatureNetwork`] with its [`NetworkSettings`], the resizing of images for it,
-//! and the hash of what made its features.
+//! This module holds [`FeatureNetwork`] with its [`NetworkSettings`], the resizing of images for
+//! it, and the hash of what made its features.
 
 use mm_patch::Image;
 use rayon::prelude::*;
@@ -90,7 +90,8 @@ impl FeatureNetwork {
         self.dim
     }
 
-    /// Returns a hash of the network, its settings and the images. Equal hashes mean equal features.
+    /// Returns a hash of the network, its settings and the images. Equal hashes mean equal
+    /// features.
     pub fn made_by(&self, images: &[Image]) -> u64 {
         let mut hash = self.fingerprint;
         for image in images {
@@ -131,8 +132,8 @@ impl FeatureNetwork {
 /// A 64-bit hash of what made a result, so that a kept result is used only for the same cause. It
 /// guards against mistakes and not against an adversary.
 ///
-/// The hash is FNV-1a over words of eight bytes, finished as SplitMix64 finishes (Steele, Lea, Flood
-/// 2014).
+/// The hash is FNV-1a over words of eight bytes, finished as SplitMix64 finishes (Steele, Lea,
+/// Flood 2014).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fingerprint(u64);
 
@@ -177,9 +178,9 @@ struct Taps {
 /// Returns an image at another size as numbers from 0 to 255, `[height, width, colors]` in reading
 /// order. They are not rounded to bytes.
 ///
-/// The filter is the triangle ("bilinear"), widened when it shrinks so that no pixel is passed over,
-/// as Parmar, Zhang and Zhu 2022 (arXiv:2104.11222) found necessary: distances between features
-/// depend on how images were resized.
+/// The filter is the triangle ("bilinear"), widened when it shrinks so that no pixel is passed
+/// over, as Parmar, Zhang and Zhu 2022 (arXiv:2104.11222) found necessary: distances between
+/// features depend on how images were resized.
 ///
 /// ```
 /// use mm_eval::quality::resized;
@@ -248,7 +249,8 @@ mod tests {
     fn a_line_is_resized_by_triangles() {
         check(&[0, 100], 2, &[0.0, 100.0]);
         check(&[0, 100], 4, &[0.0, 25.0, 75.0, 100.0]);
-        // The four nearest have shares 1/4 3/4 3/4 1/4, of which those outside the line are left out.
+        // The four nearest have shares 1/4 3/4 3/4 1/4, of which those outside the line are left
+        // out.
         check(&[0, 0, 100, 100], 2, &[100.0 / 7.0, 600.0 / 7.0]);
         check(&[7, 7, 7, 7, 7], 3, &[7.0, 7.0, 7.0]);
     }

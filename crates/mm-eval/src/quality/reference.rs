@@ -57,8 +57,8 @@ pub struct ReferenceScores<T> {
     pub drawn: T,
     /// The distance of other real images. No drawings are better in the mean.
     pub real: T,
-    /// The distance of real images with their tiles shuffled, which keep colors and texture and show
-    /// nothing.
+    /// The distance of real images with their tiles shuffled, which keep colors and texture and
+    /// show nothing.
     pub shuffled: T,
 }
 
