@@ -15,7 +15,9 @@ use crate::loaded::{
     generation_from_bytes,
 };
 use crate::parameters::{Weights, weights_from_bytes, weights_of, weights_to_bytes};
-use crate::{FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig, ModelParts};
+use crate::{
+    FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig, ModelParts,
+};
 
 impl LoadedModel {
     /// Reads a model folder onto `device`.

@@ -14,9 +14,9 @@ use mm_backbone::{Cache, Init, KeyValue};
 use mm_patch::Grid;
 
 use crate::batch::Inputs;
+use crate::{ConfigError, ModelConfig};
 use unet::Unet;
 use unified::Unified;
-use crate::{ConfigError, ModelConfig};
 
 /// One network. It holds weights, nothing else.
 #[derive(Debug, Clone)]

@@ -59,7 +59,15 @@ fn what_is_written_is_read_again_with_any_sizes() {
     for sizes in [
         SIZES,
         Su2024Sizes { depth: 1, expanded: 8, bias: false, ..SIZES },
-        Su2024Sizes { patch: 4, width: 12, depth: 11, expanded: 36, key_size: 8, steps: 17, ..SIZES },
+        Su2024Sizes {
+            patch: 4,
+            width: 12,
+            depth: 11,
+            expanded: 36,
+            key_size: 8,
+            steps: 17,
+            ..SIZES
+        },
     ] {
         let (config, own) = (sizes.config(), weights(&sizes.config()));
         let (bytes, left_out) = write(&config, &own).unwrap();

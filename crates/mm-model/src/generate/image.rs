@@ -194,8 +194,7 @@ impl LoadedModel {
         let session = GenerationSession::before_image(self, prompts, grid)?;
         let levels = self.config.schedule.sampling_levels(options.steps)?;
         let sampler = session.image(grid, options.guidance)?;
-        let plan =
-            SamplingPlan { levels: &levels, method: SamplingMethod::Plain(options.sampler) };
+        let plan = SamplingPlan { levels: &levels, method: SamplingMethod::Plain(options.sampler) };
         let mut noise = sampler.noise(streams);
         let start = noise();
         images_of(sampler.sample(plan, start, &mut noise, &mut |_, _| ()), grid)
