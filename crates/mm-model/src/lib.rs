@@ -1,12 +1,13 @@
-//! The joined model: one transformer that takes text and raw pixels in, and gives text and raw pixels out. A U-Net of images
-//! alone stands beside it, to compare with.
+//! The joined model: one transformer that takes text and raw pixels in, and gives text and raw
+//! pixels out. A U-Net of images alone stands beside it, to compare with.
 //!
 //! ```text
 //! Document ──► Sequence ──► Sample (noise) ──► HostBatch ──► Batch ──► Model ──► Losses
 //! Document ──► GenerationSession ──► token, token, … [IMG] denoise, denoise, … [/IMG] token, …
 //! ```
 //!
-//! Deliberately absent: optimizers, data sets, recipes, terminals. Files are touched in [`folder`] alone.
+//! Deliberately absent: optimizers, data sets, recipes, terminals. Files are touched in [`folder`]
+//! alone.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! A model ready for use: configuration, tokenizer, weights and settings of generation, from a folder or from bytes.
+//! A model ready for use: configuration, tokenizer, weights and settings of generation, from a
+//! folder or from bytes.
 
 use burn::prelude::*;
 use mm_backbone::Init;

@@ -167,7 +167,7 @@ impl<'a> Given<'a> {
         assert!(images().all(|image| image.grid.tokens() == shape[1]), "images of one size");
         let host = HostBatch::pack(&samples, 0, model.tokenizer.special().pad, numbers);
         let batch = host.to_device(&model.config, &model.model.device());
-        let places = batch.targets.image.as_ref().expect("drawn images are targets").places.clone();
+        let places = batch.targets.image.as_ref().expect("drawn images are targets").tokens.clone();
         let network = model.model.clone().fork(&model.model.device().autodiff());
         Ok(Self { model, network, batch, places, shape, clean })
     }
@@ -209,7 +209,7 @@ impl<'a> Given<'a> {
         let mut inputs = self.batch.inputs.clone();
         let images = inputs.patches.as_mut().expect("there are images");
         images.noisy = noisy.clone().reshape([rows * patches, numbers]);
-        images.times = vec![level.timestep; rows];
+        images.timesteps = vec![level.timestep; rows];
         let hidden = self.network.hidden(&inputs).select(0, self.places.clone());
         let output = self
             .network

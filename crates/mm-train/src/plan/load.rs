@@ -68,12 +68,12 @@ impl Seen {
             // A smaller batch may have fewer parts, each of them as many times larger.
             let grown = times * parts.len() as f64 / wanted.min(recipe.run.batch) as f64;
             for turn in parts.chunks(recipe.run.shards) {
-                turns.push(turn.iter().map(|part| part.places() as f64 * grown).collect());
+                turns.push(turn.iter().map(|part| part.padded_tokens() as f64 * grown).collect());
             }
             for part in parts {
                 let share = |count: usize| count as f64 / steps as f64;
                 let [target_tokens, target_patches] = HostBatch::target_counts(&part);
-                load.places += share(part.places());
+                load.places += share(part.padded_tokens());
                 load.tokens += share(part.real_tokens());
                 load.pairs += share(part.pairs());
                 load.patches += share(part.patches());
