@@ -1,4 +1,4 @@
-//! Weights under the names of the seed's Keras network (Su Jianlin, ddpm-gau.py, with the layers of
+//! Weights under the names of Su's Keras network (Su Jianlin, ddpm-gau.py, with the layers of
 //! bert4keras).
 //!
 //! | ours | Keras's | shape |
@@ -12,7 +12,7 @@
 //! | `backbone.norm.gamma` | `norm_out/gamma:0` | `[width]` |
 //! | `patch_out.weight` | `patch_out/kernel:0` | `[width, numbers]` |
 //!
-//! The seed's network knows images alone, so the model that is read has no text side. Token
+//! Su's network knows images alone, so the model that is read has no text side. Token
 //! embeddings of a model that has one have no counterpart and are left out when it is written.
 //! Bytes in, bytes out: no file is touched here.
 
@@ -76,18 +76,18 @@ pub enum KerasError {
     /// The sizes make no network.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The model is no network of the seed's kind.
-    #[error("`{field}` is {found}, the seed's network has {wanted}")]
+    /// The model is no network of Su's kind.
+    #[error("`{field}` is {found}, Su's network has {wanted}")]
     OtherNetwork {
         /// The field of the configuration.
         field: &'static str,
         /// What it holds.
         found: String,
-        /// What the seed's network has.
+        /// What Su's network has.
         wanted: String,
     },
     /// A weight has no counterpart in Keras's network, which would not be the same without it.
-    #[error("weight `{name}` has no counterpart in the seed's network")]
+    #[error("weight `{name}` has no counterpart in Su's network")]
     NoCounterpart {
         /// Its path.
         name: String,
@@ -191,7 +191,7 @@ pub fn write(
     Ok((safetensors::serialize(views, Some(metadata))?, left_out))
 }
 
-/// Every weight of a network of the seed's kind under both names; the error names what is not of
+/// Every weight of a network of Su's kind under both names; the error names what is not of
 /// that kind.
 pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     let other = |field, found: String, wanted: &str| {
@@ -242,8 +242,8 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     }
 }
 
-/// Turns the colours of every pixel around, red for blue, in the maps from and to patches. The seed
-/// reads pictures with cv2, which gives blue first; doing this twice changes nothing.
+/// Turns the colors of every pixel around, red for blue, in the maps from and to patches. The seed
+/// reads images with cv2, which gives blue first; doing this twice changes nothing.
 pub fn swap_red_and_blue(weights: &mut Weights) {
     for (name, inputs) in [("patch_in.weight", true), ("patch_out.weight", false)] {
         let Some(weight) = weights.get_mut(name) else { continue };

@@ -56,7 +56,7 @@ pub struct Patches {
 #[derive(Debug, Clone)]
 pub struct Targets {
     /// Places that predict a token, and the tokens, both `[target tokens]`; absent if none is
-    /// learnt.
+    /// target.
     pub text: Option<[Tensor<1, Int>; 2]>,
     /// The target patches; absent if none is a target.
     pub image: Option<ImageTargets>,

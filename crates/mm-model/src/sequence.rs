@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drawn_image_is_opened_by_its_learnt_size_and_closed_by_a_token_nobody_predicts() {
+    fn a_drawn_image_is_opened_by_its_targets_size_and_closed_by_a_token_nobody_predicts() {
         let image = Image::filled(16, 8, [0; 3]);
         let document =
             Document { segments: vec![Segment::context_text("a"), Segment::target_image(image)] };

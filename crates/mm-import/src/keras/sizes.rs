@@ -1,4 +1,4 @@
-//! The sizes of a network of the seed's kind: what they are in a file, and the tensors that follow
+//! The sizes of a network of Su's kind: what they are in a file, and the tensors that follow
 //! from them.
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ const KEY: usize = 2;
 const STEPS: usize = 3;
 
 impl Su2024Sizes {
-    /// What most tensors of a file agree on. Where none says anything the seed's own size stands,
+    /// What most tensors of a file agree on. Where none says anything Su's own size stands,
     /// and the tensors that should have said it are missing from the file.
     pub(super) fn of_shapes(shapes: &BTreeMap<&str, &[usize]>, patch: usize) -> Self {
         let mut votes: [BTreeMap<usize, usize>; SIZES] = Default::default();
@@ -73,7 +73,7 @@ impl Su2024Sizes {
         }
     }
 
-    /// The configuration of the seed's network of these sizes.
+    /// The configuration of Su's network of these sizes.
     pub fn config(&self) -> ModelConfig {
         let steps = self.steps;
         let expansion = self.expanded / self.width.max(1);

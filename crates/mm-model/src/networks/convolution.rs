@@ -15,8 +15,8 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// Uniform weights of variance `gain / (9 (inputs + outputs) / 2)`, as Su's script draws them; no
-    /// bias.
+    /// Draws uniform weights of variance `gain / (9 (inputs + outputs) / 2)`, as Su's script does,
+    /// without a bias.
     pub(crate) fn new(init: &mut Init, inputs: usize, outputs: usize, gain: f64) -> Self {
         let bound = (3.0 * gain / (4.5 * (inputs + outputs) as f64)).sqrt();
         Self { weight: init.uniform([outputs, inputs, 3, 3], bound), bias: None }

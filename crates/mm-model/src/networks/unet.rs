@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use burn::module::Module;
 
-    /// The seed's sizes, an eighth as wide.
+    /// Su's sizes, an eighth as wide.
     fn config() -> UnetConfig {
         UnetConfig {
             width: 16,
@@ -160,7 +160,8 @@ mod tests {
     fn parameters_are_counted_as_they_are_made() {
         for attention in [vec![], vec![0, 2]] {
             let config = UnetConfig { attention, ..config() };
-            let made = network(&config).num_params() - 10 * config.width; // without the table of times
+            let table = 10 * config.width; // of times, which is counted elsewhere
+            let made = network(&config).num_params() - table;
             assert_eq!(config.parameters(), made, "{config:?}");
         }
     }
@@ -234,7 +235,8 @@ mod tests {
             smallest: 4,
             attention: vec![],
         };
-        let (ends, blocks) = (2 * 27, 3 * 18); // products at a pixel: 3 x 9 in and out, 2 x 9 in each of three blocks
+        // Products at a pixel: 3 x 9 at both ends, 2 x 9 in each of three blocks.
+        let (ends, blocks) = (2 * 27, 3 * 18);
         assert_eq!(one.flops(2, 2), 2 * 4 * (ends + blocks));
         let two = UnetConfig { growth: vec![1, 1], ..one };
         let deep = 3 * 18; // down, middle and up at half the resolution

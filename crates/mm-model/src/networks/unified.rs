@@ -110,7 +110,8 @@ impl Unified {
         let all = match &inputs.patches {
             None => words,
             Some(patches) => {
-                let times = self.time.forward(&patches.timesteps, &self.device()); // [images, width]
+                // [images, width]
+                let times = self.time.forward(&patches.timesteps, &self.device());
                 let mut pixels = self.patch_in.forward(patches.noisy.clone());
                 if self.backbone.is_conditioned() {
                     conditioned = Some(condition(times, patches, places));

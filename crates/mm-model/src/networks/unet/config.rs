@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ConfigError;
 
-/// Sizes of a U-Net. The seed's: width 128, growth `[1, 1, 2, 2, 4, 4]`, 2 blocks, 32 groups,
+/// Sizes of a U-Net. Su's: width 128, growth `[1, 1, 2, 2, 4, 4]`, 2 blocks, 32 groups,
 /// smallest side 4.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

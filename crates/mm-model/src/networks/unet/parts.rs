@@ -79,8 +79,8 @@ pub struct Residual {
 }
 
 impl Residual {
-    /// Makes a block from `channels[0]` to `channels[1]` channels; `gain` is that of the convolutions,
-    /// see [`Convolution::new`].
+    /// Makes a block from `channels[0]` to `channels[1]` channels; `gain` is that of the
+    /// convolutions, see [`Convolution::new`].
     pub(super) fn new(
         init: &mut Init,
         config: &UnetConfig,
