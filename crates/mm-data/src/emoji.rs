@@ -1,19 +1,24 @@
-//! Real pictures without a download: the Twemoji drawings, 72x72 pixels, and their Unicode names.
+//! Real images without a download: the Twemoji drawings, 72x72 pixels, and their Unicode names.
 //!
 //! The artwork is Twemoji, copyright Twitter, Inc and other contributors, licensed under CC-BY 4.0
-//! (<https://creativecommons.org/licenses/by/4.0/>). Pictures here are composed on white and resized. Whoever shows them
+//! (<https://creativecommons.org/licenses/by/4.0/>). Images here are composed on white and resized. Whoever shows them
 //! repeats [`CREDIT`].
 //!
-//! Skin-tone variants are left out: their names differ in what a small picture hardly shows. A fixed tenth of the names
-//! is held out ([`Split::of_key`]). A picture is decoded on first use, in less than a millisecond, and kept.
+//! Skin-tone variants are left out: their names differ in what a small image hardly shows. A fixed tenth of the names
+//! is held out ([`Split::of_key`]). An image is decoded on first use, in less than a millisecond, and kept.
 
 use std::sync::OnceLock;
 
 use mm_patch::{DecodeOptions, Image};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use twemoji_assets::png::PngTwemojiAsset;
 
-use super::{DataError, Example, ImageSettings, Split};
+use crate::bad_records::Skipped;
+use crate::error::DataError;
+use crate::image::ImageSettings;
+use crate::source::{DataSource, Example, Record};
+use crate::split::{Split, Splits};
 
 /// The credit that the licence of the artwork asks for.
 pub const CREDIT: &str = "Emoji artwork: Twemoji, copyright Twitter, Inc and other contributors, licensed under CC-BY 4.0 \
@@ -78,8 +83,7 @@ impl EmojiConfig {
 #[derive(Debug)]
 pub struct EmojiSet {
     image: ImageSettings,
-    train: Vec<Entry>,
-    held_out: Vec<Entry>,
+    entries: Splits<Entry>,
 }
 
 #[derive(Debug)]
@@ -105,35 +109,27 @@ impl EmojiSet {
             })
             .take(config.limit.unwrap_or(usize::MAX))
             .partition(|entry| Split::of_key(&entry.name) == Split::Train);
-        Ok(Self { image, train, held_out })
+        Ok(Self { image, entries: Splits::new(train, held_out) })
+    }
+}
+
+impl DataSource for EmojiSet {
+    fn name(&self) -> &'static str {
+        "emoji"
     }
 
-    /// How many emoji the part has.
-    pub fn len(&self, split: Split) -> u64 {
-        self.entries(split).len() as u64
+    fn len(&self, split: Split) -> Option<u64> {
+        self.entries.len(split)
     }
 
-    /// The emoji of an index, which wraps around.
-    pub fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let entries = self.entries(split);
-        if entries.is_empty() {
-            return Err(DataError::EmptySplit { split: split.name(), source_name: "emoji" });
-        }
-        let entry = &entries[(index % entries.len() as u64) as usize];
+    fn load(&self, split: Split, at: u64, _: &mut ChaCha8Rng) -> Result<Record, Skipped> {
+        let entry = self.entries.at(split, at);
         let image = entry.image.get_or_init(|| rendered(entry.png, self.image)).clone();
-        Ok(Example { image, caption: entry.name.clone() })
+        Ok(Record::Captioned(Example { image, caption: entry.name.clone() }))
     }
 
-    /// The names of the training part.
-    pub fn captions(&self) -> Vec<String> {
-        self.train.iter().map(|entry| entry.name.clone()).collect()
-    }
-
-    fn entries(&self, split: Split) -> &[Entry] {
-        match split {
-            Split::Train => &self.train,
-            Split::HeldOut => &self.held_out,
-        }
+    fn captions(&self) -> Vec<String> {
+        self.entries.of(Split::Train).iter().map(|entry| entry.name.clone()).collect()
     }
 }
 
@@ -145,7 +141,7 @@ fn artwork(emoji: &str) -> Option<&'static [u8]> {
     Some(asset.data.0)
 }
 
-/// The drawing on white, as large as the picture lets it be, in the middle.
+/// The drawing on white, as large as the image lets it be, in the middle.
 fn rendered(png: &[u8], settings: ImageSettings) -> Image {
     let ImageSettings { width, height, .. } = settings;
     let side = width.min(height);

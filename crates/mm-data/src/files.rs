@@ -6,7 +6,7 @@
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::DataError;
+use crate::error::DataError;
 
 /// An open file, read from some place on.
 pub(crate) type Opened = BufReader<fs_err::File>;
@@ -27,9 +27,10 @@ pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBu
         let before = files.len();
         for plain in braces(pattern)? {
             for path in named(&plain).map_err(|why| bad_pattern(pattern, why.to_string()))? {
-                match path.is_dir() {
-                    true => files.extend(inside(&path, endings)?),
-                    false => files.push(path),
+                if path.is_dir() {
+                    files.extend(inside(&path, endings)?);
+                } else {
+                    files.push(path);
                 }
             }
         }
@@ -45,9 +46,10 @@ pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBu
 
 /// What a pattern without braces names: itself, or what is there that it fits.
 fn named(plain: &str) -> Result<Vec<PathBuf>, glob::PatternError> {
-    match plain.contains(['*', '?', '[']) {
-        true => Ok(glob::glob(plain)?.filter_map(Result::ok).collect()),
-        false => Ok(vec![plain.into()]),
+    if plain.contains(['*', '?', '[']) {
+        Ok(glob::glob(plain)?.filter_map(Result::ok).collect())
+    } else {
+        Ok(vec![plain.into()])
     }
 }
 
@@ -71,11 +73,15 @@ fn inside(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
 /// The names of what is in a folder, of its sub-folders with what is in them; nothing if it is none.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs_err::read_dir(folder) else { return vec![] };
-    let name = |entry: fs_err::DirEntry| match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-        true => names_in(&entry.path()),
-        false => vec![entry.path().display().to_string()],
-    };
-    entries.filter_map(Result::ok).flat_map(name).collect()
+    let mut names = vec![];
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.extend(names_in(&entry.path()));
+        } else {
+            names.push(entry.path().display().to_string());
+        }
+    }
+    names
 }
 
 /// The most shards of one pattern: more is a slip of the pen.
@@ -121,9 +127,10 @@ pub(crate) fn open_at(path: &Path, at: u64) -> io::Result<Opened> {
 /// How many bytes a regular file has; another, such as a pipe, may never end, or never begin.
 pub(crate) fn length(path: &Path) -> io::Result<u64> {
     let found = fs_err::metadata(path)?;
-    match found.is_file() {
-        true => Ok(found.len()),
-        false => Err(unfit(format!("`{}` is no regular file", path.display()))),
+    if found.is_file() {
+        Ok(found.len())
+    } else {
+        Err(unfit(format!("`{}` is no regular file", path.display())))
     }
 }
 
@@ -142,10 +149,7 @@ pub(crate) fn read_all(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
     let mut found = Vec::new();
     fs_err::File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut found)?;
-    match found.len() as u64 > most {
-        true => Err(too_long(format!("more than {most}"))),
-        false => Ok(found),
-    }
+    if found.len() as u64 > most { Err(too_long(format!("more than {most}"))) } else { Ok(found) }
 }
 
 #[cfg(test)]

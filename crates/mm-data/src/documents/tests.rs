@@ -38,11 +38,11 @@ fn a_line_becomes_its_segments_with_images_from_files_and_data_uris() {
     );
     let folder = folder(&[("a.png", &png), ("x.jsonl", line.as_bytes())]);
     let set = DocumentSet::open(&config(&folder), SETTINGS).unwrap();
-    let picture = Image::filled(16, 16, [9, 8, 7]);
+    let image = Image::filled(16, 16, [9, 8, 7]);
     let segments = vec![
         Segment::target_text("one "),
-        Segment::context_image(picture.clone()),
-        Segment::target_image(picture),
+        Segment::context_image(image.clone()),
+        Segment::target_image(image),
     ];
     assert_eq!(all(&set), [Document { segments }]);
     assert_eq!(set.texts(), ["one \n\n"]);

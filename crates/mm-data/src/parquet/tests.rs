@@ -122,9 +122,9 @@ fn wrong_columns_and_broken_files_are_named_with_the_columns_there_are() {
         let config = ParquetConfig { image: image.into(), caption: text.into(), ..config(&folder) };
         ParquetSet::open(&config, SETTINGS).unwrap_err().to_string()
     };
-    let error = named("picture", "text");
+    let error = named("image", "text");
     assert!(
-        error.contains("there is no column `picture.bytes`, there are `image.bytes`, `image.path`, `text`, `tags`"),
+        error.contains("there is no column `image.bytes`, there are `image.bytes`, `image.path`, `text`, `tags`"),
         "{error}"
     );
     assert!(named("image", "tags").contains("`tags` holds no single text or bytes a row"));
@@ -163,13 +163,13 @@ proptest! {
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let name = Path::new("x.parquet");
-        let _ = Table::open(name, Bytes::from(noise), ["image", "text"], 0);
+        let _ = Table::open(name, Bytes::from(noise), "image", "text", 0);
         let mut bytes = table(0, 6, Compression::SNAPPY);
         for (at, value) in flips {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
-        if let Ok(table) = Table::open(name, Bytes::from(bytes), ["image", "text"], 0) {
+        if let Ok(table) = Table::open(name, Bytes::from(bytes), "image", "text", 0) {
             for row in 0..table.end().min(6) {
                 let _ = (table.cell(table.image, row), table.caption(row));
             }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
 
 use crate::files::Span;
-use crate::picture::{EXTENSIONS, chain};
+use crate::image::{EXTENSIONS, chain};
 
 /// The first bytes of a file that gzip has compressed (RFC 1952).
 const GZIP: [u8; 2] = [0x1f, 0x8b];

@@ -216,7 +216,7 @@ fn a_shard_without_closing_blocks_is_named_and_its_whole_samples_are_read() {
 fn broken_samples_with_long_names_that_begin_alike_are_counted_one_by_one() {
     let name = |at: u8, ending: &str| format!("{}/{at}.{ending}", "long".repeat(30));
     let members: Vec<(String, Vec<u8>)> = (0..20)
-        .flat_map(|at| [(name(at, "png"), b"no picture".to_vec()), (name(at, "txt"), vec![b'x'])])
+        .flat_map(|at| [(name(at, "png"), b"no image".to_vec()), (name(at, "txt"), vec![b'x'])])
         .collect();
     let members: Vec<(&str, &[u8])> =
         members.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
