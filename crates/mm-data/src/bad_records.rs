@@ -4,8 +4,8 @@
 //! days on the tenth that is left when nine are. So every source has a `max_bad`: the share of its
 //! items that may be bad, rounded up to a whole item. A file of many items weighs by what it loses:
 //! the shares of files that cannot be read are at most `max_bad` of all files together, and nothing
-//! is rounded up. What was never meant to be an item, such as a `README.md` between images, is named
-//! and not counted.
+//! is rounded up. What was never meant to be an item, such as a `README.md` between images, is
+//! named and not counted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -138,8 +138,8 @@ impl BadRecords {
         self.lists().passed_over.insert(Skipped::new(path, why));
     }
 
-    /// Names a bad item; how many there may be is checked by [`Self::opened`], and whenever a record
-    /// is read.
+    /// Names a bad item; how many there may be is checked by [`Self::opened`], and whenever a
+    /// record is read.
     pub fn broken(&self, path: &Path, why: impl Into<String>) {
         self.lists().broken.insert(Skipped::new(path, why));
     }
@@ -152,8 +152,8 @@ impl BadRecords {
         lists.broken.insert(skipped);
     }
 
-    /// Ends the opening of a source that has `good` items beside those found bad. More bad ones than
-    /// allowed are an error.
+    /// Ends the opening of a source that has `good` items beside those found bad. More bad ones
+    /// than allowed are an error.
     pub fn opened(mut self, good: usize) -> Result<Self, DataError> {
         let broken = self.lists().broken.len();
         self.items = good + broken;

@@ -1,4 +1,5 @@
-//! What a source holds, seen from outside: `mm data check` reads all of it once and says what a run would meet.
+//! What a source holds, seen from outside: `mm data check` reads all of it once and says what a run
+//! would meet.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use mm_text::Tokenizer;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::DataConfig;
 use crate::bad_records::Skipped;
 use crate::documents::DocumentsConfig;
 use crate::error::DataError;
@@ -19,7 +21,6 @@ use crate::shards::WebdatasetConfig;
 use crate::source::{DataSet, Record};
 use crate::split::Split;
 use crate::task::Task;
-use crate::DataConfig;
 
 /// Records that are looked at where a source has no end.
 const OF_ENDLESS: u64 = 1000;
@@ -93,8 +94,8 @@ struct Measured {
     tokens: usize,
 }
 
-/// Reads every record of a source once, or a thousand where there is no end, on all cores. Broken items are counted to the
-/// end, whatever the source's `max_bad` says.
+/// Reads every record of a source once, or a thousand where there is no end, on all cores. Broken
+/// items are counted to the end, whatever the source's `max_bad` says.
 pub fn check(
     config: &DataConfig,
     image: ImageSettings,
@@ -167,7 +168,8 @@ fn named(skipped: Skipped) -> (String, String) {
 }
 
 impl DataConfig {
-    /// The share of items that may be broken; 0 for what is drawn in code, and for a mixture, whose sources each have one.
+    /// The share of items that may be broken; 0 for what is drawn in code, and for a mixture, whose
+    /// sources each have one.
     pub fn max_bad(&self) -> f64 {
         match self {
             Self::Glyphs(_) | Self::Emoji(_) | Self::Mixture(_) => 0.0,
@@ -178,8 +180,8 @@ impl DataConfig {
         }
     }
 
-    /// Whether it has a `max_bad`, or is a mixture with such a source: what is drawn in code or comes with the program is
-    /// never broken.
+    /// Whether it has a `max_bad`, or is a mixture with such a source: what is drawn in code or
+    /// comes with the program is never broken.
     pub fn has_max_bad(&self) -> bool {
         match self {
             Self::Glyphs(_) | Self::Emoji(_) => false,
@@ -206,8 +208,9 @@ impl DataConfig {
         config
     }
 
-    /// The source that a path or a pattern most likely is, with its defaults: shards, tables and documents by their endings,
-    /// a folder by what most of its files are. A folder of images without a word beside them has no captions.
+    /// The source that a path or a pattern most likely is, with its defaults: shards, tables and
+    /// documents by their endings, a folder by what most of its files are. A folder of images
+    /// without a word beside them has no captions.
     pub fn of_path(path: &str) -> Result<Self, DataError> {
         let ending =
             |name: &str| name.rsplit_once('.').map_or("", |(_, ending)| ending).to_lowercase();

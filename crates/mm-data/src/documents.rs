@@ -1,8 +1,9 @@
 //! Whole documents from files: interleaved JSONL, and plain text.
 //!
-//! When the source is opened its files are read once from end to end, line by line, and only places are kept: a line of
-//! JSONL that is a document, or a stretch of a `.txt` file. A document is read again when it is wanted, with the images it
-//! names. Broken lines and stretches are named when the source is opened, broken images when they are met.
+//! When the source is opened its files are read once from end to end, line by line, and only places
+//! are kept: a line of JSONL that is a document, or a stretch of a `.txt` file. A document is read
+//! again when it is wanted, with the images it names. Broken lines and stretches are named when the
+//! source is opened, broken images when they are met.
 
 mod line;
 
@@ -34,8 +35,8 @@ const MOST_LINE_BYTES: u64 = 64 << 20;
 pub struct DocumentsConfig {
     /// `.jsonl` and `.txt` files: names with `*`, `?` and `{000..099}`, or folders.
     pub files: Vec<String>,
-    /// The most bytes of text of a document. Texts alone are cut into documents of at most this length, behind white
-    /// space; a document with images and more text counts as broken.
+    /// The most bytes of text of a document. Texts alone are cut into documents of at most this
+    /// length, behind white space; a document with images and more text counts as broken.
     #[serde(default = "a_page")]
     pub longest: usize,
     /// How images of other shapes are made to fit.
@@ -300,8 +301,8 @@ fn line_entries(
     Ok(found)
 }
 
-/// A text cut into stretches of at most `longest` bytes, each of whole lines where a line is short enough; `broken` hears of
-/// every stretch that is no text.
+/// A text cut into stretches of at most `longest` bytes, each of whole lines where a line is short
+/// enough; `broken` hears of every stretch that is no text.
 fn plain_entries(
     mut reader: impl BufRead,
     longest: usize,
@@ -331,7 +332,8 @@ fn plain_entries(
     }
 }
 
-/// Where a full stretch of at least 4 bytes ends: behind its last line break, or space, or character that is whole.
+/// Where a full stretch of at least 4 bytes ends: behind its last line break, or space, or
+/// character that is whole.
 fn last_cut(held: &[u8]) -> usize {
     let behind = |sign: u8| held.iter().rposition(|byte| *byte == sign).map(|at| at + 1);
     let last_chars = held[held.len().saturating_sub(4)..].utf8_chunks().last();

@@ -1,11 +1,12 @@
 //! Real images without a download: the Twemoji drawings, 72x72 pixels, and their Unicode names.
 //!
 //! The artwork is Twemoji, copyright Twitter, Inc and other contributors, licensed under CC-BY 4.0
-//! (<https://creativecommons.org/licenses/by/4.0/>). Images here are composed on white and resized. Whoever shows them
-//! repeats [`CREDIT`].
+//! (<https://creativecommons.org/licenses/by/4.0/>). Images here are composed on white and resized.
+//! Whoever shows them repeats [`CREDIT`].
 //!
-//! Skin-tone variants are left out: their names differ in what a small image hardly shows. A fixed tenth of the names
-//! is held out ([`Split::of_key`]). An image is decoded on first use, in less than a millisecond, and kept.
+//! Skin-tone variants are left out: their names differ in what a small image hardly shows. A fixed
+//! tenth of the names is held out ([`Split::of_key`]). An image is decoded on first use, in less
+//! than a millisecond, and kept.
 
 use std::sync::OnceLock;
 
@@ -158,6 +159,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::testing::example;
 
     fn open(config: &EmojiConfig, side: usize) -> EmojiSet {
         EmojiSet::open(config, ImageSettings { width: side, height: side, patch: 8 }).unwrap()
@@ -167,9 +169,10 @@ mod tests {
     fn there_are_more_than_a_thousand_emoji_of_the_wanted_size() {
         for side in [32, 64] {
             let emoji = open(&EmojiConfig::default(), side);
-            assert!(emoji.len(Split::Train) > 1000, "{}", emoji.len(Split::Train));
-            for index in (0..emoji.len(Split::Train)).step_by(37) {
-                let Example { image, caption } = emoji.example(Split::Train, index).unwrap();
+            let len = emoji.len(Split::Train).unwrap();
+            assert!(len > 1000, "{len}");
+            for index in (0..len).step_by(37) {
+                let Example { image, caption } = example(&emoji, Split::Train, index).unwrap();
                 assert_eq!((image.width(), image.height()), (side, side));
                 assert!(
                     image.rgb().iter().any(|&number| number != 255),
@@ -181,10 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn a_tenth_of_the_names_is_held_out_and_no_name_is_in_both_parts() {
+    fn a_tenth_of_the_names_is_held_out_and_no_name_is_in_both_splits() {
         let emoji = open(&EmojiConfig::default(), 32);
         let names = |split| -> HashSet<&str> {
-            emoji.entries(split).iter().map(|entry| &*entry.name).collect()
+            emoji.entries.of(split).iter().map(|entry| &*entry.name).collect()
         };
         let (train, held_out) = (names(Split::Train), names(Split::HeldOut));
         let share = held_out.len() as f64 / (train.len() + held_out.len()) as f64;
@@ -196,9 +199,7 @@ mod tests {
 
     #[test]
     fn groups_and_limit_choose_a_subset() {
-        let total = |config: &EmojiConfig| {
-            open(config, 32).len(Split::Train) + open(config, 32).len(Split::HeldOut)
-        };
+        let total = |config: &EmojiConfig| open(config, 32).entries.iter().count();
         let food = EmojiConfig { groups: vec![EmojiGroup::FoodAndDrink], limit: None };
         assert!((100..200).contains(&total(&food)), "{}", total(&food));
         assert!(open(&food, 32).captions().iter().any(|name| name == "pizza"));
@@ -211,10 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_part_is_an_error_that_names_it() {
+    fn an_empty_split_is_an_error_that_names_it() {
         let emoji =
             open(&EmojiConfig { groups: vec![EmojiGroup::SmileysAndEmotion], limit: Some(1) }, 32);
-        let error = emoji.example(Split::HeldOut, 0).unwrap_err();
-        assert_eq!(error.to_string(), "the held-out part of the emoji data set is empty");
+        let error = example(&emoji, Split::HeldOut, 0).unwrap_err();
+        assert_eq!(error.to_string(), "the held-out split of the emoji data set is empty");
     }
 }

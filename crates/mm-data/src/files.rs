@@ -1,7 +1,8 @@
-//! Where the streamed sources touch files: names to lists of files, and ranges of bytes out of them.
+//! Where the streamed sources touch files: names to lists of files, and ranges of bytes out of
+//! them.
 //!
-//! Nothing is held open: a range is read by opening its file anew, which costs microseconds, works with any number of
-//! shards and threads, and needs no order.
+//! Nothing is held open: a range is read by opening its file anew, which costs microseconds, works
+//! with any number of shards and threads, and needs no order.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -18,9 +19,10 @@ pub(crate) struct Span {
     pub(crate) bytes: u64,
 }
 
-/// The files that patterns name, each once, sorted within a pattern. A pattern may have `*`, `?`, `[a-z]` and ranges of numbers
-/// such as `{000..099}`; a folder stands for the files in it that end in one of `endings`. A pattern that names nothing is an
-/// error; a plain name, also one out of a range, is a file whether it is there or not, so that a missing one is missed.
+/// The files that patterns name, each once, sorted within a pattern. A pattern may have `*`, `?`,
+/// `[a-z]` and ranges of numbers such as `{000..099}`; a folder stands for the files in it that end
+/// in one of `endings`. A pattern that names nothing is an error; a plain name, also one out of a
+/// range, is a file whether it is there or not, so that a missing one is missed.
 pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for pattern in patterns {
@@ -70,7 +72,8 @@ fn inside(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     Ok(found)
 }
 
-/// The names of what is in a folder, of its sub-folders with what is in them; nothing if it is none.
+/// The names of what is in a folder, of its sub-folders with what is in them; nothing if it is
+/// none.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs_err::read_dir(folder) else { return vec![] };
     let mut names = vec![];
@@ -87,7 +90,8 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
 /// The most shards of one pattern: more is a slip of the pen.
 const MOST_SHARDS: u64 = 1_000_000;
 
-/// A pattern with its first `{from..to}` written out, and so on for the others. Numbers are as wide as `from` is written.
+/// A pattern with its first `{from..to}` written out, and so on for the others. Numbers are as wide
+/// as `from` is written.
 fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
     let Some((before, rest)) = pattern.split_once('{') else { return Ok(vec![pattern.to_owned()]) };
     let wrong = || bad_pattern(pattern, "wanted a range such as {000..099} in braces".into());

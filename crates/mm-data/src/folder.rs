@@ -1,12 +1,15 @@
 //! A folder of image files, for training on one's own images.
 //!
-//! Captions come from `NAME.txt` beside `NAME.png`, from `metadata.jsonl` (one `{"file_name": …, "text": …}` a line, the
-//! layout of Hugging Face's imagefolder, or with another field than `text`), or, on request, from the names of sub-folders; or there are none. Sub-folders are
-//! searched, files are sorted, so the same files give the same indices on any machine. Hidden files and linked folders are
-//! passed over. An image with several lines of metadata is a record with each of its captions.
+//! Captions come from `NAME.txt` beside `NAME.png`, from `metadata.jsonl` (one `{"file_name": …,
+//! "text": …}` a line, the layout of Hugging Face's imagefolder, or with another field than
+//! `text`), or, on request, from the names of sub-folders; or there are none. Sub-folders are
+//! searched, files are sorted, so the same files give the same indices on any machine. Hidden files
+//! and linked folders are passed over. An image with several lines of metadata is a record with
+//! each of its captions.
 //!
-//! Files are listed and captions read when the folder is opened; images are read on access, and may be kept fitted in a
-//! cache ([`FolderConfig::cache`]). Whatever cannot be used is left out and named in [`FolderSet::skipped`].
+//! Files are listed and captions read when the folder is opened; images are read on access, and may
+//! be kept fitted in a cache ([`FolderConfig::cache`]). Whatever cannot be used is left out and
+//! named in [`FolderSet::skipped`].
 
 mod cache;
 mod listing;
@@ -28,7 +31,8 @@ use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
 use crate::source::{DataSource, Example, Record};
 use crate::split::{Split, Splits, split_hash};
 
-/// Names of the sub-folder of training images, and of those that are held out, where a folder brings its own parts.
+/// Names of the sub-folder of training images, and of those that are held out, where a folder
+/// brings its own parts.
 const TRAIN: &str = "train";
 const HELD_OUT: &[&str] = &["valid", "val", "validation", "test"];
 
@@ -50,8 +54,9 @@ pub struct FolderConfig {
     /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
-    /// A file that keeps fitted pixels, so that each image is decoded once; made if it is not there, and refused if it is a
-    /// file of another kind. An image that changed, or other settings, are noticed.
+    /// A file that keeps fitted pixels, so that each image is decoded once; made if it is not
+    /// there, and refused if it is a file of another kind. An image that changed, or other
+    /// settings, are noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
     /// The share of the images that may be broken.
@@ -63,7 +68,8 @@ pub struct FolderConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Captions {
-    /// A line of `metadata.jsonl` in the image's folder or above it, otherwise `NAME.txt` beside the image.
+    /// A line of `metadata.jsonl` in the image's folder or above it, otherwise `NAME.txt` beside
+    /// the image.
     #[default]
     Written,
     /// The name of the folder that the image is in.
@@ -125,9 +131,10 @@ pub struct FolderSet {
 impl FolderSet {
     /// Lists the images and reads the captions.
     ///
-    /// Where the folder has a sub-folder `train` and one named `valid`, `val`, `validation` or `test`, images below the
-    /// latter are held out. Otherwise a tenth (rounded down) of the images is, with all their captions: those whose path below
-    /// the folder has the smallest [`split_hash`]. Fewer than ten images hold nothing out.
+    /// Where the folder has a sub-folder `train` and one named `valid`, `val`, `validation` or
+    /// `test`, images below the latter are held out. Otherwise a tenth (rounded down) of the images
+    /// is, with all their captions: those whose path below the folder has the smallest
+    /// [`split_hash`]. Fewer than ten images hold nothing out.
     pub fn open(config: &FolderConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;

@@ -1,8 +1,9 @@
-//! Images of characters, drawn in code: an endless source whose captions say all there is to see but place, size and
-//! typeface, for example `red K on yellow`.
+//! Images of characters, drawn in code: an endless source whose captions say all there is to see
+//! but place, size and typeface, for example `red K on yellow`.
 //!
-//! A fixed tenth of the combinations of characters, ink and background is held out ([`Combination::split`]). One
-//! image takes some microseconds, because every character is rasterised once, when the set is opened.
+//! A fixed tenth of the combinations of characters, ink and background is held out
+//! ([`Combination::split`]). One image takes some microseconds, because every character is
+//! rasterised once, when the set is opened.
 
 mod combination;
 mod faces;
@@ -35,7 +36,8 @@ pub struct GlyphsConfig {
     pub letters: [usize; 2],
     /// Names of the typefaces that are used, from [`FACE_NAMES`]; all of them if there are none.
     pub faces: Vec<String>,
-    /// Most pixels that characters stand off the center, each way; an eighth of the image if not said.
+    /// Most pixels that characters stand off the center, each way; an eighth of the image if not
+    /// said.
     pub shift: Option<usize>,
 }
 
@@ -158,8 +160,8 @@ impl GlyphSet {
         }
     }
 
-    /// The characters side by side, at the wanted size or the next smaller ones until they fit; the last resort is the
-    /// smallest size of a narrow face.
+    /// The characters side by side, at the wanted size or the next smaller ones until they fit; the
+    /// last resort is the smallest size of a narrow face.
     fn fitting_line(&self, characters: &[usize], face: usize, wanted: usize) -> Line<'_> {
         let largest = self.faces.sizes().iter().rposition(|&size| size <= wanted).unwrap_or(0);
         let fits = |line: &Line<'_>| {
@@ -268,7 +270,8 @@ impl<'a> Line<'a> {
 }
 
 impl ImageSettings {
-    /// The capital heights at which images of this size show so many characters, in pixels, ascending.
+    /// The capital heights at which images of this size show so many characters, in pixels,
+    /// ascending.
     pub fn capital_heights(self, letters: usize) -> Result<Vec<usize>, DataError> {
         let Self { width, height, .. } = self;
         if width < 8 * letters || width < 12 || height < 12 {
@@ -282,8 +285,8 @@ impl ImageSettings {
     }
 }
 
-/// Up to four heights: the largest is three quarters of the image or what lets monospaced letters fit, the smallest
-/// three quarters of that.
+/// Up to four heights: the largest is three quarters of the image or what lets monospaced letters
+/// fit, the smallest three quarters of that.
 fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
     let high = (image.height * 3 / 4).min(image.width * 9 / (8 * letters));
     let low = (high * 3).div_ceil(4);
@@ -292,7 +295,8 @@ fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
     heights
 }
 
-/// Where a box of `part` pixels starts in `whole`: the center, up to `shift` aside, a pixel from the edges.
+/// Where a box of `part` pixels starts in `whole`: the center, up to `shift` aside, a pixel from
+/// the edges.
 fn place(whole: usize, part: usize, shift: usize, rng: &mut ChaCha8Rng) -> i32 {
     let slack = (whole as i32 - part as i32).max(0);
     let aside = (shift as i32).min((slack / 2 - 1).max(0));

@@ -12,7 +12,8 @@ use crate::split::split_hash;
 /// The file name endings that count as images, in any case.
 pub const EXTENSIONS: &[&str] = &["png", "jpg", "jpeg", "webp", "gif", "bmp"];
 
-/// The most pixels of an image in a data set: 32 Mi, so that a few decoded side by side fit any machine.
+/// The most pixels of an image in a data set: 32 Mi, so that a few decoded side by side fit any
+/// machine.
 const MOST_PIXELS: u64 = 32 << 20;
 
 /// The most bytes of a caption: what is longer is no caption, and would fill a batch alone.
@@ -52,8 +53,9 @@ pub enum ImageFit {
     CenterCrop,
     /// Show all of the image, fill the rest with the background.
     Pad,
-    /// Keep the image's own aspect: of all sizes in whole patches that have no more patches than the recipe's image, the
-    /// one nearest to it. The size tokens before the patches are learnt, so a model learns which aspect suits a caption.
+    /// Keep the image's own aspect: of all sizes in whole patches that have no more patches than
+    /// the recipe's image, the one nearest to it. The size tokens before the patches are learnt, so
+    /// a model learns which aspect suits a caption.
     Aspect,
 }
 
@@ -92,7 +94,8 @@ impl Frame {
         fitted.map(|(image, _grid)| image).map_err(|error| chain(&error))
     }
 
-    /// A size of its own; a strip longer than there are size tokens is cut to the most that there are.
+    /// A size of its own; a strip longer than there are size tokens is cut to the most that there
+    /// are.
     fn aspect(&self, image: &Image) -> Result<(Image, Grid), mm_patch::PatchError> {
         let patch = self.image.patch;
         let grid = Grid::nearest(image.width(), image.height(), patch, self.most_patches())?;
@@ -129,7 +132,8 @@ pub(crate) fn white() -> [u8; 3] {
     [255; 3]
 }
 
-/// A caption's bytes as text without a byte-order mark and white space at its ends, or what is wrong with them.
+/// A caption's bytes as text without a byte-order mark and white space at its ends, or what is
+/// wrong with them.
 pub(crate) fn caption(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() > MOST_CAPTION_BYTES {
         let found = bytes.len();

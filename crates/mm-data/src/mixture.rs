@@ -10,6 +10,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::DataConfig;
 use crate::bad_records::{BadRecords, Skipped};
 use crate::error::DataError;
 use crate::fingerprint::Fingerprint;
@@ -17,7 +18,6 @@ use crate::image::ImageSettings;
 use crate::source::{DataSet, DataSource, Record, count};
 use crate::split::Split;
 use crate::task::Task;
-use crate::DataConfig;
 
 /// Positions of a block.
 const BLOCK: u64 = 1000;
@@ -181,12 +181,7 @@ impl DataSource for MixtureSet {
         data.load(split, data.len(split).map_or(within, |len| within % len.max(1)), rng)
     }
 
-    fn record(
-        &self,
-        split: Split,
-        index: u64,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Record, DataError> {
+    fn record(&self, split: Split, index: u64, rng: &mut ChaCha8Rng) -> Result<Record, DataError> {
         count(self, split)?;
         let (data, within) = self.at(split, index);
         data.record(split, within, rng)
@@ -259,8 +254,8 @@ fn block(quotas: &[u64], seed: u64, number: u64) -> Vec<(usize, u64)> {
     places.into_iter().map(place).collect()
 }
 
-/// Whole numbers of at least 1 in the proportion of `weights` whose sum is a block: each share rounded down, and what is left
-/// given to those that lost most.
+/// Whole numbers of at least 1 in the proportion of `weights` whose sum is a block: each share
+/// rounded down, and what is left given to those that lost most.
 fn quotas(weights: &[f64]) -> Vec<u64> {
     let total: f64 = weights.iter().sum();
     let shares: Vec<f64> = weights.iter().map(|weight| weight / total * BLOCK as f64).collect();

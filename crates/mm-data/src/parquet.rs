@@ -1,8 +1,10 @@
-//! Parquet in Hugging Face's form: an image column that is a struct of `bytes` and `path`, and a caption column, by name.
+//! Parquet in Hugging Face's form: an image column that is a struct of `bytes` and `path`, and a
+//! caption column, by name.
 //!
-//! When the source is opened the footer of every file is read: how many rows each group has, and which columns there are. A
-//! row is read by skipping to it in its group: pages before it are passed by their headers, one page is unpacked. Snappy and
-//! uncompressed files are read, which is what `datasets` writes. An image without bytes is read from the file at its path.
+//! When the source is opened the footer of every file is read: how many rows each group has, and
+//! which columns there are. A row is read by skipping to it in its group: pages before it are
+//! passed by their headers, one page is unpacked. Snappy and uncompressed files are read, which is
+//! what `datasets` writes. An image without bytes is read from the file at its path.
 
 mod pages;
 
@@ -28,7 +30,8 @@ use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, white};
 use crate::source::{DataSource, Example, Record};
 use crate::split::Split;
 
-/// The most captions that a tokenizer is trained on; fewer than of other sources, since a row costs a page.
+/// The most captions that a tokenizer is trained on; fewer than of other sources, since a row costs
+/// a page.
 const MOST_CAPTIONS: u64 = 2000;
 
 /// What is wrong with a cell that is null.
@@ -117,7 +120,8 @@ struct Table<R: ChunkReader> {
     starts: Vec<u64>,
 }
 
-/// Rows whose number is 9 modulo 10 are held out: the order of a table is fixed, so this is as good as a hash and needs no list.
+/// Rows whose number is 9 modulo 10 are held out: the order of a table is fixed, so this is as good
+/// as a hash and needs no list.
 const HELD_OUT_EVERY: u64 = 10;
 
 impl ParquetSet {
@@ -203,13 +207,7 @@ impl DataSource for ParquetSet {
 
 impl<R: ChunkReader + 'static> Table<R> {
     /// Reads a file's footer and finds the columns of images and captions.
-    fn open(
-        name: &Path,
-        file: R,
-        image: &str,
-        caption: &str,
-        first: u64,
-    ) -> Result<Self, String> {
+    fn open(name: &Path, file: R, image: &str, caption: &str, first: u64) -> Result<Self, String> {
         let bytes = file.len();
         let reader = guarded(|| SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
@@ -246,7 +244,8 @@ impl<R: ChunkReader + 'static> Table<R> {
         }
     }
 
-    /// The image file of a row: its bytes, or what lies at its path, which begins at the table's folder.
+    /// The image file of a row: its bytes, or what lies at its path, which begins at the table's
+    /// folder.
     fn image(&self, row: u64, most_bytes: u64) -> Result<Vec<u8>, String> {
         let (leaf, folder) = match (self.value(self.image, row)?, self.path) {
             (Some(bytes), _) => return Ok(bytes),
@@ -306,7 +305,8 @@ fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
     }
 }
 
-/// Runs what parses outside bytes in another's code: its panic is an error of the item, as its own errors are.
+/// Runs what parses outside bytes in another's code: its panic is an error of the item, as its own
+/// errors are.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(found) => found.map_err(|why| chain(&why)),

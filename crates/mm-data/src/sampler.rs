@@ -1,4 +1,5 @@
-//! The documents of a training step: which records of a source, in which order, and what is made of them.
+//! The documents of a training step: which records of a source, in which order, and what is made of
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -99,9 +100,9 @@ impl<'a> DocumentSampler<'a> {
         Self { config, data, mixture, rank: 0, ranks: 1, order, epochs: BTreeMap::new() }
     }
 
-    /// Restricts the sampler to one rank: it makes those documents of every step whose index is `rank`
-    /// modulo `ranks`. The shares of the ranks are the step's documents, each once, and no rank reads
-    /// another's files.
+    /// Restricts the sampler to one rank: it makes those documents of every step whose index is
+    /// `rank` modulo `ranks`. The shares of the ranks are the step's documents, each once, and no
+    /// rank reads another's files.
     ///
     /// # Panics
     ///
@@ -138,7 +139,8 @@ impl<'a> DocumentSampler<'a> {
         DocumentSpec { index, task, data, part, record: self.record(number, data, within) }
     }
 
-    /// Returns the record at a position of a source's endless order: every epoch is a shuffle of its own.
+    /// Returns the record at a position of a source's endless order: every epoch is a shuffle of
+    /// its own.
     fn record(&mut self, number: usize, data: &DataSet, position: u64) -> u64 {
         let Some(len) = data.len(Split::Train).filter(|len| *len > 0) else {
             return position;

@@ -4,10 +4,11 @@
 //! cats-000.tar: 0001.jpg 0001.txt 0002.png 0002.json 0003.webp 0003.txt …
 //! ```
 //!
-//! A member's key is its name up to the first dot of its last part. A sample has an image, and its caption in `KEY.txt` or
-//! in a field of `KEY.json`. When the source is opened the headers of every shard are read and the places of members kept;
-//! members are read by place, in any order. A shard that is cut short gives the samples before the cut and weighs as a
-//! whole file, since nobody knows how long it was; one that is damaged weighs by what lies behind the damage.
+//! A member's key is its name up to the first dot of its last part. A sample has an image, and its
+//! caption in `KEY.txt` or in a field of `KEY.json`. When the source is opened the headers of every
+//! shard are read and the places of members kept; members are read by place, in any order. A shard
+//! that is cut short gives the samples before the cut and weighs as a whole file, since nobody
+//! knows how long it was; one that is damaged weighs by what lies behind the damage.
 
 mod index;
 
@@ -176,7 +177,8 @@ impl DataSource for ShardSet {
     }
 }
 
-/// What is wrong with a sample. Its place stands beside its key, since keys may be equal as far as they are shown.
+/// What is wrong with a sample. Its place stands beside its key, since keys may be equal as far as
+/// they are shown.
 fn at_place(key: &str, place: u64, why: &str) -> String {
     format!("`{}` at byte {place}: {why}", shown(key))
 }

@@ -125,13 +125,9 @@ pub trait DataSource: Any + Debug + Send + Sync {
     }
 
     /// Returns the record of an index, which wraps around at [`Self::len`], or the next record that
-    /// can be loaded. An empty split is an error, and so are more bad records than the source allows.
-    fn record(
-        &self,
-        split: Split,
-        index: u64,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Record, DataError> {
+    /// can be loaded. An empty split is an error, and so are more bad records than the source
+    /// allows.
+    fn record(&self, split: Split, index: u64, rng: &mut ChaCha8Rng) -> Result<Record, DataError> {
         let of = count(self, split)?;
         match self.bad_records().first() {
             Some(bad) => bad.first_good(of, index, |at| self.load(split, at, rng)),
@@ -187,10 +183,7 @@ pub trait DataSource: Any + Debug + Send + Sync {
 }
 
 /// Counts the records of a split that must hold some; an endless one has `u64::MAX`.
-pub(crate) fn count(
-    source: &(impl DataSource + ?Sized),
-    split: Split,
-) -> Result<u64, DataError> {
+pub(crate) fn count(source: &(impl DataSource + ?Sized), split: Split) -> Result<u64, DataError> {
     match source.len(split) {
         Some(0) => Err(DataError::EmptySplit { split: split.name(), source_name: source.name() }),
         of => Ok(of.unwrap_or(u64::MAX)),

@@ -84,7 +84,8 @@ pub struct MixConfig {
     /// A question, two images, then `first` or `second` (glyphs only).
     #[serde(default)]
     pub which_one: f64,
-    /// The share of drawn documents whose caption is left out, which classifier-free guidance needs.
+    /// The share of drawn documents whose caption is left out, which classifier-free guidance
+    /// needs.
     pub caption_drop: f64,
 }
 
@@ -138,10 +139,7 @@ mod tests {
         let drawing = Segment::target_image(image.clone());
         let context = Segment::context_image(image.clone());
         assert_eq!(segments(Task::Draw), [caption.clone(), drawing]);
-        assert_eq!(
-            segments(Task::Read),
-            [context.clone(), Segment::target_text("red K on white")]
-        );
+        assert_eq!(segments(Task::Read), [context.clone(), Segment::target_text("red K on white")]);
         assert_eq!(segments(Task::Finished), [caption, context, Segment::target_text("")]);
     }
 

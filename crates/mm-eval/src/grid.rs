@@ -1,6 +1,6 @@
 //! Sheets of images: samples beside the real images, and texts of what was asked and read.
 
-use mm_data::{DataSet, Example, Split};
+use mm_data::{DataSet, EmojiSet, Example, Split};
 use mm_model::{Document, GenerateError, LoadedModel};
 use mm_patch::Image;
 
@@ -36,7 +36,7 @@ fn grid_and_text(
     if !model.config.has_text() {
         return Ok((image_only_grid(model, count, seed)?, String::new()));
     }
-    let split = if data.len(Split::HeldOut) == Some(0) || matches!(data, DataSet::Emoji(_)) {
+    let split = if data.len(Split::HeldOut) == Some(0) || data.downcast_ref::<EmojiSet>().is_some() {
         Split::Train
     } else {
         Split::HeldOut

@@ -5,8 +5,9 @@
 //! {"text": "words alone"}
 //! ```
 //!
-//! An image is a path from the file's own folder on, or a data URI (`data:image/png;base64,…`). The loss falls on every
-//! segment that does not say `"loss": false`. Other keys of a line are passed over; a segment has none.
+//! An image is a path from the file's own folder on, or a data URI (`data:image/png;base64,…`). The
+//! loss falls on every segment that does not say `"loss": false`. Other keys of a line are passed
+//! over; a segment has none.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -73,7 +74,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Line, String> {
     }
 }
 
-/// Whether the loss falls on anything: a word, an image, or the end, which is learnt with the last segment.
+/// Whether the loss falls on anything: a word, an image, or the end, which is learnt with the last
+/// segment.
 pub(super) fn has_target(pieces: &[Piece]) -> bool {
     let (mut any, mut last) = (false, false);
     for piece in pieces {
@@ -111,8 +113,8 @@ pub(super) fn data_uri(uri: &str) -> Result<Vec<u8>, String> {
     STANDARD.decode(data.trim()).map_err(|why| format!("a data URI that is no base64: {why}"))
 }
 
-/// The ends of the pieces that a long text is cut into: each has at most `most` bytes, and ends behind white space where it
-/// has any, otherwise between characters.
+/// The ends of the pieces that a long text is cut into: each has at most `most` bytes, and ends
+/// behind white space where it has any, otherwise between characters.
 pub(super) fn cuts(text: &str, most: usize) -> Vec<usize> {
     let (mut ends, mut start) = (Vec::new(), 0);
     while text.len() - start > most.max(4) {

@@ -1,7 +1,8 @@
-//! Fitted pixels of a folder's images in one file, so that an image is decoded once and not once an epoch.
+//! Fitted pixels of a folder's images in one file, so that an image is decoded once and not once an
+//! epoch.
 //!
-//! The file is a row of slots of equal size, one for each image of the listing, and is filled as images are first used:
-//! a run starts at once, and from the second epoch on reads pixels.
+//! The file is a row of slots of equal size, one for each image of the listing, and is filled as
+//! images are first used: a run starts at once, and from the second epoch on reads pixels.
 //!
 //! ```text
 //! file = HEAD | slot | slot | ...
@@ -10,10 +11,11 @@
 //!
 //! A file that does not begin with [`HEAD`] is somebody's, and is refused rather than written over.
 //!
-//! The stamp is a hash of the image's place in the folder, its length, its time of modification and the settings it was
-//! fitted with; the checksum is over the pixels. A slot that does not bear the wanted stamp, or was cut short by a kill, is
-//! stale: its image is decoded again and the slot written over. So the file needs no renaming, is always safe to delete,
-//! and may be shared by processes.
+//! The stamp is a hash of the image's place in the folder, its length, its time of modification and
+//! the settings it was fitted with; the checksum is over the pixels. A slot that does not bear the
+//! wanted stamp, or was cut short by a kill, is stale: its image is decoded again and the slot
+//! written over. So the file needs no renaming, is always safe to delete, and may be shared by
+//! processes.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -96,7 +98,8 @@ impl Cache {
     }
 }
 
-/// The file, and whether it is a cache; an empty one becomes one. Processes that begin one together write the same bytes.
+/// The file, and whether it is a cache; an empty one becomes one. Processes that begin one together
+/// write the same bytes.
 fn open(path: &Path) -> io::Result<(fs_err::File, bool)> {
     let mut options = fs_err::OpenOptions::new();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
@@ -125,7 +128,7 @@ fn checksum(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use crate::image::white;
-    use crate::{ImageSettings, ImageFit};
+    use crate::{ImageFit, ImageSettings};
 
     fn frame(width: usize) -> Frame {
         let image = ImageSettings { width, height: 8, patch: 8 };

@@ -26,7 +26,8 @@ const MOST_CAPTION_FILE_BYTES: u64 = 1 << 20;
 pub(super) struct Entry {
     pub(super) path: PathBuf,
     pub(super) caption: String,
-    /// Changes when the file changes: a hash of where it lies in the folder, its length and its time of modification.
+    /// Changes when the file changes: a hash of where it lies in the folder, its length and its
+    /// time of modification.
     pub(super) stamp: u64,
     /// Of its image in a cache; given once the parts are known.
     pub(super) slot: usize,
@@ -117,8 +118,8 @@ impl<'a> Listing<'a> {
         })
     }
 
-    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files. One that cannot be read is an error: it
-    /// would take the captions of any number of images with it.
+    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files. One that cannot
+    /// be read is an error: it would take the captions of any number of images with it.
     fn written_captions(self, field: &str) -> Result<Vec<Entry>, DataError> {
         let mut listed = HashMap::new();
         for path in &self.metadata {
@@ -223,7 +224,8 @@ fn metadata_line(line: &str, field: &str) -> Result<(String, String), String> {
     Ok((name, caption))
 }
 
-/// The caption in `NAME.txt`, or in one of `texts`, whose ending is written otherwise, if such a file is there.
+/// The caption in `NAME.txt`, or in one of `texts`, whose ending is written otherwise, if such a
+/// file is there.
 fn caption_beside(
     image: &Path,
     texts: &HashMap<PathBuf, PathBuf>,

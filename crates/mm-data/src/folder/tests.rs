@@ -8,19 +8,9 @@ use std::error::Error;
 use std::path::Path;
 
 use super::*;
+use crate::testing::{example, folder};
 
 const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 8, patch: 4 };
-
-/// A folder with these files; parents are made.
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
-    let folder = tempdir().unwrap();
-    for (name, bytes) in files {
-        let path = folder.path().join(name);
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        write(path, bytes).unwrap();
-    }
-    folder
-}
 
 fn png(rgb: [u8; 3]) -> Vec<u8> {
     Image::filled(40, 20, rgb).encode_png()
@@ -51,7 +41,7 @@ fn a_link_to_a_folder_is_said_not_to_be_followed() {
     let folder = folder(&[("a/1.png", &png([0; 3]))]);
     std::os::unix::fs::symlink(folder.path(), folder.path().join("a/round")).unwrap();
     let set = open(&folder, Captions::None).unwrap();
-    assert_eq!(set.len(Split::Train), 1);
+    assert_eq!(set.len(Split::Train), Some(1));
     assert_eq!(reasons(&set, &folder), ["a/round: a link to a folder, not followed"]);
 }
 
@@ -92,7 +82,7 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
         ("notes.md", b"# notes"),
     ]);
     let set = open(&folder, Captions::Written).unwrap();
-    assert_eq!(set.len(Split::Train), 3);
+    assert_eq!(set.len(Split::Train), Some(3));
     // What is broken stands before what is passed over.
     let at_opening = [
         "e-latin.png: its caption `e-latin.txt` is not UTF-8",
@@ -105,7 +95,7 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
     ];
     assert_eq!(reasons(&set, &folder), at_opening);
     for index in 0..6 {
-        assert_eq!(set.example(Split::Train, index).unwrap().caption, "green", "index {index}");
+        assert_eq!(example(&set, Split::Train, index).unwrap().caption, "green", "index {index}");
     }
     let later: Vec<String> = reasons(&set, &folder).into_iter().take(2).collect();
     assert!(
@@ -147,10 +137,10 @@ fn a_folder_without_usable_images_is_an_error_that_says_what_was_wanted() {
 fn images_that_all_prove_broken_are_an_error_not_a_loop() {
     let folder = folder(&[("a/1.png", b"x"), ("a/2.png", b"y")]);
     let set = open(&folder, Captions::Folders).unwrap();
-    let error = set.example(Split::Train, 1).unwrap_err().to_string();
+    let error = example(&set, Split::Train, 1).unwrap_err().to_string();
     assert!(error.starts_with("none of the 2 items can be read; the first, in `"), "{error}");
-    let error = set.example(Split::HeldOut, 0).unwrap_err().to_string();
-    assert_eq!(error, "the held-out part of the folder data set is empty");
+    let error = example(&set, Split::HeldOut, 0).unwrap_err().to_string();
+    assert_eq!(error, "the held-out split of the folder data set is empty");
 }
 
 #[test]
@@ -162,12 +152,11 @@ fn a_tenth_of_the_images_is_held_out_wherever_the_folder_lies() {
     let held_out = || {
         let folder = folder(&files);
         let set = open(&folder, Captions::Folders).unwrap();
-        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (36, 4));
-        assert!(set.held_out.iter().all(|entry| !set.train.contains(entry)));
-        let names = set
-            .held_out
-            .iter()
-            .map(|entry| entry.path.strip_prefix(folder.path()).unwrap().to_owned());
+        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (Some(36), Some(4)));
+        let [train, held_out] = Split::ALL.map(|split| set.entries.of(split));
+        assert!(held_out.iter().all(|entry| !train.contains(entry)));
+        let names =
+            held_out.iter().map(|entry| entry.path.strip_prefix(folder.path()).unwrap().to_owned());
         names.collect::<Vec<_>>()
     };
     assert_eq!(held_out(), held_out());
@@ -179,12 +168,8 @@ fn padding_shows_the_background_and_cropping_does_not() {
     let corner = |fit| {
         let config =
             FolderConfig { fit, background: [1, 2, 3], ..config(&folder, Captions::Folders) };
-        FolderSet::open(&config, SETTINGS)
-            .unwrap()
-            .example(Split::Train, 0)
-            .unwrap()
-            .image
-            .pixel(0, 0)
+        let set = FolderSet::open(&config, SETTINGS).unwrap();
+        example(&set, Split::Train, 0).unwrap().image.pixel(0, 0)
     };
     assert_eq!(corner(ImageFit::CenterCrop), [9; 3]);
     assert_eq!(corner(ImageFit::Pad), [1, 2, 3]);
@@ -195,7 +180,7 @@ fn a_folder_of_bare_images_will_do_when_no_captions_are_asked_for() {
     let folder = folder(&[("1.png", &png([0; 3])), ("2.jpg", &png([9; 3]))]);
     let set = open(&folder, Captions::None).unwrap();
     assert_eq!(set.captions(), ["", ""]);
-    assert_eq!(set.example(Split::Train, 1).unwrap().image.pixel(0, 0), [9; 3]);
+    assert_eq!(example(&set, Split::Train, 1).unwrap().image.pixel(0, 0), [9; 3]);
 }
 
 #[test]
@@ -207,7 +192,11 @@ fn train_and_valid_sub_folders_are_the_parts() {
             names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
         let folder = folder(&files);
         let set = open(&folder, Captions::None).unwrap();
-        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (2, 1), "{held_out}");
+        assert_eq!(
+            (set.len(Split::Train), set.len(Split::HeldOut)),
+            (Some(2), Some(1)),
+            "{held_out}"
+        );
     }
 }
 
@@ -224,7 +213,9 @@ fn more_broken_images_than_the_limit_are_an_error_that_names_one() {
         let config = FolderConfig { max_bad, ..config(&folder, Captions::None) };
         let set = FolderSet::open(&config, SETTINGS)?;
         for split in Split::ALL {
-            (0..set.len(split)).try_for_each(|index| set.example(split, index).map(|_| ()))?;
+            for index in 0..set.len(split).unwrap() {
+                example(&set, split, index)?;
+            }
         }
         Ok::<_, DataError>(set.bad())
     };
@@ -245,7 +236,7 @@ fn a_cached_image_is_used_until_its_file_or_the_settings_change() {
         cache: Some(cache.path().join("pixels")),
         ..config(&folder, Captions::None)
     };
-    let color = |set: &FolderSet| set.example(Split::Train, 0).unwrap().image.pixel(0, 0);
+    let color = |set: &FolderSet| example(set, Split::Train, 0).unwrap().image.pixel(0, 0);
     let set = FolderSet::open(&config, SETTINGS).unwrap();
     assert_eq!(color(&set), [10; 3]);
     write(folder.path().join("1.png"), b"broken, of another length").unwrap();
@@ -253,7 +244,8 @@ fn a_cached_image_is_used_until_its_file_or_the_settings_change() {
     write(folder.path().join("1.png"), Image::filled(41, 20, [30; 3]).encode_png()).unwrap();
     assert_eq!(color(&FolderSet::open(&config, SETTINGS).unwrap()), [30; 3]);
     let other = ImageSettings { width: 8, height: 8, patch: 4 };
-    let image = FolderSet::open(&config, other).unwrap().example(Split::Train, 0).unwrap().image;
+    let set = FolderSet::open(&config, other).unwrap();
+    let image = example(&set, Split::Train, 0).unwrap().image;
     assert_eq!((image.width(), image.height()), (8, 8));
 }
 
@@ -283,7 +275,7 @@ proptest! {
             return Ok(());
         }
         let set = set.unwrap();
-        prop_assert!((1..=2).contains(&set.len(Split::Train)));
+        prop_assert!((1..=2).contains(&set.len(Split::Train).unwrap()));
         prop_assert!(set.captions().iter().all(|caption| !caption.is_empty()));
     }
 }
@@ -302,7 +294,7 @@ fn captions_come_from_text_files_and_from_metadata_lines() {
     let set = open(&folder, Captions::Written).unwrap();
     assert_eq!(set.captions(), ["a red field", "deep red"]);
     assert!(set.skipped().is_empty());
-    let example = set.example(Split::Train, 3).unwrap();
+    let example = example(&set, Split::Train, 3).unwrap();
     assert_eq!(
         (example.caption.as_str(), example.image),
         ("deep red", Image::filled(16, 8, [200, 10, 10]))
@@ -326,12 +318,12 @@ fn a_image_with_several_lines_of_metadata_has_all_their_captions_in_one_part() {
     files.push(("metadata.jsonl", lines.as_bytes()));
     let folder = folder(&files);
     let set = open(&folder, Captions::Written).unwrap();
-    assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (36, 4));
-    let (first, second) = (&set.held_out[0], &set.held_out[1]);
+    assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (Some(36), Some(4)));
+    let [first, second, ..] = set.entries.of(Split::HeldOut) else { panic!() };
     assert_eq!((&first.path, &first.caption[..]), (&second.path, "one"));
     assert_eq!(second.caption, "two");
     assert_eq!((set.tally().items, set.skipped()), (20, vec![]));
-    let slots = set.train.iter().chain(&set.held_out).map(|entry| entry.slot);
+    let slots = set.entries.iter().map(|entry| entry.slot);
     assert!(slots.eq((0..20).flat_map(|slot| [slot; 2])), "an image has one place in a cache");
 }
 

@@ -57,7 +57,8 @@ impl Combination {
         self.background
     }
 
-    /// The part the combination belongs to: a fixed tenth of all captions is held out, see [`Split::of_key`].
+    /// The part the combination belongs to: a fixed tenth of all captions is held out, see
+    /// [`Split::of_key`].
     pub fn split(&self) -> Split {
         Split::of_key(&self.to_string())
     }

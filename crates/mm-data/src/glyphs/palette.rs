@@ -1,6 +1,6 @@
-//! The named colors of drawn glyphs: six inks on four backgrounds. Every ink is legible on every background, and the
-//! inks leave each background in clearly different directions of RGB, so that [`crate::judge`] can tell a thin grayish
-//! stroke of one ink from a thick stroke of another.
+//! The named colors of drawn glyphs: six inks on four backgrounds. Every ink is legible on every
+//! background, and the inks leave each background in clearly different directions of RGB, so that
+//! [`crate::judge`] can tell a thin grayish stroke of one ink from a thick stroke of another.
 
 use std::fmt;
 

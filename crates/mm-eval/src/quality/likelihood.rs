@@ -14,7 +14,7 @@ use rand::RngExt;
 use serde::Serialize;
 
 use crate::EvalError;
-use mm_data::{Example, draw};
+use mm_data::{Example, Task};
 
 /// The step between two pixel values.
 const BIN: f64 = 2.0 / 255.0;
@@ -115,7 +115,7 @@ impl<'a> Given<'a> {
         let sequencer = model.sequencer();
         let nowhere = Level { timestep: 0.0, signal: 1.0, noise: 0.0 };
         let sample = |example: &Example| {
-            let sequence = sequencer.complete(&draw(example.clone()))?;
+            let sequence = sequencer.complete(&Task::Draw.document(example.clone()))?;
             let eps = vec![0.0; sequence.images[0].patches.len()];
             Ok(Sample { sequence, noise: vec![ImageNoise { level: nowhere, eps, weight: 1.0 }] })
         };
