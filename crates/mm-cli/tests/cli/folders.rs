@@ -80,7 +80,7 @@ fn a_cache_is_made_by_a_flag_and_a_file_of_another_kind_is_not_written_over() {
     let refused_with = |code: i32, set: &str| refused(code, &training(&path, &out, &[set]));
     fs_err::write(&precious, "years of work").unwrap();
     let said = refused_with(1, &format!("data.cache={precious}"));
-    assert!(said.contains(&format!("`data.cache` `{precious}` is no cache of pictures")), "{said}");
+    assert!(said.contains(&format!("`data.cache` `{precious}` is no cache of images")), "{said}");
     assert_eq!(fs_err::read_to_string(&precious).unwrap(), "years of work");
     for set in ["data.cahce=pixels", "loss.weight.min_noise=0.1"] {
         let (key, _) = set.split_once('=').unwrap();

@@ -8,7 +8,7 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use mm_data::{DataSet, Example, Split, draw};
+use mm_data::{DataSet, Example, Split, Task};
 use mm_diffusion::{Level, bits_per_dimension, likelihood_levels, log_density};
 use mm_model::random::{Purpose, stream};
 use mm_model::{Batch, HostBatch, ImageNoise, LoadedModel, Model, Sample};
@@ -155,7 +155,7 @@ impl<'a> Given<'a> {
         let sequencer = model.sequencer();
         let nowhere = Level { timestep: 0.0, signal: 1.0, noise: 0.0 };
         let sample = |example: &Example| {
-            let sequence = sequencer.complete(&draw(example.clone()))?;
+            let sequence = sequencer.complete(&Task::Draw.document(example.clone()))?;
             let eps = vec![0.0; sequence.images[0].patches.len()];
             Ok(Sample { sequence, noise: vec![ImageNoise { level: nowhere, eps, weight: 1.0 }] })
         };

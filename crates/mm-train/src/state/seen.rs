@@ -12,7 +12,7 @@ pub struct Seen {
     pub records: Option<u64>,
     /// Records that are held out.
     pub held_out: Option<u64>,
-    /// [`DataSet::checksum`].
+    /// [`DataSet::fingerprint`].
     pub checksum: u32,
 }
 
@@ -22,7 +22,7 @@ impl Seen {
         Self {
             records: data.len(Split::Train),
             held_out: data.len(Split::HeldOut),
-            checksum: data.checksum(),
+            checksum: data.fingerprint(),
         }
     }
 
