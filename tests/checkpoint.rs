@@ -66,7 +66,7 @@ fn another_shape_is_named_with_both_shapes() {
     check_spoilt(
         |folder| edit_config(folder, "\"feed_forward\": 64", "\"feed_forward\": 60"),
         expect![
-            "tensor `backbone.blocks.0.Transformer.down.weight` in `M/model.safetensors` has shape [64, 32], the config asks for [60, 32]"
+            "tensor `backbone.blocks.0.down_proj.weight` in `M/model.safetensors` has shape [64, 32], the config asks for [60, 32]"
         ],
     );
 }

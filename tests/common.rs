@@ -32,7 +32,7 @@ time = { kind = "sinusoidal", channels = 16, scale = 1000.0 }
 [model.backbone]
 width = 32
 depth = 2
-block = { kind = "transformer", heads = 2, key_heads = 1, feed_forward = 64 }
+block = { kind = "multi-head", heads = 2, key_heads = 1, feed_forward = 64 }
 positions = "rope-tv"
 rotary_base = 10000.0
 norm_epsilon = 1e-6
@@ -77,7 +77,7 @@ pub fn tiny(changes: &[(&str, &str)]) -> Recipe {
 
 /// Both kinds of block, as values of `model.backbone.block`.
 pub const BLOCKS: [&str; 2] = [
-    r#"{ kind = "transformer", heads = 2, key_heads = 1, feed_forward = 64 }"#,
+    r#"{ kind = "multi-head", heads = 2, key_heads = 1, feed_forward = 64 }"#,
     r#"{ kind = "gau", expansion = 2, key_size = 16, bias = false }"#,
 ];
 

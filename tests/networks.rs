@@ -16,8 +16,11 @@ use crate::common::{TINY, device, tiny};
 
 /// The tiny recipe with another network; most read and draw, a U-Net draws alone.
 fn recipe(network: &str) -> Recipe {
-    let block =
-        |kind| format!("{{ kind = \"{kind}\", heads = 2, key_heads = 1, feed_forward = 64 }}");
+    let block = |variant| {
+        format!(
+            "{{ kind = \"multi-head\", variant = \"{variant}\", heads = 2, key_heads = 1, feed_forward = 64 }}"
+        )
+    };
     let with = |changes: &[(&str, &str)]| tiny(changes);
     match network {
         "uvit" => with(&[("model.backbone.depth", "3"), ("model.backbone.block", &block("uvit"))]),

@@ -27,8 +27,8 @@ fn planned_parameters_are_those_of_the_model() {
 #[test]
 fn planned_adapters_are_those_of_every_kind_of_block() {
     let multi_head = "heads = 4, key_heads = 2, feed_forward = 48 }";
-    let blocks =
-        ["transformer", "uvit", "dit"].map(|kind| format!("{{ kind = '{kind}', {multi_head}"));
+    let blocks = ["plain", "uvit", "dit"]
+        .map(|variant| format!("{{ kind = 'multi-head', variant = '{variant}', {multi_head}"));
     let gau = "{ kind = 'gau', expansion = 2, key_size = 16, bias = true }".to_owned();
     for block in blocks.iter().chain([&gau]) {
         let adapters = [
@@ -129,7 +129,7 @@ fn a_large_batch_is_planned_from_a_part_of_it() {
 
 #[test]
 fn a_run_that_no_machine_has_the_memory_for_is_refused_before_its_first_step() {
-    if !cfg!(target_os = "linux") || !mm_backbone::has_kernels(&device()) {
+    if !cfg!(target_os = "linux") || !mm_kernels::has_fused_blocks(&device()) {
         return; // where the system does not tell, or the device has memory of its own
     }
     let folder = tempfile::tempdir().unwrap();

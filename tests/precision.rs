@@ -34,8 +34,11 @@ fn in_16_bits_every_block_learns_as_in_32_and_weights_keep_32() {
         assert!(matches!(refused, TrainError::Precision { .. }), "{refused}");
         return;
     }
-    let block =
-        |kind| format!("{{ kind = \"{kind}\", heads = 2, key_heads = 1, feed_forward = 64 }}");
+    let block = |variant| {
+        format!(
+            "{{ kind = \"multi-head\", variant = \"{variant}\", heads = 2, key_heads = 1, feed_forward = 64 }}"
+        )
+    };
     let (uvit, dit) = (block("uvit"), block("dit"));
     for block in [BLOCKS[0], BLOCKS[1], &uvit, &dit] {
         let changes =

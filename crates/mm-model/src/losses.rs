@@ -54,7 +54,7 @@ impl Model {
         });
         let (image, errors) = batch.targets.image.as_ref().map_or((None, None), |target| {
             let output =
-                self.patches(hidden.clone().select(0, target.places.clone()), &target.grids);
+                self.patches(hidden.clone().select(0, target.tokens.clone()), &target.grids);
             let wanted =
                 prediction.target(target.clean.clone().unsqueeze(), target.eps.clone().unsqueeze());
             let error = output.unsqueeze::<3>() - wanted; // [1, patches, numbers]

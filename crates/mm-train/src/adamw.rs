@@ -2,7 +2,7 @@
 
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::prelude::*;
-use mm_backbone::AdamW;
+use mm_kernels::AdamW;
 
 /// AdamW with everything but the rate and the time fixed.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,7 @@ impl Optimizer for AdamWOptimizer {
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
         let (time, moments) = AdamWState::next(state, &weight);
         let Self { betas, weight_decay } = *self;
-        let adam = AdamW { betas, epsilon: 1e-8, weight_decay, rate, time: time as u64 };
+        let adam = AdamW { betas, epsilon: 1e-8, weight_decay, lr: rate, time: time as u64 };
         let (weight, moments) = adam.step(weight, grad, moments);
         (weight, Some(AdamWState { time, moments }))
     }

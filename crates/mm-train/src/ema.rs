@@ -55,7 +55,7 @@ impl ModuleVisitor for Update<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let weight = param.val().without_autodiff();
         let average = match self.averages.remove::<Tensor<D>>(&param.id) {
-            Some(average) => mm_backbone::moving_average(average, &weight, self.keep),
+            Some(average) => mm_kernels::moving_average(average, &weight, self.keep),
             None => weight,
         };
         self.averages.register(param.id, average);

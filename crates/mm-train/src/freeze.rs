@@ -1,6 +1,6 @@
 //! Weights that stay as they are, by name.
 //!
-//! A name is one or more whole parts of a parameter's path: `blocks.1` holds `backbone.blocks.1.Transformer.joint.weight` and
+//! A name is one or more whole parts of a parameter's path: `blocks.1` holds `backbone.blocks.1.qkv_proj.weight` and
 //! not `backbone.blocks.10`.
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -129,11 +129,11 @@ mod tests {
 
     #[test]
     fn a_name_holds_whole_parts_of_a_path() {
-        let path = "backbone.blocks.10.Transformer.joint.weight";
-        for name in ["backbone", "blocks.10", "joint", "10.Transformer", path] {
+        let path = "backbone.blocks.10.qkv_proj.weight";
+        for name in ["backbone", "blocks.10", "qkv_proj", "10.qkv_proj", path] {
             assert!(holds(name, path), "{name}");
         }
-        for name in ["blocks.1", "block", "", "weight.joint"] {
+        for name in ["blocks.1", "block", "", "weight.qkv_proj"] {
             assert!(!holds(name, path), "{name}");
         }
     }

@@ -7,7 +7,7 @@
 
 use burn::optim::{LearningRate, Optimizer};
 use burn::prelude::*;
-use mm_backbone::{AdamW, sum_of_squares};
+use mm_kernels::{AdamW, sum_of_squares};
 
 use crate::adamw::AdamWState;
 
@@ -35,7 +35,7 @@ impl Optimizer for LambOptimizer {
         let (time, moments) = AdamWState::next(state, &weight);
         // From zero, at rate 1 and without decay, Adam's step is the weight it ends at.
         let Self { betas, epsilon, .. } = *self;
-        let adam = AdamW { betas, epsilon, weight_decay: 0.0, rate: 1.0, time: time as u64 };
+        let adam = AdamW { betas, epsilon, weight_decay: 0.0, lr: 1.0, time: time as u64 };
         let (step, moments) = adam.step(weight.zeros_like(), grad, moments);
         let norms = [&weight, &step].map(|tensor| sum_of_squares(tensor).sqrt());
         let ratio = match norms {

@@ -32,6 +32,17 @@ const B: &str = ".lora.b";
 /// Parts of the paths of the blocks' matrices.
 const MATRICES: [&str; 2] = ["blocks", "weight"];
 
+/// Matrices of a block in the order in which their adapters are drawn, from a stream each.
+const DRAWN: [&str; 6] =
+    ["down_proj", "in_proj", "qkv_proj", "out_proj", "gate_up_proj", "modulation"];
+
+/// When the adapter of a matrix is drawn: blocks in the order of their paths, then [`DRAWN`].
+fn drawn_at(path: &str) -> (String, usize) {
+    let of = |(at, matrix): (usize, &&str)| Some((path.find(&format!(".{matrix}."))?, at));
+    let (end, at) = DRAWN.iter().enumerate().find_map(of).unwrap_or((path.len(), DRAWN.len()));
+    (path[..end].to_owned(), at)
+}
+
 /// Whether a parameter belongs to a matrix of a block: what gets adapters, and what Muon takes.
 pub(crate) fn is_of_matrix(path: &str) -> bool {
     MATRICES.iter().all(|part| path.contains(part))
@@ -55,8 +66,9 @@ pub(crate) fn adapted(model: Model, config: LoraConfig, seed: u64) -> Model {
     let matrices = ParamGroup::from_predicates(MATRICES.to_vec());
     let model = model.apply_lora(Lora::new(config.rank, config.alpha).set_param_group(matrices));
     let mut weights = weights_of(&model);
-    let drawn = weights.iter_mut().filter(|(name, _)| name.ends_with(A));
-    for (number, (_, a)) in drawn.enumerate() {
+    let mut drawn: Vec<_> = weights.iter_mut().filter(|(name, _)| name.ends_with(A)).collect();
+    drawn.sort_by_key(|(name, _)| drawn_at(name));
+    for (number, (_, a)) in drawn.into_iter().enumerate() {
         let numbers =
             normals(&mut stream(seed, Purpose::Adapter, 0, number as u64), a.values.len());
         let scale = (a.shape[0] as f32).powf(-0.5);
@@ -100,6 +112,21 @@ fn add_product(weight: &mut Weight, a: &Weight, b: &Weight, scale: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn adapters_are_drawn_block_by_block_in_a_fixed_order() {
+        let block = |number: usize, matrices: &[&str]| {
+            let path = |matrix| format!("backbone.blocks.{number}.{matrix}.weight.lora.a");
+            matrices.iter().map(path).collect::<Vec<_>>()
+        };
+        let order = ["down_proj", "qkv_proj", "out_proj", "gate_up_proj", "modulation.proj"];
+        let wanted = [block(1, &order), block(10, &["in_proj", "out_proj"]), block(2, &order)];
+        let mut found = wanted.concat();
+        found.sort();
+        assert_ne!(found, wanted.concat());
+        found.sort_by_key(|path| drawn_at(path));
+        assert_eq!(found, wanted.concat());
+    }
 
     #[test]
     fn the_product_of_the_factors_is_added_to_the_matrix() {

@@ -24,7 +24,7 @@ use available::available_bytes;
 pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
     let recipe = &training.recipe;
     let done = training.progress.step >= recipe.run.steps;
-    if done || recipe.model.unet.is_some() || !mm_backbone::has_kernels(&training.device) {
+    if done || recipe.model.unet.is_some() || !mm_kernels::has_fused_blocks(&training.device) {
         return Ok(());
     }
     let Some(free) = available_bytes() else { return Ok(()) };
@@ -41,7 +41,7 @@ pub(crate) fn check_weights(
     config: &ModelConfig,
     device: &Device,
 ) -> Result<(), TrainError> {
-    if !mm_backbone::has_kernels(device) {
+    if !mm_kernels::has_fused_blocks(device) {
         return Ok(());
     }
     let Some(free) = available_bytes() else { return Ok(()) };

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::prelude::*;
-use mm_backbone::SumOfSquares;
+use mm_kernels::SumOfSquares;
 
 use crate::adamw::AdamWOptimizer;
 use crate::lamb::LambOptimizer;
@@ -14,7 +14,7 @@ use crate::recipe::{OptimizerConfig, OptimizerKind};
 pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
     let adam = |weight_decay| AdamWOptimizer { betas: config.betas, weight_decay };
     let undecayed =
-        ParamGroup::from_any_predicates(vec!["norm", "gamma", "beta", "bias", "tokens"]);
+        ParamGroup::from_any_predicates(vec!["norm", "gamma", "beta", "bias", "token_embed"]);
     let base =
         ModuleOptimizer::from(adam(config.weight_decay)).with_group(undecayed, adam(0.0), None);
     match config.kind {

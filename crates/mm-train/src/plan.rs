@@ -2,8 +2,8 @@
 //!
 //! The load of a step is taken from a few real batches, or follows from the recipe where all documents are pictures of one size;
 //! everything else is a formula. Memory is that of a process that trains with the fused kernels of the CPU, which keep what
-//! [`BackboneConfig::kept_numbers`](mm_backbone::BackboneConfig::kept_numbers) counts, in the buffers of
-//! [`WorkMemory`](mm_backbone::WorkMemory). What no formula gives are constants, measured on Linux with transparent huge pages.
+//! [`BackboneConfig::work_arrays`](mm_backbone::BackboneConfig::work_arrays) counts, in the buffers of
+//! [`WorkMemory`](mm_kernels::WorkMemory). What no formula gives are constants, measured on Linux with transparent huge pages.
 
 mod bytes;
 mod load;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use mm_backbone::Init;
+use mm_backbone::{BlockOptions, Init};
 use mm_diffusion::Prediction;
 use mm_model::{Batch, HostBatch, LoadedModel, Losses, Model, ModelConfig};
 use mm_text::Tokenizer;
@@ -245,7 +245,10 @@ impl Training {
         let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
         let scale = weights.reduction.factor(patches * config.patch_dim(), images);
         let all = ([text, patches], scale);
-        let (recompute, precision) = (self.recipe.run.recompute, self.recipe.run.precision);
+        let options = BlockOptions {
+            precision: self.recipe.run.precision,
+            activation_checkpointing: self.recipe.run.recompute,
+        };
         let detailed = (self.progress.step + 1).is_multiple_of(LINE_EVERY);
         let mut sum = GradientsAccumulator::new();
         let (mut terms, mut levels) = ([0.0; 2], Levels::default());
@@ -254,8 +257,7 @@ impl Training {
             self.workers.each(turn.iter().map(fork).collect(), |(model, host): (Model, _)| {
                 let noise = if detailed { HostBatch::noise(host) } else { &[] };
                 let mut shard = shard_batch(host, config, device);
-                let attend = shard.batch.inputs.attend.in_precision(precision);
-                shard.batch.inputs.attend = if recompute { attend.recomputed() } else { attend };
+                shard.batch.inputs.options = options;
                 shard_gradients(&model, &shard, (weights, all), noise)
             })
         }) {
@@ -325,7 +327,7 @@ impl Training {
 
 /// The device must be able to do what the recipe asks for.
 pub(crate) fn check_device(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
-    if recipe.run.recompute && !mm_backbone::has_kernels(device) {
+    if recipe.run.recompute && !mm_kernels::has_fused_blocks(device) {
         let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
         return Err(recipe.refused(field, wanted).into());
     }

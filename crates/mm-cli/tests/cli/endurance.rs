@@ -78,7 +78,7 @@ fn training_gives_the_same_bits_with_one_thread_and_with_two() {
 #[test]
 fn fused_kernels_train_as_ordinary_operations_do() {
     let (fused, _) = trained_with(("MM_KERNELS", "fused"), "2");
-    let (ordinary, _) = trained_with(("MM_KERNELS", "ordinary"), "2");
+    let (ordinary, _) = trained_with(("MM_KERNELS", "reference"), "2");
     assert_eq!(fused.len(), 4);
     for (fused, ordinary) in fused.iter().zip(&ordinary) {
         assert!((fused - ordinary).abs() <= 1e-3 * ordinary.abs(), "{fused} and {ordinary}");

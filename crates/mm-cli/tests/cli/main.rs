@@ -60,7 +60,7 @@ const QUICK: [&str; 22] = [
     "--set",
     "model.backbone.depth=1",
     "--set",
-    "model.backbone.block={ kind = \"transformer\", heads = 2, key_heads = 2, feed_forward = 32 }",
+    "model.backbone.block={ kind = \"multi-head\", heads = 2, key_heads = 2, feed_forward = 32 }",
     "--set",
     "image.patch=8",
     "--set",

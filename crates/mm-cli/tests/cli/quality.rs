@@ -93,7 +93,7 @@ fn a_folder_of_any_images_will_do_and_what_cannot_be_read_is_named() {
     let empty = tempfile::tempdir().unwrap();
     let flags = ["--features", &onnx, "--real", empty.path().to_str().unwrap()];
     let said = refused(1, &eval(&model, "fid", &flags));
-    assert!(said.contains("holds no picture that can be read"), "{said}");
+    assert!(said.contains("holds no image that can be read"), "{said}");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn bits_per_dimension_are_told_with_their_error() {
     let model = model();
     let said = done(&["eval", &model, "--task", "bpd", "--steps", "3", "--count", "2", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said["pictures"].as_array().unwrap().len(), 2);
+    assert_eq!(said["images"].as_array().unwrap().len(), 2);
     assert!(said["bits_per_dimension"].as_f64().unwrap().is_finite());
     assert!(said["standard_error"].as_f64().unwrap() > 0.0);
     let bpd = ["eval", &model, "--task", "bpd", "--count", "1", "--steps"];

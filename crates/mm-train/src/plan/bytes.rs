@@ -1,6 +1,6 @@
 //! Memory of a step, part by part.
 
-use mm_backbone::WorkMemory;
+use mm_kernels::WorkMemory;
 use serde::Serialize;
 
 use super::load::Load;
@@ -60,8 +60,9 @@ impl Bytes {
         let backbone = &recipe.model.backbone;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
         let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
-        let kept = (blocks_kept(recipe) * backbone.kept_numbers()) as f64;
-        let backward = backbone.backward_arrays().iter().sum::<usize>() as f64;
+        let arrays = backbone.work_arrays();
+        let kept = (blocks_kept(recipe) * arrays.kept_numbers()) as f64;
+        let backward = arrays.backward.iter().sum::<usize>() as f64;
         let at_once = share / turns(recipe);
         let [places, patches] = [load.places, load.patches].map(|count| count * at_once);
         let [words, drawn] = [load.target_tokens, load.target_patches].map(|count| count * at_once);
@@ -80,7 +81,7 @@ impl Bytes {
             optimizer: 4.0 * remembered,
             averages: 4.0 * averages * numbers.held(),
             activations: 4.0 * (places * (kept + depth * width) + before + behind),
-            work: 4.0 * places * backbone.backward_numbers() as f64,
+            work: 4.0 * places * arrays.backward_numbers() as f64,
             spare: 4.0 * (memory.numbers() as f64 - places * (kept + backward)).max(0.0),
             batches: 4.0 * COPIES * share * load.patches * 3.0 * patch,
             freed: 0.0,

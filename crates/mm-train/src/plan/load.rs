@@ -1,6 +1,6 @@
 //! What the steps of a recipe compute, seen in a few batches.
 
-use mm_backbone::WorkMemory;
+use mm_kernels::WorkMemory;
 use mm_model::HostBatch;
 use serde::Serialize;
 
@@ -68,12 +68,12 @@ impl Seen {
             // A smaller batch may have fewer parts, each of them as many times larger.
             let grown = times * parts.len() as f64 / wanted.min(recipe.run.batch) as f64;
             for turn in parts.chunks(recipe.run.shards) {
-                turns.push(turn.iter().map(|part| part.places() as f64 * grown).collect());
+                turns.push(turn.iter().map(|part| part.padded_tokens() as f64 * grown).collect());
             }
             for part in parts {
                 let share = |count: usize| count as f64 / steps as f64;
                 let [target_tokens, target_patches] = HostBatch::target_counts(&part);
-                load.places += share(part.places());
+                load.places += share(part.padded_tokens());
                 load.tokens += share(part.real_tokens());
                 load.pairs += share(part.pairs());
                 load.patches += share(part.patches());
@@ -87,14 +87,13 @@ impl Seen {
 
     /// The work memory that each of several devices holds after these steps.
     pub(super) fn work_memory(&self, recipe: &Recipe, devices: usize) -> WorkMemory {
-        let backbone = &recipe.model.backbone;
-        let arrays = [backbone.kept_arrays(), backbone.backward_arrays()].concat();
-        let most = LONGEST / arrays.into_iter().max().unwrap_or(1);
+        let block = recipe.model.backbone.work_arrays();
+        let most = LONGEST / block.kept.iter().chain(&block.backward).max().unwrap_or(&1);
         let mut memory = WorkMemory::default();
         for turn in &self.turns {
             let own = |places: &f64| ((places / devices as f64).ceil() as usize).min(most);
             let tokens: Vec<usize> = turn.iter().map(own).collect();
-            memory.train(backbone, blocks_kept(recipe), &tokens);
+            memory.train(&block, blocks_kept(recipe), &tokens);
         }
         memory
     }

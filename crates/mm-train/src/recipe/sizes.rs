@@ -49,13 +49,9 @@ impl Recipe {
         let width = model.backbone.width;
         check("model.backbone.width", width <= 1 << 22, "at most 4194304")?;
         check("model.backbone.depth", model.backbone.depth <= 1 << 16, "at most 65536")?;
-        let inner = match model.backbone.block {
-            BlockConfig::Gau { expansion, key_size, .. } => {
-                expansion.saturating_mul(width).max(key_size)
-            }
-            BlockConfig::Transformer { feed_forward, .. }
-            | BlockConfig::Uvit { feed_forward, .. }
-            | BlockConfig::Dit { feed_forward, .. } => feed_forward,
+        let inner = match &model.backbone.block {
+            BlockConfig::Gau(gau) => gau.expansion.saturating_mul(width).max(gau.key_size),
+            BlockConfig::MultiHead(config) => config.feed_forward,
         };
         check("model.backbone.block", inner <= 1 << 24, "of at most 16777216 inner channels")?;
         // The product of the factors of a square matrix has no higher rank than the width.

@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use mm_backbone::{
-    Attend, Backbone, BackboneConfig, BlockConfig, Cache, Init, KeyRanges, Linear, PositionScheme,
-    Positions,
+    AttentionContext, Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init,
+    KeyRanges, Linear, PositionScheme, Positions,
 };
 use mm_train::AdamWOptimizer;
 
@@ -55,7 +55,7 @@ impl Sizes {
         BackboneConfig {
             width: self.width,
             depth: self.depth,
-            block: BlockConfig::Gau { expansion: 2, key_size: KEY_SIZE, bias: false },
+            block: BlockConfig::Gau(GauConfig { expansion: 2, key_size: KEY_SIZE, bias: false }),
             positions: PositionScheme::RopeTv,
             rotary_base: 10_000.0,
             norm_epsilon: 1e-6,
@@ -90,8 +90,9 @@ struct Weights {
 
 impl Weights {
     /// Maps `[rows, tokens, PATCH]` to the same shape.
-    fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
-        self.patch_out.forward(self.backbone.forward(self.patch_in.forward(x), attend))
+    fn forward(&self, x: Tensor<3>, context: &AttentionContext) -> Tensor<3> {
+        let x = self.patch_in.forward(x);
+        self.patch_out.forward(self.backbone.forward(x, context, None, BlockOptions::default()))
     }
 }
 
@@ -101,7 +102,7 @@ pub struct Network {
     device: Device,
     weights: Option<Weights>,
     optimizer: ModuleOptimizer,
-    attend: Attend,
+    context: AttentionContext,
     /// The pairs of a query and a key that it may attend to, over the batch.
     pairs: usize,
     /// The input, `[rows, tokens, PATCH]`.
@@ -124,19 +125,19 @@ impl Network {
         let tokens = sizes.tokens_per_row();
         let pairs = sizes.rows * ranges.iter().map(|[a, b]| (b - a) as usize).sum::<usize>();
         let ranges = KeyRanges::new(sizes.rows, tokens, ranges.repeat(sizes.rows))?;
-        let attend = Attend::new(&config, &places.repeat(sizes.rows), ranges, device);
+        let context = config.attention_context(&places.repeat(sizes.rows), ranges, device);
         let mut plain = Init::new(1, device);
         let mut random = || plain.normal([sizes.rows, tokens, PATCH], 1.0).val();
         let (x, target) = (random(), random());
         let optimizer = AdamWOptimizer { betas: [0.9, 0.999], weight_decay: 0.0 }.into();
         let (sizes, device, weights) = (sizes.clone(), device.clone(), Some(weights));
-        Ok(Self { sizes, device, weights, optimizer, attend, pairs, x, target })
+        Ok(Self { sizes, device, weights, optimizer, context, pairs, x, target })
     }
 
     /// Runs a forward and a backward pass, and updates every weight.
     pub fn train(&mut self) {
         let weights = self.weights.take().expect("put back by the step before");
-        let error = weights.forward(self.x.clone(), &self.attend) - self.target.clone();
+        let error = weights.forward(self.x.clone(), &self.context) - self.target.clone();
         let loss = error.square().mean();
         let grads = GradientsParams::from_grads(loss.backward(), &weights);
         let _ = loss.into_scalar::<f32>();
@@ -153,24 +154,25 @@ impl Network {
         let prompt: Vec<[f64; 2]> = (0..PROMPT).map(|_| positions.text()).collect();
         let side = self.sizes.document[1].isqrt();
         let image = positions.image(side, side);
-        let attend = |places: &[[f64; 2]], ranges: Vec<[u32; 2]>| {
+        let context = |places: &[[f64; 2]], ranges: Vec<[u32; 2]>| {
             let keys = ranges.iter().map(|range| range[1]).max().unwrap_or(0) as usize;
             let ranges = KeyRanges::new(rows, keys, ranges.repeat(rows)).expect("well formed");
-            Attend::new(&config, &places.repeat(rows), ranges, &self.device)
+            config.attention_context(&places.repeat(rows), ranges, &self.device)
         };
         let causal = (0..PROMPT as u32).map(|at| [0, at + 1]).collect();
         let whole = vec![[0, (PROMPT + image.len()) as u32]; image.len()];
-        let (before, inside) = (attend(&prompt, causal), attend(&image, whole));
+        let (before, inside) = (context(&prompt, causal), context(&image, whole));
+        let options = BlockOptions::default();
         let words = self.x.clone().slice([0..rows, 0..PROMPT, 0..PATCH]);
         let mut cache = Cache::new();
-        let (_, new) =
-            weights.backbone.forward_cached(weights.patch_in.forward(words), &before, &cache);
+        let words = weights.patch_in.forward(words);
+        let (_, new) = weights.backbone.forward_cached(words, &before, None, options, &cache);
         cache.append(new);
         let mut noisy = self.target.clone().slice([0..IMAGES, 0..image.len(), 0..PATCH]);
         for step in 0..STEPS {
             let both = Tensor::cat(vec![noisy.clone(), noisy.clone()], 0);
-            let hidden =
-                weights.backbone.forward_behind(weights.patch_in.forward(both), &inside, &cache);
+            let both = weights.patch_in.forward(both);
+            let hidden = weights.backbone.forward_with_prefix(both, &inside, None, options, &cache);
             let clean = weights.patch_out.forward(hidden);
             let (with, without) =
                 (clean.clone().narrow(0, 0, IMAGES), clean.narrow(0, IMAGES, IMAGES));

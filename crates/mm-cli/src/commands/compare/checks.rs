@@ -72,7 +72,7 @@ fn small_recipe(block: BlockConfig, micro_batches: usize) -> Result<Recipe, Fail
     recipe.mix.read = [0.3, 0.3];
     recipe.mix.finished = 0.3;
     recipe.model.backbone.width = 64;
-    recipe.model.backbone.depth = if matches!(block, BlockConfig::Uvit { .. }) { 3 } else { 2 };
+    recipe.model.backbone.depth = if block == network::UVIT { 3 } else { 2 };
     recipe.model.backbone.block = block;
     recipe.model.patch_places = 4;
     recipe.optimizer.warm_up = 5;

@@ -7,9 +7,10 @@ use burn::prelude::*;
 use burn::tensor::FloatDType;
 use burn::tensor::activation::softmax;
 use mm_backbone::{
-    AdamW, Attend, Backbone, BackboneConfig, BlockConfig, Cache, Init, KeyRanges, PositionScheme,
-    Positions, RmsNorm, SumOfSquares, convolution, moving_average,
+    Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init, KeyRanges,
+    MultiHeadConfig, MultiHeadVariant, PositionScheme, Positions, RmsNorm,
 };
+use mm_kernels::{AdamW, SumOfSquares, convolution, moving_average};
 use mm_train::LambOptimizer;
 
 use super::numbers::{Numbers, On, gradients, random, shaken};
@@ -19,14 +20,18 @@ use crate::terminal::Failure;
 const WIDTH: usize = 64;
 
 /// A gated attention unit with biases.
-pub const GAU: BlockConfig = BlockConfig::Gau { expansion: 2, key_size: 32, bias: true };
+pub const GAU: BlockConfig = BlockConfig::Gau(GauConfig { expansion: 2, key_size: 32, bias: true });
 /// A multi-head block with two query heads for each key head.
-pub const MULTI_HEAD: BlockConfig =
-    BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 96 };
+pub const MULTI_HEAD: BlockConfig = multi_head_config(MultiHeadVariant::Plain);
 /// A multi-head block with long skips.
-pub const UVIT: BlockConfig = BlockConfig::Uvit { heads: 4, key_heads: 2, feed_forward: 96 };
+pub const UVIT: BlockConfig = multi_head_config(MultiHeadVariant::Uvit);
 /// A multi-head block that the noise level modulates.
-pub const DIT: BlockConfig = BlockConfig::Dit { heads: 4, key_heads: 2, feed_forward: 96 };
+pub const DIT: BlockConfig = multi_head_config(MultiHeadVariant::Dit);
+
+const fn multi_head_config(variant: MultiHeadVariant) -> BlockConfig {
+    let (heads, key_heads, feed_forward) = (4, 2, 96);
+    BlockConfig::MultiHead(MultiHeadConfig { variant, heads, key_heads, feed_forward })
+}
 
 fn config(block: BlockConfig, depth: usize) -> BackboneConfig {
     BackboneConfig {
@@ -92,8 +97,10 @@ fn block(on: &On, block: BlockConfig) -> Result<Vec<Numbers>, Failure> {
     let (places, ranges) = packed_row();
     let tokens = ranges.len();
     let ranges = KeyRanges::new(2, tokens, ranges.repeat(2))?;
-    let attend = Attend::new(&config, &places.repeat(2), ranges, &on.device);
-    Ok(differentiated(on, &backbone, [2, tokens, WIDTH], |x| backbone.forward(x, &attend)))
+    let context = config.attention_context(&places.repeat(2), ranges, &on.device);
+    Ok(differentiated(on, &backbone, [2, tokens, WIDTH], |x| {
+        backbone.forward(x, &context, None, BlockOptions::default())
+    }))
 }
 
 /// Computes the gated attention unit.
@@ -125,8 +132,8 @@ pub fn adamw(on: &On) -> Result<Vec<Numbers>, Failure> {
     let zeros = || Tensor::zeros([37, 41], &on.device);
     let (mut weight, mut moments) = (number(1), [zeros(), zeros()]);
     for time in 1..=3 {
-        let (betas, epsilon, weight_decay, rate) = ([0.9, 0.95], 1e-8, 0.1, 1e-2);
-        let adam = AdamW { betas, epsilon, weight_decay, rate, time };
+        let (betas, epsilon, weight_decay, lr) = ([0.9, 0.95], 1e-8, 0.1, 1e-2);
+        let adam = AdamW { betas, epsilon, weight_decay, lr, time };
         (weight, moments) = adam.step(weight, number(time + 1), moments);
     }
     let [m, v] = moments;
@@ -181,9 +188,10 @@ pub fn decode(on: &On) -> Result<Vec<Numbers>, Failure> {
         let (mut cache, mut hidden) = (Cache::new(), vec![]);
         for &(from, to) in pieces {
             let ranges = KeyRanges::new(1, to, (from..to).map(range).collect())?;
-            let attend = Attend::new(&config, &places[from..to], ranges, &on.device);
+            let context = config.attention_context(&places[from..to], ranges, &on.device);
             let piece = x.clone().narrow(1, from, to - from);
-            let (y, new) = backbone.forward_cached(piece, &attend, &cache);
+            let options = BlockOptions::default();
+            let (y, new) = backbone.forward_cached(piece, &context, None, options, &cache);
             cache.append(new);
             hidden.push(y);
         }

@@ -127,7 +127,7 @@ fn run_from(
     if setup.wide {
         command.arg("--wide");
     }
-    command.env("MM_KERNELS", if setup.reference_operations { "ordinary" } else { "fused" });
+    command.env("MM_KERNELS", if setup.reference_operations { "reference" } else { "fused" });
     let mut worker = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let stderr = worker.stderr.take().map(BufReader::new);
     let message = std::thread::spawn(move || last_message(stderr));
