@@ -1,4 +1,5 @@
-//! `mm data check`: what it says of a source, and when it fails; and how much of one may be broken in a run.
+//! `mm data check`: what it says of a source, and when it fails; and how much of one may be broken
+//! in a run.
 
 use mm_patch::Image;
 use tempfile::{TempDir, tempdir};
@@ -82,7 +83,10 @@ fn a_check_fails_as_a_run_does_when_files_are_missing() {
     let output = super::mm(&["data", "check", &files]);
     let [said, failed] = [&output.stdout, &output.stderr].map(|bytes| super::text(bytes));
     assert_eq!(output.status.code(), Some(1), "{said}{failed}");
-    assert!(said.contains("bad files: 2 of 3, 2.00 counted by lost content, 0.03 allowed"), "{said}");
+    assert!(
+        said.contains("bad files: 2 of 3, 2.00 counted by lost content, 0.03 allowed"),
+        "{said}"
+    );
     assert!(failed.contains("more records are bad than `max_bad` allows"), "{failed}");
 }
 

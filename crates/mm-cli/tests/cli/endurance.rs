@@ -27,7 +27,8 @@ fn a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
     let mut running = command.args(args(&cut)).stderr(std::process::Stdio::null()).spawn().unwrap();
     for wait in [1, 7, 20] {
-        // Killed some moments after a whole checkpoint is there, once in a while inside the writing of the next.
+        // Killed some moments after a whole checkpoint is there, once in a while inside the writing
+        // of the next.
         let whole = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("step-");
         let names = || fs_err::read_dir(cut.join("checkpoints")).into_iter().flatten().flatten();
         while running.try_wait().unwrap().is_none()

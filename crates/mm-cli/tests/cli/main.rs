@@ -1,5 +1,5 @@
-//! The program as a person meets it: what it prints, where it writes, how it refuses. Here and not in `tests/`, because only
-//! here Cargo says where the program is.
+//! The program as a person meets it: what it prints, where it writes, how it refuses. Here and not
+//! in `tests/`, because only here Cargo says where the program is.
 
 mod bounds;
 mod data;
@@ -174,7 +174,9 @@ fn generate_takes_texts_and_images_in_their_order_and_can_answer_in_json() {
 
 #[test]
 fn evaluation_and_inspection_answer() {
-    assert!(done(&["eval", &model(), "--task", "read", "--count", "8"]).contains("read correctly: "));
+    assert!(
+        done(&["eval", &model(), "--task", "read", "--count", "8"]).contains("read correctly: ")
+    );
     assert!(
         done(&["eval", &model(), "--task", "draw", "--count", "8"]).contains("character correct: ")
     );

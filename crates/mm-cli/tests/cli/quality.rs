@@ -1,4 +1,5 @@
-//! `mm eval --task fid`, `kid`, `nearest` and `bpd` as a person meets them, with a feature network of a few numbers.
+//! `mm eval --task fid`, `kid`, `nearest` and `bpd` as a person meets them, with a feature network
+//! of a few numbers.
 
 use super::*;
 use safetensors::SafeTensors;
@@ -33,9 +34,7 @@ fn fid_and_kid_come_with_two_baselines_and_features_are_kept() {
     for baseline in ["other real images", "their tiles shuffled"] {
         assert!(number(&said, baseline).is_finite(), "{said}");
     }
-    assert!(
-        said.contains("8 drawings and twice 8 real images, against 8 others; 5 features each")
-    );
+    assert!(said.contains("8 drawings and twice 8 real images, against 8 others; 5 features each"));
 
     let again = mm(&args);
     assert!(!text(&again.stderr).contains("features of real images"), "{}", text(&again.stderr));
@@ -171,6 +170,9 @@ fn bits_per_dimension_are_told_with_their_error() {
     assert!(said["standard_error"].as_f64().unwrap() > 0.0);
     let bpd = ["eval", &model, "--task", "bpd", "--count", "1", "--steps"];
     let said = done(&[&bpd[..], &["3"]].concat());
-    assert!(said.contains("of one image, which has no standard error") && !said.contains('±'), "{said}");
+    assert!(
+        said.contains("of one image, which has no standard error") && !said.contains('±'),
+        "{said}"
+    );
     assert!(refused(2, &[&bpd[..], &["0"]].concat()).contains("`steps` is 0"));
 }

@@ -1,5 +1,5 @@
-//! Tests of what follows Su Jianlin's article of 2024: weights under Keras's names, the golden file,
-//! image-only models, and the samplers.
+//! Tests of what follows Su Jianlin's article of 2024: weights under Keras's names, the golden
+//! file, image-only models, and the samplers.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

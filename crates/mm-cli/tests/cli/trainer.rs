@@ -36,7 +36,9 @@ fn a_plan_counts_parameters_memory_and_time() {
     assert!(number(&plain, "/bytes/activations") > number(&changed, "/bytes/activations"));
     assert!(number(&plain, "/bytes/averages") < number(&changed, "/bytes/averages"));
     assert!(number(&plain, "/flops") < number(&changed, "/flops"));
-    assert!(done(&["plan", "glyphs", "--devices", "4"]).contains("of gradients sent by each device"));
+    assert!(
+        done(&["plan", "glyphs", "--devices", "4"]).contains("of gradients sent by each device")
+    );
     // Its folder of images is not there, and not needed.
     assert!(done(&["plan", "su2024-128"]).contains("88483584 parameters"));
     let said = refused(2, &["plan", "glyphs", "--devices", "1000"]);
@@ -47,7 +49,9 @@ fn a_plan_counts_parameters_memory_and_time() {
 fn a_plan_says_how_many_devices_hold_and_compute_a_recipe() {
     let plan = |more: &[&str]| done(&[&["plan", "glyphs"][..], more].concat());
     assert!(plan(&["--memory", "1GB"]).contains("one device with 1.00 GB holds a step"));
-    assert!(plan(&["--memory", "125MB"]).contains("devices with 125.0 MB are the fewest that hold"));
+    assert!(
+        plan(&["--memory", "125MB"]).contains("devices with 125.0 MB are the fewest that hold")
+    );
     assert!(plan(&["--memory", "50MB"]).contains("no number of devices with 50.0 MB holds a step"));
     let said = plan(&["--hours", "0.001"]);
     assert!(said.contains("19 devices compute the run in 0.001 h;"), "{said}");
