@@ -1,7 +1,7 @@
 //! The training losses on documents that a model was never trained on.
 
 use mm_data::{DataSet, Example, Record, Split, Task};
-use mm_model::{Collator, Document, LoadedModel, Reduction, Segment};
+use mm_model::{Collator, Document, IMAGE_LOSS, LoadedModel, Reduction, Segment, TEXT_LOSS};
 use serde::Serialize;
 
 use crate::records::records;
@@ -54,8 +54,8 @@ pub fn held_out_losses(
             let losses = model.model.losses(&tensors, model.config.prediction);
             let scale = reduction.factor(batch.target_numbers(), batch.target_images());
             let loss = match task {
-                Task::Read => losses.text,
-                _ => losses.image.map(|loss| loss * scale),
+                Task::Read => losses.value(TEXT_LOSS),
+                _ => losses.value(IMAGE_LOSS).map(|loss| loss * scale),
             };
             if let Some(loss) = loss {
                 let learnt = batch.target_counts()[which];

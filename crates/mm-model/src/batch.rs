@@ -155,11 +155,11 @@ impl HostBatch {
         self.rows * self.tokens
     }
 
-    /// Packs samples into as few rows as hold them with at most `row_tokens` places each (more if one document is longer), or
+    /// Packs samples into as few rows as hold them with at most `pack_len` places each (more if one document is longer), or
     /// with 0 one a row. What is left of a row is padding that only sees itself. `pad` is the padding id.
-    pub fn pack(samples: &[Sample], row_tokens: usize, pad: u32, numbers: usize) -> Self {
+    pub fn pack(samples: &[Sample], pack_len: usize, pad: u32, numbers: usize) -> Self {
         let lengths: Vec<usize> = samples.iter().map(|sample| sample.sequence.len()).collect();
-        let ([rows, tokens], offsets) = arranged(&lengths, row_tokens);
+        let ([rows, tokens], offsets) = arranged(&lengths, pack_len);
         let places = rows * tokens;
         let mut ranges: Vec<[u32; 2]> =
             (0..places).map(|at| (at % tokens) as u32).map(|at| [at, at + 1]).collect();
@@ -284,13 +284,13 @@ impl HostBatch {
 ///
 /// The longest document first, each goes into the row that is emptiest (Graham 1969, LPT), and rows are only as long as
 /// the fullest needs: a few documents look ahead to each other, and little padding is left.
-fn arranged(lengths: &[usize], row_tokens: usize) -> ([usize; 2], Vec<usize>) {
+fn arranged(lengths: &[usize], pack_len: usize) -> ([usize; 2], Vec<usize>) {
     let longest = lengths.iter().copied().max().unwrap_or(1);
-    if row_tokens == 0 {
+    if pack_len == 0 {
         let rows = lengths.len().max(1);
         return ([rows, longest], (0..lengths.len()).map(|row| row * longest).collect());
     }
-    let most = row_tokens.max(longest);
+    let most = pack_len.max(longest);
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&document| std::cmp::Reverse(lengths[document]));
     let mut rows = lengths.iter().sum::<usize>().div_ceil(most).max(1);

@@ -104,7 +104,7 @@ pub enum TrainError {
         why: String,
     },
     /// The system gives no threads for the shards of a batch.
-    #[error("cannot start {count} threads, one for each shard of `run.shards`: {why}")]
+    #[error("cannot start {count} threads, one for each shard of `run.micro_batches`: {why}")]
     Threads {
         /// How many were wanted.
         count: usize,
@@ -225,7 +225,7 @@ pub enum TrainError {
     },
     /// The device has no memory for a step.
     #[error(
-        "the device has no memory for step {step}, `run.batch` = {batch} in `run.shards` = {shards} ({wanted})"
+        "the device has no memory for step {step}, `run.batch` = {batch} in `run.micro_batches` = {shards} ({wanted})"
     )]
     Memory {
         /// The step.
@@ -239,7 +239,7 @@ pub enum TrainError {
     },
     /// The machine has less memory than the run would take.
     #[error(
-        "{what} about {needed:.1} GB of memory and {free:.1} GB are free, with `run.batch` = {batch} in `run.shards` = {shards}"
+        "{what} about {needed:.1} GB of memory and {free:.1} GB are free, with `run.batch` = {batch} in `run.micro_batches` = {shards}"
     )]
     NoRoom {
         /// What takes it, with its verb.

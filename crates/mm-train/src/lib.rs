@@ -49,6 +49,6 @@ pub use rollback::{RolledBack, roll_back};
 pub use state::RunFolder;
 pub use step::{Progress, StepReport, Training};
 pub use threads::{Lost, on_threads};
-pub use train::{Ending, Happening, steps_in, train, with_batches};
+pub use train::{Ending, TrainEvent, steps_in, train, with_batches};
 pub use validate::{Validation, validate};
 pub use watch::{Best, BestBy, Watch};

@@ -25,7 +25,7 @@ fn configs() -> Vec<ModelConfig> {
         patch: 4,
         vocab: 389,
         patch_bias: true,
-        patch_places: 4,
+        patch_pos_embed: 4,
         time: TimeConfig::Sinusoidal { channels: 8, scale: 1000.0 },
         schedule: Schedule::Linear,
         prediction: Prediction::Clean,
@@ -55,7 +55,7 @@ fn unet() -> ModelConfig {
     ModelConfig {
         backbone: no_backbone(),
         patch_bias: false,
-        patch_places: 0,
+        patch_pos_embed: 0,
         unet: Some(UnetConfig {
             width: 8,
             growth: vec![1, 2],
@@ -174,8 +174,8 @@ fn images_of_several_sizes_and_times_in_one_batch_are_what_each_is_alone() {
         .zip(shapes)
         .map(|(seed, (rows, cols, time))| noisy(seed, grid(rows, cols), time, empty()))
         .collect();
-    let drawn = |model: &Model, config: &ModelConfig, samples: &[Sample], row_tokens| {
-        let batch = HostBatch::pack(samples, row_tokens, 0, config.patch_dim());
+    let drawn = |model: &Model, config: &ModelConfig, samples: &[Sample], pack_len| {
+        let batch = HostBatch::pack(samples, pack_len, 0, config.patch_dim());
         let batch = batch.to_device(config, &model.device());
         let target = batch.targets.image.as_ref().unwrap();
         let hidden = model.hidden(&batch.inputs).select(0, target.places.clone());
@@ -186,8 +186,8 @@ fn images_of_several_sizes_and_times_in_one_batch_are_what_each_is_alone() {
         let alone =
             samples.iter().map(|sample| drawn(&model, &config, std::slice::from_ref(sample), 0));
         let alone = Tensor::cat(alone.collect(), 0);
-        for row_tokens in [0, 12] {
-            assert_close(drawn(&model, &config, &samples, row_tokens), alone.clone(), &config);
+        for pack_len in [0, 12] {
+            assert_close(drawn(&model, &config, &samples, pack_len), alone.clone(), &config);
         }
     }
 }

@@ -1,56 +1,42 @@
-//! The processes of a run that train together: those of MPI, where the program was built with the feature `mpi` and was started
-//! several times by `mpirun` or `srun`.
+//! The processes of a run that MPI connects, where the crate was built with the feature `mpi` and the
+//! program was started several times by `mpirun` or `srun`.
 //!
-//! MPI is called from the thread of the training loop alone. Where one process fails it ends all of them, so that none waits for
-//! a sum that never comes.
+//! MPI is called only from the thread of the training loop. Where one process fails it should
+//! [abort](MpiGroup::abort) all of them, so that none waits for a sum that never comes.
 
-use std::time::Duration;
+use super::process_group::ProcessGroup;
+use crate::TrainError;
 
-use mm_train::ProcessGroup;
-
-use crate::terminal::{Failure, tell, usage};
-
-/// This process and the others; ends them all if it panics.
-pub struct Group {
+/// This process and the others. A panic of this process ends them all.
+pub struct MpiGroup {
+    /// The sums over all processes.
     pub ranks: ProcessGroup,
-    /// Says good-bye to MPI when it is dropped.
+    /// Ends MPI when it is dropped.
     _session: Option<linked::Session>,
 }
 
-impl Group {
-    /// The group that a launcher has started, or this process alone.
-    pub fn open() -> Result<Self, Failure> {
-        let launched = processes();
+impl MpiGroup {
+    /// Connects the processes that a launcher has started; a process that was started by itself
+    /// needs no MPI.
+    pub fn open() -> Result<Self, TrainError> {
+        let launched = launched_processes();
         if launched == 1 {
             return Ok(Self { ranks: ProcessGroup::single(), _session: None });
         }
         let (ranks, session) = linked::connect(launched)?;
         if ranks.count != launched {
-            let found = ranks.count;
-            let why = usage!("{launched} processes were started, MPI connects {found} of them");
-            return Err(why.hint("srun needs `--mpi=pmix` or `--mpi=pmi2`: see `srun --mpi=list`"));
+            return Err(TrainError::MpiSize { launched, connected: ranks.count });
         }
         Ok(Self { ranks, _session: Some(session) })
     }
 
-    /// Hands on how this process ended; a failure of one of several is said, and ends the others too.
-    pub fn end(self, done: Result<(), Failure>) -> Result<(), Failure> {
-        match done {
-            Err(failure) if self.ranks.count > 1 => {
-                if !self.ranks.writes() {
-                    // What all have in common is said once: rank 0 ends this process before it speaks.
-                    std::thread::sleep(Duration::from_secs(1));
-                    tell!("on rank {}:", self.ranks.rank);
-                }
-                failure.print();
-                linked::abort(failure.code())
-            }
-            done => done,
-        }
+    /// Ends all processes with an exit code.
+    pub fn abort(&self, code: i32) -> ! {
+        linked::abort(code)
     }
 }
 
-impl Drop for Group {
+impl Drop for MpiGroup {
     fn drop(&mut self) {
         if self.ranks.count > 1 && std::thread::panicking() {
             linked::abort(101);
@@ -58,12 +44,11 @@ impl Drop for Group {
     }
 }
 
-/// How many processes were started together, this one among them.
-pub fn processes() -> usize {
+/// Returns how many processes a launcher started together, this one among them.
+pub fn launched_processes() -> usize {
     launched(|name| std::env::var(name).ok())
 }
 
-/// How many processes the launcher says that it started.
 fn launched(variable: impl Fn(&str) -> Option<String>) -> usize {
     let names = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
     let found = names.into_iter().find_map(|name| variable(name)?.parse().ok());
@@ -74,22 +59,21 @@ fn launched(variable: impl Fn(&str) -> Option<String>) -> usize {
 mod linked {
     use std::sync::Arc;
 
-    use mm_train::ProcessGroup;
     use mpi::Threading;
     use mpi::collective::SystemOperation;
     use mpi::topology::SimpleCommunicator;
     use mpi::traits::{Communicator, CommunicatorCollectives, Equivalence};
 
-    use crate::terminal::{Failure, usage};
+    use super::{ProcessGroup, TrainError};
 
     pub type Session = mpi::environment::Universe;
 
-    /// Numbers that are summed at once: bounds the second buffer that a sum needs.
+    /// The most numbers that are summed at once, which bounds the second buffer that a sum needs.
     const PART: usize = 1 << 22;
 
-    pub fn connect(_launched: usize) -> Result<(ProcessGroup, Session), Failure> {
-        let (session, _) = mpi::initialize_with_threading(Threading::Funneled)
-            .ok_or_else(|| usage!("MPI was started twice"))?;
+    pub fn connect(_launched: usize) -> Result<(ProcessGroup, Session), TrainError> {
+        let (session, _) =
+            mpi::initialize_with_threading(Threading::Funneled).ok_or(TrainError::MpiTwice)?;
         let world = session.world();
         let ranks = ProcessGroup {
             rank: world.rank() as usize,
@@ -116,15 +100,12 @@ mod linked {
 
 #[cfg(not(feature = "mpi"))]
 mod linked {
-    use mm_train::ProcessGroup;
-
-    use crate::terminal::{Failure, usage};
+    use super::{ProcessGroup, TrainError};
 
     pub enum Session {}
 
-    pub fn connect(launched: usize) -> Result<(ProcessGroup, Session), Failure> {
-        let why = usage!("{launched} processes were started, this program was built without MPI");
-        Err(why.hint("build it with `cargo build --release -p mm-cli --features mpi`"))
+    pub fn connect(launched: usize) -> Result<(ProcessGroup, Session), TrainError> {
+        Err(TrainError::NoMpi { launched })
     }
 
     pub fn abort(code: i32) -> ! {

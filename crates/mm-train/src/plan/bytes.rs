@@ -69,7 +69,7 @@ impl Bytes {
         // Words, patches, both together, each place's own, the closing norm; then the two heads and their losses.
         let before = width * (4.0 * places + 4.0 * patches) + patches * patch;
         let behind = words * (width + 4.0 * vocab as f64) + drawn * (width + 5.0 * patch);
-        let parts = recipe.run.shards as f64 + if recipe.run.accumulate > 1 { 1.0 } else { 0.0 };
+        let parts = recipe.run.micro_batches as f64 + if recipe.run.grad_accum_steps > 1 { 1.0 } else { 0.0 };
         let remembered = match recipe.optimizer.kind {
             OptimizerKind::Adamw | OptimizerKind::Lamb => 2.0 * numbers.trained,
             OptimizerKind::Muon => 2.0 * numbers.trained - numbers.matrices,

@@ -59,7 +59,7 @@ fn compare(
         return Ok(());
     }
     let [needed, free] = [needed, free].map(|bytes| bytes / 1e9);
-    Err(TrainError::NoRoom { what, needed, free, batch: run.batch, shards: run.shards })
+    Err(TrainError::NoRoom { what, needed, free, batch: run.batch, shards: run.micro_batches })
 }
 
 /// Does the work of one step of a run; a panic for want of memory becomes an error that says what to lower.
@@ -76,7 +76,7 @@ pub fn within_memory<T>(
                 step: step + 1,
                 wanted: wanted.to_owned(),
                 batch: run.batch,
-                shards: run.shards,
+                shards: run.micro_batches,
             }),
             None => resume_unwind(payload),
         }
@@ -150,7 +150,7 @@ mod tests {
         let error = compare(&run(), "a step takes", [123.44e9, 7e9]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "a step takes about 123.4 GB of memory and 7.0 GB are free, with `run.batch` = 48 in `run.shards` = 2"
+            "a step takes about 123.4 GB of memory and 7.0 GB are free, with `run.batch` = 48 in `run.micro_batches` = 2"
         );
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let error = panics_with("BufferTooBig { size: 12, x }").unwrap_err().to_string();
         assert_eq!(
             error,
-            "the device has no memory for step 7, `run.batch` = 48 in `run.shards` = 2 (BufferTooBig { size: 12)"
+            "the device has no memory for step 7, `run.batch` = 48 in `run.micro_batches` = 2 (BufferTooBig { size: 12)"
         );
     }
 

@@ -35,7 +35,7 @@ fn hint(error: &TrainError) -> Option<String> {
                 .to_owned()
         }
         TrainError::NotFinite { .. } | TrainError::Spikes { .. } | TrainError::Diverged { .. } => {
-            "a smaller `optimizer.rate` usually helps; earlier checkpoints are kept".to_owned()
+            "a smaller `optimizer.lr` usually helps; earlier checkpoints are kept".to_owned()
         }
         TrainError::Misfit { .. } => {
             "the `recipe.toml` of the model folder fits the model: change its data and optimizer, and \
@@ -69,7 +69,7 @@ fn hint(error: &TrainError) -> Option<String> {
         ),
         TrainError::NoRoom { batch, .. } => format!(
             "lower `run.batch`, as in `--set run.batch={}`, compute it in several turns, as in `--set \
-             run.accumulate=4`, or lower the size of `image` or `model.backbone`; `mm plan` shows \
+             run.grad_accum_steps=4`, or lower the size of `image` or `model.backbone`; `mm plan` shows \
              what needs how much memory",
             (batch / 2).max(1)
         ),
