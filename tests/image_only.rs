@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use mm_diffusion::{Sampler, Schedule};
-use mm_model::{Document, Method, Segment, SamplingPlan};
+use mm_model::{Document, SamplingMethod, SamplingPlan, Segment};
 use mm_patch::{Grid, Image};
 use mm_train::batch::Batches;
 use mm_train::{Ending, Recipe, RunFolder, Training, train};
@@ -83,7 +83,7 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
     let model = training.averaged();
     let grid = Grid::new(2, 2, 8);
     let levels = Schedule::Su2024 { steps: 1000 }.sampling_levels(3).unwrap();
-    let walk = SamplingPlan { levels: &levels, method: Method::Plain(Sampler::Ddpm) };
+    let walk = SamplingPlan { levels: &levels, method: SamplingMethod::Plain(Sampler::Ddpm) };
     let many = model.sample(grid, 0..20, walk, 5).unwrap();
     assert_eq!(many[17..18], model.sample(grid, 17..18, walk, 5).unwrap());
     let options = mm_model::GenerateOptions {
@@ -110,11 +110,12 @@ fn pictures_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
     let model = training.averaged();
     let schedule = Schedule::Su2024 { steps: 1000 };
     let levels = schedule.levels_from(499, 2).unwrap();
-    let walk = SamplingPlan { levels: &levels, method: Method::Plain(Sampler::Ddim { eta: 0.0 }) };
+    let walk =
+        SamplingPlan { levels: &levels, method: SamplingMethod::Plain(Sampler::Ddim { eta: 0.0 }) };
     let black = || Image::filled(16, 16, [0; 3]); // any mixture with itself is the same number
     let row = |cols| {
         let (pairs, from) = ([[black(), black()]], schedule.level(500.0));
-        model.interpolate(&pairs, cols, &from, (walk, 5)).unwrap().remove(0)
+        model.interpolate(&pairs, cols, &from, walk, 5).unwrap().remove(0)
     };
     let many = row(33);
     assert_eq!(many.len(), 33);

@@ -70,8 +70,9 @@ fn every_network_learns_a_batch_with_every_prediction() {
             let data = DataSet::open(&recipe.data, recipe.image).unwrap();
             let tokenizer = training.tokenizer.clone();
             let batch = Batches::new(&recipe, &data, &tokenizer).batch(0).unwrap();
-            let losses: Vec<f64> =
-                (0..30).map(|_| training.step(&batch).unwrap().losses.get("image").unwrap()).collect();
+            let losses: Vec<f64> = (0..30)
+                .map(|_| training.step(&batch).unwrap().losses.get("image").unwrap())
+                .collect();
             let (first, last) = (losses[0], losses[29]);
             assert!(last < 0.7 * first, "{network}, {prediction}: {first} -> {last}");
         }
@@ -225,7 +226,8 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
 
 #[test]
 fn blocks_without_a_kernel_are_not_asked_to_be_computed_again() {
-    let refused = recipe("dit").with("run.activation_checkpointing", "true").unwrap_err().to_string();
+    let refused =
+        recipe("dit").with("run.activation_checkpointing", "true").unwrap_err().to_string();
     let said = "`run.activation_checkpointing` is true, wanted false, since no kernel computes `dit` blocks";
     assert_eq!(refused, said);
     assert!(recipe("uvit").with("run.activation_checkpointing", "true").is_ok());

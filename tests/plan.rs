@@ -59,7 +59,11 @@ fn what_is_frozen_is_planned_with_gradients_and_without_a_state() {
 #[test]
 fn a_large_batch_in_many_parts_works_with_the_memory_of_a_small_one_in_few() {
     let memory = |batch: &str, accumulate: &str| {
-        let changes = [("run.batch", batch), ("run.grad_accum_steps", accumulate), ("run.micro_batches", "2")];
+        let changes = [
+            ("run.batch", batch),
+            ("run.grad_accum_steps", accumulate),
+            ("run.micro_batches", "2"),
+        ];
         let bytes = plan(&tiny(&changes), 1).unwrap().bytes;
         bytes.activations + bytes.work + bytes.spare
     };
@@ -110,7 +114,7 @@ fn a_plan_of_pictures_of_one_size_needs_no_picture() {
     let recipe = Recipe::from_toml(text).unwrap();
     let load = plan(&recipe, 1).unwrap().load;
     let patches = 64.0 * 256.0;
-    assert_eq!([load.places, load.tokens, load.patches, load.target_patches], [patches; 4]);
+    assert_eq!([load.padded_tokens, load.tokens, load.patches, load.target_patches], [patches; 4]);
     assert_eq!([load.images, load.target_tokens, load.pairs], [64.0, 0.0, patches * 256.0]);
     let aspect = recipe.with("data.fit", "aspect").unwrap();
     assert!(matches!(plan(&aspect, 1), Err(TrainError::Data(_))));

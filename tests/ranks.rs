@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::{Tensor, TensorData};
 use mm_model::parameters::{Weights, weights_of};
 use mm_train::{
-    Ending, TrainEvent, Lost, ProcessGroup, RunFolder, TrainError, Training, on_threads, train,
+    Ending, Lost, ProcessGroup, RunFolder, TrainError, TrainEvent, Training, on_threads, train,
 };
 
 use crate::common::{device, start, tiny};

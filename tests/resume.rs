@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use mm_model::parameters::{Weight, weights_of};
-use mm_train::{Ending, TrainEvent, Recipe, RunFolder, TrainError, Training, train};
+use mm_train::{Ending, Recipe, RunFolder, TrainError, TrainEvent, Training, train};
 use tempfile::TempDir;
 
 use crate::common::{device, start, tiny};

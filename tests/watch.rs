@@ -4,7 +4,7 @@ use mm_data::{DataConfig, DataError};
 use mm_model::Segment;
 use mm_patch::Image;
 use mm_train::batch::Batches;
-use mm_train::{Ending, TrainEvent, Recipe, RunFolder, TrainError, Training, train};
+use mm_train::{Ending, Recipe, RunFolder, TrainError, TrainEvent, Training, train};
 use serde_json::Value;
 
 use crate::common::{device, start, tiny};
@@ -69,7 +69,7 @@ fn a_run_without_gain_ends_when_its_patience_does() {
         ("run.validate_count", "4"),
         ("run.patience", "2"),
         ("optimizer.lr", "1e-30"), // nothing is learnt,
-        ("optimizer.ema", "0.0"),    // and the average is the weights
+        ("optimizer.ema", "0.0"),  // and the average is the weights
     ];
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &tiny(&changes)).unwrap();
@@ -129,7 +129,8 @@ fn a_spike_is_skipped_and_the_run_goes_on() {
 
 /// A tiny run over twelve captioned pictures, one a step.
 fn pictures(path: &std::path::Path, max_bad: f64) -> Recipe {
-    let recipe = tiny(&[("run.batch", "1"), ("run.micro_batches", "1"), ("run.checkpoint_every", "100")]);
+    let recipe =
+        tiny(&[("run.batch", "1"), ("run.micro_batches", "1"), ("run.checkpoint_every", "100")]);
     let config = format!("source = 'folder'\nmax_bad = {max_bad:?}\npath = '{}'", path.display());
     let data: DataConfig = toml::from_str(&config).unwrap();
     Recipe { data, ..recipe }

@@ -1,9 +1,10 @@
-//! Weights under the names of the seed's Keras network (Su Jianlin, ddpm-gau.py, with the layers of bert4keras).
+//! Weights under the names of Su's Keras network (Su Jianlin, ddpm-gau.py, with the layers of
+//! bert4keras).
 //!
 //! | ours | Keras's | shape |
 //! | --- | --- | --- |
 //! | `patch_in.weight` | `patch_in/kernel:0` | `[numbers, width]` |
-//! | `time.Table.rows` | `time/embeddings:0` | `[steps, width]` |
+//! | `time.table` | `time/embeddings:0` | `[steps, width]` |
 //! | `backbone.blocks.I.norm.gamma` | `norm_I/gamma:0` | `[width]` |
 //! | `….in_proj` | `gau_I/dense` | `[width, 2 expanded + key]`, `[2 expanded + key]` |
 //! | `….query`, `….key` | `gau_I/scale_offset`, `gau_I/scale_offset_1` | `[key]` each |
@@ -11,8 +12,9 @@
 //! | `backbone.norm.gamma` | `norm_out/gamma:0` | `[width]` |
 //! | `patch_out.weight` | `patch_out/kernel:0` | `[width, numbers]` |
 //!
-//! The seed's network knows images alone, so the model that is read has no text side. Token embeddings of a model that has one
-//! have no counterpart and are left out when it is written. Bytes in, bytes out: no file is touched here.
+//! Su's network knows images alone, so the model that is read has no text side. Token
+//! embeddings of a model that has one have no counterpart and are left out when it is written.
+//! Bytes in, bytes out: no file is touched here.
 
 mod sizes;
 
@@ -32,7 +34,7 @@ const PREFIX: &str = "w/";
 /// What it puts before the names of everything else.
 const BESIDE: [&str; 3] = ["in/", "out/", "grad/"];
 /// Our weights that Keras's network has no place for and does not need.
-const TEXT_SIDE: [&str; 2] = ["tokens", "token_out.weight"];
+const TEXT_SIDE: [&str; 2] = ["token_embed", "token_out.weight"];
 
 /// A weight under both names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,18 +76,18 @@ pub enum KerasError {
     /// The sizes make no network.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The model is no network of the seed's kind.
-    #[error("`{field}` is {found}, the seed's network has {wanted}")]
+    /// The model is no network of Su's kind.
+    #[error("`{field}` is {found}, Su's network has {wanted}")]
     OtherNetwork {
         /// The field of the configuration.
         field: &'static str,
         /// What it holds.
         found: String,
-        /// What the seed's network has.
+        /// What Su's network has.
         wanted: String,
     },
     /// A weight has no counterpart in Keras's network, which would not be the same without it.
-    #[error("weight `{name}` has no counterpart in the seed's network")]
+    #[error("weight `{name}` has no counterpart in Su's network")]
     NoCounterpart {
         /// Its path.
         name: String,
@@ -96,10 +98,11 @@ fn lines(misfits: &[Misfit]) -> String {
     misfits.iter().map(|misfit| format!("\n  {misfit}")).collect()
 }
 
-/// Reads a file's weights, with or without the prefix `w/`; the sizes are those of the tensors, but for the patch.
+/// Reads a file's weights, with or without the prefix `w/`; the sizes are those of the tensors, but
+/// for the patch.
 ///
-/// With the prefix, `in/`, `out/` and `grad/` are passed over: a golden file holds more than weights. Whatever is unknown,
-/// missing, of another shape or type or not finite is told at once.
+/// With the prefix, `in/`, `out/` and `grad/` are passed over: a golden file holds more than
+/// weights. Whatever is unknown, missing, of another shape or type or not finite is told at once.
 pub fn read(bytes: &[u8], patch: usize) -> Result<(ModelConfig, Weights), KerasError> {
     let file = SafeTensors::deserialize(bytes)?;
     let (tensors, strays) = weights_in(&file);
@@ -154,8 +157,8 @@ fn weight(row: &Row, tensor: Option<&TensorView<'_>>) -> Result<Weight, Misfit> 
     }
 }
 
-/// Writes weights under Keras's names without a prefix. Returns the file and the weights that have no counterpart there: those
-/// of a text side.
+/// Writes weights under Keras's names without a prefix. Returns the file and the weights that have
+/// no counterpart there: those of a text side.
 pub fn write(
     config: &ModelConfig,
     weights: &Weights,
@@ -188,7 +191,8 @@ pub fn write(
     Ok((safetensors::serialize(views, Some(metadata))?, left_out))
 }
 
-/// Every weight of a network of the seed's kind under both names; the error names what is not of that kind.
+/// Every weight of a network of Su's kind under both names; the error names what is not of
+/// that kind.
 pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     let other = |field, found: String, wanted: &str| {
         Err(KerasError::OtherNetwork { field, found, wanted: wanted.to_owned() })
@@ -238,8 +242,8 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     }
 }
 
-/// Turns the colours of every pixel around, red for blue, in the maps from and to patches. The seed reads pictures with cv2,
-/// which gives blue first; doing this twice changes nothing.
+/// Turns the colors of every pixel around, red for blue, in the maps from and to patches. The seed
+/// reads images with cv2, which gives blue first; doing this twice changes nothing.
 pub fn swap_red_and_blue(weights: &mut Weights) {
     for (name, inputs) in [("patch_in.weight", true), ("patch_out.weight", false)] {
         let Some(weight) = weights.get_mut(name) else { continue };
@@ -255,7 +259,8 @@ pub fn swap_red_and_blue(weights: &mut Weights) {
     }
 }
 
-/// A file's tensors by Keras's name, and those whose names a file of this kind does not have. `NAME` is taken for `NAME:0`.
+/// A file's tensors by Keras's name, and those whose names a file of this kind does not have.
+/// `NAME` is taken for `NAME:0`.
 fn weights_in<'a>(file: &'a SafeTensors<'a>) -> (BTreeMap<String, TensorView<'a>>, Vec<Misfit>) {
     let mut all = file.tensors();
     all.sort_by(|one, other| one.0.cmp(&other.0));

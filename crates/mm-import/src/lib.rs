@@ -8,3 +8,8 @@
 #[path = "../../mm-model/src/fuzz.rs"]
 mod fuzz;
 pub mod keras;
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

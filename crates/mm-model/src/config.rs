@@ -12,13 +12,15 @@ use crate::{ConfigError, UnetConfig};
 pub struct ModelConfig {
     /// Side of a patch, pixels.
     pub patch: usize,
-    /// Number of token ids, special tokens included; 0 for a model of images alone, which has neither token embeddings nor a head
-    /// for them, and whose documents are the patches of one image each, as in the seed.
+    /// Number of token ids, special tokens included; 0 for a model of images alone, which has
+    /// neither token embeddings nor a head for them, and whose documents are the patches of one
+    /// image each, as in Su's script.
     pub vocab: usize,
-    /// Whether the maps to and from patches have biases (the seed: no).
+    /// Whether the maps to and from patches have biases (Su's script: no).
     pub patch_bias: bool,
-    /// Rows and columns that have a learnt embedding added to their patches, beside the rotary positions (Li and He 2025,
-    /// arXiv:2511.13720, add absolute positions too); 0 for none, as in the seed.
+    /// Rows and columns that have a learned embedding added to their patches, beside the rotary
+    /// positions (Li and He 2025, arXiv:2511.13720, add absolute positions too); 0 for none, as in
+    /// the seed.
     pub patch_pos_embed: usize,
     /// How the network is told the noise level.
     pub time: TimeConfig,
@@ -29,8 +31,8 @@ pub struct ModelConfig {
     /// The transformer; [absent](no_backbone) where there is a U-Net instead.
     #[serde(default = "no_backbone", skip_serializing_if = "is_no_backbone")]
     pub backbone: BackboneConfig,
-    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches, as in U-ViT (Bao et al. 2022); it
-    /// starts as the identity and can smooth the borders of patches.
+    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches, as in
+    /// U-ViT (Bao et al. 2022); it starts as the identity and can smooth the borders of patches.
     #[serde(default)]
     pub patch_convolution: bool,
     /// A U-Net in place of the transformer: it draws images of no prompt, and knows no text.
@@ -38,8 +40,8 @@ pub struct ModelConfig {
     pub unet: Option<UnetConfig>,
 }
 
-/// What stands for the transformer in a configuration that has none. Its positions still place the patches, though nobody
-/// looks at them.
+/// What stands for the transformer in a configuration that has none. Its positions still place the
+/// patches, though nobody looks at them.
 pub fn no_backbone() -> BackboneConfig {
     BackboneConfig {
         width: 0,
@@ -60,7 +62,7 @@ pub fn is_no_backbone(backbone: &BackboneConfig) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TimeConfig {
-    /// A learnt row for each of `steps` step indices (the seed: 1000).
+    /// A learned row for each of `steps` step indices (Su's script: 1000).
     Table {
         /// Number of rows.
         steps: usize,

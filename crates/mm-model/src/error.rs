@@ -29,7 +29,7 @@ pub enum ConfigError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
-    /// The picture's sides do not divide into patches.
+    /// The image's sides do not divide into patches.
     #[error("image {index} of the document: {source}")]
     Image {
         /// Which image, counted from 1.
@@ -45,7 +45,7 @@ pub enum DocumentError {
         /// What it may hold.
         wanted: &'static str,
     },
-    /// The picture has more rows or columns than there are size tokens.
+    /// The image has more rows or columns than there are size tokens.
     #[error(
         "image {index} of the document has {rows} x {cols} patches, wanted at most {most} x {most}"
     )]
@@ -88,7 +88,7 @@ pub enum GenerateError {
     /// The model has no text side.
     #[error("this model knows images alone: it neither reads nor writes text")]
     NoText,
-    /// What was drawn is no picture.
+    /// What was drawn is no image.
     #[error(
         "a drawing holds {found}, wanted finite numbers: the model's weights are broken or far too large"
     )]
@@ -198,7 +198,8 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Reports a parser's words and those of its causes: where a parser gave up is often in the last of them.
+    /// Reports a parser's words and those of its causes: where a parser gave up is often in the
+    /// last of them.
     pub(crate) fn malformed(format: &'static str, why: &(dyn Error + 'static)) -> Self {
         let mut told = why.to_string();
         for cause in std::iter::successors(why.source(), |why| (*why).source()) {

@@ -1,8 +1,8 @@
-//! A model folder: `config.json`, `generation_config.json`, `model.safetensors` and `tokenizer.json`, each readable by
-//! the usual Python libraries.
+//! A model folder: `config.json`, `generation_config.json`, `model.safetensors` and
+//! `tokenizer.json`, each readable by the usual Python libraries.
 //!
-//! Writes are atomic: each file goes to a temporary name and is then renamed. This is the only module of the crate
-//! that touches files; it stands behind the feature `fs`.
+//! Writes are atomic: each file goes to a temporary name and is then renamed. This is the only
+//! module of the crate that touches files; it stands behind the feature `fs`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,9 @@ use crate::loaded::{
     generation_from_bytes,
 };
 use crate::parameters::{Weights, weights_from_bytes, weights_of, weights_to_bytes};
-use crate::{FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig, ModelParts};
+use crate::{
+    FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig, ModelParts,
+};
 
 impl LoadedModel {
     /// Reads a model folder onto `device`.
@@ -35,7 +37,8 @@ impl LoadedModel {
         })
     }
 
-    /// Writes the four files into `folder`, which is made if it is not there; each replaces its forerunner at once.
+    /// Writes the four files into `folder`, which is made if it is not there; each replaces its
+    /// forerunner at once.
     pub fn save(&self, folder: &Path) -> Result<(), FolderError> {
         save(folder, &self.config, &self.tokenizer, &weights_of(&self.model), &self.generation)
     }

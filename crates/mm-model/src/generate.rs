@@ -1,4 +1,5 @@
-//! Generation: token by token until `[IMG]`, then all patches of the image in parallel, then text again.
+//! Generation: token by token until `[IMG]`, then all patches of the image in parallel, then text
+//! again.
 //!
 //! | file | holds |
 //! | --- | --- |

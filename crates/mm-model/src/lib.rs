@@ -1,12 +1,13 @@
-//! The joined model: one transformer that takes text and raw pixels in, and gives text and raw pixels out. A U-Net of images
-//! alone stands beside it, to compare with.
+//! The joined model: one transformer that takes text and raw pixels in, and gives text and raw
+//! pixels out. A U-Net that only draws stands beside it, to compare with.
 //!
 //! ```text
 //! Document ──► Sequence ──► Sample (noise) ──► HostBatch ──► Batch ──► Model ──► Losses
 //! Document ──► GenerationSession ──► token, token, … [IMG] denoise, denoise, … [/IMG] token, …
 //! ```
 //!
-//! Deliberately absent: optimizers, data sets, recipes, terminals. Files are touched in [`folder`] alone.
+//! Deliberately absent: optimizers, data sets, recipes, terminals. Files are touched in the module
+//! `folder` alone, which stands behind the feature `fs`.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -42,3 +43,8 @@ pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_su
 pub use mm_backbone::PositionScheme;
 pub use networks::{Model, UnetConfig};
 pub use sequence::{ImageSpan, Sequence, Sequencer};
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,5 @@
-//! A model ready for use: configuration, tokenizer, weights and settings of generation, from a folder or from bytes.
+//! A model ready for use: configuration, tokenizer, weights and settings of generation, from a
+//! folder or from bytes.
 
 use burn::prelude::*;
 use mm_backbone::Init;
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::parameters::{FORMAT, weights_from_bytes, with_weights};
 use crate::{
-    DocumentError, FileError, FolderError, GenerateError, GenerateOptions, GenerationConfig, Model, ModelConfig, Sequencer,
+    DocumentError, FileError, FolderError, GenerateError, GenerateOptions, GenerationConfig, Model,
+    ModelConfig, Sequencer,
 };
 
 /// The file of the configuration.
@@ -66,12 +68,12 @@ impl LoadedModel {
     /// before any memory is taken for weights.
     pub fn from_parts(parts: ModelParts<'_>, device: &Device) -> Result<Self, FolderError> {
         let config = config_from_bytes(parts.config).map_err(|why| why.in_file(CONFIG))?;
-        let tokenizer = tokenizer_from_bytes(parts.tokenizer, &config)
-            .map_err(|why| why.in_file(TOKENIZER))?;
+        let tokenizer =
+            tokenizer_from_bytes(parts.tokenizer, &config).map_err(|why| why.in_file(TOKENIZER))?;
         let generation =
             generation_from_bytes(parts.generation).map_err(|why| why.in_file(GENERATION))?;
-        let model = model_from_bytes(&config, parts.weights, device)
-            .map_err(|why| why.in_file(WEIGHTS))?;
+        let model =
+            model_from_bytes(&config, parts.weights, device).map_err(|why| why.in_file(WEIGHTS))?;
         Ok(Self { config, tokenizer, model, generation })
     }
 

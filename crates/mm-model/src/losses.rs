@@ -101,7 +101,7 @@ impl Model {
             losses.list.push(LossTerm { name: TEXT_LOSS, value, count });
         }
         if let Some(target) = &batch.targets.image {
-            let patches = hidden.select(0, target.places.clone());
+            let patches = hidden.select(0, target.tokens.clone());
             let output = self.patches(patches, &target.grids);
             let wanted =
                 prediction.target(target.clean.clone().unsqueeze(), target.eps.clone().unsqueeze());

@@ -8,15 +8,14 @@ mod unified;
 
 pub use unet::UnetConfig;
 
-use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
 use burn::prelude::*;
-use mm_backbone::{Cache, Init, KeyValue};
+use mm_backbone::{Cache, Init, KeyValue, transparent_module};
 use mm_patch::Grid;
 
 use crate::batch::Inputs;
+use crate::{ConfigError, ModelConfig};
 use unet::Unet;
 use unified::Unified;
-use crate::{ConfigError, ModelConfig};
 
 /// One network. It holds weights, nothing else.
 #[derive(Debug, Clone)]
@@ -56,8 +55,8 @@ impl Model {
         matches!(self, Self::Unified(unified) if unified.knows_text())
     }
 
-    /// Hidden states of a whole batch, `[rows * tokens, channels]`: what [`logits`](Self::logits) and
-    /// [`patches`](Self::patches) take.
+    /// Hidden states of a whole batch, `[rows * tokens, channels]`: what [`logits`](Self::logits)
+    /// and [`patches`](Self::patches) take.
     pub fn hidden(&self, inputs: &Inputs) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.hidden(inputs),
@@ -65,8 +64,8 @@ impl Model {
         }
     }
 
-    /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix, and what the cache takes to include
-    /// them: nothing for a U-Net.
+    /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix, and what
+    /// the cache takes to include them: nothing for a U-Net.
     pub fn hidden_cached(&self, inputs: &Inputs, cache: &Cache) -> (Tensor<2>, Vec<KeyValue>) {
         match self {
             Self::Unified(unified) => unified.hidden_cached(inputs, cache),
@@ -74,7 +73,8 @@ impl Model {
         }
     }
 
-    /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix and will not become part of it.
+    /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix and will
+    /// not become part of it.
     pub fn hidden_behind(&self, inputs: &Inputs, cache: &Cache) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.hidden_behind(inputs, cache),
@@ -91,8 +91,8 @@ impl Model {
         }
     }
 
-    /// The network's output at all patches of images of these `grids`, one after another: hidden `[patches, channels]` ->
-    /// `[patches, numbers]`.
+    /// The network's output at all patches of images of these `grids`, one after another: hidden
+    /// `[patches, channels]` -> `[patches, numbers]`.
     pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.patches(hidden, grids),
@@ -101,62 +101,4 @@ impl Model {
     }
 }
 
-/// As the network in use: a path such as `backbone.norm.gamma` does not say which kind of network it is in, as it did not when
-/// there was one kind. (Burn's own derive would put the variant's name before every path.)
-impl Module for Model {
-    fn collect_devices(&self, devices: Devices) -> Devices {
-        match self {
-            Self::Unified(unified) => unified.collect_devices(devices),
-            Self::Unet(unet) => unet.collect_devices(devices),
-        }
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        match self {
-            Self::Unified(unified) => Self::Unified(unified.fork(device)),
-            Self::Unet(unet) => Self::Unet(unet.fork(device)),
-        }
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        match self {
-            Self::Unified(unified) => Self::Unified(unified.to_device(device)),
-            Self::Unet(unet) => Self::Unet(unet.to_device(device)),
-        }
-    }
-
-    fn train(self) -> Self {
-        match self {
-            Self::Unified(unified) => Self::Unified(unified.train()),
-            Self::Unet(unet) => Self::Unet(unet.train()),
-        }
-    }
-
-    fn valid(&self) -> Self {
-        match self {
-            Self::Unified(unified) => Self::Unified(unified.valid()),
-            Self::Unet(unet) => Self::Unet(unet.valid()),
-        }
-    }
-
-    fn materialize(self) -> Self {
-        match self {
-            Self::Unified(unified) => Self::Unified(unified.materialize()),
-            Self::Unet(unet) => Self::Unet(unet.materialize()),
-        }
-    }
-
-    fn visit<Visitor: ModuleVisitor>(&self, visitor: &mut Visitor) {
-        match self {
-            Self::Unified(unified) => unified.visit(visitor),
-            Self::Unet(unet) => unet.visit(visitor),
-        }
-    }
-
-    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
-        match self {
-            Self::Unified(unified) => Self::Unified(unified.map(mapper)),
-            Self::Unet(unet) => Self::Unet(unet.map(mapper)),
-        }
-    }
-}
+transparent_module!(Model { Unified, Unet });

@@ -38,7 +38,8 @@ pub fn shapes_of(model: &Model) -> BTreeMap<String, Vec<usize>> {
     visitor.found
 }
 
-/// The model with its weights replaced by those of the same name; each must be there in the right shape.
+/// The model with its weights replaced by those of the same name; each must be there in the right
+/// shape.
 pub fn with_weights(model: Model, weights: &Weights) -> Model {
     model.map(&mut Replace { path: vec![], weights })
 }

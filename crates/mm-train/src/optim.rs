@@ -40,7 +40,7 @@ pub use learning_rate::learning_rate;
 pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
     let adam = |weight_decay| AdamWOptimizer { betas: config.betas, weight_decay };
     let undecayed =
-        ParamGroup::from_any_predicates(vec!["norm", "gamma", "beta", "bias", "tokens"]);
+        ParamGroup::from_any_predicates(vec!["norm", "gamma", "beta", "bias", "token_embed"]);
     let base =
         ModuleOptimizer::from(adam(config.weight_decay)).with_group(undecayed, adam(0.0), None);
     match config.kind {

@@ -149,7 +149,7 @@ impl Costs {
             load: *load,
             flops: flops(recipe, load, self.vocab),
             bytes,
-            bytes_per_token: bytes.activations / (load.tokens * share / turns(recipe)),
+            bytes_per_token: bytes.activations / (load.padded_tokens * share / turns(recipe)),
             // Every parameter is part of what is added, trained or not.
             sent: 2.0 * (1.0 - share) * 4.0 * numbers.held(),
         }
@@ -207,5 +207,5 @@ fn flops(recipe: &Recipe, load: &Load, vocab: usize) -> f64 {
     let numbers = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
     let patches = (load.patches + load.target_patches) * numbers;
     let ends = backbone.width as f64 * (patches + load.target_tokens * vocab as f64);
-    passes * backbone.flops_of(load.tokens, load.pairs) + 3.0 * 2.0 * ends
+    passes * backbone.flops_of(load.padded_tokens, load.pairs) + 3.0 * 2.0 * ends
 }

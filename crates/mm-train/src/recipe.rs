@@ -168,8 +168,8 @@ impl Recipe {
     pub fn forward_process(&self) -> ForwardProcess {
         ForwardProcess {
             schedule: self.model.schedule,
-            timesteps: self.loss.timesteps.clone(),
-            weight: self.loss.weight.clone(),
+            timesteps: self.loss.timesteps,
+            weight: self.loss.weight,
         }
     }
 

@@ -55,8 +55,7 @@ impl Schedule {
         let last = step == self.steps;
         Actions {
             log: step.is_multiple_of(LOG_EVERY) || last,
-            evaluate: self.evaluate_every > 0
-                && (step.is_multiple_of(self.evaluate_every) || last),
+            evaluate: self.evaluate_every > 0 && (step.is_multiple_of(self.evaluate_every) || last),
             sample: step.is_multiple_of(self.sample_every) || last,
             checkpoint: step.is_multiple_of(self.checkpoint_every),
         }

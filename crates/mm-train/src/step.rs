@@ -186,7 +186,12 @@ impl Training {
     }
 
     /// Adds the values of the loss terms over all ranks. A term without items has none.
-    fn losses(&self, terms: &[TermConfig], counts: &BatchCounts, mut values: Vec<f64>) -> LossValues {
+    fn losses(
+        &self,
+        terms: &[TermConfig],
+        counts: &BatchCounts,
+        mut values: Vec<f64>,
+    ) -> LossValues {
         (self.ranks.sum_wide)(&mut values);
         let value = |(value, count): (f64, &usize)| (*count > 0).then_some(value);
         let values = values.into_iter().zip(&counts.items).map(value);
@@ -238,8 +243,9 @@ impl Work<'_> {
             levels.add(&errors.try_to_vec::<f32>().expect("32-bit floats"), host.noise());
         }
         // A mean over the items of a micro-batch counts by how many of the batch's items they are.
-        let weighed = |term: LossTerm| {
-            LossTerm { value: term.value * self.share(term.name, term.count), ..term }
+        let weighed = |term: LossTerm| LossTerm {
+            value: term.value * self.share(term.name, term.count),
+            ..term
         };
         losses.list = losses.list.into_iter().map(weighed).collect();
         let value = |term: &TermConfig| {

@@ -9,6 +9,7 @@ use burn::prelude::Device;
 use mm_eval::sample_grid;
 use mm_model::HostBatch;
 
+use crate::TrainError;
 use crate::batch::Batches;
 use crate::checkpoint::RunFolder;
 use crate::early_stopping::EarlyStopping;
@@ -22,7 +23,6 @@ use crate::rollback::{RolledBack, check_finite, roll_back};
 use crate::schedule::Schedule;
 use crate::step::StepReport;
 use crate::training::Training;
-use crate::TrainError;
 
 /// The number of batches that the data thread may be ahead.
 const AHEAD: usize = 3;

@@ -190,7 +190,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         return Ok(());
     }
     print_share("background correct", score.background, score.of);
-    print_share("color and background correct", score.colours, score.of);
+    print_share("color and background correct", score.colors, score.of);
     print_share("character correct", score.character, score.of);
     print_share("everything correct", score.all, score.of);
     Ok(())

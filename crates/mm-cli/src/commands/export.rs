@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use mm_model::folder::write_atomic;
 use mm_import::keras::{swap_red_and_blue, write};
+use mm_model::folder::write_atomic;
 use mm_model::parameters::weights_of;
 
 use crate::device;

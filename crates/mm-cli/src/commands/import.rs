@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use mm_data::ImageSettings;
+use mm_import::keras::{read, swap_red_and_blue};
 use mm_model::folder::{save, write_atomic};
 use mm_model::image_only;
-use mm_import::keras::{read, swap_red_and_blue};
 use mm_patch::Grid;
 use mm_train::Recipe;
 

@@ -4,8 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use mm_eval::image_only::table;
-use mm_eval::magnified;
+use mm_eval::{image_table, magnified};
 use mm_patch::{Fit, Image};
 
 use super::sample::{DenoiseArgs, Denoiser};
@@ -77,12 +76,12 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
     let levels = schedule.levels_from(noisiest - 1, steps).map_err(Failure::usage)?;
     let from = schedule.level(noisiest as f64);
     let rows = denoiser.run(&levels, |plan| {
-        let drawn = model.interpolate(&pairs, args.cols, &from, (plan, args.denoise.seed));
+        let drawn = model.interpolate(&pairs, args.cols, &from, plan, args.denoise.seed);
         drawn.map_err(cannot_generate(&args.model))
     })?;
     let sheets: Vec<Image> =
         pairs.iter().zip(&rows).map(|(pair, between)| row(pair, between)).collect();
-    write_image(&args.out, &magnified(&table(&sheets, 1), args.denoise.zoom))?;
+    write_image(&args.out, &magnified(&image_table(&sheets, 1), args.denoise.zoom))?;
     say!("{}", args.out.display());
     Ok(())
 }
@@ -100,7 +99,7 @@ fn check_size(args: &InterpolateArgs, pairs: &[[Image; 2]]) -> Result<(), Failur
 fn row(pair: &[Image; 2], between: &[Image]) -> Image {
     let [first, last] = pair;
     let (width, height) = (first.width(), first.height());
-    let middle = table(between, between.len());
+    let middle = image_table(between, between.len());
     let mut row = Image::filled(2 * (width + GAP) + middle.width(), height, [255; 3]);
     row.paste(first, 0, 0);
     row.paste(&middle, width + GAP, 0);

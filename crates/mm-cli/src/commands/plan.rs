@@ -132,7 +132,7 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
         recipe.run.batch,
         load.images,
         load.tokens,
-        load.places,
+        load.padded_tokens,
         plan.flops
     );
     let held = &plan.bytes;

@@ -8,8 +8,7 @@ use std::str::FromStr;
 use clap::{Args, Parser};
 use mm_data::{Captions, DataConfig, FolderConfig};
 use mm_diffusion::{Analytic, DiffusionError, Level, Sampler};
-use mm_eval::image_only::{square, table};
-use mm_eval::magnified;
+use mm_eval::{image_table, magnified, square_cols};
 use mm_model::{LoadedModel, SamplingPlan};
 use mm_patch::Grid;
 use mm_train::Recipe;
@@ -145,7 +144,7 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
         let drawn = denoiser.model.sample(grid, 0..args.count as u64, plan, args.denoise.seed);
         drawn.map_err(cannot_generate(&args.model))
     })?;
-    write_image(&args.out, &magnified(&table(&drawn, cols), args.denoise.zoom))?;
+    write_image(&args.out, &magnified(&image_table(&drawn, cols), args.denoise.zoom))?;
     say!("{}", args.out.display());
     Ok(())
 }
@@ -165,7 +164,7 @@ fn wrong_steps(args: &SampleArgs, why: DiffusionError) -> Failure {
 fn columns(args: &SampleArgs, grid: Grid) -> Result<usize, Failure> {
     let pixels = pixels_of(grid);
     within("--count", args.count, most_of(pixels))?;
-    let cols = args.cols.unwrap_or_else(|| square(args.count)).min(args.count);
+    let cols = args.cols.unwrap_or_else(|| square_cols(args.count)).min(args.count);
     let table = pixels * cols * args.count.div_ceil(cols);
     within("--zoom", args.denoise.zoom, most_of(table).isqrt())?;
     Ok(cols)

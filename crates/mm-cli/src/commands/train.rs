@@ -8,18 +8,19 @@ mod screen;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use burn::prelude::Device;
 use clap::{Parser, ValueEnum};
 use mm_data::DataConfig;
 use mm_model::LoadedModel;
 use mm_train::{
-    Ending, TrainEvent, ProcessGroup, Recipe, RunFolder, Training, memory, steps_in, train,
+    Ending, MpiGroup, ProcessGroup, Recipe, RunFolder, TrainEvent, Training, memory, steps_in,
+    train,
 };
 
 use super::report::tensorboard::Board;
 use crate::device::DeviceArg;
-use crate::ranks::Group;
 use crate::recipes;
 use crate::terminal::{Failure, tell, usage};
 use hints::explain;
@@ -100,10 +101,26 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
         return devices::run(args);
     }
     let device = args.device.open()?; // before MPI, which starts threads
-    let group = Group::open()?;
+    let group = MpiGroup::open().map_err(explain)?;
     let speaks = group.ranks.writes() && !args.tui;
     let done = run_rank(args, &device, &group.ranks, || stop_flag(speaks));
-    group.end(done)
+    end(&group, done)
+}
+
+/// Passes on how this process ended. A failure of one of several is said, and ends the others too.
+fn end(group: &MpiGroup, done: Result<(), Failure>) -> Result<(), Failure> {
+    match done {
+        Err(failure) if group.ranks.count > 1 => {
+            if !group.ranks.writes() {
+                // What all have in common is said once: rank 0 ends this process before it speaks.
+                std::thread::sleep(Duration::from_secs(1));
+                tell!("on rank {}:", group.ranks.rank);
+            }
+            failure.print();
+            group.abort(failure.code())
+        }
+        done => done,
+    }
 }
 
 /// Runs one rank; the first rank prints and writes for all. `stop` makes the flag that is set when

@@ -87,13 +87,13 @@ fn a_folder_of_any_pictures_will_do_and_what_cannot_be_read_is_named() {
         mm(&eval(&model, "kid", &[&flags[..], &["--cache", kept.to_str().unwrap()]].concat()));
     assert!(text(&output.stderr).contains("broken.png"), "{}", text(&output.stderr));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said["pictures"]["reference"], 12);
+    assert_eq!(said["images"]["reference"], 12);
     assert!(said["kid"]["real"]["standard_error"].as_f64().unwrap() >= 0.0);
 
     let empty = tempfile::tempdir().unwrap();
     let flags = ["--features", &onnx, "--real", empty.path().to_str().unwrap()];
     let said = refused(1, &eval(&model, "fid", &flags));
-    assert!(said.contains("holds no picture that can be read"), "{said}");
+    assert!(said.contains("holds no image that can be read"), "{said}");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn bits_per_dimension_are_told_with_their_error() {
     let model = model();
     let said = done(&["eval", &model, "--task", "bpd", "--steps", "3", "--count", "2", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said["pictures"].as_array().unwrap().len(), 2);
+    assert_eq!(said["images"].as_array().unwrap().len(), 2);
     assert!(said["bits_per_dimension"].as_f64().unwrap().is_finite());
     assert!(said["standard_error"].as_f64().unwrap() > 0.0);
     let bpd = ["eval", &model, "--task", "bpd", "--count", "1", "--steps"];

@@ -185,7 +185,12 @@ fn a_launcher_that_gets_sigterm_leaves_a_run_that_goes_on() {
     let out = folder.path().join("run");
     let mut command = mpirun(2);
     command.args(["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()]);
-    command.args(&QUICK[..QUICK.len() - 2]).args(["--steps", "100000", "--set", "run.micro_batches=1"]);
+    command.args(&QUICK[..QUICK.len() - 2]).args([
+        "--steps",
+        "100000",
+        "--set",
+        "run.micro_batches=1",
+    ]);
     command.args(["--set", "run.sample_every=100000", "--set", "run.checkpoint_every=100000"]);
     let said = folder.path().join("said");
     command.stderr(fs_err::File::create(&said).unwrap().into_file());

@@ -131,10 +131,7 @@ fn what_was_changed_since_the_checkpoint_is_said_or_refused() {
     let output = mm(&resume(&out));
     let said = text(&output.stderr);
     assert!(output.status.success() && said.contains("done after 6 steps"), "{said}");
-    assert!(
-        said.contains("the recipe was changed: `optimizer.lr` is 0.001, was 0.002"),
-        "{said}"
-    );
+    assert!(said.contains("the recipe was changed: `optimizer.lr` is 0.001, was 0.002"), "{said}");
     assert!(said.contains("the data is not what the checkpoint saw: "), "{said}");
 }
 

@@ -1,4 +1,5 @@
-//! The sizes of a network of the seed's kind: what they are in a file, and the tensors that follow from them.
+//! The sizes of a network of Su's kind: what they are in a file, and the tensors that follow
+//! from them.
 
 use std::collections::BTreeMap;
 
@@ -35,8 +36,8 @@ const KEY: usize = 2;
 const STEPS: usize = 3;
 
 impl Su2024Sizes {
-    /// What most tensors of a file agree on. Where none says anything the seed's own size stands, and the tensors that should
-    /// have said it are missing from the file.
+    /// What most tensors of a file agree on. Where none says anything Su's own size stands,
+    /// and the tensors that should have said it are missing from the file.
     pub(super) fn of_shapes(shapes: &BTreeMap<&str, &[usize]>, patch: usize) -> Self {
         let mut votes: [BTreeMap<usize, usize>; SIZES] = Default::default();
         let mut depth = 0;
@@ -72,7 +73,7 @@ impl Su2024Sizes {
         }
     }
 
-    /// The configuration of the seed's network of these sizes.
+    /// The configuration of Su's network of these sizes.
     pub fn config(&self) -> ModelConfig {
         let steps = self.steps;
         let expansion = self.expanded / self.width.max(1);
@@ -114,7 +115,7 @@ impl Su2024Sizes {
         };
         let mut rows = vec![
             row("patch_in.weight", "patch_in/kernel", &[numbers, width]),
-            row("time.Table.rows", "time/embeddings", &[self.steps, width]),
+            row("time.table", "time/embeddings", &[self.steps, width]),
         ];
         for layer in 0..self.depth {
             let block = |rest: &str| format!("backbone.blocks.{layer}.{rest}");

@@ -1,7 +1,7 @@
 //! Denoising of the images that come next in a batch of documents, by any sampler, with guidance.
 //!
-//! An image's noise is a function of the seed and the image's number alone, so neither how many are drawn nor how
-//! many at once changes an image.
+//! An image's noise is a function of the seed and the image's number alone, so neither how many are
+//! drawn nor how many at once changes an image.
 
 use std::ops::Range;
 
@@ -35,8 +35,8 @@ pub enum SamplingMethod<'a> {
     Analytic(Analytic<'a>),
 }
 
-/// One image a row of a [`GenerationSession`] being denoised. With guidance, the conditional and the
-/// unconditional branch are computed in one batch of twice as many rows.
+/// One image a row of a [`GenerationSession`] being denoised. With guidance, the conditional and
+/// the unconditional branch are computed in one batch of twice as many rows.
 #[derive(Debug)]
 pub struct ImageSampler<'s> {
     session: &'s GenerationSession<'s>,
@@ -63,7 +63,8 @@ impl GenerationSession<'_> {
 }
 
 impl ImageSampler<'_> {
-    /// Estimates the clean patches behind noisy ones: `[rows, patches, patch_dim]` -> the same shape.
+    /// Estimates the clean patches behind noisy ones: `[rows, patches, patch_dim]` -> the same
+    /// shape.
     pub fn denoise(&self, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
         let Some(both) = self.both.as_ref().filter(|_| self.guidance.active(level)) else {
             return self.session.denoise(noisy, self.grid, level);
@@ -80,8 +81,8 @@ impl ImageSampler<'_> {
         level.eps_in(noisy, clean)
     }
 
-    /// Returns a source of standard normal noise `[rows, patches, patch_dim]`, fresh at every call, each
-    /// row from its own stream.
+    /// Returns a source of standard normal noise `[rows, patches, patch_dim]`, fresh at every call,
+    /// each row from its own stream.
     ///
     /// # Panics
     ///
@@ -97,8 +98,9 @@ impl ImageSampler<'_> {
         }
     }
 
-    /// Goes the whole way: noisy `[rows, patches, patch_dim]` -> clean of the same shape, some of it a
-    /// little outside of [-1, 1]. `done` hears of every call of the network: how many were made, of how many.
+    /// Goes the whole way: noisy `[rows, patches, patch_dim]` -> clean of the same shape, some of
+    /// it a little outside of [-1, 1]. `done` hears of every call of the network: how many were
+    /// made, of how many.
     pub fn sample(
         &self,
         plan: SamplingPlan<'_>,
@@ -194,8 +196,7 @@ impl LoadedModel {
         let session = GenerationSession::before_image(self, prompts, grid)?;
         let levels = self.config.schedule.sampling_levels(options.steps)?;
         let sampler = session.image(grid, options.guidance)?;
-        let plan =
-            SamplingPlan { levels: &levels, method: SamplingMethod::Plain(options.sampler) };
+        let plan = SamplingPlan { levels: &levels, method: SamplingMethod::Plain(options.sampler) };
         let mut noise = sampler.noise(streams);
         let start = noise();
         images_of(sampler.sample(plan, start, &mut noise, &mut |_, _| ()), grid)
@@ -272,8 +273,8 @@ fn numbered(seed: u64, numbers: Range<u64>) -> Vec<ChaCha8Rng> {
     numbers.map(|number| stream(seed, Purpose::Noise, 0, number)).collect()
 }
 
-/// Turns clean patches `[rows, patches, patch_dim]` into one image a row. Numbers that are not finite
-/// are an error, since no bound may hide them.
+/// Turns clean patches `[rows, patches, patch_dim]` into one image a row. Numbers that are not
+/// finite are an error, since no bound may hide them.
 pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
     let numbers = patches.into_data().try_to_vec_as::<f32>().expect("activations are floats");
     if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
@@ -286,7 +287,8 @@ pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateE
         .collect())
 }
 
-/// `(1 - λ) first + λ last`, number by number, for `cols` even values of λ from 0 to 1, one after another.
+/// `(1 - λ) first + λ last`, number by number, for `cols` even values of λ from 0 to 1, one after
+/// another.
 fn mixtures(first: &[f32], last: &[f32], cols: usize) -> Vec<f32> {
     let at = |col: usize| col as f32 / (cols - 1).max(1) as f32;
     let mix = |at: f32| first.iter().zip(last).map(move |(a, b)| a * (1.0 - at) + b * at);
@@ -298,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_beyond_the_range_make_a_picture_and_those_that_are_none_do_not() {
+    fn numbers_beyond_the_range_make_a_image_and_those_that_are_none_do_not() {
         let grid = Grid::new(1, 1, 1);
         let drawn = |numbers: [f32; 6]| {
             let data = TensorData::new(numbers.to_vec(), [2, 1, 3]);

@@ -1,6 +1,8 @@
-//! Documents in progress: the cached prefix of several rows, extended by tokens, images and denoising steps.
+//! Documents in progress: the cached prefix of several rows, extended by tokens, images and
+//! denoising steps.
 //!
-//! Rows whose prompts differ in length are padded on the left, so that each row attends one unbroken range of keys.
+//! Rows whose prompts differ in length are padded on the left, so that each row attends one
+//! unbroken range of keys.
 
 use burn::prelude::*;
 use mm_backbone::{BlockOptions, Cache, KeyRanges, Positions};
@@ -85,7 +87,8 @@ impl<'a> GenerationSession<'a> {
         self.model
     }
 
-    /// Returns the logits of the next token of every row, `[rows, vocab]`. Only for models with text.
+    /// Returns the logits of the next token of every row, `[rows, vocab]`. Only for models with
+    /// text.
     pub fn logits(&self) -> Tensor<2> {
         self.model.model.logits(self.hidden.clone())
     }
@@ -138,7 +141,8 @@ struct Step {
 }
 
 impl<'a> CachedRows<'a> {
-    /// Computes the prompts' prefix; returns the decoder and the hidden states of each prompt's last place, `[rows, width]`.
+    /// Computes the prompts' prefix; returns the decoder and the hidden states of each prompt's
+    /// last place, `[rows, width]`.
     pub(super) fn prefill(
         model: &'a Model,
         config: &'a ModelConfig,
@@ -183,8 +187,8 @@ impl<'a> CachedRows<'a> {
         self.append(Step { ids: ids.to_vec(), positions, ranges, patches: None })
     }
 
-    /// The network's output for noisy patches of one image a row that comes next: `[rows, patches, numbers]` -> the same
-    /// shape. Nothing is appended.
+    /// The network's output for noisy patches of one image a row that comes next: `[rows, patches,
+    /// numbers]` -> the same shape. Nothing is appended.
     pub(super) fn denoise(&self, noisy: Tensor<3>, grid: Grid, time: f64) -> Tensor<3> {
         let [rows, patches, numbers] = noisy.dims();
         let step = self.image_step(noisy, grid, time);
@@ -192,7 +196,8 @@ impl<'a> CachedRows<'a> {
         self.model.patches(hidden, &vec![grid; rows]).reshape([rows, patches, numbers])
     }
 
-    /// The clean patches that the network estimates behind noisy ones: `[rows, patches, numbers]` -> the same shape.
+    /// The clean patches that the network estimates behind noisy ones: `[rows, patches, numbers]`
+    /// -> the same shape.
     pub(super) fn clean(&self, noisy: Tensor<3>, grid: Grid, level: &Level) -> Tensor<3> {
         let output = self.denoise(noisy.clone(), grid, level.timestep);
         self.config.prediction.to_clean_at(output, noisy, level)
@@ -265,7 +270,7 @@ impl<'a> CachedRows<'a> {
             let noisy = TensorData::new(pixels, [image.len(), numbers]);
             step.patches = Some(Patches {
                 noisy: Tensor::from_data(noisy, &self.device),
-                times: vec![clean; grids.len()],
+                timesteps: vec![clean; grids.len()],
                 grids,
                 image: self.ints(image),
                 at: at.map(|at| self.ints(at)),
@@ -300,7 +305,7 @@ impl<'a> CachedRows<'a> {
                         (0..places).map(|place| (place % tokens % grid.cols) as i32).collect(),
                     ),
                 ],
-                times: vec![time; rows],
+                timesteps: vec![time; rows],
                 grids: vec![grid; rows],
                 source: self.ints((places as i32..2 * places as i32).collect()),
             }),

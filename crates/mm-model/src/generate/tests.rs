@@ -1,4 +1,5 @@
-//! What a cached computes piece by piece is what the network computes of whole rows, for every kind of network.
+//! What a cached computes piece by piece is what the network computes of whole rows, for every kind
+//! of network.
 
 use burn::prelude::*;
 use burn::tensor::Tolerance;
@@ -68,7 +69,7 @@ fn unet() -> ModelConfig {
     }
 }
 
-/// With every weight moved, so that none is zero.
+/// Makes a model whose weights are all moved, so that none is zero.
 fn model(config: &ModelConfig) -> Model {
     let fresh = Model::new(config, 1, &Device::flex()).unwrap();
     let mut weights = weights_of(&fresh);
@@ -109,11 +110,10 @@ fn text_after_an_image_that_was_appended_sees_what_it_sees_in_a_whole_row() {
     let tokenizer = Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap();
     let sequencer =
         Sequencer { tokenizer: &tokenizer, patch: 4, positions: PositionScheme::RopeTv };
-    let picture = Image::filled(12, 8, [200, 10, 90]);
+    let image = Image::filled(12, 8, [200, 10, 90]);
     let words = |text: &str| Segment::context_text(text);
-    let all = Document {
-        segments: vec![words("a"), Segment::context_image(picture.clone()), words("b")],
-    };
+    let all =
+        Document { segments: vec![words("a"), Segment::context_image(image.clone()), words("b")] };
     let sequence = sequencer.prompt(&all).unwrap();
     let clean = sequence.images[0].patches.clone();
     for config in configs() {
@@ -178,16 +178,16 @@ fn images_of_several_sizes_and_times_in_one_batch_are_what_each_is_alone() {
         let batch = HostBatch::pack(samples, pack_len, 0, config.patch_dim());
         let batch = batch.to_device(config, &model.device());
         let target = batch.targets.image.as_ref().unwrap();
-        let hidden = model.hidden(&batch.inputs).select(0, target.places.clone());
+        let hidden = model.hidden(&batch.inputs).select(0, target.tokens.clone());
         model.patches(hidden, &target.grids)
     };
     for config in [configs(), vec![unet()]].concat() {
         let model = model(&config);
-        let alone =
+        let single =
             samples.iter().map(|sample| drawn(&model, &config, std::slice::from_ref(sample), 0));
-        let alone = Tensor::cat(alone.collect(), 0);
+        let single = Tensor::cat(single.collect(), 0);
         for pack_len in [0, 12] {
-            assert_close(drawn(&model, &config, &samples, pack_len), alone.clone(), &config);
+            assert_close(drawn(&model, &config, &samples, pack_len), single.clone(), &config);
         }
     }
 }

@@ -1,6 +1,8 @@
-//! Generation: token by token until `[IMG]`, then all patches of the image in parallel, then text again.
+//! Generation: token by token until `[IMG]`, then all patches of the image in parallel, then text
+//! again.
 //!
-//! Grammar is enforced, not hoped for: rows are followed by columns, columns by `[IMG]`, the last patch by `[/IMG]`.
+//! Grammar is enforced, not hoped for: rows are followed by columns, columns by `[IMG]`, the last
+//! patch by `[/IMG]`.
 
 use mm_patch::{Grid, Image};
 use mm_text::{Special, StopStrings, TextStream, sample_token};
@@ -25,8 +27,8 @@ pub enum Event<'a> {
 }
 
 impl LoadedModel {
-    /// Goes on with `prompt` until the model ends the document, a stop string appears or a limit is reached; `on` hears of
-    /// every piece as it is made. Returns what was made.
+    /// Goes on with `prompt` until the model ends the document, a stop string appears or a limit is
+    /// reached; `on` hears of every piece as it is made. Returns what was made.
     pub fn generate(
         &self,
         prompt: &Document,

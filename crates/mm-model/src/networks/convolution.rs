@@ -15,8 +15,9 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// Uniform weights of variance `gain / (9 (inputs + outputs) / 2)`, as the seed draws them; no bias.
-    pub(crate) fn new(init: &mut Init, [inputs, outputs]: [usize; 2], gain: f64) -> Self {
+    /// Draws uniform weights of variance `gain / (9 (inputs + outputs) / 2)`, as Su's script does,
+    /// without a bias.
+    pub(crate) fn new(init: &mut Init, inputs: usize, outputs: usize, gain: f64) -> Self {
         let bound = (3.0 * gain / (4.5 * (inputs + outputs) as f64)).sqrt();
         Self { weight: init.uniform([outputs, inputs, 3, 3], bound), bias: None }
     }
@@ -61,7 +62,7 @@ mod tests {
         let x = init.normal([2, 3, 4, 5], 1.0).val();
         let same = Convolution::identity(&mut init, 3).forward(x.clone());
         assert_eq!(same.into_data(), x.clone().into_data());
-        let other = Convolution::new(&mut init, [3, 2], 1.0);
+        let other = Convolution::new(&mut init, 3, 2, 1.0);
         let y = other.forward(x.clone());
         assert_eq!(y.dims(), [2, 2, 4, 5]);
         // One output number by hand: image 1, channel 0, the upper left corner.

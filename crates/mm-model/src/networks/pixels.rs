@@ -3,12 +3,12 @@
 use burn::prelude::*;
 use mm_patch::{Grid, patchify, unpatchify};
 
-/// What is done to images of one size, `[images, colors, height, width]` -> the same shape; the second argument says which of
-/// the batch's images they are.
+/// What is done to images of one size, `[images, colors, height, width]` -> the same shape; the
+/// second argument says which of the batch's images they are.
 pub(crate) type OnImages<'a> = &'a mut dyn FnMut(Tensor<4>, &[usize]) -> Tensor<4>;
 
-/// Does `work` to images of these `grids`, whose patches stand one after another: `[patches, numbers]` -> the same shape. Images
-/// of one size are done together.
+/// Does `work` to images of these `grids`, whose patches stand one after another: `[patches,
+/// numbers]` -> the same shape. Images of one size are done together.
 pub(crate) fn on_pixels(patches: Tensor<2>, grids: &[Grid], work: OnImages<'_>) -> Tensor<2> {
     let mut sizes: Vec<Grid> = vec![];
     for grid in grids {

@@ -3,26 +3,27 @@
 use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::silu;
-use mm_backbone::{Init, Linear};
+use mm_backbone::{Init, Linear, transparent_module};
 
 use crate::TimeConfig;
 
-/// Times `[images]` -> embeddings `[images, width]`.
-#[derive(Module, Debug)]
+/// Maps timesteps `[images]` to embeddings `[images, width]`.
+#[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // one a model: boxing would buy nothing
 pub(crate) enum TimeEmbedding {
     Table(TimeTable),
     Sinusoidal(TimeWaves),
 }
 
-/// The seed's: one learnt row for each step index.
+/// Su's form: one learned row for each step index.
 #[derive(Module, Debug)]
 pub(crate) struct TimeTable {
     /// `[steps, width]`
-    rows: Param<Tensor<2>>,
+    table: Param<Tensor<2>>,
 }
 
-/// `W₂ swish(W₁ [sin(s t f_i), cos(s t f_i)] + b₁) + b₂` with `f_i = 10000^(-i/n)` (Vaswani et al. 2017; Ho et al. 2020).
+/// `W₂ swish(W₁ [sin(s t f_i), cos(s t f_i)] + b₁) + b₂` with `f_i = 10000^(-i/n)` (Vaswani et al.
+/// 2017; Ho et al. 2020).
 #[derive(Module, Debug)]
 pub(crate) struct TimeWaves {
     first: Linear,
@@ -31,11 +32,13 @@ pub(crate) struct TimeWaves {
     scale: f64,
 }
 
+transparent_module!(TimeEmbedding { Table, Sinusoidal });
+
 impl TimeEmbedding {
     pub(crate) fn new(config: &TimeConfig, width: usize, init: &mut Init) -> Self {
         match *config {
             TimeConfig::Table { steps } => {
-                Self::Table(TimeTable { rows: init.uniform([steps, width], 0.05) })
+                Self::Table(TimeTable { table: init.uniform([steps, width], 0.05) })
             }
             TimeConfig::Sinusoidal { channels, scale } => Self::Sinusoidal(TimeWaves {
                 first: Linear::new(init, channels, width, true),
@@ -50,11 +53,11 @@ impl TimeEmbedding {
     pub(crate) fn forward(&self, times: &[f64], device: &Device) -> Tensor<2> {
         match self {
             Self::Table(table) => {
-                let last = table.rows.val().dims()[0] - 1;
+                let last = table.table.val().dims()[0] - 1;
                 let indices: Vec<i32> =
                     times.iter().map(|t| (t.round().max(0.0) as usize).min(last) as i32).collect();
                 let indices = Tensor::from_data(TensorData::new(indices, [times.len()]), device);
-                table.rows.val().select(0, indices)
+                table.table.val().select(0, indices)
             }
             Self::Sinusoidal(waves) => {
                 let half = waves.channels / 2;

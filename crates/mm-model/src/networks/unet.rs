@@ -1,5 +1,6 @@
-//! A convolutional U-Net in the manner of the seed's ddpm.py (Su Jianlin, Keras-DDPM; kexue.fm/archives/9152), after Ho et al.
-//! (2020, arXiv:2006.11239) and Ronneberger et al. (2015, arXiv:1505.04597):
+//! A convolutional U-Net in the manner of Su's ddpm.py (Su Jianlin, Keras-DDPM;
+//! kexue.fm/archives/9152), after Ho et al. (2020, arXiv:2006.11239) and Ronneberger et al. (2015,
+//! arXiv:1505.04597):
 //!
 //! ```text
 //! x ── conv ── r r ──────────────────────────────── + r r ── norm ── conv ── y       level 0: full resolution
@@ -7,16 +8,17 @@
 //!                             └ halve … r … double ┘                                r: residual block, see `parts`
 //! ```
 //!
-//! What the way down made is added on the way up, not joined: to what was doubled the level's last output, to the output of
-//! every block on the way up the output of its mirror, to that of the last the level's input. The embedding of the noise level
-//! goes into every block.
+//! What the way down made is added on the way up, not joined: to what was doubled the level's last
+//! output, to the output of every block on the way up the output of its mirror, to that of the last
+//! the level's input. The embedding of the noise level goes into every block.
 //!
-//! It knows images alone: no text, no mask, no cache; every image is denoised for itself. Patches are put together to pixels at
-//! its entry and cut again at its exit, so that batches, losses and samplers are those of the other networks.
+//! It knows images alone: no text, no mask, no cache; every image is denoised for itself. Patches
+//! are put together to pixels at its entry and cut again at its exit, so that batches, losses and
+//! samplers are those of the other networks.
 //!
 //! Where this departs from ddpm.py:
 //! - An image with an odd side is not halved, so any size of image works; attention is possible.
-//! - The embedding of the noise level may be sinusoidal with a perceptron; the seed's is a table.
+//! - The embedding of the noise level may be sinusoidal with a perceptron; Su's is a table.
 
 mod config;
 mod parts;
@@ -42,7 +44,7 @@ pub struct Unet {
     /// A list of blocks for every level, from full resolution down.
     down: Vec<Vec<Residual>>,
     middle: Residual,
-    /// The same for the way up, the deepest first.
+    /// The blocks of the way up, the deepest first.
     up: Vec<Vec<Residual>>,
     norm: GroupNorm,
     last: Convolution,
@@ -62,12 +64,12 @@ impl Unet {
         };
         Self {
             time: TimeEmbedding::new(time, config.width, init),
-            first: Convolution::new(init, [mm_patch::RGB_CHANNELS, config.width], 1.0),
+            first: Convolution::new(init, mm_patch::RGB_CHANNELS, config.width, 1.0),
             down: down.into_iter().enumerate().map(|blocks| level(blocks, init)).collect(),
             middle: Residual::new(init, config, middle, gain, false),
             up: (0..levels).rev().zip(up).map(|blocks| level(blocks, init)).collect(),
             norm: GroupNorm::new(init, config.width, config.groups),
-            last: Convolution::new(init, [config.width, mm_patch::RGB_CHANNELS], 1.0),
+            last: Convolution::new(init, config.width, mm_patch::RGB_CHANNELS, 1.0),
             config: config.clone(),
         }
     }
@@ -91,7 +93,7 @@ impl Unet {
 
     /// `[patches, numbers]` of all images.
     fn patches(&self, patches: &Patches) -> Tensor<2> {
-        let times = self.time.forward(&patches.times, &self.device());
+        let times = self.time.forward(&patches.timesteps, &self.device());
         on_pixels(patches.noisy.clone(), &patches.grids, &mut |images, which| {
             let which: Vec<i32> = which.iter().map(|image| *image as i32).collect();
             let which = TensorData::new(which.clone(), [which.len()]);
@@ -111,7 +113,7 @@ impl Unet {
                 x = block.forward(x, time);
                 kept.push(x.clone());
             }
-            let halves = self.config.halves([height, width]);
+            let halves = self.config.halves(height, width);
             if halves {
                 x = halved(x);
             } else {
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
     use burn::module::Module;
 
-    /// The seed's sizes, an eighth as wide.
+    /// Su's sizes, an eighth as wide.
     fn config() -> UnetConfig {
         UnetConfig {
             width: 16,
@@ -158,7 +160,8 @@ mod tests {
     fn parameters_are_counted_as_they_are_made() {
         for attention in [vec![], vec![0, 2]] {
             let config = UnetConfig { attention, ..config() };
-            let made = network(&config).num_params() - 10 * config.width; // without the table of times
+            let table = 10 * config.width; // of times, which is counted elsewhere
+            let made = network(&config).num_params() - table;
             assert_eq!(config.parameters(), made, "{config:?}");
         }
     }
@@ -232,7 +235,8 @@ mod tests {
             smallest: 4,
             attention: vec![],
         };
-        let (ends, blocks) = (2 * 27, 3 * 18); // products at a pixel: 3 x 9 in and out, 2 x 9 in each of three blocks
+        // Products at a pixel: 3 x 9 at both ends, 2 x 9 in each of three blocks.
+        let (ends, blocks) = (2 * 27, 3 * 18);
         assert_eq!(one.flops(2, 2), 2 * 4 * (ends + blocks));
         let two = UnetConfig { growth: vec![1, 1], ..one };
         let deep = 3 * 18; // down, middle and up at half the resolution

@@ -15,15 +15,15 @@ use crate::{ConfigError, ModelConfig};
 #[derive(Module, Debug)]
 pub struct Unified {
     /// `[vocab, width]`; absent in a model of images alone.
-    tokens: Option<Param<Tensor<2>>>,
+    token_embed: Option<Param<Tensor<2>>>,
     patch_in: Linear,
     /// Of rows and of columns, `[patch_pos_embed, width]` each; absent when none are asked for.
-    places: Option<Vec<Param<Tensor<2>>>>,
+    patch_pos_embed: Option<Vec<Param<Tensor<2>>>>,
     time: TimeEmbedding,
     backbone: Backbone,
     token_out: Option<Linear>,
     patch_out: Linear,
-    /// Over the pixels of a whole image, behind `patch_out`.
+    /// The closing convolution over the pixels of a whole image, after `patch_out`.
     convolution: Option<Convolution>,
 }
 
@@ -33,10 +33,11 @@ impl Unified {
         let (width, numbers) = (config.backbone.width, config.patch_dim());
         let text = config.has_text();
         Ok(Self {
-            tokens: text.then(|| init.normal([config.vocab, width], 1.0)),
+            token_embed: text.then(|| init.normal([config.vocab, width], 1.0)),
             patch_in: Linear::new(init, numbers, width, config.patch_bias),
-            places: (config.patch_pos_embed > 0)
-                .then(|| (0..2).map(|_| init.normal([config.patch_pos_embed, width], 0.5)).collect()),
+            patch_pos_embed: (config.patch_pos_embed > 0).then(|| {
+                (0..2).map(|_| init.normal([config.patch_pos_embed, width], 0.5)).collect()
+            }),
             time: TimeEmbedding::new(&config.time, width, init),
             backbone: Backbone::new(&config.backbone, init)?,
             token_out: text.then(|| Linear::scaled(init, width, config.vocab, false, 0.5)),
@@ -52,7 +53,7 @@ impl Unified {
     }
 
     pub(crate) fn knows_text(&self) -> bool {
-        self.tokens.is_some()
+        self.token_embed.is_some()
     }
 
     /// `[rows * tokens, width]`
@@ -97,12 +98,12 @@ impl Unified {
         }
     }
 
-    /// Token embeddings, and at image places `W patch + time`: `[rows, tokens, width]`. Where the blocks ask for a condition, the
-    /// time is that and is not added.
+    /// Token embeddings, and at image places `W patch + time`: `[rows, tokens, width]`. Where the
+    /// blocks ask for a condition, the time is that and is not added.
     fn embed(&self, inputs: &Inputs) -> (Tensor<3>, Option<Condition>) {
         let [_, width] = self.patch_in.weight.val().dims();
         let places = inputs.rows * inputs.tokens;
-        let words = match &self.tokens {
+        let words = match &self.token_embed {
             Some(tokens) => tokens.val().select(0, inputs.ids.clone()),
             None => Tensor::zeros([places, width], &self.device()),
         };
@@ -110,14 +111,15 @@ impl Unified {
         let all = match &inputs.patches {
             None => words,
             Some(patches) => {
-                let times = self.time.forward(&patches.times, &self.device()); // [images, width]
+                // [images, width]
+                let times = self.time.forward(&patches.timesteps, &self.device());
                 let mut pixels = self.patch_in.forward(patches.noisy.clone());
                 if self.backbone.is_conditioned() {
                     conditioned = Some(condition(times, patches, places));
                 } else {
                     pixels = pixels + times.select(0, patches.image.clone());
                 }
-                for (table, at) in self.places.iter().flatten().zip(&patches.at) {
+                for (table, at) in self.patch_pos_embed.iter().flatten().zip(&patches.at) {
                     let last = table.val().dims()[0] as i64 - 1;
                     pixels = pixels + table.val().select(0, at.clone().clamp_max(last));
                 }
@@ -128,7 +130,8 @@ impl Unified {
     }
 }
 
-/// Every patch has the row of its image's time, `[images, width]`; text has a row of zeros, which stands before them.
+/// Every patch has the row of its image's time, `[images, width]`; text has a row of zeros, which
+/// stands before them.
 fn condition(times: Tensor<2>, patches: &Patches, places: usize) -> Condition {
     let [_, width] = times.dims();
     let text = Tensor::<1, Int>::zeros([places], &patches.image.device());

@@ -15,9 +15,9 @@ const LONGEST: usize = 1 << 36;
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Load {
     /// The tokens that the network computes, padding included.
-    pub tokens: f64,
+    pub padded_tokens: f64,
     /// The tokens and patches of documents.
-    pub real_tokens: f64,
+    pub tokens: f64,
     /// The pairs of a query and a key that it may attend to.
     pub pairs: f64,
     /// The patches of all images.
@@ -34,8 +34,8 @@ impl Load {
     /// Returns the load of so many times as many documents.
     fn times(self, factor: f64) -> Self {
         Self {
+            padded_tokens: self.padded_tokens * factor,
             tokens: self.tokens * factor,
-            real_tokens: self.real_tokens * factor,
             pairs: self.pairs * factor,
             patches: self.patches * factor,
             images: self.images * factor,
@@ -69,13 +69,13 @@ impl Seen {
             // A smaller batch may have fewer micro-batches, each of them as many times larger.
             let grown = times * parts.len() as f64 / wanted.min(recipe.run.batch) as f64;
             for turn in parts.chunks(recipe.run.micro_batches) {
-                turns.push(turn.iter().map(|part| part.places() as f64 * grown).collect());
+                turns.push(turn.iter().map(|part| part.padded_tokens() as f64 * grown).collect());
             }
             for part in parts {
                 let share = |count: usize| count as f64 / steps as f64;
                 let [target_tokens, target_patches] = HostBatch::target_counts(&part);
-                load.tokens += share(part.places());
-                load.real_tokens += share(part.real_tokens());
+                load.padded_tokens += share(part.padded_tokens());
+                load.tokens += share(part.real_tokens());
                 load.pairs += share(part.pairs());
                 load.patches += share(part.patches());
                 load.images += share(part.images());

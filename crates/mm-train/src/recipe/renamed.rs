@@ -102,8 +102,7 @@ mod tests {
         let mut tree: Value = toml::from_str(GLYPHS).unwrap();
         tree["model"]["schedule"] = toml::from_str("kind = 'seed'\nsteps = 1000").unwrap();
         let said = Recipe::from_toml(&toml::to_string(&tree).unwrap()).unwrap_err().to_string();
-        let wanted =
-            "`model.schedule.kind = \"seed\"` is now `model.schedule.kind = \"su2024\"`";
+        let wanted = "`model.schedule.kind = \"seed\"` is now `model.schedule.kind = \"su2024\"`";
         assert_eq!(said, wanted);
     }
 

@@ -6,12 +6,12 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use mm_diffusion::likelihood_levels;
 use mm_eval::quality::{
-    FEWEST_FOR_FRECHET, FEWEST_FOR_KID, FeatureNetwork, Features, Judged, Kid, Layout,
-    LikelihoodOptions, NetworkSettings, Picture, Pictures, QualityError, Ruler, Trace,
-    captions_to_draw, drawings, folder_pictures, likelihood, load_features, median,
-    save_comparison, save_features, source_pictures,
+    FEWEST_FOR_FRECHET, FEWEST_FOR_KID, FeatureNetwork, Features, ImageSet, Kid, Layout,
+    LikelihoodOptions, NamedImage, NetworkSettings, ReferenceFeatures, ReferenceScores, Trace,
+    captions_to_draw, drawings, folder_images, likelihood, load_features, median, save_comparison,
+    save_features, source_images,
 };
-use mm_eval::{contact_sheet, examples};
+use mm_eval::{EvalError, contact_sheet, examples};
 use mm_patch::Image;
 use serde_json::json;
 
@@ -140,7 +140,7 @@ pub fn fid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 
 pub fn kid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let (ruler, drawn) = features(args, of, FEWEST_FOR_KID)?;
-    let kid: Judged<Kid> = ruler.kid(&drawn, of.options.seed)?;
+    let kid: ReferenceScores<Kid> = ruler.kid(&drawn, of.options.seed)?;
     if args.json {
         say!("{}", json!({ "kid": kid, "images": sizes(&ruler, &drawn) }));
         return Ok(());
@@ -163,9 +163,9 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     }
     let among = args.quality.real_count.unwrap_or_else(|| all_of(args, of));
     let (names, real): (Vec<String>, Vec<Image>) = real_images(args, of, among)?
-        .pictures
+        .images
         .into_iter()
-        .map(|Picture { name, image }| (name, image))
+        .map(|NamedImage { name, image }| (name, image))
         .unzip();
     let (captions, drawn) = draw(args, of)?;
     let found = mm_eval::quality::nearest(&drawn, &real)?;
@@ -215,7 +215,7 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     };
     let options = LikelihoodOptions { steps, trace, seed: of.options.seed };
     let found = likelihood(&of.model, &shown, &options)?;
-    if let Some(bits) = found.pictures.iter().find(|bits| !bits.is_finite()) {
+    if let Some(bits) = found.images.iter().find(|bits| !bits.is_finite()) {
         return Err(failed!(
             "the model in `{}` gives {bits} bits per dimension, wanted a finite number",
             args.model.display()
@@ -228,7 +228,7 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let bits = found.bits_per_dimension;
     let told = match found.standard_error {
         Some(error) => {
-            let count = found.pictures.len();
+            let count = found.images.len();
             format!("{bits:.4} ± {error:.4} bits per dimension over {count} images")
         }
         None => format!("{bits:.4} bits per dimension of one image, which has no standard error"),
@@ -239,7 +239,11 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 
 /// Computes the features of real images and of drawings. Each set must have `fewest` images, which
 /// is checked before anything is drawn.
-fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Features), Failure> {
+fn features(
+    args: &EvalArgs,
+    of: &Subject,
+    fewest: usize,
+) -> Result<(ReferenceFeatures, Features), Failure> {
     if args.count < fewest {
         return Err(usage!("`--count {}` must be at least {fewest} for this task", args.count));
     }
@@ -257,17 +261,17 @@ fn features(args: &EvalArgs, of: &Subject, fewest: usize) -> Result<(Ruler, Feat
     }
     let network = network(path, &args.quality.settings())?;
     let real = real_images(args, of, args.quality.real_count.unwrap_or(2 * args.count))?;
-    if real.pictures.len() < 2 * fewest {
-        let (what, found) = ("real images", real.pictures.len());
-        return Err(QualityError::TooFew { what, found, wanted: 2 * fewest }.into());
+    if real.images.len() < 2 * fewest {
+        let (what, found) = ("real images", real.images.len());
+        return Err(EvalError::TooFew { what, found, wanted: 2 * fewest }.into());
     }
-    if real.pictures.len() < 2 * args.count {
-        tell!("warning: there are {} real images, wanted {}", real.pictures.len(), 2 * args.count);
+    if real.images.len() < 2 * args.count {
+        tell!("warning: there are {} real images, wanted {}", real.images.len(), 2 * args.count);
     }
-    let real: Vec<Image> = real.pictures.into_iter().map(|found| found.image).collect();
+    let real: Vec<Image> = real.images.into_iter().map(|found| found.image).collect();
     let folder = args.quality.cache.clone().unwrap_or_else(|| beside(&args.model));
     let mut keep = |images: &[Image]| cached_features(&network, images, &folder);
-    let ruler = Ruler::new(&real, args.count, of.options.seed, &mut keep)?;
+    let ruler = ReferenceFeatures::new(&real, args.count, of.options.seed, &mut keep)?;
     let (_, drawn) = draw(args, of)?;
     let drawn = timed("features of the drawings", &drawn, |images| network.features(images))?;
     if let Some(file) = &args.quality.keep_features {
@@ -291,8 +295,8 @@ fn network(path: &Path, flags: &NetworkSettings) -> Result<FeatureNetwork, Failu
 
 /// Names the file of a network or its settings in an error, and says what to do where this build
 /// cannot read networks.
-fn cannot_use(path: &Path, why: QualityError) -> Failure {
-    let no_reader = matches!(why, QualityError::NoReader);
+fn cannot_use(path: &Path, why: EvalError) -> Failure {
+    let no_reader = matches!(why, EvalError::NoReader);
     let why = anyhow::Error::new(why).context(format!("cannot use `{}`", path.display()));
     if no_reader {
         Failure::usage(why)
@@ -304,11 +308,11 @@ fn cannot_use(path: &Path, why: QualityError) -> Failure {
 
 /// Opens the real images, from a folder or from the recipe's data, and names those that are left
 /// out.
-fn real_images(args: &EvalArgs, of: &Subject, count: usize) -> Result<Pictures, Failure> {
-    let size = [of.recipe.image.width, of.recipe.image.height];
+fn real_images(args: &EvalArgs, of: &Subject, count: usize) -> Result<ImageSet, Failure> {
+    let (width, height) = (of.recipe.image.width, of.recipe.image.height);
     let found = match &args.quality.real {
-        Some(folder) => folder_pictures(folder, size, count, of.options.seed)?,
-        None => source_pictures(of.data(), of.split, count, of.options.seed)?,
+        Some(folder) => folder_images(folder, width, height, count, of.options.seed)?,
+        None => source_images(of.data(), of.split, count, of.options.seed)?,
     };
     for skipped in found.skipped.iter().take(5) {
         tell!("skipped `{}`: {}", skipped.path.display(), skipped.why);
@@ -329,9 +333,9 @@ fn all_of(args: &EvalArgs, of: &Subject) -> usize {
 
 /// Returns captions, and what the model draws for them.
 fn draw(args: &EvalArgs, of: &Subject) -> Result<(Vec<String>, Vec<Image>), Failure> {
-    let drop = (of.recipe.mix.caption_drop, of.options.seed);
+    let drop = of.recipe.mix.caption_drop;
     let captions = match &of.data {
-        Some(data) => captions_to_draw(data, of.split, args.count, drop)?,
+        Some(data) => captions_to_draw(data, of.split, args.count, drop, of.options.seed)?,
         None => vec![String::new(); args.count],
     };
     let start = Instant::now();
@@ -347,7 +351,7 @@ fn cached_features(
     network: &FeatureNetwork,
     images: &[Image],
     folder: &Path,
-) -> Result<Features, QualityError> {
+) -> Result<Features, EvalError> {
     let made_by = network.made_by(images);
     let path = folder.join(format!("{made_by:016x}.safetensors"));
     match load_features(&path, made_by) {
@@ -380,7 +384,7 @@ fn beside(model: &Path) -> PathBuf {
     model.parent().unwrap_or(model).join("features")
 }
 
-fn sizes(ruler: &Ruler, drawn: &Features) -> serde_json::Value {
+fn sizes(ruler: &ReferenceFeatures, drawn: &Features) -> serde_json::Value {
     json!({
         "drawn": drawn.count(),
         "reference": ruler.reference.count(),
@@ -389,7 +393,7 @@ fn sizes(ruler: &Ruler, drawn: &Features) -> serde_json::Value {
     })
 }
 
-fn summary(ruler: &Ruler, drawn: &Features) -> String {
+fn summary(ruler: &ReferenceFeatures, drawn: &Features) -> String {
     format!(
         "{} drawings and twice {} real images, against {} others; {} features each",
         drawn.count(),
@@ -406,10 +410,10 @@ mod tests {
     #[test]
     fn a_build_that_reads_no_networks_says_how_to_make_one_that_does() {
         let path = Path::new("features.onnx");
-        let failure = cannot_use(path, QualityError::NoReader);
+        let failure = cannot_use(path, EvalError::NoReader);
         assert_eq!(failure.code(), 2);
         assert!(format!("{failure:?}").contains("-p mm-cli --features onnx"), "{failure:?}");
-        let failure = cannot_use(path, QualityError::Network { why: "cut off".to_owned() });
+        let failure = cannot_use(path, EvalError::Network { why: "cut off".to_owned() });
         assert_eq!(failure.code(), 1);
         assert!(!format!("{failure:?}").contains("cargo build"), "{failure:?}");
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use mm_data::{DataSet, split_hash};
 use mm_diffusion::{Level, unexplained};
-use mm_eval::image_only::mean_square_of_noise;
+use mm_eval::mean_square_of_noise;
 use mm_model::folder::write_atomic;
 use mm_train::Recipe;
 use serde::{Deserialize, Serialize};

@@ -13,7 +13,10 @@ pub fn explain(error: TrainError) -> Failure {
         | TrainError::RecipeFile { .. }
         | TrainError::RunExists { .. }
         | TrainError::Changed { .. }
-        | TrainError::Misfit { .. } => Failure::usage(error),
+        | TrainError::Misfit { .. }
+        | TrainError::NoMpi { .. }
+        | TrainError::MpiSize { .. }
+        | TrainError::MpiTwice => Failure::usage(error),
         _ => Failure::failed(error),
     };
     match hint {
@@ -36,6 +39,12 @@ fn hint(error: &TrainError) -> Option<String> {
         }
         TrainError::NotFinite { .. } | TrainError::Spikes { .. } | TrainError::Diverged { .. } => {
             "a smaller `optimizer.lr` usually helps; earlier checkpoints are kept".to_owned()
+        }
+        TrainError::NoMpi { .. } => {
+            "build it with `cargo build --release -p mm-cli --features mpi`".to_owned()
+        }
+        TrainError::MpiSize { .. } => {
+            "srun needs `--mpi=pmix` or `--mpi=pmi2`: see `srun --mpi=list`".to_owned()
         }
         TrainError::Misfit { .. } => {
             "the `recipe.toml` of the model folder fits the model: change its data and optimizer, and \

@@ -91,7 +91,6 @@ fn advance(bar: &ProgressBar, event: &TrainEvent<'_>) {
 /// Returns the message of an event; a step has none.
 fn line(event: &TrainEvent<'_>) -> Option<String> {
     Some(match event {
-        TrainEvent::Step { .. } => return None,
         TrainEvent::Samples(path) => format!("samples: {}", path.display()),
         TrainEvent::Measured(found, better) => {
             let lowest = if *better { ", the lowest so far" } else { "" };
@@ -99,6 +98,7 @@ fn line(event: &TrainEvent<'_>) -> Option<String> {
         }
         TrainEvent::RolledBack(done) => done.event.clone(),
         TrainEvent::Saved(path) => format!("checkpoint: {}", path.display()),
+        _ => return None,
     })
 }
 

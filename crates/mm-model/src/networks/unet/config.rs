@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::ConfigError;
 
-/// Sizes of a U-Net. The seed's: width 128, growth `[1, 1, 2, 2, 4, 4]`, 2 blocks, 32 groups, smallest side 4.
+/// Sizes of a U-Net. Su's: width 128, growth `[1, 1, 2, 2, 4, 4]`, 2 blocks, 32 groups,
+/// smallest side 4.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnetConfig {
     /// Channels at growth 1, and of the embedding of the noise level.
     pub width: usize,
-    /// For every level from full resolution down, its channels in multiples of the width.
+    /// Channels by level, from full resolution down, its channels in multiples of the width.
     pub growth: Vec<usize>,
     /// Residual blocks of a level on the way down, and on the way up.
     pub blocks: usize,
@@ -18,8 +19,8 @@ pub struct UnetConfig {
     pub groups: usize,
     /// An image whose shorter side is no longer than this is not halved further, pixels.
     pub smallest: usize,
-    /// Levels, counted from 0, whose residual blocks are each followed by attention over all pixels; Ho et al. (2020) have it
-    /// where images are 16x16, the seed has none.
+    /// Levels, counted from 0, whose residual blocks are each followed by attention over all
+    /// pixels; Ho et al. (2020) have it where images are 16x16, Su's script has none.
     #[serde(default)]
     pub attention: Vec<usize>,
 }
@@ -30,9 +31,8 @@ const MOST: usize = 256;
 impl UnetConfig {
     /// Checks every field that can be wrong.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |field, holds: bool, found: String, wanted| match holds {
-            true => Ok(()),
-            false => Err(ConfigError::Field { field, found, wanted }),
+        let check = |field, holds: bool, found: String, wanted| {
+            if holds { Ok(()) } else { Err(ConfigError::Field { field, found, wanted }) }
         };
         let (width, groups) = (self.width, self.groups);
         check("unet.width", width > 0, width.to_string(), "at least 1 channel")?;
@@ -60,13 +60,14 @@ impl UnetConfig {
         )
     }
 
-    /// Whether images of this size are halved once more: down to the smallest side, as long as both sides are even.
-    pub(super) fn halves(&self, [height, width]: [usize; 2]) -> bool {
+    /// Whether images of this size are halved once more: down to the smallest side, as long as both
+    /// sides are even.
+    pub(super) fn halves(&self, height: usize, width: usize) -> bool {
         height.min(width) > self.smallest && height.is_multiple_of(2) && width.is_multiple_of(2)
     }
 
-    /// Input and output channels of every residual block: on the way down, one list a level; of the middle; on the way up, one
-    /// list a level, the deepest first.
+    /// Input and output channels of every residual block: on the way down, one list a level; of the
+    /// middle; on the way up, one list a level, the deepest first.
     pub(super) fn channels(&self) -> Channels {
         let of = |level: usize| self.growth[level].saturating_mul(self.width);
         let levels = self.growth.len();
@@ -76,7 +77,8 @@ impl UnetConfig {
         };
         let down = (0..levels).map(|level| chain(vec![of(level); self.blocks])).collect();
         let middle = chain(vec![of(levels - 1)]).remove(0);
-        // A block on the way up makes as many channels as what is added to it: the level's other blocks', then its input's.
+        // A block on the way up makes as many channels as what is added to it: the level's other
+        // blocks', then its input's.
         let up = (0..levels).rev().map(|level| {
             let mut outputs = vec![of(level); self.blocks - 1];
             outputs.push(if level == 0 { self.width } else { of(level - 1) });
@@ -86,8 +88,8 @@ impl UnetConfig {
         Channels { down, middle, up }
     }
 
-    /// Multiplications and additions of one forward pass over an image of `height` x `width` pixels; a training step costs
-    /// three times as much.
+    /// Multiplications and additions of one forward pass over an image of `height` x `width`
+    /// pixels; a training step costs three times as much.
     pub fn flops(&self, height: usize, width: usize) -> u64 {
         let Channels { down, middle, up } = self.channels();
         let block = |[inputs, outputs]: [usize; 2], pixels: usize, attends: bool| {
@@ -102,7 +104,7 @@ impl UnetConfig {
             sides.push(side);
             let attends = self.attention.contains(&level);
             sum += blocks.iter().map(|b| block(*b, side[0] * side[1], attends)).sum::<usize>();
-            if self.halves(side) {
+            if self.halves(side[0], side[1]) {
                 side = side.map(|side| side / 2);
             }
         }
@@ -114,7 +116,8 @@ impl UnetConfig {
         2 * sum as u64
     }
 
-    /// Numbers that are learnt, but for the embedding of the noise level; in floats, as those of a backbone are counted.
+    /// Numbers that are targets, but for the embedding of the noise level; in floats, as those of a
+    /// backbone are counted.
     pub fn parameters(&self) -> usize {
         let Channels { down, middle, up } = self.channels();
         let width = self.width as f64;

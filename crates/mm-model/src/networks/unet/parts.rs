@@ -6,7 +6,8 @@
 //! Attention:  x + W_o softmax(q kᵀ / sqrt(channels)) v,  q, k, v = split(W_a GroupNorm(x))
 //! ```
 //!
-//! Group norm is Wu & He's (2018, arXiv:1803.08494), but that channel `c` is in group `c mod groups`, as in the seed.
+//! Group norm is Wu & He's (2018, arXiv:1803.08494), but that channel `c` is in group `c mod
+//! groups`, as in Su's script.
 
 use burn::module::Param;
 use burn::prelude::*;
@@ -18,7 +19,7 @@ use crate::networks::convolution::Convolution;
 
 const EPSILON: f64 = 1e-6;
 
-/// Group norm with a learnt scale and offset of every channel.
+/// Group norm with a learned scale and offset of every channel.
 #[derive(Module, Debug)]
 pub struct GroupNorm {
     /// `[channels]`
@@ -47,7 +48,8 @@ impl GroupNorm {
     }
 }
 
-/// A linear map of channels that draws its weights as the seed does: uniform of variance `2 / (inputs + outputs)`, no bias.
+/// A linear map of channels that draws its weights as Su's script does: uniform of variance `2 /
+/// (inputs + outputs)`, no bias.
 fn dense(init: &mut Init, inputs: usize, outputs: usize) -> Linear {
     let bound = (6.0 / (inputs + outputs) as f64).sqrt();
     Linear { weight: init.uniform([inputs, outputs], bound), bias: None }
@@ -77,25 +79,28 @@ pub struct Residual {
 }
 
 impl Residual {
-    /// `gain` is that of the convolutions, see [`Convolution::new`].
+    /// Makes a block from `channels[0]` to `channels[1]` channels; `gain` is that of the
+    /// convolutions, see [`Convolution::new`].
     pub(super) fn new(
         init: &mut Init,
         config: &UnetConfig,
-        [inputs, outputs]: [usize; 2],
+        channels: [usize; 2],
         gain: f64,
         attends: bool,
     ) -> Self {
+        let [inputs, outputs] = channels;
         Self {
             time: dense(init, config.width, inputs),
-            first: Convolution::new(init, [inputs, outputs], gain),
-            second: Convolution::new(init, [outputs, outputs], gain),
+            first: Convolution::new(init, inputs, outputs, gain),
+            second: Convolution::new(init, outputs, outputs, gain),
             shortcut: (inputs != outputs).then(|| dense(init, inputs, outputs)),
             norm: GroupNorm::new(init, outputs, config.groups),
             attention: attends.then(|| PixelAttention::new(init, outputs, config.groups)),
         }
     }
 
-    /// `x`: `[images, inputs, height, width]`, `time`: `[images, width]` -> `[images, outputs, height, width]`.
+    /// `x`: `[images, inputs, height, width]`, `time`: `[images, width]` -> `[images, outputs,
+    /// height, width]`.
     pub(super) fn forward(&self, x: Tensor<4>, time: &Tensor<2>) -> Tensor<4> {
         let [images, inputs, height, width] = x.dims();
         let straight = match &self.shortcut {
@@ -112,7 +117,8 @@ impl Residual {
     }
 }
 
-/// One head over all pixels of an image (Ho et al. 2020, arXiv:2006.11239, appendix B); it changes nothing at first.
+/// One head over all pixels of an image (Ho et al. 2020, arXiv:2006.11239, appendix B); it changes
+/// nothing at first.
 #[derive(Module, Debug)]
 pub struct PixelAttention {
     norm: GroupNorm,
@@ -139,7 +145,8 @@ impl PixelAttention {
     }
 }
 
-/// Half as high and wide, means of 2x2 pixels: `[images, channels, height, width]` -> `[images, channels, height/2, width/2]`.
+/// Half as high and wide, means of 2x2 pixels: `[images, channels, height, width]` -> `[images,
+/// channels, height/2, width/2]`.
 pub(super) fn halved(x: Tensor<4>) -> Tensor<4> {
     let [images, channels, height, width] = x.dims();
     let (rows, cols) = (height / 2, width / 2);
@@ -149,7 +156,8 @@ pub(super) fn halved(x: Tensor<4>) -> Tensor<4> {
         .reshape([images, channels, rows, cols])
 }
 
-/// Twice as high and wide, every pixel four times: `[images, channels, height, width]` -> `[images, channels, 2 height, 2 width]`.
+/// Twice as high and wide, every pixel four times: `[images, channels, height, width]` -> `[images,
+/// channels, 2 height, 2 width]`.
 pub(super) fn doubled(x: Tensor<4>) -> Tensor<4> {
     let [images, channels, height, width] = x.dims();
     x.reshape([images * channels, height, 1, width, 1])

@@ -118,6 +118,7 @@ impl Dashboard {
             TrainEvent::Samples(_) => self.count("Samples"),
             TrainEvent::Saved(_) => self.count("Checkpoints"),
             TrainEvent::RolledBack(_) => self.count("Rollbacks"),
+            _ => {}
         }
     }
 
