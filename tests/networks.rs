@@ -1,4 +1,5 @@
-//! The neighbours of the two plain blocks: each learns, each gradient is right, bad recipes are named.
+//! The neighbours of the two plain blocks: each learns, each gradient is right, bad recipes are
+//! named.
 
 use std::collections::BTreeMap;
 
@@ -187,11 +188,11 @@ fn a_unet_is_asked_for_nothing_but_drawing() {
     let options = model.options(1);
     let wanted =
         "this network is a U-Net, which knows no text and takes no prompt; it can only draw";
-    let picture = Image::filled(16, 16, [0; 3]);
+    let image = Image::filled(16, 16, [0; 3]);
     let errors = [
         model.draw(&[Document::of_text("red K on white")], GRID, &options).unwrap_err(),
-        model.draw(&[Document::of_image(picture.clone())], GRID, &options).unwrap_err(),
-        model.read(&[Document::of_image(picture)], &options).unwrap_err(),
+        model.draw(&[Document::of_image(image.clone())], GRID, &options).unwrap_err(),
+        model.read(&[Document::of_image(image)], &options).unwrap_err(),
         model.generate(&Document::default(), &GenerateOptions::default(), &mut |_| ()).unwrap_err(),
     ];
     for error in errors {
@@ -217,7 +218,7 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
     check("sample_every = 100", bf16, "f32, since a `unet` computes in nothing else");
     check(
         "keep = 2",
-        "keep = 2\nrecompute = true",
+        "keep = 2\nactivation_checkpointing = true",
         "false, since a `unet` has no blocks to compute",
     );
     check("groups = 4", "groups = 5", "`unet.groups` is 5, wanted a divisor of `unet.width`");

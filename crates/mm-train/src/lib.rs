@@ -6,8 +6,8 @@
 //! Recipe ──► DataSet ──► Document ──► HostBatch ──► Training::step ──► metrics, samples, checkpoints
 //! ```
 //!
-//! The loop is written out in [`train`](fn@train): no framework decides when a checkpoint is taken or
-//! what it holds. Deliberately absent: flags, colors, the choice of a device.
+//! The loop is written out in [`train`](fn@train): no framework decides when a checkpoint is taken
+//! or what it holds. Deliberately absent: flags, colors, the choice of a device.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

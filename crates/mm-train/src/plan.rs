@@ -4,8 +4,8 @@
 //! documents are images of one size; everything else is a formula. Memory is that of a process that
 //! trains with the fused kernels of the CPU, which keep what
 //! [`BackboneConfig::work_arrays`](mm_backbone::BackboneConfig::work_arrays) counts, in the buffers
-//! of [`WorkMemory`](mm_kernels::WorkMemory). What no formula gives are constants, measured on Linux
-//! with transparent huge pages.
+//! of [`WorkMemory`](mm_kernels::WorkMemory). What no formula gives are constants, measured on
+//! Linux with transparent huge pages.
 
 mod bytes;
 mod load;

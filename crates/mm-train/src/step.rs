@@ -259,8 +259,8 @@ impl Work<'_> {
         Gradients { grads, values, levels }
     }
 
-    /// Returns the factor of a term's mean over `count` items, so that the sum over micro-batches is
-    /// the mean over the batch.
+    /// Returns the factor of a term's mean over `count` items, so that the sum over micro-batches
+    /// is the mean over the batch.
     fn share(&self, name: &str, count: usize) -> f64 {
         let at = self.position(name);
         let all = self.counts.items[at];
