@@ -34,7 +34,7 @@ fn first_step(recipe: Recipe) -> (f64, f64) {
     let recipe = training.recipe.clone();
     let batch = Batches::new(&recipe, &data, &tokenizer).batch(0).unwrap();
     let report = training.step(&batch).unwrap();
-    assert_eq!((report.text, report.tokens, report.images), (None, 6 * 4, 6));
+    assert_eq!((report.losses.get("text"), report.tokens, report.images), (None, 6 * 4, 6));
     (report.loss, report.gradient)
 }
 
@@ -42,7 +42,7 @@ fn first_step(recipe: Recipe) -> (f64, f64) {
 fn the_summed_loss_is_the_mean_times_the_numbers_of_an_image_whatever_the_shards() {
     let (mean, gradient) = first_step(image_only(&[("loss.reduction", "mean")]));
     for shards in ["1", "2", "4"] {
-        let (sum, summed) = first_step(image_only(&[("run.shards", shards)]));
+        let (sum, summed) = first_step(image_only(&[("run.micro_batches", shards)]));
         let numbers = 16.0 * 16.0 * 3.0;
         assert!((sum / mean / numbers - 1.0).abs() < 1e-5, "{shards} shards: {sum} and {mean}");
         assert!((summed / gradient / numbers - 1.0).abs() < 1e-4, "{summed} and {gradient}");
@@ -61,7 +61,7 @@ fn the_loss_of_images_alone_falls() {
     let recipe = image_only(&[
         ("run.steps", "60"),
         ("optimizer.points", "[[10.0, 1.0]]"),
-        ("optimizer.rate", "3e-2"),
+        ("optimizer.lr", "3e-2"),
     ]);
     let mut training = Training::start(recipe.clone(), &device()).unwrap();
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
@@ -139,7 +139,7 @@ fn images_alone_are_measured_without_text_and_the_best_is_kept() {
     let run = RunFolder::create(&folder.path().join("run"), &recipe).unwrap();
     let mut training = Training::start(recipe, &Device::flex()).unwrap();
     assert_eq!(train(&mut training, &run, &mut |_| true).unwrap(), Ending::Complete);
-    let best = training.progress.watch.best().unwrap();
+    let best = training.progress.early_stopping.best().unwrap();
     assert!(best.number.is_finite() && run.best_model().is_dir());
     let text = fs_err::read_to_string(run.metrics()).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -154,6 +154,6 @@ fn images_alone_are_measured_without_text_and_the_best_is_kept() {
 #[test]
 fn a_mix_with_captions_to_read_needs_a_vocabulary() {
     let refused = image_only(&[]).with("mix.read", "[0.5, 0.5]").unwrap_err().to_string();
-    assert!(refused.contains("`draw` alone where `vocab` is 0"), "{refused}");
+    assert!(refused.contains("only `draw` where `vocab` is 0"), "{refused}");
     assert!(tiny(&[]).with("vocab", "1").is_err());
 }

@@ -25,7 +25,7 @@ fn fit(changes: &[(&str, &str)], distinct: u64, steps: u64) -> (mm_train::Traini
 fn both_kinds_of_block_learn_one_batch_by_heart() {
     for block in BLOCKS {
         let changes =
-            [("model.backbone.block", block), ("run.steps", "60"), ("optimizer.rate", "0.01")];
+            [("model.backbone.block", block), ("run.steps", "60"), ("optimizer.lr", "0.01")];
         let (_, losses) = fit(&changes, 1, 60);
         let (first, last) = (losses[0], losses[59]);
         assert!(last < 0.35 * first, "{block}: {first} -> {last}");
@@ -36,7 +36,7 @@ fn both_kinds_of_block_learn_one_batch_by_heart() {
 fn two_colours_are_read_and_drawn_after_a_short_training() {
     let recipe = tiny(&[
         ("run.steps", "300"),
-        ("optimizer.rate", "0.004"),
+        ("optimizer.lr", "0.004"),
         ("loss.timesteps.mean", "-1"),
         ("run.batch", "4"),
         ("optimizer.ema", "0.9"),

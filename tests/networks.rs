@@ -41,7 +41,7 @@ fn unet_text() -> String {
         .replace("read = [0.5, 0.5]", "read = [0.0, 0.0]")
         .replace("caption_drop = 0.1", "caption_drop = 1.0")
         .replace("patch_bias = true", "patch_bias = false")
-        .replace("patch_places = 4", "patch_places = 0")
+        .replace("patch_pos_embed = 4", "patch_pos_embed = 0")
         .replace("text = 1.0", "text = 0.0")
         .replace("scale = 2.0, from", "scale = 1.0, from")
 }
@@ -62,7 +62,7 @@ fn every_network_learns_a_batch_with_every_prediction() {
                 ("model.prediction", prediction),
                 ("loss.weight", weight),
                 ("run.steps", "30"),
-                ("optimizer.rate", "0.01"),
+                ("optimizer.lr", "0.01"),
             ] {
                 recipe = recipe.with(key, value).unwrap();
             }
@@ -70,8 +70,9 @@ fn every_network_learns_a_batch_with_every_prediction() {
             let data = DataSet::open(&recipe.data, recipe.image).unwrap();
             let tokenizer = training.tokenizer.clone();
             let batch = Batches::new(&recipe, &data, &tokenizer).batch(0).unwrap();
-            let losses: Vec<f64> =
-                (0..30).map(|_| training.step(&batch).unwrap().image.unwrap()).collect();
+            let losses: Vec<f64> = (0..30)
+                .map(|_| training.step(&batch).unwrap().losses.get("image").unwrap())
+                .collect();
             let (first, last) = (losses[0], losses[29]);
             assert!(last < 0.7 * first, "{network}, {prediction}: {first} -> {last}");
         }
@@ -122,7 +123,7 @@ fn the_largest_gradient_of_every_weight_is_that_of_finite_differences() {
         let plain = fresh(&device());
         let weights = shaken(weights_of(&plain));
         let loss = |model: &Model| {
-            model.losses(&batch, training.config.prediction).total(1.0, 1.0).unwrap()
+            model.losses(&batch, training.config.prediction).total(|_| 1.0).unwrap()
         };
         let tracked = with_weights(fresh(&device().autodiff()), &weights);
         let grads = GradientsParams::from_grads(loss(&tracked).backward(), &tracked);
@@ -206,7 +207,7 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
         let error = Recipe::from_toml(&text.replace(from, to)).unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");
     };
-    check("read = [0.0, 0.0]", "read = [0.5, 0.0]", "shares of `draw` alone, since a `unet` reads");
+    check("read = [0.0, 0.0]", "read = [0.5, 0.0]", "shares of only `draw`, since a `unet` reads");
     check("caption_drop = 1.0", "caption_drop = 0.9", "1, since a `unet` reads no captions");
     check("text = 0.0", "text = 1.0", "0, since a `unet` writes no text");
     let adapters = "ema = 0.99\nlora = { rank = 2, alpha = 1.0 }";
@@ -225,8 +226,9 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
 
 #[test]
 fn blocks_without_a_kernel_are_not_asked_to_be_computed_again() {
-    let refused = recipe("dit").with("run.recompute", "true").unwrap_err().to_string();
-    let said = "`run.recompute` is true, wanted false, since no kernel computes `dit` blocks";
+    let refused =
+        recipe("dit").with("run.activation_checkpointing", "true").unwrap_err().to_string();
+    let said = "`run.activation_checkpointing` is true, wanted false, since no kernel computes `dit` blocks";
     assert_eq!(refused, said);
-    assert!(recipe("uvit").with("run.recompute", "true").is_ok());
+    assert!(recipe("uvit").with("run.activation_checkpointing", "true").is_ok());
 }

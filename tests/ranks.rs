@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::{Tensor, TensorData};
 use mm_model::parameters::{Weights, weights_of};
 use mm_train::{
-    Ending, Happening, Lost, ProcessGroup, RunFolder, TrainError, Training, on_threads, train,
+    Ending, Lost, ProcessGroup, RunFolder, TrainError, TrainEvent, Training, on_threads, train,
 };
 
 use crate::common::{device, start, tiny};
@@ -41,7 +41,7 @@ fn run(ranks: ProcessGroup, changes: &[(&str, &str)], path: &Path, last: u64) ->
     };
     let mut losses = vec![];
     let ending = train(&mut training, &folder, &mut |happening| {
-        if let Happening::Step { report, .. } = happening {
+        if let TrainEvent::Step { report, .. } = happening {
             losses.push(report.loss);
             return report.step != last;
         }
@@ -64,7 +64,7 @@ fn apart(one: &Run, other: &Run) -> f64 {
 #[test]
 fn two_and_three_ranks_train_as_one_process_does() {
     let folder = tempfile::tempdir().unwrap();
-    let changes = [("run.steps", "50"), ("run.shards", "1"), ("run.checkpoint_every", "25")];
+    let changes = [("run.steps", "50"), ("run.micro_batches", "1"), ("run.checkpoint_every", "25")];
     let alone = run(ProcessGroup::single(), &changes, &folder.path().join("1"), 0);
     for count in [2, 3] {
         let path = folder.path().join(count.to_string());
@@ -82,7 +82,7 @@ fn two_and_three_ranks_train_as_one_process_does() {
 #[test]
 fn gradients_that_are_added_on_the_device_train_as_those_that_go_through_the_host() {
     let folder = tempfile::tempdir().unwrap();
-    let changes = [("run.steps", "10"), ("run.shards", "1")];
+    let changes = [("run.steps", "10"), ("run.micro_batches", "1")];
     let hosts = on_ranks(2, |ranks| run(ranks, &changes, &folder.path().join("host"), 0));
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let devices = on_ranks(2, |ranks| {
@@ -111,7 +111,7 @@ fn gradients_that_are_added_on_the_device_train_as_those_that_go_through_the_hos
 #[test]
 fn ranks_stop_together_and_go_on_in_another_number() {
     let folder = tempfile::tempdir().unwrap();
-    let changes = [("run.steps", "12"), ("run.shards", "1")];
+    let changes = [("run.steps", "12"), ("run.micro_batches", "1")];
     let alone = run(ProcessGroup::single(), &changes, &folder.path().join("alone"), 0);
     let path = folder.path().join("together");
     // The last rank alone is asked to stop after step 7.

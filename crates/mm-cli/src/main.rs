@@ -9,7 +9,6 @@ mod device;
 mod files;
 mod host;
 mod model;
-mod ranks;
 mod recipes;
 mod terminal;
 

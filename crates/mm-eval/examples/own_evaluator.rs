@@ -51,7 +51,7 @@ fn untrained(data: &DataSet) -> LoadedModel {
         patch: 4,
         vocab: 389,
         patch_bias: true,
-        patch_places: 2,
+        patch_pos_embed: 2,
         patch_convolution: false,
         unet: None,
         time: TimeConfig::Sinusoidal { channels: 16, scale: 1000.0 },

@@ -2,7 +2,7 @@
 
 use mm_data::{DataSet, Example, Record, Split, Task};
 use mm_diffusion::ForwardProcess;
-use mm_model::{Collator, Document, LoadedModel, Reduction, Segment};
+use mm_model::{Collator, Document, IMAGE_LOSS, LoadedModel, Reduction, Segment, TEXT_LOSS};
 use serde::Serialize;
 
 use crate::records::records;
@@ -124,8 +124,8 @@ pub fn held_out_losses(
             let [tokens, numbers] = batch.target_counts();
             let scale = reduction.factor(batch.target_numbers(), batch.target_images());
             let (mean, loss, count) = match task {
-                Task::Read => (&mut text, losses.text, tokens),
-                _ => (&mut image, losses.image.map(|loss| loss * scale), numbers),
+                Task::Read => (&mut text, losses.value(TEXT_LOSS), tokens),
+                _ => (&mut image, losses.value(IMAGE_LOSS).map(|loss| loss * scale), numbers),
             };
             if let Some(loss) = loss {
                 mean.add(f64::from(loss.into_scalar::<f32>()), count);

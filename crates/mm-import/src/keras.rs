@@ -212,7 +212,7 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     let seed = sizes.config();
     let pairs = [
         ("patch_bias", config.patch_bias.to_string(), seed.patch_bias.to_string()),
-        ("patch_places", config.patch_places.to_string(), seed.patch_places.to_string()),
+        ("patch_pos_embed", config.patch_pos_embed.to_string(), seed.patch_pos_embed.to_string()),
         (
             "patch_convolution",
             config.patch_convolution.to_string(),

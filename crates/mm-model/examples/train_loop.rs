@@ -45,7 +45,7 @@ fn main() {
         patch: 8,
         vocab: tokenizer.vocab(),
         patch_bias: true,
-        patch_places: 2,
+        patch_pos_embed: 2,
         patch_convolution: false,
         unet: None,
         time: TimeConfig::Sinusoidal { channels: 32, scale: 1000.0 },
@@ -81,7 +81,9 @@ fn main() {
             collator.batch(documents.iter().cloned().zip(0..), step).expect("whole patches");
         let batch = batch.to_device(&config, &device);
         let losses = model.losses(&batch, config.prediction);
-        let loss = losses.total(0.1, 1.0).expect("something to learn");
+        let loss = losses
+            .total(|name| if name == "text" { 0.1 } else { 1.0 })
+            .expect("something to learn");
         last = loss.clone().into_scalar::<f32>();
         if step == 0 {
             first = last;

@@ -21,7 +21,7 @@ pub struct ModelConfig {
     /// Rows and columns that have a learned embedding added to their patches, beside the rotary
     /// positions (Li and He 2025, arXiv:2511.13720, add absolute positions too); 0 for none, as in
     /// the seed.
-    pub patch_places: usize,
+    pub patch_pos_embed: usize,
     /// How the network is told the noise level.
     pub time: TimeConfig,
     /// How images are noised.
@@ -126,9 +126,9 @@ impl ModelConfig {
         if self.patch_bias {
             return wrong("patch_bias", "true", "false, since a `unet` has no maps of patches");
         }
-        if self.patch_places != 0 {
+        if self.patch_pos_embed != 0 {
             return wrong(
-                "patch_places",
+                "patch_pos_embed",
                 "above 0",
                 "0, since a `unet` sees pixels in their places",
             );
@@ -155,7 +155,7 @@ impl ModelConfig {
             return (time(unet.width as f64) + unet.parameters() as f64) as usize;
         }
         let [width, numbers, vocab, places] =
-            [self.backbone.width, self.patch_dim(), self.vocab, self.patch_places]
+            [self.backbone.width, self.patch_dim(), self.vocab, self.patch_pos_embed]
                 .map(|size| size as f64);
         let biases = if self.patch_bias { width + numbers } else { 0.0 };
         let ends = 2.0 * vocab * width + 2.0 * numbers * width + biases;
@@ -174,12 +174,12 @@ impl ModelConfig {
 mod tests {
     use super::*;
 
-    const OLD: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": true, "patch_places": 4, "time": { "kind": "table", "steps": 9 },
+    const OLD: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": true, "patch_pos_embed": 4, "time": { "kind": "table", "steps": 9 },
         "schedule": { "kind": "su2024", "steps": 9 }, "prediction": "noise", "backbone": { "width": 32, "depth": 2, "block":
         { "kind": "gau", "expansion": 2, "key_size": 16, "bias": false }, "positions": "rope-tv", "rotary_base": 100.0,
         "norm_epsilon": 1e-6 } }"#;
 
-    const UNET: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": false, "patch_places": 0, "time": { "kind": "table", "steps": 9 },
+    const UNET: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": false, "patch_pos_embed": 0, "time": { "kind": "table", "steps": 9 },
         "schedule": { "kind": "su2024", "steps": 9 }, "prediction": "noise", "unet": { "width": 8, "growth": [1, 2], "blocks": 1,
         "groups": 4, "smallest": 4 } }"#;
 

@@ -39,7 +39,7 @@ pub use generate::{
     SamplingPlan, images_of,
 };
 pub use loaded::{LoadedModel, ModelParts};
-pub use losses::{Losses, Reduction};
+pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
 pub use mm_backbone::PositionScheme;
 pub use networks::{Model, UnetConfig};
 pub use sequence::{ImageSpan, Sequence, Sequencer};

@@ -11,7 +11,6 @@ const FEATURE_PLACES: &[&str] = &[
     "crates/mm-cli/src/device.rs",
     "crates/mm-cli/src/device/",
     "crates/mm-cli/src/commands/train/dashboard.rs",
-    "crates/mm-cli/src/ranks.rs",
     "crates/mm-eval/src/quality.rs",
     "crates/mm-kernels/src/",
     "crates/mm-model/src/lib.rs",
@@ -33,7 +32,7 @@ const FILE_PLACES: &[&str] = &[
     "crates/mm-train/src/checkpoint.rs",
     "crates/mm-train/src/checkpoint/",
     "crates/mm-train/src/metrics.rs",
-    "crates/mm-train/src/memory/available.rs",
+    "crates/mm-train/src/plan/memory/available.rs",
     "xtask/",
 ];
 

@@ -13,7 +13,7 @@ use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::batch::collator;
-use mm_train::state::recipe_beside;
+use mm_train::checkpoint::recipe_beside;
 
 use super::data::SplitArg;
 use crate::files::within;

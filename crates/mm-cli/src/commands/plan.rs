@@ -16,7 +16,7 @@ use crate::{host, recipes};
   mm plan glyphs
   mm plan big.toml --flops 3e14 --devices 8
   mm plan big.toml --flops 3e14 --memory 80GB --hours 24
-  mm plan glyphs --set run.recompute=true --measure")]
+  mm plan glyphs --set run.activation_checkpointing=true --measure")]
 pub struct PlanArgs {
     /// Name of a recipe, or a TOML file.
     recipe: String,
@@ -132,7 +132,7 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
         recipe.run.batch,
         load.images,
         load.tokens,
-        load.places,
+        load.padded_tokens,
         plan.flops
     );
     let held = &plan.bytes;

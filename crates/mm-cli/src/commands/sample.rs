@@ -12,7 +12,7 @@ use mm_eval::{image_table, magnified, square_cols};
 use mm_model::{LoadedModel, SamplingPlan};
 use mm_patch::Grid;
 use mm_train::Recipe;
-use mm_train::state::recipe_beside;
+use mm_train::checkpoint::recipe_beside;
 
 use super::draw::grid;
 use crate::device::DeviceArg;

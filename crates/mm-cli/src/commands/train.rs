@@ -8,18 +8,19 @@ mod screen;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use burn::prelude::Device;
 use clap::{Parser, ValueEnum};
 use mm_data::DataConfig;
 use mm_model::LoadedModel;
 use mm_train::{
-    Ending, Happening, ProcessGroup, Recipe, RunFolder, Training, memory, steps_in, train,
+    Ending, MpiGroup, ProcessGroup, Recipe, RunFolder, TrainEvent, Training, memory, steps_in,
+    train,
 };
 
 use super::report::tensorboard::Board;
 use crate::device::DeviceArg;
-use crate::ranks::Group;
 use crate::recipes;
 use crate::terminal::{Failure, tell, usage};
 use hints::explain;
@@ -28,7 +29,7 @@ use screen::Screen;
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   mm train glyphs --out runs/glyphs
-  mm train glyphs --out runs/quick --minutes 5 --set optimizer.rate=0.001
+  mm train glyphs --out runs/quick --minutes 5 --set optimizer.lr=0.001
   mm train my-images.toml --out runs/mine --device wgpu --max-bad 5%
   mm train my-images.toml --out runs/mine --devices cuda:0,cuda:1
   mm train --out runs/glyphs --resume
@@ -78,7 +79,7 @@ pub struct TrainArgs {
     /// needs less memory and more time.
     #[arg(long, conflicts_with = "resume")]
     activation_checkpointing: bool,
-    /// Replace one value of the recipe, such as optimizer.rate=0.001; can be repeated.
+    /// Replace one value of the recipe, such as optimizer.lr=0.001; can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -100,10 +101,26 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
         return devices::run(args);
     }
     let device = args.device.open()?; // before MPI, which starts threads
-    let group = Group::open()?;
+    let group = MpiGroup::open().map_err(explain)?;
     let speaks = group.ranks.writes() && !args.tui;
     let done = run_rank(args, &device, &group.ranks, || stop_flag(speaks));
-    group.end(done)
+    end(&group, done)
+}
+
+/// Passes on how this process ended. A failure of one of several is said, and ends the others too.
+fn end(group: &MpiGroup, done: Result<(), Failure>) -> Result<(), Failure> {
+    match done {
+        Err(failure) if group.ranks.count > 1 => {
+            if !group.ranks.writes() {
+                // What all have in common is said once: rank 0 ends this process before it speaks.
+                std::thread::sleep(Duration::from_secs(1));
+                tell!("on rank {}:", group.ranks.rank);
+            }
+            failure.print();
+            group.abort(failure.code())
+        }
+        done => done,
+    }
 }
 
 /// Runs one rank; the first rank prints and writes for all. `stop` makes the flag that is set when
@@ -122,7 +139,7 @@ fn run_rank(
     training.join(ranks.clone()).map_err(explain)?;
     let stop = stop()?;
     if !ranks.writes() {
-        let quiet = &mut |_: Happening<'_>| !stop.load(Ordering::Relaxed);
+        let quiet = &mut |_: TrainEvent<'_>| !stop.load(Ordering::Relaxed);
         return train(&mut training, &folder, quiet).map(|_| ()).map_err(explain);
     }
     introduce(&training, &folder, ranks);
@@ -137,13 +154,13 @@ fn run_rank(
     let ending = train(&mut training, &folder, &mut |event| {
         screen.show(&event);
         match &event {
-            Happening::Step { report, .. } => step = report.step,
-            Happening::Samples(path) => samples = Some((*path).to_owned()),
+            TrainEvent::Step { report, .. } => step = report.step,
+            TrainEvent::Samples(path) => samples = Some((*path).to_owned()),
             _ => {}
         }
         let written = board.as_mut().map(|board| match &event {
-            Happening::Samples(path) => board.follow().and_then(|()| board.samples(step, path)),
-            Happening::RolledBack(_) => board.roll_back(),
+            TrainEvent::Samples(path) => board.follow().and_then(|()| board.samples(step, path)),
+            TrainEvent::RolledBack(_) => board.roll_back(),
             _ => board.follow(),
         });
         if let Some(Err(why)) = written {
@@ -173,7 +190,7 @@ fn start(
     }
     recipe.seed = args.seed.unwrap_or(recipe.seed);
     recipe.run.steps = args.steps.unwrap_or(recipe.run.steps);
-    recipe.run.recompute |= args.activation_checkpointing;
+    recipe.run.activation_checkpointing |= args.activation_checkpointing;
     if let Some(minutes) = args.minutes {
         if !(minutes.is_finite() && minutes > 0.0) {
             return Err(usage!("`--minutes {minutes}` must be above 0"));
@@ -278,7 +295,7 @@ fn introduce(training: &Training, folder: &RunFolder, ranks: &ProcessGroup) {
         folder.path().display()
     );
     if ranks.count > 1 {
-        let bytes = training.bytes_a_step() as f64;
+        let bytes = training.gradient_bytes() as f64;
         let sent = 2.0 * (1.0 - 1.0 / ranks.count as f64) * bytes; // in a ring, which is the least
         tell!(
             "{} ranks; every step sums {:.2} MB of gradients, for which each rank sends and receives {:.2} MB or \
@@ -299,7 +316,7 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Op
         match ending {
             Ending::Complete => "done",
             Ending::Stopped => "stopped",
-            Ending::Stalled => "stopped early, without progress on held-out documents,",
+            Ending::EarlyStopped => "stopped early, without progress on held-out documents,",
         },
         progress.step,
         progress.images,
@@ -315,7 +332,7 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Op
     if let Some(samples) = samples {
         tell!("newest samples: {}", samples.display());
     }
-    if let Some(best) = progress.watch.best().filter(|_| folder.best_model().is_dir()) {
+    if let Some(best) = progress.early_stopping.best().filter(|_| folder.best_model().is_dir()) {
         tell!("best model: {}, of step {}", folder.best_model().display(), best.step);
     }
     let model = folder.model();
@@ -324,13 +341,13 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Op
         Ending::Stopped => {
             tell!("continue with: mm train --out {} --resume", folder.path().display())
         }
-        Ending::Complete | Ending::Stalled if training.recipe.vocab == 0 => {
+        Ending::Complete | Ending::EarlyStopped if training.recipe.vocab == 0 => {
             tell!("try: mm sample {model} --out drawn.png --zoom 4");
         }
-        Ending::Complete | Ending::Stalled if progress.images == 0 => {
+        Ending::Complete | Ending::EarlyStopped if progress.images == 0 => {
             tell!("try: mm generate {model} --text \"the beginning of a text\"");
         }
-        Ending::Complete | Ending::Stalled => {
+        Ending::Complete | Ending::EarlyStopped => {
             let caption = example_caption(&training.recipe);
             tell!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
             tell!("     mm read {model} drawn.png");

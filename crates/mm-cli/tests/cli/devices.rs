@@ -12,7 +12,7 @@ use crate::{QUICK, refused, text};
 fn train(devices: &[&str], out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
     command.args(["train", "glyphs", "--out", out.to_str().unwrap()]).args(devices);
-    command.args(&QUICK[..QUICK.len() - 2]).args(["--set", "run.shards=1"]).args(more);
+    command.args(&QUICK[..QUICK.len() - 2]).args(["--set", "run.micro_batches=1"]).args(more);
     command.stdin(Stdio::null());
     command
 }

@@ -54,7 +54,7 @@ fn a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not() {
 fn trained_with(variable: (&str, &str), shards: &str) -> (Vec<f64>, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let shards = format!("run.shards={shards}");
+    let shards = format!("run.micro_batches={shards}");
     let mut args = vec!["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
     args.extend(["--set", &shards]);
     args.extend(&QUICK[..QUICK.len() - 1]);

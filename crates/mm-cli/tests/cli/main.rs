@@ -224,7 +224,7 @@ fn wrong_flags_are_usage_errors() {
 fn a_misspelled_key_of_a_recipe_file_is_named_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mine.toml");
-    let text = include_str!("../../recipes/glyphs.toml").replace("warm_up", "warmup");
+    let text = include_str!("../../recipes/glyphs.toml").replace("warmup_steps", "warmup");
     fs_err::write(&file, text).unwrap();
     let said = refused(2, &["train", file.to_str().unwrap(), "--out", "x"]);
     assert!(said.contains("unknown field `warmup`") && said.contains("line "), "{said}");

@@ -124,17 +124,14 @@ fn what_was_changed_since_the_checkpoint_is_said_or_refused() {
     assert!(said.contains("recipe.toml`: ") && said.contains(wanted), "{said}");
     assert!(said.contains("hint: set it back"), "{said}");
     edit(&out, "prediction = \"velocity\"", "prediction = \"clean\"");
-    edit(&out, "rate = 0.002", "rate = 0.001");
+    edit(&out, "\nlr = 0.002", "\nlr = 0.001");
     for name in ["3.png", "3.txt"] {
         fs_err::remove_file(folder.path().join("images").join(name)).unwrap();
     }
     let output = mm(&resume(&out));
     let said = text(&output.stderr);
     assert!(output.status.success() && said.contains("done after 6 steps"), "{said}");
-    assert!(
-        said.contains("the recipe was changed: `optimizer.rate` is 0.001, was 0.002"),
-        "{said}"
-    );
+    assert!(said.contains("the recipe was changed: `optimizer.lr` is 0.001, was 0.002"), "{said}");
     assert!(said.contains("the data is not what the checkpoint saw: "), "{said}");
 }
 
@@ -143,11 +140,11 @@ fn a_run_that_loses_its_weights_is_no_run_that_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let args = ["train", "glyphs", "--device", device(), "--out", out.to_str().unwrap()];
-    let lost = ["--set", "optimizer.rate=1e300"];
+    let lost = ["--set", "optimizer.lr=1e300"];
     let said = refused(1, &[&args[..], &QUICK, &lost].concat());
     assert!(said.contains("error: after step 6 the weights are not finite"), "{said}");
     assert!(
-        said.contains("hint: a smaller `optimizer.rate`") && !said.contains("done after"),
+        said.contains("hint: a smaller `optimizer.lr`") && !said.contains("done after"),
         "{said}"
     );
     assert!(!out.join("model").exists());

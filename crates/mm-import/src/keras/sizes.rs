@@ -81,7 +81,7 @@ impl Su2024Sizes {
             patch: self.patch,
             vocab: 0,
             patch_bias: false,
-            patch_places: 0,
+            patch_pos_embed: 0,
             patch_convolution: false,
             unet: None,
             time: TimeConfig::Table { steps },

@@ -14,7 +14,7 @@ pub fn model() -> LoadedModel {
         patch: 8,
         vocab: tokenizer.vocab(),
         patch_bias: true,
-        patch_places: 2,
+        patch_pos_embed: 2,
         patch_convolution: false,
         unet: None,
         time: TimeConfig::Sinusoidal { channels: 16, scale: 1000.0 },

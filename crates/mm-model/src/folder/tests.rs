@@ -10,7 +10,7 @@ use crate::parameters::with_weights;
 
 fn model() -> Model {
     let config = serde_json::from_str(
-        r#"{ "patch": 2, "vocab": 0, "patch_bias": false, "patch_places": 0, "time": { "kind": "table", "steps": 5 },
+        r#"{ "patch": 2, "vocab": 0, "patch_bias": false, "patch_pos_embed": 0, "time": { "kind": "table", "steps": 5 },
         "schedule": { "kind": "su2024", "steps": 5 }, "prediction": "noise", "backbone": { "width": 8, "depth": 1, "block":
         { "kind": "gau", "expansion": 2, "key_size": 4, "bias": true }, "positions": "halves", "rotary_base": 1000.0,
         "norm_epsilon": 1e-7 } }"#,

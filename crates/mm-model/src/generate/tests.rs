@@ -26,7 +26,7 @@ fn configs() -> Vec<ModelConfig> {
         patch: 4,
         vocab: 389,
         patch_bias: true,
-        patch_places: 4,
+        patch_pos_embed: 4,
         time: TimeConfig::Sinusoidal { channels: 8, scale: 1000.0 },
         schedule: Schedule::Linear,
         prediction: Prediction::Clean,
@@ -56,7 +56,7 @@ fn unet() -> ModelConfig {
     ModelConfig {
         backbone: no_backbone(),
         patch_bias: false,
-        patch_places: 0,
+        patch_pos_embed: 0,
         unet: Some(UnetConfig {
             width: 8,
             growth: vec![1, 2],

@@ -17,7 +17,7 @@ pub struct Unified {
     /// `[vocab, width]`; absent in a model of images alone.
     token_embed: Option<Param<Tensor<2>>>,
     patch_in: Linear,
-    /// Of rows and of columns, `[patch_places, width]` each; absent when none are asked for.
+    /// Of rows and of columns, `[patch_pos_embed, width]` each; absent when none are asked for.
     patch_pos_embed: Option<Vec<Param<Tensor<2>>>>,
     time: TimeEmbedding,
     backbone: Backbone,
@@ -35,8 +35,9 @@ impl Unified {
         Ok(Self {
             token_embed: text.then(|| init.normal([config.vocab, width], 1.0)),
             patch_in: Linear::new(init, numbers, width, config.patch_bias),
-            patch_pos_embed: (config.patch_places > 0)
-                .then(|| (0..2).map(|_| init.normal([config.patch_places, width], 0.5)).collect()),
+            patch_pos_embed: (config.patch_pos_embed > 0).then(|| {
+                (0..2).map(|_| init.normal([config.patch_pos_embed, width], 0.5)).collect()
+            }),
             time: TimeEmbedding::new(&config.time, width, init),
             backbone: Backbone::new(&config.backbone, init)?,
             token_out: text.then(|| Linear::scaled(init, width, config.vocab, false, 0.5)),

@@ -4,7 +4,6 @@
 //! hold 24 bits, one part in 17 million. A sum of some hundred terms loses a few of them, and
 //! training steps amplify the loss.
 
-use burn::prelude::*;
 use burn::tensor::FloatDType;
 use mm_backbone::BlockConfig;
 use mm_diffusion::Guidance;
@@ -74,12 +73,12 @@ fn small_recipe(block: BlockConfig, micro_batches: usize) -> Result<Recipe, Fail
     recipe.model.backbone.width = 64;
     recipe.model.backbone.depth = if block == network::UVIT { 3 } else { 2 };
     recipe.model.backbone.block = block;
-    recipe.model.patch_places = 4;
-    recipe.optimizer.warm_up = 5;
+    recipe.model.patch_pos_embed = 4;
+    recipe.optimizer.warmup_steps = 5;
     recipe.run.steps = 200;
     recipe.run.batch = 8;
-    recipe.run.shards = micro_batches;
-    recipe.run.row_tokens = 80;
+    recipe.run.micro_batches = micro_batches;
+    recipe.run.pack_len = 80;
     recipe.validate()?;
     Ok(recipe)
 }
@@ -92,7 +91,7 @@ fn small_unet() -> Result<Recipe, Failure> {
     recipe.model.unet = Some(unet);
     recipe.model.backbone = no_backbone();
     recipe.model.patch_bias = false;
-    recipe.model.patch_places = 0;
+    recipe.model.patch_pos_embed = 0;
     recipe.mix.draw = [1.0, 1.0];
     recipe.mix.read = [0.0, 0.0];
     recipe.mix.finished = 0.0;
@@ -110,13 +109,11 @@ fn loss(on: &On, recipe: Recipe) -> Result<Vec<Numbers>, Failure> {
     let batches = Batches::new(&recipe, &training.data, &training.tokenizer).batch(0)?;
     let batch = batches[0].to_device(&training.config, &on.device);
     let losses = model.losses(&batch, training.config.prediction);
-    let term =
-        |name: &str, loss: &Option<Tensor<1>>| loss.clone().map(|loss| Numbers::of(name, loss));
     let mut found = vec![Numbers::of("hidden states", model.hidden(&batch.inputs))];
-    found.extend(term("text loss", &losses.text));
-    found.extend(term("image loss", &losses.image));
-    let weights = &recipe.loss;
-    if let Some(total) = losses.total(weights.text, weights.image) {
+    for loss in &losses.list {
+        found.push(Numbers::of(format!("{} loss", loss.name), loss.value.clone()));
+    }
+    if let Some(total) = losses.total(|name| recipe.loss.weight_of(name)) {
         found.extend(gradients(&model, &total.backward()));
     }
     Ok(found)
@@ -217,6 +214,8 @@ fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use burn::prelude::Device;
+
     use super::*;
 
     #[test]

@@ -110,7 +110,7 @@ impl Page<'_> {
                 true,
                 vec![self.curve("before clipping", "gradient", noisy)],
             ),
-            chart("Learning rate", false, vec![self.curve("rate", "rate", Look::Exact)]),
+            chart("Learning rate", false, vec![self.curve("lr", "lr", Look::Exact)]),
             chart(
                 "Tokens per second",
                 false,

@@ -25,7 +25,7 @@ const TAGS: [(&str, &str); 20] = [
     ("loss/text", "text"),
     ("loss/image", "image"),
     ("optimizer/gradient", "gradient"),
-    ("optimizer/rate", "rate"),
+    ("optimizer/lr", "lr"),
     ("optimizer/skipped", "skipped"),
     ("speed/tokens_per_second", "tokens_per_second"),
     ("speed/images_per_second", "images_per_second"),
@@ -204,7 +204,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 mod tests {
     use mm_eval::HeldOutLosses;
     use mm_train::metrics::{MetricLine, ValidationLine};
-    use mm_train::{Speed, StepReport, Validation};
+    use mm_train::{LossValues, Speed, StepReport, Validation};
 
     use super::*;
 
@@ -280,10 +280,9 @@ mod tests {
         let report = StepReport {
             step: 7,
             loss: 2.0,
-            text: Some(1.0),
-            image: Some(1.0),
+            losses: LossValues::from([("text", Some(1.0)), ("image", Some(1.0))]),
             gradient: 1.0,
-            rate: 0.5,
+            lr: 0.5,
             skipped: false,
             tokens: 1,
             images: 1,
@@ -297,13 +296,13 @@ mod tests {
             gradient_bytes: Some(4),
         };
         let line = MetricLine { report: &report, seconds: 1.0, speed };
-        let terms = HeldOutLosses {
+        let losses = HeldOutLosses {
             text: Some(1.0),
             bits_per_byte: Some(1.0),
             image: Some(1.0),
             documents: 8,
         };
-        let found = Validation { step: 7, loss: 1.0, terms };
+        let found = Validation { step: 7, loss: 1.0, losses };
         let measured = ValidationLine { step: 7, validation: &found };
         let lines = [serde_json::to_value(&line).unwrap(), serde_json::to_value(measured).unwrap()];
         for (tag, path) in TAGS.iter().take(TAGS.len() - 1) {

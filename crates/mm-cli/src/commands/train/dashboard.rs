@@ -8,7 +8,7 @@ pub use linked::{Dashboard, check};
 
 #[cfg(not(feature = "tui"))]
 mod linked {
-    use mm_train::{Happening, Training};
+    use mm_train::{TrainEvent, Training};
 
     use crate::terminal::{Failure, usage};
 
@@ -25,7 +25,7 @@ mod linked {
             Self
         }
 
-        pub fn show(&mut self, _: &Happening<'_>) {}
+        pub fn show(&mut self, _: &TrainEvent<'_>) {}
 
         pub fn asks_to_stop(&self) -> bool {
             false

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use mm_train::{DeviceSum, Lost, ProcessGroup, on_threads};
+use mm_train::{DeviceSum, Lost, ProcessGroup, launched_processes, on_threads};
 
 use super::{AllReduce, TrainArgs, run_rank, stop_flag};
+use crate::device;
 use crate::terminal::{Failure, failed, tell, usage};
-use crate::{device, ranks};
 
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     let names = &args.devices;
-    let processes = ranks::processes();
+    let processes = launched_processes();
     if processes > 1 {
         let why = usage!("`--devices` trains in one process and {processes} were started");
         return Err(why.hint("give every process its `--device`, or start one without `mpirun`"));

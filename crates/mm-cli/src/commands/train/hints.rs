@@ -13,7 +13,10 @@ pub fn explain(error: TrainError) -> Failure {
         | TrainError::RecipeFile { .. }
         | TrainError::RunExists { .. }
         | TrainError::Changed { .. }
-        | TrainError::Misfit { .. } => Failure::usage(error),
+        | TrainError::Misfit { .. }
+        | TrainError::NoMpi { .. }
+        | TrainError::MpiSize { .. }
+        | TrainError::MpiTwice => Failure::usage(error),
         _ => Failure::failed(error),
     };
     match hint {
@@ -35,7 +38,13 @@ fn hint(error: &TrainError) -> Option<String> {
                 .to_owned()
         }
         TrainError::NotFinite { .. } | TrainError::Spikes { .. } | TrainError::Diverged { .. } => {
-            "a smaller `optimizer.rate` usually helps; earlier checkpoints are kept".to_owned()
+            "a smaller `optimizer.lr` usually helps; earlier checkpoints are kept".to_owned()
+        }
+        TrainError::NoMpi { .. } => {
+            "build it with `cargo build --release -p mm-cli --features mpi`".to_owned()
+        }
+        TrainError::MpiSize { .. } => {
+            "srun needs `--mpi=pmix` or `--mpi=pmi2`: see `srun --mpi=list`".to_owned()
         }
         TrainError::Misfit { .. } => {
             "the `recipe.toml` of the model folder fits the model: change its data and optimizer, and \
@@ -69,7 +78,7 @@ fn hint(error: &TrainError) -> Option<String> {
         ),
         TrainError::NoRoom { batch, .. } => format!(
             "lower `run.batch`, as in `--set run.batch={}`, compute it in several turns, as in `--set \
-             run.accumulate=4`, or lower the size of `image` or `model.backbone`; `mm plan` shows \
+             run.grad_accum_steps=4`, or lower the size of `image` or `model.backbone`; `mm plan` shows \
              what needs how much memory",
             (batch / 2).max(1)
         ),

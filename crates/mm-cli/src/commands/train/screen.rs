@@ -2,7 +2,7 @@
 //! messages are printed.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mm_train::{Happening, Training, Validation};
+use mm_train::{TrainEvent, Training, Validation};
 
 use super::dashboard::Dashboard;
 use crate::terminal::tell;
@@ -29,7 +29,7 @@ impl Screen {
     }
 
     /// Shows an event.
-    pub fn show(&mut self, event: &Happening<'_>) {
+    pub fn show(&mut self, event: &TrainEvent<'_>) {
         match self {
             Self::Bar(bar) => advance(bar, event),
             Self::Dashboard(dashboard, _) => dashboard.show(event),
@@ -68,16 +68,16 @@ impl Screen {
 }
 
 /// Moves the bar by a step. Without a terminal, prints a line for each fortieth of the run.
-fn advance(bar: &ProgressBar, event: &Happening<'_>) {
-    let Happening::Step { report, speed, .. } = event else { return };
+fn advance(bar: &ProgressBar, event: &TrainEvent<'_>) {
+    let TrainEvent::Step { report, speed, .. } = event else { return };
     let term = |name: &str, loss: Option<f64>| {
         loss.map_or(String::new(), |loss| format!(" {name} {loss:.3}"))
     };
     bar.set_message(format!(
         "loss {:.3}{}{}  {:.0} tokens/s {:.0} images/s",
         report.loss,
-        term("text", report.text),
-        term("image", report.image),
+        term("text", report.losses.get("text")),
+        term("image", report.losses.get("image")),
         speed.tokens_per_second,
         speed.images_per_second
     ));
@@ -89,23 +89,23 @@ fn advance(bar: &ProgressBar, event: &Happening<'_>) {
 }
 
 /// Returns the message of an event; a step has none.
-fn line(event: &Happening<'_>) -> Option<String> {
+fn line(event: &TrainEvent<'_>) -> Option<String> {
     Some(match event {
-        Happening::Step { .. } => return None,
-        Happening::Samples(path) => format!("samples: {}", path.display()),
-        Happening::Measured(found, better) => {
+        TrainEvent::Samples(path) => format!("samples: {}", path.display()),
+        TrainEvent::Measured(found, better) => {
             let lowest = if *better { ", the lowest so far" } else { "" };
             format!("held out: {}{lowest}", measured(found))
         }
-        Happening::RolledBack(done) => done.event.clone(),
-        Happening::Saved(path) => format!("checkpoint: {}", path.display()),
+        TrainEvent::RolledBack(done) => done.event.clone(),
+        TrainEvent::Saved(path) => format!("checkpoint: {}", path.display()),
+        _ => return None,
     })
 }
 
 /// Writes the losses that were measured.
 fn measured(found: &Validation) -> String {
     let terms =
-        [("text", found.terms.text), ("image", found.terms.image), ("loss", Some(found.loss))];
+        [("text", found.losses.text), ("image", found.losses.image), ("loss", Some(found.loss))];
     let terms = terms.into_iter().filter_map(|(name, loss)| Some(format!("{name} {:.4}", loss?)));
     terms.collect::<Vec<_>>().join(" ")
 }

@@ -14,7 +14,7 @@ use burn_train::metric::{
 };
 use burn_train::renderer::tui::TuiMetricsRendererWrapper;
 use burn_train::renderer::{MetricState, MetricsRenderer};
-use mm_train::{Happening, Training};
+use mm_train::{TrainEvent, Training};
 
 use crate::terminal::{Failure, usage};
 
@@ -84,15 +84,15 @@ impl Dashboard {
     }
 
     /// Shows an event.
-    pub fn show(&mut self, event: &Happening<'_>) {
+    pub fn show(&mut self, event: &TrainEvent<'_>) {
         match event {
-            Happening::Step { report, speed, .. } => {
+            TrainEvent::Step { report, speed, .. } => {
                 let numbers = [
                     (LOSS, Some(report.loss)),
-                    (TEXT, report.text),
-                    (IMAGE, report.image),
+                    (TEXT, report.losses.get("text")),
+                    (IMAGE, report.losses.get("image")),
                     (GRADIENT, Some(report.gradient)),
-                    (RATE, Some(report.rate)),
+                    (RATE, Some(report.lr)),
                     (TOKENS, Some(speed.tokens_per_second)),
                     (IMAGES, Some(speed.images_per_second)),
                 ];
@@ -105,19 +105,20 @@ impl Dashboard {
                 self.shown = self.shown.max(report.step.saturating_sub(self.before));
                 self.renderer.update_split(self.shown as usize);
             }
-            Happening::Measured(found, _) => {
+            TrainEvent::Measured(found, _) => {
                 let numbers = [
                     (LOSS, Some(found.loss)),
-                    (TEXT, found.terms.text),
-                    (IMAGE, found.terms.image),
+                    (TEXT, found.losses.text),
+                    (IMAGE, found.losses.image),
                 ];
                 for state in self.states(&numbers) {
                     self.renderer.update_valid(state);
                 }
             }
-            Happening::Samples(_) => self.count("Samples"),
-            Happening::Saved(_) => self.count("Checkpoints"),
-            Happening::RolledBack(_) => self.count("Rollbacks"),
+            TrainEvent::Samples(_) => self.count("Samples"),
+            TrainEvent::Saved(_) => self.count("Checkpoints"),
+            TrainEvent::RolledBack(_) => self.count("Rollbacks"),
+            _ => {}
         }
     }
 

@@ -1,10 +1,11 @@
 //! What happens when a device has no memory for a step.
 //!
-//! Burn's tensors answer a failed allocation with a panic, at the first number that is read after it. A step is wrapped here, so
-//! that this panic, and no other, becomes an error; what the run has written so far stays as it is.
+//! Burn's tensors answer a failed allocation with a panic, at the first number that is read after
+//! it. A step is wrapped here, so that this panic, and no other, becomes an error; what the run has
+//! written so far stays as it is.
 //!
-//! On the processor no allocation fails: the system gives more memory than it has, and ends the process that uses it. So what a
-//! run will take is compared with what is there before it is taken.
+//! On the processor no allocation fails: the system gives more memory than it has, and ends the
+//! process that uses it. So the memory that a run will take is compared with what there is before.
 
 mod available;
 
@@ -14,13 +15,13 @@ use burn::prelude::Device;
 use mm_model::ModelConfig;
 
 use crate::TrainError;
-use crate::plan::quick_plan;
 use crate::recipe::{Recipe, RunConfig};
-use crate::step::Training;
+use crate::training::Training;
 use available::available_bytes;
 
-/// Refuses a run of so many ranks whose steps would take more memory than the machine has, by the [plan](fn@crate::plan) of its
-/// recipe: on the processor alone, where the system tells, and but for a U-Net, which has no plan.
+/// Refuses a run of so many ranks whose steps would take more memory than the machine has, by the
+/// [plan](fn@crate::plan) of its recipe. This is only done on the processor, where the system tells,
+/// and not for a U-Net, which has no plan.
 pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
     let recipe = &training.recipe;
     let done = training.progress.step >= recipe.run.steps;
@@ -28,14 +29,15 @@ pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
         return Ok(());
     }
     let Some(free) = available_bytes() else { return Ok(()) };
-    let of = (&*training.data, &training.tokenizer);
-    match quick_plan(recipe, of, ranks, training.progress.step) {
-        Ok(plan) => compare(&recipe.run, "a step takes", [plan.bytes.total(), free]),
+    let Training { data, tokenizer, progress, .. } = training;
+    match super::quick_plan(recipe, data, tokenizer, ranks, progress.step) {
+        Ok(plan) => compare(&recipe.run, "a step takes", plan.bytes.total(), free),
         Err(_) => Ok(()), // what is wrong with the data is told by the step that meets it
     }
 }
 
-/// The same before there are weights, of them and their averages alone.
+/// Refuses a run whose weights and averages alone would take more memory than the machine has,
+/// before there are any.
 pub(crate) fn check_weights(
     recipe: &Recipe,
     config: &ModelConfig,
@@ -47,22 +49,21 @@ pub(crate) fn check_weights(
     let Some(free) = available_bytes() else { return Ok(()) };
     let copies = (2 + recipe.optimizer.emas.len()) as f64;
     let needed = 4.0 * copies * config.parameters() as f64;
-    compare(&recipe.run, "the weights and their averages take", [needed, free])
+    compare(&recipe.run, "the weights and their averages take", needed, free)
 }
 
-fn compare(
-    run: &RunConfig,
-    what: &'static str,
-    [needed, free]: [f64; 2],
-) -> Result<(), TrainError> {
+/// Fails if more bytes are needed than are free.
+fn compare(run: &RunConfig, what: &'static str, needed: f64, free: f64) -> Result<(), TrainError> {
     if needed <= free {
         return Ok(());
     }
-    let [needed, free] = [needed, free].map(|bytes| bytes / 1e9);
-    Err(TrainError::NoRoom { what, needed, free, batch: run.batch, shards: run.shards })
+    let (needed, free) = (needed / 1e9, free / 1e9);
+    let RunConfig { batch, micro_batches, .. } = *run;
+    Err(TrainError::NoRoom { what, needed, free, batch, micro_batches })
 }
 
-/// Does the work of one step of a run; a panic for want of memory becomes an error that says what to lower.
+/// Does the work of one step of a run; a panic for want of memory becomes an error that says what to
+/// lower.
 pub fn within_memory<T>(
     run: &RunConfig,
     step: u64,
@@ -76,25 +77,25 @@ pub fn within_memory<T>(
                 step: step + 1,
                 wanted: wanted.to_owned(),
                 batch: run.batch,
-                shards: run.shards,
+                micro_batches: run.micro_batches,
             }),
             None => resume_unwind(payload),
         }
     })
 }
 
-/// Whether a panic with this payload says that a device has no memory left.
+/// Says whether a panic with this payload means that a device has no memory left.
 pub fn is_out_of_memory(payload: &(dyn std::any::Any + Send)) -> bool {
     message(payload).as_deref().is_some_and(|words| what_was_wanted(words).is_some())
 }
 
-/// The words of a panic.
+/// Returns the words of a panic.
 fn message(payload: &(dyn std::any::Any + Send)) -> Option<String> {
     let text = payload.downcast_ref::<&str>().map(|words| (*words).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
 }
 
-/// The part of a panic's words that names the failed allocation; nothing if they speak of something else.
+/// Returns the part of the words of a panic that names the failed allocation, if they speak of one.
 fn what_was_wanted(words: &str) -> Option<&str> {
     const SIGNS: [&str; 8] = [
         "BufferTooBig",
@@ -123,7 +124,8 @@ mod tests {
     #[test]
     fn a_failed_allocation_is_told_from_every_other_panic() {
         check_words(
-            "Error while reading data: use `try_into_scalar`: Execution(BufferTooBig { size: 8589934592, backtrace: .. })",
+            "Error while reading data: use `try_into_scalar`: Execution(BufferTooBig { size: \
+             8589934592, backtrace: .. })",
             Some("BufferTooBig { size: 8589934592"),
         );
         check_words(
@@ -135,7 +137,8 @@ mod tests {
 
     fn run() -> RunConfig {
         toml::from_str(
-            "steps = 10\nbatch = 48\nshards = 2\nrow_tokens = 0\ncheckpoint_every = 5\nkeep = 1\nsample_every = 5",
+            "steps = 10\nbatch = 48\nmicro_batches = 2\npack_len = 0\ncheckpoint_every = 5\nkeep = 1\n\
+             sample_every = 5",
         )
         .unwrap()
     }
@@ -146,11 +149,12 @@ mod tests {
 
     #[test]
     fn a_run_that_needs_more_than_there_is_is_refused_with_both_numbers() {
-        assert!(compare(&run(), "a step takes", [7e9, 7e9]).is_ok());
-        let error = compare(&run(), "a step takes", [123.44e9, 7e9]).unwrap_err().to_string();
+        assert!(compare(&run(), "a step takes", 7e9, 7e9).is_ok());
+        let error = compare(&run(), "a step takes", 123.44e9, 7e9).unwrap_err().to_string();
         assert_eq!(
             error,
-            "a step takes about 123.4 GB of memory and 7.0 GB are free, with `run.batch` = 48 in `run.shards` = 2"
+            "a step takes about 123.4 GB of memory and 7.0 GB are free, with `run.batch` = 48 in \
+             `run.micro_batches` = 2"
         );
     }
 
@@ -159,7 +163,8 @@ mod tests {
         let error = panics_with("BufferTooBig { size: 12, x }").unwrap_err().to_string();
         assert_eq!(
             error,
-            "the device has no memory for step 7, `run.batch` = 48 in `run.shards` = 2 (BufferTooBig { size: 12)"
+            "the device has no memory for step 7, `run.batch` = 48 in `run.micro_batches` = 2 \
+             (BufferTooBig { size: 12)"
         );
     }
 

@@ -1,55 +1,59 @@
-//! Several processes, or [threads of one](crate::on_threads), that train one model: each computes its share of every step's
-//! documents, gradients are added over all of them, and each then takes the same step.
+//! Several processes, or [threads of one](crate::on_threads), that train one model: each computes
+//! its share of the documents of every step, gradients are added over all of them, and each then
+//! takes the same step.
 //!
-//! This crate knows no way between processes: it is given sums. What follows from them is here: numbers of all ranks beside
-//! each other, agreement on going on, gradients in one flat buffer. Gradients lie in it in the order of the module's paths, so
-//! the order is the same on every rank; beside them goes a number for each that says whether this rank had one.
+//! A group is given its sums; how numbers get from one rank to another is not known here. What
+//! follows from sums is: numbers of all ranks beside each other, agreement on going on, gradients in
+//! one flat buffer. Gradients lie in it in the order of the paths of the module, which is the same
+//! on every rank; a number for each says whether this rank had one.
 
 use std::sync::Arc;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
+use mm_data::{DataSet, Split};
 use mm_model::Model;
 use mm_model::parameters::weights_of;
 
 use crate::TrainError;
-use mm_data::{DataSet, Split};
 
-/// Adds a buffer up over all ranks, in place; every rank calls it at the same point and gets the same bits.
+/// Adds a buffer over all ranks, in place. Every rank calls it at the same point and gets the same
+/// bits.
 pub type Sum<T> = Arc<dyn Fn(&mut [T]) + Send + Sync>;
 
-/// The same for a tensor that stays on its device, such as a collective operation of graphics cards.
+/// Adds a tensor `[numbers]` that stays on its device over all ranks, such as a collective operation
+/// of graphics cards.
 pub type DeviceSum = Arc<dyn Fn(Tensor<1>) -> Tensor<1> + Send + Sync>;
 
 /// This process, or thread, among those that train together.
 #[derive(Clone)]
 pub struct ProcessGroup {
-    /// Its number, below `count`. Rank 0 writes the files.
+    /// The number of this rank, below `count`. Rank 0 writes the files.
     pub rank: usize,
-    /// How many there are.
+    /// The number of ranks.
     pub count: usize,
-    /// For gradients, in host memory.
+    /// Adds gradients in host memory.
     pub sum: Sum<f32>,
-    /// For gradients, where the devices can without the host.
+    /// Adds gradients where the devices can without the host.
     pub sum_on_device: Option<DeviceSum>,
-    /// For losses and counts.
+    /// Adds losses and counts.
     pub sum_wide: Sum<f64>,
 }
 
 impl ProcessGroup {
-    /// The one process of a run that has no other.
+    /// Returns the group of one rank without others.
     pub fn single() -> Self {
         let (sum, sum_wide) = (Arc::new(|_: &mut [_]| ()), Arc::new(|_: &mut [_]| ()));
         Self { rank: 0, count: 1, sum, sum_on_device: None, sum_wide }
     }
 
-    /// Whether this rank is the one that writes files.
+    /// Says whether this rank is the one that writes files.
     pub fn writes(&self) -> bool {
         self.rank == 0
     }
 
-    /// One number of every rank, in their order.
+    /// Returns one number of every rank, in their order.
     pub fn gather(&self, own: f64) -> Vec<f64> {
         let mut all = vec![0.0; self.count];
         all[self.rank] = own;
@@ -57,12 +61,12 @@ impl ProcessGroup {
         all
     }
 
-    /// Whether all ranks say so.
+    /// Says whether all ranks agree.
     pub fn all(&self, own: bool) -> bool {
         self.gather(f64::from(u8::from(own))).iter().all(|said| *said == 1.0)
     }
 
-    /// An error unless all ranks see the same data.
+    /// Fails unless all ranks see the same data.
     pub(crate) fn see_the_same(&self, data: &DataSet) -> Result<(), TrainError> {
         if self.count == 1 {
             return Ok(());
@@ -75,7 +79,7 @@ impl ProcessGroup {
         ])
     }
 
-    /// An error unless all ranks stand at the same step with the same weights.
+    /// Fails unless all ranks stand at the same step with the same weights.
     pub(crate) fn agree(&self, step: u64, model: &Model) -> Result<(), TrainError> {
         if self.count == 1 {
             return Ok(());
@@ -88,8 +92,8 @@ impl ProcessGroup {
         self.equal([("step", step as f64), ("checksum of weights", f64::from(crc.finalize()))])
     }
 
-    /// An error that names the first of some numbers in which a rank differs from the first. All are gathered before any is
-    /// judged, so that no rank waits for another that has gone.
+    /// Fails with the name of the first number in which a rank differs from rank 0. All are
+    /// gathered before any is judged, so that no rank waits for another that has gone.
     fn equal<const N: usize>(&self, own: [(&'static str, f64); N]) -> Result<(), TrainError> {
         for (what, all) in own.map(|(what, number)| (what, self.gather(number))) {
             if let Some(rank) = all.iter().position(|other| *other != all[0]) {
@@ -104,7 +108,8 @@ impl ProcessGroup {
         Ok(())
     }
 
-    /// The gradients added over all ranks. A parameter that no rank has a gradient for has none afterwards.
+    /// Adds the gradients over all ranks. A parameter that no rank has a gradient for has none
+    /// afterwards.
     pub(crate) fn add_gradients(
         &self,
         model: &Model,
@@ -122,7 +127,8 @@ impl ProcessGroup {
             Some(sum) => {
                 let sizes = parts.iter().map(|part| part.dims()[0]).collect();
                 let flat = Tensor::cat(parts, 0);
-                // Before the device's sum, since here a rank notices that another has ended, which a device might wait for in vain.
+                // This comes before the sum of the device, because here a rank notices that another
+                // has ended, for which a device might wait in vain.
                 (self.sum)(&mut present);
                 sum(flat).split_with_sizes(sizes, 0)
             }
@@ -132,7 +138,7 @@ impl ProcessGroup {
         grads
     }
 
-    /// Adds flat gradients, and what says which there are, by way of the host.
+    /// Adds flat gradients, `[numbers]` each, and what says which there are, in host memory.
     fn sum_in_memory(
         &self,
         parts: Vec<Tensor<1>>,
@@ -161,8 +167,8 @@ impl ProcessGroup {
     }
 }
 
-/// Bytes of gradients that every rank adds to those of the others in each step.
-pub fn bytes_a_step(model: &Model) -> usize {
+/// Returns the bytes of gradients that every rank adds to those of the others in each step.
+pub(crate) fn gradient_bytes(model: &Model) -> usize {
     let mut count = Count { numbers: 0 };
     model.visit(&mut count);
     count.numbers * size_of::<f32>()
@@ -178,7 +184,7 @@ impl ModuleVisitor for Count {
     }
 }
 
-/// Takes the gradients out of their map, each as one row.
+/// Takes the gradients out of their map, each as `[numbers]`.
 struct Take<'a> {
     grads: &'a mut GradientsParams,
     device: &'a Device,

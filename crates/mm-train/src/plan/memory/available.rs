@@ -1,12 +1,13 @@
-//! How much memory a process may come to take, where the system says it (Linux).
+//! How much memory a process may take, where the system says it (Linux).
 
 use std::path::Path;
 
-/// Reads a file of the system; nothing if it is not there.
+/// Reads a file of the system; gives nothing if it is not there.
 type Read<'a> = &'a dyn Fn(&Path) -> Option<String>;
 
-/// Bytes that this process may hold in all: what is free, on disk too, what it holds already, and no more than the limits of its
-/// control groups. Nothing where the system does not tell.
+/// Returns the bytes that this process may hold in all: what is free, on disk too, and what it holds
+/// already, but no more than the limits of its control groups. Returns nothing where the system does
+/// not tell.
 pub(super) fn available_bytes() -> Option<f64> {
     available(&|path| fs_err::read_to_string(path).ok())
 }
@@ -20,13 +21,14 @@ fn available(read: Read<'_>) -> Option<f64> {
     Some(limits(read).into_iter().fold(free, f64::min))
 }
 
-/// What stands behind a name, in kibibytes there.
+/// Returns the bytes that the text gives for a name, in kibibytes.
 fn bytes_of(text: &str, name: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(1024.0 * line.split_whitespace().next()?.parse::<f64>().ok()?)
 }
 
-/// The limits of this process's control groups, of both versions of them, and of the groups around those.
+/// Returns the limits of the control groups of this process, of both versions of them, and of the
+/// groups around those.
 fn limits(read: Read<'_>) -> Vec<f64> {
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let mut limits = vec![];
@@ -38,7 +40,8 @@ fn limits(read: Read<'_>) -> Vec<f64> {
         };
         for group in Path::new(group.trim_start_matches('/')).ancestors() {
             let text = read(&Path::new(root).join(group).join(file));
-            limits.extend(text.and_then(|text| text.trim().parse::<f64>().ok())); // or the word `max`
+            // Without a limit the file holds the word `max`.
+            limits.extend(text.and_then(|text| text.trim().parse::<f64>().ok()));
         }
     }
     limits

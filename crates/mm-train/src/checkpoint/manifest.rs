@@ -1,7 +1,8 @@
-//! The seal of a checkpoint: `checksums.json`, written last, lists every other file with its size and CRC-32.
+//! The manifest of a checkpoint: `checksums.json`, written last, lists every other file with its size
+//! and CRC-32.
 //!
-//! A file that was cut short, that lost its place or in which a byte has turned over on its disk is told by name before anything
-//! is read from it. CRC-32 is against accidents, not against forgery.
+//! A file that was cut short or lost, or in which a byte has changed on the disk, is named before
+//! anything is read from it. CRC-32 is against accidents, not against forgery.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,17 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// Name of the file of checksums.
+/// The name of the file of checksums.
 const NAME: &str = "checksums.json";
 /// The format that this version writes and reads.
 const FORMAT: &str = "mm-checksums-1";
 
-/// What a checkpoint folder turned out to be.
+/// Says what a checkpoint folder turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seal {
+pub(super) enum Manifest {
     /// Every file is as it was written.
     Whole,
-    /// It has no checksums, as those of the first version.
+    /// The folder has no checksums.
     Absent,
 }
 
@@ -37,16 +38,16 @@ struct Checksums {
 #[serde(deny_unknown_fields)]
 struct Checksum {
     bytes: u64,
-    /// Eight hexadecimal digits.
+    /// The checksum as eight hexadecimal digits.
     crc32: String,
 }
 
 /// Brings every file of `folder` to the disk and writes their checksums beside them.
-pub fn put(folder: &Path) -> Result<(), TrainError> {
+pub(super) fn write(folder: &Path) -> Result<(), TrainError> {
     let mut files = BTreeMap::new();
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
-        // Opened for writing too, because some systems bring only such files to the disk.
+        // The file is open for writing too, because some systems bring only such files to the disk.
         let mut file = fs_err::OpenOptions::new().read(true).write(true).open(&path)?;
         file.sync_all()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -58,11 +59,12 @@ pub fn put(folder: &Path) -> Result<(), TrainError> {
     sync_folder(folder)
 }
 
-/// Compares every file of `folder` with its checksum; the error names the first that differs and how.
-pub fn check(folder: &Path) -> Result<Seal, TrainError> {
+/// Compares every file of `folder` with its checksum; the error names the first that differs, and
+/// how.
+pub(super) fn check(folder: &Path) -> Result<Manifest, TrainError> {
     let path = folder.join(NAME);
     if !path.exists() {
-        return Ok(Seal::Absent);
+        return Ok(Manifest::Absent);
     }
     let wrong = |path: &Path, why: String| TrainError::State { path: path.to_owned(), why };
     let sums: Checksums = serde_json::from_slice(&fs_err::read(&path)?)
@@ -89,11 +91,11 @@ pub fn check(folder: &Path) -> Result<Seal, TrainError> {
             return Err(wrong(&path, why));
         }
     }
-    Ok(Seal::Whole)
+    Ok(Manifest::Whole)
 }
 
 /// Brings the names in a folder to the disk, where the system has a way to.
-pub fn sync_folder(folder: &Path) -> Result<(), TrainError> {
+pub(super) fn sync_folder(folder: &Path) -> Result<(), TrainError> {
     if cfg!(unix) {
         fs_err::File::open(folder)?.sync_all()?;
     }
@@ -117,15 +119,15 @@ fn checksum(file: &mut fs_err::File) -> Result<Checksum, TrainError> {
 mod tests {
     use super::*;
 
-    /// What a sealed folder of two files is said to be after `harm`.
+    /// Returns what a folder of two files with a manifest is said to be after `harm`.
     fn said(harm: impl Fn(&Path)) -> String {
         let folder = tempfile::tempdir().unwrap();
         fs_err::write(folder.path().join("a"), b"123456789").unwrap();
         fs_err::write(folder.path().join("b"), vec![7; 300_000]).unwrap();
-        put(folder.path()).unwrap();
+        write(folder.path()).unwrap();
         harm(folder.path());
         match check(folder.path()) {
-            Ok(seal) => format!("{seal:?}"),
+            Ok(found) => format!("{found:?}"),
             Err(why) => why.to_string().rsplit('/').next().unwrap().to_owned(),
         }
     }

@@ -1,25 +1,30 @@
-//! Values of a recipe replaced by their dotted names, as `--set` does.
+//! Replaces values of a recipe by their dotted names, as `--set` does.
 
-use super::Recipe;
+use super::{Recipe, renamed};
 use crate::RecipeError;
 
 impl Recipe {
-    /// The recipe with one value replaced: `key` is a dotted path such as `optimizer.rate`, `value` is TOML, or a bare word.
+    /// Returns the recipe with one value replaced. `key` is a dotted path such as `optimizer.lr`,
+    /// and `value` is TOML or a bare word.
     pub fn with(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
         self.with_all(&[(key, value)])
     }
 
-    /// The same with several, one after another. A key that is not there and a value of the wrong type are named; what a recipe
-    /// may not be is looked for behind the last, so that two values which want each other may come in either order.
+    /// Returns the recipe with several values replaced, one after another. A key that is not there
+    /// and a value of the wrong type are named. The recipe is checked after the last, so that two
+    /// values that require each other may come in either order.
     pub fn with_all(&self, settings: &[(&str, &str)]) -> Result<Self, RecipeError> {
-        let replaced = |recipe: Self, (key, value): &(&str, &str)| recipe.replaced(key, value);
-        let recipe = settings.iter().try_fold(self.clone(), replaced)?;
+        let mut recipe = self.clone();
+        for (key, value) in settings {
+            recipe = recipe.replaced(key, value)?;
+        }
         recipe.validate()?;
         Ok(recipe)
     }
 
-    /// The recipe with one value replaced, not yet checked.
+    /// Returns the recipe with one value replaced, not yet checked.
     fn replaced(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
+        renamed::check_key(key)?;
         let missing = || RecipeError::NoKey { key: key.to_owned() };
         let mut tree = self.tree()?;
         let (parents, last) =
@@ -36,7 +41,8 @@ impl Recipe {
         if let (toml::Value::Integer(number), Some(toml::Value::Float(_))) =
             (&new, fields.get(last))
         {
-            new = toml::Value::Float(*number as f64); // so that `--set optimizer.clip=1` may be written without a point
+            // So that `--set optimizer.clip=1` may be written without a point.
+            new = toml::Value::Float(*number as f64);
         }
         let known = fields.insert(last.to_owned(), new).is_some();
         let recipe: Self = tree.try_into().map_err(|why: toml::de::Error| match why.message() {
@@ -44,18 +50,19 @@ impl Recipe {
             words => RecipeError::Value { key: key.to_owned(), why: words.to_owned() },
         })?;
         if !known && recipe.value_at(key)?.is_none() {
-            return Err(missing()); // no field took it; one that is left out where it is empty, such as `data.cache`, does
+            // No field took it; one that is left out where it is empty, such as `data.cache`, does.
+            return Err(missing());
         }
         Ok(recipe)
     }
 
-    /// What the recipe holds at a dotted path.
+    /// Returns what the recipe holds at a dotted path.
     fn value_at(&self, key: &str) -> Result<Option<toml::Value>, RecipeError> {
         let tree = self.tree()?;
         Ok(key.split('.').try_fold(&tree, |at, part| at.get(part)).cloned())
     }
 
-    /// As TOML holds it.
+    /// Returns the recipe as TOML holds it.
     pub(super) fn tree(&self) -> Result<toml::Value, RecipeError> {
         self.validate_integers()?;
         Ok(toml::Value::try_from(self).expect("a recipe is plain data"))

@@ -1,5 +1,6 @@
-//! LAMB (You et al. 2020, arXiv:1904.00962) as the seed trains with it (bert4keras's layer adaptation over Adam): Adam's step,
-//! made as long as the weight is, without decay and without a limit on the ratio.
+//! LAMB (You et al. 2020, arXiv:1904.00962) as Su's scripts train with it (bert4keras's layer
+//! adaptation over Adam): Adam's step is made as long as the weight, without decay and without a
+//! limit on the ratio.
 //!
 //! ```text
 //! d = m / (1 - β₁ᵗ) / (sqrt(v / (1 - β₂ᵗ)) + ε);   w ← w - η (|w| / |d|) d,   the ratio 1 where a norm is 0
@@ -9,16 +10,16 @@ use burn::optim::{LearningRate, Optimizer};
 use burn::prelude::*;
 use mm_kernels::{AdamW, sum_of_squares};
 
-use crate::adamw::AdamWState;
+use super::adamw::{AdamWOptimizer, AdamWState};
 
-/// LAMB with everything but the rate and the time fixed.
+/// LAMB with all settings but the learning rate and the time.
 #[derive(Debug, Clone, Copy)]
 pub struct LambOptimizer {
-    /// The two averages.
+    /// The decays of the two moments.
     pub betas: [f64; 2],
-    /// ε.
+    /// ε, which keeps the quotient finite.
     pub epsilon: f64,
-    /// Whether steps are made as long as their weight is; without, this is Adam.
+    /// Whether steps are made as long as their weight; otherwise this is Adam.
     pub adapt: bool,
 }
 
@@ -27,13 +28,13 @@ impl Optimizer for LambOptimizer {
 
     fn step<const D: usize>(
         &self,
-        rate: LearningRate,
+        lr: LearningRate,
         weight: Tensor<D>,
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
         let (time, moments) = AdamWState::next(state, &weight);
-        // From zero, at rate 1 and without decay, Adam's step is the weight it ends at.
+        // From zero, at learning rate 1 and without decay, Adam's step is the weight it ends at.
         let Self { betas, epsilon, .. } = *self;
         let adam = AdamW { betas, epsilon, weight_decay: 0.0, lr: 1.0, time: time as u64 };
         let (step, moments) = adam.step(weight.zeros_like(), grad, moments);
@@ -42,11 +43,11 @@ impl Optimizer for LambOptimizer {
             [weight, step] if self.adapt && weight > 0.0 && step > 0.0 => weight / step,
             _ => 1.0,
         };
-        let weight = weight + step * (rate * ratio);
+        let weight = weight + step * (lr * ratio);
         (weight, Some(AdamWState { time, moments }))
     }
 
     fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {
-        crate::AdamWOptimizer::to_device(state, device)
+        AdamWOptimizer::to_device(state, device)
     }
 }

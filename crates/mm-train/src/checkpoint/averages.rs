@@ -1,4 +1,4 @@
-//! Further averages of the weights: each is part of a checkpoint and a model folder of its own.
+//! Further averages of the weights: each is part of a checkpoint, and a model folder of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,9 @@ use mm_model::parameters::{weights_of, with_weights};
 
 use super::RunFolder;
 use crate::TrainError;
-use crate::ema::Ema;
+use crate::optim::Ema;
 use crate::recipe::OptimizerConfig;
-use crate::step::Training;
+use crate::training::Training;
 
 fn file(folder: &Path, decay: f64) -> PathBuf {
     folder.join(format!("average-{decay}.safetensors"))
@@ -24,7 +24,7 @@ pub(super) fn write(training: &Training, folder: &Path) -> Result<(), TrainError
     Ok(())
 }
 
-/// Reads them again.
+/// Reads the averages of `optimizer.emas` from a checkpoint.
 pub(super) fn read(
     config: &OptimizerConfig,
     model: &Model,
@@ -38,7 +38,7 @@ pub(super) fn read(
 }
 
 impl RunFolder {
-    /// The model of one of `optimizer.emas`.
+    /// Returns the folder of the model of one of `optimizer.emas`.
     pub fn model_of(&self, decay: f64) -> PathBuf {
         self.path.join(format!("model-ema-{decay}"))
     }

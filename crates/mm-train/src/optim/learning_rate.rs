@@ -2,24 +2,32 @@
 
 use crate::recipe::OptimizerConfig;
 
-/// Linear warm-up from 0, then half a cosine down to the final share at `steps`, constant after that; or the lines through
-/// `points`.
+/// Returns the learning rate of a step: it rises linearly from 0, then falls as half a cosine to
+/// the final share at `steps`, and stays there; or it follows the lines through `points`.
 ///
 /// `step` counts from 0 and is the step about to be taken.
+///
+/// ```
+/// let text = include_str!("../../../mm-cli/recipes/glyphs.toml");
+/// let recipe = mm_train::Recipe::from_toml(text).unwrap().with("optimizer.warmup_steps", "4");
+/// let config = recipe.unwrap().optimizer;
+/// assert_eq!(mm_train::learning_rate(&config, 1, 100), config.lr * 2.0 / 4.0);
+/// ```
 pub fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> f64 {
     if !config.points.is_empty() {
-        return config.rate * piecewise_linear(&config.points, step as f64);
+        return config.lr * piecewise_linear(&config.points, step as f64);
     }
-    let warm = config.warm_up.min(steps);
-    if step < warm {
-        return config.rate * (step + 1) as f64 / warm as f64;
+    let warmup = config.warmup_steps.min(steps);
+    if step < warmup {
+        return config.lr * (step + 1) as f64 / warmup as f64;
     }
-    let progress = ((step - warm) as f64 / (steps - warm).max(1) as f64).min(1.0);
+    let progress = ((step - warmup) as f64 / (steps - warmup).max(1) as f64).min(1.0);
     let cosine = (1.0 + (std::f64::consts::PI * progress).cos()) / 2.0;
-    config.rate * (config.final_rate + (1.0 - config.final_rate) * cosine)
+    config.lr * (config.final_lr + (1.0 - config.final_lr) * cosine)
 }
 
-/// The lines from the origin through `points`, `[at, value]` each, level behind the last.
+/// Returns the value at `at` of the lines from the origin through `points`, `[at, value]` each,
+/// which are level after the last.
 fn piecewise_linear(points: &[[f64; 2]], at: f64) -> f64 {
     let mut before = [0.0, 0.0];
     for &point in points {
@@ -35,15 +43,15 @@ fn piecewise_linear(points: &[[f64; 2]], at: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{EmaStart, OptimizerKind};
+    use crate::recipe::{EmaStart, LoraConfig, OptimizerKind};
     use expect_test::expect;
 
     fn rates(points: Vec<[f64; 2]>) -> String {
         let config = OptimizerConfig {
             kind: OptimizerKind::Adamw,
-            rate: 1.0,
-            final_rate: 0.1,
-            warm_up: 4,
+            lr: 1.0,
+            final_lr: 0.1,
+            warmup_steps: 4,
             points,
             betas: [0.9, 0.95],
             weight_decay: 0.0,
@@ -52,7 +60,7 @@ mod tests {
             ema_start: EmaStart::Short,
             emas: vec![],
             freeze: vec![],
-            lora: crate::LoraConfig::default(),
+            lora: LoraConfig::default(),
         };
         let rates = (0..13).map(|step| format!("{:.3}", learning_rate(&config, step, 12)));
         rates.collect::<Vec<_>>().join(" ")

@@ -1,4 +1,12 @@
-//! Parameter groups and gradient clipping over Burn's optimizers.
+//! Optimizers, learning rate, averages, and what is trained: parameter groups and gradient clipping
+//! over Burn's optimizers.
+
+mod adamw;
+mod ema;
+pub(crate) mod freeze;
+mod lamb;
+mod learning_rate;
+pub(crate) mod lora;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
@@ -6,11 +14,29 @@ use burn::optim::{AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::prelude::*;
 use mm_kernels::SumOfSquares;
 
-use crate::adamw::AdamWOptimizer;
-use crate::lamb::LambOptimizer;
 use crate::recipe::{OptimizerConfig, OptimizerKind};
 
-/// The optimizer of a recipe: norms, biases and embeddings are never decayed.
+pub use adamw::{AdamWOptimizer, AdamWState};
+pub use ema::Ema;
+pub use lamb::LambOptimizer;
+pub use learning_rate::learning_rate;
+
+/// Makes the optimizer of a recipe. Norms, biases and embeddings are never decayed.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::optim::GradientsParams;
+/// use burn::prelude::*;
+///
+/// let text = include_str!("../../mm-cli/recipes/glyphs.toml");
+/// let recipe = mm_train::Recipe::from_toml(text).unwrap();
+/// let device = Device::flex().autodiff();
+/// let net = LinearConfig::new(2, 1).init(&device);
+/// let loss = net.forward(Tensor::<2>::ones([4, 2], &device)).square().mean();
+/// let grads = GradientsParams::from_grads(loss.backward(), &net);
+/// let net = mm_train::optimizer(&recipe.optimizer).step(recipe.optimizer.lr, net, grads);
+/// # let _ = net;
+/// ```
 pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
     let adam = |weight_decay| AdamWOptimizer { betas: config.betas, weight_decay };
     let undecayed =
@@ -28,17 +54,15 @@ pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
             let muon = MuonConfig::new()
                 .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)))
                 .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW);
-            base.with_group(
-                ParamGroup::from_predicates(vec!["blocks", "weight"]),
-                muon.build(),
-                None,
-            )
+            let matrices = ParamGroup::from_predicates(vec!["blocks", "weight"]);
+            base.with_group(matrices, muon.build(), None)
         }
     }
 }
 
-/// Shortens gradients so that their norm over all parameters is at most `most`; returns them and the norm before that.
-pub fn clip<M: Module>(
+/// Shortens gradients so that their norm over all parameters is at most `most`. Returns them and
+/// the norm before that.
+pub(crate) fn clip<M: Module>(
     module: &M,
     mut grads: GradientsParams,
     most: f64,

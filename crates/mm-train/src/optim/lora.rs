@@ -1,64 +1,52 @@
-//! Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): `W + (alpha / rank) A B` with `A`, `B` trained and `W` left alone.
+//! Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): `W + (alpha / rank) A B`, where `A` and `B`
+//! are trained and `W` stays as it is.
 //!
-//! Burn attaches them to parameters, so every block computes with `W + (alpha / rank) A B` without knowing it, fused kernels
-//! included. They are put on the matrices of the blocks; everything else stays as it was. A model that is written has them
-//! added in, so it is an ordinary one.
+//! Burn attaches them to parameters, so every block computes with the sum without knowing it, fused
+//! kernels included. They are put on the matrices of the blocks. A model that is written has them
+//! added in, so no reader needs to know of them.
 
 use burn::module::{Lora, Module, ParamGroup};
 use burn::prelude::*;
 use mm_model::parameters::{Weight, Weights, shapes_of, weights_of, with_weights};
 use mm_model::random::{Purpose, normals, stream};
 use mm_model::{LoadedModel, Model};
-use serde::{Deserialize, Serialize};
 
-/// Sizes of the adapters.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoraConfig {
-    /// Inner channels; 0 for no adapters.
-    pub rank: usize,
-    /// Their product is multiplied by `alpha / rank`.
-    pub alpha: f64,
-}
-
-impl Default for LoraConfig {
-    fn default() -> Self {
-        Self { rank: 0, alpha: 1.0 }
-    }
-}
+use crate::recipe::LoraConfig;
 
 const A: &str = ".lora.a";
 const B: &str = ".lora.b";
-/// Parts of the paths of the blocks' matrices.
+/// Holds the parts of a path that only the matrices of blocks have.
 const MATRICES: [&str; 2] = ["blocks", "weight"];
 
-/// Matrices of a block in the order in which their adapters are drawn, from a stream each.
+/// Lists the matrices of a block in the order in which their adapters are drawn, from a stream each.
 const DRAWN: [&str; 6] =
     ["down_proj", "in_proj", "qkv_proj", "out_proj", "gate_up_proj", "modulation"];
 
-/// When the adapter of a matrix is drawn: blocks in the order of their paths, then [`DRAWN`].
+/// Returns the order in which adapters are drawn: blocks by their paths, then [`DRAWN`].
 fn drawn_at(path: &str) -> (String, usize) {
     let of = |(at, matrix): (usize, &&str)| Some((path.find(&format!(".{matrix}."))?, at));
     let (end, at) = DRAWN.iter().enumerate().find_map(of).unwrap_or((path.len(), DRAWN.len()));
     (path[..end].to_owned(), at)
 }
 
-/// Whether a parameter belongs to a matrix of a block: what gets adapters, and what Muon takes.
+/// Says whether a parameter belongs to a matrix of a block, which gets adapters, and which Muon
+/// takes.
 pub(crate) fn is_of_matrix(path: &str) -> bool {
     MATRICES.iter().all(|part| path.contains(part))
 }
 
-/// Paths of the two factors of a matrix, and how many numbers they have.
+/// Returns the paths of the two factors of a matrix, and how many numbers each has.
 pub(crate) fn factors(
     path: &str,
-    [inputs, outputs]: [usize; 2],
+    inputs: usize,
+    outputs: usize,
     rank: usize,
 ) -> [(String, usize); 2] {
     [(format!("{path}{A}"), inputs * rank), (format!("{path}{B}"), rank * outputs)]
 }
 
-/// Puts adapters on the blocks' matrices; `A` is drawn from `seed`, `B` is 0, so that the model computes as before. Without a
-/// rank the model stays as it is.
+/// Puts adapters on the matrices of the blocks. `A` is drawn from `seed` and `B` is 0, so that the
+/// model computes as before. With rank 0 the model stays as it is.
 pub(crate) fn adapted(model: Model, config: LoraConfig, seed: u64) -> Model {
     if config.rank == 0 {
         return model;
@@ -77,14 +65,14 @@ pub(crate) fn adapted(model: Model, config: LoraConfig, seed: u64) -> Model {
     with_weights(model, &weights)
 }
 
-/// The same model with its adapters added into the matrices.
-pub(crate) fn merged(checkpoint: LoadedModel, config: LoraConfig, device: &Device) -> LoadedModel {
+/// Returns the model with its adapters added into the matrices.
+pub(crate) fn merged(loaded: LoadedModel, config: LoraConfig, device: &Device) -> LoadedModel {
     if config.rank == 0 {
-        return checkpoint;
+        return loaded;
     }
-    let all = weights_of(&checkpoint.model);
+    let all = weights_of(&loaded.model);
     let scale = (config.alpha / config.rank as f64) as f32;
-    let plain = Model::new(&checkpoint.config, 0, device).expect("it was valid before");
+    let plain = Model::new(&loaded.config, 0, device).expect("it was valid before");
     let weight = |name: String| {
         let mut weight = all[&name].clone();
         if let (Some(a), Some(b)) = (all.get(&format!("{name}{A}")), all.get(&format!("{name}{B}")))
@@ -94,10 +82,10 @@ pub(crate) fn merged(checkpoint: LoadedModel, config: LoraConfig, device: &Devic
         (name, weight)
     };
     let weights: Weights = shapes_of(&plain).into_keys().map(weight).collect();
-    LoadedModel { model: with_weights(plain, &weights), ..checkpoint }
+    LoadedModel { model: with_weights(plain, &weights), ..loaded }
 }
 
-/// `W += scale A B`.
+/// Computes `W += scale A B`.
 fn add_product(weight: &mut Weight, a: &Weight, b: &Weight, scale: f32) {
     let (rank, outputs) = (b.shape[0], b.shape[1]);
     for (row, a) in weight.values.chunks_exact_mut(outputs).zip(a.values.chunks_exact(rank)) {

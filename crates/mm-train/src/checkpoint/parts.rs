@@ -6,25 +6,23 @@ use std::sync::Arc;
 use burn::prelude::*;
 use burn::store::ModuleRecord;
 use mm_backbone::Init;
+use mm_data::DataSet;
 use mm_model::Model;
 use mm_model::folder::{load_weights, save_weights, write_atomic};
 use mm_model::parameters::{weights_of, with_weights};
 use mm_text::Tokenizer;
 
-use super::{Seen, averages, seal};
-use crate::ema::Ema;
-use crate::lora::adapted;
-use crate::optimizer::optimizer;
-use crate::ranks::ProcessGroup;
+use super::seen::Seen;
+use super::{averages, manifest};
+use crate::optim::lora::adapted;
+use crate::optim::{Ema, freeze};
+use crate::progress::Progress;
 use crate::recipe::Recipe;
-use crate::step::{Progress, Training};
-use crate::validate::check_held_out;
-use crate::workers::Workers;
-use crate::{RecipeError, TrainError, freeze};
-use mm_data::DataSet;
+use crate::training::Training;
+use crate::{RecipeError, TrainError};
 
-/// Writes all of them into a folder, which is emptied before.
-pub fn write(training: &Training, folder: &Path) -> Result<(), TrainError> {
+/// Writes all files into a folder, which is emptied before.
+pub(super) fn write(training: &Training, folder: &Path) -> Result<(), TrainError> {
     if folder.exists() {
         fs_err::remove_dir_all(folder)?;
     }
@@ -33,10 +31,8 @@ pub fn write(training: &Training, folder: &Path) -> Result<(), TrainError> {
     training.model.clone().into_record().save(&path).map_err(|why| failed(&path, &why))?;
     let path = folder.join("optimizer.bpk");
     training.optimizer.save(&path).map_err(|why| failed(&path, &why))?;
-    save_weights(
-        &folder.join("average.safetensors"),
-        &weights_of(&training.ema.model(&training.model)),
-    )?;
+    let average = weights_of(&training.ema.model(&training.model));
+    save_weights(&folder.join("average.safetensors"), &average)?;
     averages::write(training, folder)?;
     write_atomic(&folder.join("tokenizer.json"), training.tokenizer.to_json().as_bytes())?;
     let recipe = toml::to_string_pretty(&training.recipe).expect("a recipe is plain data");
@@ -44,11 +40,12 @@ pub fn write(training: &Training, folder: &Path) -> Result<(), TrainError> {
     let progress = Progress { data: Some(Seen::of(&training.data)), ..training.progress };
     let progress = serde_json::to_string_pretty(&progress).expect("counters are plain data");
     write_atomic(&folder.join("progress.json"), progress.as_bytes())?;
-    seal::put(folder)
+    manifest::write(folder)
 }
 
-/// Reads them again, for a recipe that fits them and its data. What is wrong with the recipe is a [`TrainError::Recipe`].
-pub fn read(
+/// Reads all files, for a recipe that fits them, and its data. What is wrong with the recipe is a
+/// [`TrainError::Recipe`].
+pub(super) fn read(
     folder: &Path,
     recipe: Recipe,
     data: Arc<DataSet>,
@@ -67,28 +64,16 @@ pub fn read(
     let path = folder.join("model.bpk");
     let record = ModuleRecord::load(&path).map_err(|why| failed(&path, &why))?;
     let model = fresh.try_load_record(record).map_err(|why| failed(&path, &why))?;
+
+    let mut training = Training::assemble(recipe, tokenizer, data, model, device)?;
+    let (model, config) = (&training.model, &training.recipe.optimizer);
+    let average = load_weights(&folder.join("average.safetensors"), model)?;
+    let ema = Ema::new(config, &with_weights(model.clone(), &average));
+    training.emas = averages::read(config, model, folder)?;
+    training.ema = ema;
     let path = folder.join("optimizer.bpk");
-    let optimizer = optimizer(&recipe.optimizer).load(&path).map_err(|why| failed(&path, &why))?;
-    let averages = load_weights(&folder.join("average.safetensors"), &model)?;
-    let ema = Ema::new(&recipe.optimizer, &with_weights(model.clone(), &averages));
-    let emas = averages::read(&recipe.optimizer, &model, folder)?;
-    let (device, workers) = (device.clone(), Workers::new(recipe.run.shards)?);
-    let training = Training {
-        recipe,
-        config,
-        tokenizer,
-        data,
-        device,
-        model,
-        optimizer,
-        ema,
-        emas,
-        progress,
-        workers,
-        ranks: ProcessGroup::single(),
-        added: None,
-    };
-    check_held_out(&training)?;
+    training.optimizer = training.optimizer.load(&path).map_err(|why| failed(&path, &why))?;
+    training.progress = progress;
     Ok(training)
 }
 

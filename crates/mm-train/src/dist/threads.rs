@@ -1,26 +1,27 @@
-//! Ranks that are threads of one process: they add their numbers up in host memory, always in the order of their numbers, so all
-//! of them get the same bits, and the same in every run.
+//! Ranks that are threads of one process. They add their numbers in host memory, always in the order
+//! of the ranks, so all of them get the same bits, and the same in every run.
 //!
-//! A rank that has ended brings no more numbers. Those that wait for it then, or come to wait, are unwound to where their work
-//! began, so that no thread waits for ever. Deliberately absent: a way from one device to another past the host.
+//! A rank that has ended brings no more numbers. Those that wait for it then, or later, are unwound
+//! to where their work began, so that no thread waits for ever. Deliberately absent: a way from one
+//! device to another without the host.
 
 use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::Builder;
 
-use crate::ranks::{ProcessGroup, Sum};
+use super::process_group::{ProcessGroup, Sum};
 
-/// Why a rank has no result; what may have caused another stands before it.
+/// Says why a rank has no result; what may have caused another stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Lost {
-    /// It panicked, and has said why.
+    /// The rank panicked, and has said why.
     #[error("it panicked")]
     Panicked,
-    /// The system gave it no thread.
+    /// The system gave the rank no thread.
     #[error("the system gave it no thread")]
     Unstarted,
-    /// It waited for the numbers of a rank that had ended.
+    /// The rank waited for the numbers of a rank that had ended.
     #[error("another rank had ended")]
     Deserted,
 }
@@ -28,7 +29,13 @@ pub enum Lost {
 /// What unwinds a rank that waits in vain.
 struct Desertion;
 
-/// Does `work` on `count` threads that are the ranks of one run, and returns what each found, in the order of their numbers.
+/// Does `work` on `count` threads that are the ranks of one run, and returns what each found, in the
+/// order of the ranks.
+///
+/// ```
+/// let found = mm_train::on_threads(3, |ranks| ranks.gather(ranks.rank as f64 * 10.0));
+/// assert_eq!(found[0], Ok(vec![0.0, 10.0, 20.0]));
+/// ```
 pub fn on_threads<R: Send>(
     count: usize,
     work: impl Fn(ProcessGroup) -> R + Sync,
@@ -63,19 +70,19 @@ pub fn on_threads<R: Send>(
     })
 }
 
-/// Where the ranks bring numbers together.
+/// The place where ranks bring their numbers together.
 struct Meeting<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
 }
 
 struct State<T> {
-    /// Of each rank, in this round.
+    /// Holds what each rank brought in this round.
     brought: Vec<Vec<T>>,
     arrived: usize,
-    /// Sums made so far.
+    /// The number of sums made so far.
     round: u64,
-    /// The latest.
+    /// The latest sum.
     sum: Arc<Vec<T>>,
     /// Whether some rank has ended.
     closed: bool,
@@ -88,7 +95,7 @@ impl<T: Copy + AddAssign + Send + Sync + 'static> Meeting<T> {
         Arc::new(Self { state: Mutex::new(state), changed: Condvar::new() })
     }
 
-    /// The sum as one rank calls it.
+    /// Returns the sum as one rank calls it.
     fn sum_of(self: &Arc<Self>, rank: usize) -> Sum<T> {
         let meeting = self.clone();
         Arc::new(move |numbers: &mut [T]| match meeting.bring(rank, numbers) {
@@ -97,7 +104,7 @@ impl<T: Copy + AddAssign + Send + Sync + 'static> Meeting<T> {
         })
     }
 
-    /// The sum of what all bring; nothing if one of them has ended before.
+    /// Returns the sum of what all bring; nothing if one of them has ended before.
     fn bring(&self, rank: usize, numbers: &[T]) -> Option<Arc<Vec<T>>> {
         let mut state = self.state.lock().expect("ranks bring equally many numbers");
         if state.closed {
@@ -116,7 +123,7 @@ impl<T: Copy + AddAssign + Send + Sync + 'static> Meeting<T> {
         (state.round != round).then(|| state.sum.clone())
     }
 
-    /// Sends those away who wait; sums that are complete stay.
+    /// Wakes those that wait, without a sum; sums that are complete stay.
     fn close(&self) {
         self.state.lock().unwrap_or_else(|broken| broken.into_inner()).closed = true;
         self.changed.notify_all();

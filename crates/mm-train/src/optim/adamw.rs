@@ -4,26 +4,27 @@ use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::prelude::*;
 use mm_kernels::AdamW;
 
-/// AdamW with everything but the rate and the time fixed.
+/// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with all settings but the learning rate and
+/// the time.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWOptimizer {
-    /// The two averages.
+    /// The decays of the two moments.
     pub betas: [f64; 2],
-    /// Decay of the weight.
+    /// The decay of the weight.
     pub weight_decay: f64,
 }
 
 /// The moments of one parameter.
 #[derive(Debug, Clone)]
 pub struct AdamWState<const D: usize> {
-    /// Steps taken.
+    /// The number of steps taken.
     pub(crate) time: usize,
-    /// Averages of the gradient and of its square, shaped as the parameter: `[…]`.
+    /// The averages of the gradient and of its square, in the shape of the parameter: `[…]`.
     pub(crate) moments: [Tensor<D>; 2],
 }
 
 impl<const D: usize> AdamWState<D> {
-    /// The number of the next step, and the moments before it; `weight`: `[…]`.
+    /// Returns the number of the next step, and the moments before it; `weight`: `[…]`.
     pub(crate) fn next(state: Option<Self>, weight: &Tensor<D>) -> (usize, [Tensor<D>; 2]) {
         match state {
             Some(state) => (state.time + 1, state.moments),
@@ -59,14 +60,14 @@ impl Optimizer for AdamWOptimizer {
 
     fn step<const D: usize>(
         &self,
-        rate: LearningRate,
+        lr: LearningRate,
         weight: Tensor<D>,
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
         let (time, moments) = AdamWState::next(state, &weight);
         let Self { betas, weight_decay } = *self;
-        let adam = AdamW { betas, epsilon: 1e-8, weight_decay, lr: rate, time: time as u64 };
+        let adam = AdamW { betas, epsilon: 1e-8, weight_decay, lr, time: time as u64 };
         let (weight, moments) = adam.step(weight, grad, moments);
         (weight, Some(AdamWState { time, moments }))
     }

@@ -1,23 +1,23 @@
-//! What a checkpoint remembers of the data that it was trained on, so that other data are noticed.
-
-use serde::{Deserialize, Serialize};
+//! What a checkpoint remembers of its data, so that other data are noticed.
 
 use mm_data::{DataSet, Split};
+use serde::{Deserialize, Serialize};
 
-/// Data, as far as others are told from them: files that were added, lost or renamed, and other words; not other pixels.
+/// What tells data sets apart: files that were added, lost or renamed, and other words, but not other
+/// pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
-    /// Records to train on; none where they have no end.
+    /// The number of records to train on; none where they have no end.
     pub records: Option<u64>,
-    /// Records that are held out.
+    /// The number of records that are held out.
     pub held_out: Option<u64>,
     /// [`DataSet::fingerprint`].
     pub checksum: u32,
 }
 
 impl Seen {
-    /// Of open data.
+    /// Summarizes an open data set.
     pub fn of(data: &DataSet) -> Self {
         Self {
             records: data.len(Split::Train),
@@ -26,7 +26,7 @@ impl Seen {
         }
     }
 
-    /// A sentence about how the data are others now, if they are.
+    /// Returns a sentence about how the data are different now, if they are.
     pub fn changed(&self, now: &Self) -> Option<String> {
         let count = |all: Option<u64>| all.map_or("endless".to_owned(), |all| all.to_string());
         let what = if self == now {

@@ -1,7 +1,7 @@
 //! Weights that stay as they are, by name.
 //!
-//! A name is one or more whole parts of a parameter's path: `blocks.1` holds `backbone.blocks.1.qkv_proj.weight` and
-//! not `backbone.blocks.10`.
+//! A name is one or more whole parts of a parameter's path: `blocks.1` holds
+//! `backbone.blocks.1.qkv_proj.weight` and not `backbone.blocks.10`.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -10,14 +10,15 @@ use mm_model::Model;
 
 use crate::RecipeError;
 
-/// Every name must hold a parameter of `model`, and some parameter that is trained must be left; adapters are part of it.
+/// Checks that every name holds a parameter of `model`, adapters included, and that some parameter
+/// is left to train.
 pub(crate) fn check(model: &Model, names: &[String]) -> Result<(), RecipeError> {
     let mut visitor = Parameters::default();
     model.visit(&mut visitor);
     check_paths(&visitor.found, names)
 }
 
-/// The same of paths, each with whether it is trained where it is not frozen.
+/// Checks the names against paths, each with whether it is trained where it is not frozen.
 pub(crate) fn check_paths(
     parameters: &[(String, bool)],
     names: &[String],
@@ -46,12 +47,13 @@ pub(crate) fn check_paths(
     })
 }
 
-/// Whether one of the names holds the parameter of a path.
+/// Says whether one of the names holds the parameter of a path.
 pub(crate) fn is_frozen(names: &[String], path: &str) -> bool {
     names.iter().any(|name| holds(name, path))
 }
 
-/// Takes the gradients of the named parameters away, so that nothing changes them and no norm counts them.
+/// Removes the gradients of the named parameters, so that nothing changes them and no norm counts
+/// them.
 pub(crate) fn without_frozen(
     model: &Model,
     grads: GradientsParams,
@@ -65,7 +67,7 @@ pub(crate) fn without_frozen(
     visitor.grads
 }
 
-/// Whether a path holds a name as whole parts.
+/// Says whether a path holds a name as whole parts.
 fn holds(name: &str, path: &str) -> bool {
     !name.is_empty() && format!(".{path}.").contains(&format!(".{name}."))
 }

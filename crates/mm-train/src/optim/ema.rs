@@ -1,4 +1,4 @@
-//! The exponential moving average of the weights: what samples are drawn with.
+//! The exponential moving average of the weights, which draws the samples.
 //!
 //! `average ← d average + (1 - d) weight`; [`EmaStart`] says which `d` the first updates have.
 
@@ -9,6 +9,22 @@ use burn::tensor::container::TensorContainer;
 use crate::recipe::{EmaStart, OptimizerConfig};
 
 /// A running average of every weight.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::prelude::*;
+/// use mm_train::Ema;
+/// use mm_train::recipe::EmaStart;
+///
+/// let zeros = burn::nn::Initializer::Zeros;
+/// let config = LinearConfig::new(1, 1).with_bias(false).with_initializer(zeros);
+/// let mut net = config.init(&Device::flex());
+/// let mut ema = Ema::with_decay(0.05, EmaStart::Short, &net);
+/// net.weight = net.weight.map(|weight| weight + 1.0);
+/// ema.update(&net, 0);
+/// let average = ema.model(&net).weight.val().into_scalar::<f32>();
+/// assert!((average - 0.95).abs() < 1e-6);
+/// ```
 #[derive(Debug)]
 pub struct Ema {
     decay: f64,
@@ -17,19 +33,19 @@ pub struct Ema {
 }
 
 impl Ema {
-    /// Starts at the weights of `model`.
+    /// Starts the first average of a recipe at the weights of `model`.
     pub fn new<M: Module>(config: &OptimizerConfig, model: &M) -> Self {
         Self::with_decay(config.ema, config.ema_start, model)
     }
 
-    /// The same with another decay than the recipe's first.
+    /// Starts an average of any decay at the weights of `model`.
     pub fn with_decay<M: Module>(decay: f64, start: EmaStart, model: &M) -> Self {
         let mut ema = Self { decay, start, averages: TensorContainer::new() };
         model.visit(&mut Update { averages: &mut ema.averages, keep: 0.0 });
         ema
     }
 
-    /// Its decay.
+    /// Returns the decay.
     pub fn decay(&self) -> f64 {
         self.decay
     }
@@ -40,7 +56,7 @@ impl Ema {
         model.visit(&mut Update { averages: &mut self.averages, keep });
     }
 
-    /// A copy of `model`, without autodiff, that holds the averages.
+    /// Returns a copy of `model`, without autodiff, that holds the averages.
     pub fn model<M: Module>(&self, model: &M) -> M {
         model.valid().map(&mut Apply(&self.averages))
     }
