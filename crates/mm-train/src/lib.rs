@@ -1,3 +1,5 @@
+//! Training: recipes, the step, the loop, optimizers, ranks, checkpoints and plans.
+//!
 #![doc = include_str!("../README.md")]
 //!
 //! # Modules

@@ -141,7 +141,8 @@ impl Costs {
         let (recipe, numbers, load) = (&self.recipe, &self.numbers, &self.seen.load);
         let share = 1.0 / devices as f64;
         let memory = self.seen.work_memory(recipe, devices);
-        let step = StepSizes { load, memory: &memory, numbers, vocab: self.vocab, share };
+        let step =
+            StepSizes { load, memory: &memory, parameters: numbers, vocab: self.vocab, share };
         let bytes = Bytes::of_step(recipe, step).in_a_process(recipe.run.micro_batches);
         Plan {
             parameters: numbers.model as usize,

@@ -57,7 +57,7 @@ pub(super) struct StepSizes<'a> {
     /// The work memory of one device.
     pub memory: &'a WorkMemory,
     /// The parameters.
-    pub numbers: &'a Numbers,
+    pub parameters: &'a Numbers,
     /// The number of token ids.
     pub vocab: usize,
     /// The share of each batch that one device computes.
@@ -72,7 +72,7 @@ impl Bytes {
 
     /// Returns what a step of the recipe asks for on each of several devices.
     pub(super) fn of_step(recipe: &Recipe, step: StepSizes<'_>) -> Self {
-        let StepSizes { load, memory, numbers, vocab, share } = step;
+        let StepSizes { load, memory, parameters: numbers, vocab, share } = step;
         let backbone = &recipe.model.backbone;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
         let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
