@@ -114,7 +114,7 @@ pub enum FolderError {
         /// The file; without a folder where the model was made from bytes.
         path: PathBuf,
         /// What is wrong with it.
-        source: FileError,
+        source: Box<FileError>,
     },
     /// The target exists and must not be overwritten.
     #[error("`{path}` exists already")]
@@ -213,6 +213,6 @@ impl FileError {
 
     /// Names the file.
     pub(crate) fn in_file(self, path: impl Into<PathBuf>) -> FolderError {
-        FolderError::File { path: path.into(), source: self }
+        FolderError::File { path: path.into(), source: Box::new(self) }
     }
 }

@@ -163,7 +163,7 @@ fn until_it_fails(
     let meter = Meter::new(training);
     let saved = (first > 0).then_some(first); // a resumed run starts at a checkpoint
     let mut run = Run { training, folder, on, log, meter, saved };
-    with_batches(batches, first..recipe.run.steps, |receive| run.to_the_end(&receive))
+    with_batches(batches, first..recipe.run.steps, |receive| run.run_to_end(&receive))
 }
 
 /// A run in its loop.
@@ -180,7 +180,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Takes the steps, and after each does what is due.
-    fn to_the_end(
+    fn run_to_end(
         &mut self,
         batches: &Receiver<Result<Vec<HostBatch>, TrainError>>,
     ) -> Result<Ending, TrainError> {

@@ -233,6 +233,7 @@ fn many_images_at_once_are_those_of_seeds_one_after_another() {
     let many = model.draw_many(&prompt, 3, GRID, &options).unwrap();
     for (at, image) in (0..).zip(many) {
         let options = model.options(5 + at);
-        assert_eq!(image, model.draw(&[prompt.clone()], GRID, &options).unwrap()[0], "image {at}");
+        let one = model.draw(std::slice::from_ref(&prompt), GRID, &options).unwrap();
+        assert_eq!(image, one[0], "image {at}");
     }
 }
