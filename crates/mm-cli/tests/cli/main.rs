@@ -23,6 +23,10 @@ use std::sync::OnceLock;
 use mm_patch::Image;
 use tempfile::TempDir;
 
+/// The files of a model folder that training writes.
+const MODEL_FILES: [&str; 5] =
+    ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "recipe.toml"];
+
 fn mm(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
     command.env("MM_DEVICE", device()).args(args).output().unwrap()

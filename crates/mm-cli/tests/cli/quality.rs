@@ -136,7 +136,7 @@ fn a_model_whose_weights_are_no_numbers_is_named_and_makes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("broken");
     fs_err::create_dir(&model).unwrap();
-    for file in ["config.json", "model.safetensors", "tokenizer.json", "recipe.toml"] {
+    for file in MODEL_FILES {
         fs_err::copy(run().join("model").join(file), model.join(file)).unwrap();
     }
     let weights = model.join("model.safetensors");

@@ -10,7 +10,7 @@ use mm_patch::{DecodeOptions, Image};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
-use crate::{done, image_file, mm, refused, text};
+use crate::{MODEL_FILES, done, image_file, mm, refused, text};
 
 pub(super) const GOLDEN: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/ddpm_gau_32p4.safetensors");
@@ -227,7 +227,7 @@ fn analytic_dpm_measures_the_network_once_and_again_when_the_weights_change() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model");
     fs_err::create_dir(&model).unwrap();
-    for file in ["config.json", "model.safetensors", "tokenizer.json", "recipe.toml"] {
+    for file in MODEL_FILES {
         fs_err::copy(tiny().join("model").join(file), model.join(file)).unwrap();
     }
     let out = folder.path().join("a.png");
@@ -256,7 +256,7 @@ fn analytic_dpm_of_an_imported_network_takes_a_folder_of_images() {
     let folder = tempfile::tempdir().unwrap();
     let (model, images) = (folder.path().join("model"), tempfile::tempdir().unwrap());
     fs_err::create_dir(&model).unwrap();
-    for file in ["config.json", "model.safetensors", "tokenizer.json", "recipe.toml"] {
+    for file in MODEL_FILES {
         fs_err::copy(Path::new(&imported()).join(file), model.join(file)).unwrap();
     }
     for shade in 0..4 {
