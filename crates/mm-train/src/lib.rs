@@ -1,13 +1,12 @@
-#![doc = include_str!("../README.md")]
-//!
-//! # Modules
+//! Training: recipes, batches, the step and the loop, ranks, and checkpoints that resume bit for
+//! bit.
 //!
 //! ```text
 //! Recipe ──► DataSet ──► Document ──► HostBatch ──► Training::step ──► metrics, samples, checkpoints
 //! ```
 //!
-//! The loop is written out in [`train`](fn@train): no framework decides when a checkpoint is taken or
-//! what it holds. Deliberately absent: flags, colors, the choice of a device.
+//! The loop is written out in [`train`](fn@train): no framework decides when a checkpoint is taken
+//! or what it holds. Deliberately absent: flags, colors, the choice of a device.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -51,3 +50,8 @@ pub use spikes::SpikeDetector;
 pub use step::{LossValues, StepReport};
 pub use train::{Ending, TrainEvent, steps_in, train, with_batches};
 pub use training::Training;
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

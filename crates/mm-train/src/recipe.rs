@@ -22,7 +22,6 @@ use mm_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
-use validate::check;
 
 pub use mm_data::MixConfig;
 pub use mm_model::Reduction;
@@ -189,4 +188,10 @@ impl Recipe {
             unet: network.unet,
         }
     }
+}
+
+/// Fails if something does not hold of a field; what the field holds is filled in where validation
+/// ends.
+fn check(field: &'static str, holds: bool, wanted: &'static str) -> Result<(), RecipeError> {
+    if holds { Ok(()) } else { Err(RecipeError::Field { field, found: String::new(), wanted }) }
 }

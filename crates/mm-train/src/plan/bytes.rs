@@ -13,14 +13,14 @@ const COPIES: f64 = 5.0;
 /// The bytes of the process itself, measured: code as it is used, lists of data set and tokenizer,
 /// the threads of every run.
 const PROCESS: f64 = 32e6;
-/// The bytes of the thread of a micro-batch, measured: packed factors of products, and pages that its
-/// small allocations begin.
+/// The bytes of the thread of a micro-batch, measured: packed factors of products, and pages that
+/// its small allocations begin.
 const THREAD: f64 = 16e6;
-/// What the allocator holds of freed pieces that no other fits, as a share of all that is asked for,
-/// measured.
+/// What the allocator holds of freed pieces that no other fits, as a share of all that is asked
+/// for, measured.
 const FREED: f64 = 1.0 / 3.0;
-/// The most bytes of freed pieces, measured: the allocator begins a few pages for each of its sizes,
-/// however large the model.
+/// The most bytes of freed pieces, measured: the allocator begins a few pages for each of its
+/// sizes, however large the model.
 const MOST_FREED: f64 = 50e6;
 
 /// The bytes of one device at the highest point of a step, beyond what the program holds before it
@@ -57,7 +57,7 @@ pub(super) struct StepSizes<'a> {
     /// The work memory of one device.
     pub memory: &'a WorkMemory,
     /// The parameters.
-    pub numbers: &'a Numbers,
+    pub parameters: &'a Numbers,
     /// The number of token ids.
     pub vocab: usize,
     /// The share of each batch that one device computes.
@@ -72,7 +72,7 @@ impl Bytes {
 
     /// Returns what a step of the recipe asks for on each of several devices.
     pub(super) fn of_step(recipe: &Recipe, step: StepSizes<'_>) -> Self {
-        let StepSizes { load, memory, numbers, vocab, share } = step;
+        let StepSizes { load, memory, parameters, vocab, share } = step;
         let backbone = &recipe.model.backbone;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
         let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
@@ -89,15 +89,15 @@ impl Bytes {
         let sum = if recipe.run.grad_accum_steps > 1 { 1.0 } else { 0.0 };
         let parts = recipe.run.micro_batches as f64 + sum;
         let remembered = match recipe.optimizer.kind {
-            OptimizerKind::Adamw | OptimizerKind::Lamb => 2.0 * numbers.trained,
-            OptimizerKind::Muon => 2.0 * numbers.trained - numbers.matrices,
+            OptimizerKind::Adamw | OptimizerKind::Lamb => 2.0 * parameters.trained,
+            OptimizerKind::Muon => 2.0 * parameters.trained - parameters.matrices,
         };
         let averages = (1 + recipe.optimizer.emas.len()) as f64;
         Self {
-            weights: 4.0 * (numbers.held() + numbers.trained + parts * numbers.adapted),
-            gradients: 4.0 * parts * (numbers.gradients + numbers.adapted),
+            weights: 4.0 * (parameters.held() + parameters.trained + parts * parameters.adapted),
+            gradients: 4.0 * parts * (parameters.gradients + parameters.adapted),
             optimizer: 4.0 * remembered,
-            averages: 4.0 * averages * numbers.held(),
+            averages: 4.0 * averages * parameters.held(),
             activations: 4.0 * (tokens * (kept + depth * width) + before + behind),
             work: 4.0 * tokens * arrays.backward_numbers() as f64,
             spare: 4.0 * (memory.numbers() as f64 - tokens * (kept + backward)).max(0.0),
