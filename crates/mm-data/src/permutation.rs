@@ -1,5 +1,6 @@
-//! A shuffle of any length that needs no memory: a Feistel network (Luby and Rackoff 1988) over the next power of four, walked
-//! until it lands inside the length (Black and Rogaway 2002). For sources too long to hold a shuffled list of.
+//! A shuffle of any length that needs no memory: a Feistel network (Luby and Rackoff 1988) over the
+//! next power of four, walked until it lands inside the length (Black and Rogaway 2002). For
+//! sources too long to hold a shuffled list of.
 
 /// Rounds of the network; four make it pseudo-random, two more cost nothing.
 const ROUNDS: u64 = 6;

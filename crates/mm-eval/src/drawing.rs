@@ -1,6 +1,6 @@
 //! This module measures drawing: glyphs are drawn after captions and named by the glyph classifier.
 
-use mm_data::{Combination, DataSet, Split};
+use mm_data::{Combination, DataSet, GlyphSet, Split};
 use mm_model::{Document, GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use serde::Serialize;
@@ -41,7 +41,9 @@ impl Evaluator for DrawEvaluator {
         count: usize,
         seed: u64,
     ) -> Result<Score, EvalError> {
-        let DataSet::Glyphs(glyphs) = data else { return Err(EvalError::NotGlyphs) };
+        let Some(glyphs) = data.downcast_ref::<GlyphSet>() else {
+            return Err(EvalError::NotGlyphs);
+        };
         let classifier = GlyphClassifier::new(model.generation.width, model.generation.height)?;
         let asked = combinations(glyphs, split, count, seed);
         let found = draw_score(model, &classifier, &asked, model.grid()?, &model.options(seed))?;

@@ -1,7 +1,7 @@
 //! This module makes sheets of images: samples beside real images, with a text of what was asked
 //! for, what was read, and how the model continues texts.
 
-use mm_data::{DataSet, Example, Record, Split};
+use mm_data::{DataSet, EmojiSet, Example, Record, Split};
 use mm_model::{
     Document, GenerateError, GenerateOptions, LoadedModel, SamplingMethod, SamplingPlan, Segment,
 };
@@ -45,7 +45,7 @@ fn grid_and_text(
     if !model.config.has_text() {
         return Ok((image_only_grid(model, count, seed)?, String::new()));
     }
-    let split = if data.len(Split::HeldOut) == Some(0) || matches!(data, DataSet::Emoji(_)) {
+    let split = if data.len(Split::HeldOut) == Some(0) || data.downcast_ref::<EmojiSet>().is_some() {
         Split::Train
     } else {
         Split::HeldOut

@@ -1,5 +1,5 @@
-//! `mm compare-backends`: the same checks on every device, compared with the reference operations in
-//! 64-bit floats.
+//! `mm compare-backends`: the same checks on every device, compared with the reference operations
+//! in 64-bit floats.
 
 mod checks;
 mod network;
@@ -168,7 +168,7 @@ fn rows_of(title: &str, ended: &Ended, reference: &Ended) -> Vec<Row> {
         match (measured, wanted) {
             (Some(measured), Some(_)) if measured.lacks => base.lacking(),
             (Some(measured), Some(wanted)) => {
-                base.compared(measured, difference(&measured.numbers, &wanted.numbers))
+                base.compared(measured, difference(&measured.results, &wanted.results))
             }
             _ => base.failed(crash.map_or("was not reached", |crash| &crash.why)),
         }

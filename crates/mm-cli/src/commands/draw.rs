@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use mm_eval::{contact_sheet, magnified};
-use mm_model::{Document, GenerateOptions, LoadedModel};
-use mm_patch::{Grid, Image};
+use mm_model::{Document, LoadedModel};
+use mm_patch::Grid;
 
 use crate::files::{
     Size, format_of, free, most_of, pixels_of, pixels_on_sheet, within, write_image,
@@ -56,14 +56,10 @@ pub fn run(args: &DrawArgs) -> Result<(), Failure> {
         within("--count", args.count, most)?;
     }
     let options = args.sampling.options(&model);
-    let images: Vec<Image> = (0..args.count as u64)
-        .map(|at| {
-            let options =
-                GenerateOptions { seed: options.seed.wrapping_add(at), ..options.clone() };
-            let drawn = model.draw(&[Document::of_text(&args.caption)], grid, &options);
-            Ok(drawn.map_err(cannot_generate(&args.model))?.remove(0))
-        })
-        .collect::<Result<_, Failure>>()?;
+    let prompt = Document::of_text(&args.caption);
+    let images = model
+        .draw_many(&prompt, args.count, grid, &options)
+        .map_err(cannot_generate(&args.model))?;
     let image = match images.as_slice() {
         [one] => magnified(one, args.zoom),
         many => contact_sheet(many, &[]),

@@ -5,7 +5,7 @@ mod quality;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
-use mm_data::{DataSet, Split};
+use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
 use mm_eval::golden::{Golden, compare};
 use mm_eval::{HeldOutLosses, combinations, draw_score, held_out_losses, read_score};
@@ -176,7 +176,7 @@ fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let DataSet::Glyphs(glyphs) = of.data() else {
+    let Some(glyphs) = of.data().downcast_ref::<GlyphSet>() else {
         return Err(usage!(
             "`--task draw` classifies glyphs only, and the data of this recipe is not glyphs"
         ));

@@ -1,5 +1,6 @@
-//! `mm interpolate`: images between pairs of real images, which are mixed pixel by pixel, noised and
-//! denoised. Each pair is a row: the first real image, those between, and the second real image.
+//! `mm interpolate`: images between pairs of real images, which are mixed pixel by pixel, noised
+//! and denoised. Each pair is a row: the first real image, those between, and the second real
+//! image.
 
 use std::path::PathBuf;
 

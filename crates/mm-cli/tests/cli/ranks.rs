@@ -1,5 +1,6 @@
-//! Several processes under `mpirun` train as one does. Where there is no `mpirun`, or the program was built without MPI, each test
-//! says so and ends; `cargo xtask ci` builds it with the feature where it can.
+//! Several processes under `mpirun` train as one does. Where there is no `mpirun`, or the program
+//! was built without MPI, each test says so and ends; `cargo xtask ci` builds it with the feature
+//! where it can.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

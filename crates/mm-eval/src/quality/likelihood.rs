@@ -8,7 +8,7 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use mm_data::{DataSet, Example, Split, draw};
+use mm_data::{DataSet, Example, Split, Task};
 use mm_diffusion::{Level, bits_per_dimension, likelihood_levels, log_density};
 use mm_model::random::{Purpose, stream};
 use mm_model::{Batch, HostBatch, ImageNoise, LoadedModel, Model, Sample};
@@ -144,7 +144,7 @@ struct Given<'a> {
     /// The weights with autodiff, so that what is computed from an image is recorded.
     network: Model,
     batch: Batch,
-    places: Tensor<1, Int>,
+    tokens: Tensor<1, Int>,
     /// The numbers of images, of patches an image, and of values a patch.
     shape: [usize; 3],
     clean: Vec<f32>,
@@ -155,7 +155,7 @@ impl<'a> Given<'a> {
         let sequencer = model.sequencer();
         let nowhere = Level { timestep: 0.0, signal: 1.0, noise: 0.0 };
         let sample = |example: &Example| {
-            let sequence = sequencer.complete(&draw(example.clone()))?;
+            let sequence = sequencer.complete(&Task::Draw.document(example.clone()))?;
             let eps = vec![0.0; sequence.images[0].patches.len()];
             Ok(Sample { sequence, noise: vec![ImageNoise { level: nowhere, eps, weight: 1.0 }] })
         };
@@ -167,9 +167,9 @@ impl<'a> Given<'a> {
         assert!(images().all(|image| image.grid.tokens() == shape[1]), "images of one size");
         let host = HostBatch::pack(&samples, 0, model.tokenizer.special().pad, numbers);
         let batch = host.to_device(&model.config, &model.model.device());
-        let places = batch.targets.image.as_ref().expect("drawn images are targets").tokens.clone();
+        let tokens = batch.targets.image.as_ref().expect("drawn images are targets").tokens.clone();
         let network = model.model.clone().fork(&model.model.device().autodiff());
-        Ok(Self { model, network, batch, places, shape, clean })
+        Ok(Self { model, network, batch, tokens, shape, clean })
     }
 
     /// Returns the clean estimate and `probeᵀ (∂clean/∂noisy) probe` of each image. `noisy` and
@@ -210,7 +210,7 @@ impl<'a> Given<'a> {
         let images = inputs.patches.as_mut().expect("there are images");
         images.noisy = noisy.clone().reshape([rows * patches, numbers]);
         images.timesteps = vec![level.timestep; rows];
-        let hidden = self.network.hidden(&inputs).select(0, self.places.clone());
+        let hidden = self.network.hidden(&inputs).select(0, self.tokens.clone());
         let output = self
             .network
             .patches(hidden, &self.batch.inputs.patches.as_ref().expect("there are images").grids)

@@ -6,15 +6,15 @@ use burn::tensor::Tolerance;
 use mm_backbone::{
     BackboneConfig, BlockConfig, GauConfig, Init, MultiHeadConfig, MultiHeadVariant, PositionScheme,
 };
-use mm_diffusion::{Level, Prediction, Schedule};
+use mm_diffusion::{Guidance, Level, Prediction, Schedule};
 use mm_patch::{Grid, Image};
 use mm_text::Tokenizer;
 
 use super::session::CachedRows;
 use crate::parameters::{weights_of, with_weights};
 use crate::{
-    Document, HostBatch, ImageNoise, Model, ModelConfig, Sample, Segment, Sequence, Sequencer,
-    TimeConfig, UnetConfig, no_backbone,
+    Document, GenerationConfig, GenerationSession, HostBatch, ImageNoise, LoadedModel, Model,
+    ModelConfig, Sample, Segment, Sequence, Sequencer, TimeConfig, UnetConfig, no_backbone,
 };
 
 const GRID: Grid = Grid::new(2, 3, 4);
@@ -189,5 +189,50 @@ fn images_of_several_sizes_and_times_in_one_batch_are_what_each_is_alone() {
         for pack_len in [0, 12] {
             assert_close(drawn(&model, &config, &samples, pack_len), single.clone(), &config);
         }
+    }
+}
+
+/// A model of the first configuration, with weights that matter everywhere.
+fn loaded(config: ModelConfig) -> LoadedModel {
+    let tokenizer = Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap();
+    let model = model(&config);
+    LoadedModel { config, tokenizer, model, generation: GenerationConfig::of_size(12, 8) }
+}
+
+#[test]
+fn guidance_computes_both_branches_in_one_batch_and_gives_what_two_batches_give() {
+    for config in configs() {
+        let what = config.clone();
+        let model = loaded(config);
+        let prompts = ["a", "a longer prompt"].map(Document::of_text);
+        let session = GenerationSession::before_image(&model, &prompts, GRID).unwrap();
+        let empty = GenerationSession::before_image(&model, &vec![Document::default(); 2], GRID);
+        let empty = empty.unwrap();
+        let guidance = Guidance { scale: 2.5, from: 0.0, to: 0.5 };
+        let sampler = session.image(GRID, guidance).unwrap();
+        let z = [noise(3, GRID.tokens()), noise(4, GRID.tokens())].concat();
+        let z = sampler.tensor(z);
+        for level in [model.config.schedule.level(0.25), model.config.schedule.level(0.75)] {
+            let plain = session.denoise(z.clone(), GRID, &level);
+            let wanted = if guidance.active(&level) {
+                guidance.combine(plain, empty.denoise(z.clone(), GRID, &level))
+            } else {
+                plain
+            };
+            let rows = |x: Tensor<3>| x.reshape([-1, GRID.patch_dim() as i32]);
+            assert_close(rows(sampler.denoise(z.clone(), &level)), rows(wanted), &what);
+        }
+    }
+}
+
+#[test]
+fn many_images_at_once_are_those_of_seeds_one_after_another() {
+    let model = loaded(configs().remove(0));
+    let prompt = Document::of_text("b");
+    let options = model.options(5);
+    let many = model.draw_many(&prompt, 3, GRID, &options).unwrap();
+    for (at, image) in (0..).zip(many) {
+        let options = model.options(5 + at);
+        assert_eq!(image, model.draw(&[prompt.clone()], GRID, &options).unwrap()[0], "image {at}");
     }
 }

@@ -12,7 +12,7 @@ pub struct Seen {
     pub records: Option<u64>,
     /// The number of records that are held out.
     pub held_out: Option<u64>,
-    /// The [`DataSet::checksum`].
+    /// The [`DataSet::fingerprint`].
     pub checksum: u32,
 }
 
@@ -22,7 +22,7 @@ impl Seen {
         Self {
             records: data.len(Split::Train),
             held_out: data.len(Split::HeldOut),
-            checksum: data.checksum(),
+            checksum: data.fingerprint(),
         }
     }
 

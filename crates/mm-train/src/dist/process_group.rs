@@ -75,7 +75,7 @@ impl ProcessGroup {
         self.equal([
             ("training records", records(Split::Train)),
             ("held-out records", records(Split::HeldOut)),
-            ("checksum of data", f64::from(data.checksum())),
+            ("checksum of data", f64::from(data.fingerprint())),
         ])
     }
 

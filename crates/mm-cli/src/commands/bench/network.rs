@@ -144,8 +144,8 @@ impl Network {
         self.weights = Some(self.optimizer.step(1e-4, weights, grads));
     }
 
-    /// Draws images after a prompt, in Euler steps with guidance: two rows for each image, one of them
-    /// with another prompt.
+    /// Draws images after a prompt, in Euler steps with guidance: two rows for each image, one of
+    /// them with another prompt.
     pub fn sample(&mut self) {
         let weights = self.weights.as_ref().expect("put back by the step before").valid();
         let config = self.sizes.config();
@@ -192,8 +192,8 @@ impl Network {
         (2 * IMAGES * (PROMPT + STEPS * self.sizes.document[1])) as f64
     }
 
-    /// Counts the arithmetic of the matrix products of a step. The backward pass has twice that of the
-    /// forward pass.
+    /// Counts the arithmetic of the matrix products of a step. The backward pass has twice that of
+    /// the forward pass.
     pub fn training_flops(&self) -> f64 {
         3.0 * self.forward_flops(self.tokens(), self.pairs)
     }

@@ -121,9 +121,9 @@ pub fn shaken<M: Module>(module: M, device: &Device) -> M {
 pub struct Difference {
     /// The largest absolute difference.
     pub absolute: f64,
-    /// The largest difference relative to the largest number of the same tensor. A tensor whose terms
-    /// nearly cancel is as exact as these terms, so the largest number counts as at least a hundredth
-    /// of the largest number of the whole check.
+    /// The largest difference relative to the largest number of the same tensor. A tensor whose
+    /// terms nearly cancel is as exact as these terms, so the largest number counts as at least a
+    /// hundredth of the largest number of the whole check.
     pub relative: f64,
 }
 

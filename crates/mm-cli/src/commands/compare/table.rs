@@ -111,7 +111,7 @@ mod tests {
         Measured {
             check: 0,
             lacks: false,
-            numbers: vec![],
+            results: vec![],
             seconds: 1.25,
             again: 0.5,
             repeats: true,

@@ -1,4 +1,5 @@
-//! The process that computes on one device, and how another process starts it and reads its numbers.
+//! The process that computes on one device, and how another process starts it and reads its
+//! numbers.
 //!
 //! Each device has a process, because the type of its numbers is chosen once per process, because a
 //! driver may crash, and because peak memory is measured per process.
@@ -36,8 +37,8 @@ pub struct Measured {
     pub check: usize,
     /// Whether the device lacks the type in which the check computes; nothing was computed then.
     pub lacks: bool,
-    /// The numbers that it computed.
-    pub numbers: Vec<Numbers>,
+    /// The numbers that the check computed.
+    pub results: Vec<Numbers>,
     /// The seconds of the first run, with the compilation of kernels.
     pub seconds: f64,
     /// The seconds of the second run.
@@ -91,18 +92,19 @@ fn measured(on: &On, index: usize, check: &Check) -> Result<Measured, Failure> {
     let compute = || if lacks { Ok(vec![]) } else { (check.run)(on) };
     host::reset_peak_memory();
     let start = Instant::now();
-    let numbers = compute()?;
+    let results = compute()?;
     let seconds = start.elapsed().as_secs_f64();
     let start = Instant::now();
-    let repeats = on.reference || compute()? == numbers;
+    let repeats = on.reference || compute()? == results;
     let again = start.elapsed().as_secs_f64();
     let held = on.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
     let held_mib = held.map(|bytes| bytes as f64 / f64::from(1 << 20));
     let peak_mib = host::peak_memory_mib();
-    Ok(Measured { check: index, lacks, numbers, seconds, again, repeats, peak_mib, held_mib })
+    Ok(Measured { check: index, lacks, results, seconds, again, repeats, peak_mib, held_mib })
 }
 
-/// Runs all checks in a process of their own. Where one crashes, another process continues after it.
+/// Runs all checks in a process of their own. Where one crashes, another process continues after
+/// it.
 pub fn measure(setup: &Setup) -> Result<Ended, Failure> {
     let mut ended = Ended { measured: vec![], crashed: vec![] };
     let mut next = 0;

@@ -1,5 +1,5 @@
-//! TensorBoard event files, made from `metrics.jsonl`: records in TFRecord framing, each of which is
-//! an `Event` message of protocol buffers.
+//! TensorBoard event files, made from `metrics.jsonl`: records in TFRecord framing, each of which
+//! is an `Event` message of protocol buffers.
 //!
 //! ```text
 //! record = length u64, crc(length) u32, bytes, crc(bytes) u32
@@ -53,8 +53,8 @@ pub struct Board {
 }
 
 impl Board {
-    /// Creates an event file in `folder`, beside those of earlier parts of the run. It will hold the
-    /// lines that are added to `log` from here on.
+    /// Creates an event file in `folder`, beside those of earlier parts of the run. It will hold
+    /// the lines that are added to `log` from here on.
     pub fn create(folder: &Path, log: PathBuf) -> io::Result<Self> {
         fs_err::create_dir_all(folder)?;
         let name = format!("events.out.tfevents.{:.6}.mm", now());

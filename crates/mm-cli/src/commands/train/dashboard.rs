@@ -1,5 +1,5 @@
-//! `mm train --tui`: a run in the terminal dashboard of Burn's own trainer, if the program was built
-//! with the feature `tui`.
+//! `mm train --tui`: a run in the terminal dashboard of Burn's own trainer, if the program was
+//! built with the feature `tui`.
 
 #[cfg(feature = "tui")]
 mod linked;

@@ -1,5 +1,5 @@
-//! `mm train --devices A,B`: one thread of this process for each device. Rank `r` computes on device
-//! `r`. Gradients are summed from card to card where that is possible, else in host memory.
+//! `mm train --devices A,B`: one thread of this process for each device. Rank `r` computes on
+//! device `r`. Gradients are summed from card to card where that is possible, else in host memory.
 
 use std::sync::Arc;
 

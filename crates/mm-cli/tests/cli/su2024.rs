@@ -1,4 +1,5 @@
-//! The seed's network: weights in and out under Keras's names, its golden file, images alone, and the ways of drawing them.
+//! Tests of what follows Su Jianlin's article of 2024: weights under Keras's names, the golden
+//! file, image-only models, and the samplers.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -9,7 +10,7 @@ use mm_patch::{DecodeOptions, Image};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
-use crate::{done, mm, picture, refused, text};
+use crate::{done, image_file, mm, refused, text};
 
 pub(super) const GOLDEN: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/ddpm_gau_32p4.safetensors");
@@ -50,7 +51,7 @@ fn weights_that_are_imported_and_exported_are_the_same_bits_under_the_same_names
         let found = back.tensor(name.strip_prefix("w/").unwrap()).unwrap();
         assert_eq!((found.shape(), found.data()), (view.shape(), view.data()), "{name}");
     }
-    // What was exported is imported again, turned to the other order of colours and back.
+    // What was exported is imported again, turned to the other order of colors and back.
     let [turned, again] = ["turned", "again.safetensors"].map(|name| folder.path().join(name));
     let (file, turned) = (out.to_str().unwrap(), turned.to_str().unwrap());
     let args = ["import", "keras-ddpm", file, "--image", "32", "--patch", "4", "--out", turned];
@@ -60,7 +61,7 @@ fn weights_that_are_imported_and_exported_are_the_same_bits_under_the_same_names
 }
 
 #[test]
-fn an_imported_network_agrees_with_the_seed_authors_layers_and_a_perturbed_one_does_not() {
+fn an_imported_network_agrees_with_the_layers_of_su_jianlin_and_a_perturbed_one_does_not() {
     let said = done(&["eval", &imported(), "--task", "golden", "--golden", GOLDEN]);
     assert_eq!(said.lines().count(), 26, "{said}");
     for name in ["out/images", "out/loss", "grad/time/embeddings:0", "out/ddim10"] {
@@ -86,7 +87,7 @@ fn an_imported_network_agrees_with_the_seed_authors_layers_and_a_perturbed_one_d
 }
 
 #[test]
-fn files_that_are_no_weights_of_the_seed_are_one_clear_error_each() {
+fn files_that_are_no_weights_of_ddpm_gau_are_one_clear_error_each() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     let import = |file: &str, image: &str, patch: &str| {
@@ -116,12 +117,12 @@ fn files_that_are_no_weights_of_the_seed_are_one_clear_error_each() {
 }
 
 #[test]
-fn the_seeds_network_has_the_seeds_number_of_parameters() {
+fn the_su2024_network_has_the_number_of_parameters_of_the_article() {
     let said = done(&["inspect", "su2024-128"]);
     assert!(said.contains("network: 88,483,584 parameters"), "{said}");
-    assert!(said.contains("no text: documents are images alone"), "{said}");
+    assert!(said.contains("image-only: documents hold no text"), "{said}");
     assert!(done(&["inspect", "su2024-64"]).contains("network: 88,262,400 parameters"));
-    assert!(done(&["inspect", "su2024-mini"]).contains("training examples: "));
+    assert!(done(&["inspect", "su2024-mini"]).contains("records for training: "));
     assert!(done(&["data", "recipes", "su2024-mini"]).starts_with("# "));
 }
 
@@ -155,7 +156,7 @@ fn tiny() -> &'static Path {
 }
 
 #[test]
-fn images_alone_train_with_grids_of_raw_and_averaged_weights_side_by_side() {
+fn image_only_models_train_with_grids_of_raw_and_averaged_weights_side_by_side() {
     let samples = tiny().join("samples");
     for step in [4, 6] {
         for ending in [".png", "-raw.png"] {
@@ -165,13 +166,13 @@ fn images_alone_train_with_grids_of_raw_and_averaged_weights_side_by_side() {
     }
     let model = tiny().join("model");
     let model = model.to_str().unwrap();
-    assert!(done(&["inspect", model]).contains("images alone"));
+    assert!(done(&["inspect", model]).contains("image-only"));
     let said = done(&["eval", model, "--task", "loss", "--count", "4"]);
     assert!(said.starts_with("image ") && !said.contains("NaN"), "{said}");
 }
 
 #[test]
-fn a_model_of_images_alone_draws_without_words_and_refuses_words() {
+fn an_image_only_model_draws_without_words_and_refuses_words() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("a.png");
     let out = out.to_str().unwrap();
@@ -185,7 +186,7 @@ fn a_model_of_images_alone_draws_without_words_and_refuses_words() {
 }
 
 #[test]
-fn every_sampler_draws_a_table_and_a_picture_depends_on_its_number_and_the_seed_alone() {
+fn every_sampler_draws_a_table_and_an_image_depends_only_on_its_number_and_the_seed() {
     let folder = tempfile::tempdir().unwrap();
     let sample = |name: &str, flags: &[&str]| {
         let out = folder.path().join(name);
@@ -251,15 +252,15 @@ fn analytic_dpm_measures_the_network_once_and_again_when_the_weights_change() {
 }
 
 #[test]
-fn analytic_dpm_of_an_imported_network_takes_a_folder_of_pictures() {
+fn analytic_dpm_of_an_imported_network_takes_a_folder_of_images() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, pictures) = (folder.path().join("model"), tempfile::tempdir().unwrap());
+    let (model, images) = (folder.path().join("model"), tempfile::tempdir().unwrap());
     fs_err::create_dir(&model).unwrap();
     for file in ["config.json", "model.safetensors", "tokenizer.json", "recipe.toml"] {
         fs_err::copy(Path::new(&imported()).join(file), model.join(file)).unwrap();
     }
     for shade in 0..4 {
-        picture(&pictures, &format!("{shade}.png"), &Image::filled(40, 36, [60 * shade; 3]));
+        image_file(&images, &format!("{shade}.png"), &Image::filled(40, 36, [60 * shade; 3]));
     }
     let (out, model) = (folder.path().join("a.png"), model.to_str().unwrap());
     let mut args = vec!["sample", model, "--out", out.to_str().unwrap(), "--device", "flex"];
@@ -269,17 +270,17 @@ fn analytic_dpm_of_an_imported_network_takes_a_folder_of_pictures() {
     let nowhere = folder.path().join("nowhere");
     let said = refused(1, &[&args[..], &["--real", nowhere.to_str().unwrap()]].concat());
     assert!(said.contains("nowhere"), "{said}");
-    done(&[&args[..], &["--real", pictures.path().to_str().unwrap()]].concat());
+    done(&[&args[..], &["--real", images.path().to_str().unwrap()]].concat());
     assert_eq!(size_of(&out), (32, 32));
 }
 
 #[test]
-fn interpolation_shows_real_pictures_in_pairs_and_what_lies_between() {
+fn interpolation_shows_real_images_in_pairs_and_what_lies_between() {
     let folder = tempfile::tempdir().unwrap();
     let files: Vec<String> = [[250, 0, 0], [0, 250, 0], [0, 0, 250], [9, 9, 9]]
         .iter()
         .enumerate()
-        .map(|(at, rgb)| picture(&folder, &format!("{at}.png"), &Image::filled(40, 36, *rgb)))
+        .map(|(at, rgb)| image_file(&folder, &format!("{at}.png"), &Image::filled(40, 36, *rgb)))
         .collect();
     let out = folder.path().join("mixed.png");
     let model = imported();
@@ -293,7 +294,7 @@ fn interpolation_shows_real_pictures_in_pairs_and_what_lies_between() {
     assert_eq!((sheet.pixel(0, 63), sheet.pixel(35, 0)), ([0, 0, 250], [255; 3]));
     let odd =
         refused(2, &["interpolate", &model, &files[0], &files[1], &files[2], "--out", "x.png"]);
-    assert!(odd.contains("3 pictures, wanted pairs"), "{odd}");
+    assert!(odd.contains("found 3 images, wanted pairs"), "{odd}");
     let far = ["--noise-step", "1000", "--out", "x.png"];
     let said = refused(2, &[&["interpolate", &model, &files[0], &files[1]], &far[..]].concat());
     assert!(said.contains("wanted 1 to 999"), "{said}");

@@ -1,4 +1,4 @@
-//! Bytes of an image file to a picture of the size that the recipe asks for.
+//! Bytes of an image file to an image of the size that the recipe asks for.
 
 use std::error::Error;
 
@@ -6,42 +6,70 @@ use mm_patch::{DecodeOptions, Fit, Grid, Image};
 use mm_text::MAX_SIDE;
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, ImageSettings};
+use crate::error::DataError;
+use crate::split::split_hash;
 
 /// The file name endings that count as images, in any case.
 pub const EXTENSIONS: &[&str] = &["png", "jpg", "jpeg", "webp", "gif", "bmp"];
 
-/// The most pixels of a picture in a data set: 32 Mi, so that a few decoded side by side fit any machine.
+/// The most pixels of an image in a data set: 32 Mi, so that a few decoded side by side fit any
+/// machine.
 const MOST_PIXELS: u64 = 32 << 20;
 
 /// The most bytes of a caption: what is longer is no caption, and would fill a batch alone.
 const MOST_CAPTION_BYTES: usize = 16 << 10;
 
+/// The size of every image of a data set, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSettings {
+    /// Columns, a multiple of the patch.
+    pub width: usize,
+    /// Rows, a multiple of the patch.
+    pub height: usize,
+    /// Side of a square patch.
+    pub patch: usize,
+}
+
+impl ImageSettings {
+    /// Checks that both sides are multiples of the patch and none is 0.
+    pub fn validate(&self) -> Result<(), DataError> {
+        let Self { width, height, patch } = *self;
+        let divides = |side: usize| side > 0 && patch > 0 && side.is_multiple_of(patch);
+        if divides(width) && divides(height) {
+            Ok(())
+        } else {
+            Err(DataError::Size { width, height, patch })
+        }
+    }
+}
+
 /// How images of other shapes are made to fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum PictureFit {
-    /// Fill the picture, cut what stands out.
+pub enum ImageFit {
+    /// Fill the image, cut what stands out.
     #[default]
-    CentreCrop,
+    CenterCrop,
     /// Show all of the image, fill the rest with the background.
     Pad,
-    /// Keep the image's own aspect: of all sizes in whole patches that have no more patches than the recipe's picture, the
-    /// one nearest to it. The size tokens before the patches are learnt, so a model learns which aspect suits a caption.
+    /// Keep the image's own aspect: of all sizes in whole patches that have no more patches than
+    /// the recipe's image, the one nearest to it. The size tokens before the patches are learnt, so
+    /// a model learns which aspect suits a caption.
     Aspect,
 }
 
-/// What every picture of a source goes through.
+/// What every image of a source goes through.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
-    fit: PictureFit,
+    fit: ImageFit,
     image: ImageSettings,
     decoding: DecodeOptions,
 }
 
 impl Frame {
     pub(crate) fn new(
-        fit: PictureFit,
+        fit: ImageFit,
         background: [u8; 3],
         image: ImageSettings,
     ) -> Result<Self, DataError> {
@@ -51,32 +79,31 @@ impl Frame {
         Ok(Self { fit, image, decoding })
     }
 
-    /// The picture of an image file's bytes, or what is wrong with them.
-    pub(crate) fn picture(&self, bytes: &[u8]) -> Result<Image, String> {
+    /// The image of an image file's bytes, or what is wrong with them.
+    pub(crate) fn image(&self, bytes: &[u8]) -> Result<Image, String> {
         let image = Image::decode(bytes, &self.decoding).map_err(|error| chain(&error))?;
         let ImageSettings { width, height, patch } = self.image;
         let fitted = match self.fit {
-            PictureFit::CentreCrop => Fit::CenterCrop { width, height }.apply(&image, patch),
-            PictureFit::Pad => {
+            ImageFit::CenterCrop => Fit::CenterCrop { width, height }.apply(&image, patch),
+            ImageFit::Pad => {
                 let background = self.decoding.background;
                 Fit::Pad { width, height, background }.apply(&image, patch)
             }
-            PictureFit::Aspect => self.aspect(&image),
+            ImageFit::Aspect => self.aspect(&image),
         };
         fitted.map(|(image, _grid)| image).map_err(|error| chain(&error))
     }
 
-    /// A size of its own; a strip longer than there are size tokens is cut to the most that there are.
+    /// A size of its own; a strip longer than there are size tokens is cut to the most that there
+    /// are.
     fn aspect(&self, image: &Image) -> Result<(Image, Grid), mm_patch::PatchError> {
         let patch = self.image.patch;
         let grid = Grid::nearest(image.width(), image.height(), patch, self.most_patches())?;
         let (cols, rows) = (grid.cols.min(MAX_SIDE), grid.rows.min(MAX_SIDE));
-        match (cols, rows) == (grid.cols, grid.rows) {
-            true => Ok((image.resize(grid.width(), grid.height()), grid)),
-            false => {
-                Fit::CenterCrop { width: cols * patch, height: rows * patch }.apply(image, patch)
-            }
+        if (cols, rows) == (grid.cols, grid.rows) {
+            return Ok((image.resize(grid.width(), grid.height()), grid));
         }
+        Fit::CenterCrop { width: cols * patch, height: rows * patch }.apply(image, patch)
     }
 
     /// The most bytes of an image file.
@@ -84,14 +111,14 @@ impl Frame {
         self.decoding.max_bytes
     }
 
-    /// The most bytes that the pixels of a picture take.
+    /// The most bytes that the pixels of an image take.
     pub(crate) fn most_pixel_bytes(&self) -> usize {
         mm_patch::RGB_CHANNELS * self.image.width * self.image.height
     }
 
     /// Everything that decides what becomes of an image, as one number.
     pub(crate) fn hash(&self) -> u64 {
-        super::split_hash(&format!("{:?} {:?}", (self.fit, self.decoding), self.image))
+        split_hash(&format!("{:?} {:?}", (self.fit, self.decoding), self.image))
     }
 
     fn most_patches(&self) -> usize {
@@ -105,7 +132,8 @@ pub(crate) fn white() -> [u8; 3] {
     [255; 3]
 }
 
-/// A caption's bytes as text without a byte-order mark and white space at its ends, or what is wrong with them.
+/// A caption's bytes as text without a byte-order mark and white space at its ends, or what is
+/// wrong with them.
 pub(crate) fn caption(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() > MOST_CAPTION_BYTES {
         let found = bytes.len();
@@ -132,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn frame(fit: PictureFit) -> Frame {
+    fn frame(fit: ImageFit) -> Frame {
         Frame::new(fit, white(), ImageSettings { width: 32, height: 32, patch: 8 }).unwrap()
     }
 
@@ -142,7 +170,7 @@ mod tests {
         let fitted: Vec<(usize, usize)> = sizes
             .map(|(width, height)| Image::filled(width, height, [9; 3]).encode_png())
             .iter()
-            .map(|file| frame(PictureFit::Aspect).picture(file).unwrap())
+            .map(|file| frame(ImageFit::Aspect).image(file).unwrap())
             .map(|image| (image.width(), image.height()))
             .collect();
         assert_eq!(fitted, [(32, 32), (40, 24), (24, 40), (56, 16), (128, 8), (8, 8)]);
@@ -151,18 +179,18 @@ mod tests {
     #[test]
     fn a_strip_longer_than_the_size_tokens_is_cut() {
         let wide = ImageSettings { width: 320, height: 16, patch: 2 };
-        let frame = Frame::new(PictureFit::Aspect, white(), wide).unwrap();
-        let image = frame.picture(&Image::filled(2000, 4, [9; 3]).encode_png()).unwrap();
+        let frame = Frame::new(ImageFit::Aspect, white(), wide).unwrap();
+        let image = frame.image(&Image::filled(2000, 4, [9; 3]).encode_png()).unwrap();
         assert_eq!(image.width(), 2 * MAX_SIDE);
     }
 
     #[test]
-    fn a_picture_of_fifty_megapixels_is_refused_by_its_header() {
+    fn a_image_of_fifty_megapixels_is_refused_by_its_header() {
         let mut header = Image::filled(1, 1, [0; 3]).encode_png();
         header[16..24].copy_from_slice(&[0, 0, 0x1f, 0x40, 0, 0, 0x18, 0x6a]); // 8000 x 6250
         let crc = crc32(&header[12..29]);
         header[29..33].copy_from_slice(&crc.to_be_bytes());
-        let why = frame(PictureFit::Pad).picture(&header).unwrap_err();
+        let why = frame(ImageFit::Pad).image(&header).unwrap_err();
         assert_eq!(why, "the image has 8000 x 6250 pixels, `max_pixels` is 33554432");
     }
 
@@ -183,16 +211,16 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn no_bytes_make_a_picture_or_a_caption_panic(
+        fn no_bytes_make_a_image_or_a_caption_panic(
             noise in prop::collection::vec(any::<u8>(), 0..200),
             at in 0_usize..80,
         ) {
             let mut file = Image::filled(9, 7, [1, 200, 3]).encode_png();
             let end = (at + noise.len()).min(file.len());
             file[at.min(end)..end].copy_from_slice(&noise[..end - at.min(end)]);
-            for fit in [PictureFit::CentreCrop, PictureFit::Pad, PictureFit::Aspect] {
-                let _ = frame(fit).picture(&noise);
-                let _ = frame(fit).picture(&file);
+            for fit in [ImageFit::CenterCrop, ImageFit::Pad, ImageFit::Aspect] {
+                let _ = frame(fit).image(&noise);
+                let _ = frame(fit).image(&file);
             }
             let _ = caption(noise);
         }

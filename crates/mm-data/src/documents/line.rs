@@ -5,8 +5,9 @@
 //! {"text": "words alone"}
 //! ```
 //!
-//! An image is a path from the file's own folder on, or a data URI (`data:image/png;base64,…`). The loss falls on every
-//! segment that does not say `"loss": false`. Other keys of a line are passed over; a segment has none.
+//! An image is a path from the file's own folder on, or a data URI (`data:image/png;base64,…`). The
+//! loss falls on every segment that does not say `"loss": false`. Other keys of a line are passed
+//! over; a segment has none.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +15,7 @@ use serde::Deserialize;
 
 /// A document as a line writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(super) enum Line {
     /// Words alone; all are learnt.
     Text(String),
     /// Text and images.
@@ -23,14 +24,14 @@ pub(crate) enum Line {
 
 /// A segment as a line writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub(super) enum Piece {
     Text { text: String, target: bool },
-    Image { image: Picture, target: bool },
+    Image { image: ImageData, target: bool },
 }
 
 /// Where an image's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Picture {
+pub(super) enum ImageData {
     /// In a file, from the folder of the JSONL file on.
     Path(String),
     /// In the line itself.
@@ -58,7 +59,7 @@ fn yes() -> bool {
 }
 
 /// Reads one line, or says what is wrong with it.
-pub(crate) fn parse(line: &[u8]) -> Result<Line, String> {
+pub(super) fn parse(line: &[u8]) -> Result<Line, String> {
     let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
     let raw: RawLine = serde_json::from_slice(line).map_err(|why| why.to_string())?;
     match raw {
@@ -73,8 +74,9 @@ pub(crate) fn parse(line: &[u8]) -> Result<Line, String> {
     }
 }
 
-/// Whether the loss falls on anything: a word, an image, or the end, which is learnt with the last segment.
-pub(crate) fn learns(pieces: &[Piece]) -> bool {
+/// Whether the loss falls on anything: a word, an image, or the end, which is learnt with the last
+/// segment.
+pub(super) fn has_target(pieces: &[Piece]) -> bool {
     let (mut any, mut last) = (false, false);
     for piece in pieces {
         let (target, empty) = match piece {
@@ -92,17 +94,17 @@ fn piece(segment: RawSegment) -> Result<Piece, String> {
     match (segment.text, segment.image) {
         (Some(text), None) => Ok(Piece::Text { text, target }),
         (None, Some(uri)) if uri.starts_with("data:") => {
-            Ok(Piece::Image { image: Picture::Bytes(data_uri(&uri)?), target })
+            Ok(Piece::Image { image: ImageData::Bytes(data_uri(&uri)?), target })
         }
         (None, Some(path)) if !path.is_empty() => {
-            Ok(Piece::Image { image: Picture::Path(path), target })
+            Ok(Piece::Image { image: ImageData::Path(path), target })
         }
         _ => Err("wanted either `text` or `image`".into()),
     }
 }
 
 /// The bytes of a data URI (RFC 2397) in base64.
-pub(crate) fn data_uri(uri: &str) -> Result<Vec<u8>, String> {
+pub(super) fn data_uri(uri: &str) -> Result<Vec<u8>, String> {
     let rest = uri.strip_prefix("data:").ok_or("a data URI begins with `data:`")?;
     let (head, data) = rest.split_once(',').ok_or("a data URI has a `,` before its data")?;
     if !head.ends_with(";base64") {
@@ -111,9 +113,9 @@ pub(crate) fn data_uri(uri: &str) -> Result<Vec<u8>, String> {
     STANDARD.decode(data.trim()).map_err(|why| format!("a data URI that is no base64: {why}"))
 }
 
-/// The ends of the pieces that a long text is cut into: each has at most `most` bytes, and ends behind white space where it
-/// has any, otherwise between characters.
-pub(crate) fn cuts(text: &str, most: usize) -> Vec<usize> {
+/// The ends of the pieces that a long text is cut into: each has at most `most` bytes, and ends
+/// behind white space where it has any, otherwise between characters.
+pub(super) fn cuts(text: &str, most: usize) -> Vec<usize> {
     let (mut ends, mut start) = (Vec::new(), 0);
     while text.len() - start > most.max(4) {
         let end = text.floor_char_boundary(start + most.max(4));
@@ -144,8 +146,8 @@ mod tests {
             parse(line).unwrap(),
             Line::Segments(vec![
                 Piece::Text { text: "see ".into(), target: true },
-                image(Picture::Path("a.png".into()), false),
-                image(Picture::Bytes(vec![0, 1, 2]), true),
+                image(ImageData::Path("a.png".into()), false),
+                image(ImageData::Bytes(vec![0, 1, 2]), true),
             ])
         );
     }
@@ -170,7 +172,7 @@ mod tests {
         let of = |segments: &str| match parse(format!("{{\"segments\": [{segments}]}}").as_bytes())
             .unwrap()
         {
-            Line::Segments(pieces) => learns(&pieces),
+            Line::Segments(pieces) => has_target(&pieces),
             Line::Text(text) => panic!("{text}"),
         };
         assert!(!of(r#"{"text": "a", "loss": false}, {"image": "a.png", "loss": false}"#));
