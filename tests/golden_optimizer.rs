@@ -84,7 +84,7 @@ fn twenty_updates_agree_with_the_seed_authors_optimizer() {
         ("optimizer.betas", "[0.9, 0.999]"),
         ("optimizer.ema", "0.9"),
         ("optimizer.ema_start", "zero"),
-        ("optimizer.rate", "1e-3"),
+        ("optimizer.lr", "1e-3"),
         ("optimizer.points", "[[4.0, 1.0], [10.0, 0.5], [16.0, 0.1]]"),
     ]);
     let mut net = Net::load(&file, "step0");
