@@ -125,7 +125,7 @@ fn a_large_batch_is_planned_from_a_part_of_it() {
     let load = |batch: &str| plan(&tiny(&[("run.batch", batch)]), 1).unwrap().load;
     let (part, whole) = (load("256"), load("16777216"));
     assert_eq!(whole.images, 65536.0 * part.images);
-    assert_eq!(whole.places, 65536.0 * part.places);
+    assert_eq!(whole.padded_tokens, 65536.0 * part.padded_tokens);
     let wide = [("model.backbone.width", "4000000"), ("run.batch", "16777216")];
     let bytes = plan(&tiny(&wide), 1).unwrap().bytes;
     assert!(bytes.total().is_finite() && bytes.activations > 1e15);

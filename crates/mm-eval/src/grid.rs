@@ -45,7 +45,8 @@ fn grid_and_text(
     if !model.config.has_text() {
         return Ok((image_only_grid(model, count, seed)?, String::new()));
     }
-    let split = if data.len(Split::HeldOut) == Some(0) || data.downcast_ref::<EmojiSet>().is_some() {
+    let split = if data.len(Split::HeldOut) == Some(0) || data.downcast_ref::<EmojiSet>().is_some()
+    {
         Split::Train
     } else {
         Split::HeldOut

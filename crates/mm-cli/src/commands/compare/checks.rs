@@ -4,7 +4,6 @@
 //! hold 24 bits, one part in 17 million. A sum of some hundred terms loses a few of them, and
 //! training steps amplify the loss.
 
-use burn::prelude::*;
 use burn::tensor::FloatDType;
 use mm_backbone::BlockConfig;
 use mm_diffusion::Guidance;
