@@ -1,4 +1,4 @@
-//! A run that judges itself: held-out measurements, the best checkpoint, patience, roll-back.
+//! A run that judges itself: held-out measurements, the best checkpoint, patience, rollback.
 
 use mm_data::{DataConfig, DataError};
 use mm_model::Segment;
@@ -48,7 +48,7 @@ fn a_measured_run_keeps_its_best_checkpoint_and_resumes_to_the_same_bits() {
     assert!(whole.best_model().join("model.safetensors").is_file());
 
     let cut = open("cut");
-    let stop = &mut |happening: TrainEvent<'_>| !matches!(happening, TrainEvent::Step { report, .. } if report.step == 7);
+    let stop = &mut |event: TrainEvent<'_>| !matches!(event, TrainEvent::Step { report, .. } if report.step == 7);
     assert_eq!(train(&mut start(&MEASURED), &cut, stop).unwrap(), Ending::Stopped);
     let (mut resumed, _) = cut.resume(tiny(&MEASURED), &device()).unwrap();
     train(&mut resumed, &cut, &mut |_| true).unwrap();
@@ -68,7 +68,7 @@ fn a_run_without_gain_ends_when_its_patience_does() {
         ("run.validate_every", "1"),
         ("run.validate_count", "4"),
         ("run.patience", "2"),
-        ("optimizer.lr", "1e-30"), // nothing is learnt,
+        ("optimizer.lr", "1e-30"), // nothing changes,
         ("optimizer.ema", "0.0"),  // and the average is the weights
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ fn a_run_without_gain_ends_when_its_patience_does() {
     assert_eq!(training.progress.step, 3, "and stays at its end");
 }
 
-/// A rate that is absurd from step 7 on.
+/// A learning rate that is absurd from step 7 on.
 const ABSURD: [(&str, &str); 3] = [
     ("optimizer.lr", "1e30"),
     ("optimizer.points", "[[1.0, 1e-33], [7.0, 1e-33], [8.0, 1.0]]"),
@@ -88,13 +88,13 @@ const ABSURD: [(&str, &str); 3] = [
 ];
 
 #[test]
-fn failing_steps_roll_a_run_back_once_with_a_smaller_rate_and_then_end_it() {
+fn failing_steps_roll_a_run_back_once_with_a_smaller_learning_rate_and_then_end_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &tiny(&ABSURD)).unwrap();
     let mut training = start(&ABSURD);
     let (mut events, mut rates) = (vec![], vec![]);
-    let error = train(&mut training, &run, &mut |happening| {
-        match happening {
+    let error = train(&mut training, &run, &mut |event| {
+        match event {
             TrainEvent::RolledBack(done) => events.push(done.clone()),
             TrainEvent::Step { report, .. } if report.step == 6 => rates.push(report.lr),
             _ => {}
@@ -127,8 +127,8 @@ fn a_spike_is_skipped_and_the_run_goes_on() {
     assert!(skipped > 0 && skipped as u64 == progress.skipped, "{skipped} of {}", progress.skipped);
 }
 
-/// A tiny run over twelve captioned pictures, one a step.
-fn pictures(path: &std::path::Path, max_bad: f64) -> Recipe {
+/// A tiny run over twelve captioned images, one a step.
+fn images(path: &std::path::Path, max_bad: f64) -> Recipe {
     let recipe =
         tiny(&[("run.batch", "1"), ("run.micro_batches", "1"), ("run.checkpoint_every", "100")]);
     let config = format!("source = 'folder'\nmax_bad = {max_bad:?}\npath = '{}'", path.display());
@@ -144,11 +144,11 @@ fn a_run_that_its_data_end_is_saved_and_goes_on_with_a_higher_limit() {
         fs_err::write(folder.path().join(format!("{at}.png")), image).unwrap();
         fs_err::write(folder.path().join(format!("{at}.txt")), at.to_string()).unwrap();
     }
-    let (strict, tolerant) = (pictures(folder.path(), 0.0), pictures(folder.path(), 1.0));
+    let (strict, tolerant) = (images(folder.path(), 0.0), images(folder.path(), 1.0));
     let out = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&out.path().join("run"), &strict).unwrap();
     let mut training = Training::start(strict.clone(), &device()).unwrap();
-    // The picture of step 3 breaks before the run gets there.
+    // The image of step 3 breaks before the run gets there.
     let document = Batches::new(&strict, &training.data, &training.tokenizer)
         .documents(3)
         .unwrap()
