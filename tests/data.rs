@@ -1,4 +1,4 @@
-//! Mixed data: ranks, packing, text alone, pictures of several sizes.
+//! Mixed data: ranks, packing, text alone, images of several sizes.
 
 use std::collections::BTreeMap;
 

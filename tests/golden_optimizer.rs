@@ -1,7 +1,7 @@
-//! Su Jianlin's optimizer: the optimizer, average and learning rate that a run makes of its recipe
-//! agree with weights, averages and losses of a small network over twenty updates, as computed by
-//! bert4keras (layer adaptation over Adam, a learning rate of straight lines, an average from zero
-//! with bias correction).
+//! Su Jianlin's optimizer: weights, averages and losses of a small network over twenty updates, as
+//! computed by bert4keras (layer adaptation over Adam, a rate of straight lines, an average from
+//! zero with bias correction). Held to them are the optimizer, average and rate that a run makes of
+//! its recipe.
 
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
@@ -76,7 +76,7 @@ fn assert_near(found: &[Vec<f32>], wanted: &[Vec<f32>], what: &str) {
 }
 
 #[test]
-fn twenty_updates_agree_with_the_optimizer_of_su() {
+fn twenty_updates_agree_with_the_seed_authors_optimizer() {
     let file = SafeTensors::deserialize(FILE).unwrap();
     let (x, y) = (read::<2>(&file, "x"), read::<2>(&file, "y"));
     let losses = read::<1>(&file, "losses").into_data().try_to_vec::<f32>().unwrap();

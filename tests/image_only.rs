@@ -1,5 +1,5 @@
-//! Image-only training, as in Su's scripts: no token anywhere, the summed squared error, and a run
-//! that resumes as any other.
+//! Images alone, as in Su's article: no token anywhere, the summed squared error, and a run that
+//! resumes as any other.
 
 use burn::prelude::*;
 use mm_diffusion::{Sampler, Schedule};
@@ -10,7 +10,7 @@ use mm_train::{Ending, Recipe, RunFolder, Training, train};
 
 use crate::common::{device, tiny};
 
-/// The tiny recipe with the settings of Su's scripts.
+/// The tiny recipe with the laws of Su's script.
 fn image_only(changes: &[(&str, &str)]) -> Recipe {
     let seed =
         Recipe::from_toml(include_str!("../crates/mm-cli/recipes/su2024-mini.toml")).unwrap();
@@ -40,22 +40,19 @@ fn first_step(recipe: Recipe) -> (f64, f64) {
 }
 
 #[test]
-fn the_summed_loss_is_the_mean_times_the_numbers_of_an_image_whatever_the_micro_batches() {
+fn the_summed_loss_is_the_mean_times_the_numbers_of_an_image_whatever_the_shards() {
     let (mean, gradient) = first_step(image_only(&[("loss.reduction", "mean")]));
-    for count in ["1", "2", "4"] {
-        let (sum, summed) = first_step(image_only(&[("run.micro_batches", count)]));
+    for shards in ["1", "2", "4"] {
+        let (sum, summed) = first_step(image_only(&[("run.micro_batches", shards)]));
         let numbers = 16.0 * 16.0 * 3.0;
-        assert!(
-            (sum / mean / numbers - 1.0).abs() < 1e-5,
-            "{count} micro-batches: {sum} and {mean}"
-        );
+        assert!((sum / mean / numbers - 1.0).abs() < 1e-5, "{shards} shards: {sum} and {mean}");
         assert!((summed / gradient / numbers - 1.0).abs() < 1e-4, "{summed} and {gradient}");
     }
 }
 
 #[test]
 fn the_summed_loss_of_a_network_that_predicts_nothing_is_about_the_numbers_of_an_image() {
-    // The noise has unit variance, and the estimate of a fresh network is small beside it only on
+    // The noise has unit variance, and a fresh network's estimate is small beside it only on
     // average: of the same size.
     let (sum, _) = first_step(image_only(&[]));
     assert!((768.0..4.0 * 768.0).contains(&sum), "{sum}");
@@ -110,7 +107,7 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
 }
 
 #[test]
-fn images_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
+fn pictures_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
     let training = Training::start(image_only(&[]), &Device::flex()).unwrap();
     let model = training.averaged();
     let schedule = Schedule::Su2024 { steps: 1000 };

@@ -1,4 +1,4 @@
-//! Learning: the loss falls, a small set is memorized, bad steps are skipped.
+//! Learning: the loss falls, a small set is learned by heart, bad steps are skipped.
 
 use mm_data::DataSet;
 use mm_model::{Document, Segment};

@@ -2,13 +2,13 @@
 
 mod checkpoint; // a model folder round-trips; a wrong or truncated file is named
 mod common; // the tiny recipe that the others share
-mod data; // mixed data: ranks, packing, only text, images of several sizes
+mod data; // mixed data: ranks, packing, text alone, images of several sizes
 mod generate; // cached = uncached, seeds, the grammar of sequences
-mod golden; // prediction, loss and gradients of Su's own layers
-mod golden_optimizer; // Su's optimizer, average and learning rate
+mod golden; // prediction, loss and gradients of Su Jianlin's own layers
+mod golden_optimizer; // Su Jianlin's optimizer, average and rate
 mod image_only; // images without text: trained, resumed, drawn
-mod learn; // the loss falls and a small set is memorized
-mod networks; // U-ViT, DiT, U-Net, the convolution: they learn, their gradients are right
+mod learn; // the loss falls and a small set is learned by heart
+mod networks; // U-ViT, DiT, U-Net and the closing convolution: they target, and their gradients are right
 mod pack; // packed rows = rows computed one by one
 mod plan; // planned parameters and memory
 mod precision; // blocks that multiply in 16 bits
@@ -16,5 +16,5 @@ mod quality; // features, FID and KID against NumPy and SciPy
 mod ranks; // several ranks train as one process does
 mod recipe; // what is refused is named by its field
 mod resume; // N steps = k steps, a checkpoint, N - k steps, bit for bit
-mod tune; // fine-tuning, freezing, adapters, averages; accumulation changes no bit
-mod watch; // held-out measurements, the best checkpoint, patience, rollback
+mod tune; // fine-tuning, freezing, adapters, averages; turns and recomputation change no bit
+mod watch; // held-out measurements, the best checkpoint, patience, roll-back

@@ -1,5 +1,5 @@
-//! The networks beside the two plain blocks: each learns, its gradients are right, and bad recipes
-//! are named.
+//! The neighbours of the two plain blocks: each learns, each gradient is right, bad recipes are
+//! named.
 
 use std::collections::BTreeMap;
 
@@ -130,8 +130,7 @@ fn the_largest_gradient_of_every_weight_is_that_of_finite_differences() {
         let grads = GradientsParams::from_grads(loss(&tracked).backward(), &tracked);
         let mut collect = Collect { grads: &grads, path: vec![], found: BTreeMap::new() };
         tracked.visit(&mut collect);
-        // A U-Net has no gradient of words.
-        assert!(collect.found.len() >= weights.len() - 1, "{network}");
+        assert!(collect.found.len() >= weights.len() - 1, "{network}"); // no words of a U-Net; none of text alone
         for (name, grad) in collect.found {
             let by_size = |a: &usize, b: &usize| grad[*a].abs().total_cmp(&grad[*b].abs());
             let at = (0..grad.len()).max_by(by_size).unwrap();

@@ -1,5 +1,5 @@
-//! Several ranks train as one process does. Here ranks are threads that add in memory; `mm-cli`
-//! tests real processes, and `--devices` of the program.
+//! Several ranks train as one process does. Here ranks are threads that add up in memory; `mm-cli`
+//! holds the same to real processes, and to the program's `--devices`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ struct Run {
     weights: Weights,
 }
 
-/// Runs one rank; `last` is the step after which this rank wants to stop.
+/// A run on one rank; `last` is the step after which this rank wants to stop.
 fn run(ranks: ProcessGroup, changes: &[(&str, &str)], path: &Path, last: u64) -> Run {
     let fresh = !path.join("recipe.toml").exists();
     let mut training = if fresh {
@@ -42,8 +42,8 @@ fn run(ranks: ProcessGroup, changes: &[(&str, &str)], path: &Path, last: u64) ->
         RunFolder::of_other_rank(path)
     };
     let mut losses = vec![];
-    let ending = train(&mut training, &folder, &mut |event| {
-        if let TrainEvent::Step { report, .. } = event {
+    let ending = train(&mut training, &folder, &mut |happening| {
+        if let TrainEvent::Step { report, .. } = happening {
             losses.push(report.loss);
             return report.step != last;
         }
@@ -88,8 +88,8 @@ fn gradients_that_are_added_on_the_device_train_as_those_that_go_through_the_hos
     let hosts = on_ranks(2, |ranks| run(ranks, &changes, &folder.path().join("host"), 0));
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let devices = on_ranks(2, |ranks| {
-        // This stands for a collective operation of graphics cards: one tensor in, one of that
-        // shape out.
+        // Stands in for a collective operation of graphics cards: one tensor in, one of that shape
+        // out.
         let sum = ranks.sum.clone();
         let on_device = move |tensor: Tensor<1>| {
             let (device, shape) = (tensor.device(), tensor.shape());
@@ -117,7 +117,7 @@ fn ranks_stop_together_and_go_on_in_another_number() {
     let changes = [("run.steps", "12"), ("run.micro_batches", "1")];
     let single = run(ProcessGroup::single(), &changes, &folder.path().join("single"), 0);
     let path = folder.path().join("together");
-    // Only the last rank is asked to stop after step 7.
+    // The last rank single is asked to stop after step 7.
     let wishes = |rank: usize| if rank == 1 { 7 } else { 0 };
     let first = on_ranks(2, |ranks| run(ranks.clone(), &changes, &path, wishes(ranks.rank)));
     assert!(first.iter().all(|run| (run.ending, run.step) == (Ending::Stopped, 7)));

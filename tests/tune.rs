@@ -1,5 +1,5 @@
-//! Starting from a model, freezing, adapters, several averages; gradient accumulation and
-//! activation checkpointing change no bit.
+//! Starting from a model, freezing, adapters, several averages; turns and recomputation change no
+//! bit.
 
 use mm_model::LoadedModel;
 use mm_model::parameters::{Weights, weights_of};
@@ -133,8 +133,8 @@ fn averages_and_adapters_are_resumed_with_the_same_bits() {
     let (whole, cut) = (open("whole"), open("cut"));
     train(&mut start(&changes), &whole, &mut |_| true).unwrap();
     let mut steps = 0;
-    let stop = &mut |event: mm_train::TrainEvent<'_>| {
-        steps += u32::from(matches!(event, mm_train::TrainEvent::Step { .. }));
+    let stop = &mut |happening: mm_train::TrainEvent<'_>| {
+        steps += u32::from(matches!(happening, mm_train::TrainEvent::Step { .. }));
         steps < 3
     };
     train(&mut start(&changes), &cut, stop).unwrap();

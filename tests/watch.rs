@@ -1,4 +1,4 @@
-//! A run that judges itself: held-out measurements, the best checkpoint, patience, rollback.
+//! A run that judges itself: held-out measurements, the best checkpoint, patience, roll-back.
 
 use mm_data::{DataConfig, DataError};
 use mm_model::Segment;
@@ -48,7 +48,7 @@ fn a_measured_run_keeps_its_best_checkpoint_and_resumes_to_the_same_bits() {
     assert!(whole.best_model().join("model.safetensors").is_file());
 
     let cut = open("cut");
-    let stop = &mut |event: TrainEvent<'_>| !matches!(event, TrainEvent::Step { report, .. } if report.step == 7);
+    let stop = &mut |happening: TrainEvent<'_>| !matches!(happening, TrainEvent::Step { report, .. } if report.step == 7);
     assert_eq!(train(&mut start(&MEASURED), &cut, stop).unwrap(), Ending::Stopped);
     let (mut resumed, _) = cut.resume(tiny(&MEASURED), &device()).unwrap();
     train(&mut resumed, &cut, &mut |_| true).unwrap();
@@ -68,7 +68,7 @@ fn a_run_without_gain_ends_when_its_patience_does() {
         ("run.validate_every", "1"),
         ("run.validate_count", "4"),
         ("run.patience", "2"),
-        ("optimizer.lr", "1e-30"), // nothing changes,
+        ("optimizer.lr", "1e-30"), // nothing is learned,
         ("optimizer.ema", "0.0"),  // and the average is the weights
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ fn a_run_without_gain_ends_when_its_patience_does() {
     assert_eq!(training.progress.step, 3, "and stays at its end");
 }
 
-/// A learning rate that is absurd from step 7 on.
+/// A rate that is absurd from step 7 on.
 const ABSURD: [(&str, &str); 3] = [
     ("optimizer.lr", "1e30"),
     ("optimizer.points", "[[1.0, 1e-33], [7.0, 1e-33], [8.0, 1.0]]"),
@@ -88,13 +88,13 @@ const ABSURD: [(&str, &str); 3] = [
 ];
 
 #[test]
-fn failing_steps_roll_a_run_back_once_with_a_smaller_learning_rate_and_then_end_it() {
+fn failing_steps_roll_a_run_back_once_with_a_smaller_rate_and_then_end_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &tiny(&ABSURD)).unwrap();
     let mut training = start(&ABSURD);
     let (mut events, mut rates) = (vec![], vec![]);
-    let error = train(&mut training, &run, &mut |event| {
-        match event {
+    let error = train(&mut training, &run, &mut |happening| {
+        match happening {
             TrainEvent::RolledBack(done) => events.push(done.clone()),
             TrainEvent::Step { report, .. } if report.step == 6 => rates.push(report.lr),
             _ => {}

@@ -214,6 +214,8 @@ fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use burn::prelude::Device;
+
     use super::*;
 
     #[test]
