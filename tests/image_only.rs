@@ -107,7 +107,7 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
 }
 
 #[test]
-fn pictures_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
+fn images_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
     let training = Training::start(image_only(&[]), &Device::flex()).unwrap();
     let model = training.averaged();
     let schedule = Schedule::Su2024 { steps: 1000 };

@@ -8,7 +8,7 @@ mod golden; // prediction, loss and gradients of Su Jianlin's own layers
 mod golden_optimizer; // Su Jianlin's optimizer, average and rate
 mod image_only; // images without text: trained, resumed, drawn
 mod learn; // the loss falls and a small set is learned by heart
-mod networks; // U-ViT, DiT, U-Net and the closing convolution: they target, and their gradients are right
+mod networks; // U-ViT, DiT, U-Net and the closing convolution learn, with the right gradients
 mod pack; // packed rows = rows computed one by one
 mod plan; // planned parameters and memory
 mod precision; // blocks that multiply in 16 bits

@@ -130,7 +130,8 @@ fn the_largest_gradient_of_every_weight_is_that_of_finite_differences() {
         let grads = GradientsParams::from_grads(loss(&tracked).backward(), &tracked);
         let mut collect = Collect { grads: &grads, path: vec![], found: BTreeMap::new() };
         tracked.visit(&mut collect);
-        assert!(collect.found.len() >= weights.len() - 1, "{network}"); // no words of a U-Net; none of text alone
+        // A U-Net has no words, and text alone has no patches.
+        assert!(collect.found.len() >= weights.len() - 1, "{network}");
         for (name, grad) in collect.found {
             let by_size = |a: &usize, b: &usize| grad[*a].abs().total_cmp(&grad[*b].abs());
             let at = (0..grad.len()).max_by(by_size).unwrap();

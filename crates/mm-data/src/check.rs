@@ -17,8 +17,9 @@ use crate::files;
 use crate::folder::{Captions, FolderConfig};
 use crate::image::{EXTENSIONS, ImageSettings};
 use crate::parquet::ParquetConfig;
+use crate::record::Record;
 use crate::shards::WebdatasetConfig;
-use crate::source::{DataSet, Record};
+use crate::source::DataSet;
 use crate::split::Split;
 use crate::task::Task;
 
@@ -190,7 +191,7 @@ impl DataConfig {
         }
     }
 
-    /// The same source with another share of items that may be broken.
+    /// Returns this source with another share of items that may be broken.
     pub fn with_max_bad(&self, max_bad: f64) -> Self {
         let mut config = self.clone();
         match &mut config {

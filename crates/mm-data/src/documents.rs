@@ -20,7 +20,8 @@ use crate::error::DataError;
 use crate::files::{self, Span};
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
-use crate::source::{DataSource, Record};
+use crate::record::Record;
+use crate::source::DataSource;
 use crate::split::{Split, Splits, hash_bytes};
 
 /// The most texts that a tokenizer is trained on, spread over the training split.

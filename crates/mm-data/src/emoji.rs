@@ -18,7 +18,8 @@ use twemoji_assets::png::PngTwemojiAsset;
 use crate::bad_records::Skipped;
 use crate::error::DataError;
 use crate::image::ImageSettings;
-use crate::source::{DataSource, Example, Record};
+use crate::record::{Example, Record};
+use crate::source::DataSource;
 use crate::split::{Split, Splits};
 
 /// The credit that the licence of the artwork asks for.
@@ -63,7 +64,7 @@ impl EmojiGroup {
 pub struct EmojiConfig {
     /// The groups to take; none named means all.
     pub groups: Vec<EmojiGroup>,
-    /// At most so many emoji, in Unicode's order, both parts together.
+    /// The largest number of emoji, in Unicode's order, both parts together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }

@@ -28,7 +28,8 @@ use crate::error::DataError;
 use crate::files;
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
-use crate::source::{DataSource, Example, Record};
+use crate::record::{Example, Record};
+use crate::source::DataSource;
 use crate::split::{Split, Splits, split_hash};
 
 /// Names of the sub-folder of training images, and of those that are held out, where a folder

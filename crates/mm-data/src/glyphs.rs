@@ -24,7 +24,8 @@ pub use palette::{Background, Ink};
 use crate::bad_records::Skipped;
 use crate::error::DataError;
 use crate::image::ImageSettings;
-use crate::source::{DataSource, Example, Record};
+use crate::record::{Example, Record};
+use crate::source::DataSource;
 use crate::split::Split;
 use crate::task::Task;
 

@@ -54,8 +54,8 @@ pub enum ImageFit {
     /// Show all of the image, fill the rest with the background.
     Pad,
     /// Keep the image's own aspect: of all sizes in whole patches that have no more patches than
-    /// the recipe's image, the one nearest to it. The size tokens before the patches are learnt, so
-    /// a model learns which aspect suits a caption.
+    /// the recipe's image, the one nearest to it. The size tokens before the patches are targets,
+    /// so a model learns which aspect suits a caption.
     Aspect,
 }
 

@@ -1,3 +1,5 @@
+//! Data sources, splits, mixtures, and the documents of a training step.
+//!
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -15,6 +17,7 @@ mod image;
 mod mixture;
 mod parquet;
 mod permutation;
+mod record;
 mod sampler;
 mod shards;
 mod source;
@@ -38,9 +41,10 @@ pub use glyphs::{
 pub use image::{EXTENSIONS, ImageFit, ImageSettings};
 pub use mixture::{MixtureConfig, MixtureSet, Part, PartConfig};
 pub use parquet::{ParquetConfig, ParquetSet};
+pub use record::{Example, Record};
 pub use sampler::{DocumentSampler, Numbered, SamplerConfig};
 pub use shards::{ShardSet, WebdatasetConfig};
-pub use source::{DataSet, DataSource, Example, Record};
+pub use source::{DataSet, DataSource};
 pub use split::{Split, split_hash};
 pub use task::{MixConfig, Task};
 

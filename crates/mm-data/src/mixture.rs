@@ -15,7 +15,8 @@ use crate::bad_records::{BadRecords, Skipped};
 use crate::error::DataError;
 use crate::fingerprint::Fingerprint;
 use crate::image::ImageSettings;
-use crate::source::{DataSet, DataSource, Record, count};
+use crate::record::Record;
+use crate::source::{DataSet, DataSource, count};
 use crate::split::Split;
 use crate::task::Task;
 
@@ -240,7 +241,7 @@ impl Order<'_> {
     }
 }
 
-/// For every position of a block its source, and the position within that source.
+/// Returns, for every position of a block, its source and the position within that source.
 fn block(quotas: &[u64], seed: u64, number: u64) -> Vec<(usize, u64)> {
     let places = quotas.iter().enumerate().flat_map(|(part, &quota)| vec![part; quota as usize]);
     let mut places: Vec<usize> = places.collect();

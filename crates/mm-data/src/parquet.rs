@@ -27,7 +27,8 @@ use crate::error::DataError;
 use crate::files::{self, Span};
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, white};
-use crate::source::{DataSource, Example, Record};
+use crate::record::{Example, Record};
+use crate::source::DataSource;
 use crate::split::Split;
 
 /// The most captions that a tokenizer is trained on; fewer than of other sources, since a row costs

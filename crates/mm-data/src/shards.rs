@@ -23,7 +23,8 @@ use crate::error::DataError;
 use crate::files;
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, white};
-use crate::source::{DataSource, Example, Record};
+use crate::record::{Example, Record};
+use crate::source::DataSource;
 use crate::split::{Split, Splits};
 
 /// The most captions that a tokenizer is trained on, spread over the training split.

@@ -5,36 +5,18 @@ use std::fmt::Debug;
 use std::ops::Deref;
 
 use mm_model::{Document, Segment};
-use mm_patch::Image;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bad_records::{BadRecords, Skipped, Tally};
 use crate::error::DataError;
 use crate::fingerprint::Fingerprint;
+use crate::record::{Example, Record};
 use crate::split::Split;
 use crate::task::Task;
 
 /// The most records of which the default [`DataSource::captions`] takes the texts.
 const MOST_CAPTIONS: u64 = 2000;
-
-/// An image and what it shows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Example {
-    /// The pixels, in exactly the wanted size unless the source keeps the aspect.
-    pub image: Image,
-    /// The words, which may be none.
-    pub caption: String,
-}
-
-/// What a source returns for an index.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Record {
-    /// An image with a caption, of which documents of several tasks can be made.
-    Captioned(Example),
-    /// A document that is taken as it is.
-    Whole(Document),
-}
 
 /// Where records come from: what a user implements to bring their own data set.
 ///
@@ -264,6 +246,8 @@ impl Deref for DataSet {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use mm_patch::Image;
 
     use super::*;
 

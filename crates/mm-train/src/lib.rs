@@ -1,5 +1,8 @@
-//! Training: recipes, batches, the step and the loop, ranks, and checkpoints that resume bit for
-//! bit.
+//! Training: recipes, the step, the loop, optimizers, ranks, checkpoints and plans.
+//!
+#![doc = include_str!("../README.md")]
+//!
+//! # Modules
 //!
 //! ```text
 //! Recipe ──► DataSet ──► Document ──► HostBatch ──► Training::step ──► metrics, samples, checkpoints
@@ -50,8 +53,3 @@ pub use spikes::SpikeDetector;
 pub use step::{LossValues, StepReport};
 pub use train::{Ending, TrainEvent, steps_in, train, with_batches};
 pub use training::Training;
-
-/// The example of the README, compiled with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

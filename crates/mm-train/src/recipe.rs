@@ -3,6 +3,7 @@
 //! Flags choose the recipe, the device, the seed and the output folder; the rest is here. Every run
 //! folder holds a copy.
 
+mod check;
 mod optimizer;
 mod renamed;
 mod run;
@@ -188,10 +189,4 @@ impl Recipe {
             unet: network.unet,
         }
     }
-}
-
-/// Fails if something does not hold of a field; what the field holds is filled in where validation
-/// ends.
-fn check(field: &'static str, holds: bool, wanted: &'static str) -> Result<(), RecipeError> {
-    if holds { Ok(()) } else { Err(RecipeError::Field { field, found: String::new(), wanted }) }
 }

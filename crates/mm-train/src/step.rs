@@ -151,7 +151,7 @@ impl Training {
                 precision: run.precision,
                 activation_checkpointing: run.activation_checkpointing,
             },
-            configs: terms,
+            loss_terms: terms,
             counts,
             detailed: (self.progress.step + 1).is_multiple_of(LOG_EVERY),
         };
@@ -225,7 +225,7 @@ struct Work<'a> {
     config: &'a ModelConfig,
     device: &'a Device,
     options: BlockOptions,
-    configs: &'a [TermConfig],
+    loss_terms: &'a [TermConfig],
     counts: &'a BatchCounts,
     /// Whether errors by noise level are wanted.
     detailed: bool,
@@ -251,8 +251,8 @@ impl Work<'_> {
         let value = |term: &TermConfig| {
             losses.value(term.name).map_or(0.0, |value| f64::from(value.into_scalar::<f32>()))
         };
-        let values = self.configs.iter().map(value).collect();
-        let grads = match losses.total(|name| self.configs[self.position(name)].weight) {
+        let values = self.loss_terms.iter().map(value).collect();
+        let grads = match losses.total(|name| self.loss_terms[self.position(name)].weight) {
             Some(total) => GradientsParams::from_grads(total.backward(), model),
             None => GradientsParams::new(),
         };
@@ -265,12 +265,12 @@ impl Work<'_> {
         let at = self.position(name);
         let all = self.counts.items[at];
         let values = all * self.config.patch_dim();
-        let scale = self.configs[at].reduction.factor(values, self.counts.target_images);
+        let scale = self.loss_terms[at].reduction.factor(values, self.counts.target_images);
         count as f64 / all.max(1) as f64 * scale
     }
 
     fn position(&self, name: &str) -> usize {
-        let at = self.configs.iter().position(|term| term.name == name);
+        let at = self.loss_terms.iter().position(|term| term.name == name);
         at.expect("an objective lists every term that it computes")
     }
 }

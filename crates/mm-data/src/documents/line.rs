@@ -16,7 +16,7 @@ use serde::Deserialize;
 /// A document as a line writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
-    /// Words alone; all are learnt.
+    /// Words alone; all of them are targets.
     Text(String),
     /// Text and images.
     Segments(Vec<Piece>),
@@ -32,9 +32,9 @@ pub(super) enum Piece {
 /// Where an image's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ImageData {
-    /// In a file, from the folder of the JSONL file on.
+    /// A path, from the folder of the JSONL file on.
     Path(String),
-    /// In the line itself.
+    /// The bytes of the file, which stand in the line itself.
     Bytes(Vec<u8>),
 }
 
@@ -74,8 +74,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Line, String> {
     }
 }
 
-/// Whether the loss falls on anything: a word, an image, or the end, which is learnt with the last
-/// segment.
+/// Whether the loss falls on anything: a word, an image, or the end, which is a target with the
+/// last segment.
 pub(super) fn has_target(pieces: &[Piece]) -> bool {
     let (mut any, mut last) = (false, false);
     for piece in pieces {
@@ -179,7 +179,7 @@ mod tests {
         assert!(!of(r#"{"text": ""}, {"image": "a.png", "loss": false}"#));
         assert!(of(r#"{"text": "a"}, {"image": "a.png", "loss": false}"#));
         assert!(of(r#"{"image": "a.png"}, {"text": "a", "loss": false}"#));
-        assert!(of(r#"{"image": "a.png", "loss": false}, {"text": ""}"#), "the end is learnt");
+        assert!(of(r#"{"image": "a.png", "loss": false}, {"text": ""}"#), "the end is a target");
     }
 
     proptest! {

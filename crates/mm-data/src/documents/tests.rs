@@ -188,7 +188,7 @@ fn what_a_run_cannot_train_on_is_told_before_its_first_step() {
     assert_eq!(why(&held_out, 416).unwrap_err(), empty);
     assert_eq!((why(&text, 416), why(&image, 0)), (Ok(()), Ok(())));
     let wordy = why(&format!("{image}\n{text}"), 0).unwrap_err();
-    let wanted = format!("a.jsonl`: the document at byte {} is not one picture", image.len() + 1);
+    let wanted = format!("a.jsonl`: the document at byte {} is not one image", image.len() + 1);
     assert!(wordy.contains(&wanted), "{wordy}");
 }
 

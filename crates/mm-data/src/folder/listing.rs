@@ -29,7 +29,7 @@ pub(super) struct Entry {
     /// Changes when the file changes: a hash of where it lies in the folder, its length and its
     /// time of modification.
     pub(super) stamp: u64,
-    /// Of its image in a cache; given once the parts are known.
+    /// The slot of its image in a cache; given once the parts are known.
     pub(super) slot: usize,
 }
 

@@ -131,7 +131,7 @@ fn mask_at(font: &FontRef<'_>, character: char, scale: PxScale, fraction: f32) -
 }
 
 impl Mask {
-    /// The same without edges that are invisibly faint.
+    /// Returns the mask without edges that are invisibly faint.
     fn trimmed(self) -> Self {
         let visible = |x: usize, y: usize| self.cover[y * self.width + x] > 0.03;
         let column = |&x: &usize| (0..self.height).any(|y| visible(x, y));

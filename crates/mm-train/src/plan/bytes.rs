@@ -72,7 +72,7 @@ impl Bytes {
 
     /// Returns what a step of the recipe asks for on each of several devices.
     pub(super) fn of_step(recipe: &Recipe, step: StepSizes<'_>) -> Self {
-        let StepSizes { load, memory, parameters, vocab, share } = step;
+        let StepSizes { load, memory, parameters: numbers, vocab, share } = step;
         let backbone = &recipe.model.backbone;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
         let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
@@ -89,15 +89,15 @@ impl Bytes {
         let sum = if recipe.run.grad_accum_steps > 1 { 1.0 } else { 0.0 };
         let parts = recipe.run.micro_batches as f64 + sum;
         let remembered = match recipe.optimizer.kind {
-            OptimizerKind::Adamw | OptimizerKind::Lamb => 2.0 * parameters.trained,
-            OptimizerKind::Muon => 2.0 * parameters.trained - parameters.matrices,
+            OptimizerKind::Adamw | OptimizerKind::Lamb => 2.0 * numbers.trained,
+            OptimizerKind::Muon => 2.0 * numbers.trained - numbers.matrices,
         };
         let averages = (1 + recipe.optimizer.emas.len()) as f64;
         Self {
-            weights: 4.0 * (parameters.held() + parameters.trained + parts * parameters.adapted),
-            gradients: 4.0 * parts * (parameters.gradients + parameters.adapted),
+            weights: 4.0 * (numbers.held() + numbers.trained + parts * numbers.adapted),
+            gradients: 4.0 * parts * (numbers.gradients + numbers.adapted),
             optimizer: 4.0 * remembered,
-            averages: 4.0 * averages * parameters.held(),
+            averages: 4.0 * averages * numbers.held(),
             activations: 4.0 * (tokens * (kept + depth * width) + before + behind),
             work: 4.0 * tokens * arrays.backward_numbers() as f64,
             spare: 4.0 * (memory.numbers() as f64 - tokens * (kept + backward)).max(0.0),

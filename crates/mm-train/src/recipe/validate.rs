@@ -3,7 +3,8 @@
 use mm_backbone::Precision;
 use mm_data::DataConfig;
 
-use super::{BestBy, LossConfig, Recipe, check};
+use super::check::check;
+use super::{BestBy, LossConfig, Recipe};
 use crate::RecipeError;
 
 /// The number of characters of a value that are shown.
