@@ -77,3 +77,8 @@ fn main() {
     println!("absolute error {first:.4} -> {last:.4} in {STEPS} steps");
     assert!(last < first, "the loss falls");
 }
+
+#[test]
+fn the_example_runs() {
+    main();
+}
