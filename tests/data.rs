@@ -116,8 +116,8 @@ fn a_mixture_keeps_its_weights_and_directions_and_shows_every_document_of_an_epo
 #[test]
 fn ninety_five_of_a_hundred_places_hold_tokens_of_mixed_documents() {
     let folder = tempfile::tempdir().unwrap();
-    for shards in ["1", "2"] {
-        let changes = [("run.batch", "64"), ("run.pack_len", "256"), ("run.micro_batches", shards)];
+    for count in ["1", "2"] {
+        let changes = [("run.batch", "64"), ("run.pack_len", "256"), ("run.micro_batches", count)];
         let recipe = mixed(&folder, &changes);
         let (training, data) = open(&recipe);
         let mut batches = Batches::new(&recipe, &data, &training.tokenizer);

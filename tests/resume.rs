@@ -33,7 +33,7 @@ fn check_resume(optimizer: &str) {
 
     let cut = open("cut");
     let mut training = start(&changes);
-    let stop_after_7 = &mut |happening: TrainEvent<'_>| !matches!(happening, TrainEvent::Step { report, .. } if report.step == 7);
+    let stop_after_7 = &mut |event: TrainEvent<'_>| !matches!(event, TrainEvent::Step { report, .. } if report.step == 7);
     assert_eq!(train(&mut training, &cut, stop_after_7).unwrap(), Ending::Stopped);
     assert_eq!(training.progress.step, 7);
     drop((training, cut)); // as the end of a process does
@@ -214,7 +214,7 @@ fn a_broken_later_checkpoint_takes_no_whole_ones_place() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = tiny(&[("run.keep", "1"), ("run.checkpoint_every", "5")]);
     let run = RunFolder::create(&folder.path().join("run"), &recipe).unwrap();
-    let until = |last: u64| move |happening: TrainEvent<'_>| !matches!(happening, TrainEvent::Step { report, .. } if report.step == last);
+    let until = |last: u64| move |event: TrainEvent<'_>| !matches!(event, TrainEvent::Step { report, .. } if report.step == last);
     let mut training = start(&[("run.keep", "1"), ("run.checkpoint_every", "5")]);
     train(&mut training, &run, &mut until(5)).unwrap();
     let later = run.path().join("checkpoints/step-000000011");
@@ -293,8 +293,8 @@ fn weights_that_are_lost_behind_a_checkpoint_take_a_run_back_to_it_once() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &tiny(&lost)).unwrap();
     let mut back = vec![];
-    let said = train(&mut start(&lost), &run, &mut |happening| {
-        if let TrainEvent::RolledBack(done) = happening {
+    let said = train(&mut start(&lost), &run, &mut |event| {
+        if let TrainEvent::RolledBack(done) = event {
             back.push((done.step, done.given_up_at));
         }
         true
@@ -315,7 +315,7 @@ fn a_run_whose_last_step_is_skipped_is_saved_with_the_good_weights_before_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &tiny(&spikes)).unwrap();
     let mut training = start(&spikes);
-    let at_a_skipped_step = &mut |happening: TrainEvent<'_>| !matches!(happening, TrainEvent::Step { report, .. } if report.skipped);
+    let at_a_skipped_step = &mut |event: TrainEvent<'_>| !matches!(event, TrainEvent::Step { report, .. } if report.skipped);
     assert_eq!(train(&mut training, &run, at_a_skipped_step).unwrap(), Ending::Stopped);
     assert_eq!(training.progress.skipped_in_a_row, 1);
     let (kept, _) = run.resume(tiny(&spikes), &device()).unwrap();

@@ -7,6 +7,7 @@ mod devices;
 mod endurance;
 mod folders;
 mod kills;
+mod migration;
 mod numbers;
 mod quality;
 mod ranks;

@@ -12,7 +12,7 @@ pub struct Seen {
     pub records: Option<u64>,
     /// The number of records that are held out.
     pub held_out: Option<u64>,
-    /// [`DataSet::fingerprint`].
+    /// The [`DataSet::fingerprint`].
     pub checksum: u32,
 }
 
