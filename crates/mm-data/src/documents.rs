@@ -20,7 +20,8 @@ use crate::error::DataError;
 use crate::files::{self, Span};
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
-use crate::source::{DataSource, Record};
+use crate::record::Record;
+use crate::source::DataSource;
 use crate::split::{Split, Splits, hash_bytes};
 
 /// The most texts that a tokenizer is trained on, spread over the training split.
@@ -55,7 +56,7 @@ fn a_page() -> usize {
 }
 
 impl DocumentsConfig {
-    /// Files with the defaults.
+    /// Takes files with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         let (longest, max_bad) = (a_page(), one_percent());
         Self { files, longest, fit: ImageFit::default(), background: white(), max_bad }
@@ -256,7 +257,7 @@ struct Found {
     span: Span,
 }
 
-/// The documents in lines of JSONL; `broken` hears of every line that is none.
+/// Returns the documents in lines of JSONL; `broken` hears of every line that is none.
 fn line_entries(
     mut reader: impl BufRead,
     longest: usize,
@@ -301,7 +302,7 @@ fn line_entries(
     Ok(found)
 }
 
-/// A text cut into stretches of at most `longest` bytes, each of whole lines where a line is short
+/// Cuts a text into stretches of at most `longest` bytes, each of whole lines where a line is short
 /// enough; `broken` hears of every stretch that is no text.
 fn plain_entries(
     mut reader: impl BufRead,
@@ -332,7 +333,7 @@ fn plain_entries(
     }
 }
 
-/// Where a full stretch of at least 4 bytes ends: behind its last line break, or space, or
+/// Returns where a full stretch of at least 4 bytes ends: behind its last line break, or space, or
 /// character that is whole.
 fn last_cut(held: &[u8]) -> usize {
     let behind = |sign: u8| held.iter().rposition(|byte| *byte == sign).map(|at| at + 1);

@@ -18,7 +18,8 @@ use twemoji_assets::png::PngTwemojiAsset;
 use crate::bad_records::Skipped;
 use crate::error::DataError;
 use crate::image::ImageSettings;
-use crate::source::{DataSource, Example, Record};
+use crate::record::{Example, Record};
+use crate::source::DataSource;
 use crate::split::{Split, Splits};
 
 /// The credit that the licence of the artwork asks for.
@@ -63,7 +64,7 @@ impl EmojiGroup {
 pub struct EmojiConfig {
     /// The groups to take; none named means all.
     pub groups: Vec<EmojiGroup>,
-    /// At most so many emoji, in Unicode's order, both parts together.
+    /// The most emoji to take, in Unicode's order, of both splits together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -134,7 +135,8 @@ impl DataSource for EmojiSet {
     }
 }
 
-/// The PNG of an emoji. Twemoji leaves out the variation selector U+FE0F in most of its names.
+/// Returns the PNG of an emoji. Twemoji leaves out the variation selector U+FE0F in most of its
+/// names.
 fn artwork(emoji: &str) -> Option<&'static [u8]> {
     let bare = || emoji.replace('\u{fe0f}', "");
     let asset =
@@ -142,7 +144,7 @@ fn artwork(emoji: &str) -> Option<&'static [u8]> {
     Some(asset.data.0)
 }
 
-/// The drawing on white, as large as the image lets it be, in the middle.
+/// Returns the drawing on white, as large as the image lets it be, in the middle.
 fn rendered(png: &[u8], settings: ImageSettings) -> Image {
     let ImageSettings { width, height, .. } = settings;
     let side = width.min(height);
@@ -159,7 +161,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::testing::example;
+    use crate::tests::example;
 
     fn open(config: &EmojiConfig, side: usize) -> EmojiSet {
         EmojiSet::open(config, ImageSettings { width: side, height: side, patch: 8 }).unwrap()

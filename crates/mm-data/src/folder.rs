@@ -28,7 +28,8 @@ use crate::error::DataError;
 use crate::files;
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
-use crate::source::{DataSource, Example, Record};
+use crate::record::{Example, Record};
+use crate::source::DataSource;
 use crate::split::{Split, Splits, split_hash};
 
 /// Names of the sub-folder of training images, and of those that are held out, where a folder
@@ -83,7 +84,7 @@ fn caption_field() -> String {
 }
 
 impl FolderConfig {
-    /// A folder with the defaults.
+    /// Takes a folder with the defaults.
     pub fn of(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -232,7 +233,7 @@ fn number(train: &mut [Entry], held_out: &mut [Entry]) {
     }
 }
 
-/// The held-out images and the others, each in the order of `entries`.
+/// Returns the held-out images and the others, each in the order of `entries`.
 fn split(entries: Vec<Entry>, config: &FolderConfig) -> (Vec<Entry>, Vec<Entry>) {
     let path = |entry: &Entry| below(&entry.path, &config.path);
     let top = |entry: &Entry| {

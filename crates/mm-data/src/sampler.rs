@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use crate::error::DataError;
 use crate::mixture::{MixtureSet, Order, Part};
 use crate::permutation::permuted;
-use crate::source::{DataSet, Record};
+use crate::record::Record;
+use crate::source::DataSet;
 use crate::split::Split;
 use crate::task::{MixConfig, Task};
 

@@ -4,37 +4,19 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::ops::Deref;
 
-use mm_model::{Document, Segment};
-use mm_patch::Image;
+use mm_model::Document;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bad_records::{BadRecords, Skipped, Tally};
 use crate::error::DataError;
 use crate::fingerprint::Fingerprint;
+use crate::record::{Example, Record};
 use crate::split::Split;
 use crate::task::Task;
 
 /// The most records of which the default [`DataSource::captions`] takes the texts.
 const MOST_CAPTIONS: u64 = 2000;
-
-/// An image and what it shows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Example {
-    /// The pixels, in exactly the wanted size unless the source keeps the aspect.
-    pub image: Image,
-    /// The words, which may be none.
-    pub caption: String,
-}
-
-/// What a source returns for an index.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Record {
-    /// An image with a caption, of which documents of several tasks can be made.
-    Captioned(Example),
-    /// A document that is taken as it is.
-    Whole(Document),
-}
 
 /// Where records come from: what a user implements to bring their own data set.
 ///
@@ -190,20 +172,6 @@ pub(crate) fn count(source: &(impl DataSource + ?Sized), split: Split) -> Result
     }
 }
 
-impl Record {
-    /// Returns the words of a record, with a line break for each image of a whole document.
-    fn text(&self) -> String {
-        let text = |segment: &Segment| match segment {
-            Segment::Text { text, .. } => text.clone(),
-            Segment::Image { .. } => "\n".to_owned(),
-        };
-        match self {
-            Self::Captioned(example) => example.caption.clone(),
-            Self::Whole(document) => document.segments.iter().map(text).collect(),
-        }
-    }
-}
-
 /// An open source, of whatever kind; the methods of [`DataSource`] are its own.
 ///
 /// [`DataSet::open`] opens the sources of this crate, [`DataSet::from_source`] takes any other.
@@ -264,6 +232,8 @@ impl Deref for DataSet {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use mm_patch::Image;
 
     use super::*;
 

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::source::Example;
+use crate::record::Example;
 
 /// What a document asks of the model.
 ///

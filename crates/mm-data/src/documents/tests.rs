@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing::folder;
+use crate::tests::folder;
 use crate::{DataConfig, DataSet, EmojiConfig, MixtureConfig, Part};
 
 const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 16, patch: 8 };
@@ -153,7 +153,7 @@ fn nothing_to_read_is_an_error_that_names_the_first_reason() {
         "{error}"
     );
     let given = br#"{"segments": [{"text": "a question", "loss": false}]}"#;
-    let folder = crate::testing::folder(&[("a.jsonl", given)]);
+    let folder = crate::tests::folder(&[("a.jsonl", given)]);
     let error = DocumentSet::open(&config(&folder), SETTINGS).unwrap_err().to_string();
     assert!(error.contains("a.jsonl`: line 1: nothing in it is a target"), "{error}");
     let long = DocumentsConfig { longest: 3, ..config(&folder) };
@@ -188,7 +188,7 @@ fn what_a_run_cannot_train_on_is_told_before_its_first_step() {
     assert_eq!(why(&held_out, 416).unwrap_err(), empty);
     assert_eq!((why(&text, 416), why(&image, 0)), (Ok(()), Ok(())));
     let wordy = why(&format!("{image}\n{text}"), 0).unwrap_err();
-    let wanted = format!("a.jsonl`: the document at byte {} is not one picture", image.len() + 1);
+    let wanted = format!("a.jsonl`: the document at byte {} is not one image", image.len() + 1);
     assert!(wordy.contains(&wanted), "{wordy}");
 }
 
