@@ -33,7 +33,7 @@ use crate::source::DataSource;
 use crate::split::{Split, Splits, split_hash};
 
 /// Names of the sub-folder of training images, and of those that are held out, where a folder
-/// brings its own parts.
+/// brings its own splits.
 const TRAIN: &str = "train";
 const HELD_OUT: &[&str] = &["valid", "val", "validation", "test"];
 
