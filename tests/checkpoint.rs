@@ -1,4 +1,5 @@
-//! A model folder round-trips bit for bit; a wrong or truncated one is an error that names what is wrong.
+//! A model folder round-trips bit for bit; a wrong or truncated one is an error that names what is
+//! wrong.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Mixed data: ranks, packing, text alone, pictures of several sizes.
+//! Mixed data: ranks, packing, text alone, images of several sizes.
 
 use std::collections::BTreeMap;
 
@@ -170,7 +170,7 @@ fn text_alone_is_trained_and_measured_in_bits_a_byte() {
 }
 
 #[test]
-fn pictures_of_several_sizes_share_a_batch_and_rows_without_changing_the_loss() {
+fn images_of_several_sizes_share_a_batch_and_rows_without_changing_the_loss() {
     let folder = tempfile::tempdir().unwrap();
     for (at, [width, height]) in [[32, 32], [64, 32], [16, 60], [9, 90]].into_iter().enumerate() {
         let image = Image::filled(width, height, [40 * at as u8; 3]).encode_png();
@@ -196,7 +196,7 @@ fn pictures_of_several_sizes_share_a_batch_and_rows_without_changing_the_loss() 
 }
 
 #[test]
-fn pictures_without_a_word_are_trained_on() {
+fn images_without_a_word_are_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     for at in 0..4 {
         let image = Image::filled(32, 32, [60 * at; 3]).encode_png();

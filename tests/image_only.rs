@@ -1,4 +1,5 @@
-//! Images alone, as the seed trains: no token anywhere, the summed squared error, and a run that resumes as any other.
+//! Images alone, as in Su's article: no token anywhere, the summed squared error, and a run that
+//! resumes as any other.
 
 use burn::prelude::*;
 use mm_diffusion::{Sampler, Schedule};
@@ -9,7 +10,7 @@ use mm_train::{Ending, Recipe, RunFolder, Training, train};
 
 use crate::common::{device, tiny};
 
-/// The tiny recipe with the seed's laws.
+/// The tiny recipe with the laws of Su's script.
 fn image_only(changes: &[(&str, &str)]) -> Recipe {
     let seed =
         Recipe::from_toml(include_str!("../crates/mm-cli/recipes/su2024-mini.toml")).unwrap();
@@ -51,7 +52,8 @@ fn the_summed_loss_is_the_mean_times_the_numbers_of_an_image_whatever_the_shards
 
 #[test]
 fn the_summed_loss_of_a_network_that_predicts_nothing_is_about_the_numbers_of_an_image() {
-    // The noise has unit variance, and a fresh network's estimate is small beside it only on average: of the same size.
+    // The noise has unit variance, and a fresh network's estimate is small beside it only on
+    // average: of the same size.
     let (sum, _) = first_step(image_only(&[]));
     assert!((768.0..4.0 * 768.0).contains(&sum), "{sum}");
 }
@@ -105,7 +107,7 @@ fn an_image_is_drawn_the_same_alone_and_among_others_and_by_draw() {
 }
 
 #[test]
-fn pictures_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
+fn images_between_two_do_not_depend_on_how_many_are_denoised_at_once() {
     let training = Training::start(image_only(&[]), &Device::flex()).unwrap();
     let model = training.averaged();
     let schedule = Schedule::Su2024 { steps: 1000 };

@@ -1,4 +1,5 @@
-//! The neighbours of the two plain blocks: each learns, each gradient is right, bad recipes are named.
+//! The neighbours of the two plain blocks: each learns, each gradient is right, bad recipes are
+//! named.
 
 use std::collections::BTreeMap;
 
@@ -129,7 +130,8 @@ fn the_largest_gradient_of_every_weight_is_that_of_finite_differences() {
         let grads = GradientsParams::from_grads(loss(&tracked).backward(), &tracked);
         let mut collect = Collect { grads: &grads, path: vec![], found: BTreeMap::new() };
         tracked.visit(&mut collect);
-        assert!(collect.found.len() >= weights.len() - 1, "{network}"); // no words of a U-Net; none of text alone
+        // A U-Net has no words, and text alone has no patches.
+        assert!(collect.found.len() >= weights.len() - 1, "{network}");
         for (name, grad) in collect.found {
             let by_size = |a: &usize, b: &usize| grad[*a].abs().total_cmp(&grad[*b].abs());
             let at = (0..grad.len()).max_by(by_size).unwrap();
@@ -187,11 +189,11 @@ fn a_unet_is_asked_for_nothing_but_drawing() {
     let options = model.options(1);
     let wanted =
         "this network is a U-Net, which knows no text and takes no prompt; it can only draw";
-    let picture = Image::filled(16, 16, [0; 3]);
+    let image = Image::filled(16, 16, [0; 3]);
     let errors = [
         model.draw(&[Document::of_text("red K on white")], GRID, &options).unwrap_err(),
-        model.draw(&[Document::of_image(picture.clone())], GRID, &options).unwrap_err(),
-        model.read(&[Document::of_image(picture)], &options).unwrap_err(),
+        model.draw(&[Document::of_image(image.clone())], GRID, &options).unwrap_err(),
+        model.read(&[Document::of_image(image)], &options).unwrap_err(),
         model.generate(&Document::default(), &GenerateOptions::default(), &mut |_| ()).unwrap_err(),
     ];
     for error in errors {
@@ -217,7 +219,7 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
     check("sample_every = 100", bf16, "f32, since a `unet` computes in nothing else");
     check(
         "keep = 2",
-        "keep = 2\nrecompute = true",
+        "keep = 2\nactivation_checkpointing = true",
         "false, since a `unet` has no blocks to compute",
     );
     check("groups = 4", "groups = 5", "`unet.groups` is 5, wanted a divisor of `unet.width`");

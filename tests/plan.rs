@@ -109,7 +109,7 @@ fn a_small_run_is_mostly_its_process_and_a_large_one_its_numbers() {
 }
 
 #[test]
-fn a_plan_of_pictures_of_one_size_needs_no_picture() {
+fn a_plan_of_images_of_one_size_needs_no_image_file() {
     let text = include_str!("../crates/mm-cli/recipes/su2024-128.toml"); // its folder is not there
     let recipe = Recipe::from_toml(text).unwrap();
     let load = plan(&recipe, 1).unwrap().load;

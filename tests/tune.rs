@@ -1,4 +1,5 @@
-//! Starting from a model, freezing, adapters, several averages; turns and recomputation change no bit.
+//! Starting from a model, freezing, adapters, several averages; turns and recomputation change no
+//! bit.
 
 use mm_model::LoadedModel;
 use mm_model::parameters::{Weights, weights_of};

@@ -68,7 +68,7 @@ fn a_run_without_gain_ends_when_its_patience_does() {
         ("run.validate_every", "1"),
         ("run.validate_count", "4"),
         ("run.patience", "2"),
-        ("optimizer.lr", "1e-30"), // nothing is learnt,
+        ("optimizer.lr", "1e-30"), // nothing is learned,
         ("optimizer.ema", "0.0"),  // and the average is the weights
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -127,8 +127,8 @@ fn a_spike_is_skipped_and_the_run_goes_on() {
     assert!(skipped > 0 && skipped as u64 == progress.skipped, "{skipped} of {}", progress.skipped);
 }
 
-/// A tiny run over twelve captioned pictures, one a step.
-fn pictures(path: &std::path::Path, max_bad: f64) -> Recipe {
+/// A tiny run over twelve captioned images, one a step.
+fn images(path: &std::path::Path, max_bad: f64) -> Recipe {
     let recipe =
         tiny(&[("run.batch", "1"), ("run.micro_batches", "1"), ("run.checkpoint_every", "100")]);
     let config = format!("source = 'folder'\nmax_bad = {max_bad:?}\npath = '{}'", path.display());
@@ -144,11 +144,11 @@ fn a_run_that_its_data_end_is_saved_and_goes_on_with_a_higher_limit() {
         fs_err::write(folder.path().join(format!("{at}.png")), image).unwrap();
         fs_err::write(folder.path().join(format!("{at}.txt")), at.to_string()).unwrap();
     }
-    let (strict, tolerant) = (pictures(folder.path(), 0.0), pictures(folder.path(), 1.0));
+    let (strict, tolerant) = (images(folder.path(), 0.0), images(folder.path(), 1.0));
     let out = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&out.path().join("run"), &strict).unwrap();
     let mut training = Training::start(strict.clone(), &device()).unwrap();
-    // The picture of step 3 breaks before the run gets there.
+    // The image of step 3 breaks before the run gets there.
     let document = Batches::new(&strict, &training.data, &training.tokenizer)
         .documents(3)
         .unwrap()

@@ -50,8 +50,8 @@ impl Cache {
     }
 
     /// Returns the cache of these rows followed by `copies` copies of the one row of `other`, whose
-    /// tokens are padded with zeros on the left up to as many as here. Ranges of keys must leave the
-    /// padding out.
+    /// tokens are padded with zeros on the left up to as many as here. Ranges of keys must leave
+    /// the padding out.
     pub fn with_copies_of(&self, other: &Cache, copies: usize) -> Cache {
         let pad = self.tokens() - other.tokens();
         let join = |own: &Tensor<4>, one: &Tensor<4>| {

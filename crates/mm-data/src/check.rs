@@ -169,8 +169,8 @@ fn named(skipped: Skipped) -> (String, String) {
 }
 
 impl DataConfig {
-    /// Returns the share of items that may be broken; 0 for what is drawn in code, and for a
-    /// mixture, whose sources each have one.
+    /// The share of items that may be broken; 0 for what is drawn in code, and for a mixture, whose
+    /// sources each have one.
     pub fn max_bad(&self) -> f64 {
         match self {
             Self::Glyphs(_) | Self::Emoji(_) | Self::Mixture(_) => 0.0,
@@ -181,8 +181,8 @@ impl DataConfig {
         }
     }
 
-    /// Returns whether it has a `max_bad`, or is a mixture with such a source: what is drawn in
-    /// code or comes with the program is never broken.
+    /// Whether it has a `max_bad`, or is a mixture with such a source: what is drawn in code or
+    /// comes with the program is never broken.
     pub fn has_max_bad(&self) -> bool {
         match self {
             Self::Glyphs(_) | Self::Emoji(_) => false,
@@ -191,7 +191,7 @@ impl DataConfig {
         }
     }
 
-    /// Returns this source with another share of items that may be bad.
+    /// Returns this source with another share of items that may be broken.
     pub fn with_max_bad(&self, max_bad: f64) -> Self {
         let mut config = self.clone();
         match &mut config {
@@ -209,9 +209,9 @@ impl DataConfig {
         config
     }
 
-    /// Returns the source that a path or a pattern most likely is, with its defaults: shards,
-    /// tables and documents by their endings, a folder by what most of its files are. A folder of
-    /// images without a word beside them has no captions.
+    /// The source that a path or a pattern most likely is, with its defaults: shards, tables and
+    /// documents by their endings, a folder by what most of its files are. A folder of images
+    /// without a word beside them has no captions.
     pub fn of_path(path: &str) -> Result<Self, DataError> {
         let ending =
             |name: &str| name.rsplit_once('.').map_or("", |(_, ending)| ending).to_lowercase();

@@ -64,7 +64,7 @@ impl EmojiGroup {
 pub struct EmojiConfig {
     /// The groups to take; none named means all.
     pub groups: Vec<EmojiGroup>,
-    /// The most emoji to take, in Unicode's order, of both splits together.
+    /// The largest number of emoji, in Unicode's order, both parts together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -135,8 +135,7 @@ impl DataSource for EmojiSet {
     }
 }
 
-/// Returns the PNG of an emoji. Twemoji leaves out the variation selector U+FE0F in most of its
-/// names.
+/// The PNG of an emoji. Twemoji leaves out the variation selector U+FE0F in most of its names.
 fn artwork(emoji: &str) -> Option<&'static [u8]> {
     let bare = || emoji.replace('\u{fe0f}', "");
     let asset =
@@ -144,7 +143,7 @@ fn artwork(emoji: &str) -> Option<&'static [u8]> {
     Some(asset.data.0)
 }
 
-/// Returns the drawing on white, as large as the image lets it be, in the middle.
+/// The drawing on white, as large as the image lets it be, in the middle.
 fn rendered(png: &[u8], settings: ImageSettings) -> Image {
     let ImageSettings { width, height, .. } = settings;
     let side = width.min(height);
@@ -161,7 +160,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::tests::example;
+    use crate::testing::example;
 
     fn open(config: &EmojiConfig, side: usize) -> EmojiSet {
         EmojiSet::open(config, ImageSettings { width: side, height: side, patch: 8 }).unwrap()

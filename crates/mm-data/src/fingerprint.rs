@@ -42,7 +42,7 @@ mod tests {
     const IMAGE: ImageSettings = ImageSettings { width: 16, height: 16, patch: 8 };
 
     fn fingerprint(files: &[(&str, &[u8])], config: &str) -> u32 {
-        let folder = crate::tests::folder(files);
+        let folder = crate::testing::folder(files);
         let config = config.replace("HERE", &folder.path().display().to_string());
         let config: DataConfig = toml::from_str(&config).unwrap();
         DataSet::open(&config, IMAGE).unwrap().fingerprint()

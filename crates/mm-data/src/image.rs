@@ -54,8 +54,8 @@ pub enum ImageFit {
     /// Show all of the image, fill the rest with the background.
     Pad,
     /// Keep the image's own aspect: of all sizes in whole patches that have no more patches than
-    /// the recipe's image, the one nearest to it. The size tokens before the patches are trained
-    /// too, so a model learns which aspect suits a caption.
+    /// the recipe's image, the one nearest to it. The size tokens before the patches are targets,
+    /// so a model learns which aspect suits a caption.
     Aspect,
 }
 
@@ -79,7 +79,7 @@ impl Frame {
         Ok(Self { fit, image, decoding })
     }
 
-    /// Returns the image of an image file's bytes, or what is wrong with them.
+    /// The image of an image file's bytes, or what is wrong with them.
     pub(crate) fn image(&self, bytes: &[u8]) -> Result<Image, String> {
         let image = Image::decode(bytes, &self.decoding).map_err(|error| chain(&error))?;
         let ImageSettings { width, height, patch } = self.image;
@@ -94,8 +94,8 @@ impl Frame {
         fitted.map(|(image, _grid)| image).map_err(|error| chain(&error))
     }
 
-    /// Fits an image to a size of its own; a strip longer than there are size tokens is cut to the
-    /// most that there are.
+    /// A size of its own; a strip longer than there are size tokens is cut to the most that there
+    /// are.
     fn aspect(&self, image: &Image) -> Result<(Image, Grid), mm_patch::PatchError> {
         let patch = self.image.patch;
         let grid = Grid::nearest(image.width(), image.height(), patch, self.most_patches())?;
@@ -106,17 +106,17 @@ impl Frame {
         Fit::CenterCrop { width: cols * patch, height: rows * patch }.apply(image, patch)
     }
 
-    /// Returns the most bytes of an image file.
+    /// The most bytes of an image file.
     pub(crate) fn most_bytes(&self) -> u64 {
         self.decoding.max_bytes
     }
 
-    /// Returns the most bytes that the pixels of an image take.
+    /// The most bytes that the pixels of an image take.
     pub(crate) fn most_pixel_bytes(&self) -> usize {
         mm_patch::RGB_CHANNELS * self.image.width * self.image.height
     }
 
-    /// Hashes everything that decides what becomes of an image.
+    /// Everything that decides what becomes of an image, as one number.
     pub(crate) fn hash(&self) -> u64 {
         split_hash(&format!("{:?} {:?}", (self.fit, self.decoding), self.image))
     }
@@ -127,13 +127,13 @@ impl Frame {
     }
 }
 
-/// Returns white, the default background.
+/// White, the default background.
 pub(crate) fn white() -> [u8; 3] {
     [255; 3]
 }
 
-/// Returns a caption's bytes as text without a byte-order mark and white space at its ends, or what
-/// is wrong with them.
+/// A caption's bytes as text without a byte-order mark and white space at its ends, or what is
+/// wrong with them.
 pub(crate) fn caption(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() > MOST_CAPTION_BYTES {
         let found = bytes.len();
@@ -143,7 +143,7 @@ pub(crate) fn caption(bytes: Vec<u8>) -> Result<String, String> {
     Ok(text.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
-/// Returns an error and its causes on one line.
+/// An error and its causes on one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(why, "the image has 8000 x 6250 pixels, `max_pixels` is 33554432");
     }
 
-    /// Computes the CRC-32 as PNG has it.
+    /// CRC-32 as PNG has it.
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0, |crc, &byte| {
             (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))

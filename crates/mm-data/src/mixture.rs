@@ -231,7 +231,7 @@ pub(crate) struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// Returns the source at a position, and the position within that source.
+    /// The source at a position, and the position within that source.
     pub(crate) fn at(&mut self, position: u64) -> (usize, u64) {
         let number = position / BLOCK;
         if self.held.as_ref().is_none_or(|(held, _)| *held != number) {
@@ -241,7 +241,7 @@ impl Order<'_> {
     }
 }
 
-/// Returns the source of every position of a block, and the position within that source.
+/// Returns, for every position of a block, its source and the position within that source.
 fn block(quotas: &[u64], seed: u64, number: u64) -> Vec<(usize, u64)> {
     let places = quotas.iter().enumerate().flat_map(|(part, &quota)| vec![part; quota as usize]);
     let mut places: Vec<usize> = places.collect();
@@ -255,8 +255,8 @@ fn block(quotas: &[u64], seed: u64, number: u64) -> Vec<(usize, u64)> {
     places.into_iter().map(place).collect()
 }
 
-/// Returns whole numbers of at least 1 in the proportion of `weights` whose sum is a block: each
-/// share rounded down, and what is left given to those that lost most.
+/// Whole numbers of at least 1 in the proportion of `weights` whose sum is a block: each share
+/// rounded down, and what is left given to those that lost most.
 fn quotas(weights: &[f64]) -> Vec<u64> {
     let total: f64 = weights.iter().sum();
     let shares: Vec<f64> = weights.iter().map(|weight| weight / total * BLOCK as f64).collect();

@@ -1,6 +1,6 @@
-//! What sources return, before it is a document.
+//! Records: what a source returns for an index.
 
-use mm_model::{Document, Segment};
+use mm_model::Document;
 use mm_patch::Image;
 
 /// An image and what it shows.
@@ -19,18 +19,4 @@ pub enum Record {
     Captioned(Example),
     /// A document that is taken as it is.
     Whole(Document),
-}
-
-impl Record {
-    /// Returns the words of a record, with a line break for each image of a whole document.
-    pub(crate) fn text(&self) -> String {
-        let text = |segment: &Segment| match segment {
-            Segment::Text { text, .. } => text.clone(),
-            Segment::Image { .. } => "\n".to_owned(),
-        };
-        match self {
-            Self::Captioned(example) => example.caption.clone(),
-            Self::Whole(document) => document.segments.iter().map(text).collect(),
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::ops::Deref;
 
-use mm_model::Document;
+use mm_model::{Document, Segment};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -169,6 +169,20 @@ pub(crate) fn count(source: &(impl DataSource + ?Sized), split: Split) -> Result
     match source.len(split) {
         Some(0) => Err(DataError::EmptySplit { split: split.name(), source_name: source.name() }),
         of => Ok(of.unwrap_or(u64::MAX)),
+    }
+}
+
+impl Record {
+    /// Returns the words of a record, with a line break for each image of a whole document.
+    fn text(&self) -> String {
+        let text = |segment: &Segment| match segment {
+            Segment::Text { text, .. } => text.clone(),
+            Segment::Image { .. } => "\n".to_owned(),
+        };
+        match self {
+            Self::Captioned(example) => example.caption.clone(),
+            Self::Whole(document) => document.segments.iter().map(text).collect(),
+        }
     }
 }
 

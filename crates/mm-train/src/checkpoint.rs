@@ -1,5 +1,5 @@
-//! The run folder and its checkpoints. A checkpoint is a folder, written under another name and then
-//! renamed, so that what has its final name is complete.
+//! The run folder and its checkpoints. A checkpoint is a folder, written under another name and
+//! then renamed, so that what has its final name is complete.
 //!
 //! ```text
 //! RUN/recipe.toml            the recipe

@@ -1,5 +1,5 @@
-//! Early stopping: the lowest measurement on held-out documents so far, and how many measurements ago
-//! it was. It is part of a checkpoint, so a resumed run ends where an uninterrupted one would.
+//! Early stopping: the lowest measurement on held-out documents so far, and how many measurements
+//! ago it was. It is part of a checkpoint, so a resumed run ends where an uninterrupted one would.
 
 use serde::{Deserialize, Serialize};
 

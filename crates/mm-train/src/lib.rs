@@ -1,3 +1,5 @@
+//! Training: recipes, the step, the loop, optimizers, ranks, checkpoints and plans.
+//!
 #![doc = include_str!("../README.md")]
 //!
 //! # Modules
@@ -6,8 +8,8 @@
 //! Recipe ──► DataSet ──► Document ──► HostBatch ──► Training::step ──► metrics, samples, checkpoints
 //! ```
 //!
-//! The loop is written out in [`train`](fn@train): no framework decides when a checkpoint is taken or
-//! what it holds. Deliberately absent: flags, colors, the choice of a device.
+//! The loop is written out in [`train`](fn@train): no framework decides when a checkpoint is taken
+//! or what it holds. Deliberately absent: flags, colors, the choice of a device.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

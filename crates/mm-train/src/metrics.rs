@@ -37,8 +37,8 @@ pub struct Speed {
     /// The share of the time in which gradients were added over the ranks, if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_sum: Option<f64>,
-    /// The bytes of gradients that every rank adds to those of the others in each step, if there are
-    /// several.
+    /// The bytes of gradients that every rank adds to those of the others in each step, if there
+    /// are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_bytes: Option<usize>,
 }

@@ -4,8 +4,8 @@
 //! documents are images of one size; everything else is a formula. Memory is that of a process that
 //! trains with the fused kernels of the CPU, which keep what
 //! [`BackboneConfig::work_arrays`](mm_backbone::BackboneConfig::work_arrays) counts, in the buffers
-//! of [`WorkMemory`](mm_kernels::WorkMemory). What no formula gives are constants, measured on Linux
-//! with transparent huge pages.
+//! of [`WorkMemory`](mm_kernels::WorkMemory). What no formula gives are constants, measured on
+//! Linux with transparent huge pages.
 
 mod bytes;
 mod load;
@@ -141,7 +141,8 @@ impl Costs {
         let (recipe, numbers, load) = (&self.recipe, &self.numbers, &self.seen.load);
         let share = 1.0 / devices as f64;
         let memory = self.seen.work_memory(recipe, devices);
-        let step = StepSizes { load, memory: &memory, numbers, vocab: self.vocab, share };
+        let step =
+            StepSizes { load, memory: &memory, parameters: numbers, vocab: self.vocab, share };
         let bytes = Bytes::of_step(recipe, step).in_a_process(recipe.run.micro_batches);
         Plan {
             parameters: numbers.model as usize,

@@ -3,6 +3,7 @@
 //! Flags choose the recipe, the device, the seed and the output folder; the rest is here. Every run
 //! folder holds a copy.
 
+mod check;
 mod optimizer;
 mod renamed;
 mod run;
@@ -22,7 +23,6 @@ use mm_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
-use validate::check;
 
 pub use mm_data::MixConfig;
 pub use mm_model::Reduction;

@@ -1,5 +1,5 @@
-//! Spikes: losses far above the latest ones. The latest losses are part of a checkpoint, so a resumed
-//! run skips the same steps.
+//! Spikes: losses far above the latest ones. The latest losses are part of a checkpoint, so a
+//! resumed run skips the same steps.
 
 use serde::{Deserialize, Serialize};
 

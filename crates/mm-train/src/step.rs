@@ -151,7 +151,7 @@ impl Training {
                 precision: run.precision,
                 activation_checkpointing: run.activation_checkpointing,
             },
-            terms,
+            loss_terms: terms,
             counts,
             detailed: (self.progress.step + 1).is_multiple_of(LOG_EVERY),
         };
@@ -225,7 +225,7 @@ struct Work<'a> {
     config: &'a ModelConfig,
     device: &'a Device,
     options: BlockOptions,
-    terms: &'a [TermConfig],
+    loss_terms: &'a [TermConfig],
     counts: &'a BatchCounts,
     /// Whether errors by noise level are wanted.
     detailed: bool,
@@ -251,26 +251,26 @@ impl Work<'_> {
         let value = |term: &TermConfig| {
             losses.value(term.name).map_or(0.0, |value| f64::from(value.into_scalar::<f32>()))
         };
-        let values = self.terms.iter().map(value).collect();
-        let grads = match losses.total(|name| self.terms[self.position(name)].weight) {
+        let values = self.loss_terms.iter().map(value).collect();
+        let grads = match losses.total(|name| self.loss_terms[self.position(name)].weight) {
             Some(total) => GradientsParams::from_grads(total.backward(), model),
             None => GradientsParams::new(),
         };
         Gradients { grads, values, levels }
     }
 
-    /// Returns the factor of a term's mean over `count` items, so that the sum over micro-batches is
-    /// the mean over the batch.
+    /// Returns the factor of a term's mean over `count` items, so that the sum over micro-batches
+    /// is the mean over the batch.
     fn share(&self, name: &str, count: usize) -> f64 {
         let at = self.position(name);
         let all = self.counts.items[at];
         let values = all * self.config.patch_dim();
-        let scale = self.terms[at].reduction.factor(values, self.counts.target_images);
+        let scale = self.loss_terms[at].reduction.factor(values, self.counts.target_images);
         count as f64 / all.max(1) as f64 * scale
     }
 
     fn position(&self, name: &str) -> usize {
-        let at = self.terms.iter().position(|term| term.name == name);
+        let at = self.loss_terms.iter().position(|term| term.name == name);
         at.expect("an objective lists every term that it computes")
     }
 }

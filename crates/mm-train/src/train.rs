@@ -65,10 +65,10 @@ pub enum Ending {
 /// Trains from where `training` stands to the last step of the recipe, or until `on` returns false;
 /// then a checkpoint is written.
 ///
-/// If steps keep being skipped, or a weight is not finite where a checkpoint would be taken, the run
-/// is rolled back to its newest checkpoint once; after that, or without a checkpoint, it ends with
-/// an error and its checkpoints stay. With several ranks the first one writes, and all stop at the
-/// same step. A run that does not fit the memory of the machine is refused.
+/// If steps keep being skipped, or a weight is not finite where a checkpoint would be taken, the
+/// run is rolled back to its newest checkpoint once; after that, or without a checkpoint, it ends
+/// with an error and its checkpoints stay. With several ranks the first one writes, and all stop at
+/// the same step. A run that does not fit the memory of the machine is refused.
 ///
 /// ```
 /// use burn::prelude::Device;

@@ -23,6 +23,7 @@ const FEATURE_PLACES: &[&str] = &[
 const FILE_PLACES: &[&str] = &[
     "crates/mm-cli/",
     "crates/mm-data/src/files.rs",
+    "crates/mm-data/src/testing.rs", // of unit tests
     "crates/mm-data/src/folder.rs",
     "crates/mm-data/src/folder/",
     "crates/mm-eval/src/quality/features.rs",

@@ -16,7 +16,7 @@ use serde::Deserialize;
 /// A document as a line writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
-    /// Text only; all of it is the target.
+    /// Words alone; all of them are targets.
     Text(String),
     /// Text and images.
     Segments(Vec<Piece>),
@@ -32,9 +32,9 @@ pub(super) enum Piece {
 /// Where an image's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ImageData {
-    /// A file, by its path from the folder of the JSONL file on.
+    /// A path, from the folder of the JSONL file on.
     Path(String),
-    /// Bytes in the line itself.
+    /// The bytes of the file, which stand in the line itself.
     Bytes(Vec<u8>),
 }
 
@@ -74,8 +74,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Line, String> {
     }
 }
 
-/// Returns whether the loss falls on anything: a word, an image, or the end, which is a target with
-/// the last segment.
+/// Whether the loss falls on anything: a word, an image, or the end, which is a target with the
+/// last segment.
 pub(super) fn has_target(pieces: &[Piece]) -> bool {
     let (mut any, mut last) = (false, false);
     for piece in pieces {
@@ -103,7 +103,7 @@ fn piece(segment: RawSegment) -> Result<Piece, String> {
     }
 }
 
-/// Returns the bytes of a data URI (RFC 2397) in base64.
+/// The bytes of a data URI (RFC 2397) in base64.
 pub(super) fn data_uri(uri: &str) -> Result<Vec<u8>, String> {
     let rest = uri.strip_prefix("data:").ok_or("a data URI begins with `data:`")?;
     let (head, data) = rest.split_once(',').ok_or("a data URI has a `,` before its data")?;
@@ -113,8 +113,8 @@ pub(super) fn data_uri(uri: &str) -> Result<Vec<u8>, String> {
     STANDARD.decode(data.trim()).map_err(|why| format!("a data URI that is no base64: {why}"))
 }
 
-/// Returns the ends of the pieces that a long text is cut into: each has at most `most` bytes, and
-/// ends behind white space where it has any, otherwise between characters.
+/// The ends of the pieces that a long text is cut into: each has at most `most` bytes, and ends
+/// behind white space where it has any, otherwise between characters.
 pub(super) fn cuts(text: &str, most: usize) -> Vec<usize> {
     let (mut ends, mut start) = (Vec::new(), 0);
     while text.len() - start > most.max(4) {

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use tempfile::TempDir;
 
 use super::*;
-use crate::tests::folder;
+use crate::testing::folder;
 use crate::{DataConfig, DataSet, EmojiConfig, MixtureConfig, Part};
 
 const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 16, patch: 8 };
@@ -153,7 +153,7 @@ fn nothing_to_read_is_an_error_that_names_the_first_reason() {
         "{error}"
     );
     let given = br#"{"segments": [{"text": "a question", "loss": false}]}"#;
-    let folder = crate::tests::folder(&[("a.jsonl", given)]);
+    let folder = crate::testing::folder(&[("a.jsonl", given)]);
     let error = DocumentSet::open(&config(&folder), SETTINGS).unwrap_err().to_string();
     assert!(error.contains("a.jsonl`: line 1: nothing in it is a target"), "{error}");
     let long = DocumentsConfig { longest: 3, ..config(&folder) };

@@ -29,7 +29,7 @@ pub(super) struct Entry {
     /// Changes when the file changes: a hash of where it lies in the folder, its length and its
     /// time of modification.
     pub(super) stamp: u64,
-    /// The slot of its image in a cache; given once the splits are known.
+    /// The slot of its image in a cache; given once the parts are known.
     pub(super) slot: usize,
 }
 
@@ -109,7 +109,7 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Returns the images with their captions; `field` of a line of metadata is one.
+    /// The images with their captions; `field` of a line of metadata is one.
     pub(super) fn entries(self, captions: Captions, field: &str) -> Result<Vec<Entry>, DataError> {
         Ok(match captions {
             Captions::Written => self.written_captions(field)?,
@@ -118,8 +118,8 @@ impl<'a> Listing<'a> {
         })
     }
 
-    /// Returns images with the captions of `metadata.jsonl` files and of `NAME.txt` files. One that
-    /// cannot be read is an error: it would take the captions of any number of images with it.
+    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files. One that cannot
+    /// be read is an error: it would take the captions of any number of images with it.
     fn written_captions(self, field: &str) -> Result<Vec<Entry>, DataError> {
         let mut listed = HashMap::new();
         for path in &self.metadata {
@@ -166,7 +166,7 @@ impl<'a> Listing<'a> {
         Ok(entries)
     }
 
-    /// Returns images with the names of the folders they are in.
+    /// Images with the names of the folders they are in.
     fn folder_captions(self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for (path, stamp) in self.images {
@@ -211,7 +211,7 @@ fn metadata_lines(
     }
 }
 
-/// Returns the file's name and its caption.
+/// The file's name and its caption.
 fn metadata_line(line: &str, field: &str) -> Result<(String, String), String> {
     let found: Map<String, Value> = serde_json::from_str(line).map_err(|why| why.to_string())?;
     let text = |name: &str| found.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -224,8 +224,8 @@ fn metadata_line(line: &str, field: &str) -> Result<(String, String), String> {
     Ok((name, caption))
 }
 
-/// Returns the caption in `NAME.txt`, or in one of `texts`, whose ending is written otherwise, if
-/// such a file is there.
+/// The caption in `NAME.txt`, or in one of `texts`, whose ending is written otherwise, if such a
+/// file is there.
 fn caption_beside(
     image: &Path,
     texts: &HashMap<PathBuf, PathBuf>,
@@ -243,7 +243,7 @@ fn caption_beside(
     }
 }
 
-/// Reads a UTF-8 file without its byte-order mark, or says which line is not UTF-8.
+/// A UTF-8 file, without a byte-order mark, or which line is none.
 fn read_text(path: &Path) -> Result<String, String> {
     let bytes = files::read_all(path, u64::MAX).map_err(|error| chain(&error))?;
     let text = String::from_utf8(bytes).map_err(|why| {
@@ -259,14 +259,14 @@ fn stamp(below: &str, found: &std::fs::Metadata) -> u64 {
     split_hash(&format!("{below} {} {modified:?}", found.len()))
 }
 
-/// Returns a path from the folder on, written with `/` on every system.
+/// A path from the folder on, written with `/` on every system.
 pub(super) fn below(path: &Path, root: &Path) -> String {
     let below = path.strip_prefix(root).unwrap_or(path);
     let parts: Vec<_> = below.iter().map(OsStr::to_string_lossy).collect();
     parts.join("/")
 }
 
-/// Returns the endings of image files as words.
+/// The endings of image files as words.
 pub(super) fn extensions() -> String {
     EXTENSIONS.iter().map(|name| format!("`.{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 
 use super::*;
-use crate::tests::{example, folder};
+use crate::testing::{example, folder};
 
 const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 8, patch: 4 };
 

@@ -69,25 +69,23 @@ impl Faces {
         Self { sizes: sizes.to_vec(), masks }
     }
 
-    /// Returns the capital heights in pixels, ascending.
+    /// The capital heights in pixels, ascending.
     pub fn sizes(&self) -> &[usize] {
         &self.sizes
     }
 
-    /// Returns the mask of the `character`-th of [`CHARACTERS`] in face `face` and the `size`-th
-    /// size.
+    /// The mask of the `character`-th of [`CHARACTERS`] in face `face` and the `size`-th size.
     pub fn mask(&self, face: usize, size: usize, character: usize) -> &Mask {
         &self.masks[(face * self.sizes.len() + size) * CHARACTERS.len() + character]
     }
 
-    /// Returns every mask with the index of its character.
+    /// Every mask with the index of its character.
     pub fn all(&self) -> impl Iterator<Item = (usize, &Mask)> {
         self.masks.iter().enumerate().map(|(index, mask)| (index % CHARACTERS.len(), mask))
     }
 }
 
-/// Returns the files of [`FACE_NAMES`]. `typst_assets` lists its fonts in a fixed order and without
-/// names.
+/// The files of [`FACE_NAMES`]. `typst_assets` lists its fonts in a fixed order and without names.
 fn font_files() -> [&'static [u8]; FACE_NAMES.len()] {
     let typst: Vec<&'static [u8]> = typst_assets::fonts().collect();
     [
@@ -105,15 +103,14 @@ fn parse(file: &'static [u8]) -> FontRef<'static> {
     FontRef::try_from_slice(file).expect("an embedded font parses")
 }
 
-/// Returns the scale at which the letter H is `height` pixels high.
+/// The scale at which the letter H is `height` pixels high.
 fn scale_of_capitals(font: &FontRef<'_>, height: f32) -> PxScale {
     let outline = font.outline(font.glyph_id('H')).expect("an embedded font has an H");
     let capital = outline.bounds.min.y.max(outline.bounds.max.y); // font units above the baseline
     PxScale::from(height * font.height_unscaled() / capital)
 }
 
-/// Returns the sharpest of four masks that differ in the fraction of a pixel at which the glyph
-/// starts.
+/// The sharpest of four masks that differ in the fraction of a pixel at which the glyph starts.
 fn mask(font: &FontRef<'_>, character: char, scale: PxScale) -> Mask {
     let sharpness = |mask: &Mask| mask.cover.iter().map(|cover| cover * cover).sum::<f32>();
     let masks = [0.0, 0.25, 0.5, 0.75].map(|fraction| mask_at(font, character, scale, fraction));
@@ -134,7 +131,7 @@ fn mask_at(font: &FontRef<'_>, character: char, scale: PxScale, fraction: f32) -
 }
 
 impl Mask {
-    /// Cuts off edges that are invisibly faint.
+    /// Returns the mask without edges that are invisibly faint.
     fn trimmed(self) -> Self {
         let visible = |x: usize, y: usize| self.cover[y * self.width + x] > 0.03;
         let column = |&x: &usize| (0..self.height).any(|y| visible(x, y));

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::tests::{example, folder};
+use crate::testing::{example, folder};
 
 const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 8, patch: 4 };
 

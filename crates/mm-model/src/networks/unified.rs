@@ -17,7 +17,8 @@ pub struct Unified {
     /// `[vocab, width]`; absent in a model of images alone.
     token_embed: Option<Param<Tensor<2>>>,
     patch_in: Linear,
-    /// Of rows and of columns, `[patch_pos_embed, width]` each; absent when none are asked for.
+    /// One table for rows and one for columns, `[patch_pos_embed, width]` each; absent when none
+    /// are asked for.
     patch_pos_embed: Option<Vec<Param<Tensor<2>>>>,
     time: TimeEmbedding,
     backbone: Backbone,

@@ -1,8 +1,8 @@
 //! What was changed in the recipe of a run since a checkpoint was made.
 //!
 //! A recipe may be edited between two parts of a run: its length, its learning rate, even its data.
-//! What the numbers of a checkpoint mean may not be, because the run would go on with noise and call
-//! it training.
+//! What the numbers of a checkpoint mean may not be, because the run would go on with noise and
+//! call it training.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -14,7 +14,8 @@ const NAME: &str = "lock";
 /// Locks a folder for as long as the file is open; fails if another process has locked it, or this
 /// one already.
 pub(super) fn take(folder: &Path) -> Result<fs_err::File, TrainError> {
-    // The file is open for reading too, because some systems lock no file that can only be appended to.
+    // The file is open for reading too, because some systems lock no file that can only be appended
+    // to.
     let mut options = fs_err::OpenOptions::new();
     let file = options.read(true).append(true).create(true).open(folder.join(NAME))?;
     match file.try_lock() {

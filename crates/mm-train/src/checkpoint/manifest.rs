@@ -1,5 +1,5 @@
-//! The manifest of a checkpoint: `checksums.json`, written last, lists every other file with its size
-//! and CRC-32.
+//! The manifest of a checkpoint: `checksums.json`, written last, lists every other file with its
+//! size and CRC-32.
 //!
 //! A file that was cut short or lost, or in which a byte has changed on the disk, is named before
 //! anything is read from it. CRC-32 is against accidents, not against forgery.

@@ -3,8 +3,8 @@
 use mm_data::{DataSet, Split};
 use serde::{Deserialize, Serialize};
 
-/// What tells data sets apart: files that were added, lost or renamed, and other words, but not other
-/// pixels.
+/// What tells data sets apart: files that were added, lost or renamed, and other words, but not
+/// other pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {

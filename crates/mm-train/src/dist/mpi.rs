@@ -1,5 +1,5 @@
-//! The processes of a run that MPI connects, where the crate was built with the feature `mpi` and the
-//! program was started several times by `mpirun` or `srun`.
+//! The processes of a run that MPI connects, where the crate was built with the feature `mpi` and
+//! the program was started several times by `mpirun` or `srun`.
 //!
 //! MPI is called only from the thread of the training loop. Where one process fails it should
 //! [abort](MpiGroup::abort) all of them, so that none waits for a sum that never comes.

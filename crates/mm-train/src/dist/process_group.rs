@@ -3,9 +3,9 @@
 //! takes the same step.
 //!
 //! A group is given its sums; how numbers get from one rank to another is not known here. What
-//! follows from sums is: numbers of all ranks beside each other, agreement on going on, gradients in
-//! one flat buffer. Gradients lie in it in the order of the paths of the module, which is the same
-//! on every rank; a number for each says whether this rank had one.
+//! follows from sums is: numbers of all ranks beside each other, agreement on going on, gradients
+//! in one flat buffer. Gradients lie in it in the order of the paths of the module, which is the
+//! same on every rank; a number for each says whether this rank had one.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use crate::TrainError;
 /// bits.
 pub type Sum<T> = Arc<dyn Fn(&mut [T]) + Send + Sync>;
 
-/// Adds a tensor `[numbers]` that stays on its device over all ranks, such as a collective operation
-/// of graphics cards.
+/// Adds a tensor `[numbers]` that stays on its device over all ranks, such as a collective
+/// operation of graphics cards.
 pub type DeviceSum = Arc<dyn Fn(Tensor<1>) -> Tensor<1> + Send + Sync>;
 
 /// This process, or thread, among those that train together.

@@ -1,5 +1,5 @@
-//! Ranks that are threads of one process. They add their numbers in host memory, always in the order
-//! of the ranks, so all of them get the same bits, and the same in every run.
+//! Ranks that are threads of one process. They add their numbers in host memory, always in the
+//! order of the ranks, so all of them get the same bits, and the same in every run.
 //!
 //! A rank that has ended brings no more numbers. Those that wait for it then, or later, are unwound
 //! to where their work began, so that no thread waits for ever. Deliberately absent: a way from one
@@ -29,8 +29,8 @@ pub enum Lost {
 /// What unwinds a rank that waits in vain.
 struct Desertion;
 
-/// Does `work` on `count` threads that are the ranks of one run, and returns what each found, in the
-/// order of the ranks.
+/// Does `work` on `count` threads that are the ranks of one run, and returns what each found, in
+/// the order of the ranks.
 ///
 /// ```
 /// let found = mm_train::on_threads(3, |ranks| ranks.gather(ranks.rank as f64 * 10.0));

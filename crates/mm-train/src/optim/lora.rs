@@ -1,5 +1,5 @@
-//! Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): `W + (alpha / rank) A B`, where `A` and `B`
-//! are trained and `W` stays as it is.
+//! Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): `W + (alpha / rank) A B`, where `A` and
+//! `B` are trained and `W` stays as it is.
 //!
 //! Burn attaches them to parameters, so every block computes with the sum without knowing it, fused
 //! kernels included. They are put on the matrices of the blocks. A model that is written has them
@@ -18,7 +18,8 @@ const B: &str = ".lora.b";
 /// Holds the parts of a path that only the matrices of blocks have.
 const MATRICES: [&str; 2] = ["blocks", "weight"];
 
-/// Lists the matrices of a block in the order in which their adapters are drawn, from a stream each.
+/// Lists the matrices of a block in the order in which their adapters are drawn, from a stream
+/// each.
 const DRAWN: [&str; 6] =
     ["down_proj", "in_proj", "qkv_proj", "out_proj", "gate_up_proj", "modulation"];
 

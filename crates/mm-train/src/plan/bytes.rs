@@ -13,14 +13,14 @@ const COPIES: f64 = 5.0;
 /// The bytes of the process itself, measured: code as it is used, lists of data set and tokenizer,
 /// the threads of every run.
 const PROCESS: f64 = 32e6;
-/// The bytes of the thread of a micro-batch, measured: packed factors of products, and pages that its
-/// small allocations begin.
+/// The bytes of the thread of a micro-batch, measured: packed factors of products, and pages that
+/// its small allocations begin.
 const THREAD: f64 = 16e6;
-/// What the allocator holds of freed pieces that no other fits, as a share of all that is asked for,
-/// measured.
+/// What the allocator holds of freed pieces that no other fits, as a share of all that is asked
+/// for, measured.
 const FREED: f64 = 1.0 / 3.0;
-/// The most bytes of freed pieces, measured: the allocator begins a few pages for each of its sizes,
-/// however large the model.
+/// The most bytes of freed pieces, measured: the allocator begins a few pages for each of its
+/// sizes, however large the model.
 const MOST_FREED: f64 = 50e6;
 
 /// The bytes of one device at the highest point of a step, beyond what the program holds before it
@@ -57,7 +57,7 @@ pub(super) struct StepSizes<'a> {
     /// The work memory of one device.
     pub memory: &'a WorkMemory,
     /// The parameters.
-    pub numbers: &'a Numbers,
+    pub parameters: &'a Numbers,
     /// The number of token ids.
     pub vocab: usize,
     /// The share of each batch that one device computes.
@@ -72,7 +72,7 @@ impl Bytes {
 
     /// Returns what a step of the recipe asks for on each of several devices.
     pub(super) fn of_step(recipe: &Recipe, step: StepSizes<'_>) -> Self {
-        let StepSizes { load, memory, numbers, vocab, share } = step;
+        let StepSizes { load, memory, parameters: numbers, vocab, share } = step;
         let backbone = &recipe.model.backbone;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
         let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;

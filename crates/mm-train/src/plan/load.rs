@@ -50,7 +50,8 @@ impl Load {
 pub(super) struct Seen {
     /// The mean step, on all devices together.
     pub load: Load,
-    /// The tokens of the micro-batches that are computed side by side, for every turn of every step.
+    /// The tokens of the micro-batches that are computed side by side, for every turn of every
+    /// step.
     turns: Vec<Vec<f64>>,
 }
 

@@ -20,8 +20,8 @@ use crate::training::Training;
 use available::available_bytes;
 
 /// Refuses a run of so many ranks whose steps would take more memory than the machine has, by the
-/// [plan](fn@crate::plan) of its recipe. This is only done on the processor, where the system tells,
-/// and not for a U-Net, which has no plan.
+/// [plan](fn@crate::plan) of its recipe. This is only done on the processor, where the system
+/// tells, and not for a U-Net, which has no plan.
 pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
     let recipe = &training.recipe;
     let done = training.progress.step >= recipe.run.steps;
@@ -62,8 +62,8 @@ fn compare(run: &RunConfig, what: &'static str, needed: f64, free: f64) -> Resul
     Err(TrainError::NoRoom { what, needed, free, batch, micro_batches })
 }
 
-/// Does the work of one step of a run; a panic for want of memory becomes an error that says what to
-/// lower.
+/// Does the work of one step of a run; a panic for want of memory becomes an error that says what
+/// to lower.
 pub fn within_memory<T>(
     run: &RunConfig,
     step: u64,

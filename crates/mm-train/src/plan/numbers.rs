@@ -18,8 +18,8 @@ pub(super) struct Numbers {
     pub model: f64,
     /// The parameters of the factors of adapters.
     pub adapters: f64,
-    /// The parameters of the matrices that have adapters: every micro-batch computes the sum and its
-    /// gradient.
+    /// The parameters of the matrices that have adapters: every micro-batch computes the sum and
+    /// its gradient.
     pub adapted: f64,
     /// The parameters that get gradients; those of frozen ones are removed after the backward pass.
     pub gradients: f64,

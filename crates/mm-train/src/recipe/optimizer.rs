@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::check::check;
 use crate::RecipeError;
 
 /// Holds the table `[optimizer]`. The learning rate warms up and then falls as a half cosine, or

@@ -3,7 +3,7 @@
 use mm_backbone::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::check::check;
 use crate::RecipeError;
 
 /// Holds the table `[run]`: length, batches, measurements and files of a run.

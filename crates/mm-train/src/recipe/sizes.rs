@@ -8,7 +8,8 @@ use mm_model::TimeConfig;
 use mm_text::Special;
 use serde_json::Value;
 
-use super::{Recipe, check};
+use super::Recipe;
+use super::check::check;
 use crate::RecipeError;
 
 /// The largest integer of TOML, the format of the recipe in a run folder.

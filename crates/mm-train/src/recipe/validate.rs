@@ -3,6 +3,7 @@
 use mm_backbone::Precision;
 use mm_data::DataConfig;
 
+use super::check::check;
 use super::{BestBy, LossConfig, Recipe};
 use crate::RecipeError;
 
@@ -111,14 +112,4 @@ impl Recipe {
         let scale = self.sample.guidance.scale;
         check("sample.guidance.scale", scale == 1.0, "1, since a `unet` knows no prompts")
     }
-}
-
-/// Fails if something does not hold of a field; what the field holds is filled in where validation
-/// ends.
-pub(super) fn check(
-    field: &'static str,
-    holds: bool,
-    wanted: &'static str,
-) -> Result<(), RecipeError> {
-    if holds { Ok(()) } else { Err(RecipeError::Field { field, found: String::new(), wanted }) }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 /// Reads a file of the system; gives nothing if it is not there.
 type Read<'a> = &'a dyn Fn(&Path) -> Option<String>;
 
-/// Returns the bytes that this process may hold in all: what is free, on disk too, and what it holds
-/// already, but no more than the limits of its control groups. Returns nothing where the system does
-/// not tell.
+/// Returns the bytes that this process may hold in all: what is free, on disk too, and what it
+/// holds already, but no more than the limits of its control groups. Returns nothing where the
+/// system does not tell.
 pub(super) fn available_bytes() -> Option<f64> {
     available(&|path| fs_err::read_to_string(path).ok())
 }
