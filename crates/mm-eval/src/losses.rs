@@ -36,7 +36,7 @@ pub struct HeldOutLosses {
 /// let process = ForwardProcess {
 ///     schedule: Schedule::Linear,
 ///     timesteps: TimestepSampling::Uniform,
-///     weight: LossWeight::Uniform,
+///     weight: LossWeight::One,
 /// };
 /// let losses = LossEvaluator { process, pack_len: 0, reduction: Reduction::Mean };
 /// assert_eq!(losses.name(), "loss");

@@ -22,9 +22,9 @@ use worker::{Ended, Setup, measure};
 
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Every device runs the same checks in a process of its own. The results are compared with those of
-the reference operations in 64-bit floats on flex. The exit code is 1 if the results of a device differ
-too much, or if a device crashed or is not present.
+    after_help = "Every device runs the same checks in a process of its own. The results are compared with those
+of the reference operations in 64-bit floats on flex. The exit code is 1 if the results of a device
+differ too much, or if a device crashed or is not present.
 
 Examples:
   mm compare-backends

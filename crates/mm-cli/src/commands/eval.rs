@@ -31,7 +31,7 @@ use crate::terminal::{Failure, failed, say, usage};
 pub struct EvalArgs {
     /// Model folder.
     model: PathBuf,
-    /// Measure.
+    /// What to measure.
     #[arg(long, value_enum)]
     task: Task,
     /// Number of records.
