@@ -56,7 +56,7 @@ fn a_page() -> usize {
 }
 
 impl DocumentsConfig {
-    /// Files with the defaults.
+    /// Takes files with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         let (longest, max_bad) = (a_page(), one_percent());
         Self { files, longest, fit: ImageFit::default(), background: white(), max_bad }
@@ -257,7 +257,7 @@ struct Found {
     span: Span,
 }
 
-/// The documents in lines of JSONL; `broken` hears of every line that is none.
+/// Returns the documents in lines of JSONL; `broken` hears of every line that is none.
 fn line_entries(
     mut reader: impl BufRead,
     longest: usize,
@@ -302,7 +302,7 @@ fn line_entries(
     Ok(found)
 }
 
-/// A text cut into stretches of at most `longest` bytes, each of whole lines where a line is short
+/// Cuts a text into stretches of at most `longest` bytes, each of whole lines where a line is short
 /// enough; `broken` hears of every stretch that is no text.
 fn plain_entries(
     mut reader: impl BufRead,
@@ -333,7 +333,7 @@ fn plain_entries(
     }
 }
 
-/// Where a full stretch of at least 4 bytes ends: behind its last line break, or space, or
+/// Returns where a full stretch of at least 4 bytes ends: behind its last line break, or space, or
 /// character that is whole.
 fn last_cut(held: &[u8]) -> usize {
     let behind = |sign: u8| held.iter().rposition(|byte| *byte == sign).map(|at| at + 1);

@@ -19,10 +19,10 @@ pub(crate) struct Span {
     pub(crate) bytes: u64,
 }
 
-/// The files that patterns name, each once, sorted within a pattern. A pattern may have `*`, `?`,
-/// `[a-z]` and ranges of numbers such as `{000..099}`; a folder stands for the files in it that end
-/// in one of `endings`. A pattern that names nothing is an error; a plain name, also one out of a
-/// range, is a file whether it is there or not, so that a missing one is missed.
+/// Returns the files that patterns name, each once, sorted within a pattern. A pattern may have
+/// `*`, `?`, `[a-z]` and ranges of numbers such as `{000..099}`; a folder stands for the files in
+/// it that end in one of `endings`. A pattern that names nothing is an error; a plain name, also
+/// one out of a range, is a file whether it is there or not, so that a missing one is missed.
 pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for pattern in patterns {
@@ -46,7 +46,7 @@ pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBu
     Ok(files)
 }
 
-/// What a pattern without braces names: itself, or what is there that it fits.
+/// Returns what a pattern without braces names: itself, or what is there that it fits.
 fn named(plain: &str) -> Result<Vec<PathBuf>, glob::PatternError> {
     if plain.contains(['*', '?', '[']) {
         Ok(glob::glob(plain)?.filter_map(Result::ok).collect())
@@ -72,8 +72,8 @@ fn inside(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     Ok(found)
 }
 
-/// The names of what is in a folder, of its sub-folders with what is in them; nothing if it is
-/// none.
+/// Returns the names of what is in a folder, of its sub-folders with what is in them; nothing if it
+/// is none.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs_err::read_dir(folder) else { return vec![] };
     let mut names = vec![];
@@ -90,7 +90,7 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
 /// The most shards of one pattern: more is a slip of the pen.
 const MOST_SHARDS: u64 = 1_000_000;
 
-/// A pattern with its first `{from..to}` written out, and so on for the others. Numbers are as wide
+/// Writes out the ranges `{from..to}` of a pattern. Numbers are as wide
 /// as `from` is written.
 fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
     let Some((before, rest)) = pattern.split_once('{') else { return Ok(vec![pattern.to_owned()]) };
@@ -109,7 +109,7 @@ fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
         .collect())
 }
 
-/// The bytes of a range; fewer than it says are an error.
+/// Reads the bytes of a range; fewer than it says are an error.
 pub(crate) fn read(path: &Path, span: Span) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let found = open_at(path, span.at)?.take(span.bytes).read_to_end(&mut bytes)? as u64;
@@ -121,14 +121,15 @@ pub(crate) fn read(path: &Path, span: Span) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A reader from a place on.
+/// Opens a file from a place on.
 pub(crate) fn open_at(path: &Path, at: u64) -> io::Result<Opened> {
     let mut file = fs_err::File::open(path)?;
     file.seek(SeekFrom::Start(at))?;
     Ok(BufReader::new(file))
 }
 
-/// How many bytes a regular file has; another, such as a pipe, may never end, or never begin.
+/// Returns how many bytes a regular file has; another, such as a pipe, may never end, or never
+/// begin.
 pub(crate) fn length(path: &Path) -> io::Result<u64> {
     let found = fs_err::metadata(path)?;
     if found.is_file() {
@@ -142,7 +143,7 @@ fn unfit(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// A whole regular file, if it is no longer than `most`, also if it grows meanwhile.
+/// Reads a whole regular file, if it is no longer than `most`, also if it grows meanwhile.
 pub(crate) fn read_all(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let too_long = |found: String| {
         unfit(format!("`{}` has {found} bytes, at most {most} are read", path.display()))

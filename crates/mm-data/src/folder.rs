@@ -33,7 +33,7 @@ use crate::source::DataSource;
 use crate::split::{Split, Splits, split_hash};
 
 /// Names of the sub-folder of training images, and of those that are held out, where a folder
-/// brings its own parts.
+/// brings its own splits.
 const TRAIN: &str = "train";
 const HELD_OUT: &[&str] = &["valid", "val", "validation", "test"];
 
@@ -84,7 +84,7 @@ fn caption_field() -> String {
 }
 
 impl FolderConfig {
-    /// A folder with the defaults.
+    /// Takes a folder with the defaults.
     pub fn of(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -233,7 +233,7 @@ fn number(train: &mut [Entry], held_out: &mut [Entry]) {
     }
 }
 
-/// The held-out images and the others, each in the order of `entries`.
+/// Returns the held-out images and the others, each in the order of `entries`.
 fn split(entries: Vec<Entry>, config: &FolderConfig) -> (Vec<Entry>, Vec<Entry>) {
     let path = |entry: &Entry| below(&entry.path, &config.path);
     let top = |entry: &Entry| {

@@ -33,12 +33,12 @@ use crate::task::Task;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GlyphsConfig {
-    /// Fewest and most characters of one image.
+    /// The fewest and the most characters of one image.
     pub letters: [usize; 2],
     /// Names of the typefaces that are used, from [`FACE_NAMES`]; all of them if there are none.
     pub faces: Vec<String>,
-    /// Most pixels that characters stand off the center, each way; an eighth of the image if not
-    /// said.
+    /// The most pixels that characters stand off the center, each way; an eighth of the image if
+    /// not said.
     pub shift: Option<usize>,
 }
 
@@ -80,7 +80,7 @@ pub struct GlyphSet {
     faces: Faces,
     /// Indices of the faces in use.
     used: Vec<usize>,
-    /// Most pixels off the center.
+    /// The most pixels off the center.
     shift: [usize; 2],
     held_out: Vec<Combination>,
 }
@@ -125,7 +125,7 @@ impl GlyphSet {
         }
     }
 
-    /// An image of one combination; place, size and typeface are drawn from `rng`.
+    /// Returns an image of one combination; place, size and typeface are drawn from `rng`.
     ///
     /// ```
     /// use mm_data::{GlyphSet, GlyphsConfig, ImageSettings};
@@ -149,7 +149,7 @@ impl GlyphSet {
         Example { image: paint(self.image, &cover, shown), caption: shown.to_string() }
     }
 
-    /// A combination of the part, each equally likely for its number of characters.
+    /// Returns a combination of the split, each equally likely for its number of characters.
     pub fn combination(&self, split: Split, rng: &mut ChaCha8Rng) -> Combination {
         loop {
             let letters = rng.random_range(self.letters[0]..=self.letters[1]);
@@ -161,8 +161,8 @@ impl GlyphSet {
         }
     }
 
-    /// The characters side by side, at the wanted size or the next smaller ones until they fit; the
-    /// last resort is the smallest size of a narrow face.
+    /// Returns the characters side by side, at the wanted size or the next smaller ones until they
+    /// fit; the last resort is the smallest size of a narrow face.
     fn fitting_line(&self, characters: &[usize], face: usize, wanted: usize) -> Line<'_> {
         let largest = self.faces.sizes().iter().rposition(|&size| size <= wanted).unwrap_or(0);
         let fits = |line: &Line<'_>| {
@@ -251,7 +251,8 @@ impl<'a> Line<'a> {
         Self { masks: placed, width: (right - left) as usize, height: (bottom - top) as usize }
     }
 
-    /// Coverage of every pixel of an image with the box at (`x`, `y`); what stands out is cut.
+    /// Computes the coverage of every pixel of an image with the box at (`x`, `y`); what stands out
+    /// is cut.
     fn cover(&self, image: ImageSettings, x: i32, y: i32) -> Vec<f32> {
         let mut cover = vec![0.0_f32; image.width * image.height];
         for &(left, top, mask) in &self.masks {
@@ -271,7 +272,7 @@ impl<'a> Line<'a> {
 }
 
 impl ImageSettings {
-    /// The capital heights at which images of this size show so many characters, in pixels,
+    /// Returns the capital heights at which images of this size show so many characters, in pixels,
     /// ascending.
     pub fn capital_heights(self, letters: usize) -> Result<Vec<usize>, DataError> {
         let Self { width, height, .. } = self;
@@ -286,8 +287,8 @@ impl ImageSettings {
     }
 }
 
-/// Up to four heights: the largest is three quarters of the image or what lets monospaced letters
-/// fit, the smallest three quarters of that.
+/// Returns up to four heights: the largest is three quarters of the image or what lets monospaced
+/// letters fit, the smallest three quarters of that.
 fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
     let high = (image.height * 3 / 4).min(image.width * 9 / (8 * letters));
     let low = (high * 3).div_ceil(4);
@@ -296,8 +297,8 @@ fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
     heights
 }
 
-/// Where a box of `part` pixels starts in `whole`: the center, up to `shift` aside, a pixel from
-/// the edges.
+/// Draws where a box of `part` pixels starts in `whole`: the center, up to `shift` aside, a pixel
+/// from the edges.
 fn place(whole: usize, part: usize, shift: usize, rng: &mut ChaCha8Rng) -> i32 {
     let slack = (whole as i32 - part as i32).max(0);
     let aside = (shift as i32).min((slack / 2 - 1).max(0));

@@ -90,8 +90,8 @@ impl DataConfig {
         }
     }
 
-    /// Whether every image has exactly the size that was asked for; not where one is told from the
-    /// files alone.
+    /// Returns whether every image has exactly the size that was asked for; not where one is told
+    /// from the files alone.
     pub fn has_one_size(&self) -> bool {
         match self {
             Self::Glyphs(_) | Self::Emoji(_) => true,

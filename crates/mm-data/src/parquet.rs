@@ -70,7 +70,7 @@ fn caption_column() -> String {
 }
 
 impl ParquetConfig {
-    /// Files with the defaults.
+    /// Takes files with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         Self {
             files,
@@ -96,7 +96,7 @@ impl ParquetConfig {
 pub struct ParquetSet {
     tables: Vec<Table<OnDisk>>,
     frame: Frame,
-    /// Rows of both parts: as many as every file has together, less those of the other part.
+    /// The rows of each split: as many as all files have together, less those of the other split.
     lens: [u64; 2],
     bad: BadRecords,
 }
@@ -150,7 +150,7 @@ impl ParquetSet {
         Ok(Self { tables, frame, lens: [rows - held_out, held_out], bad })
     }
 
-    /// The table of the example `at` of a part, and its row counted over all tables.
+    /// Returns the table of the record `at` of a split, and its row counted over all tables.
     fn row(&self, split: Split, at: u64) -> (&Table<OnDisk>, u64) {
         let row = match split {
             Split::Train => at + at / (HELD_OUT_EVERY - 1),
@@ -245,8 +245,8 @@ impl<R: ChunkReader + 'static> Table<R> {
         }
     }
 
-    /// The image file of a row: its bytes, or what lies at its path, which begins at the table's
-    /// folder.
+    /// Returns the image file of a row: its bytes, or what lies at its path, which begins at the
+    /// table's folder.
     fn image(&self, row: u64, most_bytes: u64) -> Result<Vec<u8>, String> {
         let (leaf, folder) = match (self.value(self.image, row)?, self.path) {
             (Some(bytes), _) => return Ok(bytes),
@@ -259,12 +259,12 @@ impl<R: ChunkReader + 'static> Table<R> {
             .map_err(|error| format!("its bytes are null, and at its path: {}", chain(&error)))
     }
 
-    /// The bytes in a leaf column of a row.
+    /// Returns the bytes in a leaf column of a row.
     fn cell(&self, leaf: usize, row: u64) -> Result<Vec<u8>, String> {
         self.value(leaf, row)?.ok_or_else(|| EMPTY.to_owned())
     }
 
-    /// The bytes in a leaf column of a row, if they are not null.
+    /// Returns the bytes in a leaf column of a row, if they are not null.
     fn value(&self, leaf: usize, row: u64) -> Result<Option<Vec<u8>>, String> {
         let group = self.starts.partition_point(|start| *start <= row) - 1;
         let within = (row - self.starts[group]) as usize;
@@ -281,7 +281,7 @@ impl<R: ChunkReader + 'static> Table<R> {
     }
 }
 
-/// Whether a column can be read, by what compressed it.
+/// Returns whether a column can be read, by what compressed it.
 fn unpackable(codec: CompressionCodec, column: &str) -> Result<(), String> {
     match codec {
         CompressionCodec::UNCOMPRESSED | CompressionCodec::SNAPPY => Ok(()),
@@ -289,7 +289,7 @@ fn unpackable(codec: CompressionCodec, column: &str) -> Result<(), String> {
     }
 }
 
-/// The leaf column of a name, which must hold one string of bytes a row.
+/// Returns the leaf column of a name, which must hold one string of bytes a row.
 fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
     let columns = schema.columns();
     let named = columns.iter().position(|column| column.path().string() == wanted);

@@ -55,7 +55,7 @@ fn caption_field() -> String {
 }
 
 impl WebdatasetConfig {
-    /// Shards with the defaults.
+    /// Takes shards with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         let (caption, max_bad) = (caption_field(), one_percent());
         Self { files, caption, fit: ImageFit::default(), background: white(), max_bad }
@@ -178,13 +178,13 @@ impl DataSource for ShardSet {
     }
 }
 
-/// What is wrong with a sample. Its place stands beside its key, since keys may be equal as far as
-/// they are shown.
+/// Says what is wrong with a sample. Its place stands beside its key, since keys may be equal as
+/// far as they are shown.
 fn at_place(key: &str, place: u64, why: &str) -> String {
     format!("`{}` at byte {place}: {why}", shown(key))
 }
 
-/// The text of a field of a JSON object.
+/// Returns the text of a field of a JSON object.
 fn field(json: &[u8], name: &str) -> Result<String, String> {
     let found: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(json).map_err(|why| why.to_string())?;

@@ -49,7 +49,7 @@ impl Cache {
         Ok(Self { file: Mutex::new(file), slot_bytes, settings: frame.hash() })
     }
 
-    /// The image of a slot, if it is there and of this stamp.
+    /// Returns the image of a slot, if it is there and of this stamp.
     pub(super) fn get(&self, slot: usize, stamp: u64) -> Option<Image> {
         let mut bytes = vec![0; self.slot_bytes];
         {
@@ -98,8 +98,8 @@ impl Cache {
     }
 }
 
-/// The file, and whether it is a cache; an empty one becomes one. Processes that begin one together
-/// write the same bytes.
+/// Opens a file and says whether it is a cache; an empty one becomes one. Processes that begin one
+/// together write the same bytes.
 fn open(path: &Path) -> io::Result<(fs_err::File, bool)> {
     let mut options = fs_err::OpenOptions::new();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
@@ -112,7 +112,7 @@ fn open(path: &Path) -> io::Result<(fs_err::File, bool)> {
     Ok((file, head == HEAD))
 }
 
-/// FNV-1a over words of eight bytes: fast, and any flipped bit changes it.
+/// Computes FNV-1a over words of eight bytes: fast, and any flipped bit changes it.
 fn checksum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks(8).map(|chunk| {
         let mut word = [0; 8];

@@ -20,17 +20,17 @@ macro_rules! colors {
             /// Every color, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The word that captions use.
+            /// Returns the word that captions use.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
 
-            /// Red, green and blue, 0 to 255.
+            /// Returns red, green and blue, 0 to 255.
             pub const fn rgb(self) -> [u8; 3] {
                 match self { $(Self::$variant => $rgb,)+ }
             }
 
-            /// The color of that name.
+            /// Returns the color of that name.
             pub fn of_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|color| color.name() == name)
             }

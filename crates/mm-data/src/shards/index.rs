@@ -148,18 +148,18 @@ fn starts_plain(shard: &mut (impl Read + Seek)) -> Result<(), String> {
     shard.rewind().map_err(|why| chain(&why))
 }
 
-/// The share of a shard behind a place; all of it where the shard ends there, since nobody knows
-/// how long it was.
+/// Returns the share of a shard behind a place; all of it where the shard ends there, since nobody
+/// knows how long it was.
 fn share_behind(place: u64, bytes: u64) -> f64 {
     if ends_at(place, bytes) { 1.0 } else { (bytes - place) as f64 / bytes as f64 }
 }
 
-/// Whether no whole block follows the contents that end at a place.
+/// Returns whether no whole block follows the contents that end at a place.
 fn ends_at(place: u64, bytes: u64) -> bool {
     place.next_multiple_of(BLOCK) + BLOCK > bytes
 }
 
-/// Outside bytes, or words about them, as a terminal may show them: escaped where they are no plain
+/// Makes outside bytes, or words about them, fit for a terminal: escaped where they are no plain
 /// signs, and cut.
 pub(super) fn shown(text: &str) -> String {
     let sign = |sign: char| match sign {
@@ -174,7 +174,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 impl Index {
-    /// The index of a shard of which nothing can be read.
+    /// Returns the index of a shard of which nothing can be read.
     pub(super) fn lost(why: String) -> Self {
         Self { cut: Some(Cut { why, lost: 1.0 }), ..Self::default() }
     }
@@ -195,8 +195,8 @@ impl Index {
         }
     }
 
-    /// An image and words that have a key in common, but are apart, are a sample that is torn, and
-    /// one item.
+    /// Joins what is torn: an image and words that have a key in common, but are apart, are a
+    /// sample that is torn, and one item.
     fn with_torn(mut self) -> Self {
         let mut torn = HashSet::new();
         for one in self.incomplete.iter_mut().filter(|one| one.lacks == Lacks::Words) {
@@ -209,8 +209,8 @@ impl Index {
         self
     }
 
-    /// Only neighbours are one sample: a key that comes back later is another sample, under another
-    /// name.
+    /// Renames repeats: only neighbors are one sample, and a key that comes back later is another
+    /// sample, under another name.
     fn without_repeats(mut self) -> Self {
         let mut met: HashMap<Box<str>, usize> = HashMap::new();
         for sample in &mut self.samples {
@@ -242,7 +242,7 @@ impl Open {
     }
 }
 
-/// The key and the ending, in lower case, of a member's name.
+/// Returns the key and the ending, in lower case, of a member's name.
 fn key_of(name: &str) -> Option<(&str, String)> {
     let start = name.rfind('/').map_or(0, |at| at + 1);
     let dot = start + name[start..].find('.')?;
