@@ -43,10 +43,10 @@ fn planned_adapters_are_those_of_every_kind_of_block() {
 
 #[test]
 fn what_is_frozen_is_planned_with_gradients_and_without_a_state() {
-    let frozen = [("optimizer.freeze", "['blocks.0', 'tokens']")];
+    let frozen = [("optimizer.freeze", "['blocks.0', 'token_embed']")];
     let (plain, found) = (plan(&tiny(&[]), 1).unwrap(), plan(&tiny(&frozen), 1).unwrap());
     let weights = weights_of(&start(&frozen).averaged().model);
-    let trained = |name: &str| !name.contains("blocks.0.") && name != "tokens";
+    let trained = |name: &str| !name.contains("blocks.0.") && name != "token_embed";
     let trained = weights.iter().filter(|(name, _)| trained(name));
     assert_eq!(found.trained, trained.map(|(_, weight)| weight.values.len()).sum::<usize>());
     assert_eq!(found.parameters, plain.parameters);

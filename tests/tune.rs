@@ -65,7 +65,7 @@ fn a_name_that_freezes_nothing_or_everything_is_refused() {
     let said = refused("['patch_inn']");
     assert!(said.contains("`optimizer.freeze`: `patch_inn` names no parameter"), "{said}");
     assert!(said.contains("patch_in, ") && said.contains("backbone.blocks.0."), "{said}");
-    let all = "['tokens', 'patch_in', 'places', 'time', 'backbone', 'token_out', 'patch_out']";
+    let all = "['token_embed', 'patch_in', 'patch_pos_embed', 'time', 'backbone', 'token_out', 'patch_out']";
     assert!(refused(all).contains("it names every parameter that is trained"));
 }
 
