@@ -18,19 +18,40 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
     ("run.recompute", "run.activation_checkpointing"),
 ];
 
-/// A word that is gone, by the path where it stood, with the word that took its place.
+/// A word that is gone, by the path where it stood, with what took its place.
 pub(crate) struct RenamedValue {
     /// The dotted path of the value.
     pub path: &'static str,
     /// The word that is gone.
     pub was: &'static str,
-    /// The word that took its place.
+    /// What took its place, as it is written in a recipe.
     pub is: &'static str,
 }
 
 /// Words that are gone.
-pub(crate) const VALUES: &[RenamedValue] =
-    &[RenamedValue { path: "model.schedule.kind", was: "seed", is: "su2024" }];
+pub(crate) const VALUES: &[RenamedValue] = &[
+    RenamedValue {
+        path: "model.schedule.kind",
+        was: "seed",
+        is: "model.schedule.kind = \"su2024\"",
+    },
+    RenamedValue {
+        path: "model.backbone.block.kind",
+        was: "transformer",
+        is: "model.backbone.block.kind = \"multi-head\"",
+    },
+    RenamedValue {
+        path: "model.backbone.block.kind",
+        was: "uvit",
+        is: "model.backbone.block.kind = \"multi-head\"` with `variant = \"uvit\"",
+    },
+    RenamedValue {
+        path: "model.backbone.block.kind",
+        was: "dit",
+        is: "model.backbone.block.kind = \"multi-head\"` with `variant = \"dit\"",
+    },
+    RenamedValue { path: "data.fit", was: "centre-crop", is: "data.fit = \"center-crop\"" },
+];
 
 /// Fails for the first old key or word in a recipe, with the new one.
 pub(super) fn check_tree(tree: &Value) -> Result<(), RecipeError> {
@@ -43,7 +64,7 @@ pub(super) fn check_tree(tree: &Value) -> Result<(), RecipeError> {
     for RenamedValue { path, was, is } in VALUES {
         if at(path).and_then(Value::as_str) == Some(*was) {
             let key = format!("{path} = \"{was}\"");
-            return Err(RecipeError::Renamed { key, is: format!("{path} = \"{is}\"") });
+            return Err(RecipeError::Renamed { key, is: (*is).to_owned() });
         }
     }
     Ok(())
@@ -99,11 +120,14 @@ mod tests {
 
     #[test]
     fn every_old_word_is_refused_with_its_new_one() {
-        let mut tree: Value = toml::from_str(GLYPHS).unwrap();
-        tree["model"]["schedule"] = toml::from_str("kind = 'seed'\nsteps = 1000").unwrap();
-        let said = Recipe::from_toml(&toml::to_string(&tree).unwrap()).unwrap_err().to_string();
-        let wanted = "`model.schedule.kind = \"seed\"` is now `model.schedule.kind = \"su2024\"`";
-        assert_eq!(said, wanted);
+        for RenamedValue { path, was, is } in VALUES {
+            let mut tree: Value = toml::from_str(GLYPHS).unwrap();
+            let (table, key) = path.rsplit_once('.').unwrap();
+            let table = table.split('.').fold(&mut tree, |at, part| &mut at[part]);
+            table.as_table_mut().unwrap().insert(key.to_owned(), Value::String((*was).to_owned()));
+            let said = Recipe::from_toml(&toml::to_string(&tree).unwrap()).unwrap_err();
+            assert_eq!(said.to_string(), format!("`{path} = \"{was}\"` is now `{is}`"));
+        }
     }
 
     #[test]
