@@ -1,4 +1,5 @@
-//! A model folder round-trips bit for bit; a wrong or truncated one is an error that names what is wrong.
+//! A model folder round-trips bit for bit; a wrong or truncated one is an error that names what is
+//! wrong.
 
 use std::path::Path;
 
@@ -26,7 +27,7 @@ fn what_is_saved_is_loaded_bit_for_bit() {
         loaded.tokenizer.encode("red K on yellow"),
         model.tokenizer.encode("red K on yellow")
     );
-    assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 3, "no scratch file is left");
+    assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 4, "no scratch file is left");
 }
 
 /// Spoils a saved folder and compares the error, with the folder's path cut away.
@@ -47,8 +48,14 @@ fn edit_config(folder: &Path, from: &str, to: &str) {
 
 #[test]
 fn a_model_of_another_version_is_named() {
-    let expected = expect!["`M/config.json` has format `mm-9`, this program reads `mm-1`"];
-    check_spoilt(|folder| edit_config(folder, "mm-1", "mm-9"), expected);
+    let expected = expect!["`M/config.json`: format 9, wanted 2"];
+    check_spoilt(|folder| edit_config(folder, "\"format\": 2", "\"format\": 9"), expected);
+    // The folders of format 1 had no `generation_config.json` and named their format `mm-1`.
+    let first = |folder: &Path| {
+        edit_config(folder, "\"format\": 2", "\"format\": \"mm-1\"");
+        fs_err::remove_file(folder.join("generation_config.json")).unwrap();
+    };
+    check_spoilt(first, expect!["`M/config.json`: format 1, wanted 2"]);
 }
 
 #[test]
@@ -56,7 +63,7 @@ fn an_unknown_key_of_the_config_is_named() {
     check_spoilt(
         |folder| edit_config(folder, "\"depth\"", "\"dept\""),
         expect![[
-            r#"`M/config.json` is not a valid config.json file: unknown field `dept`, expected one of `width`, `depth`, `block`, `positions`, `rotary_base`, `norm_epsilon` at line 19 column 12"#
+            r#"`M/config.json`: not a valid config.json file: unknown field `dept`, expected one of `width`, `depth`, `block`, `positions`, `rotary_base`, `norm_epsilon` at line 19 column 12"#
         ]],
     );
 }
@@ -66,7 +73,7 @@ fn another_shape_is_named_with_both_shapes() {
     check_spoilt(
         |folder| edit_config(folder, "\"feed_forward\": 64", "\"feed_forward\": 60"),
         expect![
-            "tensor `backbone.blocks.0.Transformer.down.weight` in `M/model.safetensors` has shape [64, 32], the config asks for [60, 32]"
+            "tensor `backbone.blocks.0.down_proj.weight` in `M/model.safetensors` has shape [64, 32], the config asks for [60, 32]"
         ],
     );
 }
@@ -81,17 +88,14 @@ fn a_truncated_file_is_named() {
     check_spoilt(
         cut,
         expect![
-            "`M/model.safetensors` is not a valid safetensors file: incomplete metadata, file not fully covered"
+            "`M/model.safetensors`: not a valid safetensors file: incomplete metadata, file not fully covered"
         ],
     );
     let (folder, model) = saved();
     fs_err::write(folder.path().join("model.safetensors"), b"").unwrap();
     let said = LoadedModel::load(folder.path(), &device()).unwrap_err().to_string();
     let wanted = 4 * model.config.parameters();
-    assert!(
-        said.ends_with(&format!("has 0 bytes, the config asks for at least {wanted}")),
-        "{said}"
-    );
+    assert!(said.ends_with(&format!(": 0 bytes, the config asks for at least {wanted}")), "{said}");
 }
 
 #[test]
@@ -101,7 +105,7 @@ fn a_config_without_sense_is_held_to_the_file_of_weights_before_memory_is_taken(
     edit_config(folder.path(), "\"depth\": 2", "\"depth\": 1000000000");
     let said = LoadedModel::load(folder.path(), &device()).unwrap_err().to_string();
     let found = fs_err::metadata(folder.path().join("model.safetensors")).unwrap().len();
-    let wanted = format!("model.safetensors` has {found} bytes, the config asks for at least ");
+    let wanted = format!("model.safetensors`: {found} bytes, the config asks for at least ");
     assert!(said.contains(&wanted), "{said}");
 }
 
@@ -110,7 +114,7 @@ fn a_broken_tokenizer_is_named_with_the_place_where_it_breaks() {
     check_spoilt(
         |folder| fs_err::write(folder.join("tokenizer.json"), "{\"a\": }").unwrap(),
         expect![
-            "`M/tokenizer.json` is not a valid tokenizer.json file: cannot read the tokenizer as a `tokenizer.json`: expected value at line 1 column 7"
+            "`M/tokenizer.json`: not a valid tokenizer.json file: cannot read the tokenizer as a `tokenizer.json`: expected value at line 1 column 7"
         ],
     );
 }
@@ -123,15 +127,12 @@ fn a_missing_and_an_unknown_tensor_are_named() {
     let weight = weights.remove("token_out.weight").unwrap();
     save_weights(&path, &weights).unwrap();
     let error = load_weights(&path, &model.model).unwrap_err().to_string();
-    assert!(
-        error.starts_with("tensor `token_out.weight` of shape [32, 416] is missing"),
-        "{error}"
-    );
+    assert!(error.ends_with("tensor `token_out.weight` of shape [32, 416] is missing"), "{error}");
     weights.insert("token_in.weight".into(), weight);
     save_weights(&path, &weights).unwrap();
     let error = load_weights(&path, &model.model).unwrap_err().to_string();
     assert!(
-        error.starts_with("tensor `token_in.weight`")
-            && error.ends_with("is unknown to this configuration")
+        error.ends_with("tensor `token_in.weight` is unknown to this configuration"),
+        "{error}"
     );
 }

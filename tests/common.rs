@@ -24,7 +24,7 @@ caption_drop = 0.1
 
 [model]
 patch_bias = true
-patch_places = 4
+patch_pos_embed = 4
 prediction = "clean"
 schedule = { kind = "linear" }
 time = { kind = "sinusoidal", channels = 16, scale = 1000.0 }
@@ -32,7 +32,7 @@ time = { kind = "sinusoidal", channels = 16, scale = 1000.0 }
 [model.backbone]
 width = 32
 depth = 2
-block = { kind = "transformer", heads = 2, key_heads = 1, feed_forward = 64 }
+block = { kind = "multi-head", heads = 2, key_heads = 1, feed_forward = 64 }
 positions = "rope-tv"
 rotary_base = 10000.0
 norm_epsilon = 1e-6
@@ -45,9 +45,9 @@ timesteps = { kind = "logit-normal", mean = 0.0, std = 1.0 }
 
 [optimizer]
 kind = "adamw"
-rate = 3e-3
-final_rate = 0.1
-warm_up = 5
+lr = 3e-3
+final_lr = 0.1
+warmup_steps = 5
 betas = [0.9, 0.95]
 weight_decay = 0.01
 clip = 1.0
@@ -56,8 +56,8 @@ ema = 0.99
 [run]
 steps = 12
 batch = 6
-shards = 2
-row_tokens = 0
+micro_batches = 2
+pack_len = 0
 checkpoint_every = 5
 keep = 2
 sample_every = 100
@@ -77,7 +77,7 @@ pub fn tiny(changes: &[(&str, &str)]) -> Recipe {
 
 /// Both kinds of block, as values of `model.backbone.block`.
 pub const BLOCKS: [&str; 2] = [
-    r#"{ kind = "transformer", heads = 2, key_heads = 1, feed_forward = 64 }"#,
+    r#"{ kind = "multi-head", heads = 2, key_heads = 1, feed_forward = 64 }"#,
     r#"{ kind = "gau", expansion = 2, key_size = 16, bias = false }"#,
 ];
 

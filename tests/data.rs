@@ -1,4 +1,4 @@
-//! Mixed data: ranks, packing, text alone, pictures of several sizes.
+//! Mixed data: ranks, packing, text alone, images of several sizes.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use mm_eval::{held_out_losses, sample_grid};
 use mm_model::{Document, Segment};
 use mm_patch::Image;
 use mm_train::batch::{Batches, collator};
-use mm_train::{BestBy, Recipe, Training, validate};
+use mm_train::{BestBy, Recipe, Training, evaluate_held_out};
 use tempfile::TempDir;
 
 use crate::common::{device, tiny};
@@ -116,8 +116,8 @@ fn a_mixture_keeps_its_weights_and_directions_and_shows_every_document_of_an_epo
 #[test]
 fn ninety_five_of_a_hundred_places_hold_tokens_of_mixed_documents() {
     let folder = tempfile::tempdir().unwrap();
-    for shards in ["1", "2"] {
-        let changes = [("run.batch", "64"), ("run.row_tokens", "256"), ("run.shards", shards)];
+    for count in ["1", "2"] {
+        let changes = [("run.batch", "64"), ("run.pack_len", "256"), ("run.micro_batches", count)];
         let recipe = mixed(&folder, &changes);
         let (training, data) = open(&recipe);
         let mut batches = Batches::new(&recipe, &data, &training.tokenizer);
@@ -125,7 +125,7 @@ fn ninety_five_of_a_hundred_places_hold_tokens_of_mixed_documents() {
         for step in 0..20 {
             for batch in batches.batch(step).unwrap() {
                 real += batch.real_tokens();
-                places += batch.places();
+                places += batch.padded_tokens();
             }
         }
         let share = real as f64 / places as f64;
@@ -136,7 +136,7 @@ fn ninety_five_of_a_hundred_places_hold_tokens_of_mixed_documents() {
 #[test]
 fn text_alone_is_trained_and_measured_in_bits_a_byte() {
     let folder = tempfile::tempdir().unwrap();
-    let mut recipe = tiny(&[("run.batch", "8"), ("run.row_tokens", "128"), ("run.steps", "40")]);
+    let mut recipe = tiny(&[("run.batch", "8"), ("run.pack_len", "128"), ("run.steps", "40")]);
     let config = format!("source = 'documents'\nfiles = ['{}']\nlongest = 100", texts(&folder));
     recipe.data = toml::from_str(&config).unwrap();
     let (mut training, data) = open(&recipe);
@@ -151,16 +151,18 @@ fn text_alone_is_trained_and_measured_in_bits_a_byte() {
     let mut batches = Batches::new(&recipe, &data, &tokenizer);
     for step in 0..40 {
         let report = training.step(&batches.batch(step).unwrap()).unwrap();
-        assert!(report.loss.is_finite() && report.image.is_none() && report.images == 0);
+        assert!(
+            report.loss.is_finite() && report.losses.get("image").is_none() && report.images == 0
+        );
     }
     let after = measure(&training);
     let [first, last] = [before, after].map(|losses| losses.bits_per_byte.unwrap());
     assert!(last < 0.8 * first, "{before:?} -> {after:?}");
     assert!(first < 16.0 && before.image.is_none());
-    let measured = validate(&training).unwrap();
-    assert_eq!(Some(measured.loss), measured.terms.text);
+    let measured = evaluate_held_out(&training).unwrap();
+    assert_eq!(Some(measured.loss), measured.losses.text);
     training.recipe.run.best = BestBy::Image;
-    let refused = validate(&training).unwrap_err().to_string();
+    let refused = evaluate_held_out(&training).unwrap_err().to_string();
     assert!(refused.contains("wanted a term that the held-out documents have"), "{refused}");
     let (_, text) =
         sample_grid(&training.averaged(), &data, recipe.sample.count, recipe.seed).unwrap();
@@ -168,7 +170,7 @@ fn text_alone_is_trained_and_measured_in_bits_a_byte() {
 }
 
 #[test]
-fn pictures_of_several_sizes_share_a_batch_and_rows_without_changing_the_loss() {
+fn images_of_several_sizes_share_a_batch_and_rows_without_changing_the_loss() {
     let folder = tempfile::tempdir().unwrap();
     for (at, [width, height]) in [[32, 32], [64, 32], [16, 60], [9, 90]].into_iter().enumerate() {
         let image = Image::filled(width, height, [40 * at as u8; 3]).encode_png();
@@ -178,14 +180,15 @@ fn pictures_of_several_sizes_share_a_batch_and_rows_without_changing_the_loss() 
     let config = format!("source = 'folder'\nfit = 'aspect'\npath = '{}'", folder.path().display());
     let config: DataConfig = toml::from_str(&config).unwrap();
     let found = ["0", "64", "300"].map(|row| {
-        let mut recipe = tiny(&[("run.row_tokens", row), ("run.shards", "1"), ("run.batch", "8")]);
+        let mut recipe =
+            tiny(&[("run.pack_len", row), ("run.micro_batches", "1"), ("run.batch", "8")]);
         recipe.data = config.clone();
         let (training, data) = open(&recipe);
         let batch = Batches::new(&recipe, &data, &training.tokenizer).batch(0).unwrap().remove(0);
         let model = training.averaged().model;
         let tensors = batch.to_device(&training.config, &device());
         let losses = model.losses(&tensors, training.config.prediction);
-        [losses.text.unwrap(), losses.image.unwrap()].map(|loss| loss.into_scalar::<f32>())
+        ["text", "image"].map(|name| losses.value(name).unwrap().into_scalar::<f32>())
     });
     for (apart, packed) in found[0].iter().zip(found[1]).chain(found[0].iter().zip(found[2])) {
         assert!((apart - packed).abs() < 1e-4 * apart.abs(), "{apart} and {packed}");
@@ -193,7 +196,7 @@ fn pictures_of_several_sizes_share_a_batch_and_rows_without_changing_the_loss() 
 }
 
 #[test]
-fn pictures_without_a_word_are_trained_on() {
+fn images_without_a_word_are_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     for at in 0..4 {
         let image = Image::filled(32, 32, [60 * at; 3]).encode_png();

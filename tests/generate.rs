@@ -23,11 +23,11 @@ fn options(seed: u64) -> GenerateOptions {
 const GRID: Grid = Grid::new(2, 2, 8);
 
 fn prompt() -> Document {
-    let picture = Image::filled(16, 8, [200, 10, 90]);
+    let image = Image::filled(16, 8, [200, 10, 90]);
     Document {
         segments: vec![
             Segment::context_text("a "),
-            Segment::context_image(picture),
+            Segment::context_image(image),
             Segment::context_text(" b"),
         ],
     }
@@ -57,14 +57,14 @@ fn what_is_told_as_it_is_made_is_what_is_returned() {
             Event::Step(done, of) => assert!(done <= of),
         })
         .unwrap();
-    let (mut returned, mut pictures) = (String::new(), vec![]);
+    let (mut returned, mut returned_images) = (String::new(), vec![]);
     for segment in made.segments {
         match segment {
             Segment::Text { text, .. } => returned.push_str(&text),
-            Segment::Image { image, .. } => pictures.push(image),
+            Segment::Image { image, .. } => returned_images.push(image),
         }
     }
-    assert_eq!((text, images), (returned, pictures));
+    assert_eq!((text, images), (returned, returned_images));
 }
 
 #[test]
@@ -77,9 +77,9 @@ fn prompts_of_different_lengths_in_one_batch_give_what_each_gives_alone() {
             ..options(0)
         };
         let together = model.read(&[short.clone(), prompt()], &greedy).unwrap();
-        let alone =
+        let single =
             [short, prompt()].map(|prompt| model.read(&[prompt], &greedy).unwrap().remove(0));
-        assert_eq!(together, alone);
+        assert_eq!(together, single);
     }
 }
 
@@ -88,9 +88,9 @@ fn a_batch_draws_for_its_first_prompt_what_it_draws_alone() {
     let model = model(BLOCKS[0]);
     let short = Document { segments: vec![Segment::context_text("x")] };
     let together = model.draw(&[short.clone(), prompt()], GRID, &options(0)).unwrap();
-    let alone = model.draw(&[short], GRID, &options(0)).unwrap();
+    let single = model.draw(&[short], GRID, &options(0)).unwrap();
     let differing =
-        together[0].rgb().iter().zip(alone[0].rgb()).filter(|(a, b)| a.abs_diff(**b) > 1).count();
+        together[0].rgb().iter().zip(single[0].rgb()).filter(|(a, b)| a.abs_diff(**b) > 1).count();
     assert_eq!(differing, 0); // at most a rounding step apart
 }
 
@@ -121,7 +121,7 @@ fn a_stop_string_ends_the_answer_and_is_not_part_of_it() {
 }
 
 #[test]
-fn a_picture_that_does_not_divide_is_an_error_that_says_which() {
+fn a_image_that_does_not_divide_is_an_error_that_says_which() {
     let model = model(BLOCKS[0]);
     let odd = Document { segments: vec![Segment::context_image(Image::filled(17, 16, [0; 3]))] };
     let error = model.generate(&odd, &options(0), &mut |_| ()).unwrap_err().to_string();

@@ -1,9 +1,11 @@
-//! The seed author's own layers: prediction, loss, every gradient and the image of DDIM of a small network of ddpm-gau.py, as computed by
-//! bert4keras (Su Jianlin, Keras-DDPM; the file's metadata says how).
+//! A small network of ddpm-gau.py agrees with Su Jianlin's own layers in prediction, loss, every
+//! gradient and the DDIM image. bert4keras (Su Jianlin, Keras-DDPM) computed the file, and its
+//! metadata says how.
 
 use mm_eval::golden::{Comparison, Golden, GoldenError, compare};
+use mm_import::keras;
+use mm_model::Model;
 use mm_model::parameters::with_weights;
-use mm_model::{Model, keras};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -11,33 +13,31 @@ use crate::common::device;
 
 const FILE: &[u8] = include_bytes!("golden/ddpm_gau_32p4.safetensors");
 
-/// The network of the golden file compared with `file`.
+/// Compares the network of the golden file with `file`.
 fn comparisons(file: &[u8]) -> Result<Vec<Comparison>, GoldenError> {
     let (config, weights) = keras::read(FILE, 4).unwrap();
     let fresh = Model::new(&config, 0, &device().autodiff()).unwrap();
     compare(&with_weights(fresh, &weights), &config, &Golden::parse(file)?)
 }
 
-/// The golden file without the arrays whose names begin as `left_out` says, and with the first number of `wrong` replaced; its
-/// arrays are renamed by `name`.
+/// Returns the golden file without the arrays whose names begin as `left_out` says, and with the
+/// first number of `wrong` replaced. Its arrays are renamed by `name`.
 fn changed(left_out: &[&str], wrong: &str, name: fn(&str) -> String) -> Vec<u8> {
     let file = SafeTensors::deserialize(FILE).unwrap();
     let mut bytes = file.tensor(wrong).unwrap().data().to_vec();
     bytes[..4].copy_from_slice(&1e6f32.to_le_bytes());
     let kept = file.tensors().into_iter();
     let kept = kept.filter(|(name, _)| !left_out.iter().any(|start| name.starts_with(start)));
-    let kept = kept.map(|(old, view)| match old == wrong {
-        true => {
-            let other = TensorView::new(view.dtype(), view.shape().to_vec(), &bytes).unwrap();
-            (name(&old), other)
-        }
-        false => (name(&old), view),
+    let kept = kept.map(|(old, view)| {
+        let bytes = if old == wrong { &bytes } else { view.data() };
+        let view = TensorView::new(view.dtype(), view.shape().to_vec(), bytes).unwrap();
+        (name(&old), view)
     });
     safetensors::serialize(kept, None).unwrap()
 }
 
 #[test]
-fn prediction_loss_gradients_and_image_agree_with_the_seed_authors_layers() {
+fn prediction_loss_gradients_and_image_agree_with_the_layers_of_su() {
     let found = comparisons(FILE).unwrap();
     for line in &found {
         assert!(line.relative < 1e-4, "{}: differs by {}", line.name, line.relative);

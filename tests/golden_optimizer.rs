@@ -1,6 +1,7 @@
-//! The seed author's optimizer: weights, averages and losses of a small network over twenty updates, as computed by bert4keras
-//! (layer adaptation over Adam, a rate of straight lines, an average from zero with bias correction). Held to them are the
-//! optimizer, average and rate that a run makes of its recipe.
+//! Su Jianlin's optimizer: weights, averages and losses of a small network over twenty updates, as
+//! computed by bert4keras (layer adaptation over Adam, a rate of straight lines, an average from
+//! zero with bias correction). Held to them are the optimizer, average and rate that a run makes of
+//! its recipe.
 
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
@@ -84,7 +85,7 @@ fn twenty_updates_agree_with_the_seed_authors_optimizer() {
         ("optimizer.betas", "[0.9, 0.999]"),
         ("optimizer.ema", "0.9"),
         ("optimizer.ema_start", "zero"),
-        ("optimizer.rate", "1e-3"),
+        ("optimizer.lr", "1e-3"),
         ("optimizer.points", "[[4.0, 1.0], [10.0, 0.5], [16.0, 0.1]]"),
     ]);
     let mut net = Net::load(&file, "step0");

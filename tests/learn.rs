@@ -1,4 +1,4 @@
-//! Learning: the loss falls, a small set is learnt by heart, bad steps are skipped.
+//! Learning: the loss falls, a small set is learned by heart, bad steps are skipped.
 
 use mm_data::DataSet;
 use mm_model::{Document, Segment};
@@ -25,7 +25,7 @@ fn fit(changes: &[(&str, &str)], distinct: u64, steps: u64) -> (mm_train::Traini
 fn both_kinds_of_block_learn_one_batch_by_heart() {
     for block in BLOCKS {
         let changes =
-            [("model.backbone.block", block), ("run.steps", "60"), ("optimizer.rate", "0.01")];
+            [("model.backbone.block", block), ("run.steps", "60"), ("optimizer.lr", "0.01")];
         let (_, losses) = fit(&changes, 1, 60);
         let (first, last) = (losses[0], losses[59]);
         assert!(last < 0.35 * first, "{block}: {first} -> {last}");
@@ -33,23 +33,23 @@ fn both_kinds_of_block_learn_one_batch_by_heart() {
 }
 
 #[test]
-fn two_colours_are_read_and_drawn_after_a_short_training() {
+fn two_colors_are_read_and_drawn_after_a_short_training() {
     let recipe = tiny(&[
         ("run.steps", "300"),
-        ("optimizer.rate", "0.004"),
+        ("optimizer.lr", "0.004"),
         ("loss.timesteps.mean", "-1"),
         ("run.batch", "4"),
         ("optimizer.ema", "0.9"),
         ("sample.guidance.scale", "1"),
     ]);
     let mut training = mm_train::Training::start(recipe.clone(), &device()).unwrap();
-    let colours = [("red", [220, 30, 30]), ("blue", [30, 60, 220])];
-    let picture = |rgb| Image::filled(16, 16, rgb);
-    let documents: Vec<Document> = colours
+    let colors = [("red", [220, 30, 30]), ("blue", [30, 60, 220])];
+    let image = |rgb| Image::filled(16, 16, rgb);
+    let documents: Vec<Document> = colors
         .iter()
         .flat_map(|(name, rgb)| {
-            let draw = vec![Segment::context_text(*name), Segment::target_image(picture(*rgb))];
-            let read = vec![Segment::context_image(picture(*rgb)), Segment::target_text(*name)];
+            let draw = vec![Segment::context_text(*name), Segment::target_image(image(*rgb))];
+            let read = vec![Segment::context_image(image(*rgb)), Segment::target_text(*name)];
             [Document { segments: draw }, Document { segments: read }]
         })
         .collect();
@@ -62,8 +62,8 @@ fn two_colours_are_read_and_drawn_after_a_short_training() {
     let model = training.averaged();
     let options = model.options(1);
     let grid = Grid::new(2, 2, 8);
-    for (name, rgb) in colours {
-        assert_eq!(model.read(&[Document::of_image(picture(rgb))], &options).unwrap(), [name]);
+    for (name, rgb) in colors {
+        assert_eq!(model.read(&[Document::of_image(image(rgb))], &options).unwrap(), [name]);
         let drawn = model.draw(&[Document::of_text(name)], grid, &options).unwrap().remove(0);
         let found = drawn.pixel(8, 8);
         let distance: i32 = (0..3).map(|c| (i32::from(found[c]) - i32::from(rgb[c])).abs()).sum();

@@ -2,13 +2,13 @@
 
 mod checkpoint; // a model folder round-trips; a wrong or truncated file is named
 mod common; // the tiny recipe that the others share
-mod data; // mixed data: ranks, packing, text alone, pictures of several sizes
+mod data; // mixed data: ranks, packing, text alone, images of several sizes
 mod generate; // cached = uncached, seeds, the grammar of sequences
-mod golden; // prediction, loss and gradients of the seed author's own layers
-mod golden_optimizer; // the seed author's optimizer, average and rate
+mod golden; // prediction, loss and gradients of Su Jianlin's own layers
+mod golden_optimizer; // Su Jianlin's optimizer, average and rate
 mod image_only; // images without text: trained, resumed, drawn
-mod learn; // the loss falls and a small set is learnt by heart
-mod networks; // U-ViT, DiT, U-Net and the closing convolution: they target, and their gradients are right
+mod learn; // the loss falls and a small set is learned by heart
+mod networks; // U-ViT, DiT, U-Net and the closing convolution learn, with the right gradients
 mod pack; // packed rows = rows computed one by one
 mod plan; // planned parameters and memory
 mod precision; // blocks that multiply in 16 bits

@@ -1,4 +1,5 @@
-//! The neighbours of the two plain blocks: each learns, each gradient is right, bad recipes are named.
+//! The neighbours of the two plain blocks: each learns, each gradient is right, bad recipes are
+//! named.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,11 @@ use crate::common::{TINY, device, tiny};
 
 /// The tiny recipe with another network; most read and draw, a U-Net draws alone.
 fn recipe(network: &str) -> Recipe {
-    let block =
-        |kind| format!("{{ kind = \"{kind}\", heads = 2, key_heads = 1, feed_forward = 64 }}");
+    let block = |variant| {
+        format!(
+            "{{ kind = \"multi-head\", variant = \"{variant}\", heads = 2, key_heads = 1, feed_forward = 64 }}"
+        )
+    };
     let with = |changes: &[(&str, &str)]| tiny(changes);
     match network {
         "uvit" => with(&[("model.backbone.depth", "3"), ("model.backbone.block", &block("uvit"))]),
@@ -38,7 +42,7 @@ fn unet_text() -> String {
         .replace("read = [0.5, 0.5]", "read = [0.0, 0.0]")
         .replace("caption_drop = 0.1", "caption_drop = 1.0")
         .replace("patch_bias = true", "patch_bias = false")
-        .replace("patch_places = 4", "patch_places = 0")
+        .replace("patch_pos_embed = 4", "patch_pos_embed = 0")
         .replace("text = 1.0", "text = 0.0")
         .replace("scale = 2.0, from", "scale = 1.0, from")
 }
@@ -59,7 +63,7 @@ fn every_network_learns_a_batch_with_every_prediction() {
                 ("model.prediction", prediction),
                 ("loss.weight", weight),
                 ("run.steps", "30"),
-                ("optimizer.rate", "0.01"),
+                ("optimizer.lr", "0.01"),
             ] {
                 recipe = recipe.with(key, value).unwrap();
             }
@@ -67,8 +71,9 @@ fn every_network_learns_a_batch_with_every_prediction() {
             let data = DataSet::open(&recipe.data, recipe.image).unwrap();
             let tokenizer = training.tokenizer.clone();
             let batch = Batches::new(&recipe, &data, &tokenizer).batch(0).unwrap();
-            let losses: Vec<f64> =
-                (0..30).map(|_| training.step(&batch).unwrap().image.unwrap()).collect();
+            let losses: Vec<f64> = (0..30)
+                .map(|_| training.step(&batch).unwrap().losses.get("image").unwrap())
+                .collect();
             let (first, last) = (losses[0], losses[29]);
             assert!(last < 0.7 * first, "{network}, {prediction}: {first} -> {last}");
         }
@@ -119,13 +124,14 @@ fn the_largest_gradient_of_every_weight_is_that_of_finite_differences() {
         let plain = fresh(&device());
         let weights = shaken(weights_of(&plain));
         let loss = |model: &Model| {
-            model.losses(&batch, training.config.prediction).total(1.0, 1.0).unwrap()
+            model.losses(&batch, training.config.prediction).total(|_| 1.0).unwrap()
         };
         let tracked = with_weights(fresh(&device().autodiff()), &weights);
         let grads = GradientsParams::from_grads(loss(&tracked).backward(), &tracked);
         let mut collect = Collect { grads: &grads, path: vec![], found: BTreeMap::new() };
         tracked.visit(&mut collect);
-        assert!(collect.found.len() >= weights.len() - 1, "{network}"); // no words of a U-Net; none of text alone
+        // A U-Net has no words, and text alone has no patches.
+        assert!(collect.found.len() >= weights.len() - 1, "{network}");
         for (name, grad) in collect.found {
             let by_size = |a: &usize, b: &usize| grad[*a].abs().total_cmp(&grad[*b].abs());
             let at = (0..grad.len()).max_by(by_size).unwrap();
@@ -183,11 +189,11 @@ fn a_unet_is_asked_for_nothing_but_drawing() {
     let options = model.options(1);
     let wanted =
         "this network is a U-Net, which knows no text and takes no prompt; it can only draw";
-    let picture = Image::filled(16, 16, [0; 3]);
+    let image = Image::filled(16, 16, [0; 3]);
     let errors = [
         model.draw(&[Document::of_text("red K on white")], GRID, &options).unwrap_err(),
-        model.draw(&[Document::of_image(picture.clone())], GRID, &options).unwrap_err(),
-        model.read(&[Document::of_image(picture)], &options).unwrap_err(),
+        model.draw(&[Document::of_image(image.clone())], GRID, &options).unwrap_err(),
+        model.read(&[Document::of_image(image)], &options).unwrap_err(),
         model.generate(&Document::default(), &GenerateOptions::default(), &mut |_| ()).unwrap_err(),
     ];
     for error in errors {
@@ -203,7 +209,7 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
         let error = Recipe::from_toml(&text.replace(from, to)).unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");
     };
-    check("read = [0.0, 0.0]", "read = [0.5, 0.0]", "shares of `draw` alone, since a `unet` reads");
+    check("read = [0.0, 0.0]", "read = [0.5, 0.0]", "shares of only `draw`, since a `unet` reads");
     check("caption_drop = 1.0", "caption_drop = 0.9", "1, since a `unet` reads no captions");
     check("text = 0.0", "text = 1.0", "0, since a `unet` writes no text");
     let adapters = "ema = 0.99\nlora = { rank = 2, alpha = 1.0 }";
@@ -213,7 +219,7 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
     check("sample_every = 100", bf16, "f32, since a `unet` computes in nothing else");
     check(
         "keep = 2",
-        "keep = 2\nrecompute = true",
+        "keep = 2\nactivation_checkpointing = true",
         "false, since a `unet` has no blocks to compute",
     );
     check("groups = 4", "groups = 5", "`unet.groups` is 5, wanted a divisor of `unet.width`");
@@ -222,8 +228,9 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
 
 #[test]
 fn blocks_without_a_kernel_are_not_asked_to_be_computed_again() {
-    let refused = recipe("dit").with("run.recompute", "true").unwrap_err().to_string();
-    let said = "`run.recompute` is true, wanted false, since no kernel computes `dit` blocks";
+    let refused =
+        recipe("dit").with("run.activation_checkpointing", "true").unwrap_err().to_string();
+    let said = "`run.activation_checkpointing` is true, wanted false, since no kernel computes `dit` blocks";
     assert_eq!(refused, said);
-    assert!(recipe("uvit").with("run.recompute", "true").is_ok());
+    assert!(recipe("uvit").with("run.activation_checkpointing", "true").is_ok());
 }

@@ -14,7 +14,7 @@ fn losses(recipe: &Recipe) -> [f32; 2] {
     let model = training.averaged().model;
     let losses =
         model.losses(&batch.to_device(&training.config, &device), training.config.prediction);
-    [losses.text.unwrap(), losses.image.unwrap()].map(|loss| loss.into_scalar::<f32>())
+    ["text", "image"].map(|name| losses.value(name).unwrap().into_scalar::<f32>())
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn several_documents_in_one_row_give_the_losses_of_one_a_row() {
             let with = |row: &str| {
                 tiny(&[
                     ("model.backbone.block", block),
-                    ("run.row_tokens", row),
+                    ("run.pack_len", row),
                     ("mix.same_or_different", more),
                     ("mix.which_one", more),
                 ])

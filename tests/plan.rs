@@ -12,7 +12,7 @@ fn planned_parameters_are_those_of_the_model() {
     for changes in [
         vec![],
         vec![gau],
-        vec![("model.patch_bias", "false"), ("model.patch_places", "0"), ("vocab", "400")],
+        vec![("model.patch_bias", "false"), ("model.patch_pos_embed", "0"), ("vocab", "400")],
         vec![
             ("model.schedule", "{ kind = 'su2024', steps = 50 }"),
             ("model.time", "{ kind = 'table', steps = 50 }"),
@@ -27,8 +27,8 @@ fn planned_parameters_are_those_of_the_model() {
 #[test]
 fn planned_adapters_are_those_of_every_kind_of_block() {
     let multi_head = "heads = 4, key_heads = 2, feed_forward = 48 }";
-    let blocks =
-        ["transformer", "uvit", "dit"].map(|kind| format!("{{ kind = '{kind}', {multi_head}"));
+    let blocks = ["plain", "uvit", "dit"]
+        .map(|variant| format!("{{ kind = 'multi-head', variant = '{variant}', {multi_head}"));
     let gau = "{ kind = 'gau', expansion = 2, key_size = 16, bias = true }".to_owned();
     for block in blocks.iter().chain([&gau]) {
         let adapters = [
@@ -43,10 +43,10 @@ fn planned_adapters_are_those_of_every_kind_of_block() {
 
 #[test]
 fn what_is_frozen_is_planned_with_gradients_and_without_a_state() {
-    let frozen = [("optimizer.freeze", "['blocks.0', 'tokens']")];
+    let frozen = [("optimizer.freeze", "['blocks.0', 'token_embed']")];
     let (plain, found) = (plan(&tiny(&[]), 1).unwrap(), plan(&tiny(&frozen), 1).unwrap());
     let weights = weights_of(&start(&frozen).averaged().model);
-    let trained = |name: &str| !name.contains("blocks.0.") && name != "tokens";
+    let trained = |name: &str| !name.contains("blocks.0.") && name != "token_embed";
     let trained = weights.iter().filter(|(name, _)| trained(name));
     assert_eq!(found.trained, trained.map(|(_, weight)| weight.values.len()).sum::<usize>());
     assert_eq!(found.parameters, plain.parameters);
@@ -59,7 +59,11 @@ fn what_is_frozen_is_planned_with_gradients_and_without_a_state() {
 #[test]
 fn a_large_batch_in_many_parts_works_with_the_memory_of_a_small_one_in_few() {
     let memory = |batch: &str, accumulate: &str| {
-        let changes = [("run.batch", batch), ("run.accumulate", accumulate), ("run.shards", "2")];
+        let changes = [
+            ("run.batch", batch),
+            ("run.grad_accum_steps", accumulate),
+            ("run.micro_batches", "2"),
+        ];
         let bytes = plan(&tiny(&changes), 1).unwrap().bytes;
         bytes.activations + bytes.work + bytes.spare
     };
@@ -83,9 +87,9 @@ fn the_fewest_devices_with_enough_memory_are_found() {
 fn options_that_save_memory_save_it_where_they_say() {
     let bytes = |changes: &[(&str, &str)], devices| plan(&tiny(changes), devices).unwrap().bytes;
     let plain = bytes(&[], 1);
-    let recomputed = bytes(&[("run.recompute", "true")], 1);
+    let recomputed = bytes(&[("run.activation_checkpointing", "true")], 1);
     assert!(recomputed.activations < plain.activations);
-    let turns = bytes(&[("run.accumulate", "2")], 1);
+    let turns = bytes(&[("run.grad_accum_steps", "2")], 1);
     assert!(turns.activations * 1.99 < plain.activations + 1.0);
     assert!(turns.gradients > plain.gradients);
     let shared = bytes(&[], 2);
@@ -96,7 +100,7 @@ fn options_that_save_memory_save_it_where_they_say() {
 #[test]
 fn a_small_run_is_mostly_its_process_and_a_large_one_its_numbers() {
     let bytes = |changes: &[(&str, &str)]| plan(&tiny(changes), 1).unwrap().bytes;
-    let (one, two) = (bytes(&[("run.shards", "1")]), bytes(&[("run.shards", "2")]));
+    let (one, two) = (bytes(&[("run.micro_batches", "1")]), bytes(&[("run.micro_batches", "2")]));
     assert!(one.process > 0.5 * one.total());
     assert!(two.process > one.process && two.gradients == 2.0 * one.gradients);
     let [deep, deeper] = ["10000", "20000"].map(|depth| bytes(&[("model.backbone.depth", depth)]));
@@ -105,12 +109,12 @@ fn a_small_run_is_mostly_its_process_and_a_large_one_its_numbers() {
 }
 
 #[test]
-fn a_plan_of_pictures_of_one_size_needs_no_picture() {
+fn a_plan_of_images_of_one_size_needs_no_image_file() {
     let text = include_str!("../crates/mm-cli/recipes/su2024-128.toml"); // its folder is not there
     let recipe = Recipe::from_toml(text).unwrap();
     let load = plan(&recipe, 1).unwrap().load;
     let patches = 64.0 * 256.0;
-    assert_eq!([load.places, load.tokens, load.patches, load.target_patches], [patches; 4]);
+    assert_eq!([load.padded_tokens, load.tokens, load.patches, load.target_patches], [patches; 4]);
     assert_eq!([load.images, load.target_tokens, load.pairs], [64.0, 0.0, patches * 256.0]);
     let aspect = recipe.with("data.fit", "aspect").unwrap();
     assert!(matches!(plan(&aspect, 1), Err(TrainError::Data(_))));
@@ -121,7 +125,7 @@ fn a_large_batch_is_planned_from_a_part_of_it() {
     let load = |batch: &str| plan(&tiny(&[("run.batch", batch)]), 1).unwrap().load;
     let (part, whole) = (load("256"), load("16777216"));
     assert_eq!(whole.images, 65536.0 * part.images);
-    assert_eq!(whole.places, 65536.0 * part.places);
+    assert_eq!(whole.padded_tokens, 65536.0 * part.padded_tokens);
     let wide = [("model.backbone.width", "4000000"), ("run.batch", "16777216")];
     let bytes = plan(&tiny(&wide), 1).unwrap().bytes;
     assert!(bytes.total().is_finite() && bytes.activations > 1e15);
@@ -129,7 +133,7 @@ fn a_large_batch_is_planned_from_a_part_of_it() {
 
 #[test]
 fn a_run_that_no_machine_has_the_memory_for_is_refused_before_its_first_step() {
-    if !cfg!(target_os = "linux") || !mm_backbone::has_kernels(&device()) {
+    if !cfg!(target_os = "linux") || !mm_kernels::has_fused_blocks(&device()) {
         return; // where the system does not tell, or the device has memory of its own
     }
     let folder = tempfile::tempdir().unwrap();

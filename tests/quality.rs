@@ -1,8 +1,9 @@
-//! FID, KID and features against NumPy and SciPy (tests/reference/fid_kid.py), and networks that cannot be used.
+//! FID, KID and features against NumPy and SciPy (tests/reference/fid_kid.py), and networks that
+//! cannot be used.
 
 use expect_test::{Expect, expect};
 use mm_eval::quality::{
-    FeatureNetwork, Features, Layout, NetworkSettings, Ruler, frechet, kid_over,
+    FeatureNetwork, Features, Layout, NetworkSettings, ReferenceFeatures, frechet, kid_over,
 };
 use mm_patch::Image;
 use safetensors::SafeTensors;
@@ -40,9 +41,9 @@ fn subsets(name: &str) -> Vec<[Vec<usize>; 2]> {
     numbers.chunks_exact(2 * size).map(|two| [two[..size].into(), two[size..].into()]).collect()
 }
 
-fn pictures() -> Vec<Image> {
+fn images() -> Vec<Image> {
     let file = file();
-    let bytes = file.tensor("pictures").unwrap().data().to_vec();
+    let bytes = file.tensor("images").unwrap().data().to_vec();
     bytes.chunks_exact(8 * 8 * 3).map(|rgb| Image::new(8, 8, rgb.to_vec()).unwrap()).collect()
 }
 
@@ -72,8 +73,8 @@ fn features_of_an_onnx_network_agree_with_numpy_for_every_output() {
     for (output, name) in [(None, "blocks"), (Some("blocks"), "blocks"), (Some("feat"), "feat")] {
         let settings = NetworkSettings { output: output.map(str::to_owned), ..settings() };
         let network = FeatureNetwork::load(TINY, &settings).unwrap();
-        let found = network.features(&pictures()).unwrap();
-        let wanted = doubles(&format!("pictures/{name}"));
+        let found = network.features(&images()).unwrap();
+        let wanted = doubles(&format!("images/{name}"));
         assert_eq!(found.numbers().len(), wanted.len());
         for (found, wanted) in found.numbers().iter().zip(wanted) {
             assert!((f64::from(*found) - wanted).abs() < 1e-5 * wanted.abs().max(1.0), "{name}");
@@ -84,8 +85,8 @@ fn features_of_an_onnx_network_agree_with_numpy_for_every_output() {
 #[test]
 fn a_short_last_batch_and_other_neighbours_change_no_feature() {
     let network = FeatureNetwork::load(TINY, &settings()).unwrap();
-    let all = network.features(&pictures()).unwrap();
-    for (at, image) in pictures().iter().enumerate() {
+    let all = network.features(&images()).unwrap();
+    for (at, image) in images().iter().enumerate() {
         assert_eq!(network.features(std::slice::from_ref(image)).unwrap().row(0), all.row(at));
     }
 }
@@ -94,10 +95,10 @@ fn a_short_last_batch_and_other_neighbours_change_no_feature() {
 fn a_change_of_network_settings_or_pixels_changes_what_features_were_made_by() {
     let made_by =
         |settings, images: &[Image]| FeatureNetwork::load(TINY, &settings).unwrap().made_by(images);
-    let first = made_by(settings(), &pictures());
-    assert_eq!(first, made_by(settings(), &pictures()));
-    assert_ne!(first, made_by(NetworkSettings::default(), &pictures()));
-    assert_ne!(first, made_by(settings(), &pictures()[1..]));
+    let first = made_by(settings(), &images());
+    assert_eq!(first, made_by(settings(), &images()));
+    assert_ne!(first, made_by(NetworkSettings::default(), &images()));
+    assert_ne!(first, made_by(settings(), &images()[1..]));
 }
 
 fn check_refusal(onnx: &[u8], settings: NetworkSettings, expected: Expect) {
@@ -154,10 +155,10 @@ fn a_network_with_the_wrong_input_or_output_is_one_clear_error() {
     assert!(FeatureNetwork::load(&TINY[..200], &of()).is_err());
 }
 
-/// Flat pictures of random colours: other such pictures are near, and shuffling the tiles of a flat picture changes nothing,
-/// while pictures that are light above and dark below are lost when shuffled.
+/// Other images that are light above and dark below are near, and such images are lost when their
+/// tiles are shuffled.
 #[test]
-fn the_marks_stand_on_both_sides_of_drawings() {
+fn the_baselines_stand_on_both_sides_of_drawings() {
     let half = |at: u64| {
         let shade = (at * 37 % 64) as u8;
         let mut image = Image::filled(8, 8, [shade; 3]);
@@ -166,14 +167,15 @@ fn the_marks_stand_on_both_sides_of_drawings() {
     };
     let real: Vec<Image> = (0..60).map(half).collect();
     let network = FeatureNetwork::load(TINY, &settings()).unwrap();
-    let ruler = Ruler::new(&real, 24, 0, &mut |images| network.features(images)).unwrap();
+    let references =
+        ReferenceFeatures::new(&real, 24, 0, &mut |images| network.features(images)).unwrap();
     assert_eq!(
-        (ruler.fresh.count(), ruler.shuffled.count(), ruler.reference.count()),
+        (references.fresh.count(), references.shuffled.count(), references.reference.count()),
         (24, 24, 36)
     );
     let drawn = network.features(&(100..124).map(half).collect::<Vec<_>>()).unwrap();
-    let fid = ruler.frechet(&drawn).unwrap();
+    let fid = references.frechet(&drawn).unwrap();
     assert!(fid.drawn < 0.1 * fid.shuffled && fid.real < 0.1 * fid.shuffled, "{fid:?}");
-    let kid = ruler.kid(&drawn, 0).unwrap();
+    let kid = references.kid(&drawn, 0).unwrap();
     assert!(kid.shuffled.value > 10.0 * kid.drawn.value.max(kid.drawn.standard_error), "{kid:?}");
 }

@@ -1,5 +1,5 @@
-//! Several ranks train as one process does. Here ranks are threads that add up in memory; `mm-cli` holds the same
-//! to real processes, and to the program's `--devices`.
+//! Several ranks train as one process does. Here ranks are threads that add up in memory; `mm-cli`
+//! holds the same to real processes, and to the program's `--devices`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::{Tensor, TensorData};
 use mm_model::parameters::{Weights, weights_of};
 use mm_train::{
-    Ending, Happening, Lost, ProcessGroup, RunFolder, TrainError, Training, on_threads, train,
+    Ending, Lost, ProcessGroup, RunFolder, TrainError, TrainEvent, Training, on_threads, train,
 };
 
 use crate::common::{device, start, tiny};
@@ -29,19 +29,21 @@ struct Run {
 /// A run on one rank; `last` is the step after which this rank wants to stop.
 fn run(ranks: ProcessGroup, changes: &[(&str, &str)], path: &Path, last: u64) -> Run {
     let fresh = !path.join("recipe.toml").exists();
-    let mut training = match fresh {
-        true => start(changes),
-        false => RunFolder::of_other_rank(path).resume(tiny(changes), &device()).unwrap().0,
+    let mut training = if fresh {
+        start(changes)
+    } else {
+        RunFolder::of_other_rank(path).resume(tiny(changes), &device()).unwrap().0
     };
     let recipe = training.recipe.clone();
     training.join(ranks.clone()).unwrap();
-    let folder = match ranks.writes() && fresh {
-        true => RunFolder::create(path, &recipe).unwrap(),
-        false => RunFolder::of_other_rank(path),
+    let folder = if ranks.writes() && fresh {
+        RunFolder::create(path, &recipe).unwrap()
+    } else {
+        RunFolder::of_other_rank(path)
     };
     let mut losses = vec![];
     let ending = train(&mut training, &folder, &mut |happening| {
-        if let Happening::Step { report, .. } = happening {
+        if let TrainEvent::Step { report, .. } = happening {
             losses.push(report.loss);
             return report.step != last;
         }
@@ -64,8 +66,8 @@ fn apart(one: &Run, other: &Run) -> f64 {
 #[test]
 fn two_and_three_ranks_train_as_one_process_does() {
     let folder = tempfile::tempdir().unwrap();
-    let changes = [("run.steps", "50"), ("run.shards", "1"), ("run.checkpoint_every", "25")];
-    let alone = run(ProcessGroup::single(), &changes, &folder.path().join("1"), 0);
+    let changes = [("run.steps", "50"), ("run.micro_batches", "1"), ("run.checkpoint_every", "25")];
+    let single = run(ProcessGroup::single(), &changes, &folder.path().join("1"), 0);
     for count in [2, 3] {
         let path = folder.path().join(count.to_string());
         let together = on_ranks(count, |ranks| run(ranks, &changes, &path, 0));
@@ -73,7 +75,7 @@ fn two_and_three_ranks_train_as_one_process_does() {
             assert_eq!((run.ending, run.losses.len()), (Ending::Complete, 50));
             assert_eq!(run.losses, together[0].losses);
             assert_eq!(run.weights, together[0].weights);
-            let apart = apart(&alone, run);
+            let apart = apart(&single, run);
             assert!(apart < 1e-5, "{count} ranks are {apart:e} away");
         }
     }
@@ -82,11 +84,12 @@ fn two_and_three_ranks_train_as_one_process_does() {
 #[test]
 fn gradients_that_are_added_on_the_device_train_as_those_that_go_through_the_host() {
     let folder = tempfile::tempdir().unwrap();
-    let changes = [("run.steps", "10"), ("run.shards", "1")];
+    let changes = [("run.steps", "10"), ("run.micro_batches", "1")];
     let hosts = on_ranks(2, |ranks| run(ranks, &changes, &folder.path().join("host"), 0));
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let devices = on_ranks(2, |ranks| {
-        // Stands in for a collective operation of graphics cards: one tensor in, one of that shape out.
+        // Stands in for a collective operation of graphics cards: one tensor in, one of that shape
+        // out.
         let sum = ranks.sum.clone();
         let on_device = move |tensor: Tensor<1>| {
             let (device, shape) = (tensor.device(), tensor.shape());
@@ -111,10 +114,10 @@ fn gradients_that_are_added_on_the_device_train_as_those_that_go_through_the_hos
 #[test]
 fn ranks_stop_together_and_go_on_in_another_number() {
     let folder = tempfile::tempdir().unwrap();
-    let changes = [("run.steps", "12"), ("run.shards", "1")];
-    let alone = run(ProcessGroup::single(), &changes, &folder.path().join("alone"), 0);
+    let changes = [("run.steps", "12"), ("run.micro_batches", "1")];
+    let single = run(ProcessGroup::single(), &changes, &folder.path().join("single"), 0);
     let path = folder.path().join("together");
-    // The last rank alone is asked to stop after step 7.
+    // The last rank single is asked to stop after step 7.
     let wishes = |rank: usize| if rank == 1 { 7 } else { 0 };
     let first = on_ranks(2, |ranks| run(ranks.clone(), &changes, &path, wishes(ranks.rank)));
     assert!(first.iter().all(|run| (run.ending, run.step) == (Ending::Stopped, 7)));
@@ -122,7 +125,7 @@ fn ranks_stop_together_and_go_on_in_another_number() {
     for run in second {
         assert_eq!((run.ending, run.step), (Ending::Complete, 12));
         let joined = Run { losses: [&first[0].losses[..], &run.losses[..]].concat(), ..run };
-        let apart = apart(&alone, &joined);
+        let apart = apart(&single, &joined);
         assert!(apart < 1e-5, "{apart:e} away");
     }
 }

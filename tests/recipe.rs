@@ -16,10 +16,10 @@ fn check_refused(key: &str, value: &str, words: &str) {
 #[test]
 fn a_factor_that_is_no_number_is_refused_by_name() {
     for value in ["inf", "nan", "-1.0"] {
-        for key in ["loss.text", "loss.image", "optimizer.rate", "optimizer.weight_decay"] {
+        for key in ["loss.text", "loss.image", "optimizer.lr", "optimizer.weight_decay"] {
             check_refused(key, value, &format!("`{key}`"));
         }
-        check_refused("optimizer.final_rate", value, "`optimizer.final_rate`");
+        check_refused("optimizer.final_lr", value, "`optimizer.final_lr`");
         check_refused("optimizer.ema", value, "`optimizer.ema`");
         check_refused("optimizer.betas", &format!("[0.9, {value}]"), "`optimizer.betas`");
         check_refused("optimizer.points", &format!("[[{value}, 1.0]]"), "`optimizer.points`");
@@ -38,7 +38,7 @@ fn a_factor_that_is_no_number_is_refused_by_name() {
 #[test]
 fn a_recipe_that_learns_nothing_is_refused() {
     let said = tiny(&[("loss.text", "0")]).with("loss.image", "0").unwrap_err().to_string();
-    assert!(said.contains("`loss.image`") && said.contains("where no text is learnt"), "{said}");
+    assert!(said.contains("`loss.image`") && said.contains("where no text is a target"), "{said}");
     assert!(tiny(&[("loss.image", "0")]).with("loss.text", "2").is_ok());
 }
 
@@ -49,10 +49,10 @@ fn a_size_without_sense_is_refused_by_name() {
         ("image.width", "800000000"),
         ("image.height", "800000000"),
         ("run.batch", "1000000000"),
-        ("run.row_tokens", "1000000000000"),
+        ("run.pack_len", "1000000000000"),
         ("sample.count", "1000000000000"),
         ("sample.steps", "1000000000000"),
-        ("model.patch_places", "1000000000000"),
+        ("model.patch_pos_embed", "1000000000000"),
         ("model.backbone.width", "1000000000000"),
         ("model.backbone.depth", "1000000000000"),
         ("optimizer.lora.rank", "1000000000000"),

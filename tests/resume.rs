@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use mm_model::parameters::{Weight, weights_of};
-use mm_train::{Ending, Happening, Recipe, RunFolder, TrainError, Training, train};
+use mm_train::{Ending, Recipe, RunFolder, TrainError, TrainEvent, Training, train};
 use tempfile::TempDir;
 
 use crate::common::{device, start, tiny};
@@ -33,7 +33,7 @@ fn check_resume(optimizer: &str) {
 
     let cut = open("cut");
     let mut training = start(&changes);
-    let stop_after_7 = &mut |happening: Happening<'_>| !matches!(happening, Happening::Step { report, .. } if report.step == 7);
+    let stop_after_7 = &mut |event: TrainEvent<'_>| !matches!(event, TrainEvent::Step { report, .. } if report.step == 7);
     assert_eq!(train(&mut training, &cut, stop_after_7).unwrap(), Ending::Stopped);
     assert_eq!(training.progress.step, 7);
     drop((training, cut)); // as the end of a process does
@@ -214,7 +214,7 @@ fn a_broken_later_checkpoint_takes_no_whole_ones_place() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = tiny(&[("run.keep", "1"), ("run.checkpoint_every", "5")]);
     let run = RunFolder::create(&folder.path().join("run"), &recipe).unwrap();
-    let until = |last: u64| move |happening: Happening<'_>| !matches!(happening, Happening::Step { report, .. } if report.step == last);
+    let until = |last: u64| move |event: TrainEvent<'_>| !matches!(event, TrainEvent::Step { report, .. } if report.step == last);
     let mut training = start(&[("run.keep", "1"), ("run.checkpoint_every", "5")]);
     train(&mut training, &run, &mut until(5)).unwrap();
     let later = run.path().join("checkpoints/step-000000011");
@@ -274,7 +274,7 @@ fn an_empty_run_folder_says_that_there_is_nothing_to_resume() {
 
 #[test]
 fn a_run_whose_weights_are_lost_ends_with_an_error_and_writes_nothing_of_them() {
-    let lost = [("optimizer.rate", "1e300"), ("run.steps", "8")];
+    let lost = [("optimizer.lr", "1e300"), ("run.steps", "8")];
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &tiny(&lost)).unwrap();
     let said = train(&mut start(&lost), &run, &mut |_| true).unwrap_err();
@@ -286,15 +286,15 @@ fn a_run_whose_weights_are_lost_ends_with_an_error_and_writes_nothing_of_them() 
 fn weights_that_are_lost_behind_a_checkpoint_take_a_run_back_to_it_once() {
     // The seventh step has the absurd rate; the end comes before ten steps were skipped.
     let lost = [
-        ("optimizer.rate", "1e300"),
+        ("optimizer.lr", "1e300"),
         ("optimizer.points", "[[5.0, 1e-303], [6.0, 1.0]]"),
         ("run.steps", "8"),
     ];
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &tiny(&lost)).unwrap();
     let mut back = vec![];
-    let said = train(&mut start(&lost), &run, &mut |happening| {
-        if let Happening::RolledBack(done) = happening {
+    let said = train(&mut start(&lost), &run, &mut |event| {
+        if let TrainEvent::RolledBack(done) = event {
             back.push((done.step, done.given_up_at));
         }
         true
@@ -315,7 +315,7 @@ fn a_run_whose_last_step_is_skipped_is_saved_with_the_good_weights_before_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &tiny(&spikes)).unwrap();
     let mut training = start(&spikes);
-    let at_a_skipped_step = &mut |happening: Happening<'_>| !matches!(happening, Happening::Step { report, .. } if report.skipped);
+    let at_a_skipped_step = &mut |event: TrainEvent<'_>| !matches!(event, TrainEvent::Step { report, .. } if report.skipped);
     assert_eq!(train(&mut training, &run, at_a_skipped_step).unwrap(), Ending::Stopped);
     assert_eq!(training.progress.skipped_in_a_row, 1);
     let (kept, _) = run.resume(tiny(&spikes), &device()).unwrap();

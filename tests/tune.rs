@@ -1,4 +1,5 @@
-//! Starting from a model, freezing, adapters, several averages; turns and recomputation change no bit.
+//! Starting from a model, freezing, adapters, several averages; turns and recomputation change no
+//! bit.
 
 use mm_model::LoadedModel;
 use mm_model::parameters::{Weights, weights_of};
@@ -29,9 +30,9 @@ fn check_same(one: &[(&str, &str)], other: &[(&str, &str)]) {
 
 #[test]
 fn documents_computed_in_turns_give_the_bits_of_documents_computed_at_once() {
-    let at_once = [("run.shards", "6")];
-    check_same(&[("run.shards", "2"), ("run.accumulate", "3")], &at_once);
-    check_same(&[("run.shards", "1"), ("run.accumulate", "6")], &at_once);
+    let at_once = [("run.micro_batches", "6")];
+    check_same(&[("run.micro_batches", "2"), ("run.grad_accum_steps", "3")], &at_once);
+    check_same(&[("run.micro_batches", "1"), ("run.grad_accum_steps", "6")], &at_once);
 }
 
 #[test]
@@ -39,10 +40,10 @@ fn blocks_computed_again_give_the_bits_of_blocks_that_were_kept() {
     if std::env::var_os("BURN_DEVICE").is_some() {
         return; // only the CPU's kernels can
     }
-    check_same(&[("run.recompute", "true")], &[]);
+    check_same(&[("run.activation_checkpointing", "true")], &[]);
     let gau =
         ("model.backbone.block", "{ kind = 'gau', expansion = 2, key_size = 16, bias = true }");
-    check_same(&[gau, ("run.recompute", "true")], &[gau]);
+    check_same(&[gau, ("run.activation_checkpointing", "true")], &[gau]);
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn a_name_that_freezes_nothing_or_everything_is_refused() {
     let said = refused("['patch_inn']");
     assert!(said.contains("`optimizer.freeze`: `patch_inn` names no parameter"), "{said}");
     assert!(said.contains("patch_in, ") && said.contains("backbone.blocks.0."), "{said}");
-    let all = "['tokens', 'patch_in', 'places', 'time', 'backbone', 'token_out', 'patch_out']";
+    let all = "['token_embed', 'patch_in', 'patch_pos_embed', 'time', 'backbone', 'token_out', 'patch_out']";
     assert!(refused(all).contains("it names every parameter that is trained"));
 }
 
@@ -132,8 +133,8 @@ fn averages_and_adapters_are_resumed_with_the_same_bits() {
     let (whole, cut) = (open("whole"), open("cut"));
     train(&mut start(&changes), &whole, &mut |_| true).unwrap();
     let mut steps = 0;
-    let stop = &mut |happening: mm_train::Happening<'_>| {
-        steps += u32::from(matches!(happening, mm_train::Happening::Step { .. }));
+    let stop = &mut |happening: mm_train::TrainEvent<'_>| {
+        steps += u32::from(matches!(happening, mm_train::TrainEvent::Step { .. }));
         steps < 3
     };
     train(&mut start(&changes), &cut, stop).unwrap();

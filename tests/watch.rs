@@ -4,7 +4,7 @@ use mm_data::{DataConfig, DataError};
 use mm_model::Segment;
 use mm_patch::Image;
 use mm_train::batch::Batches;
-use mm_train::{Ending, Happening, Recipe, RunFolder, TrainError, Training, train};
+use mm_train::{Ending, Recipe, RunFolder, TrainError, TrainEvent, Training, train};
 use serde_json::Value;
 
 use crate::common::{device, start, tiny};
@@ -42,13 +42,13 @@ fn a_measured_run_keeps_its_best_checkpoint_and_resumes_to_the_same_bits() {
         .collect();
     assert_eq!(found.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [3, 6, 9, 12]);
     let lowest = found.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-    let best = training.progress.watch.best().unwrap();
+    let best = training.progress.early_stopping.best().unwrap();
     assert_eq!((best.step, best.number), *lowest);
     assert!(checkpoints(&whole).contains(&best.step), "{:?}", checkpoints(&whole));
     assert!(whole.best_model().join("model.safetensors").is_file());
 
     let cut = open("cut");
-    let stop = &mut |happening: Happening<'_>| !matches!(happening, Happening::Step { report, .. } if report.step == 7);
+    let stop = &mut |happening: TrainEvent<'_>| !matches!(happening, TrainEvent::Step { report, .. } if report.step == 7);
     assert_eq!(train(&mut start(&MEASURED), &cut, stop).unwrap(), Ending::Stopped);
     let (mut resumed, _) = cut.resume(tiny(&MEASURED), &device()).unwrap();
     train(&mut resumed, &cut, &mut |_| true).unwrap();
@@ -56,7 +56,7 @@ fn a_measured_run_keeps_its_best_checkpoint_and_resumes_to_the_same_bits() {
         lines(folder).into_iter().filter(|line| !line["validation"].is_null()).collect()
     };
     assert_eq!(validations(&whole), validations(&cut));
-    assert_eq!(resumed.progress.watch, training.progress.watch);
+    assert_eq!(resumed.progress.early_stopping, training.progress.early_stopping);
     let model =
         |folder: &RunFolder| fs_err::read(folder.best_model().join("model.safetensors")).unwrap();
     assert_eq!(model(&whole), model(&cut));
@@ -68,21 +68,21 @@ fn a_run_without_gain_ends_when_its_patience_does() {
         ("run.validate_every", "1"),
         ("run.validate_count", "4"),
         ("run.patience", "2"),
-        ("optimizer.rate", "1e-30"), // nothing is learnt,
-        ("optimizer.ema", "0.0"),    // and the average is the weights
+        ("optimizer.lr", "1e-30"), // nothing is learned,
+        ("optimizer.ema", "0.0"),  // and the average is the weights
     ];
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &tiny(&changes)).unwrap();
     let mut training = start(&changes);
-    assert_eq!(train(&mut training, &run, &mut |_| true).unwrap(), Ending::Stalled);
+    assert_eq!(train(&mut training, &run, &mut |_| true).unwrap(), Ending::EarlyStopped);
     assert_eq!(training.progress.step, 3);
-    assert_eq!(train(&mut training, &run, &mut |_| true).unwrap(), Ending::Stalled);
+    assert_eq!(train(&mut training, &run, &mut |_| true).unwrap(), Ending::EarlyStopped);
     assert_eq!(training.progress.step, 3, "and stays at its end");
 }
 
 /// A rate that is absurd from step 7 on.
 const ABSURD: [(&str, &str); 3] = [
-    ("optimizer.rate", "1e30"),
+    ("optimizer.lr", "1e30"),
     ("optimizer.points", "[[1.0, 1e-33], [7.0, 1e-33], [8.0, 1.0]]"),
     ("run.steps", "60"),
 ];
@@ -95,8 +95,8 @@ fn failing_steps_roll_a_run_back_once_with_a_smaller_rate_and_then_end_it() {
     let (mut events, mut rates) = (vec![], vec![]);
     let error = train(&mut training, &run, &mut |happening| {
         match happening {
-            Happening::RolledBack(done) => events.push(done.clone()),
-            Happening::Step { report, .. } if report.step == 6 => rates.push(report.rate),
+            TrainEvent::RolledBack(done) => events.push(done.clone()),
+            TrainEvent::Step { report, .. } if report.step == 6 => rates.push(report.lr),
             _ => {}
         }
         true
@@ -104,7 +104,7 @@ fn failing_steps_roll_a_run_back_once_with_a_smaller_rate_and_then_end_it() {
     let said = error.unwrap_err().to_string();
     assert!(said.contains("10 steps in a row"), "{said}");
     assert_eq!(events.len(), 1);
-    assert_eq!((events[0].step, events[0].rate_factor), (5, 0.5));
+    assert_eq!((events[0].step, events[0].lr_factor), (5, 0.5));
     assert_eq!(rates.len(), 2);
     assert!((rates[1] / rates[0] - 0.5).abs() < 1e-12, "{rates:?}");
     let told: Vec<Value> =
@@ -127,9 +127,10 @@ fn a_spike_is_skipped_and_the_run_goes_on() {
     assert!(skipped > 0 && skipped as u64 == progress.skipped, "{skipped} of {}", progress.skipped);
 }
 
-/// A tiny run over twelve captioned pictures, one a step.
-fn pictures(path: &std::path::Path, max_bad: f64) -> Recipe {
-    let recipe = tiny(&[("run.batch", "1"), ("run.shards", "1"), ("run.checkpoint_every", "100")]);
+/// A tiny run over twelve captioned images, one a step.
+fn images(path: &std::path::Path, max_bad: f64) -> Recipe {
+    let recipe =
+        tiny(&[("run.batch", "1"), ("run.micro_batches", "1"), ("run.checkpoint_every", "100")]);
     let config = format!("source = 'folder'\nmax_bad = {max_bad:?}\npath = '{}'", path.display());
     let data: DataConfig = toml::from_str(&config).unwrap();
     Recipe { data, ..recipe }
@@ -143,11 +144,11 @@ fn a_run_that_its_data_end_is_saved_and_goes_on_with_a_higher_limit() {
         fs_err::write(folder.path().join(format!("{at}.png")), image).unwrap();
         fs_err::write(folder.path().join(format!("{at}.txt")), at.to_string()).unwrap();
     }
-    let (strict, tolerant) = (pictures(folder.path(), 0.0), pictures(folder.path(), 1.0));
+    let (strict, tolerant) = (images(folder.path(), 0.0), images(folder.path(), 1.0));
     let out = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&out.path().join("run"), &strict).unwrap();
     let mut training = Training::start(strict.clone(), &device()).unwrap();
-    // The picture of step 3 breaks before the run gets there.
+    // The image of step 3 breaks before the run gets there.
     let document = Batches::new(&strict, &training.data, &training.tokenizer)
         .documents(3)
         .unwrap()

@@ -59,7 +59,7 @@ def repeated(kept):
             subsets = kept[f"{name}/subsets"]
             values = [kid(x[i], reference[j]) for i, j in subsets]
             size, count, spread = subsets.shape[2], min(len(x), len(reference)), np.std(values, ddof=1)
-            # Over other pictures by the jackknife, and over other subsets of the same.
+            # Over other images by the jackknife, and over other subsets of the same.
             error = spread * (size / (count - size) + 1 / len(values)) ** 0.5
             found["kid"][mark] = {"value": np.mean(values), "standard_error": error, "spread": spread, "subset": size}
     return found
@@ -109,10 +109,10 @@ def golden():
         out |= {f"{name}/x": x, f"{name}/y": y, f"{name}/chosen": chosen.astype(np.int64),
                 f"{name}/fid": np.array([fid(x64, y64) if name == "many" else by_values]),
                 f"{name}/kid": np.array([kid(x64[i], y64[j]) for i, j in chosen])}
-    pictures = rng.integers(0, 256, size=(6, 8, 8, 3), dtype=np.uint8)
-    numbers = (pictures.astype(np.float64) - [100, 127, 150]) / [128, 64, 32]
+    images = rng.integers(0, 256, size=(6, 8, 8, 3), dtype=np.uint8)
+    numbers = (images.astype(np.float64) - [100, 127, 150]) / [128, 64, 32]
     blocks = numbers.reshape(6, 2, 4, 2, 4, 3).mean((2, 4)).transpose(0, 3, 1, 2).reshape(6, 12)
-    out |= {"pictures": pictures, "pictures/blocks": blocks, "pictures/feat": blocks @ matrix().astype(np.float64)}
+    out |= {"images": images, "images/blocks": blocks, "images/feat": blocks @ matrix().astype(np.float64)}
     save_file(out, GOLDEN / "features_fid_kid.safetensors")
 
 

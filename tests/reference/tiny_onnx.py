@@ -1,10 +1,10 @@
-"""A feature network of a few numbers, for tests: 8x8 pictures, mean over 4x4 blocks, one matrix.
+"""A feature network of a few numbers, for tests: 8x8 images, mean over 4x4 blocks, one matrix.
 
     pip install onnx numpy
     python tests/reference/tiny_onnx.py        writes tests/golden/features_tiny.onnx and features_tiny_bad.onnx
 
-`features_tiny.onnx`: `picture` [n, 3, 8, 8] -> `blocks` [n, 12] and `feat` [n, 5].
-`features_tiny_bad.onnx`: takes [n, 16], which is no picture.
+`features_tiny.onnx`: `image` [n, 3, 8, 8] -> `blocks` [n, 12] and `feat` [n, 5].
+`features_tiny_bad.onnx`: takes [n, 16], which is no image.
 """
 
 import pathlib
@@ -32,10 +32,10 @@ def save(name, nodes, inputs, outputs, weights):
 
 if __name__ == "__main__":
     save("features_tiny.onnx",
-         [helper.make_node("AveragePool", ["picture"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
+         [helper.make_node("AveragePool", ["image"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
           helper.make_node("Flatten", ["pooled"], ["blocks"]),
           helper.make_node("MatMul", ["blocks", "w"], ["feat"])],
-         [("picture", ["n", 3, 8, 8])], [("blocks", ["n", 12]), ("feat", ["n", 5])], {"w": matrix()})
+         [("image", ["n", 3, 8, 8])], [("blocks", ["n", 12]), ("feat", ["n", 5])], {"w": matrix()})
     save("features_tiny_bad.onnx",
          [helper.make_node("MatMul", ["numbers", "w"], ["feat"])],
          [("numbers", ["n", 12])], [("feat", ["n", 5])], {"w": matrix()})

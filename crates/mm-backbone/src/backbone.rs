@@ -1,170 +1,134 @@
 //! The stack: blocks one after another, then a norm.
 
 use burn::prelude::*;
+use mm_kernels::{AttentionContext, BlockOptions, KeyValue, KvUpdate};
 
-use crate::cache::{Cache, KeyValue};
-use crate::dit::{Closing, Dit};
-use crate::gau::Gau;
-use crate::ops::News;
-use crate::transformer::Transformer;
+use crate::block::Block;
+use crate::cache::Cache;
+use crate::dit::FinalLayer;
 use crate::uvit::LongSkip;
-use crate::{Attend, BackboneConfig, BackboneError, BlockConfig, Init, RmsNorm};
+use crate::{BackboneConfig, BackboneError, Condition, Init, RmsNorm};
 
-/// A stack of pre-norm residual blocks with a closing norm.
+/// A stack of pre-norm residual blocks, and a norm behind the last.
+///
+/// ```
+/// use burn::prelude::*;
+/// use mm_backbone::{
+///     Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init, KeyRanges,
+///     PositionScheme,
+/// };
+///
+/// let config = BackboneConfig {
+///     width: 16,
+///     depth: 2,
+///     block: BlockConfig::Gau(GauConfig { expansion: 2, key_size: 8, bias: false }),
+///     positions: PositionScheme::RopeTv,
+///     rotary_base: 10_000.0,
+///     norm_epsilon: 1e-6,
+/// };
+/// let device = Device::flex();
+/// let backbone = Backbone::new(&config, &mut Init::new(0, &device)).unwrap();
+/// let options = BlockOptions::default();
+///
+/// // Two tokens of text go into the cache, a third follows them.
+/// let mut cache = Cache::new();
+/// let causal = KeyRanges::new(1, 2, vec![[0, 1], [0, 2]]).unwrap();
+/// let context = config.attention_context(&[[0.0; 2], [1.0; 2]], causal, &device);
+/// let x = Tensor::ones([1, 2, 16], &device);
+/// let (_, new) = backbone.forward_cached(x, &context, None, options, &cache);
+/// cache.append(new);
+/// let last = KeyRanges::new(1, 3, vec![[0, 3]]).unwrap();
+/// let context = config.attention_context(&[[2.0; 2]], last, &device);
+/// let x = Tensor::ones([1, 1, 16], &device);
+/// let hidden = backbone.forward_with_prefix(x, &context, None, options, &cache);
+/// assert_eq!(hidden.dims(), [1, 1, 16]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Backbone {
     pub(crate) blocks: Vec<Block>,
     pub(crate) norm: RmsNorm,
-    /// Of a U-ViT, the innermost first; no others have any.
+    /// The joins of a U-ViT, the innermost first; other stacks have none.
     pub(crate) skips: Vec<LongSkip>,
-    /// Of a DiT.
-    closing: Option<Closing>,
-}
-
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)] // a few blocks, each made once: boxing would buy nothing
-pub(crate) enum Block {
-    Gau(Gau),
-    Transformer(Transformer),
-    Dit(Dit),
-}
-
-impl Block {
-    pub(crate) fn new(config: &BackboneConfig, init: &mut Init) -> Self {
-        match config.block {
-            BlockConfig::Gau { expansion, key_size, bias } => {
-                Self::Gau(Gau::new(config, [expansion, key_size], bias, init))
-            }
-            BlockConfig::Transformer { heads, key_heads, feed_forward }
-            | BlockConfig::Uvit { heads, key_heads, feed_forward } => {
-                Self::Transformer(Transformer::new(config, [heads, key_heads], feed_forward, init))
-            }
-            BlockConfig::Dit { heads, key_heads, feed_forward } => {
-                Self::Dit(Dit::new(config, [heads, key_heads], feed_forward, init))
-            }
-        }
-    }
-
-    /// `x`: `[batch, tokens, channels]` -> the same shape.
-    pub(crate) fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
-        self.fused(&x, attend).unwrap_or_else(|| self.ordinary(x, attend, None).0)
-    }
-
-    /// The same behind a prefix, with the keys and values of these tokens.
-    fn forward_cached(
-        &self,
-        x: Tensor<3>,
-        attend: &Attend,
-        past: Option<&KeyValue>,
-    ) -> (Tensor<3>, KeyValue) {
-        match self.fused_cached(&x, attend, past, News::Kept) {
-            Some((y, Some(new))) => (y, new),
-            _ => self.ordinary(x, attend, past),
-        }
-    }
-
-    /// The same without the keys and values, for tokens that no later one will see.
-    fn forward_behind(&self, x: Tensor<3>, attend: &Attend, past: Option<&KeyValue>) -> Tensor<3> {
-        match self.fused_cached(&x, attend, past, News::Dropped) {
-            Some((y, _)) => y,
-            None => self.ordinary(x, attend, past).0,
-        }
-    }
-
-    /// As one operation, where a kernel applies; `x`: `[batch, tokens, channels]` -> the same shape.
-    pub(crate) fn fused(&self, x: &Tensor<3>, attend: &Attend) -> Option<Tensor<3>> {
-        match self {
-            Self::Gau(block) => block.fused(x, attend),
-            Self::Transformer(block) => block.fused(x, attend),
-            Self::Dit(_) => None,
-        }
-    }
-
-    /// The same behind a prefix, with the keys and values of these tokens if they are kept; `x`: `[batch, tokens, channels]`.
-    pub(crate) fn fused_cached(
-        &self,
-        x: &Tensor<3>,
-        attend: &Attend,
-        past: Option<&KeyValue>,
-        news: News,
-    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
-        match self {
-            Self::Gau(block) => block.fused_cached(x, attend, past, news),
-            Self::Transformer(block) => block.fused_cached(x, attend, past, news),
-            Self::Dit(_) => None,
-        }
-    }
-
-    /// The definition; `x`: `[batch, tokens, channels]` -> the same shape, and the keys and values of these tokens.
-    pub(crate) fn ordinary(
-        &self,
-        x: Tensor<3>,
-        attend: &Attend,
-        past: Option<&KeyValue>,
-    ) -> (Tensor<3>, KeyValue) {
-        match self {
-            Self::Gau(block) => block.ordinary(x, attend, past),
-            Self::Transformer(block) => block.ordinary(x, attend, past),
-            Self::Dit(block) => block.forward(x, attend, past),
-        }
-    }
+    /// The modulation of the norm in a DiT.
+    final_layer: Option<FinalLayer>,
 }
 
 impl Backbone {
-    /// A backbone with fresh weights, drawn from `init` in order.
+    /// Makes a backbone with fresh weights, drawn from `init` in order.
     pub fn new(config: &BackboneConfig, init: &mut Init) -> Result<Self, BackboneError> {
         config.validate()?;
         let blocks = (0..config.depth).map(|_| Block::new(config, init)).collect();
         let norm = RmsNorm::new(init, config.width, config.norm_epsilon);
-        let skips = match config.block {
-            BlockConfig::Uvit { .. } => LongSkip::all(init, config.width, config.depth),
-            _ => vec![],
-        };
-        let closing = config.block.is_conditioned().then(|| Closing::new(config, init));
-        Ok(Self { blocks, norm, skips, closing })
+        let skips = LongSkip::all(init, config.width, config.skips());
+        let final_layer = config.block.is_conditioned().then(|| FinalLayer::new(config, init));
+        Ok(Self { blocks, norm, skips, final_layer })
     }
 
-    /// Whether the blocks ask for a [`Condition`](crate::Condition).
+    /// Says whether the blocks ask for a [`Condition`].
     pub fn is_conditioned(&self) -> bool {
-        self.closing.is_some()
+        self.final_layer.is_some()
     }
 
-    /// `x`: `[batch, tokens, channels]` -> hidden `[batch, tokens, channels]`.
-    pub fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
-        self.stack(x, attend, |index, x| self.blocks[index].forward(x, attend))
+    /// Computes whole rows, `x`: `[batch, tokens, channels]` -> hidden `[batch, tokens, channels]`.
+    /// A `condition` is seen by blocks that [ask for one](Self::is_conditioned).
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        context: &AttentionContext,
+        condition: Option<&Condition>,
+        options: BlockOptions,
+    ) -> Tensor<3> {
+        self.stack(x, condition, |index, x| {
+            self.blocks[index].forward(x, context, condition, options)
+        })
     }
 
-    /// The same for tokens that follow a cached prefix: `x`: `[batch, tokens, channels]` -> hidden of the same shape, and
-    /// what [`Cache::append`] takes to make these tokens part of the prefix. `attend` counts the prefix among the keys.
+    /// Computes tokens that follow a cached prefix, `x`: `[batch, tokens, channels]` -> hidden of
+    /// the same shape, and what [`Cache::append`] takes to make these tokens part of the prefix.
+    /// `context` counts the prefix among the keys.
     pub fn forward_cached(
         &self,
         x: Tensor<3>,
-        attend: &Attend,
+        context: &AttentionContext,
+        condition: Option<&Condition>,
+        options: BlockOptions,
         cache: &Cache,
     ) -> (Tensor<3>, Vec<KeyValue>) {
         let mut new = Vec::with_capacity(self.blocks.len());
-        let hidden = self.stack(x, attend, |index, x| {
+        let hidden = self.stack(x, condition, |index, x| {
+            let (block, prefix) = (&self.blocks[index], cache.block(index));
+            let update = KvUpdate::Keep;
             let (next, key_value) =
-                self.blocks[index].forward_cached(x, attend, cache.block(index));
-            new.push(key_value);
+                block.forward_with_prefix(x, context, condition, options, prefix, update);
+            new.extend(key_value);
             next
         });
         (hidden, new)
     }
 
-    /// The same for tokens that will not become part of the prefix, such as patches that are still being denoised:
-    /// `x`: `[batch, tokens, channels]` -> hidden of the same shape.
-    pub fn forward_behind(&self, x: Tensor<3>, attend: &Attend, cache: &Cache) -> Tensor<3> {
-        self.stack(x, attend, |index, x| {
-            self.blocks[index].forward_behind(x, attend, cache.block(index))
+    /// Computes tokens that follow a cached prefix and will not become part of it, such as patches
+    /// that are still being denoised: `x`: `[batch, tokens, channels]` -> hidden of the same shape.
+    pub fn forward_with_prefix(
+        &self,
+        x: Tensor<3>,
+        context: &AttentionContext,
+        condition: Option<&Condition>,
+        options: BlockOptions,
+        cache: &Cache,
+    ) -> Tensor<3> {
+        self.stack(x, condition, |index, x| {
+            let (block, prefix) = (&self.blocks[index], cache.block(index));
+            let update = KvUpdate::Discard;
+            block.forward_with_prefix(x, context, condition, options, prefix, update).0
         })
     }
 
-    /// All blocks in order with their long skips, then the norm; `block` is given a block's index and input.
+    /// Runs all blocks in order with their long skips, then the norm; `block` is given a block's
+    /// index and input.
     fn stack(
         &self,
         mut x: Tensor<3>,
-        attend: &Attend,
+        condition: Option<&Condition>,
         mut block: impl FnMut(usize, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
         let half = self.skips.len();
@@ -180,8 +144,8 @@ impl Backbone {
                 kept.push(x.clone());
             }
         }
-        match &self.closing {
-            Some(closing) => closing.forward(x, &self.norm, attend),
+        match &self.final_layer {
+            Some(layer) => layer.forward(x, &self.norm, condition),
             None => self.norm.forward(x),
         }
     }
@@ -191,7 +155,11 @@ impl Backbone {
 mod tests {
     use super::*;
     use crate::init::Shake;
-    use crate::{Condition, KeyRanges, PositionScheme, Positions, Precision};
+    use crate::{
+        BlockConfig, GauConfig, KeyRanges, MultiHeadConfig, MultiHeadVariant, PositionScheme,
+        Positions, Precision,
+    };
+    use burn::module::ModuleVisitor;
     use burn::tensor::{DType, Tolerance};
 
     const WIDTH: usize = 32;
@@ -205,47 +173,64 @@ mod tests {
             rotary_base: 10_000.0,
             norm_epsilon: 1e-6,
         };
+        let (heads, key_heads, feed_forward) = (4, 2, 48);
+        let multi_head = |variant| {
+            BlockConfig::MultiHead(MultiHeadConfig { variant, heads, key_heads, feed_forward })
+        };
         vec![
-            with(2, BlockConfig::Gau { expansion: 2, key_size: 16, bias: true }),
-            with(2, BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 48 }),
-            with(3, BlockConfig::Uvit { heads: 4, key_heads: 2, feed_forward: 48 }),
-            with(2, BlockConfig::Dit { heads: 4, key_heads: 2, feed_forward: 48 }),
+            with(2, BlockConfig::Gau(GauConfig { expansion: 2, key_size: 16, bias: true })),
+            with(2, multi_head(MultiHeadVariant::Plain)),
+            with(3, multi_head(MultiHeadVariant::Uvit)),
+            with(2, multi_head(MultiHeadVariant::Dit)),
         ]
     }
 
-    /// `t[iiii]tt`: positions and ranges of one document.
+    /// Returns positions and ranges of one document, `t[iiii]tt`.
     fn document() -> (Vec<[f64; 2]>, Vec<[u32; 2]>) {
-        let mut positions = Positions::new(PositionScheme::RopeTv);
-        let mut places = vec![positions.text()];
-        places.extend(positions.image(2, 2));
-        places.extend([positions.text(), positions.text()]);
-        (places, vec![[0, 1], [0, 5], [0, 5], [0, 5], [0, 5], [0, 6], [0, 7]])
+        let mut next = Positions::new(PositionScheme::RopeTv);
+        let mut positions = vec![next.text()];
+        positions.extend(next.image(2, 2));
+        positions.extend([next.text(), next.text()]);
+        (positions, vec![[0, 1], [0, 5], [0, 5], [0, 5], [0, 5], [0, 6], [0, 7]])
     }
 
     fn tokens(seed: u64, count: usize, device: &Device) -> Tensor<3> {
         Init::new(seed, device).normal([1, count, WIDTH], 1.0).val()
     }
 
-    /// With a condition, if the blocks ask for one: some patches have a row of it, others and text have zeros.
-    fn attend(
+    /// Returns the context of one row, and a condition if the blocks ask for one: some patches have
+    /// a row of it, others and text have zeros.
+    fn context(
         config: &BackboneConfig,
-        places: &[[f64; 2]],
+        positions: &[[f64; 2]],
         keys: usize,
         ranges: &[[u32; 2]],
-    ) -> Attend {
+    ) -> (AttentionContext, Option<Condition>) {
         let device = Device::flex();
         let ranges = KeyRanges::new(1, keys, ranges.to_vec()).unwrap();
-        let attend = Attend::new(config, places, ranges, &device);
+        let context = config.attention_context(positions, ranges, &device);
         if !config.block.is_conditioned() {
-            return attend;
+            return (context, None);
         }
-        let index: Vec<i32> = places.iter().map(|at| i32::from(at[0] != at[1])).collect();
-        let index = Tensor::from_data(TensorData::new(index, [places.len()]), &device);
+        let index: Vec<i32> = positions.iter().map(|at| i32::from(at[0] != at[1])).collect();
+        let index = Tensor::from_data(TensorData::new(index, [positions.len()]), &device);
         let rows = vec![Tensor::zeros([1, WIDTH], &device), tokens(9, 1, &device).squeeze_dim(0)];
-        attend.with_condition(Condition::new(Tensor::cat(rows, 0), index))
+        (context, Some(Condition::new(Tensor::cat(rows, 0), index)))
     }
 
-    /// With every weight moved, so that none is zero.
+    /// Computes one whole row.
+    fn forward(
+        backbone: &Backbone,
+        config: &BackboneConfig,
+        x: Tensor<3>,
+        positions: &[[f64; 2]],
+        ranges: &[[u32; 2]],
+    ) -> Tensor<3> {
+        let (context, condition) = context(config, positions, ranges.len(), ranges);
+        backbone.forward(x, &context, condition.as_ref(), BlockOptions::default())
+    }
+
+    /// Makes a backbone with every weight moved, so that none is zero.
     fn backbone(config: &BackboneConfig) -> Backbone {
         let device = Device::flex();
         let fresh = Backbone::new(config, &mut Init::new(1, &device)).unwrap();
@@ -257,18 +242,21 @@ mod tests {
         let device = Device::flex();
         for config in configs() {
             let backbone = backbone(&config);
-            let (places, ranges) = document();
+            let (positions, ranges) = document();
             let x = tokens(2, 7, &device);
-            let whole = backbone.forward(x.clone(), &attend(&config, &places, 7, &ranges));
+            let whole = forward(&backbone, &config, x.clone(), &positions, &ranges);
+            let options = BlockOptions::default();
             let mut cache = Cache::new();
             let mut pieces = Vec::new();
             for (from, to) in [(0, 1), (1, 5), (5, 6), (6, 7)] {
-                let step = attend(&config, &places[from..to], to, &ranges[from..to]);
+                let (context, condition) =
+                    context(&config, &positions[from..to], to, &ranges[from..to]);
+                let (condition, piece) = (condition.as_ref(), x.clone().narrow(1, from, to - from));
                 let (hidden, new) =
-                    backbone.forward_cached(x.clone().narrow(1, from, to - from), &step, &cache);
-                let behind =
-                    backbone.forward_behind(x.clone().narrow(1, from, to - from), &step, &cache);
-                assert_eq!(behind.into_data(), hidden.to_data());
+                    backbone.forward_cached(piece.clone(), &context, condition, options, &cache);
+                let same =
+                    backbone.forward_with_prefix(piece, &context, condition, options, &cache);
+                assert_eq!(same.into_data(), hidden.to_data());
                 cache.append(new);
                 pieces.push(hidden);
             }
@@ -285,10 +273,14 @@ mod tests {
         let device = Device::flex();
         for config in configs() {
             let backbone = backbone(&config);
-            let (places, ranges) = document();
-            let (x, attend) = (tokens(2, 7, &device), attend(&config, &places, 7, &ranges));
-            let whole = backbone.forward(x.clone(), &attend);
-            let half = backbone.forward(x, &attend.in_precision(Precision::Bf16));
+            let (positions, ranges) = document();
+            let (context, condition) = context(&config, &positions, 7, &ranges);
+            let x = tokens(2, 7, &device);
+            let in_precision = |precision| {
+                let options = BlockOptions { precision, ..BlockOptions::default() };
+                backbone.forward(x.clone(), &context, condition.as_ref(), options)
+            };
+            let (whole, half) = (in_precision(Precision::F32), in_precision(Precision::Bf16));
             assert_eq!(half.dtype(), DType::F32);
             let size = whole.clone().abs().max().into_scalar::<f32>();
             let apart = (half - whole).abs().max().into_scalar::<f32>() / size;
@@ -297,24 +289,20 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_neighbour_changes_nothing() {
+    fn a_packed_neighbor_changes_nothing() {
         let device = Device::flex();
         for config in configs() {
             let backbone = backbone(&config);
-            let (places, ranges) = document();
+            let (positions, ranges) = document();
             let (x, other) = (tokens(2, 7, &device), tokens(3, 7, &device));
-            let alone = backbone.forward(x.clone(), &attend(&config, &places, 7, &ranges));
+            let single = forward(&backbone, &config, x.clone(), &positions, &ranges);
             let shifted: Vec<_> = ranges.iter().map(|&[a, b]| [a + 7, b + 7]).collect();
-            let both = attend(
-                &config,
-                &[places.clone(), places].concat(),
-                14,
-                &[ranges, shifted].concat(),
-            );
-            let packed = backbone.forward(Tensor::cat(vec![other, x], 1), &both).narrow(1, 7, 7);
+            let (positions, ranges) = (positions.repeat(2), [ranges, shifted].concat());
+            let both = Tensor::cat(vec![other, x], 1);
+            let packed = forward(&backbone, &config, both, &positions, &ranges).narrow(1, 7, 7);
             packed
                 .into_data()
-                .assert_approx_eq::<f32>(&alone.into_data(), Tolerance::rel_abs(1e-4, 1e-5));
+                .assert_approx_eq::<f32>(&single.into_data(), Tolerance::rel_abs(1e-4, 1e-5));
         }
     }
 
@@ -323,10 +311,10 @@ mod tests {
         let device = Device::flex();
         for config in configs() {
             let backbone = backbone(&config);
-            let (places, ranges) = document();
+            let (positions, ranges) = document();
             let hidden = |last: u64| {
                 let x = Tensor::cat(vec![tokens(2, 6, &device), tokens(last, 1, &device)], 1);
-                backbone.forward(x, &attend(&config, &places, 7, &ranges))
+                forward(&backbone, &config, x, &positions, &ranges)
             };
             let (a, b) = (hidden(3), hidden(4));
             assert_eq!(
@@ -338,16 +326,52 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_network_has_the_counted_parameters() {
+    fn the_network_of_su_2024_has_the_counted_parameters() {
         let config = BackboneConfig {
             width: 768,
             depth: 1,
-            block: BlockConfig::Gau { expansion: 2, key_size: 128, bias: true },
+            block: BlockConfig::Gau(GauConfig { expansion: 2, key_size: 128, bias: true }),
             positions: PositionScheme::Halves,
             rotary_base: 1000.0,
             norm_epsilon: 1e-7,
         };
         let backbone = Backbone::new(&config, &mut Init::new(0, &Device::flex())).unwrap();
-        assert_eq!(backbone.num_params(), 3_642_496 + 768); // one layer and the closing norm
+        assert_eq!(backbone.num_params(), 3_642_496 + 768); // one layer and the final norm
+    }
+
+    /// The paths of all weights, in the order of the visit.
+    #[derive(Default)]
+    struct Names {
+        path: Vec<String>,
+        found: Vec<String>,
+    }
+
+    impl ModuleVisitor for Names {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, _: &burn::module::Param<Tensor<D>>) {
+            self.found.push(self.path.join("."));
+        }
+    }
+
+    #[test]
+    fn names_of_weights_are_those_that_the_readme_lists() {
+        let readme = include_str!("../README.md");
+        let listed: Vec<&str> =
+            readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let mut found = std::collections::BTreeSet::new();
+        for config in configs() {
+            let mut names = Names::default();
+            backbone(&config).visit(&mut names);
+            let stem = |name: String| name.replace(|letter: char| letter.is_ascii_digit(), "N");
+            found.extend(names.found.into_iter().map(stem));
+        }
+        assert_eq!(found, listed.iter().map(|name| (*name).to_owned()).collect());
     }
 }

@@ -1,49 +1,43 @@
 //! The key-value cache: what later tokens need to know of earlier ones.
 
 use burn::prelude::*;
-
-/// Rotated keys and values of some tokens in one block.
-#[derive(Debug, Clone)]
-pub struct KeyValue {
-    /// `[batch, key_heads, tokens, channels]`
-    pub keys: Tensor<4>,
-    /// `[batch, key_heads, tokens, values]`
-    pub values: Tensor<4>,
-}
-
-impl KeyValue {
-    /// These tokens behind those of `past`, along the token axis.
-    pub(crate) fn after(&self, past: Option<&KeyValue>) -> KeyValue {
-        let join =
-            |old: &Tensor<4>, new: &Tensor<4>| Tensor::cat(vec![old.clone(), new.clone()], 2);
-        match past {
-            Some(past) => Self {
-                keys: join(&past.keys, &self.keys),
-                values: join(&past.values, &self.values),
-            },
-            None => self.clone(),
-        }
-    }
-}
+use mm_kernels::KeyValue;
 
 /// Keys and values of a prefix, one entry a block; empty until something is appended.
+///
+/// ```
+/// use burn::prelude::*;
+/// use mm_backbone::{Cache, KeyValue};
+///
+/// let tokens = |count| Tensor::<4>::zeros([1, 1, count, 8], &Device::flex());
+/// let mut cache = Cache::new();
+/// cache.append(vec![KeyValue { keys: tokens(3), values: tokens(3) }]); // of a stack of one block
+/// cache.append(vec![KeyValue { keys: tokens(2), values: tokens(2) }]);
+/// cache.truncate(4);
+/// assert_eq!(cache.tokens(), 4);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Cache {
     blocks: Vec<KeyValue>,
 }
 
 impl Cache {
-    /// A cache of no tokens.
+    /// Makes a cache of no tokens.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Number of tokens held, the same in every row.
+    /// Returns the number of tokens held, the same in every row.
     pub fn tokens(&self) -> usize {
-        self.blocks.first().map_or(0, |block| block.keys.dims()[2])
+        self.blocks.first().map_or(0, KeyValue::tokens)
     }
 
-    /// Appends what [`Backbone::forward_cached`](crate::Backbone::forward_cached) returned for the next tokens.
+    /// Appends what [`Backbone::forward_cached`](crate::Backbone::forward_cached) returned for the
+    /// next tokens.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless there is one entry for each block.
     pub fn append(&mut self, new: Vec<KeyValue>) {
         if self.blocks.is_empty() {
             self.blocks = new;
@@ -53,6 +47,30 @@ impl Cache {
         for (old, new) in self.blocks.iter_mut().zip(new) {
             *old = new.after(Some(old));
         }
+    }
+
+    /// Returns the cache of these rows followed by `copies` copies of the one row of `other`, whose
+    /// tokens are padded with zeros on the left up to as many as here. Ranges of keys must leave
+    /// the padding out.
+    pub fn with_copies_of(&self, other: &Cache, copies: usize) -> Cache {
+        let pad = self.tokens() - other.tokens();
+        let join = |own: &Tensor<4>, one: &Tensor<4>| {
+            let [_, heads, _, channels] = one.dims();
+            let mut tokens = vec![one.clone()];
+            if pad > 0 {
+                tokens.insert(0, Tensor::zeros([1, heads, pad, channels], &one.device()));
+            }
+            let row = Tensor::cat(tokens, 2);
+            let mut rows = vec![own.clone()];
+            rows.resize(copies + 1, row);
+            Tensor::cat(rows, 0)
+        };
+        let pairs = self.blocks.iter().zip(&other.blocks);
+        let blocks = pairs.map(|(own, one)| KeyValue {
+            keys: join(&own.keys, &one.keys),
+            values: join(&own.values, &one.values),
+        });
+        Cache { blocks: blocks.collect() }
     }
 
     /// Keeps the first `tokens` tokens.
@@ -69,6 +87,7 @@ impl Cache {
         }
     }
 
+    /// Returns the keys and values of one block, if there are any.
     pub(crate) fn block(&self, index: usize) -> Option<&KeyValue> {
         self.blocks.get(index)
     }

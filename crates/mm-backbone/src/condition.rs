@@ -1,13 +1,26 @@
-//! What a modulated block is told beside its tokens: one row of channels for each thing that conditions, and for every token
-//! which row is its own. The backbone does not know what a row means.
+//! What a modulated block is told beside its tokens: one row of channels for each thing that
+//! conditions, and for every token which row is its own. The backbone does not know what a row
+//! means.
 
 use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::silu;
 
-use crate::{Attend, Init, Linear};
+use crate::{Init, Linear};
 
-/// Rows of a condition, gathered a token at a time: a few rows are cheap where one for every token would not be.
+/// Rows of a condition, gathered a token at a time: a few rows are cheap where one for every token
+/// would not be.
+///
+/// ```
+/// use burn::prelude::*;
+/// use mm_backbone::Condition;
+///
+/// let device = Device::flex();
+/// let rows = Tensor::<2>::zeros([2, 8], &device); // of text, of one image
+/// let index = Tensor::<1, Int>::from_ints([0, 1, 1, 0], &device); // of four tokens
+/// let condition = Condition::new(rows, index);
+/// # let _ = condition;
+/// ```
 #[derive(Debug, Clone)]
 pub struct Condition {
     /// `[rows, channels]`
@@ -17,42 +30,43 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// `rows`: `[rows, channels]`; `index`: for every token its row, `[batch * tokens]`.
+    /// Takes `rows`, `[rows, channels]`, and for every token its row, `index`: `[batch * tokens]`.
     pub fn new(rows: Tensor<2>, index: Tensor<1, Int>) -> Self {
         Self { rows, index }
     }
 }
 
-/// `W swish(c) + b`, several vectors for every token out of its condition `c`; all zero at first.
+/// The map `W swish(c) + b` from a token's condition `c` to several vectors, which are all zero at
+/// first.
 #[derive(Module, Debug)]
-pub struct Modulation {
-    map: Linear,
+pub(crate) struct Modulation {
+    proj: Linear,
 }
 
 impl Modulation {
-    /// `parts` vectors of `width` channels.
+    /// Makes the map to `parts` vectors of `width` channels.
     pub(crate) fn new(init: &mut Init, width: usize, parts: usize) -> Self {
-        Self { map: Linear::zero(init, [width, parts * width]) }
+        Self { proj: Linear::zero(init, width, parts * width) }
     }
 
-    /// `[batch, tokens, channels]` each. Where nothing conditions, the condition is zero and all tokens share one vector,
+    /// Returns the vectors of every token of a batch, `[batch, tokens, channels]` each. Where
+    /// nothing conditions, the condition is zero and all tokens share one vector,
     /// `[1, 1, channels]`.
-    pub(crate) fn parts<const N: usize>(&self, attend: &Attend) -> [Tensor<3>; N] {
-        let all: Tensor<3> = match attend.condition() {
+    pub(crate) fn parts<const N: usize>(
+        &self,
+        condition: Option<&Condition>,
+        batch: usize,
+        tokens: usize,
+    ) -> [Tensor<3>; N] {
+        let all: Tensor<3> = match condition {
             Some(Condition { rows, index }) => {
-                let rows = self.map.forward(silu(rows.clone()));
+                let rows = self.proj.forward(silu(rows.clone()));
                 let [_, channels] = rows.dims();
-                let [batch, tokens] = attend.dims();
                 rows.select(0, index.clone()).reshape([batch, tokens, channels])
             }
-            None => self.map.bias.as_ref().map(Param::val).expect("made with a bias").unsqueeze(),
+            None => self.proj.bias.as_ref().map(Param::val).expect("made with a bias").unsqueeze(),
         };
         let width = all.dims()[2] / N;
         std::array::from_fn(|part| all.clone().narrow(2, part * width, width))
     }
-}
-
-/// `(1 + scale) ⊙ x + shift`, `[batch, tokens, channels]`.
-pub(crate) fn modulate(x: Tensor<3>, [shift, scale]: [Tensor<3>; 2]) -> Tensor<3> {
-    x * (scale + 1.0) + shift
 }

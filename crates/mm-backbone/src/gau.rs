@@ -1,112 +1,52 @@
-//! The gated attention unit (Hua et al. 2022, arXiv:2202.10447, with softmax as in the seed):
-//!
-//! ```text
-//! u, v, z = split(swish(W_i · RMSNorm(x) + b_i))        expanded, expanded, key_size channels
-//! q = rotate(γ_q z + β_q),  k = rotate(γ_k z + β_k)
-//! x + W_o (u ⊙ softmax(q kᵀ / sqrt(key_size)) v) + b_o
-//! ```
+//! The gated attention unit (Hua et al. 2022, arXiv:2202.10447) as a module: the weights, which
+//! `mm-kernels` computes with.
 
 use burn::module::Param;
 use burn::prelude::*;
-use burn::tensor::activation::silu;
+use mm_kernels::GauWeights;
 
-use crate::attention::attention;
-use crate::cache::KeyValue;
-use crate::ops::{self, GauShape, GauWeights, News};
-use crate::{Attend, BackboneConfig, Init, Linear, RmsNorm};
+use crate::{BackboneConfig, GauConfig, Init, Linear, RmsNorm};
 
-/// One gated attention unit with its residual connection.
+/// The weights of one gated attention unit.
 #[derive(Module, Debug)]
-pub struct Gau {
+pub(crate) struct GatedAttentionUnit {
     norm: RmsNorm,
-    joint: Linear,
+    in_proj: Linear,
     query: ScaleOffset,
     key: ScaleOffset,
-    output: Linear,
-    expanded: usize,
-    key_size: usize,
+    out_proj: Linear,
 }
 
-impl Gau {
-    pub(crate) fn new(
-        config: &BackboneConfig,
-        [expansion, key_size]: [usize; 2],
-        bias: bool,
-        init: &mut Init,
-    ) -> Self {
-        let width = config.width;
+impl GatedAttentionUnit {
+    pub(crate) fn new(config: &BackboneConfig, sizes: &GauConfig, init: &mut Init) -> Self {
+        let &GauConfig { expansion, key_size, bias } = sizes;
+        let (width, depth) = (config.width, config.depth);
         let expanded = expansion * width;
         Self {
             norm: RmsNorm::new(init, width, config.norm_epsilon),
-            joint: Linear::new(init, width, 2 * expanded + key_size, bias),
+            in_proj: Linear::new(init, width, 2 * expanded + key_size, bias),
             query: ScaleOffset::new(init, key_size, bias),
             key: ScaleOffset::new(init, key_size, bias),
-            output: Linear::residual(init, expanded, width, bias, config.depth),
-            expanded,
-            key_size,
+            out_proj: Linear::residual(init, expanded, width, bias, depth),
         }
     }
 
-    /// As one operation, where a kernel applies; `x`: `[batch, tokens, channels]` -> the same shape.
-    pub(crate) fn fused(&self, x: &Tensor<3>, attend: &Attend) -> Option<Tensor<3>> {
-        ops::gau(self.shape(), attend, x, || self.weights())
-    }
-
-    /// The same behind a prefix, with the keys and values of these tokens if they are kept; `x`: `[batch, tokens, channels]`.
-    pub(crate) fn fused_cached(
-        &self,
-        x: &Tensor<3>,
-        attend: &Attend,
-        past: Option<&KeyValue>,
-        news: News,
-    ) -> Option<(Tensor<3>, Option<KeyValue>)> {
-        ops::gau_cached(self.shape(), x, (attend, past, news), || self.weights())
-    }
-
-    fn shape(&self) -> GauShape {
-        let (expanded, key_size) = (self.expanded, self.key_size);
-        let width = self.output.weight.val().dims()[1];
-        GauShape { width, expanded, key_size, epsilon: self.norm.epsilon }
-    }
-
-    fn weights(&self) -> GauWeights {
-        let value = |bias: &Option<Param<Tensor<1>>>| bias.as_ref().map(Param::val);
-        let biases = [&self.joint.bias, &self.query.beta, &self.key.beta, &self.output.bias];
-        let biases: Option<Vec<_>> = biases.into_iter().map(value).collect();
+    /// Returns the weights as kernels take them.
+    pub(crate) fn weights(&self) -> GauWeights {
         GauWeights {
-            matrices: [self.joint.weight.val(), self.output.weight.val()],
-            scales: [self.norm.gamma.val(), self.query.gamma.val(), self.key.gamma.val()],
-            biases: biases.and_then(|biases| biases.try_into().ok()),
+            norm: self.norm.gamma.val(),
+            in_proj: self.in_proj.weights(),
+            query: self.query.weights(),
+            key: self.key.weights(),
+            out_proj: self.out_proj.weights(),
+            epsilon: self.norm.epsilon,
         }
-    }
-
-    /// The definition, in ordinary operations: `[batch, tokens, channels]` -> the same shape, and the keys and values of these
-    /// tokens.
-    pub(crate) fn ordinary(
-        &self,
-        x: Tensor<3>,
-        attend: &Attend,
-        past: Option<&KeyValue>,
-    ) -> (Tensor<3>, KeyValue) {
-        let [batch, tokens, _] = x.dims();
-        let (e, s) = (self.expanded, self.key_size);
-        let normed = attend.precision.narrow(self.norm.ordinary(x.clone()));
-        let joint = silu(self.joint.forward(normed));
-        let part = |from: usize, size: usize| joint.clone().narrow(2, from, size);
-        let (u, v, z) = (part(0, e), part(e, e), part(2 * e, s));
-        let one_head = |t: Tensor<3>, channels: usize| t.reshape([batch, 1, tokens, channels]);
-        let q = attend.rotate(one_head(self.query.forward(z.clone()), s));
-        let k = attend.rotate(one_head(self.key.forward(z), s));
-        let new = KeyValue { keys: k, values: one_head(v, e) };
-        let all = new.after(past);
-        let mixed = attention(q, all.keys, all.values, attend).reshape([batch, tokens, e]);
-        (x + attend.precision.widen(self.output.forward(u * mixed)), new)
     }
 }
 
-/// `γ z + β`: what makes queries and keys out of one shared projection.
+/// The scale and offset that make queries or keys out of one shared projection.
 #[derive(Module, Debug)]
-pub struct ScaleOffset {
+struct ScaleOffset {
     /// `[channels]`
     gamma: Param<Tensor<1>>,
     /// `[channels]`
@@ -119,13 +59,8 @@ impl ScaleOffset {
         Self { gamma, beta: offset.then(|| init.constant([channels], 0.0)) }
     }
 
-    /// `[batch, tokens, channels]` -> the same shape, in the type of `z`.
-    fn forward(&self, z: Tensor<3>) -> Tensor<3> {
-        let kind = z.dtype();
-        let scaled = z * self.gamma.val().cast(kind).unsqueeze();
-        match &self.beta {
-            Some(beta) => scaled + beta.val().cast(kind).unsqueeze(),
-            None => scaled,
-        }
+    fn weights(&self) -> mm_kernels::ScaleOffset {
+        let beta = self.beta.as_ref().map(Param::val);
+        mm_kernels::ScaleOffset { gamma: self.gamma.val(), beta }
     }
 }

@@ -1,4 +1,5 @@
-//! First values of parameters, drawn on the host so that every backend starts from the same numbers.
+//! First values of parameters, drawn on the host so that every backend starts from the same
+//! numbers.
 
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
@@ -8,6 +9,15 @@ use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
 /// Draws parameters in the order in which they are asked for.
+///
+/// ```
+/// use burn::prelude::*;
+/// use mm_backbone::Init;
+///
+/// let device = Device::flex();
+/// let draw = || Init::new(7, &device).normal([2, 3], 1.0).val().into_data();
+/// assert_eq!(draw(), draw()); // a pure function of the seed
+/// ```
 #[derive(Debug)]
 pub struct Init {
     rng: ChaCha8Rng,
@@ -19,14 +29,16 @@ pub struct Init {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InitLaw {
-    /// Normal with standard deviation 1/sqrt(inputs), smaller for maps that close a branch or the network.
+    /// Normal with standard deviation 1/sqrt(inputs), smaller for maps that close a branch or the
+    /// network.
     #[default]
     Normal,
-    /// Uniform within sqrt(6 / (inputs + outputs)) (Glorot & Bengio 2010), whatever the map is for, as in the seed.
+    /// Uniform within sqrt(6 / (inputs + outputs)) (Glorot & Bengio 2010), whatever the map is for,
+    /// as in `su2024`.
     Glorot,
 }
 
-/// Where numbers come from.
+/// The source of numbers.
 #[derive(Debug, Clone, Copy)]
 enum Law {
     Drawn(InitLaw),
@@ -37,46 +49,48 @@ enum Law {
 }
 
 impl Init {
-    /// A source of parameters that is a pure function of `seed`; the tensors live on `device`.
+    /// Makes a source of parameters that is a pure function of `seed`; the tensors live on
+    /// `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
         Self::with_law(InitLaw::Normal, seed, device)
     }
 
-    /// The same under another law.
+    /// Makes such a source under another law.
     pub fn with_law(law: InitLaw, seed: u64, device: &Device) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed);
         Self { rng, device: device.clone(), law: Law::Drawn(law) }
     }
 
-    /// Zeros without drawing a number, for weights that are replaced at once or only counted.
+    /// Makes a source of zeros, for weights that are replaced at once or only counted.
     pub fn blank(device: &Device) -> Self {
         Self { law: Law::Blank, ..Self::new(0, device) }
     }
 
-    /// Shapes alone, which take no memory, of a model that is only counted.
+    /// Makes a source of shapes alone, which take no memory, for a model that is only counted.
     pub fn shapes(device: &Device) -> Self {
         Self { law: Law::Shapes, ..Self::new(0, device) }
     }
 
-    /// The device on which parameters are made.
+    /// Returns the device on which parameters are made.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Uniform in `-bound..bound`; any shape `[…]`.
+    /// Draws uniformly from `-bound..bound`, in any shape `[…]`.
     pub fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
         let draw = |rng: &mut ChaCha8Rng| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32;
         self.draw(shape, draw)
     }
 
-    /// Normal with mean 0 and standard deviation `std`; any shape `[…]`.
+    /// Draws normally with mean 0 and standard deviation `std`, in any shape `[…]`.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
         let draw = |rng: &mut ChaCha8Rng| (rng.sample::<f64, _>(StandardNormal) * std) as f32;
         self.draw(shape, draw)
     }
 
-    /// The weight `[inputs, outputs]` of a linear map; `gain` is what the normal law multiplies it by.
-    pub fn matrix(&mut self, [inputs, outputs]: [usize; 2], gain: f64) -> Param<Tensor<2>> {
+    /// Draws the weight `[inputs, outputs]` of a linear map; `gain` is what the normal law
+    /// multiplies it by.
+    pub fn matrix(&mut self, inputs: usize, outputs: usize, gain: f64) -> Param<Tensor<2>> {
         match self.law {
             Law::Drawn(InitLaw::Glorot) => {
                 self.uniform([inputs, outputs], (6.0 / (inputs + outputs) as f64).sqrt())
@@ -87,7 +101,7 @@ impl Init {
         }
     }
 
-    /// All one number; any shape `[…]`.
+    /// Makes a parameter of one number alone, in any shape `[…]`.
     pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f64) -> Param<Tensor<D>> {
         if let Law::Shapes = self.law {
             return self.shape(shape);
@@ -95,7 +109,7 @@ impl Init {
         Param::from_tensor(Tensor::full(shape, value, &self.device))
     }
 
-    /// Given numbers, last axis fastest; any shape `[…]`.
+    /// Makes a parameter of given numbers, last axis fastest, in any shape `[…]`.
     pub fn given<const D: usize>(
         &mut self,
         shape: [usize; D],
@@ -107,7 +121,7 @@ impl Init {
         Param::from_tensor(Tensor::from_data(TensorData::new(numbers, shape), &self.device))
     }
 
-    /// Without numbers; any shape `[…]`.
+    /// Makes a parameter without numbers, in any shape `[…]`.
     fn shape<const D: usize>(&self, shape: [usize; D]) -> Param<Tensor<D>> {
         let zeros = move |device: &Device, _: bool| Tensor::zeros(shape, device);
         Param::uninitialized(ParamId::new(), zeros, self.device.clone(), false, Shape::new(shape))

@@ -1,11 +1,23 @@
-//! Root-mean-square normalisation (Zhang & Sennrich 2019, arXiv:1910.07467): `x / sqrt(mean(x²) + ε) · γ`.
+//! Root-mean-square normalisation as a module.
 
 use burn::module::Param;
 use burn::prelude::*;
+use mm_kernels::kernels_of;
 
 use crate::Init;
 
-/// RMSNorm over the last axis, with a learnt scale and no offset.
+/// RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467) over the channels,
+/// `x / sqrt(mean(x²) + ε) · γ`, with a learned scale and no offset.
+///
+/// ```
+/// use burn::prelude::*;
+/// use mm_backbone::{Init, RmsNorm};
+///
+/// let device = Device::flex();
+/// let norm = RmsNorm::new(&mut Init::new(0, &device), 8, 1e-6);
+/// let y = norm.forward(Tensor::ones([1, 2, 8], &device) * 5.0);
+/// assert!((y.mean().into_scalar::<f32>() - 1.0).abs() < 1e-5);
+/// ```
 #[derive(Module, Debug)]
 pub struct RmsNorm {
     /// `[channels]`
@@ -14,22 +26,13 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
-    /// A norm of `channels` channels whose scale starts at one.
+    /// Makes a norm of `channels` channels whose scale starts at one.
     pub fn new(init: &mut Init, channels: usize, epsilon: f64) -> Self {
         Self { gamma: init.constant([channels], 1.0), epsilon }
     }
 
-    /// `[…, channels]` -> `[…, channels]`.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        if let Some(y) = crate::ops::norm(&x, &self.gamma.val(), self.epsilon) {
-            return y;
-        }
-        self.ordinary(x)
-    }
-
-    /// The definition, in ordinary operations.
-    pub(crate) fn ordinary<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let rms = (x.clone().square().mean_dim(D - 1) + self.epsilon).sqrt();
-        x / rms * self.gamma.val().unsqueeze()
+    /// Normalises every token, `[batch, tokens, channels]` -> the same shape.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        kernels_of(&x).rms_norm(x, &self.gamma.val(), self.epsilon)
     }
 }

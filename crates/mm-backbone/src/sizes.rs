@@ -1,21 +1,43 @@
-//! What a stack costs: trained numbers, arithmetic, and the memory that the fused kernels of the CPU take to train it.
-//!
-//! The memory formulas count what the headers of `flex/transformer.rs` and `flex/gau.rs` say is kept, and the arrays that
-//! their `backward.rs` takes; numbers are 32-bit floats.
+//! What a stack costs: trained numbers, arithmetic, and the memory that the fused kernels of the
+//! CPU take to train it.
 
-use crate::{BackboneConfig, BlockConfig};
+use mm_kernels::WorkArrays;
+
+use crate::{BackboneConfig, BlockConfig, GauConfig, MultiHeadConfig};
 
 impl BackboneConfig {
-    /// Numbers of one block's matrices, which is what a token is multiplied with.
+    /// Counts the numbers that are learned. They are counted in 64-bit floats, which hold every
+    /// count that fits a machine exactly, so that sizes without sense give the largest number and
+    /// no overflow.
+    pub fn parameters(&self) -> usize {
+        let [width, depth, skips, modulations] =
+            [self.width, self.depth, self.skips(), self.modulations()].map(|size| size as f64);
+        let block = match self.block {
+            BlockConfig::Gau(GauConfig { expansion, key_size, bias }) => {
+                let (expanded, key_size) = (expansion as f64 * width, key_size as f64);
+                let projected = 2.0 * expanded + key_size;
+                let biases = if bias { projected + 2.0 * key_size + width } else { 0.0 };
+                width + width * projected + 2.0 * key_size + expanded * width + biases
+            }
+            BlockConfig::MultiHead(MultiHeadConfig { heads, key_heads, feed_forward, .. }) => {
+                let head = (self.width / heads) as f64;
+                let [heads, key_heads, inner] = [heads, key_heads, feed_forward].map(|n| n as f64);
+                let norms = 2.0 * width + 2.0 * head;
+                norms + width * (2.0 * heads + 2.0 * key_heads) * head + 3.0 * width * inner
+            }
+        };
+        let skips = skips * (2.0 * width + 1.0) * width;
+        (depth * block + width + skips + modulations * (width + 1.0) * width) as usize
+    }
+
+    /// Counts the numbers of one block's matrices, which is what a token is multiplied with.
     pub fn matrices(&self) -> usize {
         let width = self.width;
         match self.block {
-            BlockConfig::Gau { expansion, key_size, .. } => {
+            BlockConfig::Gau(GauConfig { expansion, key_size, .. }) => {
                 width * (2 * expansion * width + key_size) + expansion * width * width
             }
-            BlockConfig::Transformer { heads, key_heads, feed_forward }
-            | BlockConfig::Uvit { heads, key_heads, feed_forward }
-            | BlockConfig::Dit { heads, key_heads, feed_forward } => {
+            BlockConfig::MultiHead(MultiHeadConfig { heads, key_heads, feed_forward, .. }) => {
                 width * (heads + 2 * key_heads) * (width / heads)
                     + width * width
                     + 3 * width * feed_forward
@@ -23,14 +45,18 @@ impl BackboneConfig {
         }
     }
 
-    /// Multiplications and additions of one forward pass over `tokens` tokens with `pairs` pairs of a query and a key that
-    /// it may attend; a training step costs three times as much.
+    /// Counts multiplications and additions of one forward pass over `tokens` tokens that all see
+    /// each other; a training step costs three times as much.
+    pub fn flops(&self, tokens: usize) -> u64 {
+        self.flops_of(tokens as f64, (tokens * tokens) as f64) as u64
+    }
+
+    /// Counts multiplications and additions of one forward pass over `tokens` tokens with `pairs`
+    /// pairs of a query and a key that it may attend; a training step costs three times as much.
     pub fn flops_of(&self, tokens: f64, pairs: f64) -> f64 {
-        let channels = match self.block {
-            BlockConfig::Gau { expansion, key_size, .. } => key_size + expansion * self.width,
-            BlockConfig::Transformer { .. }
-            | BlockConfig::Uvit { .. }
-            | BlockConfig::Dit { .. } => 2 * self.width,
+        let channels = match &self.block {
+            BlockConfig::Gau(gau) => gau.key_size + gau.expansion * self.width,
+            BlockConfig::MultiHead(_) => 2 * self.width,
         };
         let blocks = tokens * self.matrices() as f64 + pairs * channels as f64;
         let square = (self.width * self.width) as f64;
@@ -39,60 +65,103 @@ impl BackboneConfig {
         2.0 * (self.depth as f64 * blocks + skips + modulations)
     }
 
-    /// Arrays that one block keeps from its forward to its backward pass, its input not counted: numbers a token of each.
-    pub fn kept_arrays(&self) -> Vec<usize> {
-        match self.block {
-            BlockConfig::Gau { expansion, key_size, .. } => {
-                let expanded = expansion * self.width;
-                vec![2 * expanded + key_size, expanded, 1]
-            }
-            BlockConfig::Transformer { heads, key_heads, feed_forward }
-            | BlockConfig::Uvit { heads, key_heads, feed_forward }
-            | BlockConfig::Dit { heads, key_heads, feed_forward } => {
-                let joint = (heads + 2 * key_heads) * (self.width / heads);
-                vec![joint, self.width, heads, self.width, 2 * feed_forward]
-            }
-        }
+    /// Counts the numbers that the key-value cache holds for one token.
+    pub fn cache_numbers_per_token(&self) -> usize {
+        let block = match &self.block {
+            BlockConfig::Gau(gau) => gau.key_size + gau.expansion * self.width,
+            BlockConfig::MultiHead(config) => 2 * config.key_heads * (self.width / config.heads),
+        };
+        self.depth * block
     }
 
-    /// Numbers that one block keeps for a token from its forward to its backward pass, its input not counted.
-    pub fn kept_numbers(&self) -> usize {
-        self.kept_arrays().iter().sum()
-    }
-
-    /// Arrays of work memory that one block's backward pass takes for all tokens besides what was kept: numbers a token of each.
-    pub fn backward_arrays(&self) -> Vec<usize> {
-        match self.block {
-            BlockConfig::Gau { expansion, .. } => vec![self.width, expansion * self.width],
-            BlockConfig::Transformer { feed_forward, .. }
-            | BlockConfig::Uvit { feed_forward, .. }
-            | BlockConfig::Dit { feed_forward, .. } => {
-                vec![self.width, self.width, self.width, feed_forward]
-            }
-        }
-    }
-
-    /// Numbers that one block's backward pass takes for a token besides what was kept: its arrays, and the gradients of the
-    /// block's input and output.
-    pub fn backward_numbers(&self) -> usize {
-        self.backward_arrays().iter().sum::<usize>() + 2 * self.width
-    }
-
-    /// Arrays of work memory that one task of a block's backward pass takes for its own tokens alone: numbers a token of each.
-    pub(crate) fn task_arrays(&self) -> Vec<usize> {
+    /// Counts the arrays that the fused kernels of the CPU take to train one block.
+    pub fn work_arrays(&self) -> WorkArrays {
         let width = self.width;
         match self.block {
-            BlockConfig::Gau { expansion, key_size, .. } => {
-                let expanded = expansion * width;
-                let joint = 2 * expanded + key_size;
-                vec![joint, joint, expanded, key_size, key_size, key_size, key_size, width]
+            BlockConfig::Gau(GauConfig { expansion, key_size, .. }) => {
+                WorkArrays::gau(width, expansion * width, key_size)
             }
-            BlockConfig::Transformer { heads, key_heads, feed_forward }
-            | BlockConfig::Uvit { heads, key_heads, feed_forward }
-            | BlockConfig::Dit { heads, key_heads, feed_forward } => {
-                let keys = key_heads * (width / heads);
-                vec![width, feed_forward, width, keys, width, keys, keys]
+            BlockConfig::MultiHead(MultiHeadConfig { heads, key_heads, feed_forward, .. }) => {
+                WorkArrays::multi_head(width, heads, key_heads, feed_forward)
             }
         }
+    }
+
+    /// Counts the long skip connections of the stack.
+    pub(crate) fn skips(&self) -> usize {
+        if self.block.has_skips() { self.depth / 2 } else { 0 }
+    }
+
+    /// Counts the vectors of `width` that modulate a token, in all blocks and the final norm.
+    pub(crate) fn modulations(&self) -> usize {
+        if !self.block.is_conditioned() {
+            return 0;
+        }
+        self.depth.saturating_mul(6).saturating_add(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Backbone, Init, MultiHeadVariant, PositionScheme};
+    use burn::module::Module;
+    use burn::prelude::Device;
+
+    const VARIANTS: [MultiHeadVariant; 3] =
+        [MultiHeadVariant::Plain, MultiHeadVariant::Uvit, MultiHeadVariant::Dit];
+
+    fn gau() -> BackboneConfig {
+        BackboneConfig {
+            width: 768,
+            depth: 24,
+            block: BlockConfig::Gau(GauConfig { expansion: 2, key_size: 128, bias: true }),
+            positions: PositionScheme::Halves,
+            rotary_base: 1000.0,
+            norm_epsilon: 1e-7,
+        }
+    }
+
+    #[test]
+    fn parameters_are_counted_as_they_are_made() {
+        let (heads, key_heads, feed_forward) = (4, 2, 40);
+        let mut blocks = vec![
+            BlockConfig::Gau(GauConfig { expansion: 2, key_size: 8, bias: true }),
+            BlockConfig::Gau(GauConfig { expansion: 3, key_size: 8, bias: false }),
+        ];
+        for variant in VARIANTS {
+            let config = MultiHeadConfig { variant, heads, key_heads, feed_forward };
+            blocks.push(BlockConfig::MultiHead(config));
+        }
+        for block in blocks {
+            let config = BackboneConfig { width: 32, depth: 5, block, ..gau() };
+            let mut init = Init::new(0, &Device::flex());
+            let made = Backbone::new(&config, &mut init).unwrap().num_params();
+            assert_eq!(config.parameters(), made, "{config:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_without_sense_are_counted_without_overflow() {
+        let huge = usize::MAX;
+        let multi_head = |variant, heads, feed_forward| {
+            BlockConfig::MultiHead(MultiHeadConfig { variant, heads, key_heads: 1, feed_forward })
+        };
+        for block in [
+            BlockConfig::Gau(GauConfig { expansion: huge, key_size: 4, bias: true }),
+            multi_head(MultiHeadVariant::Dit, 1, huge),
+        ] {
+            let config = BackboneConfig { width: 1 << 62, depth: huge, block, ..gau() };
+            assert_eq!((config.validate(), config.parameters()), (Ok(()), huge));
+        }
+        let heads = multi_head(MultiHeadVariant::Plain, huge, 1);
+        assert!(BackboneConfig { block: heads, ..gau() }.validate().is_err());
+    }
+
+    #[test]
+    fn the_network_of_su_2024_costs_about_fifty_gflop_for_256_tokens() {
+        let gflop = gau().flops(256) as f64 / 1e9;
+        assert!((45.0..55.0).contains(&gflop), "{gflop}");
+        assert_eq!(gau().cache_numbers_per_token(), 39_936);
     }
 }

@@ -1,86 +1,112 @@
-//! One file a command: load, call one library function, write.
+//! The commands of `mm`: one file each, with its flags beside the code that uses them. Flags choose
+//! the recipe, the device, the seed and the output; everything else is in the recipe or the model.
 
-pub mod bench;
-pub mod check;
-pub mod compare;
-pub mod data;
-pub mod devices;
-pub mod draw;
-pub mod eval;
-pub mod export;
-pub mod generate;
-pub mod import;
-pub mod inspect;
-pub mod interpolate;
-pub mod plan;
-mod quality;
-pub mod read;
-pub mod report;
-pub mod sample;
-pub mod train;
+mod bench;
+mod compare;
+mod data;
+mod devices;
+mod draw;
+mod eval;
+mod export;
+mod generate;
+mod import;
+mod inspect;
+mod interpolate;
+mod plan;
+mod read;
+mod report;
+mod sample;
+mod train;
 
-use std::path::Path;
+use clap::{ArgMatches, CommandFactory, Parser, Subcommand};
 
-use burn::prelude::Device;
-use mm_diffusion::Guidance;
-use mm_model::{GenerateOptions, LoadedModel};
-use mm_text::TokenSampling;
+use crate::terminal::{Failure, write_out};
 
-use crate::args::SamplingArgs;
-use crate::device;
-use crate::report::Failure;
-
-/// Loads a model folder, whose schedule must have the steps that are asked for.
-fn load(model: &Path, sampling: &SamplingArgs) -> Result<LoadedModel, Failure> {
-    let loaded = load_on(model, &device::open(&sampling.device)?)?;
-    if let Some(steps) = sampling.steps {
-        loaded.config.schedule.sampling_levels(steps).map_err(Failure::usage)?;
-    }
-    Ok(loaded)
+/// Trains and runs one transformer that takes text and raw pixels, and gives text and raw pixels.
+#[derive(Debug, Parser)]
+#[command(name = "mm", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
 }
 
-/// A model folder.
-fn load_on(model: &Path, device: &Device) -> Result<LoadedModel, Failure> {
-    LoadedModel::load(model, device).map_err(|why| {
-        let hint = match model.join("model").is_dir() {
-            true => format!("did you mean `{}`?", model.join("model").display()),
-            false => {
-                "a model folder holds config.json, generation_config.json, model.safetensors and tokenizer.json".to_owned()
+const EXAMPLES: &str = "Examples:
+  mm train glyphs --out runs/glyphs                     trains the default recipe
+  mm draw runs/glyphs/model \"red K on yellow\" --out k.png
+  mm read runs/glyphs/model k.png
+  mm eval runs/glyphs/model --task draw                 counts the correct drawings";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a model as a recipe describes.
+    Train(train::TrainArgs),
+    /// Continue a prompt of texts and images with texts and images.
+    Generate(generate::GenerateArgs),
+    /// Write a caption for each image.
+    Read(read::ReadArgs),
+    /// Draw an image for a caption.
+    Draw(draw::DrawArgs),
+    /// Draw images without a caption.
+    Sample(sample::SampleArgs),
+    /// Draw images between pairs of real images.
+    Interpolate(interpolate::InterpolateArgs),
+    /// Measure a model on held-out data.
+    Eval(eval::EvalArgs),
+    /// Describe a model folder, an image file, or a recipe and its data.
+    Inspect(inspect::InspectArgs),
+    /// List recipes, check data, and train tokenizers.
+    Data(data::DataArgs),
+    /// Measure the speed of training and sampling on this machine.
+    Bench(bench::BenchArgs),
+    /// Compare the results of every device with 64-bit reference results.
+    #[command(name = "compare-backends")]
+    Compare(compare::CompareArgs),
+    /// Estimate the memory, the arithmetic and the time that a recipe needs.
+    Plan(plan::PlanArgs),
+    /// Write one HTML page about a run.
+    Report(report::ReportArgs),
+    /// List the devices of this machine.
+    Devices(devices::DevicesArgs),
+    /// Make a model folder from weights of another program.
+    Import(import::ImportArgs),
+    /// Write the weights of a model for another program.
+    Export(export::ExportArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell that will read the script.
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Args {
+    /// Runs the command; `matches` are the arguments in the order in which they were given.
+    pub fn run(self, matches: &ArgMatches) -> Result<(), Failure> {
+        match self.command {
+            Command::Train(args) => train::run(&args),
+            Command::Generate(args) => {
+                let matches = matches.subcommand_matches("generate").expect("this was chosen");
+                generate::run(&args, &generate::prompt_order(matches))
             }
-        };
-        Failure::failed(why).hint(hint)
-    })
-}
-
-/// What kept the model of a folder from drawing or writing, and which model that was.
-fn cannot_generate<E>(model: &Path) -> impl Fn(E) -> Failure
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    move |why| {
-        let said = format!("cannot generate with `{}`", model.display());
-        Failure::failed(anyhow::Error::new(why).context(said))
-    }
-}
-
-/// Returns the model's settings of generation with those of the flags over them.
-fn options(sampling: &SamplingArgs, model: &LoadedModel) -> GenerateOptions {
-    let base = model.options(sampling.seed);
-    GenerateOptions {
-        tokens: TokenSampling {
-            temperature: sampling.temperature,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-            min_p: sampling.min_p,
-        },
-        sampler: sampling.sampler.unwrap_or(base.sampler),
-        steps: sampling.steps.unwrap_or(base.steps),
-        guidance: Guidance {
-            scale: sampling.guidance.unwrap_or(base.guidance.scale),
-            ..base.guidance
-        },
-        seed: sampling.seed,
-        max_tokens: sampling.max_tokens,
-        ..base
+            Command::Read(args) => read::run(&args),
+            Command::Draw(args) => draw::run(&args),
+            Command::Sample(args) => sample::run(&args),
+            Command::Interpolate(args) => interpolate::run(&args),
+            Command::Eval(args) => eval::run(&args),
+            Command::Inspect(args) => inspect::run(&args),
+            Command::Data(args) => data::run(&args),
+            Command::Bench(args) => bench::run(&args),
+            Command::Compare(args) => compare::run(&args),
+            Command::Plan(args) => plan::run(&args),
+            Command::Report(args) => report::run(&args),
+            Command::Devices(args) => devices::run(&args),
+            Command::Import(args) => import::run(&args),
+            Command::Export(args) => export::run(&args),
+            Command::Completions { shell } => {
+                let mut script = vec![]; // clap itself panics where its reader is gone
+                clap_complete::generate(shell, &mut Self::command(), "mm", &mut script);
+                write_out(format_args!("{}", String::from_utf8_lossy(&script)));
+                Ok(())
+            }
+        }
     }
 }

@@ -1,13 +1,13 @@
-//! The recipes that come with the program, and those in files.
+//! The recipes that are part of the program, and those in files.
 
 use std::path::Path;
 
 use mm_data::DataConfig;
 use mm_train::Recipe;
 
-use crate::report::{Failure, usage};
+use crate::terminal::{Failure, usage};
 
-/// (name, text) of every embedded recipe.
+/// The name and the text of every embedded recipe.
 pub const EMBEDDED: [(&str, &str); 9] = [
     ("glyphs", include_str!("../recipes/glyphs.toml")),
     ("emoji-32", include_str!("../recipes/emoji-32.toml")),
@@ -20,7 +20,12 @@ pub const EMBEDDED: [(&str, &str); 9] = [
     ("baseline-dit", include_str!("../recipes/baseline-dit.toml")),
 ];
 
-/// The recipe of a name, or of a file whose name ends in `.toml`.
+/// Returns whether this is the name of an embedded recipe or of a TOML file.
+pub fn is_recipe(name: &str) -> bool {
+    EMBEDDED.iter().any(|(known, _)| *known == name) || name.ends_with(".toml")
+}
+
+/// Returns the recipe of this name, or the one in a file whose name ends in `.toml`.
 pub fn find(name: &str) -> Result<Recipe, Failure> {
     if let Some((_, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) {
         return Recipe::from_toml(text).map_err(Failure::usage);
@@ -37,17 +42,17 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
     Recipe::from_toml(&text).map_err(|why| Failure::usage(why.in_file(path)))
 }
 
-/// The recipe with the values of `--set KEY=VALUE` in place of its own.
+/// Returns the recipe with the values of `--set KEY=VALUE` in place of its own.
 pub fn with_settings(recipe: Recipe, settings: &[String]) -> Result<Recipe, Failure> {
-    let parted = settings.iter().map(|set| {
-        let parts = set.split_once('=');
-        parts.ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))
+    let pairs = settings.iter().map(|set| {
+        set.split_once('=').ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))
     });
-    let parted = parted.collect::<Result<Vec<_>, _>>()?;
-    recipe.with_all(&parted).map_err(Failure::usage)
+    let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+    recipe.with_all(&pairs).map_err(Failure::usage)
 }
 
-/// The recipe with the share of `--max-bad` as `data.max_bad`; in a mixture, of every source that has one.
+/// Returns the recipe with the share of `--max-bad` as `data.max_bad`; in a mixture, as that of
+/// every source that has one.
 pub fn with_max_bad(recipe: Recipe, share: f64) -> Result<Recipe, Failure> {
     if recipe.data.has_max_bad() {
         let data = recipe.data.with_max_bad(share);
@@ -59,7 +64,7 @@ pub fn with_max_bad(recipe: Recipe, share: f64) -> Result<Recipe, Failure> {
         _ => "mixture",
     };
     Err(usage!(
-        "`--max-bad` sets `data.max_bad`, the source `{source}` has none; wanted folder, webdataset, parquet, documents, or a \
-         mixture with one of them"
+        "`--max-bad` sets `data.max_bad`, and the source `{source}` has none; wanted folder, \
+         webdataset, parquet, documents, or a mixture with one of them"
     ))
 }

@@ -1,18 +1,27 @@
-//! What a source holds, seen from outside: `mm data check` reads all of it once and says what a run would meet.
+//! What a source holds, seen from outside: `mm data check` reads all of it once and says what a run
+//! would meet.
 
 use std::collections::BTreeMap;
 
-use mm_backbone::PositionScheme;
 use mm_model::random::{Purpose, stream};
-use mm_model::{Document, Segment, Sequencer};
+use mm_model::{Document, PositionScheme, Segment, Sequencer};
 use mm_text::Tokenizer;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{
-    Captions, DataConfig, DataError, DataSet, DocumentsConfig, EXTENSIONS, FolderConfig,
-    ImageSettings, ParquetConfig, Record, Skipped, Split, WebdatasetConfig, files, read,
-};
+use crate::DataConfig;
+use crate::bad_records::Skipped;
+use crate::documents::DocumentsConfig;
+use crate::error::DataError;
+use crate::files;
+use crate::folder::{Captions, FolderConfig};
+use crate::image::{EXTENSIONS, ImageSettings};
+use crate::parquet::ParquetConfig;
+use crate::record::Record;
+use crate::shards::WebdatasetConfig;
+use crate::source::DataSet;
+use crate::split::Split;
+use crate::task::Task;
 
 /// Records that are looked at where a source has no end.
 const OF_ENDLESS: u64 = 1000;
@@ -26,11 +35,11 @@ pub struct DataReport {
     pub held_out: Option<u64>,
     /// Records that could be read.
     pub read: usize,
-    /// Pictures by their size in pixels after fitting, as `WxH`.
+    /// Images by their size in pixels after fitting, as `WxH`.
     pub sizes: BTreeMap<String, usize>,
-    /// Bytes of caption of pictures that have one, or of text of whole documents.
+    /// Bytes of caption of images that have one, or of text of whole documents.
     pub text_bytes: Summary,
-    /// Pictures without words, and documents without text.
+    /// Images without words, and documents without text.
     pub without_text: usize,
     /// Tokens of a document, patches included.
     pub tokens: Summary,
@@ -86,8 +95,8 @@ struct Measured {
     tokens: usize,
 }
 
-/// Reads every record of a source once, or a thousand where there is no end, on all cores. Broken items are counted to the
-/// end, whatever the source's `max_bad` says.
+/// Reads every record of a source once, or a thousand where there is no end, on all cores. Broken
+/// items are counted to the end, whatever the source's `max_bad` says.
 pub fn check(
     config: &DataConfig,
     image: ImageSettings,
@@ -103,7 +112,7 @@ pub fn check(
     let measure = |(split, index): (Split, u64)| -> Result<Option<Measured>, DataError> {
         let rng = &mut stream(0, Purpose::Example, 0, index);
         let document = match data.exact(split, index, rng)? {
-            Some(Record::Captioned(example)) => read(example),
+            Some(Record::Captioned(example)) => Task::Read.document(example),
             Some(Record::Whole(document)) => document,
             None => return Ok(None),
         };
@@ -160,7 +169,8 @@ fn named(skipped: Skipped) -> (String, String) {
 }
 
 impl DataConfig {
-    /// The share of items that may be broken; 0 for what is drawn in code, and for a mixture, whose sources each have one.
+    /// The share of items that may be broken; 0 for what is drawn in code, and for a mixture, whose
+    /// sources each have one.
     pub fn max_bad(&self) -> f64 {
         match self {
             Self::Glyphs(_) | Self::Emoji(_) | Self::Mixture(_) => 0.0,
@@ -171,8 +181,8 @@ impl DataConfig {
         }
     }
 
-    /// Whether it has a `max_bad`, or is a mixture with such a source: what is drawn in code or comes with the program is
-    /// never broken.
+    /// Whether it has a `max_bad`, or is a mixture with such a source: what is drawn in code or
+    /// comes with the program is never broken.
     pub fn has_max_bad(&self) -> bool {
         match self {
             Self::Glyphs(_) | Self::Emoji(_) => false,
@@ -181,7 +191,7 @@ impl DataConfig {
         }
     }
 
-    /// The same source with another share of items that may be broken.
+    /// Returns this source with another share of items that may be broken.
     pub fn with_max_bad(&self, max_bad: f64) -> Self {
         let mut config = self.clone();
         match &mut config {
@@ -199,8 +209,9 @@ impl DataConfig {
         config
     }
 
-    /// The source that a path or a pattern most likely is, with its defaults: shards, tables and documents by their endings,
-    /// a folder by what most of its files are. A folder of pictures without a word beside them has no captions.
+    /// The source that a path or a pattern most likely is, with its defaults: shards, tables and
+    /// documents by their endings, a folder by what most of its files are. A folder of images
+    /// without a word beside them has no captions.
     pub fn of_path(path: &str) -> Result<Self, DataError> {
         let ending =
             |name: &str| name.rsplit_once('.').map_or("", |(_, ending)| ending).to_lowercase();
@@ -208,9 +219,12 @@ impl DataConfig {
         let count = |endings: &[&str]| {
             names.iter().filter(|name| endings.contains(&ending(name).as_str())).count()
         };
-        let is = |endings: &[&str]| match names.is_empty() {
-            true => endings.contains(&ending(path).as_str()),
-            false => 2 * count(endings) > names.len(),
+        let is = |endings: &[&str]| {
+            if names.is_empty() {
+                endings.contains(&ending(path).as_str())
+            } else {
+                2 * count(endings) > names.len()
+            }
         };
         let files = || vec![path.to_owned()];
         if is(&["tar"]) {
@@ -220,9 +234,10 @@ impl DataConfig {
         } else if is(&["jsonl", "txt"]) && count(EXTENSIONS) == 0 {
             Ok(Self::Documents(DocumentsConfig::of(files())))
         } else if names.is_empty() {
-            let why = match std::path::Path::new(path).is_dir() {
-                true => "the folder holds no files",
-                false => "it is no folder, and ends in none of tar, parquet, jsonl, txt",
+            let why = if std::path::Path::new(path).is_dir() {
+                "the folder holds no files"
+            } else {
+                "it is no folder, and ends in none of tar, parquet, jsonl, txt"
             };
             Err(DataError::Pattern { pattern: path.to_owned(), why: why.into() })
         } else {
@@ -271,7 +286,7 @@ mod tests {
             let image = Image::filled(16, 16, [at; 3]).encode_png();
             fs_err::write(folder.path().join(format!("train/{at}.png")), image).unwrap();
         }
-        fs_err::write(folder.path().join("valid/13.png"), "no picture").unwrap();
+        fs_err::write(folder.path().join("valid/13.png"), "no image").unwrap();
         let config = DataConfig::of_path(&folder.path().display().to_string()).unwrap();
         let report = check(&config, IMAGE, 389).unwrap();
         assert_eq!((report.train, report.held_out, report.read), (Some(12), Some(1), 12));

@@ -1,23 +1,31 @@
 //! Whole documents from files: interleaved JSONL, and plain text.
 //!
-//! When the source is opened its files are read once from end to end, line by line, and only places are kept: a line of
-//! JSONL that is a document, or a stretch of a `.txt` file. A document is read again when it is wanted, with the images it
-//! names. Broken lines and stretches are named when the source is opened, broken images when they are met.
+//! When the source is opened its files are read once from end to end, line by line, and only places
+//! are kept: a line of JSONL that is a document, or a stretch of a `.txt` file. A document is read
+//! again when it is wanted, with the images it names. Broken lines and stretches are named when the
+//! source is opened, broken images when they are met.
+
+mod line;
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use mm_model::{Document, Segment};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::checksum::Checksum;
-use super::files::{self, Span};
-use super::halves::Halves;
-use super::ledger::{Ledger, Skipped, Tally, check_max_bad, one_percent};
-use super::line::{Line, Picture, Piece, cuts, learns, parse};
-use super::picture::{Frame, PictureFit, chain, white};
-use super::split::hash_bytes;
-use super::{DataError, ImageSettings, MOST_CORPUS, Split};
+use self::line::{ImageData, Line, Piece, cuts, has_target, parse};
+use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
+use crate::error::DataError;
+use crate::files::{self, Span};
+use crate::fingerprint::Fingerprint;
+use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
+use crate::record::Record;
+use crate::source::DataSource;
+use crate::split::{Split, Splits, hash_bytes};
+
+/// The most texts that a tokenizer is trained on, spread over the training split.
+const MOST_TEXTS: usize = 20_000;
 
 /// The longest line that is read: a document with a few images in data URIs.
 const MOST_LINE_BYTES: u64 = 64 << 20;
@@ -28,14 +36,14 @@ const MOST_LINE_BYTES: u64 = 64 << 20;
 pub struct DocumentsConfig {
     /// `.jsonl` and `.txt` files: names with `*`, `?` and `{000..099}`, or folders.
     pub files: Vec<String>,
-    /// The most bytes of text of a document. Texts alone are cut into documents of at most this length, behind white
-    /// space; a document with images and more text counts as broken.
+    /// The most bytes of text of a document. Texts alone are cut into documents of at most this
+    /// length, behind white space; a document with images and more text counts as broken.
     #[serde(default = "a_page")]
     pub longest: usize,
     /// How images of other shapes are made to fit.
     #[serde(default)]
-    pub fit: PictureFit,
-    /// The colour behind transparent pixels and around padded images.
+    pub fit: ImageFit,
+    /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
     /// The share of the documents, and of the files, that may be broken.
@@ -48,10 +56,10 @@ fn a_page() -> usize {
 }
 
 impl DocumentsConfig {
-    /// Files with the defaults.
+    /// Takes files with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         let (longest, max_bad) = (a_page(), one_percent());
-        Self { files, longest, fit: PictureFit::default(), background: white(), max_bad }
+        Self { files, longest, fit: ImageFit::default(), background: white(), max_bad }
     }
 
     /// Checks what the types do not; touches no file.
@@ -74,20 +82,20 @@ pub struct DocumentSet {
     files: Vec<PathBuf>,
     longest: usize,
     frame: Frame,
-    entries: Halves<Entry>,
-    books: Ledger,
+    entries: Splits<Entry>,
+    bad: BadRecords,
 }
 
 /// Where a document is.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     file: u32,
-    kind: Kind,
+    form: Form,
     span: Span,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum Form {
     /// A stretch of plain text.
     Plain,
     /// A line of JSONL with segments.
@@ -104,64 +112,117 @@ impl DocumentSet {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;
         let files = files::expand(&config.files, &["jsonl", "txt"])?;
-        let books = Ledger::of_files("documents", config.max_bad, files.len());
-        let mut entries = Halves::new();
+        let bad = BadRecords::of_files("documents", config.max_bad, files.len());
+        let mut entries = Splits::default();
         for (path, file) in files.iter().zip(0..) {
             let plain = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
-            let mut broken = |why: String| books.broken(path, why);
+            let mut broken = |why: String| bad.broken(path, why);
             let opened = files::length(path).and_then(|_| files::open_at(path, 0));
-            let found = opened.and_then(|reader| match plain {
-                true => plain_entries(reader, config.longest, &mut broken),
-                false => line_entries(reader, config.longest, &mut broken),
+            let found = opened.and_then(|reader| {
+                let list = if plain { plain_entries } else { line_entries };
+                list(reader, config.longest, &mut broken)
             });
             match found {
                 Ok(found) => {
-                    for (split, kind, span) in found {
-                        entries.push(split, Entry { file, kind, span });
+                    for Found { split, form, span } in found {
+                        entries.push(split, Entry { file, form, span });
                     }
                 }
-                Err(why) => books.broken_file(path, chain(&why), 1.0),
+                Err(why) => bad.broken_file(path, chain(&why), 1.0),
             }
         }
-        if entries.len() == 0 {
-            return Err(DataError::nothing("documents", &books.skipped()));
+        let bad = bad.opened_with_some(entries.iter().count())?;
+        Ok(Self { files, longest: config.longest, frame, entries, bad })
+    }
+
+    fn document(&self, entry: &Entry) -> Result<Document, String> {
+        let folder = self.files[entry.file as usize].parent().unwrap_or(Path::new(""));
+        let mut segments = vec![];
+        for (number, piece) in (1..).zip(self.pieces(entry)?) {
+            segments.push(match piece {
+                Piece::Text { text, target } => Segment::Text { text, target },
+                Piece::Image { image, target } => {
+                    let image = self.image(&image, folder);
+                    let image = image.map_err(|why| format!("segment {number}: {why}"))?;
+                    Segment::Image { image, target }
+                }
+            });
         }
-        let books = books.opened(entries.len())?;
-        Ok(Self { files, longest: config.longest, frame, entries, books })
+        Ok(Document { segments })
     }
 
-    /// How many documents the part has.
-    pub fn len(&self, split: Split) -> u64 {
-        self.entries.of(split).len() as u64
-    }
-
-    /// The document of an index, which wraps around, or the next one that can be read.
-    pub fn document(&self, split: Split, index: u64) -> Result<Document, DataError> {
-        let entries = self.entries.of(split);
-        if entries.is_empty() {
-            return Err(DataError::EmptySplit { split: split.name(), source_name: "documents" });
+    fn image(&self, image: &ImageData, folder: &Path) -> Result<mm_patch::Image, String> {
+        match image {
+            ImageData::Bytes(bytes) => self.frame.image(bytes),
+            ImageData::Path(path) => {
+                let bytes = files::read_all(&folder.join(path), self.frame.most_bytes());
+                self.frame.image(&bytes.map_err(|error| chain(&error))?)
+            }
         }
-        self.books.first_good(entries.len(), index, |at| self.item(&entries[at]))
     }
 
-    /// The document of an index of a part that is not empty, if it can be read.
-    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Document> {
-        let entries = self.entries.of(split);
-        self.books.exactly(entries.len(), index, |at| self.item(&entries[at]))
+    fn pieces(&self, entry: &Entry) -> Result<Vec<Piece>, String> {
+        let bytes = files::read(&self.files[entry.file as usize], entry.span);
+        let bytes = bytes.map_err(|error| chain(&error))?;
+        let target = |text: &str| vec![Piece::Text { text: text.into(), target: true }];
+        match entry.form {
+            Form::Plain => Ok(target(&String::from_utf8_lossy(&bytes))),
+            Form::Line | Form::Piece(_) => match (parse(&bytes)?, entry.form) {
+                (Line::Segments(pieces), _) => Ok(pieces),
+                (Line::Text(text), Form::Piece(which)) => {
+                    let ends = cuts(&text, self.longest);
+                    let end = *ends.get(which as usize).ok_or("the file has changed")?;
+                    let start = which.checked_sub(1).map_or(0, |before| ends[before as usize]);
+                    Ok(target(&text[start..end]))
+                }
+                (Line::Text(text), _) => Ok(target(&text)),
+            },
+        }
+    }
+}
+
+impl DataSource for DocumentSet {
+    fn name(&self) -> &'static str {
+        "documents"
     }
 
-    /// Texts of the training part, spread over it if there are many.
-    pub fn texts(&self) -> Vec<String> {
+    fn len(&self, split: Split) -> Option<u64> {
+        self.entries.len(split)
+    }
+
+    fn load(&self, split: Split, at: u64, _: &mut ChaCha8Rng) -> Result<Record, Skipped> {
+        let entry = self.entries.at(split, at);
+        let (path, place) = (&self.files[entry.file as usize], entry.span.at);
+        let named = |why| Skipped::new(path, format!("at byte {place}: {why}"));
+        self.document(entry).map(Record::Whole).map_err(named)
+    }
+
+    fn bad_records(&self) -> Vec<&BadRecords> {
+        vec![&self.bad]
+    }
+
+    fn captions(&self) -> Vec<String> {
         let text = |entry| self.pieces(entry).ok().map(|pieces| text_of(&pieces));
-        self.entries.spread(MOST_CORPUS).filter_map(text).collect()
+        self.entries.spread(MOST_TEXTS).filter_map(text).collect()
     }
 
-    /// Whether every document is one picture without words, as far as a look at some of them tells.
-    pub(super) fn check_image_only(&self) -> Result<(), DataError> {
-        let alone = |entry: &&Entry| match (entry.kind, self.pieces(entry)) {
-            (Kind::Plain | Kind::Piece(_), _) => false,
-            (Kind::Line, Err(_)) => true, // its own error is told when its turn comes
-            (Kind::Line, Ok(pieces)) => {
+    /// Adds the files' names and the places of documents.
+    fn describe(&self, sum: &mut Fingerprint) {
+        for path in &self.files {
+            sum.add_name(path);
+        }
+        for entry in self.entries.iter() {
+            for number in [u64::from(entry.file), entry.span.at, entry.span.bytes] {
+                sum.add_number(number);
+            }
+        }
+    }
+
+    fn check_image_only(&self) -> Result<(), DataError> {
+        let image_only = |entry: &&Entry| match (entry.form, self.pieces(entry)) {
+            (Form::Plain | Form::Piece(_), _) => false,
+            (Form::Line, Err(_)) => true, // its own error is told when its turn comes
+            (Form::Line, Ok(pieces)) => {
                 let images = |piece: &&Piece| matches!(piece, Piece::Image { .. });
                 let empty = |piece: &Piece| match piece {
                     Piece::Text { text, .. } => text.is_empty(),
@@ -170,88 +231,12 @@ impl DocumentSet {
                 pieces.iter().filter(images).count() == 1 && pieces.iter().all(empty)
             }
         };
-        match self.entries.spread(MOST_CORPUS).find(|entry| !alone(entry)) {
+        match self.entries.spread(MOST_TEXTS).find(|entry| !image_only(entry)) {
             None => Ok(()),
             Some(Entry { file, span, .. }) => {
                 let path = self.files[*file as usize].clone();
                 Err(DataError::NotImageOnly { path, at: span.at })
             }
-        }
-    }
-
-    /// What was left out so far.
-    pub fn skipped(&self) -> Vec<Skipped> {
-        self.books.skipped()
-    }
-
-    /// How many of these are broken.
-    pub fn bad(&self) -> usize {
-        self.books.bad()
-    }
-
-    /// How much is broken so far, and how much there is.
-    pub fn tally(&self) -> Tally {
-        self.books.tally()
-    }
-
-    /// Adds the files' names and the places of documents.
-    pub(super) fn add_to(&self, sum: &mut Checksum) {
-        self.files.iter().for_each(|path| sum.add_name(path));
-        for entry in Split::ALL.into_iter().flat_map(|split| self.entries.of(split)) {
-            [u64::from(entry.file), entry.span.at, entry.span.bytes]
-                .into_iter()
-                .for_each(|number| sum.add_number(number));
-        }
-    }
-
-    fn item(&self, entry: &Entry) -> Result<Document, Skipped> {
-        let (path, place) = (&self.files[entry.file as usize], entry.span.at);
-        let named = |why| Skipped::new(path, format!("at byte {place}: {why}"));
-        self.load(entry).map_err(named)
-    }
-
-    fn load(&self, entry: &Entry) -> Result<Document, String> {
-        let folder = self.files[entry.file as usize].parent().unwrap_or(Path::new(""));
-        let segment = |(piece, number): (Piece, usize)| -> Result<Segment, String> {
-            match piece {
-                Piece::Text { text, target } => Ok(Segment::Text { text, target }),
-                Piece::Image { image, target } => {
-                    let image = self.image(&image, folder);
-                    let image = image.map_err(|why| format!("segment {number}: {why}"))?;
-                    Ok(Segment::Image { image, target })
-                }
-            }
-        };
-        let segments = self.pieces(entry)?.into_iter().zip(1..).map(segment);
-        Ok(Document { segments: segments.collect::<Result<_, String>>()? })
-    }
-
-    fn image(&self, image: &Picture, folder: &Path) -> Result<mm_patch::Image, String> {
-        match image {
-            Picture::Bytes(bytes) => self.frame.picture(bytes),
-            Picture::Path(path) => {
-                let bytes = files::read_all(&folder.join(path), self.frame.most_bytes());
-                self.frame.picture(&bytes.map_err(|error| chain(&error))?)
-            }
-        }
-    }
-
-    fn pieces(&self, entry: &Entry) -> Result<Vec<Piece>, String> {
-        let bytes = files::read(&self.files[entry.file as usize], entry.span);
-        let bytes = bytes.map_err(|error| chain(&error))?;
-        let learnt = |text: &str| vec![Piece::Text { text: text.into(), target: true }];
-        match entry.kind {
-            Kind::Plain => Ok(learnt(&String::from_utf8_lossy(&bytes))),
-            Kind::Line | Kind::Piece(_) => match (parse(&bytes)?, entry.kind) {
-                (Line::Segments(pieces), _) => Ok(pieces),
-                (Line::Text(text), Kind::Piece(which)) => {
-                    let ends = cuts(&text, self.longest);
-                    let end = *ends.get(which as usize).ok_or("the file has changed")?;
-                    let start = which.checked_sub(1).map_or(0, |before| ends[before as usize]);
-                    Ok(learnt(&text[start..end]))
-                }
-                (Line::Text(text), _) => Ok(learnt(&text)),
-            },
         }
     }
 }
@@ -264,15 +249,20 @@ fn text_of(pieces: &[Piece]) -> String {
     pieces.iter().map(text).collect()
 }
 
-/// The documents of a file: their part, kind and place.
-type Found = Vec<(Split, Kind, Span)>;
+/// A document of a file: its split, form and place.
+#[derive(Debug)]
+struct Found {
+    split: Split,
+    form: Form,
+    span: Span,
+}
 
-/// The documents in lines of JSONL; `broken` hears of every line that is none.
+/// Returns the documents in lines of JSONL; `broken` hears of every line that is none.
 fn line_entries(
     mut reader: impl BufRead,
     longest: usize,
     broken: &mut dyn FnMut(String),
-) -> io::Result<Found> {
+) -> io::Result<Vec<Found>> {
     let (mut found, mut at) = (Vec::new(), 0);
     for number in 1_u64.. {
         let mut line = Vec::new();
@@ -295,16 +285,16 @@ fn line_entries(
             }
             Ok(Line::Text(text)) => {
                 let pieces = 0..cuts(&text, longest).len() as u32;
-                found.extend(pieces.map(|piece| (split, Kind::Piece(piece), span)));
+                found.extend(pieces.map(|at| Found { split, form: Form::Piece(at), span }));
             }
-            Ok(Line::Segments(pieces)) if !learns(&pieces) => broken(format!(
-                "line {number}: nothing in it is learnt, wanted a segment without `\"loss\": false`"
+            Ok(Line::Segments(pieces)) if !has_target(&pieces) => broken(format!(
+                "line {number}: nothing in it is a target, wanted a segment without `\"loss\": false`"
             )),
             Ok(Line::Segments(pieces)) => match text_of(&pieces).len() {
                 bytes if bytes > longest => broken(format!(
                     "line {number}: its text has {bytes} bytes, `longest` is {longest}"
                 )),
-                _ => found.push((split, Kind::Line, span)),
+                _ => found.push(Found { split, form: Form::Line, span }),
             },
             Err(why) => broken(format!("line {number}: {why}")),
         }
@@ -312,13 +302,13 @@ fn line_entries(
     Ok(found)
 }
 
-/// A text cut into stretches of at most `longest` bytes, each of whole lines where a line is short enough; `broken` hears of
-/// every stretch that is no text.
+/// Cuts a text into stretches of at most `longest` bytes, each of whole lines where a line is short
+/// enough; `broken` hears of every stretch that is no text.
 fn plain_entries(
     mut reader: impl BufRead,
     longest: usize,
     broken: &mut dyn FnMut(String),
-) -> io::Result<Found> {
+) -> io::Result<Vec<Found>> {
     let (mut found, mut at, mut held) = (Vec::new(), 0_u64, Vec::new());
     loop {
         let wanted = (longest - held.len()) as u64;
@@ -333,14 +323,18 @@ fn plain_entries(
                 broken(format!("it is not UTF-8 at byte {}", at + why.valid_up_to() as u64));
             }
             Ok(_) if stretch.trim_ascii().is_empty() => {}
-            Ok(_) => found.push((Split::of_hash(hash_bytes(stretch)), Kind::Plain, span)),
+            Ok(_) => {
+                let split = Split::of_hash(hash_bytes(stretch));
+                found.push(Found { split, form: Form::Plain, span });
+            }
         }
         held.drain(..end);
         at += end as u64;
     }
 }
 
-/// Where a full stretch of at least 4 bytes ends: behind its last line break, or space, or character that is whole.
+/// Returns where a full stretch of at least 4 bytes ends: behind its last line break, or space, or
+/// character that is whole.
 fn last_cut(held: &[u8]) -> usize {
     let behind = |sign: u8| held.iter().rposition(|byte| *byte == sign).map(|at| at + 1);
     let last_chars = held[held.len().saturating_sub(4)..].utf8_chunks().last();

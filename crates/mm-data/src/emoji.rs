@@ -1,19 +1,26 @@
-//! Real pictures without a download: the Twemoji drawings, 72x72 pixels, and their Unicode names.
+//! Real images without a download: the Twemoji drawings, 72x72 pixels, and their Unicode names.
 //!
 //! The artwork is Twemoji, copyright Twitter, Inc and other contributors, licensed under CC-BY 4.0
-//! (<https://creativecommons.org/licenses/by/4.0/>). Pictures here are composed on white and resized. Whoever shows them
-//! repeats [`CREDIT`].
+//! (<https://creativecommons.org/licenses/by/4.0/>). Images here are composed on white and resized.
+//! Whoever shows them repeats [`CREDIT`].
 //!
-//! Skin-tone variants are left out: their names differ in what a small picture hardly shows. A fixed tenth of the names
-//! is held out ([`Split::of_key`]). A picture is decoded on first use, in less than a millisecond, and kept.
+//! Skin-tone variants are left out: their names differ in what a small image hardly shows. A fixed
+//! tenth of the names is held out ([`Split::of_key`]). An image is decoded on first use, in less
+//! than a millisecond, and kept.
 
 use std::sync::OnceLock;
 
 use mm_patch::{DecodeOptions, Image};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use twemoji_assets::png::PngTwemojiAsset;
 
-use super::{DataError, Example, ImageSettings, Split};
+use crate::bad_records::Skipped;
+use crate::error::DataError;
+use crate::image::ImageSettings;
+use crate::record::{Example, Record};
+use crate::source::DataSource;
+use crate::split::{Split, Splits};
 
 /// The credit that the licence of the artwork asks for.
 pub const CREDIT: &str = "Emoji artwork: Twemoji, copyright Twitter, Inc and other contributors, licensed under CC-BY 4.0 \
@@ -57,7 +64,7 @@ impl EmojiGroup {
 pub struct EmojiConfig {
     /// The groups to take; none named means all.
     pub groups: Vec<EmojiGroup>,
-    /// At most so many emoji, in Unicode's order, both parts together.
+    /// The largest number of emoji, in Unicode's order, both parts together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -78,8 +85,7 @@ impl EmojiConfig {
 #[derive(Debug)]
 pub struct EmojiSet {
     image: ImageSettings,
-    train: Vec<Entry>,
-    held_out: Vec<Entry>,
+    entries: Splits<Entry>,
 }
 
 #[derive(Debug)]
@@ -105,35 +111,27 @@ impl EmojiSet {
             })
             .take(config.limit.unwrap_or(usize::MAX))
             .partition(|entry| Split::of_key(&entry.name) == Split::Train);
-        Ok(Self { image, train, held_out })
+        Ok(Self { image, entries: Splits::new(train, held_out) })
+    }
+}
+
+impl DataSource for EmojiSet {
+    fn name(&self) -> &'static str {
+        "emoji"
     }
 
-    /// How many emoji the part has.
-    pub fn len(&self, split: Split) -> u64 {
-        self.entries(split).len() as u64
+    fn len(&self, split: Split) -> Option<u64> {
+        self.entries.len(split)
     }
 
-    /// The emoji of an index, which wraps around.
-    pub fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let entries = self.entries(split);
-        if entries.is_empty() {
-            return Err(DataError::EmptySplit { split: split.name(), source_name: "emoji" });
-        }
-        let entry = &entries[(index % entries.len() as u64) as usize];
+    fn load(&self, split: Split, at: u64, _: &mut ChaCha8Rng) -> Result<Record, Skipped> {
+        let entry = self.entries.at(split, at);
         let image = entry.image.get_or_init(|| rendered(entry.png, self.image)).clone();
-        Ok(Example { image, caption: entry.name.clone() })
+        Ok(Record::Captioned(Example { image, caption: entry.name.clone() }))
     }
 
-    /// The names of the training part.
-    pub fn captions(&self) -> Vec<String> {
-        self.train.iter().map(|entry| entry.name.clone()).collect()
-    }
-
-    fn entries(&self, split: Split) -> &[Entry] {
-        match split {
-            Split::Train => &self.train,
-            Split::HeldOut => &self.held_out,
-        }
+    fn captions(&self) -> Vec<String> {
+        self.entries.of(Split::Train).iter().map(|entry| entry.name.clone()).collect()
     }
 }
 
@@ -145,7 +143,7 @@ fn artwork(emoji: &str) -> Option<&'static [u8]> {
     Some(asset.data.0)
 }
 
-/// The drawing on white, as large as the picture lets it be, in the middle.
+/// The drawing on white, as large as the image lets it be, in the middle.
 fn rendered(png: &[u8], settings: ImageSettings) -> Image {
     let ImageSettings { width, height, .. } = settings;
     let side = width.min(height);
@@ -162,6 +160,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::testing::example;
 
     fn open(config: &EmojiConfig, side: usize) -> EmojiSet {
         EmojiSet::open(config, ImageSettings { width: side, height: side, patch: 8 }).unwrap()
@@ -171,9 +170,10 @@ mod tests {
     fn there_are_more_than_a_thousand_emoji_of_the_wanted_size() {
         for side in [32, 64] {
             let emoji = open(&EmojiConfig::default(), side);
-            assert!(emoji.len(Split::Train) > 1000, "{}", emoji.len(Split::Train));
-            for index in (0..emoji.len(Split::Train)).step_by(37) {
-                let Example { image, caption } = emoji.example(Split::Train, index).unwrap();
+            let len = emoji.len(Split::Train).unwrap();
+            assert!(len > 1000, "{len}");
+            for index in (0..len).step_by(37) {
+                let Example { image, caption } = example(&emoji, Split::Train, index).unwrap();
                 assert_eq!((image.width(), image.height()), (side, side));
                 assert!(
                     image.rgb().iter().any(|&number| number != 255),
@@ -185,10 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn a_tenth_of_the_names_is_held_out_and_no_name_is_in_both_parts() {
+    fn a_tenth_of_the_names_is_held_out_and_no_name_is_in_both_splits() {
         let emoji = open(&EmojiConfig::default(), 32);
         let names = |split| -> HashSet<&str> {
-            emoji.entries(split).iter().map(|entry| &*entry.name).collect()
+            emoji.entries.of(split).iter().map(|entry| &*entry.name).collect()
         };
         let (train, held_out) = (names(Split::Train), names(Split::HeldOut));
         let share = held_out.len() as f64 / (train.len() + held_out.len()) as f64;
@@ -200,9 +200,7 @@ mod tests {
 
     #[test]
     fn groups_and_limit_choose_a_subset() {
-        let total = |config: &EmojiConfig| {
-            open(config, 32).len(Split::Train) + open(config, 32).len(Split::HeldOut)
-        };
+        let total = |config: &EmojiConfig| open(config, 32).entries.iter().count();
         let food = EmojiConfig { groups: vec![EmojiGroup::FoodAndDrink], limit: None };
         assert!((100..200).contains(&total(&food)), "{}", total(&food));
         assert!(open(&food, 32).captions().iter().any(|name| name == "pizza"));
@@ -215,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_part_is_an_error_that_names_it() {
+    fn an_empty_split_is_an_error_that_names_it() {
         let emoji =
             open(&EmojiConfig { groups: vec![EmojiGroup::SmileysAndEmotion], limit: Some(1) }, 32);
-        let error = emoji.example(Split::HeldOut, 0).unwrap_err();
-        assert_eq!(error.to_string(), "the held-out part of the emoji data set is empty");
+        let error = example(&emoji, Split::HeldOut, 0).unwrap_err();
+        assert_eq!(error.to_string(), "the held-out split of the emoji data set is empty");
     }
 }

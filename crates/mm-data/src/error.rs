@@ -3,10 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::Skipped;
-
 /// Why a data set cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DataError {
     /// A setting has a value that means nothing.
     #[error("`{field}` is `{found}`, wanted {wanted}")]
@@ -24,7 +23,7 @@ pub enum DataError {
     /// No tokenizer can be trained on the texts.
     #[error(transparent)]
     Text(#[from] mm_text::TextError),
-    /// The picture size does not divide into patches.
+    /// The image size does not divide into patches.
     #[error("image size {width}x{height} is not made of whole patches of {patch}x{patch} pixels")]
     Size {
         /// Columns asked for.
@@ -45,7 +44,7 @@ pub enum DataError {
         /// What is wrong with it, and in which line.
         why: String,
     },
-    /// A folder has no picture, or none with a caption.
+    /// A folder has no image, or none with a caption.
     #[error(
         "`{path}` holds {nothing}; wanted files ending in {extensions}, skipped {skipped}{first}"
     )]
@@ -61,23 +60,31 @@ pub enum DataError {
         /// The first file that was left out, as words, or nothing.
         first: String,
     },
-    /// The part asked for has no example.
-    #[error("the {split} part of the {source_name} data set is empty")]
+    /// The split asked for has no record.
+    #[error("the {split} split of the {source_name} data set is empty")]
     EmptySplit {
-        /// The part.
+        /// The split.
         split: &'static str,
         /// The kind of data set.
         source_name: &'static str,
     },
-    /// A run of pictures alone met a document of another kind.
+    /// A run on images without text met a document of another kind.
     #[error(
-        "`{path}`: the document at byte {at} is not one picture without words, which `vocab = 0` wants"
+        "`{path}`: the document at byte {at} is not one image without text, which `vocab = 0` wants"
     )]
     NotImageOnly {
         /// The file.
         path: PathBuf,
         /// Where the document begins.
         at: u64,
+    },
+    /// A record cannot be loaded, and its source counts no bad records.
+    #[error("`{path}`: {why}")]
+    BadRecord {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the record.
+        why: String,
     },
     /// Items were listed, but none can be read.
     #[error("none of the {files} items can be read; the first, in `{path}`: {why}")]
@@ -127,24 +134,16 @@ pub enum DataError {
         /// What is wrong with it.
         why: String,
     },
-    /// The cache of pictures cannot be opened.
-    #[error("cannot open the cache of pictures")]
+    /// The cache of images cannot be opened.
+    #[error("cannot open the cache of images")]
     Cache(#[source] io::Error),
     /// The file that is to be the cache is something else.
     #[error(
-        "`data.cache` `{path}` is no cache of pictures, wanted a file that is not there yet, or one that was made so; one of an \
+        "`data.cache` `{path}` is no cache of images, wanted a file that is not there yet, or one that was made so; one of an \
          older version begins otherwise: delete it"
     )]
     NoCache {
         /// The file.
         path: PathBuf,
     },
-}
-
-impl DataError {
-    /// A source without anything that can be used.
-    pub(crate) fn nothing(source_name: &'static str, skipped: &[Skipped]) -> Self {
-        let first = skipped.first().map(|one| format!(": `{}`: {}", one.path.display(), one.why));
-        Self::Nothing { source_name, skipped: skipped.len(), first: first.unwrap_or_default() }
-    }
 }

@@ -1,12 +1,13 @@
-//! Where the streamed sources touch files: names to lists of files, and ranges of bytes out of them.
+//! Where the streamed sources touch files: names to lists of files, and ranges of bytes out of
+//! them.
 //!
-//! Nothing is held open: a range is read by opening its file anew, which costs microseconds, works with any number of
-//! shards and threads, and needs no order.
+//! Nothing is held open: a range is read by opening its file anew, which costs microseconds, works
+//! with any number of shards and threads, and needs no order.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::DataError;
+use crate::error::DataError;
 
 /// An open file, read from some place on.
 pub(crate) type Opened = BufReader<fs_err::File>;
@@ -18,18 +19,20 @@ pub(crate) struct Span {
     pub(crate) bytes: u64,
 }
 
-/// The files that patterns name, each once, sorted within a pattern. A pattern may have `*`, `?`, `[a-z]` and ranges of numbers
-/// such as `{000..099}`; a folder stands for the files in it that end in one of `endings`. A pattern that names nothing is an
-/// error; a plain name, also one out of a range, is a file whether it is there or not, so that a missing one is missed.
+/// Returns the files that patterns name, each once, sorted within a pattern. A pattern may have
+/// `*`, `?`, `[a-z]` and ranges of numbers such as `{000..099}`; a folder stands for the files in
+/// it that end in one of `endings`. A pattern that names nothing is an error; a plain name, also
+/// one out of a range, is a file whether it is there or not, so that a missing one is missed.
 pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for pattern in patterns {
         let before = files.len();
         for plain in braces(pattern)? {
             for path in named(&plain).map_err(|why| bad_pattern(pattern, why.to_string()))? {
-                match path.is_dir() {
-                    true => files.extend(inside(&path, endings)?),
-                    false => files.push(path),
+                if path.is_dir() {
+                    files.extend(inside(&path, endings)?);
+                } else {
+                    files.push(path);
                 }
             }
         }
@@ -43,11 +46,12 @@ pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBu
     Ok(files)
 }
 
-/// What a pattern without braces names: itself, or what is there that it fits.
+/// Returns what a pattern without braces names: itself, or what is there that it fits.
 fn named(plain: &str) -> Result<Vec<PathBuf>, glob::PatternError> {
-    match plain.contains(['*', '?', '[']) {
-        true => Ok(glob::glob(plain)?.filter_map(Result::ok).collect()),
-        false => Ok(vec![plain.into()]),
+    if plain.contains(['*', '?', '[']) {
+        Ok(glob::glob(plain)?.filter_map(Result::ok).collect())
+    } else {
+        Ok(vec![plain.into()])
     }
 }
 
@@ -68,20 +72,26 @@ fn inside(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     Ok(found)
 }
 
-/// The names of what is in a folder, of its sub-folders with what is in them; nothing if it is none.
+/// Returns the names of what is in a folder, of its sub-folders with what is in them; nothing if it
+/// is none.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs_err::read_dir(folder) else { return vec![] };
-    let name = |entry: fs_err::DirEntry| match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-        true => names_in(&entry.path()),
-        false => vec![entry.path().display().to_string()],
-    };
-    entries.filter_map(Result::ok).flat_map(name).collect()
+    let mut names = vec![];
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.extend(names_in(&entry.path()));
+        } else {
+            names.push(entry.path().display().to_string());
+        }
+    }
+    names
 }
 
 /// The most shards of one pattern: more is a slip of the pen.
 const MOST_SHARDS: u64 = 1_000_000;
 
-/// A pattern with its first `{from..to}` written out, and so on for the others. Numbers are as wide as `from` is written.
+/// Writes out the ranges `{from..to}` of a pattern. Numbers are as wide
+/// as `from` is written.
 fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
     let Some((before, rest)) = pattern.split_once('{') else { return Ok(vec![pattern.to_owned()]) };
     let wrong = || bad_pattern(pattern, "wanted a range such as {000..099} in braces".into());
@@ -99,7 +109,7 @@ fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
         .collect())
 }
 
-/// The bytes of a range; fewer than it says are an error.
+/// Reads the bytes of a range; fewer than it says are an error.
 pub(crate) fn read(path: &Path, span: Span) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let found = open_at(path, span.at)?.take(span.bytes).read_to_end(&mut bytes)? as u64;
@@ -111,19 +121,21 @@ pub(crate) fn read(path: &Path, span: Span) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A reader from a place on.
+/// Opens a file from a place on.
 pub(crate) fn open_at(path: &Path, at: u64) -> io::Result<Opened> {
     let mut file = fs_err::File::open(path)?;
     file.seek(SeekFrom::Start(at))?;
     Ok(BufReader::new(file))
 }
 
-/// How many bytes a regular file has; another, such as a pipe, may never end, or never begin.
+/// Returns how many bytes a regular file has; another, such as a pipe, may never end, or never
+/// begin.
 pub(crate) fn length(path: &Path) -> io::Result<u64> {
     let found = fs_err::metadata(path)?;
-    match found.is_file() {
-        true => Ok(found.len()),
-        false => Err(unfit(format!("`{}` is no regular file", path.display()))),
+    if found.is_file() {
+        Ok(found.len())
+    } else {
+        Err(unfit(format!("`{}` is no regular file", path.display())))
     }
 }
 
@@ -131,7 +143,7 @@ fn unfit(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// A whole regular file, if it is no longer than `most`, also if it grows meanwhile.
+/// Reads a whole regular file, if it is no longer than `most`, also if it grows meanwhile.
 pub(crate) fn read_all(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let too_long = |found: String| {
         unfit(format!("`{}` has {found} bytes, at most {most} are read", path.display()))
@@ -142,10 +154,7 @@ pub(crate) fn read_all(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
     let mut found = Vec::new();
     fs_err::File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut found)?;
-    match found.len() as u64 > most {
-        true => Err(too_long(format!("more than {most}"))),
-        false => Ok(found),
-    }
+    if found.len() as u64 > most { Err(too_long(format!("more than {most}"))) } else { Ok(found) }
 }
 
 #[cfg(test)]

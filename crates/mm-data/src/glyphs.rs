@@ -1,11 +1,13 @@
-//! Pictures of characters, drawn in code: an endless source whose captions say all there is to see but place, size and
-//! typeface, for example `red K on yellow`.
+//! Images of characters, drawn in code: an endless source whose captions say all there is to see
+//! but place, size and typeface, for example `red K on yellow`.
 //!
-//! A fixed tenth of the combinations of characters, ink and background is held out ([`Combination::split`]). One
-//! picture takes some microseconds, because every character is rasterised once, when the set is opened.
+//! A fixed tenth of the combinations of characters, ink and background is held out
+//! ([`Combination::split`]). One image takes some microseconds, because every character is
+//! rasterised once, when the set is opened.
 
 mod combination;
 mod faces;
+mod pairs;
 mod palette;
 
 use mm_model::Document;
@@ -15,22 +17,28 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub use combination::Combination;
-pub use faces::{CHARACTERS, FACE_NAMES};
-pub use faces::{Faces, Mask};
+pub use faces::{CHARACTERS, FACE_NAMES, Faces, Mask};
+pub use pairs::{Likeness, Place, which_question};
 pub use palette::{Background, Ink};
 
-use super::document::{Likeness, Place, same_or_different, which_one_is, which_question};
-use super::{DataError, Example, ImageSettings, Split};
+use crate::bad_records::Skipped;
+use crate::error::DataError;
+use crate::image::ImageSettings;
+use crate::record::{Example, Record};
+use crate::source::DataSource;
+use crate::split::Split;
+use crate::task::Task;
 
 /// Settings of [`GlyphSet`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GlyphsConfig {
-    /// Fewest and most characters of one picture.
+    /// The fewest and the most characters of one image.
     pub letters: [usize; 2],
     /// Names of the typefaces that are used, from [`FACE_NAMES`]; all of them if there are none.
     pub faces: Vec<String>,
-    /// Most pixels that characters stand off the centre, each way; an eighth of the picture if not said.
+    /// The most pixels that characters stand off the center, each way; an eighth of the image if
+    /// not said.
     pub shift: Option<usize>,
 }
 
@@ -59,12 +67,12 @@ impl GlyphsConfig {
         Err(DataError::Setting {
             field: "letters",
             found: format!("{:?}", self.letters),
-            wanted: "the fewest and the most characters of a picture, from 1 to 4",
+            wanted: "the fewest and the most characters of an image, from 1 to 4",
         })
     }
 }
 
-/// An endless source of glyph pictures.
+/// An endless source of glyph images.
 #[derive(Debug, Clone)]
 pub struct GlyphSet {
     letters: [usize; 2],
@@ -72,13 +80,13 @@ pub struct GlyphSet {
     faces: Faces,
     /// Indices of the faces in use.
     used: Vec<usize>,
-    /// Most pixels off the centre.
+    /// The most pixels off the center.
     shift: [usize; 2],
     held_out: Vec<Combination>,
 }
 
 impl GlyphSet {
-    /// Rasterises the characters at the sizes that such pictures need.
+    /// Rasterises the characters at the sizes that such images need.
     pub fn open(config: &GlyphsConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         image.validate()?;
@@ -108,16 +116,8 @@ impl GlyphSet {
         })
     }
 
-    /// Pictures of a part: the held-out combinations where pictures have one character; otherwise no end (`None`).
-    pub fn len(&self, split: Split) -> Option<u64> {
-        match split {
-            Split::HeldOut if !self.held_out.is_empty() => Some(self.held_out.len() as u64),
-            _ => None,
-        }
-    }
-
-    /// A picture of the part: any of its combinations by `rng`, or the held-out combination number `index` where
-    /// [`Self::len`] is finite.
+    /// Draws an image of the split: any of its combinations by `rng`, or the held-out combination
+    /// number `index` where [`DataSource::len`] is finite.
     pub fn example(&self, split: Split, index: u64, rng: &mut ChaCha8Rng) -> Example {
         match self.len(split) {
             Some(len) => self.draw(&self.held_out[(index % len) as usize], rng),
@@ -125,7 +125,7 @@ impl GlyphSet {
         }
     }
 
-    /// A picture of one combination; place, size and typeface are drawn from `rng`.
+    /// Returns an image of one combination; place, size and typeface are drawn from `rng`.
     ///
     /// ```
     /// use mm_data::{GlyphSet, GlyphsConfig, ImageSettings};
@@ -143,13 +143,13 @@ impl GlyphSet {
         let face = *pick(&self.used, rng);
         let wanted = *pick(&heights(self.image, characters.len()), rng);
         let line = self.fitting_line(&characters, face, wanted);
-        let x = place([self.image.width, line.width, self.shift[0]], rng);
-        let y = place([self.image.height, line.height, self.shift[1]], rng);
+        let x = place(self.image.width, line.width, self.shift[0], rng);
+        let y = place(self.image.height, line.height, self.shift[1], rng);
         let cover = line.cover(self.image, x, y);
         Example { image: paint(self.image, &cover, shown), caption: shown.to_string() }
     }
 
-    /// A combination of the part, each equally likely for its number of characters.
+    /// Returns a combination of the split, each equally likely for its number of characters.
     pub fn combination(&self, split: Split, rng: &mut ChaCha8Rng) -> Combination {
         loop {
             let letters = rng.random_range(self.letters[0]..=self.letters[1]);
@@ -161,75 +161,8 @@ impl GlyphSet {
         }
     }
 
-    /// Two pictures that are the same or differ in one character, in ink or in background; say which. Both are of the
-    /// part.
-    pub fn same_or_different(&self, split: Split, rng: &mut ChaCha8Rng) -> Document {
-        let answer = *pick(&[Likeness::Same, Likeness::Different], rng);
-        let (first, second) = match answer {
-            Likeness::Same => {
-                let shown = self.combination(split, rng);
-                (shown.clone(), shown)
-            }
-            Likeness::Different => self.differing_pair(split, rng),
-        };
-        same_or_different(self.draw(&first, rng).image, self.draw(&second, rng).image, answer)
-    }
-
-    /// Two pictures in different inks and the question which of them is in one of the two. Both are of the part.
-    pub fn which_one_is(&self, split: Split, rng: &mut ChaCha8Rng) -> Document {
-        let first = self.combination(split, rng);
-        let second = loop {
-            let other = self.combination(split, rng);
-            if other.ink() != first.ink() {
-                break other;
-            }
-        };
-        let answer = *pick(&[Place::First, Place::Second], rng);
-        let ink = match answer {
-            Place::First => first.ink(),
-            Place::Second => second.ink(),
-        };
-        which_one_is(ink, self.draw(&first, rng).image, self.draw(&second, rng).image, answer)
-    }
-
-    /// Captions of the training part for a tokenizer, always the same: every single character, or 4096 words, and the
-    /// questions and answers.
-    pub fn captions(&self) -> Vec<String> {
-        let mut captions: Vec<String> = if self.letters[1] == 1 {
-            let train = Combination::singles().filter(|shown| shown.split() == Split::Train);
-            train.map(|shown| shown.to_string()).collect()
-        } else {
-            let mut rng = ChaCha8Rng::seed_from_u64(0);
-            (0..4096).map(|_| self.combination(Split::Train, &mut rng).to_string()).collect()
-        };
-        captions.extend(Ink::ALL.iter().map(|&ink| which_question(ink)));
-        captions.extend([Place::First.word(), Place::Second.word()].map(String::from));
-        captions.extend([Likeness::Same.word(), Likeness::Different.word()].map(String::from));
-        captions
-    }
-
-    fn differing_pair(&self, split: Split, rng: &mut ChaCha8Rng) -> (Combination, Combination) {
-        loop {
-            let first = self.combination(split, rng);
-            let (mut text, mut ink, mut background) =
-                (first.text().to_owned(), first.ink(), first.background());
-            match rng.random_range(0..3) {
-                0 => {
-                    let at = rng.random_range(0..text.len());
-                    text.replace_range(at..=at, random_character(rng).encode_utf8(&mut [0; 4]));
-                }
-                1 => ink = *pick(Ink::ALL, rng),
-                _ => background = *pick(Background::ALL, rng),
-            }
-            let second = combine(&text, ink, background);
-            if second != first && second.split() == split {
-                return (first, second);
-            }
-        }
-    }
-
-    /// The characters side by side, at the wanted size or the next smaller ones until they fit; the last resort is the
-    /// smallest size of a narrow face.
+    /// Returns the characters side by side, at the wanted size or the next smaller ones until they
+    /// fit; the last resort is the smallest size of a narrow face.
     fn fitting_line(&self, characters: &[usize], face: usize, wanted: usize) -> Line<'_> {
         let largest = self.faces.sizes().iter().rposition(|&size| size <= wanted).unwrap_or(0);
         let fits = |line: &Line<'_>| {
@@ -246,6 +179,48 @@ impl GlyphSet {
                     characters.iter().map(|&c| self.faces.mask(faces::NARROW_FACE, 0, c)).collect(),
                 )
             })
+    }
+}
+
+/// Held out are the held-out combinations one by one where images have one character; all else is
+/// endless. The texts for a tokenizer are every single character, or 4096 captions, and the
+/// questions and answers.
+impl DataSource for GlyphSet {
+    fn name(&self) -> &'static str {
+        "glyphs"
+    }
+
+    fn len(&self, split: Split) -> Option<u64> {
+        match split {
+            Split::HeldOut if !self.held_out.is_empty() => Some(self.held_out.len() as u64),
+            _ => None,
+        }
+    }
+
+    fn load(&self, split: Split, at: u64, rng: &mut ChaCha8Rng) -> Result<Record, Skipped> {
+        Ok(Record::Captioned(self.example(split, at, rng)))
+    }
+
+    fn captions(&self) -> Vec<String> {
+        let mut captions: Vec<String> = if self.letters[1] == 1 {
+            let train = Combination::singles().filter(|shown| shown.split() == Split::Train);
+            train.map(|shown| shown.to_string()).collect()
+        } else {
+            let mut rng = ChaCha8Rng::seed_from_u64(0);
+            (0..4096).map(|_| self.combination(Split::Train, &mut rng).to_string()).collect()
+        };
+        captions.extend(Ink::ALL.iter().map(|&ink| which_question(ink)));
+        captions.extend([Place::First.word(), Place::Second.word()].map(String::from));
+        captions.extend([Likeness::Same.word(), Likeness::Different.word()].map(String::from));
+        captions
+    }
+
+    fn pair_document(&self, task: Task, split: Split, rng: &mut ChaCha8Rng) -> Option<Document> {
+        match task {
+            Task::SameOrDifferent => Some(self.same_or_different(split, rng)),
+            Task::WhichOne => Some(self.which_one_is(split, rng)),
+            Task::Draw | Task::Read | Task::Finished | Task::Both => None,
+        }
     }
 }
 
@@ -276,7 +251,8 @@ impl<'a> Line<'a> {
         Self { masks: placed, width: (right - left) as usize, height: (bottom - top) as usize }
     }
 
-    /// Coverage of every pixel of a picture with the box at (`x`, `y`); what stands out is cut.
+    /// Computes the coverage of every pixel of an image with the box at (`x`, `y`); what stands out
+    /// is cut.
     fn cover(&self, image: ImageSettings, x: i32, y: i32) -> Vec<f32> {
         let mut cover = vec![0.0_f32; image.width * image.height];
         for &(left, top, mask) in &self.masks {
@@ -296,7 +272,8 @@ impl<'a> Line<'a> {
 }
 
 impl ImageSettings {
-    /// The capital heights at which pictures of this size show so many characters, in pixels, ascending.
+    /// Returns the capital heights at which images of this size show so many characters, in pixels,
+    /// ascending.
     pub fn capital_heights(self, letters: usize) -> Result<Vec<usize>, DataError> {
         let Self { width, height, .. } = self;
         if width < 8 * letters || width < 12 || height < 12 {
@@ -310,8 +287,8 @@ impl ImageSettings {
     }
 }
 
-/// Up to four heights: the largest is three quarters of the picture or what lets monospaced letters fit, the smallest
-/// three quarters of that.
+/// Returns up to four heights: the largest is three quarters of the image or what lets monospaced
+/// letters fit, the smallest three quarters of that.
 fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
     let high = (image.height * 3 / 4).min(image.width * 9 / (8 * letters));
     let low = (high * 3).div_ceil(4);
@@ -320,8 +297,9 @@ fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
     heights
 }
 
-/// Where a box of `part` pixels starts in `whole`: the centre, up to `shift` aside, a pixel from the edges.
-fn place([whole, part, shift]: [usize; 3], rng: &mut ChaCha8Rng) -> i32 {
+/// Draws where a box of `part` pixels starts in `whole`: the center, up to `shift` aside, a pixel
+/// from the edges.
+fn place(whole: usize, part: usize, shift: usize, rng: &mut ChaCha8Rng) -> i32 {
     let slack = (whole as i32 - part as i32).max(0);
     let aside = (shift as i32).min((slack / 2 - 1).max(0));
     slack / 2 + rng.random_range(-aside..=aside)

@@ -1,16 +1,24 @@
-//! Several sources as one, each with its weight, and how its pictures are used.
+//! Several sources as one, each with its weight, and how its images are used.
 //!
-//! Which source stands at a position of the endless order is a pure function of (seed, position): positions come in blocks
-//! of a thousand, each block has the same number of documents of a source, in an order of its own. So the place of a
-//! position within its source is known without a look at what came before, for any step, rank and worker.
+//! Which source stands at a position of the endless order is a pure function of (seed, position):
+//! positions come in blocks of a thousand, and each block has the same number of documents of a
+//! source, in an order of its own. So the place of a position within its source is known without a
+//! look at what came before, for any step, rank and worker.
 
 use mm_model::random::{Purpose, stream};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Skipped, Tally};
-use super::{DataConfig, DataError, DataSet, Direction, ImageSettings, Record, Split};
+use crate::DataConfig;
+use crate::bad_records::{BadRecords, Skipped};
+use crate::error::DataError;
+use crate::fingerprint::Fingerprint;
+use crate::image::ImageSettings;
+use crate::record::Record;
+use crate::source::{DataSet, DataSource, count};
+use crate::split::Split;
+use crate::task::Task;
 
 /// Positions of a block.
 const BLOCK: u64 = 1000;
@@ -23,48 +31,72 @@ pub struct MixtureConfig {
     pub parts: Vec<PartConfig>,
 }
 
-/// One source of a mixture.
+/// One source of a mixture: `D` is its [`DataConfig`] in a recipe, and its [`DataSet`] once open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PartConfig {
+pub struct Part<D> {
     /// Its share of the documents, over the sum of all weights.
     pub weight: f64,
-    /// Which way its pictures are used, instead of the recipe's `[mix]`.
+    /// Which task its images are used for, instead of the recipe's `[mix]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub direction: Option<Direction>,
-    /// Share of its drawn documents whose caption is left out, instead of the recipe's.
+    pub direction: Option<Task>,
+    /// The share of its drawn documents whose caption is left out, instead of the recipe's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption_drop: Option<f64>,
-    /// Whether half of its pictures are shown as in a mirror. Wrong for letters, and for captions that say left or right.
+    /// Whether half of its images are shown as in a mirror, which is wrong for letters, and for
+    /// captions that say left or right.
     #[serde(default)]
     pub flip: bool,
     /// The source; any but another mixture.
-    pub data: DataConfig,
+    pub data: D,
+}
+
+/// One source of a mixture in a recipe.
+pub type PartConfig = Part<DataConfig>;
+
+impl<D> Part<D> {
+    /// Takes a source with a weight, and the recipe's settings.
+    pub fn of(weight: f64, data: D) -> Self {
+        Self { weight, direction: None, caption_drop: None, flip: false, data }
+    }
+
+    /// Replaces the source.
+    fn with<T>(&self, data: T) -> Part<T> {
+        let Self { weight, direction, caption_drop, flip, .. } = *self;
+        Part { weight, direction, caption_drop, flip, data }
+    }
+}
+
+/// Checks the settings of the parts of a mixture beside their sources.
+fn check_parts<D>(parts: &[Part<D>]) -> Result<(), DataError> {
+    let wrong = |field, found: String, wanted| Err(DataError::Setting { field, found, wanted });
+    if parts.is_empty() {
+        return wrong("parts", "[]".into(), "at least one source");
+    }
+    let total: f64 = parts.iter().map(|part| part.weight).sum();
+    for part in parts {
+        let share = part.weight / total;
+        if !(part.weight > 0.0 && share * BLOCK as f64 >= 1.0) {
+            let found = part.weight.to_string();
+            return wrong("weight", found, "at least a thousandth of the sum of all weights");
+        }
+        if let Some(drop) = part.caption_drop.filter(|drop| !(0.0..=1.0).contains(drop)) {
+            return wrong("caption_drop", drop.to_string(), "0 to 1");
+        }
+        if let Some(task @ (Task::SameOrDifferent | Task::WhichOne)) = part.direction {
+            return wrong("direction", format!("{task:?}"), "draw, read, finished or both");
+        }
+    }
+    Ok(())
 }
 
 impl MixtureConfig {
     /// Checks what the types do not; touches no file.
     pub fn validate(&self) -> Result<(), DataError> {
-        let wrong = |field, found: String, wanted| Err(DataError::Setting { field, found, wanted });
-        if self.parts.is_empty() {
-            return wrong("parts", "[]".into(), "at least one source");
-        }
-        let total: f64 = self.parts.iter().map(|part| part.weight).sum();
+        check_parts(&self.parts)?;
         for part in &self.parts {
-            let share = part.weight / total;
-            if !(part.weight > 0.0 && share * BLOCK as f64 >= 1.0) {
-                let found = part.weight.to_string();
-                return wrong("weight", found, "at least a thousandth of the sum of all weights");
-            }
-            if let Some(drop) = part.caption_drop.filter(|drop| !(0.0..=1.0).contains(drop)) {
-                return wrong("caption_drop", drop.to_string(), "0 to 1");
-            }
             if matches!(part.data, DataConfig::Mixture(_)) {
-                return wrong(
-                    "source",
-                    "mixture".into(),
-                    "a source that is no mixture, inside one",
-                );
+                return Err(nested());
             }
             part.data.validate()?;
         }
@@ -72,11 +104,28 @@ impl MixtureConfig {
     }
 }
 
+fn nested() -> DataError {
+    let wanted = "a source that is no mixture, inside one";
+    DataError::Setting { field: "source", found: "mixture".into(), wanted }
+}
+
 /// The open sources of a mixture.
+///
+/// ```
+/// use mm_data::{DataConfig, DataSet, ImageSettings, MixtureSet, Part, Split};
+///
+/// let image = ImageSettings { width: 32, height: 32, patch: 8 };
+/// let open = |text| DataSet::open(&toml::from_str::<DataConfig>(text).unwrap(), image);
+/// let emoji = Part::of(3.0, open("source = 'emoji'")?);
+/// let glyphs = Part::of(1.0, open("source = 'glyphs'")?); // or any `DataSet::from_source`
+/// let data = DataSet::from_source(MixtureSet::new(vec![emoji, glyphs])?);
+/// assert_eq!(data.len(Split::Train), None);
+/// # Ok::<(), mm_data::DataError>(())
+/// ```
 #[derive(Debug)]
 pub struct MixtureSet {
-    parts: Vec<(PartConfig, DataSet)>,
-    /// Positions of each source in a block.
+    parts: Vec<Part<DataSet>>,
+    /// The number of positions of each source in a block.
     quotas: Vec<u64>,
 }
 
@@ -84,93 +133,92 @@ impl MixtureSet {
     /// Opens every source.
     pub fn open(config: &MixtureConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
-        let open =
-            |part: &PartConfig| DataSet::open(&part.data, image).map(|data| (part.clone(), data));
-        let parts = config.parts.iter().map(open).collect::<Result<Vec<_>, DataError>>()?;
-        let weights: Vec<f64> = config.parts.iter().map(|part| part.weight).collect();
+        let open = |part: &PartConfig| Ok(part.with(DataSet::open(&part.data, image)?));
+        Self::new(config.parts.iter().map(open).collect::<Result<_, DataError>>()?)
+    }
+
+    /// Mixes open sources, also those of a user.
+    pub fn new(parts: Vec<Part<DataSet>>) -> Result<Self, DataError> {
+        check_parts(&parts)?;
+        if parts.iter().any(|part| part.data.downcast_ref::<Self>().is_some()) {
+            return Err(nested());
+        }
+        let weights: Vec<f64> = parts.iter().map(|part| part.weight).collect();
         Ok(Self { parts, quotas: quotas(&weights) })
     }
 
-    /// The sources and their settings.
-    pub fn parts(&self) -> &[(PartConfig, DataSet)] {
+    /// Returns the sources and their settings.
+    pub fn parts(&self) -> &[Part<DataSet>] {
         &self.parts
     }
 
-    /// 0 if no source has anything in this part, otherwise `None`: a mixture has no end.
-    pub fn len(&self, split: Split) -> Option<u64> {
-        self.parts.iter().all(|(_, data)| data.len(split) == Some(0)).then_some(0)
+    /// Returns the source at a position, in an order that is the same for every seed, and the
+    /// position within it; an empty source gives way to the next one.
+    fn at(&self, split: Split, position: u64) -> (&DataSet, u64) {
+        let (part, within) = block(&self.quotas, 0, position / BLOCK)[(position % BLOCK) as usize];
+        let parts = self.parts[part..].iter().chain(&self.parts[..part]);
+        let full = parts.map(|part| &part.data).find(|data| data.len(split) != Some(0));
+        (full.unwrap_or(&self.parts[part].data), within)
     }
 
-    /// What stands at a position, in an order that is the same for every seed; an empty source gives way to the next one.
-    pub fn record(
-        &self,
-        split: Split,
-        position: u64,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Record, DataError> {
-        let (data, within) = self.at(split, position)?;
+    /// Returns the order of a training run.
+    pub(crate) fn order(&self, seed: u64) -> Order<'_> {
+        Order { quotas: &self.quotas, seed, held: None }
+    }
+}
+
+/// A mixture has no end, unless no source has anything in a split: then it has no record.
+impl DataSource for MixtureSet {
+    fn name(&self) -> &'static str {
+        "mixture"
+    }
+
+    fn len(&self, split: Split) -> Option<u64> {
+        self.parts.iter().all(|part| part.data.len(split) == Some(0)).then_some(0)
+    }
+
+    fn load(&self, split: Split, at: u64, rng: &mut ChaCha8Rng) -> Result<Record, Skipped> {
+        let (data, within) = self.at(split, at);
+        data.load(split, data.len(split).map_or(within, |len| within % len.max(1)), rng)
+    }
+
+    fn record(&self, split: Split, index: u64, rng: &mut ChaCha8Rng) -> Result<Record, DataError> {
+        count(self, split)?;
+        let (data, within) = self.at(split, index);
         data.record(split, within, rng)
     }
 
-    /// What stands at a position, as [`Self::record`], but nothing in place of a broken record.
-    pub(super) fn exact(
+    fn exact(
         &self,
         split: Split,
-        position: u64,
+        index: u64,
         rng: &mut ChaCha8Rng,
     ) -> Result<Option<Record>, DataError> {
-        let (data, within) = self.at(split, position)?;
+        count(self, split)?;
+        let (data, within) = self.at(split, index);
         data.exact(split, within, rng)
     }
 
-    /// The source at a position, and the position within that source.
-    fn at(&self, split: Split, position: u64) -> Result<(&DataSet, u64), DataError> {
-        let (part, within) = block(&self.quotas, 0, position / BLOCK)[(position % BLOCK) as usize];
-        let parts = self.parts[part..].iter().chain(&self.parts[..part]);
-        let mut full = parts.filter(|(_, data)| data.len(split) != Some(0));
-        let (_, data) = full
-            .next()
-            .ok_or(DataError::EmptySplit { split: split.name(), source_name: "mixture" })?;
-        Ok((data, within))
+    fn bad_records(&self) -> Vec<&BadRecords> {
+        self.parts.iter().flat_map(|part| part.data.bad_records()).collect()
     }
 
-    /// Captions and texts of all sources.
-    pub fn captions(&self) -> Vec<String> {
-        self.parts.iter().flat_map(|(_, data)| data.captions()).collect()
+    fn captions(&self) -> Vec<String> {
+        self.parts.iter().flat_map(|part| part.data.captions()).collect()
     }
 
-    /// What any source left out, broken items first.
-    pub fn skipped(&self) -> Vec<Skipped> {
-        let (mut broken, mut others) = (vec![], vec![]);
-        for (_, data) in &self.parts {
-            let mut found = data.skipped();
-            others.extend(found.split_off(data.bad().min(found.len())));
-            broken.extend(found);
+    fn describe(&self, sum: &mut Fingerprint) {
+        for part in &self.parts {
+            part.data.add_to(sum);
         }
-        broken.extend(others);
-        broken
     }
 
-    /// How many of these are broken.
-    pub fn bad(&self) -> usize {
-        self.parts.iter().map(|(_, data)| data.bad()).sum()
+    fn check_image_only(&self) -> Result<(), DataError> {
+        self.parts.iter().try_for_each(|part| part.data.check_image_only())
     }
 
-    /// How much is broken so far in all sources, and how much they have.
-    pub fn tally(&self) -> Tally {
-        let tallies = self.parts.iter().map(|(_, data)| data.tally());
-        tallies.fold(Tally::default(), |sum, one| Tally {
-            items: sum.items + one.items,
-            bad: sum.bad + one.bad,
-            files: sum.files + one.files,
-            bad_files: sum.bad_files + one.bad_files,
-            lost_files: sum.lost_files + one.lost_files,
-        })
-    }
-
-    /// The order of a training run.
-    pub(crate) fn order(&self, seed: u64) -> Order<'_> {
-        Order { quotas: &self.quotas, seed, held: None }
+    fn check_trainable(&self, vocab: usize) -> Result<(), DataError> {
+        self.parts.iter().try_for_each(|part| part.data.check_trainable(vocab))
     }
 }
 
@@ -193,7 +241,7 @@ impl Order<'_> {
     }
 }
 
-/// For every position of a block its source, and the position within that source.
+/// Returns, for every position of a block, its source and the position within that source.
 fn block(quotas: &[u64], seed: u64, number: u64) -> Vec<(usize, u64)> {
     let places = quotas.iter().enumerate().flat_map(|(part, &quota)| vec![part; quota as usize]);
     let mut places: Vec<usize> = places.collect();
@@ -207,8 +255,8 @@ fn block(quotas: &[u64], seed: u64, number: u64) -> Vec<(usize, u64)> {
     places.into_iter().map(place).collect()
 }
 
-/// Whole numbers of at least 1 in the proportion of `weights` whose sum is a block: each share rounded down, and what is left
-/// given to those that lost most.
+/// Whole numbers of at least 1 in the proportion of `weights` whose sum is a block: each share
+/// rounded down, and what is left given to those that lost most.
 fn quotas(weights: &[f64]) -> Vec<u64> {
     let total: f64 = weights.iter().sum();
     let shares: Vec<f64> = weights.iter().map(|weight| weight / total * BLOCK as f64).collect();

@@ -1,8 +1,10 @@
-//! Parquet in Hugging Face's form: an image column that is a struct of `bytes` and `path`, and a caption column, by name.
+//! Parquet in Hugging Face's form: an image column that is a struct of `bytes` and `path`, and a
+//! caption column, by name.
 //!
-//! When the source is opened the footer of every file is read: how many rows each group has, and which columns there are. A
-//! row is read by skipping to it in its group: pages before it are passed by their headers, one page is unpacked. Snappy and
-//! uncompressed files are read, which is what `datasets` writes. An image without bytes is read from the file at its path.
+//! When the source is opened the footer of every file is read: how many rows each group has, and
+//! which columns there are. A row is read by skipping to it in its group: pages before it are
+//! passed by their headers, one page is unpacked. Snappy and uncompressed files are read, which is
+//! what `datasets` writes. An image without bytes is read from the file at its path.
 
 mod pages;
 
@@ -16,16 +18,21 @@ use parquet::data_type::ByteArrayType;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use self::pages::Checked;
-use super::checksum::Checksum;
-use super::files::{self, Span};
-use super::ledger::{Ledger, Skipped, Tally, check_max_bad, one_percent};
-use super::picture::{Frame, PictureFit, caption, chain, white};
-use super::{DataError, Example, ImageSettings, Split};
+use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
+use crate::error::DataError;
+use crate::files::{self, Span};
+use crate::fingerprint::Fingerprint;
+use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, white};
+use crate::record::{Example, Record};
+use crate::source::DataSource;
+use crate::split::Split;
 
-/// Most captions that a vocabulary is learnt from; fewer than of other sources, since a row costs a page.
+/// The most captions that a tokenizer is trained on; fewer than of other sources, since a row costs
+/// a page.
 const MOST_CAPTIONS: u64 = 2000;
 
 /// What is wrong with a cell that is null.
@@ -40,13 +47,13 @@ pub struct ParquetConfig {
     /// The column of images: a struct of `bytes` and `path`, or plain bytes.
     #[serde(default = "image_column")]
     pub image: String,
-    /// The column of captions; an empty name for pictures without captions.
+    /// The column of captions; an empty name for images without captions.
     #[serde(default = "caption_column")]
     pub caption: String,
     /// How images of other shapes are made to fit.
     #[serde(default)]
-    pub fit: PictureFit,
-    /// The colour behind transparent pixels and around padded images.
+    pub fit: ImageFit,
+    /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
     /// The share of the rows, and of the files, that may be broken.
@@ -63,13 +70,13 @@ fn caption_column() -> String {
 }
 
 impl ParquetConfig {
-    /// Files with the defaults.
+    /// Takes files with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         Self {
             files,
             image: image_column(),
             caption: caption_column(),
-            fit: PictureFit::default(),
+            fit: ImageFit::default(),
             background: white(),
             max_bad: one_percent(),
         }
@@ -89,9 +96,9 @@ impl ParquetConfig {
 pub struct ParquetSet {
     tables: Vec<Table<OnDisk>>,
     frame: Frame,
-    /// Rows of both parts: as many as every file has together, less those of the other part.
+    /// The rows of each split: as many as all files have together, less those of the other split.
     lens: [u64; 2],
-    books: Ledger,
+    bad: BadRecords,
 }
 
 impl std::fmt::Debug for ParquetSet {
@@ -114,7 +121,8 @@ struct Table<R: ChunkReader> {
     starts: Vec<u64>,
 }
 
-/// Rows whose number is 9 modulo 10 are held out: the order of a table is fixed, so this is as good as a hash and needs no list.
+/// Rows whose number is 9 modulo 10 are held out: the order of a table is fixed, so this is as good
+/// as a hash and needs no list.
 const HELD_OUT_EVERY: u64 = 10;
 
 impl ParquetSet {
@@ -123,92 +131,26 @@ impl ParquetSet {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;
         let paths = files::expand(&config.files, &["parquet"])?;
-        let books = Ledger::of_files("parquet", config.max_bad, paths.len());
+        let bad = BadRecords::of_files("parquet", config.max_bad, paths.len());
         let (mut tables, mut rows) = (Vec::new(), 0);
         for path in &paths {
             let table = OnDisk::open(path)
                 .map_err(|why| chain(&why))
-                .and_then(|file| Table::open(path, file, [&config.image, &config.caption], rows));
+                .and_then(|file| Table::open(path, file, &config.image, &config.caption, rows));
             match table {
                 Ok(table) => {
                     rows = table.end();
                     tables.push(table);
                 }
-                Err(why) => books.broken_file(path, why, 1.0),
+                Err(why) => bad.broken_file(path, why, 1.0),
             }
         }
-        if rows == 0 {
-            return Err(DataError::nothing("parquet", &books.skipped()));
-        }
-        let books = books.opened(rows as usize)?;
+        let bad = bad.opened_with_some(rows as usize)?;
         let held_out = rows / HELD_OUT_EVERY;
-        Ok(Self { tables, frame, lens: [rows - held_out, held_out], books })
+        Ok(Self { tables, frame, lens: [rows - held_out, held_out], bad })
     }
 
-    /// How many rows the part has.
-    pub fn len(&self, split: Split) -> u64 {
-        self.lens[split as usize]
-    }
-
-    /// The row of an index, which wraps around, or the next one that can be read.
-    pub fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let of = self.len(split);
-        if of == 0 {
-            return Err(DataError::EmptySplit { split: split.name(), source_name: "parquet" });
-        }
-        self.books.first_good(of as usize, index, |at| self.item(split, at))
-    }
-
-    /// The row of an index of a part that is not empty, if it can be read.
-    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Example> {
-        self.books.exactly(self.len(split) as usize, index, |at| self.item(split, at))
-    }
-
-    /// Captions of the training part, spread over it if there are many.
-    pub fn captions(&self) -> Vec<String> {
-        let of = self.len(Split::Train);
-        let step = of.div_ceil(MOST_CAPTIONS).max(1) as usize;
-        let text = |at| {
-            let (table, row) = self.row(Split::Train, at);
-            table.caption(row).ok()
-        };
-        (0..of).step_by(step).filter_map(text).collect()
-    }
-
-    /// What was left out so far.
-    pub fn skipped(&self) -> Vec<Skipped> {
-        self.books.skipped()
-    }
-
-    /// How many of these are broken.
-    pub fn bad(&self) -> usize {
-        self.books.bad()
-    }
-
-    /// How much is broken so far, and how much there is.
-    pub fn tally(&self) -> Tally {
-        self.books.tally()
-    }
-
-    /// Adds the files' names and sizes, and where their groups of rows begin.
-    pub(super) fn add_to(&self, sum: &mut Checksum) {
-        for table in &self.tables {
-            sum.add_name(&table.name);
-            sum.add_number(files::length(&table.name).unwrap_or(0));
-            table.starts.iter().for_each(|start| sum.add_number(*start));
-        }
-    }
-
-    fn item(&self, split: Split, at: usize) -> Result<Example, Skipped> {
-        let (table, row) = self.row(split, at as u64);
-        let named =
-            |why| Skipped::new(&table.name, format!("row {}: {why}", row - table.starts[0]));
-        let image = table.image(row, self.frame.most_bytes()).map_err(named)?;
-        let caption = table.caption(row).map_err(named)?;
-        Ok(Example { image: self.frame.picture(&image).map_err(named)?, caption })
-    }
-
-    /// The table of the example `at` of a part, and its row counted over all tables.
+    /// Returns the table of the record `at` of a split, and its row counted over all tables.
     fn row(&self, split: Split, at: u64) -> (&Table<OnDisk>, u64) {
         let row = match split {
             Split::Train => at + at / (HELD_OUT_EVERY - 1),
@@ -219,9 +161,54 @@ impl ParquetSet {
     }
 }
 
+impl DataSource for ParquetSet {
+    fn name(&self) -> &'static str {
+        "parquet"
+    }
+
+    fn len(&self, split: Split) -> Option<u64> {
+        Some(self.lens[split as usize])
+    }
+
+    fn load(&self, split: Split, at: u64, _: &mut ChaCha8Rng) -> Result<Record, Skipped> {
+        let (table, row) = self.row(split, at);
+        let named =
+            |why| Skipped::new(&table.name, format!("row {}: {why}", row - table.starts[0]));
+        let image = table.image(row, self.frame.most_bytes()).map_err(named)?;
+        let caption = table.caption(row).map_err(named)?;
+        let image = self.frame.image(&image).map_err(named)?;
+        Ok(Record::Captioned(Example { image, caption }))
+    }
+
+    fn bad_records(&self) -> Vec<&BadRecords> {
+        vec![&self.bad]
+    }
+
+    fn captions(&self) -> Vec<String> {
+        let of = self.lens[Split::Train as usize];
+        let step = of.div_ceil(MOST_CAPTIONS).max(1) as usize;
+        let text = |at| {
+            let (table, row) = self.row(Split::Train, at);
+            table.caption(row).ok()
+        };
+        (0..of).step_by(step).filter_map(text).collect()
+    }
+
+    /// Adds the files' names and sizes, and where their groups of rows begin.
+    fn describe(&self, sum: &mut Fingerprint) {
+        for table in &self.tables {
+            sum.add_name(&table.name);
+            sum.add_number(files::length(&table.name).unwrap_or(0));
+            for start in &table.starts {
+                sum.add_number(*start);
+            }
+        }
+    }
+}
+
 impl<R: ChunkReader + 'static> Table<R> {
     /// Reads a file's footer and finds the columns of images and captions.
-    fn open(name: &Path, file: R, [image, caption]: [&str; 2], first: u64) -> Result<Self, String> {
+    fn open(name: &Path, file: R, image: &str, caption: &str, first: u64) -> Result<Self, String> {
         let bytes = file.len();
         let reader = guarded(|| SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
@@ -258,7 +245,8 @@ impl<R: ChunkReader + 'static> Table<R> {
         }
     }
 
-    /// The image file of a row: its bytes, or what lies at its path, which begins at the table's folder.
+    /// Returns the image file of a row: its bytes, or what lies at its path, which begins at the
+    /// table's folder.
     fn image(&self, row: u64, most_bytes: u64) -> Result<Vec<u8>, String> {
         let (leaf, folder) = match (self.value(self.image, row)?, self.path) {
             (Some(bytes), _) => return Ok(bytes),
@@ -271,12 +259,12 @@ impl<R: ChunkReader + 'static> Table<R> {
             .map_err(|error| format!("its bytes are null, and at its path: {}", chain(&error)))
     }
 
-    /// The bytes in a leaf column of a row.
+    /// Returns the bytes in a leaf column of a row.
     fn cell(&self, leaf: usize, row: u64) -> Result<Vec<u8>, String> {
         self.value(leaf, row)?.ok_or_else(|| EMPTY.to_owned())
     }
 
-    /// The bytes in a leaf column of a row, if they are not null.
+    /// Returns the bytes in a leaf column of a row, if they are not null.
     fn value(&self, leaf: usize, row: u64) -> Result<Option<Vec<u8>>, String> {
         let group = self.starts.partition_point(|start| *start <= row) - 1;
         let within = (row - self.starts[group]) as usize;
@@ -293,7 +281,7 @@ impl<R: ChunkReader + 'static> Table<R> {
     }
 }
 
-/// Whether a column can be read, by what compressed it.
+/// Returns whether a column can be read, by what compressed it.
 fn unpackable(codec: CompressionCodec, column: &str) -> Result<(), String> {
     match codec {
         CompressionCodec::UNCOMPRESSED | CompressionCodec::SNAPPY => Ok(()),
@@ -301,7 +289,7 @@ fn unpackable(codec: CompressionCodec, column: &str) -> Result<(), String> {
     }
 }
 
-/// The leaf column of a name, which must hold one string of bytes a row.
+/// Returns the leaf column of a name, which must hold one string of bytes a row.
 fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
     let columns = schema.columns();
     let named = columns.iter().position(|column| column.path().string() == wanted);
@@ -311,13 +299,15 @@ fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
         return Err(format!("there is no column `{wanted}`, there are {}", names.join(", ")));
     };
     let bytes = columns[at].physical_type() == parquet::basic::Type::BYTE_ARRAY;
-    match bytes && columns[at].max_rep_level() == 0 {
-        true => Ok(at),
-        false => Err(format!("the column `{wanted}` holds no single text or bytes a row")),
+    if bytes && columns[at].max_rep_level() == 0 {
+        Ok(at)
+    } else {
+        Err(format!("the column `{wanted}` holds no single text or bytes a row"))
     }
 }
 
-/// Runs what parses outside bytes in another's code: its panic is an error of the item, as its own errors are.
+/// Runs what parses outside bytes in another's code: its panic is an error of the item, as its own
+/// errors are.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(found) => found.map_err(|why| chain(&why)),

@@ -1,10 +1,12 @@
-//! A shuffle of any length that needs no memory: a Feistel network (Luby and Rackoff 1988) over the next power of four, walked
-//! until it lands inside the length (Black and Rogaway 2002). For sources too long to hold a shuffled list of.
+//! A shuffle of any length that needs no memory: a Feistel network (Luby and Rackoff 1988) over the
+//! next power of four, walked until it lands inside the length (Black and Rogaway 2002). For
+//! sources too long to hold a shuffled list of.
 
 /// Rounds of the network; four make it pseudo-random, two more cost nothing.
 const ROUNDS: u64 = 6;
 
-/// Where `index` goes in the shuffle of `0..len` that `key` names; `index` must be below `len`.
+/// Returns where `index` goes in the shuffle of `0..len` that `key` names; `index` must be below
+/// `len`.
 pub(crate) fn permuted(index: u64, len: u64, key: u64) -> u64 {
     assert!(index < len, "an index of the length");
     let half = (u64::BITS - (len - 1).leading_zeros()).div_ceil(2).max(1);
@@ -22,7 +24,7 @@ pub(crate) fn permuted(index: u64, len: u64, key: u64) -> u64 {
     }
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over what a round sees.
+/// Computes the finalizer of SplitMix64 (Steele, Lea, Flood 2014) over what a round sees.
 fn mixed(value: u64, key: u64, round: u64) -> u64 {
     let mut z = value ^ key.wrapping_add((round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

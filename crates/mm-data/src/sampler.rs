@@ -1,4 +1,5 @@
-//! The documents of a training step: which records of a source, in which order, and what is made of them.
+//! The documents of a training step: which records of a source, in which order, and what is made of
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +9,13 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
-use crate::mixture::Order;
+use crate::error::DataError;
+use crate::mixture::{MixtureSet, Order, Part};
 use crate::permutation::permuted;
-use crate::{DataError, DataSet, Direction, MixConfig, PartConfig, Record, Split, Task};
+use crate::record::Record;
+use crate::source::DataSet;
+use crate::split::Split;
+use crate::task::{MixConfig, Task};
 
 /// Sources of at most so many records have their shuffled order held as a list; the order of larger
 /// sources is computed record by record.
@@ -41,10 +46,27 @@ pub struct Numbered {
 }
 
 /// Chooses the documents of every step, or one rank's share of them.
+///
+/// ```
+/// use mm_data::{DataConfig, DataSet, DocumentSampler, ImageSettings, MixConfig, SamplerConfig};
+///
+/// let config: DataConfig = toml::from_str("source = 'glyphs'").unwrap();
+/// let data = DataSet::open(&config, ImageSettings { width: 16, height: 16, patch: 4 })?;
+/// let mix: MixConfig =
+///     toml::from_str("draw = [1.0, 1.0]\nread = [1.0, 1.0]\ncaption_drop = 0.1").unwrap();
+/// let config = SamplerConfig { mix, seed: 0, steps: 100, batch: 8, image_only: false };
+///
+/// let whole = DocumentSampler::new(config.clone(), &data).documents(3)?;
+/// assert_eq!(whole.len(), 8);
+/// let mut share = DocumentSampler::new(config, &data).of_rank(1, 2); // of two ranks
+/// assert_eq!(share.documents(3)?[0], whole[1]);
+/// # Ok::<(), mm_data::DataError>(())
+/// ```
 #[derive(Debug)]
 pub struct DocumentSampler<'a> {
     config: SamplerConfig,
     data: &'a DataSet,
+    mixture: Option<&'a MixtureSet>,
     rank: usize,
     ranks: usize,
     /// Which source of a mixture stands at a position.
@@ -66,24 +88,22 @@ struct DocumentSpec<'a> {
     index: usize,
     task: Task,
     data: &'a DataSet,
-    /// Settings of the source, in a mixture.
-    part: Option<&'a PartConfig>,
+    /// The source in a mixture, with its settings.
+    part: Option<&'a Part<DataSet>>,
     record: u64,
 }
 
 impl<'a> DocumentSampler<'a> {
     /// Samples documents of `data`.
     pub fn new(config: SamplerConfig, data: &'a DataSet) -> Self {
-        let order = match data {
-            DataSet::Mixture(mixture) => Some(mixture.order(config.seed)),
-            _ => None,
-        };
-        Self { config, data, rank: 0, ranks: 1, order, epochs: BTreeMap::new() }
+        let mixture = data.downcast_ref::<MixtureSet>();
+        let order = mixture.map(|mixture| mixture.order(config.seed));
+        Self { config, data, mixture, rank: 0, ranks: 1, order, epochs: BTreeMap::new() }
     }
 
-    /// Restricts the sampler to one rank: it makes those documents of every step whose index is `rank`
-    /// modulo `ranks`. The shares of the ranks are the step's documents, each once, and no rank reads
-    /// another's files.
+    /// Restricts the sampler to one rank: it makes those documents of every step whose index is
+    /// `rank` modulo `ranks`. The shares of the ranks are the step's documents, each once, and no
+    /// rank reads another's files.
     ///
     /// # Panics
     ///
@@ -115,17 +135,13 @@ impl<'a> DocumentSampler<'a> {
             Some(order) => order.at(position),
             None => (0, position),
         };
-        let (part, data) = match self.data {
-            DataSet::Mixture(mixture) => {
-                let (part, data) = &mixture.parts()[number];
-                (Some(part), data)
-            }
-            plain => (None, plain),
-        };
+        let part = self.mixture.map(|mixture| &mixture.parts()[number]);
+        let data = part.map_or(self.data, |part| &part.data);
         DocumentSpec { index, task, data, part, record: self.record(number, data, within) }
     }
 
-    /// Returns the record at a position of a source's endless order: every epoch is a shuffle of its own.
+    /// Returns the record at a position of a source's endless order: every epoch is a shuffle of
+    /// its own.
     fn record(&mut self, number: usize, data: &DataSet, position: u64) -> u64 {
         let Some(len) = data.len(Split::Train).filter(|len| *len > 0) else {
             return position;
@@ -151,26 +167,15 @@ impl<'a> DocumentSampler<'a> {
 impl DocumentSpec<'_> {
     fn document(&self, config: &SamplerConfig, step: u64) -> Result<Document, DataError> {
         let mut rng = stream(config.seed, Purpose::Example, step, self.index as u64);
-        if let DataSet::Glyphs(glyphs) = self.data {
-            match self.task {
-                Task::SameOrDifferent => {
-                    return Ok(glyphs.same_or_different(Split::Train, &mut rng));
-                }
-                Task::WhichOne => return Ok(glyphs.which_one_is(Split::Train, &mut rng)),
-                Task::Draw | Task::Read | Task::Finished => {}
-            }
+        if let Some(pair) = self.data.pair_document(self.task, Split::Train, &mut rng) {
+            return Ok(pair);
         }
         let mut example = match self.data.record(Split::Train, self.record, &mut rng)? {
             Record::Captioned(example) => example,
             Record::Whole(document) => return Ok(document),
         };
-        let task = match self.part.and_then(|part| part.direction) {
-            None => self.task,
-            Some(Direction::Draw) => Task::Draw,
-            Some(Direction::Read) => Task::Read,
-            Some(Direction::Both) if rng.random_bool(0.5) => Task::Draw,
-            Some(Direction::Both) => Task::Read,
-        };
+        let task = self.part.and_then(|part| part.direction).unwrap_or(self.task);
+        let task = task.settled(&mut rng);
         if self.part.is_some_and(|part| part.flip) && rng.random_bool(0.5) {
             example.image = example.image.mirrored();
         }

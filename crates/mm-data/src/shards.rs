@@ -4,24 +4,31 @@
 //! cats-000.tar: 0001.jpg 0001.txt 0002.png 0002.json 0003.webp 0003.txt …
 //! ```
 //!
-//! A member's key is its name up to the first dot of its last part. A sample has an image, and its caption in `KEY.txt` or
-//! in a field of `KEY.json`. When the source is opened the headers of every shard are read and the places of members kept;
-//! members are read by place, in any order. A shard that is cut short gives the samples before the cut and weighs as a
-//! whole file, since nobody knows how long it was; one that is damaged weighs by what lies behind the damage.
+//! A member's key is its name up to the first dot of its last part. A sample has an image, and its
+//! caption in `KEY.txt` or in a field of `KEY.json`. When the source is opened the headers of every
+//! shard are read and the places of members kept; members are read by place, in any order. A shard
+//! that is cut short gives the samples before the cut and weighs as a whole file, since nobody
+//! knows how long it was; one that is damaged weighs by what lies behind the damage.
 
 mod index;
 
 use std::path::PathBuf;
 
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use self::index::{Index, Lacks, Sample, Words, index, shown};
-use super::checksum::Checksum;
-use super::files;
-use super::halves::Halves;
-use super::ledger::{Ledger, Skipped, Tally, check_max_bad, one_percent};
-use super::picture::{Frame, PictureFit, caption, chain, white};
-use super::{DataError, Example, ImageSettings, MOST_CORPUS, Split};
+use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
+use crate::error::DataError;
+use crate::files;
+use crate::fingerprint::Fingerprint;
+use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, white};
+use crate::record::{Example, Record};
+use crate::source::DataSource;
+use crate::split::{Split, Splits};
+
+/// The most captions that a tokenizer is trained on, spread over the training split.
+const MOST_CAPTIONS: usize = 20_000;
 
 /// Settings of [`ShardSet`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,13 +36,13 @@ use super::{DataError, Example, ImageSettings, MOST_CORPUS, Split};
 pub struct WebdatasetConfig {
     /// The shards: names with `*`, `?` and `{000..099}`, or folders of `.tar` files.
     pub files: Vec<String>,
-    /// The field of `KEY.json` that holds the caption; an empty name for pictures without captions.
+    /// The field of `KEY.json` that holds the caption; an empty name for images without captions.
     #[serde(default = "caption_field")]
     pub caption: String,
     /// How images of other shapes are made to fit.
     #[serde(default)]
-    pub fit: PictureFit,
-    /// The colour behind transparent pixels and around padded images.
+    pub fit: ImageFit,
+    /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
     /// The share of the samples, and of the shards, that may be broken.
@@ -48,10 +55,10 @@ fn caption_field() -> String {
 }
 
 impl WebdatasetConfig {
-    /// Shards with the defaults.
+    /// Takes shards with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         let (caption, max_bad) = (caption_field(), one_percent());
-        Self { files, caption, fit: PictureFit::default(), background: white(), max_bad }
+        Self { files, caption, fit: ImageFit::default(), background: white(), max_bad }
     }
 
     /// Checks what the types do not; touches no file.
@@ -70,8 +77,8 @@ pub struct ShardSet {
     shards: Vec<PathBuf>,
     caption: String,
     frame: Frame,
-    entries: Halves<Entry>,
-    books: Ledger,
+    entries: Splits<Entry>,
+    bad: BadRecords,
 }
 
 #[derive(Debug)]
@@ -88,8 +95,8 @@ impl ShardSet {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, image)?;
         let shards = files::expand(&config.files, &["tar"])?;
-        let books = Ledger::of_files("webdataset", config.max_bad, shards.len());
-        let mut entries = Halves::new();
+        let bad = BadRecords::of_files("webdataset", config.max_bad, shards.len());
+        let mut entries = Splits::default();
         for (path, shard) in shards.iter().zip(0..) {
             let opened =
                 files::length(path).and_then(|bytes| Ok((files::open_at(path, 0)?, bytes)));
@@ -105,81 +112,16 @@ impl ShardSet {
             for one in index.incomplete {
                 let why = at_place(&one.key, one.at, one.lacks.words());
                 match one.lacks {
-                    Lacks::Image | Lacks::Words => books.pass_over(path, why),
-                    Lacks::Neighbour => books.broken(path, why),
+                    Lacks::Image | Lacks::Words => bad.pass_over(path, why),
+                    Lacks::Neighbour => bad.broken(path, why),
                 }
             }
             if let Some(cut) = index.cut {
-                books.broken_file(path, cut.why, cut.lost);
+                bad.broken_file(path, cut.why, cut.lost);
             }
         }
-        if entries.len() == 0 {
-            return Err(DataError::nothing("webdataset", &books.skipped()));
-        }
-        let books = books.opened(entries.len())?;
-        Ok(Self { shards, caption: config.caption.clone(), frame, entries, books })
-    }
-
-    /// How many samples the part has.
-    pub fn len(&self, split: Split) -> u64 {
-        self.entries.of(split).len() as u64
-    }
-
-    /// The sample of an index, which wraps around, or the next one that can be read.
-    pub fn example(&self, split: Split, index: u64) -> Result<Example, DataError> {
-        let entries = self.entries.of(split);
-        if entries.is_empty() {
-            return Err(DataError::EmptySplit { split: split.name(), source_name: "webdataset" });
-        }
-        self.books.first_good(entries.len(), index, |at| self.item(&entries[at]))
-    }
-
-    /// The sample of an index of a part that is not empty, if it can be read.
-    pub(super) fn exact(&self, split: Split, index: u64) -> Option<Example> {
-        let entries = self.entries.of(split);
-        self.books.exactly(entries.len(), index, |at| self.item(&entries[at]))
-    }
-
-    /// Captions of the training part, spread over it if there are many.
-    pub fn captions(&self) -> Vec<String> {
-        self.entries.spread(MOST_CORPUS).filter_map(|entry| self.words(entry).ok()).collect()
-    }
-
-    /// What was left out so far.
-    pub fn skipped(&self) -> Vec<Skipped> {
-        self.books.skipped()
-    }
-
-    /// How many of these are broken.
-    pub fn bad(&self) -> usize {
-        self.books.bad()
-    }
-
-    /// How much is broken so far, and how much there is.
-    pub fn tally(&self) -> Tally {
-        self.books.tally()
-    }
-
-    /// Adds the shards' names, and the names and places of samples.
-    pub(super) fn add_to(&self, sum: &mut Checksum) {
-        self.shards.iter().for_each(|path| sum.add_name(path));
-        for Entry { shard, sample } in
-            Split::ALL.into_iter().flat_map(|split| self.entries.of(split))
-        {
-            sum.add(sample.key.as_bytes());
-            [u64::from(*shard), sample.image.at, sample.image.bytes]
-                .into_iter()
-                .for_each(|number| sum.add_number(number));
-        }
-    }
-
-    fn item(&self, entry: &Entry) -> Result<Example, Skipped> {
-        let Entry { shard, sample } = entry;
-        let path = &self.shards[*shard as usize];
-        let named = |why: String| Skipped::new(path, at_place(&sample.key, sample.image.at, &why));
-        let caption = self.words(entry).map_err(named)?;
-        let bytes = files::read(path, sample.image).map_err(|error| named(chain(&error)))?;
-        Ok(Example { image: self.frame.picture(&bytes).map_err(named)?, caption })
+        let bad = bad.opened_with_some(entries.iter().count())?;
+        Ok(Self { shards, caption: config.caption.clone(), frame, entries, bad })
     }
 
     fn words(&self, entry: &Entry) -> Result<String, String> {
@@ -195,12 +137,54 @@ impl ShardSet {
     }
 }
 
-/// What is wrong with a sample. Its place stands beside its key, since keys may be equal as far as they are shown.
+impl DataSource for ShardSet {
+    fn name(&self) -> &'static str {
+        "webdataset"
+    }
+
+    fn len(&self, split: Split) -> Option<u64> {
+        self.entries.len(split)
+    }
+
+    fn load(&self, split: Split, at: u64, _: &mut ChaCha8Rng) -> Result<Record, Skipped> {
+        let entry @ Entry { shard, sample } = self.entries.at(split, at);
+        let path = &self.shards[*shard as usize];
+        let named = |why: String| Skipped::new(path, at_place(&sample.key, sample.image.at, &why));
+        let caption = self.words(entry).map_err(named)?;
+        let bytes = files::read(path, sample.image).map_err(|error| named(chain(&error)))?;
+        let image = self.frame.image(&bytes).map_err(named)?;
+        Ok(Record::Captioned(Example { image, caption }))
+    }
+
+    fn bad_records(&self) -> Vec<&BadRecords> {
+        vec![&self.bad]
+    }
+
+    fn captions(&self) -> Vec<String> {
+        self.entries.spread(MOST_CAPTIONS).filter_map(|entry| self.words(entry).ok()).collect()
+    }
+
+    /// Adds the shards' names, and the names and places of samples.
+    fn describe(&self, sum: &mut Fingerprint) {
+        for path in &self.shards {
+            sum.add_name(path);
+        }
+        for Entry { shard, sample } in self.entries.iter() {
+            sum.add(sample.key.as_bytes());
+            for number in [u64::from(*shard), sample.image.at, sample.image.bytes] {
+                sum.add_number(number);
+            }
+        }
+    }
+}
+
+/// Says what is wrong with a sample. Its place stands beside its key, since keys may be equal as
+/// far as they are shown.
 fn at_place(key: &str, place: u64, why: &str) -> String {
     format!("`{}` at byte {place}: {why}", shown(key))
 }
 
-/// The text of a field of a JSON object.
+/// Returns the text of a field of a JSON object.
 fn field(json: &[u8], name: &str) -> Result<String, String> {
     let found: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(json).map_err(|why| why.to_string())?;

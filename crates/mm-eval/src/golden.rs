@@ -1,4 +1,5 @@
-//! Golden files: what the seed author's own layers computed, compared with what a model of ours computes.
+//! This module compares golden files, which hold what Su Jianlin's own layers computed, with what a
+//! model of this workspace computes.
 //!
 //! ```text
 //! in/images, in/eps, in/z   [batch, row, column, channel]      in/steps  [batch, 1], step indices
@@ -7,8 +8,9 @@
 //! grad/NAME                 the gradient of out/loss for the weight that Keras calls NAME
 //! ```
 //!
-//! Files are safetensors. `in/images`, `in/steps` and `out/images` must be there, and of the other inputs those that an output
-//! or gradient of the file is computed from; whatever the file has below `out/` and `grad/` is compared, or is an error.
+//! Files are safetensors. `in/images`, `in/steps` and `out/images` must be there, and those other
+//! inputs that an output or gradient of the file is computed from. Whatever the file has below
+//! `out/` and `grad/` is compared, or is an error.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +18,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use mm_diffusion::{Level, ddim};
-use mm_model::keras::rows;
+use mm_import::keras::rows;
 use mm_model::{HostBatch, ImageNoise, Model, ModelConfig, Sample, Sequence};
 use mm_patch::Grid;
 
@@ -25,22 +27,22 @@ mod file;
 use file::Images;
 pub use file::{Golden, GoldenError};
 
-/// Steps of the image of DDIM in a golden file.
+/// Counts the steps of the DDIM image in a golden file.
 const DDIM_STEPS: usize = 10;
 
-/// One array of the file and ours.
+/// The differences between one array of the file and ours.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     /// The array's name in the file.
     pub name: String,
-    /// Largest difference.
+    /// The largest difference.
     pub absolute: f64,
-    /// Largest difference as a share of the largest wanted number.
+    /// The largest difference as a share of the largest wanted number.
     pub relative: f64,
 }
 
 impl Comparison {
-    /// Compares numbers, of which there are as many.
+    /// Compares equally many numbers.
     fn new(name: &str, found: &[f32], wanted: &[f32]) -> Self {
         let most = |numbers: &mut dyn Iterator<Item = f64>| {
             numbers.fold(
@@ -55,13 +57,14 @@ impl Comparison {
         Self { name: name.to_owned(), absolute, relative }
     }
 
-    /// Whether the relative difference is at most `tolerance`; what is no number is not.
+    /// Says whether the relative difference is at most `tolerance`. It is not if it is no number.
     pub fn within(&self, tolerance: f64) -> bool {
         self.relative <= tolerance
     }
 }
 
-/// Compares everything the file holds. `model` is on a device with autodiff; its configuration is a network of the seed's kind.
+/// Compares everything that the file holds. `model` is on a device with autodiff, and its
+/// configuration describes one of Su's networks.
 pub fn compare(
     model: &Model,
     config: &ModelConfig,
@@ -89,11 +92,11 @@ pub fn compare(
         }
         all.extend(gradients(model, loss, golden, &names)?);
     }
-    let walks = [("out/ddim10", 1.0), ("out/ddim10_unclipped", f32::INFINITY)];
-    if walks.iter().any(|(name, _)| golden.has(name)) {
+    let drawings = [("out/ddim10", 1.0), ("out/ddim10_unclipped", f32::INFINITY)];
+    if drawings.iter().any(|(name, _)| golden.has(name)) {
         let z = golden.images("in/z", config.patch)?;
         let drawn = drawn(model, config, &z)?;
-        for (name, limit) in walks.into_iter().filter(|(name, _)| golden.has(name)) {
+        for (name, limit) in drawings.into_iter().filter(|(name, _)| golden.has(name)) {
             let wanted = golden.images(name, config.patch)?;
             z.same_size(name, &wanted)?;
             let found: Vec<f32> = drawn.iter().map(|x| x.clamp(-limit, limit)).collect();
@@ -103,7 +106,8 @@ pub fn compare(
     Ok(all)
 }
 
-/// Every `grad/NAME` of the file; a name that is no weight of the model is an error, and so is a weight without a gradient.
+/// Compares every `grad/NAME` of the file. A name that is no weight of the model is an error, and
+/// so is a weight without a gradient.
 fn gradients(
     model: &Model,
     loss: Tensor<1>,
@@ -134,12 +138,13 @@ fn gradients(
         .collect()
 }
 
-/// Noisy images at their step indices -> the network's output, `[images * patches, numbers]`.
+/// Returns the output of the network for noisy images at their step indices,
+/// `[images * patches, patch_dim]`.
 fn predict(model: &Model, config: &ModelConfig, images: &Images, steps: &[f64]) -> Tensor<2> {
     let sample = |(noisy, time): (&Vec<f32>, &f64)| {
         let mut sequence = Sequence::empty(config.backbone.positions);
         sequence.push_patches(images.grid, noisy.clone(), true, 0);
-        // The patches are noised already: all of them is signal here.
+        // The patches are noised already, so they count as signal only.
         let level = Level { timestep: *time, signal: 1.0, noise: 0.0 };
         let noise = vec![ImageNoise { level, eps: vec![0.0; noisy.len()], weight: 1.0 }];
         Sample { sequence, noise }
@@ -150,7 +155,7 @@ fn predict(model: &Model, config: &ModelConfig, images: &Images, steps: &[f64]) 
     model.patches(model.hidden(&batch.inputs), &vec![images.grid; samples.len()])
 }
 
-/// Ten steps of DDIM without noise from `z`, not clipped.
+/// Returns ten steps of DDIM without noise from `z`, not clipped.
 fn drawn(model: &Model, config: &ModelConfig, z: &Images) -> Result<Vec<f32>, GoldenError> {
     let model = model.valid();
     let levels = config.schedule.sampling_levels(DDIM_STEPS)?;
@@ -172,7 +177,7 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     data.try_to_vec::<f32>().expect("activations are 32-bit floats")
 }
 
-/// Gradients by the path of their weight.
+/// Collects gradients by the paths of their weights.
 struct Collect<'a> {
     grads: &'a GradientsParams,
     path: Vec<String>,

@@ -1,17 +1,26 @@
-//! Sheets of images: samples beside the real images, and texts of what was asked and read.
+//! This module makes sheets of images: samples beside real images, with a text of what was asked
+//! for, what was read, and how the model continues texts.
 
-use mm_data::{DataSet, Example, Split};
-use mm_model::{Document, GenerateError, LoadedModel};
+use mm_data::{DataSet, EmojiSet, Example, Record, Split};
+use mm_model::{
+    Document, GenerateError, GenerateOptions, LoadedModel, SamplingMethod, SamplingPlan, Segment,
+};
 use mm_patch::Image;
 
-use crate::continuation::continuations;
-use crate::image_only::image_only_grid;
 use crate::reading::read_score;
-use crate::records::examples;
+use crate::records::{examples, records};
 use crate::{EvalError, TOGETHER};
 
-/// A grid of pictures drawn for held-out captions, each over the real picture of that caption, and a text of what was asked
-/// and what was read. A model that draws no finite numbers leaves a black picture and says so: a run is not ended by its grid.
+/// Counts the text documents that are continued.
+const CONTINUATIONS: usize = 8;
+/// Limits the bytes of the beginning of a text document.
+const BEGINNING_BYTES: usize = 64;
+/// Limits the tokens of a continuation.
+const CONTINUATION_TOKENS: usize = 48;
+
+/// Returns a grid of images drawn for held-out captions, each over the real image of its caption,
+/// and a text of what was asked for and what was read. A model that draws numbers that are not
+/// finite gets a black image and a text that says so, because a sample must not end a run.
 pub fn sample_grid(
     model: &LoadedModel,
     data: &DataSet,
@@ -36,7 +45,8 @@ fn grid_and_text(
     if !model.config.has_text() {
         return Ok((image_only_grid(model, count, seed)?, String::new()));
     }
-    let split = if data.len(Split::HeldOut) == Some(0) || matches!(data, DataSet::Emoji(_)) {
+    let split = if data.len(Split::HeldOut) == Some(0) || data.downcast_ref::<EmojiSet>().is_some()
+    {
         Split::Train
     } else {
         Split::HeldOut
@@ -44,30 +54,78 @@ fn grid_and_text(
     let options = model.options(seed);
     let shown = examples(data, split, count, seed)?;
     let grid = model.grid()?;
+    let words = model.model.knows_text();
     let mut drawn = vec![];
     for chunk in shown.chunks(TOGETHER) {
-        let words = model.model.knows_text();
         let prompt =
             |example: &Example| Document::of_text(if words { &example.caption } else { "" });
         let prompts: Vec<Document> = chunk.iter().map(prompt).collect();
         drawn.extend(model.draw(&prompts, grid, &options)?);
     }
-    if !model.model.knows_text() {
-        let real: Vec<Image> = shown.into_iter().map(|example| example.image).collect();
-        return Ok((contact_sheet(&drawn, &real), "drawn without words\n".into()));
+    let mut text = String::from("drawn without words\n");
+    if words {
+        let read = read_score(model, data, split, count, &options)?;
+        text = String::from("asked for, from left to right and top to bottom:\n");
+        text.extend(shown.iter().map(|example| format!("  {}\n", example.caption)));
+        text += &format!("\nread {} of {} right (truth -> read):\n", read.right, read.of);
+        text.extend(read.captions.iter().map(|(truth, read)| format!("  {truth} -> {read}\n")));
+        text += &continuations(model, data, split, &options)?;
     }
-    let read = read_score(model, data, split, count, &options)?;
-    let mut text = String::from("asked for, from left to right and top to bottom:\n");
-    text.extend(shown.iter().map(|example| format!("  {}\n", example.caption)));
-    text += &format!("\nread {} of {} right (truth -> read):\n", read.right, read.of);
-    text.extend(read.captions.iter().map(|(truth, read)| format!("  {truth} -> {read}\n")));
-    text += &continuations(model, data, split, &options)?;
     let real: Vec<Image> = shown.into_iter().map(|example| example.image).collect();
     Ok((contact_sheet(&drawn, &real), text))
 }
 
-/// Pictures in rows of at most twelve; every row of `drawn` stands over the row of its `real` counterparts, magnified to at
-/// least 64 pixels. Where sizes differ, the largest sets the distance.
+/// Draws a grid of `count` images as the model's generation settings say, about as wide as high.
+fn image_only_grid(model: &LoadedModel, count: usize, seed: u64) -> Result<Image, EvalError> {
+    let levels = model
+        .config
+        .schedule
+        .sampling_levels(model.generation.steps)
+        .map_err(mm_model::GenerateError::from)?;
+    let walk =
+        SamplingPlan { levels: &levels, method: SamplingMethod::Plain(model.generation.sampler) };
+    let drawn = model.sample(model.grid()?, 0..count as u64, walk, seed)?;
+    Ok(image_table(&drawn, square_cols(drawn.len())))
+}
+
+/// Returns the beginnings of a few documents that begin with text, and how the model continues
+/// them. The text is empty if there are none.
+fn continuations(
+    model: &LoadedModel,
+    data: &DataSet,
+    split: Split,
+    options: &GenerateOptions,
+) -> Result<String, EvalError> {
+    let options =
+        GenerateOptions { max_tokens: CONTINUATION_TOKENS, max_images: 0, ..options.clone() };
+    let mut text = String::new();
+    for record in records(data, split, CONTINUATIONS, options.seed)? {
+        let Some(beginning) = beginning(&record) else { continue };
+        let written = model.generate(&Document::of_text(beginning), &options, &mut |_| {})?;
+        let heading = if text.is_empty() { "\nbeginning -> how the model goes on:\n" } else { "" };
+        text += &format!("{heading}  {beginning:?} -> {:?}\n", words_of(&written));
+    }
+    Ok(text)
+}
+
+/// Returns the first half of the text that a whole document begins with.
+fn beginning(record: &Record) -> Option<&str> {
+    let Record::Whole(document) = record else { return None };
+    let Some(Segment::Text { text, .. }) = document.segments.first() else { return None };
+    Some(&text[..text.floor_char_boundary((text.len() / 2).min(BEGINNING_BYTES))])
+}
+
+fn words_of(document: &Document) -> String {
+    let text = |segment: &Segment| match segment {
+        Segment::Text { text, .. } => text.clone(),
+        Segment::Image { .. } => String::new(),
+    };
+    document.segments.iter().map(text).collect()
+}
+
+/// Returns a sheet of images in rows of at most twelve. Every row of `drawn` stands over the row of
+/// its `real` counterparts. Images are magnified to at least 64 pixels. Where sizes differ, the
+/// largest sets the distance.
 pub fn contact_sheet(drawn: &[Image], real: &[Image]) -> Image {
     if drawn.is_empty() {
         return Image::filled(1, 1, [255; 3]);
@@ -89,7 +147,24 @@ pub fn contact_sheet(drawn: &[Image], real: &[Image]) -> Image {
     sheet
 }
 
-/// Every pixel `zoom` times as wide and high, without smoothing.
+/// Returns images of one size edge to edge in rows of `cols`. The rest of the last row is white.
+pub fn image_table(images: &[Image], cols: usize) -> Image {
+    let Some(first) = images.first() else { return Image::filled(1, 1, [255; 3]) };
+    let (width, height) = (first.width(), first.height());
+    let cols = cols.clamp(1, images.len());
+    let mut sheet = Image::filled(cols * width, images.len().div_ceil(cols) * height, [255; 3]);
+    for (at, image) in images.iter().enumerate() {
+        sheet.paste(image, at % cols * width, at / cols * height);
+    }
+    sheet
+}
+
+/// Returns the number of columns that makes a table of `count` images about as wide as high.
+pub fn square_cols(count: usize) -> usize {
+    (count as f64).sqrt().ceil().max(1.0) as usize
+}
+
+/// Returns an image in which every pixel is `zoom` times as wide and high, without smoothing.
 pub fn magnified(image: &Image, zoom: usize) -> Image {
     let mut large = Image::filled(image.width() * zoom, image.height() * zoom, [0; 3]);
     for y in 0..large.height() {
@@ -98,4 +173,20 @@ pub fn magnified(image: &Image, zoom: usize) -> Image {
         }
     }
     large
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_filled_row_by_row_and_ends_in_white() {
+        let images: Vec<Image> =
+            (0..5).map(|gray| Image::filled(2, 2, [gray as u8 * 10; 3])).collect();
+        let sheet = image_table(&images, square_cols(5));
+        assert_eq!((sheet.width(), sheet.height()), (6, 4));
+        assert_eq!(sheet.pixel(4, 0), [20; 3]);
+        assert_eq!(sheet.pixel(0, 3), [30; 3]);
+        assert_eq!(sheet.pixel(5, 3), [255; 3]);
+    }
 }

@@ -1,31 +1,46 @@
-//! Measures of a trained model: losses on held-out documents, captions read, glyphs drawn and judged, distances between sets
-//! of images, bits per dimension, and golden files of other libraries.
+//! Measures of a trained model: losses on held-out documents, captions read, glyphs drawn and
+//! recognized, distances between sets of images, bits per dimension, and golden files of another
+//! implementation.
 //!
-//! Deliberately absent: optimizers, recipes, checkpoints of a training run.
+//! ```text
+//! model, data, split, count, seed ──► Evaluator ──► Score     losses, reading, drawing, likelihood
+//! images ──► quality ──► ReferenceScores                      FID and KID between two baselines
+//! image  ──► classifier ──► RecognizedGlyph                   what a drawn glyph shows
+//! ```
+//!
+//! An evaluation never changes a model, and the same seed repeats it. Optimizers, recipes and
+//! checkpoints of a training run are absent on purpose.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod analytic;
 pub mod classifier;
-mod continuation;
 mod drawing;
 mod error;
+mod evaluator;
 #[cfg(test)]
 #[path = "../../mm-model/src/fuzz.rs"]
 mod fuzz;
 pub mod golden;
 mod grid;
-pub mod image_only;
 mod losses;
 pub mod quality;
 mod reading;
 mod records;
 
-pub use drawing::{DrawScore, draw_score};
+pub use analytic::mean_square_of_noise;
+pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;
-pub use grid::{contact_sheet, magnified, sample_grid};
-pub use losses::{HeldOutLosses, held_out_losses};
-pub use reading::{ReadScore, read_score};
+pub use evaluator::{Evaluator, Score};
+pub use grid::{contact_sheet, image_table, magnified, sample_grid, square_cols};
+pub use losses::{HeldOutLosses, LossEvaluator, held_out_losses};
+pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
 
-/// Images drawn or read in one batch.
+/// Counts the images that are drawn or read in one batch.
 const TOGETHER: usize = 64;
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,46 +1,42 @@
-//! How good pictures are, told by a network that is not the model, and by pixels.
+//! This module measures how good images are, by a network that is not the model and by pixels.
 //!
 //! ```text
-//! pictures ──► FeatureNetwork ──► Features ──► frechet (FID), kid
-//! pictures ──► nearest                         pixels: is a drawing a copy of a training picture?
+//! images ──► FeatureNetwork ──► Features ──► frechet (FID), kid
+//! images ──► nearest                         pixels: is a drawing a copy of a training image?
+//! images ──► likelihood                      bits per dimension under the model itself
 //! ```
 //!
-//! A distance alone says nothing: it depends on the network, the number of pictures and their kind. So it always comes
-//! with two marks from the same [`Ruler`]: what other real pictures get, and what real pictures with their tiles shuffled
-//! get. Deliberately absent: weights of any network, Inception's too; the user brings an ONNX file.
+//! A distance alone says nothing: it depends on the network, the number of images and their kind.
+//! So it always comes with two baselines from the same [`ReferenceFeatures`]: the distance of other
+//! real images, and of real images with their tiles shuffled. This crate holds no weights of any
+//! network, Inception included; the user brings an ONNX file, or computes [`Features`] in any way.
 
-mod drawings;
-mod error;
 mod features;
-#[cfg(feature = "onnx")]
-mod fingerprint;
 mod frechet;
-mod input;
+mod images;
 mod kid;
 mod likelihood;
 mod nearest;
+mod network;
 #[cfg(feature = "onnx")]
-mod network;
-#[cfg(not(feature = "onnx"))]
-#[path = "quality/no_network.rs"]
-mod network;
-mod pictures;
-mod ruler;
-mod settings;
-mod store;
-mod tiles;
+mod onnx;
+mod reference;
 
-pub use drawings::{captions_to_draw, drawings};
-pub use error::QualityError;
-pub use features::Features;
+pub use features::{Features, load_features, save_features};
 pub use frechet::{FEWEST_FOR_FRECHET, Gaussian, GaussianRoot, frechet};
-pub use input::resized;
+pub use images::{
+    ImageSet, NamedImage, captions_to_draw, drawings, folder_images, shuffled_tiles, source_images,
+};
 pub use kid::{FEWEST_FOR_KID, Kid, kid, kid_over, kid_subsets, subsets};
-pub use likelihood::{Likelihood, LikelihoodOptions, Trace, likelihood};
+pub use likelihood::{Likelihood, LikelihoodEvaluator, LikelihoodOptions, Trace, likelihood};
 pub use nearest::{Nearest, median, nearest};
-pub use network::FeatureNetwork;
-pub use pictures::{Picture, Pictures, folder_pictures, source_pictures};
-pub use ruler::{Judged, Ruler};
-pub use settings::{Layout, NetworkSettings};
-pub use store::{load_features, save_comparison, save_features};
-pub use tiles::shuffled_tiles;
+pub use network::{FeatureNetwork, Layout, NetworkSettings, resized};
+pub use reference::{ReferenceFeatures, ReferenceScores, save_comparison};
+
+#[cfg(not(feature = "onnx"))]
+impl FeatureNetwork {
+    /// Fails because this build has no feature `onnx`.
+    pub fn load(_onnx: &[u8], _settings: &NetworkSettings) -> Result<Self, crate::EvalError> {
+        Err(crate::EvalError::NoReader)
+    }
+}

@@ -1,27 +1,49 @@
-//! Reading: captions written after images, compared word for word.
+//! This module measures reading: captions written after images are compared word for word.
 
 use mm_data::{DataSet, Split};
 use mm_model::{Document, GenerateOptions, LoadedModel};
 use serde::Serialize;
 
 use crate::records::examples;
-use crate::{EvalError, TOGETHER};
+use crate::{EvalError, Evaluator, Score, TOGETHER};
 
-/// Most tokens of a caption that is read.
+/// Limits the tokens of a caption that is read.
 const CAPTION_TOKENS: usize = 32;
 
-/// How many captions were read word for word.
+/// The captions that were read, and how many are right word for word.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReadScore {
-    /// Captions equal to the truth.
+    /// The number of captions that equal the truth.
     pub right: usize,
-    /// Captions asked for.
+    /// The number of captions that were asked for.
     pub of: usize,
-    /// (truth, read) of every picture.
+    /// The true caption of every image and the one that was read.
     pub captions: Vec<(String, String)>,
 }
 
-/// Reads the captions of `count` pictures of a part, greedily.
+/// Measures the share of captions that a model writes word for word, by [`read_score`].
+#[derive(Debug, Clone, Copy)]
+pub struct ReadEvaluator;
+
+impl Evaluator for ReadEvaluator {
+    fn name(&self) -> &str {
+        "read"
+    }
+
+    fn evaluate(
+        &self,
+        model: &LoadedModel,
+        data: &DataSet,
+        split: Split,
+        count: usize,
+        seed: u64,
+    ) -> Result<Score, EvalError> {
+        let found = read_score(model, data, split, count, &model.options(seed))?;
+        Ok(Score::new(found.of).mean("right", found.right as f64))
+    }
+}
+
+/// Reads the captions of `count` images of a split with the likeliest tokens.
 pub fn read_score(
     model: &LoadedModel,
     data: &DataSet,

@@ -1,11 +1,13 @@
-//! The records that a measurement is taken on: the same for the same seed.
+//! This module chooses the records that a measurement is taken on. The same seed gives the same
+//! records.
 
 use mm_data::{Combination, DataSet, Example, GlyphSet, Record, Split};
 use mm_model::random::{Purpose, stream};
 
 use crate::EvalError;
 
-/// `count` records of a part, the same for the same seed.
+/// Returns `count` records of a split, or all records if there are fewer. They are spread evenly
+/// over a finite split.
 pub fn records(
     data: &DataSet,
     split: Split,
@@ -14,17 +16,27 @@ pub fn records(
 ) -> Result<Vec<Record>, EvalError> {
     let len = data.len(split);
     let count = len.map_or(count, |len| count.min(len as usize));
-    (0..count)
-        .map(|index| {
-            let mut rng = stream(seed, Purpose::Example, u64::MAX, index as u64);
-            // Spread over a finite part, whatever its order.
-            let at = len.map_or(index as u64, |len| index as u64 * len / count as u64);
-            Ok(data.record(split, at, &mut rng)?)
-        })
-        .collect()
+    let mut records = Vec::with_capacity(count);
+    for index in 0..count as u64 {
+        let mut rng = stream(seed, Purpose::Example, u64::MAX, index);
+        let at = len.map_or(index, |len| index * len / count as u64);
+        records.push(data.record(split, at, &mut rng)?);
+    }
+    Ok(records)
 }
 
-/// Those of `count` records of a part that are pictures with captions.
+/// Returns those of `count` records of a split that are images with captions.
+///
+/// ```
+/// use mm_data::{DataConfig, DataSet, GlyphsConfig, ImageSettings, Split};
+///
+/// let size = ImageSettings { width: 16, height: 16, patch: 4 };
+/// let data = DataSet::open(&DataConfig::Glyphs(GlyphsConfig::default()), size)?;
+/// let shown = mm_eval::examples(&data, Split::HeldOut, 3, 7)?;
+/// assert_eq!(shown.len(), 3);
+/// assert_eq!(shown, mm_eval::examples(&data, Split::HeldOut, 3, 7)?);
+/// # Ok::<(), mm_eval::EvalError>(())
+/// ```
 pub fn examples(
     data: &DataSet,
     split: Split,
@@ -38,7 +50,7 @@ pub fn examples(
     Ok(records(data, split, count, seed)?.into_iter().filter_map(captioned).collect())
 }
 
-/// `count` glyphs of a part to ask for, the same for the same seed.
+/// Returns `count` glyphs of a split that a model is asked to draw.
 pub fn combinations(glyphs: &GlyphSet, split: Split, count: usize, seed: u64) -> Vec<Combination> {
     let one =
         |index| glyphs.combination(split, &mut stream(seed, Purpose::Example, u64::MAX, index));

@@ -1,7 +1,8 @@
-//! Sequences to tensors: several documents packed in one row, images noised, indices of everything the losses need.
+//! Sequences to tensors: several documents packed in one row, images noised, indices of everything
+//! the losses need.
 
 use burn::prelude::*;
-use mm_backbone::{Attend, KeyRanges};
+use mm_backbone::{AttentionContext, BlockOptions, KeyRanges};
 pub use mm_diffusion::ImageNoise;
 use mm_patch::Grid;
 
@@ -28,7 +29,9 @@ pub struct Inputs {
     /// The images, if there are any.
     pub patches: Option<Patches>,
     /// Positions and mask.
-    pub attend: Attend,
+    pub context: AttentionContext,
+    /// How blocks compute.
+    pub options: BlockOptions,
 }
 
 /// Patches of all images of a batch, one after another.
@@ -41,35 +44,36 @@ pub struct Patches {
     /// Row and column of each patch in its image, both `[patches]`.
     pub at: [Tensor<1, Int>; 2],
     /// The time the network is told for each image, `[images]`.
-    pub times: Vec<f64>,
+    pub timesteps: Vec<f64>,
     /// Rows and columns of each image.
     pub grids: Vec<Grid>,
-    /// For every place of the batch its row in the table of all token embeddings followed by all patch embeddings,
-    /// `[rows * tokens]`.
+    /// The row of every token of the batch in the table of all token embeddings followed by all
+    /// patch embeddings, `[rows * tokens]`.
     pub source: Tensor<1, Int>,
 }
 
 /// What the losses compare with.
 #[derive(Debug, Clone)]
 pub struct Targets {
-    /// Places that predict a token, and the tokens, both `[learnt tokens]`; absent if none is learnt.
+    /// Places that predict a token, and the tokens, both `[target tokens]`; absent if none is
+    /// target.
     pub text: Option<[Tensor<1, Int>; 2]>,
-    /// The learnt patches; absent if none is learnt.
+    /// The target patches; absent if none is a target.
     pub image: Option<ImageTargets>,
 }
 
-/// The learnt patches of a batch.
+/// The target patches of a batch.
 #[derive(Debug, Clone)]
 pub struct ImageTargets {
-    /// Their places in the flattened batch, `[learnt patches]`.
-    pub places: Tensor<1, Int>,
-    /// Rows and columns of each learnt image, whose patches stand together.
+    /// Their places in the flattened batch, `[target patches]`.
+    pub tokens: Tensor<1, Int>,
+    /// Rows and columns of each target image, whose patches stand together.
     pub grids: Vec<Grid>,
-    /// Clean pixels, `[learnt patches, numbers]`.
+    /// Clean pixels, `[target patches, numbers]`.
     pub clean: Tensor<2>,
-    /// The noise in them, `[learnt patches, numbers]`.
+    /// The noise in them, `[target patches, numbers]`.
     pub eps: Tensor<2>,
-    /// Loss weights, `[learnt patches, 1]`.
+    /// Loss weights, `[target patches, 1]`.
     pub weight: Tensor<2>,
 }
 
@@ -93,12 +97,12 @@ pub struct HostBatch {
     noisy: Vec<f32>,
     image: Vec<i32>,
     at: [Vec<i32>; 2],
-    times: Vec<f64>,
+    timesteps: Vec<f64>,
     grids: Vec<Grid>,
     target_grids: Vec<Grid>,
     source: Vec<i32>,
     text: [Vec<i32>; 2],
-    places: Vec<i32>,
+    target_tokens: Vec<i32>,
     clean: Vec<f32>,
     eps: Vec<f32>,
     weight: Vec<f32>,
@@ -108,12 +112,12 @@ pub struct HostBatch {
 }
 
 impl HostBatch {
-    /// Learnt tokens and learnt patches: what the two means of the loss are taken over.
+    /// Target tokens and target patches: what the two means of the loss are taken over.
     pub fn target_counts(&self) -> [usize; 2] {
-        [self.text[0].len(), self.places.len()]
+        [self.text[0].len(), self.target_tokens.len()]
     }
 
-    /// The factor of the noise in every learnt patch.
+    /// The factor of the noise in every target patch.
     pub fn noise(&self) -> &[f32] {
         &self.noise
     }
@@ -123,14 +127,14 @@ impl HostBatch {
         self.real_tokens
     }
 
-    /// Number of learnt images.
+    /// Number of target images.
     pub fn target_images(&self) -> usize {
         self.target_grids.len()
     }
 
-    /// How many numbers the learnt patches hold.
+    /// How many numbers the target patches hold.
     pub fn target_numbers(&self) -> usize {
-        self.places.len() * self.numbers
+        self.target_tokens.len() * self.numbers
     }
 
     /// Pairs of a query and a key that it may attend.
@@ -145,19 +149,20 @@ impl HostBatch {
 
     /// Number of images, noised and clean.
     pub fn images(&self) -> usize {
-        self.times.len()
+        self.timesteps.len()
     }
 
     /// All places, padding included.
-    pub fn places(&self) -> usize {
+    pub fn padded_tokens(&self) -> usize {
         self.rows * self.tokens
     }
 
-    /// Packs samples into as few rows as hold them with at most `row_tokens` places each (more if one document is longer), or
-    /// with 0 one a row. What is left of a row is padding that only sees itself. `pad` is the padding id.
-    pub fn pack(samples: &[Sample], row_tokens: usize, pad: u32, numbers: usize) -> Self {
+    /// Packs samples into as few rows as hold them with at most `pack_len` places each (more if
+    /// one document is longer), or with 0 one a row. What is left of a row is padding that only
+    /// sees itself. `pad` is the padding id.
+    pub fn pack(samples: &[Sample], pack_len: usize, pad: u32, numbers: usize) -> Self {
         let lengths: Vec<usize> = samples.iter().map(|sample| sample.sequence.len()).collect();
-        let ([rows, tokens], offsets) = arranged(&lengths, row_tokens);
+        let ([rows, tokens], offsets) = arranged(&lengths, pack_len);
         let places = rows * tokens;
         let mut ranges: Vec<[u32; 2]> =
             (0..places).map(|at| (at % tokens) as u32).map(|at| [at, at + 1]).collect();
@@ -177,12 +182,12 @@ impl HostBatch {
             noisy: vec![],
             image: vec![],
             at: [vec![], vec![]],
-            times: vec![],
+            timesteps: vec![],
             grids: vec![],
             target_grids: vec![],
             source: (0..places as i32).collect(),
             text: [vec![], vec![]],
-            places: vec![],
+            target_tokens: vec![],
             clean: vec![],
             eps: vec![],
             weight: vec![],
@@ -214,16 +219,16 @@ impl HostBatch {
             for patch in 0..span.grid.tokens() {
                 let place = offset + span.start + patch;
                 self.source[place] = (table + first + patch) as i32;
-                self.image.push(self.times.len() as i32);
+                self.image.push(self.timesteps.len() as i32);
                 self.at[0].push((patch / span.grid.cols) as i32);
                 self.at[1].push((patch % span.grid.cols) as i32);
                 if span.target {
-                    self.places.push(place as i32);
+                    self.target_tokens.push(place as i32);
                     self.weight.push(noise.weight as f32);
                     self.noise.push(noise.level.noise as f32);
                 }
             }
-            self.times.push(noise.level.timestep);
+            self.timesteps.push(noise.level.timestep);
             self.grids.push(span.grid);
             if span.target {
                 self.target_grids.push(span.grid);
@@ -251,36 +256,46 @@ impl HostBatch {
             noisy: floats(&self.noisy, self.numbers),
             image: ints(&self.image),
             at: [ints(&self.at[0]), ints(&self.at[1])],
-            times: self.times.clone(),
+            timesteps: self.timesteps.clone(),
             grids: self.grids.clone(),
             source: ints(&self.source),
         });
-        let image = (!self.places.is_empty()).then(|| ImageTargets {
-            places: ints(&self.places),
+        let image = (!self.target_tokens.is_empty()).then(|| ImageTargets {
+            tokens: ints(&self.target_tokens),
             grids: self.target_grids.clone(),
             clean: floats(&self.clean, self.numbers),
             eps: floats(&self.eps, self.numbers),
             weight: floats(&self.weight, 1),
         });
         let text = (!self.text[0].is_empty()).then(|| [ints(&self.text[0]), ints(&self.text[1])]);
-        let attend = Attend::new(&config.backbone, &self.positions, self.ranges.clone(), device);
-        let inputs =
-            Inputs { rows: self.rows, tokens: self.tokens, ids: ints(&self.ids), patches, attend };
+        let context =
+            config.backbone.attention_context(&self.positions, self.ranges.clone(), device);
+        let options = BlockOptions::default();
+        let inputs = Inputs {
+            rows: self.rows,
+            tokens: self.tokens,
+            ids: ints(&self.ids),
+            patches,
+            context,
+            options,
+        };
         Batch { inputs, targets: Targets { text, image } }
     }
 }
 
-/// Rows and places a row, and where each of the documents of these lengths begins in the flattened batch.
+/// Rows and places a row, and where each of the documents of these lengths begins in the flattened
+/// batch.
 ///
-/// The longest document first, each goes into the row that is emptiest (Graham 1969, LPT), and rows are only as long as
-/// the fullest needs: a few documents look ahead to each other, and little padding is left.
-fn arranged(lengths: &[usize], row_tokens: usize) -> ([usize; 2], Vec<usize>) {
+/// The longest document first, each goes into the row that is emptiest (Graham 1969, LPT), and rows
+/// are only as long as the fullest needs: a few documents look ahead to each other, and little
+/// padding is left.
+fn arranged(lengths: &[usize], pack_len: usize) -> ([usize; 2], Vec<usize>) {
     let longest = lengths.iter().copied().max().unwrap_or(1);
-    if row_tokens == 0 {
+    if pack_len == 0 {
         let rows = lengths.len().max(1);
         return ([rows, longest], (0..lengths.len()).map(|row| row * longest).collect());
     }
-    let most = row_tokens.max(longest);
+    let most = pack_len.max(longest);
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&document| std::cmp::Reverse(lengths[document]));
     let mut rows = lengths.iter().sum::<usize>().div_ceil(most).max(1);

@@ -49,7 +49,8 @@ impl Collator<'_> {
         Ok(HostBatch::pack(&samples, self.pack_len, pad, self.config.patch_dim()))
     }
 
-    /// Draws noise for every image of a sequence: targets get a level and noise, context stays clean.
+    /// Draws noise for every image of a sequence: targets get a level and noise, context stays
+    /// clean.
     fn noise(&self, sequence: &Sequence, step: u64, index: u64) -> Vec<ImageNoise> {
         let mut times = stream(self.seed, Purpose::Time, step, index);
         let mut noise = stream(self.seed, Purpose::Noise, step, index);

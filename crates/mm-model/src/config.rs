@@ -1,6 +1,6 @@
 //! The joined model as plain data; a copy stands beside every set of weights.
 
-use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
+use mm_backbone::{BackboneConfig, BlockConfig, GauConfig, PositionScheme};
 use mm_diffusion::{Prediction, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +12,16 @@ use crate::{ConfigError, UnetConfig};
 pub struct ModelConfig {
     /// Side of a patch, pixels.
     pub patch: usize,
-    /// Number of token ids, special tokens included; 0 for a model of images alone, which has neither token embeddings nor a head
-    /// for them, and whose documents are the patches of one image each, as in the seed.
+    /// Number of token ids, special tokens included; 0 for a model of images alone, which has
+    /// neither token embeddings nor a head for them, and whose documents are the patches of one
+    /// image each, as in Su's script.
     pub vocab: usize,
-    /// Whether the maps to and from patches have biases (the seed: no).
+    /// Whether the maps to and from patches have biases (Su's script: no).
     pub patch_bias: bool,
-    /// Rows and columns that have a learnt embedding added to their patches, beside the rotary positions (Li and He 2025,
-    /// arXiv:2511.13720, add absolute positions too); 0 for none, as in the seed.
-    pub patch_places: usize,
+    /// Rows and columns that have a learned embedding added to their patches, beside the rotary
+    /// positions (Li and He 2025, arXiv:2511.13720, add absolute positions too); 0 for none, as in
+    /// the seed.
+    pub patch_pos_embed: usize,
     /// How the network is told the noise level.
     pub time: TimeConfig,
     /// How images are noised.
@@ -29,8 +31,8 @@ pub struct ModelConfig {
     /// The transformer; [absent](no_backbone) where there is a U-Net instead.
     #[serde(default = "no_backbone", skip_serializing_if = "is_no_backbone")]
     pub backbone: BackboneConfig,
-    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches, as in U-ViT (Bao et al. 2022); it
-    /// starts as the identity and can smooth the borders of patches.
+    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches, as in
+    /// U-ViT (Bao et al. 2022); it starts as the identity and can smooth the borders of patches.
     #[serde(default)]
     pub patch_convolution: bool,
     /// A U-Net in place of the transformer: it draws images of no prompt, and knows no text.
@@ -38,13 +40,13 @@ pub struct ModelConfig {
     pub unet: Option<UnetConfig>,
 }
 
-/// What stands for the transformer in a configuration that has none. Its positions still place the patches, though nobody
-/// looks at them.
+/// What stands for the transformer in a configuration that has none. Its positions still place the
+/// patches, though nobody looks at them.
 pub fn no_backbone() -> BackboneConfig {
     BackboneConfig {
         width: 0,
         depth: 0,
-        block: BlockConfig::Gau { expansion: 1, key_size: 4, bias: false },
+        block: BlockConfig::Gau(GauConfig { expansion: 1, key_size: 4, bias: false }),
         positions: PositionScheme::RopeTv,
         rotary_base: 10_000.0,
         norm_epsilon: 1e-6,
@@ -60,7 +62,7 @@ pub fn is_no_backbone(backbone: &BackboneConfig) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TimeConfig {
-    /// A learnt row for each of `steps` step indices (the seed: 1000).
+    /// A learned row for each of `steps` step indices (Su's script: 1000).
     Table {
         /// Number of rows.
         steps: usize,
@@ -124,9 +126,9 @@ impl ModelConfig {
         if self.patch_bias {
             return wrong("patch_bias", "true", "false, since a `unet` has no maps of patches");
         }
-        if self.patch_places != 0 {
+        if self.patch_pos_embed != 0 {
             return wrong(
-                "patch_places",
+                "patch_pos_embed",
                 "above 0",
                 "0, since a `unet` sees pixels in their places",
             );
@@ -153,7 +155,7 @@ impl ModelConfig {
             return (time(unet.width as f64) + unet.parameters() as f64) as usize;
         }
         let [width, numbers, vocab, places] =
-            [self.backbone.width, self.patch_dim(), self.vocab, self.patch_places]
+            [self.backbone.width, self.patch_dim(), self.vocab, self.patch_pos_embed]
                 .map(|size| size as f64);
         let biases = if self.patch_bias { width + numbers } else { 0.0 };
         let ends = 2.0 * vocab * width + 2.0 * numbers * width + biases;
@@ -172,12 +174,12 @@ impl ModelConfig {
 mod tests {
     use super::*;
 
-    const OLD: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": true, "patch_places": 4, "time": { "kind": "table", "steps": 9 },
+    const OLD: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": true, "patch_pos_embed": 4, "time": { "kind": "table", "steps": 9 },
         "schedule": { "kind": "su2024", "steps": 9 }, "prediction": "noise", "backbone": { "width": 32, "depth": 2, "block":
         { "kind": "gau", "expansion": 2, "key_size": 16, "bias": false }, "positions": "rope-tv", "rotary_base": 100.0,
         "norm_epsilon": 1e-6 } }"#;
 
-    const UNET: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": false, "patch_places": 0, "time": { "kind": "table", "steps": 9 },
+    const UNET: &str = r#"{ "patch": 8, "vocab": 400, "patch_bias": false, "patch_pos_embed": 0, "time": { "kind": "table", "steps": 9 },
         "schedule": { "kind": "su2024", "steps": 9 }, "prediction": "noise", "unet": { "width": 8, "growth": [1, 2], "blocks": 1,
         "groups": 4, "smallest": 4 } }"#;
 

@@ -12,8 +12,9 @@ pub enum Segment {
         /// Whether the model is trained to write them.
         target: bool,
     },
-    /// A picture whose sides are multiples of the patch. With `target` it is noised and the model is trained to denoise
-    /// it; without, it is shown clean (a prompt, or the picture of a question).
+    /// An image whose sides are multiples of the patch. With `target` it is noised and the model
+    /// is trained to denoise it; without, it is shown clean (a prompt, or the image of a
+    /// question).
     Image {
         /// The pixels.
         image: Image,
@@ -33,12 +34,12 @@ impl Segment {
         Self::Text { text: text.into(), target: false }
     }
 
-    /// A picture the model is trained to draw.
+    /// An image the model is trained to draw.
     pub fn target_image(image: Image) -> Self {
         Self::Image { image, target: true }
     }
 
-    /// A picture the model only looks at.
+    /// An image the model only looks at.
     pub fn context_image(image: Image) -> Self {
         Self::Image { image, target: false }
     }

@@ -1,9 +1,11 @@
 //! What can go wrong between a file or a person and a model.
 
+use std::error::Error;
 use std::path::PathBuf;
 
 /// A configuration that contradicts itself.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// One field is out of range.
     #[error("`{field}` is {found}, wanted {wanted}")]
@@ -25,8 +27,9 @@ pub enum ConfigError {
 
 /// A document that this model cannot take.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DocumentError {
-    /// The picture's sides do not divide into patches.
+    /// The image's sides do not divide into patches.
     #[error("image {index} of the document: {source}")]
     Image {
         /// Which image, counted from 1.
@@ -42,7 +45,7 @@ pub enum DocumentError {
         /// What it may hold.
         wanted: &'static str,
     },
-    /// The picture has more rows or columns than there are size tokens.
+    /// The image has more rows or columns than there are size tokens.
     #[error(
         "image {index} of the document has {rows} x {cols} patches, wanted at most {most} x {most}"
     )]
@@ -60,6 +63,7 @@ pub enum DocumentError {
 
 /// Generation that cannot be done as asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum GenerateError {
     /// The prompt does not fit the model.
     #[error(transparent)]
@@ -84,7 +88,7 @@ pub enum GenerateError {
     /// The model has no text side.
     #[error("this model knows images alone: it neither reads nor writes text")]
     NoText,
-    /// What was drawn is no picture.
+    /// What was drawn is no image.
     #[error(
         "a drawing holds {found}, wanted finite numbers: the model's weights are broken or far too large"
     )]
@@ -99,97 +103,18 @@ pub enum GenerateError {
 
 /// A model folder that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FolderError {
-    /// The file system said no; the message names the path.
+    /// The file system refused; the message names the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// A file is not of its format.
-    #[error("`{path}` is not a valid {format} file: {why}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What it should have been.
-        format: &'static str,
-        /// The parser's words.
-        why: String,
-    },
-    /// The model was written by another version.
-    #[error("`{path}` has format `{found}`, this program reads `{wanted}`")]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// The format it names.
-        found: String,
-        /// The format that can be read.
-        wanted: &'static str,
-    },
-    /// The weights are fewer than the configuration asks for: the file is cut off, or the configuration is another's.
-    #[error("`{path}` has {found} bytes, the config asks for at least {wanted}")]
-    TooShort {
-        /// The file of weights.
-        path: PathBuf,
-        /// Its length.
-        found: u64,
-        /// Bytes of all weights of the configuration.
-        wanted: u128,
-    },
-    /// The configuration contradicts itself.
+    /// A file does not hold what it should.
     #[error("`{path}`: {source}")]
-    Config {
-        /// The file.
+    File {
+        /// The file; without a folder where the model was made from bytes.
         path: PathBuf,
-        /// What is wrong.
-        source: ConfigError,
-    },
-    /// A tensor of another size.
-    #[error("tensor `{name}` in `{path}` has shape {found:?}, the config asks for {wanted:?}")]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its shape in the file.
-        found: Vec<usize>,
-        /// The shape that the configuration asks for.
-        wanted: Vec<usize>,
-    },
-    /// A tensor of another type.
-    #[error("tensor `{name}` in `{path}` has type {found}, wanted F32")]
-    Type {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its type in the file.
-        found: String,
-    },
-    /// A tensor is not there.
-    #[error("tensor `{name}` of shape {wanted:?} is missing from `{path}`")]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// The shape that the configuration asks for.
-        wanted: Vec<usize>,
-    },
-    /// A tensor nobody asked for.
-    #[error("tensor `{name}` in `{path}` is unknown to this configuration")]
-    Unknown {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-    },
-    /// The tokenizer does not belong to the model.
-    #[error("`{path}` has {found} token ids, the config asks for {wanted}")]
-    Vocab {
-        /// The tokenizer's file.
-        path: PathBuf,
-        /// Its number of ids.
-        found: usize,
-        /// The model's number of ids.
-        wanted: usize,
+        /// What is wrong with it.
+        source: Box<FileError>,
     },
     /// The target exists and must not be overwritten.
     #[error("`{path}` exists already")]
@@ -197,4 +122,97 @@ pub enum FolderError {
         /// The target.
         path: PathBuf,
     },
+}
+
+/// Why a file of a model folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file is not of its format.
+    #[error("not a valid {format} file: {why}")]
+    Malformed {
+        /// What it should have been.
+        format: &'static str,
+        /// The parser's words.
+        why: String,
+    },
+    /// The model was written by another version.
+    #[error("format {found}, wanted {wanted}")]
+    Format {
+        /// The format that the file names.
+        found: String,
+        /// The format that this version reads.
+        wanted: u32,
+    },
+    /// The file is cut off, or the configuration is that of another model.
+    #[error("{found} bytes, the config asks for at least {wanted}")]
+    TooShort {
+        /// The length of the file.
+        found: u64,
+        /// The bytes of all weights of the configuration.
+        wanted: u128,
+    },
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A tensor has another size.
+    #[error("tensor `{name}` has shape {found:?}, the config asks for {wanted:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// The shape that the configuration asks for.
+        wanted: Vec<usize>,
+    },
+    /// A tensor has another type.
+    #[error("tensor `{name}` has type {found}, wanted F32")]
+    Type {
+        /// The tensor.
+        name: String,
+        /// Its type in the file.
+        found: String,
+    },
+    /// A tensor is absent.
+    #[error("tensor `{name}` of shape {wanted:?} is missing")]
+    Missing {
+        /// The tensor.
+        name: String,
+        /// The shape that the configuration asks for.
+        wanted: Vec<usize>,
+    },
+    /// A tensor is there that the configuration does not have.
+    #[error("tensor `{name}` is unknown to this configuration")]
+    Unknown {
+        /// The tensor.
+        name: String,
+    },
+    /// The tokenizer does not belong to the model.
+    #[error("{found} token ids, the config asks for {wanted}")]
+    Vocab {
+        /// The number of ids of the tokenizer.
+        found: usize,
+        /// The number of ids of the model.
+        wanted: usize,
+    },
+}
+
+impl FileError {
+    /// Reports a parser's words and those of its causes: where a parser gave up is often in the
+    /// last of them.
+    pub(crate) fn malformed(format: &'static str, why: &(dyn Error + 'static)) -> Self {
+        let mut told = why.to_string();
+        for cause in std::iter::successors(why.source(), |why| (*why).source()) {
+            let cause = cause.to_string();
+            if !told.contains(&cause) {
+                told += &format!(": {cause}");
+            }
+        }
+        Self::Malformed { format, why: told }
+    }
+
+    /// Names the file.
+    pub(crate) fn in_file(self, path: impl Into<PathBuf>) -> FolderError {
+        FolderError::File { path: path.into(), source: Box::new(self) }
+    }
 }

@@ -1,4 +1,5 @@
-//! For tests: safetensors files with a stretch of them replaced. Whoever reads one gives an error and never panics.
+//! Test inputs: safetensors files with a stretch of them replaced. Whoever reads one gives an error
+//! and never panics.
 
 use proptest::prelude::*;
 
@@ -25,7 +26,8 @@ pub(crate) fn splices() -> impl Strategy<Value = Splice> {
 }
 
 impl Splice {
-    /// A valid file with the splice in the header's length, in the header, or in the first numbers behind it.
+    /// A valid file with the splice in the header's length, in the header, or in the first numbers
+    /// behind it.
     pub(crate) fn of(&self, whole: &[u8]) -> Vec<u8> {
         let length = u64::from_le_bytes(whole[..8].try_into().expect("eight bytes")) as usize;
         let at = self.at % whole.len().min(length + 16);

@@ -1,5 +1,5 @@
-//! Images alone: models without a text side (`vocab` 0), such as the seed's. A document is the patches of one image, which all
-//! see each other, and no token stands before or after them.
+//! Images alone: models without a text side (`vocab` 0), such as Su's. A document is the
+//! patches of one image, which all see each other, and no token stands before or after them.
 
 use mm_backbone::PositionScheme;
 use mm_patch::{Grid, image_to_patches};
@@ -7,7 +7,8 @@ use mm_text::{Special, Tokenizer};
 
 use crate::{Document, DocumentError, GenerateError, LoadedModel, Segment, Sequence};
 
-/// The smallest tokenizer, special tokens and bytes: a model folder always holds one, a model of images alone never asks it.
+/// The smallest tokenizer, special tokens and bytes: a model folder always holds one, a model of
+/// images alone never asks it.
 pub fn tokenizer() -> Tokenizer {
     Tokenizer::train(std::iter::empty(), Special::COUNT + 256).expect("the smallest vocabulary")
 }
@@ -38,7 +39,8 @@ impl Sequence {
 }
 
 impl LoadedModel {
-    /// What stands before an image of `grid` that is drawn after `prompt`; nothing at all in a model of images alone.
+    /// What stands before an image of `grid` that is drawn after `prompt`; nothing at all in a
+    /// model of images alone.
     pub(crate) fn drawing_prompt(
         &self,
         prompt: &Document,
@@ -80,8 +82,8 @@ mod tests {
 
     #[test]
     fn a_document_alone_is_patches_that_all_see_each_other_and_no_token() {
-        let picture = || Segment::target_image(Image::filled(16, 8, [9; 3]));
-        let document = Document { segments: vec![Segment::context_text(""), picture()] };
+        let image = || Segment::target_image(Image::filled(16, 8, [9; 3]));
+        let document = Document { segments: vec![Segment::context_text(""), image()] };
         let sequence = Sequence::image_only(&document, 8, PositionScheme::Halves).unwrap();
         assert_eq!(sequence.positions, [[0.0, 0.0], [0.0, 1.0]]);
         assert_eq!(sequence.ranges, [[0, 2], [0, 2]]);
@@ -91,10 +93,9 @@ mod tests {
             Sequence::image_only(&document, 8, PositionScheme::Halves).unwrap_err().to_string()
         };
         assert!(
-            refused(vec![Segment::context_text("a"), picture()])
-                .contains("the text `a`, wanted no")
+            refused(vec![Segment::context_text("a"), image()]).contains("the text `a`, wanted no")
         );
-        assert!(refused(vec![picture(), picture()]).contains("2 segments, wanted one image"));
+        assert!(refused(vec![image(), image()]).contains("2 segments, wanted one image"));
         assert!(refused(vec![]).contains("0 segments"));
     }
 }

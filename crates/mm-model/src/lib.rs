@@ -1,50 +1,50 @@
-//! The joined model: one transformer that takes text and raw pixels in, and gives text and raw pixels out. A U-Net of images
-//! alone stands beside it, to compare with.
+//! The joined model: one transformer that takes text and raw pixels in, and gives text and raw
+//! pixels out. A U-Net that only draws stands beside it, to compare with.
 //!
 //! ```text
 //! Document ──► Sequence ──► Sample (noise) ──► HostBatch ──► Batch ──► Model ──► Losses
-//! Document ──► Sequence ──► cache ──► token, token, … [IMG] denoise, denoise, … [/IMG] token, …
+//! Document ──► GenerationSession ──► token, token, … [IMG] denoise, denoise, … [/IMG] token, …
 //! ```
 //!
-//! Deliberately absent: optimizers, data sets, terminals. Files are touched in [`folder`] alone.
+//! Deliberately absent: optimizers, data sets, recipes, terminals. Files are touched in the module
+//! `folder` alone, which stands behind the feature `fs`.
 #![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
 pub mod batch;
-mod canvas;
 mod collate;
 mod config;
-mod convolution;
-mod decoder;
 mod document;
-mod draw;
 mod error;
+#[cfg(feature = "fs")]
 pub mod folder;
 #[cfg(test)]
 mod fuzz;
 mod generate;
-mod generation_config;
 pub mod image_only;
-mod joint;
-pub mod keras;
+mod loaded;
 mod losses;
-mod model;
+mod networks;
 pub mod parameters;
-mod pixels;
 pub mod random;
 mod sequence;
-mod time;
-mod unet;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
-pub use canvas::{Canvas, Method, Walk};
 pub use collate::Collator;
 pub use config::{ModelConfig, TimeConfig, is_no_backbone, no_backbone};
 pub use document::{Document, Segment};
-pub use error::{ConfigError, DocumentError, FolderError, GenerateError};
-pub use folder::LoadedModel;
-pub use generate::{Event, GenerateOptions};
-pub use generation_config::GenerationConfig;
-pub use losses::{Losses, Reduction};
-pub use model::Model;
+pub use error::{ConfigError, DocumentError, FileError, FolderError, GenerateError};
+pub use generate::{
+    Event, GenerateOptions, GenerationConfig, GenerationSession, ImageSampler, SamplingMethod,
+    SamplingPlan, images_of,
+};
+pub use loaded::{LoadedModel, ModelParts};
+pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
+pub use mm_backbone::PositionScheme;
+pub use networks::{Model, UnetConfig};
 pub use sequence::{ImageSpan, Sequence, Sequencer};
-pub use unet::UnetConfig;
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,6 +1,10 @@
-//! The two losses: next-token cross-entropy where text is learnt, weighted squared error where patches are learnt.
+//! What a batch teaches, as an open list of loss terms: next-token cross-entropy where text is a
+//! target, and weighted squared error where patches are.
 //!
-//! `total = text_weight · text + image_weight · image`, every term a mean.
+//! `total = Σ weight · value` over the terms, each value a mean; [`weighted_sum`] is the only place
+//! that computes it. A trainer of one's own may add terms to the list.
+
+use std::ops::{Add, Mul};
 
 use burn::prelude::*;
 use mm_diffusion::Prediction;
@@ -10,70 +14,104 @@ use serde::{Deserialize, Serialize};
 use crate::Model;
 use crate::batch::Batch;
 
-/// Over what the squared error of images is a mean.
+/// The name of the cross-entropy of text, in nats per token.
+pub const TEXT_LOSS: &str = "text";
+/// The name of the weighted squared error of patches.
+pub const IMAGE_LOSS: &str = "image";
+
+/// Says over what the squared error of images is a mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reduction {
-    /// Over every number of every learnt patch.
+    /// The mean is over every value of every target patch.
     #[default]
     Mean,
-    /// Over the learnt images, each the sum over its rows, columns and colours, as in the seed.
+    /// The mean is over the target images, each the sum over its rows, columns and colors, as in
+    /// Su's scripts.
     Sum,
 }
 
 impl Reduction {
-    /// What the mean over the learnt numbers of some images is multiplied by.
-    pub fn factor(self, numbers: usize, images: usize) -> f64 {
+    /// Returns the factor of the mean over the `values` of so many target images.
+    pub fn factor(self, values: usize, images: usize) -> f64 {
         match self {
             Self::Mean => 1.0,
-            Self::Sum => numbers as f64 / images.max(1) as f64,
+            Self::Sum => values as f64 / images.max(1) as f64,
         }
     }
 }
 
-/// Both losses of a batch; a missing one had nothing to learn from.
+/// One named part of the loss.
 #[derive(Debug, Clone)]
-pub struct Losses {
-    /// Mean cross-entropy, nats a token: `[1]`.
-    pub text: Option<Tensor<1>>,
-    /// Mean over learnt patches of weight · squared error, a mean over a patch's numbers: `[1]`.
-    pub image: Option<Tensor<1>>,
-    /// The unweighted squared error of every learnt patch, a mean over its numbers, to look at: `[learnt patches]`.
-    pub errors: Option<Tensor<1>>,
+pub struct LossTerm {
+    /// The name in reports and in `metrics.jsonl`.
+    pub name: &'static str,
+    /// The mean over the items: `[1]`.
+    pub value: Tensor<1>,
+    /// The number of items in the mean, such as target tokens or target patches.
+    pub count: usize,
 }
 
-impl Model {
-    /// The losses of one batch, each `[1]`; a network without words has none of text.
-    pub fn losses(&self, batch: &Batch, prediction: Prediction) -> Losses {
-        let hidden = self.hidden(&batch.inputs);
-        let text = batch.targets.text.as_ref().filter(|_| self.knows_text());
-        let text = text.map(|[places, ids]| {
-            let logits = self.logits(hidden.clone().select(0, places.clone()));
-            let weights = Tensor::ones([ids.dims()[0]], &logits.device());
-            next_token_loss(logits, ids.clone(), weights)
-        });
-        let (image, errors) = batch.targets.image.as_ref().map_or((None, None), |target| {
-            let output =
-                self.patches(hidden.clone().select(0, target.places.clone()), &target.grids);
-            let wanted =
-                prediction.target(target.clean.clone().unsqueeze(), target.eps.clone().unsqueeze());
-            let error = output.unsqueeze::<3>() - wanted; // [1, patches, numbers]
-            let error = error.square().mean_dim(2).squeeze_dim::<2>(0); // [patches, 1]
-            let errors = error.clone().detach().squeeze_dim(1); // [patches]
-            (Some((error * target.weight.clone()).mean()), Some(errors))
-        });
-        Losses { text, image, errors }
-    }
+/// The loss terms of one batch. A term without items is absent.
+#[derive(Debug, Clone, Default)]
+pub struct Losses {
+    /// The terms, in the order in which they are added up.
+    pub list: Vec<LossTerm>,
+    /// The unweighted squared error of every target patch, a mean over its values, to look at:
+    /// `[target patches]`.
+    pub patch_errors: Option<Tensor<1>>,
 }
 
 impl Losses {
-    /// `text_weight · text + image_weight · image`, `[1]`; absent if nothing was learnt.
-    pub fn total(&self, text_weight: f64, image_weight: f64) -> Option<Tensor<1>> {
-        let text = self.text.clone().map(|loss| loss * text_weight);
-        let image = self.image.clone().map(|loss| loss * image_weight);
-        match (text, image) {
-            (Some(text), Some(image)) => Some(text + image),
-            (text, image) => text.or(image),
+    /// Returns the value of a term, `[1]`, if the batch has it.
+    pub fn value(&self, name: &str) -> Option<Tensor<1>> {
+        self.list.iter().find(|term| term.name == name).map(|term| term.value.clone())
+    }
+
+    /// Returns the total loss, `[1]`, with a weight for each name; nothing if there is no term.
+    pub fn total(&self, weight: impl Fn(&str) -> f64) -> Option<Tensor<1>> {
+        weighted_sum(self.list.iter().map(|term| (weight(term.name), term.value.clone())))
+    }
+}
+
+/// Computes `Σ weight · value`, from the first term to the last; nothing of no terms.
+///
+/// ```
+/// assert_eq!(mm_model::weighted_sum([(2.0, 1.5), (1.0, 0.25)]), Some(3.25));
+/// assert_eq!(mm_model::weighted_sum::<f64>([]), None);
+/// ```
+pub fn weighted_sum<T>(terms: impl IntoIterator<Item = (f64, T)>) -> Option<T>
+where
+    T: Mul<f64, Output = T> + Add<Output = T>,
+{
+    terms.into_iter().map(|(weight, value)| value * weight).reduce(|sum, term| sum + term)
+}
+
+impl Model {
+    /// Computes the loss terms [`TEXT_LOSS`] and [`IMAGE_LOSS`] of one batch, each `[1]`. A network
+    /// without words has none of text.
+    pub fn losses(&self, batch: &Batch, prediction: Prediction) -> Losses {
+        let hidden = self.hidden(&batch.inputs);
+        let mut losses = Losses::default();
+        if let Some([tokens, ids]) = batch.targets.text.as_ref().filter(|_| self.knows_text()) {
+            let logits = self.logits(hidden.clone().select(0, tokens.clone()));
+            let count = ids.dims()[0];
+            let weights = Tensor::ones([count], &logits.device());
+            let value = next_token_loss(logits, ids.clone(), weights);
+            losses.list.push(LossTerm { name: TEXT_LOSS, value, count });
         }
+        if let Some(target) = &batch.targets.image {
+            let patches = hidden.select(0, target.tokens.clone());
+            let output = self.patches(patches, &target.grids);
+            let wanted =
+                prediction.target(target.clean.clone().unsqueeze(), target.eps.clone().unsqueeze());
+            let error = output.unsqueeze::<3>() - wanted; // [1, patches, values]
+            let error = error.square().mean_dim(2).squeeze_dim::<2>(0); // [patches, 1]
+            let count = error.dims()[0];
+            losses.patch_errors = Some(error.clone().detach().squeeze_dim(1)); // [patches]
+            let value = (error * target.weight.clone()).mean();
+            losses.list.push(LossTerm { name: IMAGE_LOSS, value, count });
+        }
+        losses
     }
 }

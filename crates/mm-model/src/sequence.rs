@@ -1,11 +1,13 @@
-//! Documents to token sequences: ids, patches, positions, who may attend whom, and where the loss falls.
+//! Documents to token sequences: ids, patches, positions, who may attend whom, and where the loss
+//! falls.
 //!
 //! ```text
 //! [BEGIN] r e d [ROWS=2] [COLS=2] [IMG] p p p p [/IMG] [END]
 //! ```
 //!
-//! An image's size and `[IMG]` stand before its patches, so that the model can choose to draw and how large. Every token
-//! is predicted from the place before it; `[/IMG]` is never predicted, since it always follows the last patch.
+//! An image's size and `[IMG]` stand before its patches, so that the model can choose to draw and
+//! how large. Every token is predicted from the place before it; `[/IMG]` is never predicted, since
+//! it always follows the last patch.
 
 use mm_backbone::{PositionScheme, Positions};
 use mm_patch::{Grid, Image, image_to_patches};
@@ -24,7 +26,7 @@ pub struct Sequence {
     pub ranges: Vec<[u32; 2]>,
     /// The images, in order.
     pub images: Vec<ImageSpan>,
-    /// Learnt next tokens: (place that predicts, id that follows).
+    /// Next tokens that are targets: (place that predicts, id that follows).
     pub targets: Vec<(usize, u32)>,
     /// The state from which further tokens are placed.
     pub next: Positions,
@@ -37,7 +39,7 @@ pub struct ImageSpan {
     pub start: usize,
     /// Rows, columns and patch.
     pub grid: Grid,
-    /// Whether it is noised and learnt.
+    /// Whether it is noised and a target.
     pub target: bool,
     /// Clean pixels in [-1, 1], `[rows * cols, numbers]` in reading order.
     pub patches: Vec<f32>,
@@ -193,7 +195,8 @@ mod tests {
         Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap()
     }
 
-    /// One line a place: what stands there, where on the plane, whom it may attend, what it is trained to predict.
+    /// One line a place: what stands there, where on the plane, whom it may attend, what it is
+    /// trained to predict.
     fn check(document: &Document, expected: Expect) {
         let tokenizer = tokenizer();
         let sequencer =
@@ -211,15 +214,15 @@ mod tests {
                 .any(|image| (image.start..image.start + image.grid.tokens()).contains(&place));
             let what = if patch { "patch".to_owned() } else { name(sequence.ids[place]) };
             let ([row, col], [start, end]) = (sequence.positions[place], sequence.ranges[place]);
-            let learnt = sequence.targets.iter().find(|(at, _)| *at == place);
-            let learnt = learnt.map_or(String::new(), |(_, id)| format!(" -> {}", name(*id)));
-            text += &format!("{what} at ({row}, {col}) sees {start}..{end}{learnt}\n");
+            let target = sequence.targets.iter().find(|(at, _)| *at == place);
+            let target = target.map_or(String::new(), |(_, id)| format!(" -> {}", name(*id)));
+            text += &format!("{what} at ({row}, {col}) sees {start}..{end}{target}\n");
         }
         expected.assert_eq(&text);
     }
 
     #[test]
-    fn a_drawn_image_is_opened_by_its_learnt_size_and_closed_by_a_token_nobody_predicts() {
+    fn a_drawn_image_is_opened_by_its_targets_size_and_closed_by_a_token_nobody_predicts() {
         let image = Image::filled(16, 8, [0; 3]);
         let document =
             Document { segments: vec![Segment::context_text("a"), Segment::target_image(image)] };
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_given_image_the_caption_and_the_end_are_learnt() {
+    fn after_a_given_image_the_caption_and_the_end_are_targets() {
         let image = Image::filled(8, 8, [0; 3]);
         let document =
             Document { segments: vec![Segment::context_image(image), Segment::target_text("b")] };

@@ -73,7 +73,7 @@ impl TokenSampling {
 /// Draws one token: `uniform`, from `[0, 1)`, falls into one token's share of the line from 0 to 1,
 /// on which the tokens that may be drawn lie by id.
 ///
-/// The filters prefer the lower id of equally likely tokens. A token whose logit is NaN or minus
+/// The filters prefer the lower id among equally likely tokens. A token whose logit is NaN or minus
 /// infinity is never drawn; where all are of that kind the answer is 0. Options that
 /// [`TokenSampling::validate`] refuses do not panic, because at least one token always remains.
 ///

@@ -49,7 +49,7 @@ impl Tokenizer {
     /// Learns a vocabulary of at most `vocab` ids from `corpus`: the special tokens, the 256 bytes,
     /// and then the pairs met most often, as long as one is met twice.
     ///
-    /// Texts in another order give the same tokenizer. A `vocab` without room for the
+    /// Texts give one tokenizer in whatever order they come. A `vocab` without room for the
     /// special tokens and the bytes is an error.
     pub fn train(
         corpus: impl Iterator<Item = String> + Send,

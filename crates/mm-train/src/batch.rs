@@ -1,7 +1,6 @@
 //! The batches of a run: the documents of a step, cut into micro-batches.
 
 use mm_data::{DataSet, DocumentSampler, Numbered, SamplerConfig};
-use mm_diffusion::ForwardProcess;
 use mm_model::{Collator, Document, HostBatch, ModelConfig};
 use mm_text::Tokenizer;
 
@@ -66,7 +65,7 @@ pub(crate) fn micro_batches(
     step: u64,
 ) -> Result<Vec<HostBatch>, TrainError> {
     let collator = collator(recipe, config, tokenizer);
-    let wanted = recipe.run.shards.saturating_mul(recipe.run.accumulate);
+    let wanted = recipe.run.micro_batches.saturating_mul(recipe.run.grad_accum_steps);
     let (count, parts) = (documents.len(), wanted.min(documents.len()));
     let mut documents = documents.into_iter();
     (0..parts)
@@ -86,12 +85,8 @@ pub fn collator<'a>(
     Collator {
         tokenizer,
         config,
-        process: ForwardProcess {
-            schedule: recipe.model.schedule,
-            timesteps: recipe.loss.timesteps.clone(),
-            weight: recipe.loss.weight.clone(),
-        },
-        pack_len: recipe.run.row_tokens,
+        process: recipe.forward_process(),
+        pack_len: recipe.run.pack_len,
         seed: recipe.seed,
     }
 }

@@ -6,10 +6,19 @@ use mm_data::DataError;
 
 /// A recipe that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecipeError {
     /// The text is not a recipe; the message shows the line.
     #[error("{}", .0.to_string().trim_end())]
     Toml(Box<toml::de::Error>),
+    /// A key or a word has another name now.
+    #[error("`{key}` is now `{is}`")]
+    Renamed {
+        /// The dotted path, with the value if that is what changed.
+        key: String,
+        /// What took its place.
+        is: String,
+    },
     /// `--set` names a key that the recipe does not have.
     #[error("the recipe has no key `{key}`")]
     NoKey {
@@ -21,7 +30,7 @@ pub enum RecipeError {
     Value {
         /// The dotted path.
         key: String,
-        /// The parser's words.
+        /// The words of the parser.
         why: String,
     },
     /// A value is out of range, or does not go with another.
@@ -29,15 +38,15 @@ pub enum RecipeError {
     Field {
         /// The dotted path.
         field: &'static str,
-        /// What it is.
+        /// The value.
         found: String,
-        /// What it may be.
+        /// The values that are allowed.
         wanted: &'static str,
     },
-    /// The data's part is wrong.
+    /// The table `[data]` is wrong.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The model's part is wrong.
+    /// The table `[model]` is wrong.
     #[error("in `model`: {0}")]
     Model(#[from] mm_model::ConfigError),
     /// A noise or sampling setting is wrong.
@@ -54,7 +63,7 @@ pub enum RecipeError {
 }
 
 impl RecipeError {
-    /// The same with the name of the file that holds the recipe.
+    /// Adds the name of the file that holds the recipe.
     pub fn in_file(self, path: &Path) -> Self {
         Self::File { path: path.to_owned(), source: Box::new(self) }
     }
@@ -62,6 +71,7 @@ impl RecipeError {
 
 /// A run that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrainError {
     /// The recipe is wrong.
     #[error(transparent)]
@@ -80,7 +90,7 @@ pub enum TrainError {
     /// The tokenizer cannot be made.
     #[error(transparent)]
     Text(#[from] mm_text::TextError),
-    /// A picture or a caption does not fit the model.
+    /// An image or a caption does not fit the model.
     #[error(transparent)]
     Document(#[from] mm_model::DocumentError),
     /// A measurement cannot be taken.
@@ -103,24 +113,25 @@ pub enum TrainError {
         /// What is wrong.
         why: String,
     },
-    /// The system gives no threads for the shards of a batch.
-    #[error("cannot start {count} threads, one for each shard of `run.shards`: {why}")]
+    /// The system gives no threads for the micro-batches of a batch.
+    #[error("cannot start {count} threads, one for each of `run.micro_batches`: {why}")]
     Threads {
-        /// How many were wanted.
+        /// The number that was wanted.
         count: usize,
         /// What the system said.
         why: String,
     },
     /// There are more ranks than documents in a step, or no such rank.
     #[error(
-        "rank {rank} of {ranks}, wanted a rank below their number, and at most `run.batch` = {batch} of them"
+        "rank {rank} of {ranks}, wanted a rank below their number, and at most `run.batch` = \
+         {batch} of them"
     )]
     Ranks {
         /// The rank.
         rank: usize,
-        /// How many there are.
+        /// The number of ranks.
         ranks: usize,
-        /// Documents in a step.
+        /// The number of documents in a step.
         batch: usize,
     },
     /// `--resume` found nothing to resume.
@@ -145,14 +156,15 @@ pub enum TrainError {
     },
     /// A model to start from is of another kind than the recipe's.
     #[error(
-        "the model does not fit the recipe: `{field}` is {found} in the model, {wanted} in the recipe"
+        "the model does not fit the recipe: `{field}` is {found} in the model, {wanted} in the \
+         recipe"
     )]
     Misfit {
         /// Where they differ first.
         field: String,
-        /// The model's.
+        /// The value of the model.
         found: String,
-        /// The recipe's.
+        /// The value of the recipe.
         wanted: String,
     },
     /// The recipe of a run was changed in what its checkpoints depend on.
@@ -174,14 +186,15 @@ pub enum TrainError {
         "{steps} steps in a row had a loss or gradient that is not finite, the last at step {step}"
     )]
     NotFinite {
-        /// How many.
+        /// The number of steps.
         steps: u64,
         /// The last of them.
         step: u64,
     },
     /// A weight is not finite, which no later step mends.
     #[error(
-        "after step {step} the weights are not finite, `{name}` among them; step {changed} was the last that changed them"
+        "after step {step} the weights are not finite, `{name}` among them; step {changed} was the \
+         last that changed them"
     )]
     Diverged {
         /// The step.
@@ -191,6 +204,23 @@ pub enum TrainError {
         /// The first of these weights, by name.
         name: String,
     },
+    /// Several processes were started and the program was built without MPI.
+    #[error("{launched} processes were started, this program was built without MPI")]
+    NoMpi {
+        /// The number of processes.
+        launched: usize,
+    },
+    /// MPI connects fewer processes than were started.
+    #[error("{launched} processes were started, MPI connects {connected} of them")]
+    MpiSize {
+        /// The number of processes that the launcher started.
+        launched: usize,
+        /// The number of processes that MPI connects.
+        connected: usize,
+    },
+    /// MPI can be started once in a process.
+    #[error("MPI was started twice")]
+    MpiTwice,
     /// Processes that should be the same are not.
     #[error("rank {rank} has {what} {found}, rank 0 has {first}")]
     RanksDiffer {
@@ -205,10 +235,11 @@ pub enum TrainError {
     },
     /// Too many steps in a row had a loss far above the latest ones.
     #[error(
-        "{steps} steps in a row had a loss that is not finite or above {factor} times the latest (`run.spike`), the last at step {step}"
+        "{steps} steps in a row had a loss that is not finite or above {factor} times the latest \
+         (`run.spike`), the last at step {step}"
     )]
     Spikes {
-        /// How many.
+        /// The number of steps.
         steps: u64,
         /// The last of them.
         step: u64,
@@ -225,36 +256,38 @@ pub enum TrainError {
     },
     /// The device has no memory for a step.
     #[error(
-        "the device has no memory for step {step}, `run.batch` = {batch} in `run.shards` = {shards} ({wanted})"
+        "the device has no memory for step {step}, `run.batch` = {batch} in `run.micro_batches` = \
+         {micro_batches} ({wanted})"
     )]
     Memory {
         /// The step.
         step: u64,
         /// The allocation that failed, in the backend's words.
         wanted: String,
-        /// Documents of a step.
+        /// The number of documents in a step.
         batch: usize,
-        /// Parts of it that are computed at once.
-        shards: usize,
+        /// The number of micro-batches that are computed at once.
+        micro_batches: usize,
     },
     /// The machine has less memory than the run would take.
     #[error(
-        "{what} about {needed:.1} GB of memory and {free:.1} GB are free, with `run.batch` = {batch} in `run.shards` = {shards}"
+        "{what} about {needed:.1} GB of memory and {free:.1} GB are free, with `run.batch` = \
+         {batch} in `run.micro_batches` = {micro_batches}"
     )]
     NoRoom {
         /// What takes it, with its verb.
         what: &'static str,
-        /// How much it takes, GB.
+        /// The memory that is needed, in GB.
         needed: f64,
-        /// How much there is, GB.
+        /// The memory that is free, in GB.
         free: f64,
-        /// Documents of a step.
+        /// The number of documents in a step.
         batch: usize,
-        /// Parts of it that are computed at once.
-        shards: usize,
+        /// The number of micro-batches that are computed at once.
+        micro_batches: usize,
     },
     /// A recipe gives documents without anything to learn.
-    #[error("step {step} has nothing to learn: no learnt text and no learnt image")]
+    #[error("step {step} has nothing to learn: no text and no image is a target")]
     NothingToLearn {
         /// The step.
         step: u64,

@@ -1,9 +1,10 @@
-//! The image loss by noise level: how well patches are denoised that were noised little, more, much, and almost away.
+//! The image loss by noise level: how well patches are denoised that have little, more, much, and
+//! nearly only noise.
 
-/// Equal parts of the noise's factor, from 0 to 1.
+/// The number of equal ranges of the factor of the noise, from 0 to 1.
 pub const BINS: usize = 4;
 
-/// Sums over the learnt patches of a step.
+/// Holds sums over the target patches of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Levels {
     sums: [f64; BINS],
@@ -11,7 +12,7 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
-    /// Adds patches: each one's unweighted mean squared error and the factor of its noise.
+    /// Adds patches, each with its unweighted mean squared error and the factor of its noise.
     pub(crate) fn add(&mut self, errors: &[f32], noise: &[f32]) {
         for (error, noise) in errors.iter().zip(noise) {
             let bin = (*noise * BINS as f32).clamp(0.0, BINS as f32 - 1.0) as usize;
@@ -20,7 +21,7 @@ impl Levels {
         }
     }
 
-    /// Adds the patches of another part of the batch.
+    /// Adds the patches of another micro-batch.
     pub(crate) fn merge(&mut self, other: &Self) {
         for bin in 0..BINS {
             self.sums[bin] += other.sums[bin];
@@ -28,7 +29,7 @@ impl Levels {
         }
     }
 
-    /// The mean of each part that has a patch; nothing if none has.
+    /// Returns the mean of each range that has a patch; nothing if none has.
     pub(crate) fn means(&self) -> Option<[Option<f64>; BINS]> {
         let mean =
             |bin: usize| (self.counts[bin] > 0).then(|| self.sums[bin] / self.counts[bin] as f64);

@@ -1,54 +1,55 @@
-//! Training: data sources, batches, the loop, checkpoints that resume bit for bit, evaluation.
+//! Training: recipes, the step, the loop, optimizers, ranks, checkpoints and plans.
+//!
+#![doc = include_str!("../README.md")]
+//!
+//! # Modules
 //!
 //! ```text
-//! Recipe ──► DataSet ──► Document ──► Sample ──► HostBatch ──► Training::step ──► metrics, samples, checkpoints
+//! Recipe ──► DataSet ──► Document ──► HostBatch ──► Training::step ──► metrics, samples, checkpoints
 //! ```
 //!
-//! The loop is written out in [`train`]: no framework decides when a checkpoint is taken or what it holds. Deliberately
-//! absent: flags, colours, the choice of a device.
+//! The loop is written out in [`train`](fn@train): no framework decides when a checkpoint is taken
+//! or what it holds. Deliberately absent: flags, colors, the choice of a device.
 #![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
-mod adamw;
 pub mod batch;
-mod ema;
+pub mod checkpoint;
+mod corpus;
+mod dist;
+mod early_stopping;
 mod error;
-mod fine_tune;
-mod freeze;
-mod lamb;
-mod learning_rate;
+mod held_out;
 mod levels;
-mod lora;
-pub mod memory;
 pub mod metrics;
-mod optimizer;
+mod objective;
+mod optim;
 mod plan;
-mod precision;
-mod ranks;
+mod progress;
 pub mod recipe;
 mod rollback;
-pub mod state;
+mod schedule;
+mod setup;
+mod spikes;
 mod step;
-mod threads;
 mod train;
-mod validate;
-mod watch;
+mod training;
 mod workers;
 
-pub use adamw::{AdamWOptimizer, AdamWState};
-pub use ema::Ema;
+pub use checkpoint::RunFolder;
+pub use dist::{DeviceSum, Lost, MpiGroup, ProcessGroup, Sum, launched_processes, on_threads};
+pub use early_stopping::{Best, EarlyStopping};
 pub use error::{RecipeError, TrainError};
-pub use lamb::LambOptimizer;
-pub use learning_rate::learning_rate;
-pub use lora::LoraConfig;
+pub use held_out::{Validation, evaluate_held_out};
 pub use metrics::Speed;
-pub use optimizer::optimizer;
-pub use plan::{Bytes, Costs, Load, Plan, can_plan, plan};
-pub use ranks::{DeviceSum, ProcessGroup, Sum};
-pub use recipe::Recipe;
-pub use rollback::{RolledBack, roll_back};
-pub use state::RunFolder;
-pub use step::{Progress, StepReport, Training};
-pub use threads::{Lost, on_threads};
-pub use train::{Ending, Happening, steps_in, train, with_batches};
-pub use validate::{Validation, validate};
-pub use watch::{Best, BestBy, Watch};
+pub use objective::{Objective, RecipeObjective, TermConfig};
+pub use optim::{AdamWOptimizer, AdamWState, Ema, LambOptimizer, learning_rate, optimizer};
+pub use plan::{Bytes, Costs, Load, Plan, can_plan, memory, plan};
+pub use progress::Progress;
+pub use recipe::{BestBy, LoraConfig, Recipe};
+pub use rollback::RolledBack;
+pub use schedule::{Actions, LOG_EVERY, Schedule};
+pub use spikes::SpikeDetector;
+pub use step::{LossValues, StepReport};
+pub use train::{Ending, TrainEvent, steps_in, train, with_batches};
+pub use training::Training;

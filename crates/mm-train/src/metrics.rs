@@ -1,4 +1,5 @@
-//! What a run writes for people: `metrics.jsonl`, one object a line, and sample grids with their texts.
+//! What a run writes for people: `metrics.jsonl`, one object a line, and sample grids with their
+//! texts.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,38 +9,36 @@ use mm_patch::Image;
 use serde::Serialize;
 
 use crate::TrainError;
+use crate::held_out::Validation;
 use crate::step::StepReport;
-use crate::validate::Validation;
-
-/// Steps between two lines of `metrics.jsonl`.
-pub const LINE_EVERY: u64 = 10;
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, Serialize)]
 pub struct MetricLine<'a> {
-    /// The step's own numbers.
+    /// The numbers of the step.
     #[serde(flatten)]
     pub report: &'a StepReport,
-    /// Seconds of training so far, over all resumes.
+    /// The seconds of training so far, over all resumes.
     pub seconds: f64,
-    /// How fast it goes.
+    /// The speed of the run.
     #[serde(flatten)]
     pub speed: Speed,
 }
 
-/// How fast a run goes: means since the line before.
+/// The speed of a run, as means since the previous line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Speed {
-    /// Tokens and patches a second.
+    /// The number of tokens and patches per second.
     pub tokens_per_second: f64,
-    /// Images a second.
+    /// The number of images per second.
     pub images_per_second: f64,
-    /// Share of the time that the trainer waited for data.
+    /// The share of the time that the trainer waited for data.
     pub data_wait: f64,
-    /// Share of the time in which gradients were added up over the ranks, where there are several.
+    /// The share of the time in which gradients were added over the ranks, if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_sum: Option<f64>,
-    /// Bytes of gradients that every rank adds to those of the others in each step, where there are several.
+    /// The bytes of gradients that every rank adds to those of the others in each step, if there
+    /// are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_bytes: Option<usize>,
 }
@@ -60,7 +59,8 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the log for a run that has taken `step` steps: later lines of an interrupted run are dropped.
+    /// Opens the log for a run that has taken `step` steps; later lines of an interrupted run are
+    /// dropped.
     pub fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
         if path.exists() {
             let text = fs_err::read_to_string(path)?;
@@ -85,7 +85,8 @@ fn step_of(line: &str) -> Option<u64> {
     serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64()
 }
 
-/// Writes a sample grid and the texts that belong to it as `step-N.png` and `step-N.txt`; returns the picture's path.
+/// Writes a sample grid and its texts as `step-N.png` and `step-N.txt`; returns the path of the
+/// image.
 pub fn write_samples(
     folder: &Path,
     step: u64,
@@ -98,7 +99,8 @@ pub fn write_samples(
     Ok(path)
 }
 
-/// Writes the grid drawn with the weights as they are beside that of their average, as `step-N-raw.png`.
+/// Writes the grid drawn with the weights themselves beside that of their average, as
+/// `step-N-raw.png`.
 pub fn write_raw_samples(averaged: &Path, grid: &Image) -> Result<(), TrainError> {
     let name = averaged.file_stem().unwrap_or_default().to_string_lossy();
     Ok(write_atomic(&averaged.with_file_name(format!("{name}-raw.png")), &grid.encode_png())?)

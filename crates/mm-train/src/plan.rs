@@ -1,61 +1,82 @@
-//! What a recipe costs before it is run: numbers, memory, arithmetic, time.
+//! What a recipe costs before it is run: parameters, memory, arithmetic.
 //!
-//! The load of a step is taken from a few real batches, or follows from the recipe where all documents are pictures of one size;
-//! everything else is a formula. Memory is that of a process that trains with the fused kernels of the CPU, which keep what
-//! [`BackboneConfig::kept_numbers`](mm_backbone::BackboneConfig::kept_numbers) counts, in the buffers of
-//! [`WorkMemory`](mm_backbone::WorkMemory). What no formula gives are constants, measured on Linux with transparent huge pages.
+//! The load of a step is taken from a few real batches, or follows from the recipe where all
+//! documents are images of one size; everything else is a formula. Memory is that of a process that
+//! trains with the fused kernels of the CPU, which keep what
+//! [`BackboneConfig::work_arrays`](mm_backbone::BackboneConfig::work_arrays) counts, in the buffers
+//! of [`WorkMemory`](mm_kernels::WorkMemory). What no formula gives are constants, measured on
+//! Linux with transparent huge pages.
 
 mod bytes;
 mod load;
+pub mod memory;
 mod numbers;
 
+use mm_data::DataSet;
 use mm_model::{Document, HostBatch, Segment};
 use mm_patch::Image;
 use mm_text::Tokenizer;
 use serde::Serialize;
 
 pub use self::bytes::Bytes;
+use self::bytes::StepSizes;
 pub use self::load::Load;
 
 use self::load::Seen;
 use self::numbers::Numbers;
 use crate::TrainError;
 use crate::batch::{Batches, micro_batches};
+use crate::corpus::tokenizer;
 use crate::recipe::Recipe;
-use crate::step::corpus;
-use mm_data::DataSet;
 
-/// Batches that the load is taken from.
+/// The number of batches that the load is taken from.
 const SEEN: usize = 8;
-/// Documents of a step, and pixels of their pictures, that the load is told from; a larger batch is so many times as much.
-const MANY: [usize; 2] = [256, 1 << 23];
-/// The same where there is no time for more.
-const FEW: [usize; 2] = [32, 1 << 22];
+/// The most of a step that the load is taken from; a larger batch is so many times as much.
+const MANY: Sample = Sample { documents: 256, pixels: 1 << 23 };
+/// The most of a step where there is no time for more.
+const FEW: Sample = Sample { documents: 32, pixels: 1 << 22 };
+
+/// The most that a load is taken from.
+#[derive(Clone, Copy)]
+struct Sample {
+    documents: usize,
+    /// The pixels of all images.
+    pixels: usize,
+}
 
 /// The costs of a recipe.
+///
+/// ```
+/// use mm_train::{Recipe, plan};
+///
+/// let recipe = Recipe::from_toml(include_str!("../../mm-cli/recipes/su2024-mini.toml")).unwrap();
+/// let plan = plan(&recipe, 1).unwrap();
+/// assert!(plan.trained == plan.parameters && plan.bytes.total() > 4.0 * plan.parameters as f64);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Plan {
-    /// Numbers of the model.
+    /// The number of parameters of the model.
     pub parameters: usize,
-    /// Of these, or of the adapters, those that are trained: neither frozen nor under adapters.
+    /// The number of parameters, of the model or of adapters, that are trained: neither frozen nor
+    /// under adapters.
     pub trained: usize,
-    /// What a step computes on all devices together.
+    /// The load of a step on all devices together.
     pub load: Load,
-    /// Arithmetic of the matrix products of a step, on all devices together.
+    /// The floating point operations of the matrix products of a step, on all devices together.
     pub flops: f64,
-    /// Memory of each device.
+    /// The memory of each device.
     pub bytes: Bytes,
-    /// Bytes of activations for one place of a batch.
+    /// The bytes of activations for one token of a batch.
     pub bytes_per_token: f64,
-    /// Bytes that each device sends in a step to add up gradients in a ring.
+    /// The bytes that each device sends in a step to add gradients in a ring.
     pub sent: f64,
 }
 
-/// What a recipe costs on any number of devices.
+/// The costs of a recipe on any number of devices.
 #[derive(Debug, Clone)]
 pub struct Costs {
     recipe: Recipe,
-    /// Token ids.
+    /// The number of token ids.
     vocab: usize,
     numbers: Numbers,
     seen: Seen,
@@ -65,7 +86,7 @@ pub struct Costs {
 pub fn can_plan(recipe: &Recipe) -> Result<(), TrainError> {
     recipe.validate()?;
     if recipe.model.unet.is_some() {
-        let (field, wanted) = ("model.unet", "absent: plans are of transformers alone");
+        let (field, wanted) = ("model.unet", "absent: only transformers have plans");
         return Err(recipe.refused(field, wanted).into());
     }
     Ok(())
@@ -76,16 +97,17 @@ pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
     Ok(Costs::of(recipe)?.on(devices))
 }
 
-/// The same of a run that stands at `step`, from a few documents of one step, so that it takes no time.
+/// Plans a run that stands at `step` from a few documents of one step, so that it takes no time.
 pub(crate) fn quick_plan(
     recipe: &Recipe,
-    (data, tokenizer): (&DataSet, &Tokenizer),
+    data: &DataSet,
+    tokenizer: &Tokenizer,
     devices: usize,
     step: u64,
 ) -> Result<Plan, TrainError> {
     let (few, times) = fewer(recipe, FEW);
     let mut batch = |_| Batches::new(&few, data, tokenizer).batch(step);
-    let seen = Seen::of(recipe, (1, times), &mut batch)?;
+    let seen = Seen::of(recipe, 1, times, &mut batch)?;
     Ok(Costs::seen(recipe, tokenizer.vocab(), seen)?.on(devices))
 }
 
@@ -95,19 +117,16 @@ impl Costs {
         can_plan(recipe)?;
         let (few, times) = fewer(recipe, MANY);
         if recipe.vocab == 0 && recipe.data.has_one_size() {
-            // Every document is a picture of this size: no file is needed to count.
+            // Every document is an image of this size, so no file is needed to count.
             let tokenizer = mm_model::image_only::tokenizer();
             let mut batch = |step| blank(&few, &tokenizer, step);
-            let seen = Seen::of(recipe, (1, times), &mut batch)?;
+            let seen = Seen::of(recipe, 1, times, &mut batch)?;
             return Self::seen(recipe, tokenizer.vocab(), seen);
         }
         let data = DataSet::open(&recipe.data, recipe.image)?;
-        let tokenizer = match recipe.vocab {
-            0 => mm_model::image_only::tokenizer(),
-            vocab => Tokenizer::train(corpus(recipe, &data).into_iter(), vocab)?,
-        };
+        let tokenizer = tokenizer(recipe, &data)?;
         let mut batches = Batches::new(&few, &data, &tokenizer);
-        let seen = Seen::of(recipe, (SEEN, times), &mut |step| batches.batch(step))?;
+        let seen = Seen::of(recipe, SEEN, times, &mut |step| batches.batch(step))?;
         Self::seen(recipe, tokenizer.vocab(), seen)
     }
 
@@ -117,27 +136,28 @@ impl Costs {
         Ok(Self { recipe: recipe.clone(), vocab: config.vocab, numbers, seen })
     }
 
-    /// On a number of devices that share each batch.
+    /// Returns the costs on a number of devices that share each batch.
     pub fn on(&self, devices: usize) -> Plan {
         let (recipe, numbers, load) = (&self.recipe, &self.numbers, &self.seen.load);
         let share = 1.0 / devices as f64;
         let memory = self.seen.work_memory(recipe, devices);
-        let bytes = Bytes::of_step(recipe, (load, &memory), (numbers, self.vocab), share);
-        let bytes = bytes.in_a_process(recipe.run.shards);
+        let step =
+            StepSizes { load, memory: &memory, parameters: numbers, vocab: self.vocab, share };
+        let bytes = Bytes::of_step(recipe, step).in_a_process(recipe.run.micro_batches);
         Plan {
             parameters: numbers.model as usize,
             trained: numbers.trained as usize,
             load: *load,
             flops: flops(recipe, load, self.vocab),
             bytes,
-            bytes_per_token: bytes.activations / (load.places * share / turns(recipe)),
-            // Every parameter has its place in what is added up, trained or not.
+            bytes_per_token: bytes.activations / (load.padded_tokens * share / turns(recipe)),
+            // Every parameter is part of what is added, trained or not.
             sent: 2.0 * (1.0 - share) * 4.0 * numbers.held(),
         }
     }
 
-    /// The fewest devices with so many bytes each that hold a step, one document of it or more on each. Nothing if what stands on
-    /// every device, however small its share, is more.
+    /// Returns the fewest devices with so many bytes each that hold a step, with at least one
+    /// document on each. Nothing if what every device holds, however small its share, is more.
     pub fn devices_of(&self, bytes: f64) -> Option<usize> {
         let holds = |devices: usize| self.on(devices).bytes.total() <= bytes;
         let (mut too_few, mut enough) = (0, self.recipe.run.batch);
@@ -152,40 +172,41 @@ impl Costs {
     }
 }
 
-/// The recipe with a batch of no more than so many documents and pixels, and how many times as large its own is.
-fn fewer(recipe: &Recipe, [documents, pixels]: [usize; 2]) -> (Recipe, f64) {
+/// Returns the recipe with a batch of no more than `most`, and how many times as large its own is.
+fn fewer(recipe: &Recipe, most: Sample) -> (Recipe, f64) {
+    let Sample { documents, pixels } = most;
     let one = (recipe.image.width * recipe.image.height).max(1);
     let mut few = recipe.clone();
-    let turn = recipe.run.shards.min(recipe.run.batch); // all of one is looked at
+    let turn = recipe.run.micro_batches.min(recipe.run.batch); // all of one is looked at
     few.run.batch = recipe.run.batch.min(documents).min(pixels / one).max(turn).max(1);
     let times = recipe.run.batch as f64 / few.run.batch as f64;
     (few, times)
 }
 
-/// The batch of a step of white pictures alone.
+/// Makes the batch of a step of only white images.
 fn blank(recipe: &Recipe, tokenizer: &Tokenizer, step: u64) -> Result<Vec<HostBatch>, TrainError> {
-    let picture = Image::filled(recipe.image.width, recipe.image.height, [255; 3]);
-    let document = Document { segments: vec![Segment::target_image(picture)] };
-    let documents = (0..recipe.run.batch as u64).map(|place| (document.clone(), place)).collect();
+    let image = Image::filled(recipe.image.width, recipe.image.height, [255; 3]);
+    let document = Document { segments: vec![Segment::target_image(image)] };
+    let documents = (0..recipe.run.batch as u64).map(|index| (document.clone(), index)).collect();
     let config = recipe.model_config(tokenizer.vocab());
     micro_batches(recipe, &config, tokenizer, documents, step)
 }
 
-/// Blocks whose kept arrays are in memory at once.
+/// Returns the number of blocks whose kept arrays are in memory at once.
 fn blocks_kept(recipe: &Recipe) -> usize {
-    if recipe.run.recompute { 1 } else { recipe.model.backbone.depth }
+    if recipe.run.activation_checkpointing { 1 } else { recipe.model.backbone.depth }
 }
 
 fn turns(recipe: &Recipe) -> f64 {
-    recipe.run.accumulate as f64
+    recipe.run.grad_accum_steps as f64
 }
 
-/// Three forward passes, four of the blocks if they are computed again.
+/// Counts three forward passes, and four of the blocks if they are computed again.
 fn flops(recipe: &Recipe, load: &Load, vocab: usize) -> f64 {
     let backbone = &recipe.model.backbone;
-    let passes = if recipe.run.recompute { 4.0 } else { 3.0 };
+    let passes = if recipe.run.activation_checkpointing { 4.0 } else { 3.0 };
     let numbers = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
     let patches = (load.patches + load.target_patches) * numbers;
     let ends = backbone.width as f64 * (patches + load.target_tokens * vocab as f64);
-    passes * backbone.flops_of(load.places, load.pairs) + 3.0 * 2.0 * ends
+    passes * backbone.flops_of(load.padded_tokens, load.pairs) + 3.0 * 2.0 * ends
 }

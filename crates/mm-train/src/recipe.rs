@@ -1,124 +1,159 @@
 //! A recipe: everything that decides a training run, as one TOML file.
 //!
-//! Flags choose the recipe, the device, the seed and the output folder; the rest is here. A copy stands in every run folder.
+//! Flags choose the recipe, the device, the seed and the output folder; the rest is here. Every run
+//! folder holds a copy.
+
+mod check;
+mod optimizer;
+mod renamed;
+mod run;
+mod set;
+mod sizes;
+mod validate;
 
 use mm_backbone::{BackboneConfig, InitLaw};
-use mm_diffusion::{Guidance, LossWeight, Prediction, Sampler, Schedule, TimestepSampling};
+use mm_data::{DataConfig, ImageSettings};
+use mm_diffusion::{
+    ForwardProcess, Guidance, LossWeight, Prediction, Sampler, Schedule, TimestepSampling,
+};
 use mm_model::{
-    GenerationConfig, ModelConfig, TimeConfig, UnetConfig, is_no_backbone, no_backbone,
+    GenerationConfig, IMAGE_LOSS, ModelConfig, TEXT_LOSS, TimeConfig, UnetConfig, is_no_backbone,
+    no_backbone,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
+
 pub use mm_data::MixConfig;
-use mm_data::{DataConfig, ImageSettings};
 pub use mm_model::Reduction;
-
-mod optimizer;
-mod run;
-mod settings;
-mod sizes;
-mod validate;
-
-pub use optimizer::{EmaStart, OptimizerConfig, OptimizerKind};
-pub use run::RunConfig;
-use validate::check;
+pub use optimizer::{EmaStart, LoraConfig, OptimizerConfig, OptimizerKind};
+pub use run::{BestBy, RunConfig};
 
 /// A whole training run.
+///
+/// ```
+/// let text = include_str!("../../mm-cli/recipes/glyphs.toml");
+/// let recipe = mm_train::Recipe::from_toml(text).unwrap().with("optimizer.lr", "1e-3").unwrap();
+/// assert_eq!(recipe.optimizer.lr, 1e-3);
+/// // A wrong key is refused by name.
+/// let said = recipe.with("optimizer.momentum", "0.9").unwrap_err().to_string();
+/// assert_eq!(said, "the recipe has no key `optimizer.momentum`");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Seed of the first weights, the order, the noise: everything.
+    /// The seed of the first weights, of the order of documents, and of all noise.
     pub seed: u64,
-    /// Where examples come from.
+    /// Says where records come from.
     pub data: DataConfig,
-    /// Size of every picture.
+    /// The size of every image.
     pub image: ImageSettings,
-    /// Which documents are made of the examples.
+    /// Says which documents are made of the records.
     pub mix: MixConfig,
-    /// Number of token ids, special tokens included; the tokenizer is trained on the captions. 0 for images alone: documents are
-    /// the patches of one image each, captions are not looked at, and `mix` is drawing and nothing else.
+    /// The number of token ids, special tokens included; the tokenizer is trained on the captions.
+    /// With 0 a document is the patches of one image, captions are not read, and `mix` only draws.
     pub vocab: usize,
     /// The network.
     pub model: NetworkConfig,
-    /// What is minimised.
+    /// Says what is minimized.
     pub loss: LossConfig,
-    /// How.
+    /// Says how it is minimized.
     pub optimizer: OptimizerConfig,
-    /// For how long, and what is written meanwhile.
+    /// The length of the run, and what it writes on the way.
     pub run: RunConfig,
-    /// How samples are drawn during the run and in evaluation.
+    /// Says how samples are drawn, during the run and in evaluation.
     pub sample: SampleConfig,
 }
 
-/// The network, as far as the data do not decide it.
+/// Holds the table `[model]`: the network, as far as the data do not decide it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
     /// Whether the maps to and from patches have biases.
     pub patch_bias: bool,
-    /// Rows and columns that have a learnt embedding added to their patches; 0 for none.
-    pub patch_places: usize,
+    /// The number of rows and columns that have a learned embedding added to their patches; 0 for
+    /// none.
+    pub patch_pos_embed: usize,
     /// Whether a 3x3 convolution over the pixels of each image follows the map to patches.
     #[serde(default)]
     pub patch_convolution: bool,
-    /// How the weights of linear maps are drawn at first.
+    /// Says how the weights of linear maps are drawn at first.
     #[serde(default)]
     pub init: InitLaw,
-    /// How the network is told the noise level.
+    /// Says how the network is told the noise level.
     pub time: TimeConfig,
-    /// How images are noised.
+    /// Says how images are noised.
     pub schedule: Schedule,
-    /// What the network predicts at image places.
+    /// Says what the network predicts for patches.
     pub prediction: Prediction,
     /// The transformer; absent where there is a U-Net.
     #[serde(default = "no_backbone", skip_serializing_if = "is_no_backbone")]
     pub backbone: BackboneConfig,
-    /// A U-Net in place of the transformer, for images without captions alone.
+    /// A U-Net in place of the transformer, which only takes images without captions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unet: Option<UnetConfig>,
 }
 
-/// The terms of the loss.
+/// Holds the table `[loss]`: the loss terms and their weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossConfig {
-    /// Factor of the mean cross-entropy.
+    /// The weight of the mean cross-entropy of text.
     pub text: f64,
-    /// Factor of the weighted squared error.
+    /// The weight of the weighted squared error of patches.
     pub image: f64,
-    /// Over what the squared error is a mean.
+    /// Says over what the squared error is a mean.
     #[serde(default)]
     pub reduction: Reduction,
-    /// Weight of a noise level.
+    /// The weight of a noise level.
     pub weight: LossWeight,
-    /// How noise levels are drawn.
+    /// Says how timesteps are drawn.
     pub timesteps: TimestepSampling,
 }
 
-/// How samples are drawn.
+impl LossConfig {
+    /// Returns the weight of a loss term by its name; 0 for a term that the recipe does not know.
+    pub fn weight_of(&self, name: &str) -> f64 {
+        match name {
+            TEXT_LOSS => self.text,
+            IMAGE_LOSS => self.image,
+            _ => 0.0,
+        }
+    }
+}
+
+/// Holds the table `[sample]`: how samples are drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleConfig {
-    /// How an image is denoised.
+    /// Says how an image is denoised.
     pub sampler: Sampler,
-    /// Denoising steps.
+    /// The number of denoising steps.
     pub steps: usize,
-    /// How much an image is drawn towards its caption.
+    /// Says how much an image is drawn towards its caption.
     pub guidance: Guidance,
-    /// Pictures in a grid, and captions read.
+    /// The number of images in a grid, and of captions read.
     pub count: usize,
 }
 
 impl Recipe {
-    /// Reads and checks a recipe's text; a wrong or unknown key is named with its line.
+    /// Reads and checks the text of a recipe. A wrong or unknown key is named with its line, and an
+    /// old one with the key that took its place.
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = toml::from_str(text).map_err(|why| RecipeError::Toml(Box::new(why)))?;
+        let recipe = Self::parse(text)?;
         recipe.validate()?;
         Ok(recipe)
     }
 
-    /// The settings that are written beside a model's weights.
+    /// Reads the text of a recipe without checking its values.
+    pub(crate) fn parse(text: &str) -> Result<Self, RecipeError> {
+        if let Ok(tree) = toml::from_str::<toml::Value>(text) {
+            renamed::check_tree(&tree)?;
+        }
+        toml::from_str(text).map_err(|why| RecipeError::Toml(Box::new(why)))
+    }
+
+    /// Returns the settings that are written beside the weights of a model.
     pub fn generation_config(&self) -> GenerationConfig {
         GenerationConfig {
             width: self.image.width,
@@ -129,14 +164,23 @@ impl Recipe {
         }
     }
 
-    /// The model's configuration for a tokenizer of `vocab` ids.
+    /// Returns how training images are noised.
+    pub fn forward_process(&self) -> ForwardProcess {
+        ForwardProcess {
+            schedule: self.model.schedule,
+            timesteps: self.loss.timesteps,
+            weight: self.loss.weight,
+        }
+    }
+
+    /// Returns the configuration of the model for a tokenizer of `vocab` ids.
     pub fn model_config(&self, vocab: usize) -> ModelConfig {
         let network = self.model.clone();
         ModelConfig {
             patch: self.image.patch,
             vocab: if self.vocab == 0 { 0 } else { vocab },
             patch_bias: network.patch_bias,
-            patch_places: network.patch_places,
+            patch_pos_embed: network.patch_pos_embed,
             patch_convolution: network.patch_convolution,
             time: network.time,
             schedule: network.schedule,

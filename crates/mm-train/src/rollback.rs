@@ -1,27 +1,27 @@
-//! Back to the last good checkpoint, once in a run; and what makes a checkpoint no good one.
+//! The return to the newest checkpoint, once in a run, and the check that keeps checkpoints good.
 
 use mm_model::parameters::weights_of;
 use serde::Serialize;
 
 use crate::TrainError;
+use crate::checkpoint::RunFolder;
 use crate::metrics::MetricsLog;
-use crate::state::RunFolder;
-use crate::step::Training;
+use crate::training::Training;
 
-/// What a roll-back did; a line of `metrics.jsonl`.
+/// What a rollback did: a line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RolledBack {
-    /// The step of the checkpoint: where the run goes on.
+    /// The step of the checkpoint from which the run goes on.
     pub step: u64,
-    /// In words.
+    /// The description in words.
     pub event: String,
-    /// The step at which it was given up.
+    /// The step at which the run was given up.
     pub given_up_at: u64,
-    /// What the recipe's rate is multiplied by from here on.
-    pub rate_factor: f64,
+    /// The factor of the recipe's learning rate from here on.
+    pub lr_factor: f64,
 }
 
-/// An error if a weight is not finite: nothing is written of such weights.
+/// Fails if a weight is not finite: nothing is written of such weights.
 pub(crate) fn check_finite(training: &Training) -> Result<(), TrainError> {
     let weights = weights_of(&training.model);
     let broken = weights.iter().find(|(_, weight)| !weight.values.iter().all(|v| v.is_finite()));
@@ -30,9 +30,10 @@ pub(crate) fn check_finite(training: &Training) -> Result<(), TrainError> {
     Err(TrainError::Diverged { step, changed: step.saturating_sub(skipped), name: name.clone() })
 }
 
-/// Answers an error of a run: if it says that steps keep failing or that the weights are lost, and the run was not rolled back
-/// before, takes up the newest checkpoint with a smaller rate; otherwise the error stays.
-pub fn roll_back(
+/// Answers an error of a run. If it says that steps keep failing or that the weights are lost, and
+/// the run was not rolled back before, the run continues from the newest checkpoint with a smaller
+/// learning rate; otherwise the error stays.
+pub(crate) fn roll_back(
     training: &mut Training,
     folder: &RunFolder,
     why: TrainError,
@@ -41,21 +42,22 @@ pub fn roll_back(
         why,
         TrainError::NotFinite { .. } | TrainError::Spikes { .. } | TrainError::Diverged { .. }
     );
-    if !failing || training.progress.watch.rolled_back() {
+    if !failing || training.progress.rolled_back {
         return Err(why);
     }
-    let found = folder.take_up(&training.recipe, &training.data, &training.device);
+    let found = folder.resume_with(&training.recipe, &training.data, &training.device);
     let Ok((mut good, _)) = found else { return Err(why) };
-    good.progress.watch.roll_back();
+    good.progress.roll_back();
     good.progress.milliseconds = training.progress.milliseconds;
-    let (step, rate_factor) = (good.progress.step, good.progress.watch.rate());
+    let (step, lr_factor) = (good.progress.step, good.progress.lr_factor);
     let done = RolledBack {
         step,
-        event: format!("rolled back to step {step} with {rate_factor} of the rate: {why}"),
+        event: format!("rolled back to step {step} with {lr_factor} of the learning rate: {why}"),
         given_up_at: training.progress.step,
-        rate_factor,
+        lr_factor,
     };
     good.ranks = training.ranks.clone();
+    good.objective = training.objective.clone();
     if good.ranks.writes() {
         MetricsLog::open(&folder.metrics(), step)?.write(&done)?;
     }

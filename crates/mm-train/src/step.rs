@@ -1,398 +1,301 @@
 //! One optimizer step: losses, backward, clip, update, average.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
-use mm_backbone::Init;
-use mm_diffusion::Prediction;
-use mm_model::{Batch, HostBatch, LoadedModel, Losses, Model, ModelConfig};
-use mm_text::Tokenizer;
+use mm_backbone::BlockOptions;
+use mm_model::{HostBatch, LossTerm, Model, ModelConfig, weighted_sum};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::ema::Ema;
-use crate::learning_rate::learning_rate;
+use crate::TrainError;
 use crate::levels::{BINS, Levels};
-use crate::lora::{adapted, merged};
-use crate::memory::check_weights;
-use crate::metrics::LINE_EVERY;
-use crate::optimizer::{clip, optimizer};
-use crate::ranks::{ProcessGroup, bytes_a_step};
-use crate::recipe::{LossConfig, Recipe};
-use crate::state::Seen;
-use crate::validate::check_held_out;
-use crate::watch::Watch;
-use crate::workers::Workers;
-use crate::{RecipeError, TrainError, freeze, precision};
-use mm_data::DataSet;
+use crate::objective::{Objective, TermConfig};
+use crate::optim::{clip, freeze, learning_rate};
+use crate::schedule::LOG_EVERY;
+use crate::training::Training;
 
-/// Skipped steps in a row that end a run, or roll it back.
-pub const MOST_SKIPPED_IN_A_ROW: u64 = 10;
-
-/// A run in memory: everything that a checkpoint must hold, and the data.
-pub struct Training {
-    /// What was asked for.
-    pub recipe: Recipe,
-    /// The model's configuration.
-    pub config: ModelConfig,
-    /// The words.
-    pub tokenizer: Tokenizer,
-    /// Where examples come from.
-    pub data: Arc<DataSet>,
-    /// The plain device; the weights live on it with autodiff.
-    pub device: Device,
-    /// The weights.
-    pub(crate) model: Model,
-    pub(crate) optimizer: ModuleOptimizer,
-    pub(crate) ema: Ema,
-    /// Further averages.
-    pub(crate) emas: Vec<Ema>,
-    /// Counters, saved with the weights.
-    pub progress: Progress,
-    pub(crate) workers: Workers,
-    pub(crate) ranks: ProcessGroup,
-    /// How long the latest step added gradients up over the ranks, where there are several.
-    pub(crate) added: Option<Duration>,
-}
-
-/// Counters of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Progress {
-    /// Steps taken, skipped ones included: the next step's number.
-    pub step: u64,
-    /// Updates of the weights.
-    pub updates: u64,
-    /// Steps skipped because loss or gradient was not finite, or the loss far above the latest.
-    pub skipped: u64,
-    /// Of these, the latest in a row.
-    pub skipped_in_a_row: u64,
-    /// Images shown so far.
-    pub images: u64,
-    /// Tokens and patches shown so far, padding not counted.
-    pub tokens: u64,
-    /// Milliseconds of training, over all resumes.
-    pub milliseconds: u64,
-    /// What later judgements depend on.
-    #[serde(default)]
-    pub watch: Watch,
-    /// The data so far, in a checkpoint.
-    #[serde(default)]
-    pub data: Option<Seen>,
-}
-
-/// What one step did.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+/// What one step did: a line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct StepReport {
     /// The step, counted from 1.
     pub step: u64,
-    /// What was minimised; not finite if the step was skipped.
+    /// The total loss, which is not finite if the step was skipped for that reason.
     pub loss: f64,
-    /// Cross-entropy, nats a token.
-    pub text: Option<f64>,
-    /// Weighted squared error.
-    pub image: Option<f64>,
-    /// Norm of the gradient before clipping.
+    /// The loss terms, each under its name.
+    #[serde(flatten)]
+    pub losses: LossValues,
+    /// The norm of the gradient before clipping.
     pub gradient: f64,
-    /// Learning rate.
-    pub rate: f64,
+    /// The learning rate.
+    pub lr: f64,
     /// Whether the weights were left alone.
     pub skipped: bool,
-    /// Tokens and patches of the batch, padding not counted.
+    /// The number of tokens and patches of the batch, without padding.
     pub tokens: usize,
-    /// Images of the batch.
+    /// The number of images of the batch.
     pub images: usize,
-    /// The unweighted image loss by quarters of the noise's factor, every tenth step.
+    /// The unweighted image loss by quarters of the factor of the noise, every tenth step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub levels: Option<[Option<f64>; BINS]>,
 }
 
+/// The values of named loss terms, over all ranks, in the order of the objective. A term without
+/// items has none.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LossValues(Vec<(&'static str, Option<f64>)>);
+
+impl LossValues {
+    /// Returns the value of a term, if the batch has it.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(other, _)| *other == name).and_then(|(_, value)| *value)
+    }
+}
+
+impl<const N: usize> From<[(&'static str, Option<f64>); N]> for LossValues {
+    fn from(values: [(&'static str, Option<f64>); N]) -> Self {
+        Self(values.to_vec())
+    }
+}
+
+impl Serialize for LossValues {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
 impl Training {
-    /// A fresh run: opens the data, trains the tokenizer on the captions, draws the first weights.
-    pub fn start(recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
-        recipe.validate()?;
-        let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
-        let tokenizer = match recipe.vocab {
-            0 => mm_model::image_only::tokenizer(),
-            vocab => Tokenizer::train(corpus(&recipe, &data).into_iter(), vocab)?,
-        };
-        let config = recipe.model_config(tokenizer.vocab());
-        check_weights(&recipe, &config, device)?;
-        let tracked = device.clone().autodiff();
-        let mut init = Init::with_law(recipe.model.init, recipe.seed, &tracked);
-        let model = Model::drawn(&config, &mut init).map_err(RecipeError::from)?;
-        Self::of_parts(recipe, (tokenizer, data), model, device)
-    }
-
-    /// A run whose first step starts at the weights of `model`.
-    pub(crate) fn of_parts(
-        recipe: Recipe,
-        (tokenizer, data): (Tokenizer, Arc<DataSet>),
-        model: Model,
-        device: &Device,
-    ) -> Result<Self, TrainError> {
-        check_device(&recipe, device)?;
-        let config = recipe.model_config(tokenizer.vocab());
-        let model = adapted(model, recipe.optimizer.lora, recipe.seed);
-        freeze::check(&model, &recipe.optimizer.freeze)?; // adapters leave nothing but themselves to train
-        let ema = Ema::new(&recipe.optimizer, &model);
-        let other = |&decay: &f64| Ema::with_decay(decay, recipe.optimizer.ema_start, &model);
-        let emas = recipe.optimizer.emas.iter().map(other).collect();
-        let optimizer = optimizer(&recipe.optimizer);
-        let (device, progress) = (device.clone(), Progress::default());
-        let workers = Workers::new(recipe.run.shards)?;
-        let training = Self {
-            recipe,
-            config,
-            tokenizer,
-            data,
-            device,
-            model,
-            optimizer,
-            ema,
-            emas,
-            progress,
-            workers,
-            ranks: ProcessGroup::single(),
-            added: None,
-        };
-        check_held_out(&training)?;
-        training.data.check_trainable(training.recipe.vocab)?;
-        Ok(training)
-    }
-
-    /// Trains on together with other processes, which must see the same data and stand where this one stands.
-    pub fn join(&mut self, ranks: ProcessGroup) -> Result<(), TrainError> {
-        self.ranks = ranks;
-        self.ranks.see_the_same(&self.data)?;
-        self.ranks.agree(self.progress.step, &self.model)
-    }
-
-    /// Bytes of gradients that every rank adds to those of the others in each step.
-    pub fn bytes_a_step(&self) -> usize {
-        if self.ranks.count == 1 { 0 } else { bytes_a_step(&self.model) }
-    }
-
-    /// Takes one step on a batch, or on this rank's share of it. A step whose loss or gradient is not finite, or whose loss is a
-    /// spike, changes no weight and is counted; too many in a row are an error.
-    pub fn step(&mut self, shards: &[HostBatch]) -> Result<StepReport, TrainError> {
+    /// Takes one step on the micro-batches of a batch, or of this rank's share of it. A step whose
+    /// loss or gradient is not finite, or whose loss is a spike, changes no weight and is counted;
+    /// too many in a row are an error.
+    pub fn step(&mut self, micro_batches: &[HostBatch]) -> Result<StepReport, TrainError> {
         let step = self.progress.step;
-        let (learnt, shown) = self.counts(shards);
-        let Gradients { grads, terms: [text, image], levels } = self.gradients(shards, learnt);
-        let several = self.ranks.count > 1;
-        if several {
-            let _ = self.device.sync(); // so that a device's backward pass is not counted; what fails here fails below
-        }
-        let start = Instant::now();
-        let grads = self.ranks.add_gradients(&self.model, grads, &self.device);
-        let grads = freeze::without_frozen(&self.model, grads, &self.recipe.optimizer.freeze);
-        if self.ranks.sum_on_device.is_some() {
-            let _ = self.device.sync();
-        }
-        self.added = several.then(|| start.elapsed());
-        let weights = &self.recipe.loss;
-        let terms = [text.map(|loss| loss * weights.text), image.map(|loss| loss * weights.image)];
-        if terms == [None, None] {
-            return Err(TrainError::NothingToLearn { step });
-        }
-        let loss: f64 = terms.into_iter().flatten().sum();
-        let (grads, gradient) = clip(&self.model, grads, self.recipe.optimizer.clip);
-        let rate = learning_rate(&self.recipe.optimizer, step, self.recipe.run.steps)
-            * self.progress.watch.rate();
+        let terms = self.objective.terms();
+        let counts = self.counts(micro_batches);
+        let Gradients { grads, values, levels } = self.gradients(micro_batches, &terms, &counts);
+        let losses = self.losses(&terms, &counts, values);
+        let grads = self.add_over_ranks(grads);
+
+        let present = terms.iter().zip(&losses.0);
+        let present = present.filter_map(|(term, (_, value))| Some((term.weight, (*value)?)));
+        let loss = weighted_sum(present).ok_or(TrainError::NothingToLearn { step })?;
+        let optim = &self.recipe.optimizer;
+        let grads = freeze::without_frozen(&self.model, grads, &optim.freeze);
+        let (grads, gradient) = clip(&self.model, grads, optim.clip);
+        let lr = learning_rate(optim, step, self.recipe.run.steps) * self.progress.lr_factor;
+
         let finite = loss.is_finite() && gradient.is_finite();
-        let skipped = !finite || self.progress.watch.is_spike(loss, self.recipe.run.spike);
+        let skipped = !finite || self.progress.spikes.is_spike(loss, self.recipe.run.spike);
         if !skipped {
-            self.progress.watch.took(loss);
-            self.model = self.optimizer.step(rate, self.model.clone(), grads);
+            self.progress.spikes.took(loss);
+            self.model = self.optimizer.step(lr, self.model.clone(), grads);
             for ema in std::iter::once(&mut self.ema).chain(&mut self.emas) {
                 ema.update(&self.model, self.progress.updates);
             }
         }
-        self.count(skipped, shown)?;
+
+        let BatchCounts { tokens, images, .. } = counts;
+        self.progress.count(skipped, tokens, images, &self.recipe.run)?;
+        let levels = levels.means();
         Ok(StepReport {
             step: step + 1,
             loss,
-            text,
-            image,
+            losses,
             gradient,
-            rate,
+            lr,
             skipped,
-            tokens: shown[0],
-            images: shown[1],
-            levels: levels.means(),
+            tokens,
+            images,
+            levels,
         })
     }
 
-    /// Learnt tokens, patches and images of the whole batch, over all ranks; tokens and images shown.
-    fn counts(&self, shards: &[HostBatch]) -> ([usize; 3], [usize; 2]) {
-        let mut all = [0.0; 5];
-        for shard in shards {
-            let [text, patches] = shard.target_counts();
-            let own = [text, patches, shard.target_images(), shard.real_tokens(), shard.images()];
-            all.iter_mut().zip(own).for_each(|(sum, count)| *sum += count as f64);
+    /// Counts what the whole batch holds, over all ranks.
+    fn counts(&self, micro_batches: &[HostBatch]) -> BatchCounts {
+        let mut sums = vec![0.0; self.objective.terms().len() + 3];
+        for batch in micro_batches {
+            let mut own = vec![batch.target_images(), batch.real_tokens(), batch.images()];
+            own.extend(self.objective.counts(batch));
+            sums.iter_mut().zip(own).for_each(|(sum, count)| *sum += count as f64);
         }
-        (self.ranks.sum_wide)(&mut all);
-        let [text, patches, learnt, tokens, images] = all.map(|count| count as usize);
-        ([text, patches, learnt], [tokens, images])
-    }
-
-    /// Gradients of the loss of this rank's shards, and the loss's two terms over all ranks. Each shard is computed on a thread of its own with a
-    /// copy of the weights that shares their memory, as many at once as `run.shards` says; a shard's means count by how
-    /// much it holds of what `counts` found, and gradients are added in shard order.
-    fn gradients(&self, shards: &[HostBatch], [text, patches, images]: [usize; 3]) -> Gradients {
-        let tracked = self.device.clone().autodiff();
-        let (config, weights, device) = (&self.config, &self.recipe.loss, &self.device);
-        let scale = weights.reduction.factor(patches * config.patch_dim(), images);
-        let all = ([text, patches], scale);
-        let (recompute, precision) = (self.recipe.run.recompute, self.recipe.run.precision);
-        let detailed = (self.progress.step + 1).is_multiple_of(LINE_EVERY);
-        let mut sum = GradientsAccumulator::new();
-        let (mut terms, mut levels) = ([0.0; 2], Levels::default());
-        for part in shards.chunks(self.recipe.run.shards).flat_map(|turn| {
-            let fork = |shard| (self.model.clone().fork(&tracked), shard);
-            self.workers.each(turn.iter().map(fork).collect(), |(model, host): (Model, _)| {
-                let noise = if detailed { HostBatch::noise(host) } else { &[] };
-                let mut shard = shard_batch(host, config, device);
-                let attend = shard.batch.inputs.attend.in_precision(precision);
-                shard.batch.inputs.attend = if recompute { attend.recomputed() } else { attend };
-                shard_gradients(&model, &shard, (weights, all), noise)
-            })
-        }) {
-            sum.accumulate(&self.model, part.grads);
-            levels.merge(&part.levels);
-            terms = [0, 1].map(|which| terms[which] + part.terms[which].unwrap_or(0.0));
+        (self.ranks.sum_wide)(&mut sums);
+        let counts: Vec<usize> = sums.into_iter().map(|sum| sum as usize).collect();
+        BatchCounts {
+            target_images: counts[0],
+            tokens: counts[1],
+            images: counts[2],
+            items: counts[3..].to_vec(),
         }
-        (self.ranks.sum_wide)(&mut terms);
-        let learnt = [text, patches];
-        let terms = [0, 1].map(|which| (learnt[which] > 0).then_some(terms[which]));
-        Gradients { grads: sum.grads(), terms, levels }
     }
 
-    /// Number of trained numbers.
-    pub fn parameters(&self) -> usize {
-        self.model.num_params()
-    }
-
-    /// The averaged weights as a model to generate with.
-    pub fn averaged(&self) -> LoadedModel {
-        self.average(&self.ema)
-    }
-
-    /// One of the averages as a model to generate with.
-    pub(crate) fn average(&self, ema: &Ema) -> LoadedModel {
-        let checkpoint = LoadedModel {
-            config: self.config.clone(),
-            tokenizer: self.tokenizer.clone(),
-            model: ema.model(&self.model),
-            generation: self.recipe.generation_config(),
+    /// Computes the gradients of the loss of this rank's micro-batches. As many as
+    /// `run.micro_batches` are computed at once, each on a thread of its own with a copy of the
+    /// weights that shares their memory; gradients are added in the order of micro-batches.
+    fn gradients(
+        &self,
+        micro_batches: &[HostBatch],
+        terms: &[TermConfig],
+        counts: &BatchCounts,
+    ) -> Gradients {
+        let run = &self.recipe.run;
+        let work = Work {
+            objective: &*self.objective,
+            config: &self.config,
+            device: &self.device,
+            options: BlockOptions {
+                precision: run.precision,
+                activation_checkpointing: run.activation_checkpointing,
+            },
+            loss_terms: terms,
+            counts,
+            detailed: (self.progress.step + 1).is_multiple_of(LOG_EVERY),
         };
-        merged(checkpoint, self.recipe.optimizer.lora, &self.device)
+        let tracked = self.device.clone().autodiff();
+        let mut sum = GradientsAccumulator::new();
+        let (mut values, mut levels) = (vec![0.0; terms.len()], Levels::default());
+        for turn in micro_batches.chunks(run.micro_batches) {
+            let fork = |batch| (self.model.clone().fork(&tracked), batch);
+            let tasks: Vec<(Model, &HostBatch)> = turn.iter().map(fork).collect();
+            for part in self.workers.each(tasks, |(model, batch)| work.gradients(&model, batch)) {
+                sum.accumulate(&self.model, part.grads);
+                levels.merge(&part.levels);
+                values.iter_mut().zip(part.values).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        Gradients { grads: sum.grads(), values, levels }
     }
 
-    /// The weights as they are.
-    pub fn raw(&self) -> LoadedModel {
-        LoadedModel {
-            config: self.config.clone(),
-            tokenizer: self.tokenizer.clone(),
-            model: self.model.valid(),
-            generation: self.recipe.generation_config(),
+    /// Adds gradients over all ranks, and notes how long that took.
+    fn add_over_ranks(&mut self, grads: GradientsParams) -> GradientsParams {
+        if self.ranks.count == 1 {
+            return grads;
         }
+        let _ = self.device.sync(); // the backward pass is not counted; what fails here fails below
+        let start = Instant::now();
+        let grads = self.ranks.add_gradients(&self.model, grads, &self.device);
+        if self.ranks.sum_on_device.is_some() {
+            let _ = self.device.sync();
+        }
+        self.added = Some(start.elapsed());
+        grads
     }
 
-    fn count(&mut self, skipped: bool, [tokens, images]: [usize; 2]) -> Result<(), TrainError> {
-        let progress = &mut self.progress;
-        progress.step += 1;
-        progress.images += images as u64;
-        progress.tokens += tokens as u64;
-        if !skipped {
-            progress.updates += 1;
-            progress.skipped_in_a_row = 0;
-            return Ok(());
-        }
-        progress.skipped += 1;
-        progress.skipped_in_a_row += 1;
-        if progress.skipped_in_a_row < MOST_SKIPPED_IN_A_ROW {
-            return Ok(());
-        }
-        let (steps, step) = (progress.skipped_in_a_row, progress.step);
-        Err(match self.recipe.run.spike {
-            0.0 => TrainError::NotFinite { steps, step },
-            factor => TrainError::Spikes { steps, step, factor },
-        })
+    /// Adds the values of the loss terms over all ranks. A term without items has none.
+    fn losses(
+        &self,
+        terms: &[TermConfig],
+        counts: &BatchCounts,
+        mut values: Vec<f64>,
+    ) -> LossValues {
+        (self.ranks.sum_wide)(&mut values);
+        let value = |(value, count): (f64, &usize)| (*count > 0).then_some(value);
+        let values = values.into_iter().zip(&counts.items).map(value);
+        LossValues(terms.iter().map(|term| term.name).zip(values).collect())
     }
 }
 
-/// The device must be able to do what the recipe asks for.
-pub(crate) fn check_device(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
-    if recipe.run.recompute && !mm_backbone::has_kernels(device) {
-        let (field, wanted) = ("run.recompute", "false: only the CPU's kernels can");
-        return Err(recipe.refused(field, wanted).into());
-    }
-    precision::check(recipe.run.precision, device)
+/// What a whole batch holds, over all ranks.
+struct BatchCounts {
+    /// The items of each loss term.
+    items: Vec<usize>,
+    /// The images that are targets.
+    target_images: usize,
+    /// Tokens and patches, without padding.
+    tokens: usize,
+    /// All images.
+    images: usize,
 }
 
-/// Gradients of a batch or of a shard of it, the two terms of its loss, and its errors by noise level.
+/// Gradients of a batch or of a micro-batch, the values of its loss terms, and its errors by noise
+/// level.
 struct Gradients {
     grads: GradientsParams,
-    terms: [Option<f64>; 2],
+    values: Vec<f64>,
     levels: Levels,
 }
 
-/// A shard's tensors, what its two means are taken over, and what the network predicts.
-struct Shard {
-    batch: Batch,
-    learnt: [usize; 2],
-    prediction: Prediction,
+/// What the micro-batches of a step have in common.
+struct Work<'a> {
+    objective: &'a dyn Objective,
+    config: &'a ModelConfig,
+    device: &'a Device,
+    options: BlockOptions,
+    loss_terms: &'a [TermConfig],
+    counts: &'a BatchCounts,
+    /// Whether errors by noise level are wanted.
+    detailed: bool,
 }
 
-fn shard_batch(host: &HostBatch, config: &ModelConfig, device: &Device) -> Shard {
-    Shard {
-        batch: host.to_device(config, device),
-        learnt: host.target_counts(),
-        prediction: config.prediction,
+impl Work<'_> {
+    /// Computes the share of one micro-batch in the loss and in its gradients.
+    fn gradients(&self, model: &Model, host: &HostBatch) -> Gradients {
+        let mut batch = host.to_device(self.config, self.device);
+        batch.inputs.options = self.options;
+        let mut losses = self.objective.losses(model, &batch);
+        let mut levels = Levels::default();
+        if let Some(errors) = losses.patch_errors.take().filter(|_| self.detailed) {
+            let errors = errors.into_data().convert::<f32>();
+            levels.add(&errors.try_to_vec::<f32>().expect("32-bit floats"), host.noise());
+        }
+        // A mean over the items of a micro-batch counts by how many of the batch's items they are.
+        let weighed = |term: LossTerm| LossTerm {
+            value: term.value * self.share(term.name, term.count),
+            ..term
+        };
+        losses.list = losses.list.into_iter().map(weighed).collect();
+        let value = |term: &TermConfig| {
+            losses.value(term.name).map_or(0.0, |value| f64::from(value.into_scalar::<f32>()))
+        };
+        let values = self.loss_terms.iter().map(value).collect();
+        let grads = match losses.total(|name| self.loss_terms[self.position(name)].weight) {
+            Some(total) => GradientsParams::from_grads(total.backward(), model),
+            None => GradientsParams::new(),
+        };
+        Gradients { grads, values, levels }
+    }
+
+    /// Returns the factor of a term's mean over `count` items, so that the sum over micro-batches
+    /// is the mean over the batch.
+    fn share(&self, name: &str, count: usize) -> f64 {
+        let at = self.position(name);
+        let all = self.counts.items[at];
+        let values = all * self.config.patch_dim();
+        let scale = self.loss_terms[at].reduction.factor(values, self.counts.target_images);
+        count as f64 / all.max(1) as f64 * scale
+    }
+
+    fn position(&self, name: &str) -> usize {
+        let at = self.loss_terms.iter().position(|term| term.name == name);
+        at.expect("an objective lists every term that it computes")
     }
 }
 
-/// One shard's part of the gradients and of the loss's two terms: `all` counts what the whole batch learns, `scale` is what the
-/// mean squared error is multiplied by; errors by level if the noise of its patches is given.
-fn shard_gradients(
-    model: &Model,
-    shard: &Shard,
-    (weights, (all, scale)): (&LossConfig, ([usize; 2], f64)),
-    noise: &[f32],
-) -> Gradients {
-    let losses = model.losses(&shard.batch, shard.prediction);
-    let share = |which: usize| shard.learnt[which] as f64 / all[which].max(1) as f64;
-    let losses = Losses {
-        text: losses.text.map(|loss| loss * share(0)),
-        image: losses.image.map(|loss| loss * (share(1) * scale)),
-        errors: losses.errors,
-    };
-    let mut levels = Levels::default();
-    if let Some(errors) = losses.errors.clone().filter(|_| !noise.is_empty()) {
-        let errors = errors.into_data().convert::<f32>();
-        levels.add(&errors.try_to_vec::<f32>().expect("32-bit floats"), noise);
-    }
-    let number =
-        |loss: &Option<Tensor<1>>| loss.clone().map(|loss| f64::from(loss.into_scalar::<f32>()));
-    let terms = [number(&losses.text), number(&losses.image)];
-    let grads = match losses.total(weights.text, weights.image) {
-        Some(total) => GradientsParams::from_grads(total.backward(), model),
-        None => GradientsParams::new(),
-    };
-    Gradients { grads, terms, levels }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The text that the tokenizer learns from: captions, and the words of two-image documents.
-pub(crate) fn corpus(recipe: &Recipe, data: &DataSet) -> Vec<String> {
-    let mut corpus = data.captions();
-    if recipe.mix.same_or_different > 0.0 {
-        corpus.extend(["same", "different"].map(str::to_owned));
+    #[test]
+    fn a_report_is_an_object_with_a_key_for_each_loss() {
+        let report = StepReport {
+            step: 1,
+            loss: 0.5,
+            losses: LossValues::from([("text", None), ("image", Some(0.5))]),
+            gradient: 1.0,
+            lr: 0.25,
+            skipped: false,
+            tokens: 2,
+            images: 1,
+            levels: None,
+        };
+        assert_eq!(
+            serde_json::to_string(&report).unwrap(),
+            r#"{"step":1,"loss":0.5,"text":null,"image":0.5,"gradient":1.0,"lr":0.25,"skipped":false,"tokens":2,"images":1}"#
+        );
+        assert_eq!((report.losses.get("image"), report.losses.get("video")), (Some(0.5), None));
     }
-    if recipe.mix.which_one > 0.0 {
-        corpus.extend(["first", "second"].map(str::to_owned));
-        corpus.extend(mm_data::Ink::ALL.iter().map(|ink| mm_data::which_question(*ink)));
-    }
-    corpus
 }

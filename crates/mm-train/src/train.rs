@@ -1,57 +1,112 @@
 //! The training loop.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use burn::prelude::Device;
+use mm_eval::sample_grid;
 use mm_model::HostBatch;
 
+use crate::TrainError;
 use crate::batch::Batches;
-use crate::memory::within_memory;
+use crate::checkpoint::RunFolder;
+use crate::early_stopping::EarlyStopping;
+use crate::held_out::{Validation, evaluate_held_out};
 use crate::metrics::{
-    LINE_EVERY, MetricLine, MetricsLog, Speed, ValidationLine, write_raw_samples, write_samples,
+    MetricLine, MetricsLog, Speed, ValidationLine, write_raw_samples, write_samples,
 };
+use crate::plan::memory::{self, within_memory};
+use crate::recipe::{BestBy, Recipe};
 use crate::rollback::{RolledBack, check_finite, roll_back};
-use crate::state::RunFolder;
-use crate::step::{StepReport, Training};
-use crate::validate::{Validation, validate};
-use crate::watch::BestBy;
-use crate::{TrainError, memory};
-use mm_eval::sample_grid;
+use crate::schedule::Schedule;
+use crate::step::StepReport;
+use crate::training::Training;
 
-/// Batches that the data thread may be ahead.
+/// The number of batches that the data thread may be ahead.
 const AHEAD: usize = 3;
 
 /// What happens in a run, for whoever shows it.
 #[derive(Debug)]
-pub enum Happening<'a> {
-    /// A step was taken; tokens and images a second are averages since the line before.
+#[non_exhaustive]
+pub enum TrainEvent<'a> {
+    /// A step was taken; tokens and images per second are averages since the previous line.
     Step {
-        /// The step's numbers.
+        /// The numbers of the step.
         report: &'a StepReport,
-        /// How fast it goes.
+        /// The speed of the run.
         speed: Speed,
         /// Whether the step is a line of `metrics.jsonl`.
         logged: bool,
     },
-    /// A sample grid was written here.
-    Samples(&'a std::path::Path),
-    /// A checkpoint was written here.
-    Saved(&'a std::path::Path),
-    /// The averaged weights were measured on held-out documents; whether they are the best so far.
+    /// A sample grid was written to this path.
+    Samples(&'a Path),
+    /// A checkpoint was written to this path.
+    Saved(&'a Path),
+    /// The averaged weights were measured on held-out documents; says whether they are the best so
+    /// far.
     Measured(&'a Validation, bool),
     /// Steps kept failing, so the run goes on from an earlier checkpoint.
     RolledBack(&'a RolledBack),
 }
 
-/// The number of steps that fit `seconds` on this device: a few steps are taken and thrown away, and a twentieth of the time
-/// is left for samples and checkpoints.
-pub fn steps_in(
-    recipe: &crate::Recipe,
-    device: &burn::prelude::Device,
-    seconds: f64,
-) -> Result<u64, TrainError> {
+/// Says how a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All steps were taken.
+    Complete,
+    /// The run was asked to stop; a checkpoint holds what was learned.
+    Stopped,
+    /// Measurements on held-out documents brought no gain for as long as `run.patience` says.
+    EarlyStopped,
+}
+
+/// Trains from where `training` stands to the last step of the recipe, or until `on` returns false;
+/// then a checkpoint is written.
+///
+/// If steps keep being skipped, or a weight is not finite where a checkpoint would be taken, the
+/// run is rolled back to its newest checkpoint once; after that, or without a checkpoint, it ends
+/// with an error and its checkpoints stay. With several ranks the first one writes, and all stop at
+/// the same step. A run that does not fit the memory of the machine is refused.
+///
+/// ```
+/// use burn::prelude::Device;
+/// use mm_train::{Ending, Recipe, RunFolder, Training, train};
+///
+/// let recipe = Recipe::from_toml(include_str!("../../mm-cli/recipes/glyphs.toml")).unwrap();
+/// let small = [("image.width", "16"), ("image.height", "16"), ("model.backbone.depth", "1")];
+/// let short = [("run.steps", "2"), ("run.batch", "4"), ("sample.steps", "2")];
+/// let recipe = recipe.with_all(&small).unwrap().with_all(&short).unwrap();
+/// let folder = tempfile::tempdir().unwrap();
+/// let run = RunFolder::create(&folder.path().join("run"), &recipe).unwrap();
+/// let mut training = Training::start(recipe, &Device::flex()).unwrap();
+/// assert_eq!(train(&mut training, &run, &mut |_event| true).unwrap(), Ending::Complete);
+/// assert!(run.model().join("model.safetensors").is_file());
+/// ```
+pub fn train(
+    training: &mut Training,
+    folder: &RunFolder,
+    on: &mut dyn FnMut(TrainEvent<'_>) -> bool,
+) -> Result<Ending, TrainError> {
+    memory::check(training, training.ranks.count)?;
+    loop {
+        match until_it_fails(training, folder, on) {
+            Ok(ending) => return Ok(ending),
+            Err(why) => {
+                let done = roll_back(training, folder, why)?;
+                let go_on = on(TrainEvent::RolledBack(&done));
+                if !training.ranks.all(go_on) {
+                    return Ok(Ending::Stopped);
+                }
+            }
+        }
+    }
+}
+
+/// Returns the number of steps that fit `seconds` on this device. A few steps are taken and thrown
+/// away, and a twentieth of the time is left for samples and checkpoints.
+pub fn steps_in(recipe: &Recipe, device: &Device, seconds: f64) -> Result<u64, TrainError> {
     const WARM: u64 = 3;
     const MEASURED: u64 = 20;
     let mut training = Training::start(recipe.clone(), device)?;
@@ -71,43 +126,8 @@ pub fn steps_in(
     Ok(((seconds * 0.95 / one) as u64).max(1))
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// All steps were taken.
-    Complete,
-    /// It was asked to stop; a checkpoint holds what was learnt.
-    Stopped,
-    /// Measurements on held-out documents brought no gain for as long as `run.patience` says.
-    Stalled,
-}
-
-/// Trains from where `training` stands to the recipe's last step, or until `on` returns false; then a checkpoint is written.
-///
-/// If steps keep being skipped, or a weight is not finite where a checkpoint would be taken, the run is rolled back to its newest
-/// checkpoint once; after that, or without a checkpoint, it ends with an error and its checkpoints stay. Of several ranks the first
-/// writes, and all stop at the same step. A run that the machine's memory would not hold is refused.
-pub fn train(
-    training: &mut Training,
-    folder: &RunFolder,
-    on: &mut dyn FnMut(Happening<'_>) -> bool,
-) -> Result<Ending, TrainError> {
-    memory::check(training, training.ranks.count)?;
-    loop {
-        match until_it_fails(training, folder, on) {
-            Ok(ending) => return Ok(ending),
-            Err(why) => {
-                let done = roll_back(training, folder, why)?;
-                let go_on = on(Happening::RolledBack(&done));
-                if !training.ranks.all(go_on) {
-                    return Ok(Ending::Stopped);
-                }
-            }
-        }
-    }
-}
-
-/// Does `work` with the batches of some steps, which are prepared on a thread of their own, a few ahead.
+/// Does `work` with the batches of some steps, which are prepared on a thread of their own, a few
+/// ahead.
 pub fn with_batches<R>(
     mut batches: Batches<'_>,
     steps: Range<u64>,
@@ -115,7 +135,7 @@ pub fn with_batches<R>(
 ) -> R {
     std::thread::scope(|scope| {
         let (send, receive) = sync_channel(AHEAD);
-        // The sender is dropped with the thread, which ends the receiver's loop.
+        // The sender is dropped with the thread, which ends the loop of the receiver.
         scope.spawn(move || {
             for step in steps {
                 if send.send(batches.batch(step)).is_err() {
@@ -131,7 +151,7 @@ pub fn with_batches<R>(
 fn until_it_fails(
     training: &mut Training,
     folder: &RunFolder,
-    on: &mut dyn FnMut(Happening<'_>) -> bool,
+    on: &mut dyn FnMut(TrainEvent<'_>) -> bool,
 ) -> Result<Ending, TrainError> {
     let recipe = training.recipe.clone();
     let data = training.data.clone();
@@ -139,147 +159,167 @@ fn until_it_fails(
     let first = training.progress.step;
     let ranks = training.ranks.clone();
     let batches = Batches::new(&recipe, &data, &tokenizer).of_rank(ranks.rank, ranks.count)?;
-    with_batches(batches, first..recipe.run.steps, |receive| run(training, folder, receive, on))
+    let log = ranks.writes().then(|| MetricsLog::open(&folder.metrics(), first)).transpose()?;
+    let meter = Meter::new(training);
+    let saved = (first > 0).then_some(first); // a resumed run starts at a checkpoint
+    let mut run = Run { training, folder, on, log, meter, saved };
+    with_batches(batches, first..recipe.run.steps, |receive| run.run_to_end(&receive))
 }
 
-fn run(
-    training: &mut Training,
-    folder: &RunFolder,
-    batches: Receiver<Result<Vec<HostBatch>, TrainError>>,
-    on: &mut dyn FnMut(Happening<'_>) -> bool,
-) -> Result<Ending, TrainError> {
-    let every = training.recipe.run.clone();
-    let ranks = training.ranks.clone();
-    let step = training.progress.step;
-    let mut log = ranks.writes().then(|| MetricsLog::open(&folder.metrics(), step)).transpose()?;
-    let mut meter = Meter::new(training);
-    let mut saved = (training.progress.step > 0).then_some(training.progress.step); // where a resumed run was taken up
-    let mut go_on = true;
-    while go_on
-        && training.progress.step < every.steps
-        && !training.progress.watch.is_stalled(&every)
-    {
-        let asked = Instant::now();
-        let Ok(batch) = batches.recv() else { break };
-        meter.waited += asked.elapsed();
-        let batch = batch.map_err(|why| saved_first(why, training, (folder, saved), on))?;
-        let step = training.progress.step;
-        let report = within_memory(&every, step, || training.step(&batch))?;
-        meter.count(&report, training.added);
-        training.progress.milliseconds = meter.milliseconds();
-        let line = meter.line(&report);
-        let last = report.step == every.steps;
-        let logged = report.step % LINE_EVERY == 0 || report.skipped || last;
-        go_on &= on(Happening::Step { report: &report, speed: line.speed, logged });
+/// A run in its loop.
+struct Run<'a> {
+    training: &'a mut Training,
+    folder: &'a RunFolder,
+    on: &'a mut dyn FnMut(TrainEvent<'_>) -> bool,
+    /// Is there on the rank that writes.
+    log: Option<MetricsLog>,
+    meter: Meter,
+    /// The step of the latest checkpoint.
+    saved: Option<u64>,
+}
+
+impl Run<'_> {
+    /// Takes the steps, and after each does what is due.
+    fn run_to_end(
+        &mut self,
+        batches: &Receiver<Result<Vec<HostBatch>, TrainError>>,
+    ) -> Result<Ending, TrainError> {
+        let run = self.training.recipe.run.clone();
+        let schedule = Schedule::of(&run);
+        let ranks = self.training.ranks.clone();
+        let stalled = |stopping: EarlyStopping| stopping.is_due(run.patience);
+        let mut go_on = true;
+        while go_on
+            && self.training.progress.step < run.steps
+            && !stalled(self.training.progress.early_stopping)
+        {
+            let asked = Instant::now();
+            let Ok(batch) = batches.recv() else { break };
+            self.meter.waited += asked.elapsed();
+            let batch = batch.map_err(|why| self.saved_first(why))?;
+            let step = self.training.progress.step;
+            let report = within_memory(&run, step, || self.training.step(&batch))?;
+
+            let due = schedule.due(report.step);
+            go_on &= self.log(&report, due.log || report.skipped)?;
+            if due.evaluate {
+                // Every rank measures the same weights on the same documents; all must agree.
+                let better = self.evaluate()?;
+                if ranks.all(better) && run.best != BestBy::None {
+                    go_on &= self.save()?;
+                }
+            }
+            if due.sample && ranks.writes() {
+                go_on &= self.sample()?;
+            }
+            // A checkpoint between failing steps would be no good one to go back to.
+            if due.checkpoint && !report.skipped && self.saved != Some(report.step) {
+                go_on &= self.save()?;
+            }
+            go_on = ranks.all(go_on);
+        }
+        if self.saved != Some(self.training.progress.step) {
+            self.save()?;
+        }
+        if self.training.progress.step >= run.steps {
+            Ok(Ending::Complete)
+        } else if stalled(self.training.progress.early_stopping) {
+            Ok(Ending::EarlyStopped)
+        } else {
+            Ok(Ending::Stopped)
+        }
+    }
+
+    /// Tells of a step, and writes its line if it has one.
+    fn log(&mut self, report: &StepReport, logged: bool) -> Result<bool, TrainError> {
+        self.meter.count(report, self.training.added);
+        self.training.progress.milliseconds = self.meter.milliseconds();
+        let line = self.meter.line(report);
+        let go_on = (self.on)(TrainEvent::Step { report, speed: line.speed, logged });
         if logged {
-            if let Some(log) = &mut log {
+            if let Some(log) = &mut self.log {
                 log.write(&line)?;
             }
-            meter.restart();
+            self.meter.restart();
         }
-        if every.validate_every > 0 && (report.step % every.validate_every == 0 || last) {
-            // Every rank measures the same weights on the same documents; all must take the same way.
-            let better = ranks.all(measure(training, folder, &mut log, on)?);
-            if better && every.best != BestBy::None {
-                saved = Some(report.step);
-                go_on &= save(training, folder, on)?;
+        Ok(go_on)
+    }
+
+    /// Measures the averaged weights, and writes them as the best model if they are. Says whether
+    /// they are the best so far.
+    fn evaluate(&mut self) -> Result<bool, TrainError> {
+        let found = evaluate_held_out(self.training)?;
+        if let Some(log) = &mut self.log {
+            log.write(&ValidationLine { step: found.step, validation: &found })?;
+        }
+        let by = self.training.recipe.run.best;
+        let stopping = &mut self.training.progress.early_stopping;
+        let better = stopping.measured(found.step, found.number(by));
+        if better && by != BestBy::None {
+            check_finite(self.training)?; // the measured average may hide weights that are lost
+            if self.training.ranks.writes() {
+                self.folder.save_best(self.training)?;
             }
         }
-        if (report.step % every.sample_every == 0 || last) && ranks.writes() {
-            go_on &= on(Happening::Samples(&write_grids(training, folder, report.step)?));
+        (self.on)(TrainEvent::Measured(&found, better));
+        Ok(better)
+    }
+
+    /// Writes a grid of samples, and another of the weights themselves if the recipe asks for it.
+    fn sample(&mut self) -> Result<bool, TrainError> {
+        let path = self.write_grids()?;
+        Ok((self.on)(TrainEvent::Samples(&path)))
+    }
+
+    fn write_grids(&self) -> Result<PathBuf, TrainError> {
+        let Training { recipe, data, progress, .. } = &*self.training;
+        let (count, seed) = (recipe.sample.count, recipe.seed);
+        let (grid, text) = sample_grid(&self.training.averaged(), data, count, seed)?;
+        let path = write_samples(&self.folder.samples(), progress.step, &grid, &text)?;
+        if recipe.run.raw_samples {
+            let (raw, _) = sample_grid(&self.training.raw(), data, count, seed)?;
+            write_raw_samples(&path, &raw)?;
         }
-        // A checkpoint taken between failing steps would be no good one to go back to.
-        let due = report.step % every.checkpoint_every == 0 && saved != Some(report.step);
-        if due && !report.skipped {
-            saved = Some(report.step);
-            go_on &= save(training, folder, on)?;
+        Ok(path)
+    }
+
+    /// Writes a checkpoint, on the rank that writes, once all ranks hold the same weights and these
+    /// are finite.
+    fn save(&mut self) -> Result<bool, TrainError> {
+        let training = &*self.training;
+        self.saved = Some(training.progress.step);
+        training.ranks.agree(training.progress.step, &training.model)?;
+        check_finite(training)?; // on all ranks, so that they agree
+        if !training.ranks.writes() {
+            return Ok(true);
         }
-        go_on = ranks.all(go_on);
+        let path = self.folder.save(training)?;
+        Ok((self.on)(TrainEvent::Saved(&path)))
     }
-    if saved != Some(training.progress.step) {
-        save(training, folder, on)?;
-    }
-    Ok(match training.progress.step >= every.steps {
-        true => Ending::Complete,
-        false if training.progress.watch.is_stalled(&every) => Ending::Stalled,
-        false => Ending::Stopped,
-    })
-}
 
-/// Writes a grid of samples, and another of the weights as they are if the recipe asks for it.
-fn write_grids(training: &Training, folder: &RunFolder, step: u64) -> Result<PathBuf, TrainError> {
-    let (count, seed) = (training.recipe.sample.count, training.recipe.seed);
-    let (grid, text) = sample_grid(&training.averaged(), &training.data, count, seed)?;
-    let path = write_samples(&folder.samples(), step, &grid, &text)?;
-    if training.recipe.run.raw_samples {
-        let (raw, _) = sample_grid(&training.raw(), &training.data, count, seed)?;
-        write_raw_samples(&path, &raw)?;
-    }
-    Ok(path)
-}
-
-/// Measures the averaged weights and writes them as the best model if they are; whether they are the best so far.
-fn measure(
-    training: &mut Training,
-    folder: &RunFolder,
-    log: &mut Option<MetricsLog>,
-    on: &mut dyn FnMut(Happening<'_>) -> bool,
-) -> Result<bool, TrainError> {
-    let found = validate(training)?;
-    if let Some(log) = log {
-        log.write(&ValidationLine { step: found.step, validation: &found })?;
-    }
-    let by = training.recipe.run.best;
-    let better = training.progress.watch.measured(&found, by);
-    if better && by != BestBy::None {
-        check_finite(training)?; // the number may be of other weights than those that are lost
-        if training.ranks.writes() {
-            folder.save_best(training)?;
+    /// Returns the error of a batch that cannot be made, once a checkpoint holds what was learned
+    /// since the last: a run that its data end loses nothing. Several ranks save nothing, because
+    /// the others do not know of it; nor does a run whose steps fail.
+    fn saved_first(&mut self, why: TrainError) -> TrainError {
+        let progress = &self.training.progress;
+        let new = progress.step > 0 && self.saved != Some(progress.step);
+        if new && self.training.ranks.count == 1 && progress.skipped_in_a_row == 0 {
+            let _ = self.save(); // the first error is the one to report
         }
+        why
     }
-    on(Happening::Measured(&found, better));
-    Ok(better)
 }
 
-/// Writes a checkpoint, on the rank that writes, once all ranks hold the same weights and these are finite.
-fn save(
-    training: &Training,
-    folder: &RunFolder,
-    on: &mut dyn FnMut(Happening<'_>) -> bool,
-) -> Result<bool, TrainError> {
-    training.ranks.agree(training.progress.step, &training.model)?;
-    check_finite(training)?; // on all ranks, so that they take the same way
-    if !training.ranks.writes() {
-        return Ok(true);
-    }
-    Ok(on(Happening::Saved(&folder.save(training)?)))
-}
-
-/// The error of a batch that cannot be made, once what was learnt since the checkpoint of step `saved` is in another: a run that
-/// its data end loses nothing. Several ranks save nothing, since the others do not know of it; nor does a run whose steps fail.
-fn saved_first(
-    why: TrainError,
-    training: &Training,
-    (folder, saved): (&RunFolder, Option<u64>),
-    on: &mut dyn FnMut(Happening<'_>) -> bool,
-) -> TrainError {
-    let progress = &training.progress;
-    let new = progress.step > 0 && saved != Some(progress.step);
-    if new && training.ranks.count == 1 && progress.skipped_in_a_row == 0 {
-        let _ = save(training, folder, on); // the first error is the one to report
-    }
-    why
-}
-
-/// Times and counts since the last line.
+/// Times and counts since the previous line.
 struct Meter {
+    /// The milliseconds of training before this session.
     before: u64,
     start: Instant,
     since: Instant,
     waited: Duration,
-    /// Of adding gradients up, where there are several ranks.
+    /// The time spent adding gradients, if there are several ranks.
     added: Option<Duration>,
-    /// Of gradients, added up in a step.
+    /// The bytes of gradients that are added in a step, if there are several ranks.
     bytes: Option<usize>,
     tokens: usize,
     images: usize,
@@ -294,7 +334,7 @@ impl Meter {
             since: now,
             waited: Duration::ZERO,
             added: None,
-            bytes: (training.ranks.count > 1).then(|| training.bytes_a_step()),
+            bytes: (training.ranks.count > 1).then(|| training.gradient_bytes()),
             tokens: 0,
             images: 0,
         }

@@ -1,32 +1,32 @@
-//! Threads that live as long as the run, one for each shard of a batch.
+//! Threads that live as long as the run, one for each micro-batch that is computed at once.
 //!
-//! Each is a pool of one thread, so what a shard's work would spread over a pool (the kernels, Burn's products) stays on
-//! that thread, and its buffers stay warm from step to step.
+//! Each is a pool of one thread, so what the work of a micro-batch would spread over a pool (the
+//! kernels, Burn's products) stays on that thread, and its buffers stay warm from step to step.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::TrainError;
 
-/// A thread for each shard.
+/// Holds a thread for each micro-batch.
 #[derive(Debug)]
 pub(crate) struct Workers {
     pools: Vec<ThreadPool>,
 }
 
 impl Workers {
-    /// `count` idle threads.
+    /// Starts `count` idle threads.
     pub(crate) fn new(count: usize) -> Result<Self, TrainError> {
-        let pool = |index| {
-            let name = move |_| format!("shard-{index}");
-            ThreadPoolBuilder::new().num_threads(1).thread_name(name).build()
-        };
-        let pools = (0..count).map(pool).collect::<Result<_, _>>();
-        pools
-            .map(|pools| Self { pools })
-            .map_err(|why| TrainError::Threads { count, why: why.to_string() })
+        let mut pools = Vec::with_capacity(count);
+        for index in 0..count {
+            let name = move |_| format!("micro-batch-{index}");
+            let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(name).build();
+            pools.push(pool.map_err(|why| TrainError::Threads { count, why: why.to_string() })?);
+        }
+        Ok(Self { pools })
     }
 
-    /// Does every task on a thread of its own, and returns the results in order. There are at most as many tasks as threads.
+    /// Does every task on a thread of its own, and returns the results in order. There are at most
+    /// as many tasks as threads.
     pub(crate) fn each<T: Send, R: Send>(
         &self,
         tasks: Vec<T>,
@@ -40,7 +40,7 @@ impl Workers {
     }
 }
 
-/// A task, where its result goes, and its thread.
+/// Holds a task, where its result goes, and its thread.
 type Job<'a, T, R> = ((T, &'a mut Option<R>), &'a ThreadPool);
 
 /// Starts the last job, then those before it, and waits for all.

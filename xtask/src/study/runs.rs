@@ -81,7 +81,7 @@ norm_epsilon = 1e-6
 const TRANSFORMER: &str = "[model.backbone]
 width = 192
 depth = 4
-block = { kind = \"transformer\", heads = 6, key_heads = 6, feed_forward = 296 }
+block = { kind = \"multi-head\", heads = 6, key_heads = 6, feed_forward = 296 }
 positions = \"rope-tv\"
 rotary_base = 1000.0
 norm_epsilon = 1e-6
@@ -92,7 +92,7 @@ norm_epsilon = 1e-6
 const UVIT: &str = "[model.backbone]
 width = 192
 depth = 5
-block = { kind = \"uvit\", heads = 6, key_heads = 6, feed_forward = 136 }
+block = { kind = \"multi-head\", variant = \"uvit\", heads = 6, key_heads = 6, feed_forward = 136 }
 positions = \"rope-tv\"
 rotary_base = 1000.0
 norm_epsilon = 1e-6
@@ -101,7 +101,7 @@ norm_epsilon = 1e-6
 const DIT: &str = "[model.backbone]
 width = 160
 depth = 4
-block = { kind = \"dit\", heads = 5, key_heads = 5, feed_forward = 128 }
+block = { kind = \"multi-head\", variant = \"dit\", heads = 5, key_heads = 5, feed_forward = 128 }
 positions = \"rope-tv\"
 rotary_base = 1000.0
 norm_epsilon = 1e-6

@@ -41,6 +41,7 @@ const FLOORS: &[(&str, Edges)] = &[
             "mm-backbone",
             "mm-data",
             "mm-diffusion",
+            "mm-import",
             "mm-kernels",
             "mm-model",
             "mm-patch",

@@ -11,7 +11,6 @@ const FEATURE_PLACES: &[&str] = &[
     "crates/mm-cli/src/device.rs",
     "crates/mm-cli/src/device/",
     "crates/mm-cli/src/commands/train/dashboard.rs",
-    "crates/mm-cli/src/ranks.rs",
     "crates/mm-eval/src/quality.rs",
     "crates/mm-kernels/src/",
     "crates/mm-model/src/lib.rs",
@@ -24,16 +23,17 @@ const FEATURE_PLACES: &[&str] = &[
 const FILE_PLACES: &[&str] = &[
     "crates/mm-cli/",
     "crates/mm-data/src/files.rs",
+    "crates/mm-data/src/testing.rs", // of unit tests
     "crates/mm-data/src/folder.rs",
     "crates/mm-data/src/folder/",
+    "crates/mm-eval/src/quality/features.rs",
     "crates/mm-eval/src/quality/images.rs",
-    "crates/mm-eval/src/quality/store.rs",
     "crates/mm-model/src/folder.rs",
     "crates/mm-model/src/folder/",
     "crates/mm-train/src/checkpoint.rs",
     "crates/mm-train/src/checkpoint/",
     "crates/mm-train/src/metrics.rs",
-    "crates/mm-train/src/memory/available.rs",
+    "crates/mm-train/src/plan/memory/available.rs",
     "xtask/",
 ];
 

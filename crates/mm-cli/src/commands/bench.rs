@@ -1,36 +1,88 @@
-//! `mm bench`: training steps and sampling at fixed shapes, as seconds, tokens a second and arithmetic a second.
+//! `mm bench`: training steps and sampling at fixed shapes, as seconds, tokens per second and
+//! arithmetic per second.
 
 mod network;
 
 use std::time::Instant;
 
 use burn::prelude::*;
+use clap::{Parser, ValueEnum};
 use mm_train::Training;
 use mm_train::batch::Batches;
 
-use crate::args::{BenchArgs, BenchShape};
-use crate::device;
-use crate::report::{Failure, say, usage};
+use crate::device::DeviceArg;
+use crate::host::peak_memory_mib;
+use crate::terminal::{Failure, say, usage};
 use network::{Network, Sizes};
 
-/// What one shape took.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  mm bench
+  mm bench --shape gau-256 --threads 1 --json")]
+pub struct BenchArgs {
+    /// Shape to measure; can be repeated [default: all].
+    #[arg(long, value_enum, value_name = "SHAPE")]
+    shape: Vec<BenchShape>,
+    /// Number of threads of the kernels [default: one per core].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Number of measured steps of each shape.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    steps: usize,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print one JSON object for each shape.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BenchShape {
+    /// Training: gated attention units, width 256, 8 layers, 32 images of 64 patches.
+    #[value(name = "gau-256")]
+    Gau256,
+    /// Training: gated attention units, width 768, 2 layers, 4 images of 256 patches.
+    #[value(name = "gau-768")]
+    Gau768,
+    /// Training: width 384, 6 layers, 4 packed rows of 512 tokens, texts and images.
+    Packed,
+    /// Training: whole steps of the default recipe.
+    Recipe,
+    /// Sampling: 16 images of 64 patches after a prompt of 24 tokens, 10 steps with guidance.
+    Sampling,
+}
+
+impl BenchShape {
+    /// Returns the name of the flag's value.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gau256 => "gau-256",
+            Self::Gau768 => "gau-768",
+            Self::Packed => "packed",
+            Self::Recipe => "recipe",
+            Self::Sampling => "sampling",
+        }
+    }
+}
+
+/// The measurement of one shape.
 #[derive(Debug, serde::Serialize)]
 struct Timing {
     shape: &'static str,
     threads: usize,
-    /// Every measured step.
+    /// The seconds of every measured step.
     seconds: Vec<f64>,
     median: f64,
     tokens_per_second: f64,
-    /// Arithmetic of the matrix products alone; none where it is not counted.
+    /// The arithmetic of the matrix products, where it is counted.
     gflops: Option<f64>,
-    /// What a product of two 1024 x 1024 matrices reaches in the same process.
+    /// The speed of a product of two 1024 x 1024 matrices in the same process.
     sgemm_gflops: f64,
-    /// The highest memory of this process so far, in MiB, where the system tells.
+    /// The highest memory of this process so far, in MiB, where the system tells it.
     peak_mib: Option<f64>,
 }
 
-/// Runs the command.
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     if args.steps == 0 || args.threads == Some(0) {
         return Err(usage!("`--steps` and `--threads` must be at least 1"));
@@ -38,11 +90,12 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
-    let device = device::open(&args.device)?;
+    let device = args.device.open()?;
     if !args.json {
         say!("shape          threads   s/step   tokens/s   GFLOP/s   of sgemm   peak MiB");
     }
-    for &shape in &args.shapes() {
+    let all = BenchShape::value_variants();
+    for &shape in if args.shape.is_empty() { all } else { &args.shape[..] } {
         let timing = measure(shape, args.steps, &device)?;
         if args.json {
             say!("{}", serde_json::to_string(&timing)?);
@@ -71,14 +124,14 @@ fn measure(shape: BenchShape, steps: usize, device: &Device) -> Result<Timing, F
             (tokens, None, seconds)
         }
         BenchShape::Sampling => {
-            let mut network = Network::new(&Sizes::SEED_64, device)?;
+            let mut network = Network::new(&Sizes::GAU_256, device)?;
             let seconds = timed(steps, || network.sample());
             (network.sampled_tokens(), Some(network.sampling_flops()), seconds)
         }
-        BenchShape::Gau64 | BenchShape::Gau768 | BenchShape::Packed => {
+        BenchShape::Gau256 | BenchShape::Gau768 | BenchShape::Packed => {
             let sizes = match shape {
-                BenchShape::Gau64 => Sizes::SEED_64,
-                BenchShape::Gau768 => Sizes::SEED_WIDTH,
+                BenchShape::Gau256 => Sizes::GAU_256,
+                BenchShape::Gau768 => Sizes::GAU_768,
                 _ => Sizes::PACKED,
             };
             let mut network = Network::new(&sizes, device)?;
@@ -94,12 +147,12 @@ fn measure(shape: BenchShape, steps: usize, device: &Device) -> Result<Timing, F
         tokens_per_second: tokens / median,
         gflops: flops.map(|flops| flops / median / 1e9),
         sgemm_gflops: sgemm(device),
-        peak_mib: peak_mib(),
+        peak_mib: peak_memory_mib(),
         seconds,
     })
 }
 
-/// Two steps to warm up, then the seconds of each of `steps`.
+/// Runs two steps to warm up, then measures the seconds of each of `steps`.
 fn timed(steps: usize, mut step: impl FnMut()) -> Vec<f64> {
     step();
     step();
@@ -112,14 +165,15 @@ fn timed(steps: usize, mut step: impl FnMut()) -> Vec<f64> {
         .collect()
 }
 
-/// The middle one; there is at least one.
+/// Returns the median of at least one number.
 fn median(seconds: &[f64]) -> f64 {
     let mut sorted = seconds.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]
 }
 
-/// Whole steps of the default recipe, data made beforehand: tokens of a step, seconds.
+/// Measures whole steps of the default recipe, whose data is made before. Returns the tokens of a
+/// step and the seconds of each.
 fn recipe_steps(steps: usize, device: &Device) -> Result<(f64, Vec<f64>), Failure> {
     let recipe = crate::recipes::find("glyphs")?;
     let mut training = Training::start(recipe.clone(), device)?;
@@ -138,7 +192,7 @@ fn recipe_steps(steps: usize, device: &Device) -> Result<(f64, Vec<f64>), Failur
     }
 }
 
-/// Arithmetic a second of a large matrix product, in GFLOP/s.
+/// Measures a large matrix product in GFLOP/s.
 fn sgemm(device: &Device) -> f64 {
     const SIDE: usize = 1024;
     let matrix = || Tensor::<2>::ones([SIDE, SIDE], device);
@@ -147,16 +201,4 @@ fn sgemm(device: &Device) -> f64 {
         let _ = a.clone().matmul(b.clone()).slice([0..1, 0..1]).into_scalar::<f32>();
     });
     2.0 * (SIDE as f64).powi(3) / median(&seconds) / 1e9
-}
-
-/// The highest resident memory of this process, where the system says it (Linux).
-fn peak_mib() -> Option<f64> {
-    memory_mib("VmHWM:")
-}
-
-/// A line of what Linux tells about this process's memory, in MiB.
-pub(super) fn memory_mib(line: &str) -> Option<f64> {
-    let status = fs_err::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|text| text.strip_prefix(line))?;
-    Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }

@@ -1,27 +1,73 @@
-//! `mm compare-backends`: the same checks on every device, held to ordinary operations in 64-bit floats.
+//! `mm compare-backends`: the same checks on every device, compared with the reference operations
+//! in 64-bit floats.
 
 mod checks;
-mod difference;
 mod network;
 mod numbers;
 mod operations;
 mod table;
-mod types;
 mod worker;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use mm_model::folder::write_atomic;
 
-use crate::args::CompareArgs;
 use crate::device;
-use crate::report::{Failure, say, tell, usage};
-use checks::{CHECKS, On};
-use difference::difference;
+use crate::terminal::{Failure, failed, say, tell, usage};
+use checks::{CHECKS, Check};
+use numbers::{On, difference};
 use table::Row;
-use worker::{Ended, Way, measure};
+use worker::{Ended, Setup, measure};
 
-/// Runs the command.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Every device runs the same checks in a process of its own. The results are compared with those
+of the reference operations in 64-bit floats on flex. The exit code is 1 if the results of a device
+differ too much, or if a device crashed or is not present.
+
+Examples:
+  mm compare-backends
+  mm compare-backends --devices flex,wgpu:cpu --json differences.json
+  mm compare-backends --losses 200 > losses.csv"
+)]
+pub struct CompareArgs {
+    /// Devices to compare, separated by commas [default: every device that is present].
+    #[arg(long, value_name = "D,D", value_delimiter = ',')]
+    devices: Vec<String>,
+    /// Compare devices of another build of this program, which need not have flex.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Words that the table adds to the names of devices, such as `fusion` for a build with it.
+    #[arg(long, value_name = "W,W", value_delimiter = ',')]
+    ways: Vec<String>,
+    /// Also write the table as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Also write the table as Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Instead of the checks, print the loss of N training steps on every device, as CSV.
+    #[arg(long, value_name = "N", conflicts_with_all = ["json", "markdown"])]
+    losses: Option<u64>,
+    /// Instead of the checks, run single operations, each in a process of its own, to find the one
+    /// with which a driver crashes.
+    #[arg(long, conflicts_with_all = ["json", "markdown", "losses"])]
+    operations: bool,
+    /// Run the checks on one device and print its numbers, as a worker process does.
+    #[arg(long, hide = true, value_name = "D")]
+    worker: Option<String>,
+    /// Compute in 64-bit floats, in a worker process.
+    #[arg(long, hide = true, requires = "worker")]
+    wide: bool,
+    /// Compute this operation instead of the checks, in a worker process.
+    #[arg(long, hide = true, requires = "worker", value_name = "I")]
+    operation: Option<usize>,
+    /// Leave out the first checks, in a worker process.
+    #[arg(long, hide = true, requires = "worker", default_value_t = 0)]
+    skip: usize,
+}
+
 pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     if let Some(device) = &args.worker {
         return match args.operation {
@@ -46,14 +92,11 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     }
     match rows.iter().filter(|row| !row.passed()).count() {
         0 => Ok(()),
-        failed => {
-            let all = rows.len();
-            Err(Failure::failed(anyhow::anyhow!("{failed} of {all} comparisons failed")))
-        }
+        count => Err(failed!("{count} of {} comparisons failed", rows.len())),
     }
 }
 
-/// The devices asked for, each of which must be there; all that are there if none was named.
+/// Returns the devices that were asked for, each of which must be present; or all that are present.
 fn devices(args: &CompareArgs) -> Result<Vec<String>, Failure> {
     if args.devices.is_empty() {
         let present = device::present(&device::compiled());
@@ -61,38 +104,40 @@ fn devices(args: &CompareArgs) -> Result<Vec<String>, Failure> {
         return Ok(names.filter(|name| name != "flex" || args.program.is_none()).collect());
     }
     if args.program.is_some() {
-        return Ok(args.devices.clone()); // that program knows them
+        return Ok(args.devices.clone()); // the other program checks them
     }
     args.devices.iter().map(|name| Ok(device::find(name)?.entry.name)).collect()
 }
 
-/// The rows of all devices, printed as they come.
+/// Compares all devices with the reference, and prints each row when it is done.
 fn compare(devices: &[String], args: &CompareArgs) -> Result<Vec<Row>, Failure> {
     if !device::compiled().contains(&"flex") {
-        return Err(usage!("the comparison needs flex, which this build has not"));
+        return Err(usage!(
+            "the comparison needs the feature `flex`, which this build does not have"
+        ));
     }
     let own = std::env::current_exe()?;
     let other = args.program.clone().unwrap_or_else(|| own.clone());
-    let way = |device: &str, ordinary| Way {
+    let setup = |device: &str, reference_operations| Setup {
         program: other.clone(),
         device: device.to_owned(),
         wide: false,
-        ordinary,
+        reference_operations,
     };
-    tell!("computing the numbers to compare with: ordinary operations in 64-bit floats on flex");
-    let reference = measure(&Way { program: own, wide: true, ..way("flex", true) })?;
-    if let Some((check, why)) = reference.crashed.first() {
-        let name = CHECKS[*check].name;
-        return Err(Failure::failed(anyhow::anyhow!("the reference of `{name}` failed: {why}")));
+    tell!("computing the reference: reference operations in 64-bit floats on flex");
+    let reference = measure(&Setup { program: own, wide: true, ..setup("flex", true) })?;
+    if let Some(crash) = reference.crashed.first() {
+        let name = CHECKS[crash.check].name;
+        return Err(failed!("the reference of `{name}` failed: {}", crash.why));
     }
     say!("{}", table::HEADING);
     let mut rows = vec![];
     for device in devices {
         let kernels = if device == "flex" { &[false, true][..] } else { &[false] };
-        for &ordinary in kernels {
-            let way = way(device, ordinary);
-            let ended = measure(&way)?;
-            for row in rows_of(&title(&way, &args.ways), &ended, &reference) {
+        for &reference_operations in kernels {
+            let setup = setup(device, reference_operations);
+            let ended = measure(&setup)?;
+            for row in rows_of(&title(&setup, &args.ways), &ended, &reference) {
                 say!("{}", table::line(&row));
                 rows.push(row);
             }
@@ -101,34 +146,37 @@ fn compare(devices: &[String], args: &CompareArgs) -> Result<Vec<Row>, Failure> 
     Ok(rows)
 }
 
-/// What the table calls a device and its way of computing.
-fn title(way: &Way, ways: &[String]) -> String {
-    if way.device == "flex" {
-        let kernels = if way.ordinary { "ordinary operations" } else { "own kernels" };
-        return format!("flex, {kernels}");
+/// Returns the name of a device in the table, with how it computes.
+fn title(setup: &Setup, ways: &[String]) -> String {
+    if setup.device == "flex" {
+        let reference = setup.reference_operations;
+        return format!(
+            "flex, {}",
+            if reference { "reference operations" } else { "fused kernels" }
+        );
     }
-    std::iter::once(&way.device).chain(ways).map(String::as_str).collect::<Vec<_>>().join(" + ")
+    std::iter::once(&setup.device).chain(ways).map(String::as_str).collect::<Vec<_>>().join(" + ")
 }
 
-/// A row for every check.
+/// Makes a row for every check.
 fn rows_of(title: &str, ended: &Ended, reference: &Ended) -> Vec<Row> {
-    let row = |(index, check): (usize, &checks::Check)| {
+    let row = |index: usize, check: &Check| {
         let base = Row::new(title.to_owned(), check.name, check.tolerance);
         let measured = ended.measured.iter().find(|measured| measured.check == index);
         let wanted = reference.measured.iter().find(|wanted| wanted.check == index);
-        let crashed = ended.crashed.iter().find(|(crashed, _)| *crashed == index);
+        let crash = ended.crashed.iter().find(|crash| crash.check == index);
         match (measured, wanted) {
             (Some(measured), Some(_)) if measured.lacks => base.lacking(),
             (Some(measured), Some(wanted)) => {
-                base.compared(measured, difference(&measured.numbers, &wanted.numbers))
+                base.compared(measured, difference(&measured.results, &wanted.results))
             }
-            _ => base.failed(crashed.map_or("was not reached", |(_, why)| why)),
+            _ => base.failed(crash.map_or("was not reached", |crash| &crash.why)),
         }
     };
-    CHECKS.iter().enumerate().map(row).collect()
+    CHECKS.iter().enumerate().map(|(index, check)| row(index, check)).collect()
 }
 
-/// Losses of the same training on every device, one column each.
+/// Prints the losses of the same training on every device, one column each.
 fn losses(devices: &[String], steps: u64) -> Result<(), Failure> {
     let mut columns = vec![];
     for name in devices {

@@ -1,17 +1,88 @@
-//! `mm data`: recipes, tokenizers and sheets of examples.
+//! `mm data`: recipes, tokenizers, and what the data of a recipe holds.
 
-use std::path::Path;
+mod check;
 
-use mm_data::DataSet;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use mm_data::{DataSet, Split};
 use mm_eval::{contact_sheet, examples};
 use mm_model::folder::write_atomic;
 use mm_patch::Image;
 use mm_text::Tokenizer;
 
-use crate::args::{DataArgs, DataCommand, Part};
-use crate::output::{format_of, free, write_image};
+use crate::files::{format_of, free, write_image};
 use crate::recipes;
-use crate::report::{Failure, say, usage, write_out};
+use crate::terminal::{Failure, say, usage, write_out};
+
+#[derive(Debug, Parser)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    command: DataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DataCommand {
+    /// List the recipes that are part of the program, or print one of them.
+    Recipes {
+        /// Name of the recipe to print.
+        name: Option<String>,
+    },
+    /// Train a tokenizer on the captions of a recipe's data.
+    Tokenizer {
+        /// Name of a recipe, or a TOML file.
+        recipe: String,
+        /// File to write, such as tokenizer.json.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Number of token ids, instead of the recipe's.
+        #[arg(long, value_name = "N")]
+        vocab: Option<usize>,
+        /// Replace a file that exists.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Read a whole source once: count its records, and list bad ones.
+    Check(check::CheckArgs),
+    /// Write a sheet of images of a recipe's data, and print their captions.
+    Sheet(SheetArgs),
+}
+
+#[derive(Debug, Parser)]
+struct SheetArgs {
+    /// Name of a recipe, or a TOML file.
+    recipe: String,
+    /// Image file to write: png, jpg, webp or bmp.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Number of images.
+    #[arg(long, value_name = "N", default_value_t = 48)]
+    count: usize,
+    /// Split of the data.
+    #[arg(long, alias = "part", value_enum, default_value = "train")]
+    split: SplitArg,
+    /// Replace a file that exists.
+    #[arg(long)]
+    force: bool,
+}
+
+/// A split of the data on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SplitArg {
+    /// Records that are never used for training.
+    HeldOut,
+    /// Records that are used for training.
+    Train,
+}
+
+impl From<SplitArg> for Split {
+    fn from(split: SplitArg) -> Self {
+        match split {
+            SplitArg::HeldOut => Self::HeldOut,
+            SplitArg::Train => Self::Train,
+        }
+    }
+}
 
 pub fn run(args: &DataArgs) -> Result<(), Failure> {
     match &args.command {
@@ -24,12 +95,10 @@ pub fn run(args: &DataArgs) -> Result<(), Failure> {
             Ok(())
         }
         DataCommand::Tokenizer { recipe, out, vocab, force } => {
-            tokenizer(recipe, out, *vocab, *force)
+            train_tokenizer(recipe, out, *vocab, *force)
         }
-        DataCommand::Check(args) => super::check::run(args),
-        DataCommand::Sheet { recipe, out, count, part, force } => {
-            sheet(recipe, out, (*count, *part), *force)
-        }
+        DataCommand::Check(args) => check::run(args),
+        DataCommand::Sheet(args) => write_sheet(args),
     }
 }
 
@@ -42,7 +111,12 @@ fn print(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn tokenizer(recipe: &str, out: &Path, vocab: Option<usize>, force: bool) -> Result<(), Failure> {
+fn train_tokenizer(
+    recipe: &str,
+    out: &Path,
+    vocab: Option<usize>,
+    force: bool,
+) -> Result<(), Failure> {
     free(out, force)?;
     let recipe = recipes::find(recipe)?;
     let data = DataSet::open(&recipe.data, recipe.image)?;
@@ -50,11 +124,10 @@ fn tokenizer(recipe: &str, out: &Path, vocab: Option<usize>, force: bool) -> Res
     let tokenizer = Tokenizer::train(captions.clone().into_iter(), vocab.unwrap_or(recipe.vocab))
         .map_err(Failure::usage)?;
     write_atomic(out, tokenizer.to_json().as_bytes())?;
-    let (bytes, tokens) = captions.iter().fold((0, 0), |(bytes, tokens), caption| {
-        (bytes + caption.len(), tokens + tokenizer.encode(caption).len())
-    });
+    let bytes: usize = captions.iter().map(|caption| caption.len()).sum();
+    let tokens: usize = captions.iter().map(|caption| tokenizer.encode(caption).len()).sum();
     say!(
-        "{}: {} ids, {:.2} bytes a token",
+        "{}: {} token ids, {:.2} bytes per token",
         out.display(),
         tokenizer.vocab(),
         bytes as f64 / tokens.max(1) as f64
@@ -62,21 +135,15 @@ fn tokenizer(recipe: &str, out: &Path, vocab: Option<usize>, force: bool) -> Res
     Ok(())
 }
 
-fn sheet(
-    recipe: &str,
-    out: &Path,
-    (count, part): (usize, Part),
-    force: bool,
-) -> Result<(), Failure> {
-    free(out, force)?;
-    format_of(out)?;
-    let recipe = recipes::find(recipe)?;
+fn write_sheet(args: &SheetArgs) -> Result<(), Failure> {
+    free(&args.out, args.force)?;
+    format_of(&args.out)?;
+    let recipe = recipes::find(&args.recipe)?;
     let data = DataSet::open(&recipe.data, recipe.image)?;
-    let split = part.into();
-    let shown = examples(&data, split, count, recipe.seed)?;
+    let shown = examples(&data, args.split.into(), args.count, recipe.seed)?;
     for example in &shown {
         say!("{}", example.caption);
     }
     let images: Vec<Image> = shown.into_iter().map(|example| example.image).collect();
-    write_image(out, &contact_sheet(&images, &[]))
+    write_image(&args.out, &contact_sheet(&images, &[]))
 }

@@ -1,28 +1,44 @@
-//! `mm devices`: what this machine can compute on, and what this build could if it had more features.
+//! `mm devices`: the devices of this machine, and the features that would add backends.
 
 use burn::prelude::Device;
 use burn::tensor::FloatDType;
+use clap::Parser;
 
-use crate::args::DevicesArgs;
-use crate::device::{self, BACKENDS, Entry, Found, Kind};
-use crate::report::{Failure, say};
+use crate::device::{self, BACKENDS, Entry, Found, Identity, Kind};
+use crate::host;
+use crate::terminal::{Failure, say};
 
-/// What is told of one device.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "The first column is the name that --device takes. The types are those in which the device
+calculates; training and sampling use f32 unless the recipe sets run.precision.
+
+Examples:
+  mm devices
+  mm devices --json"
+)]
+pub struct DevicesArgs {
+    /// Print one JSON object for each device.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed about one device.
 #[derive(Debug, serde::Serialize)]
 struct Line {
     name: String,
     backend: &'static str,
     kind: &'static str,
+    /// The model of the card or the processor.
     part: String,
-    /// What kernels are compiled to.
+    /// The language that kernels are compiled to.
     kernels: String,
-    /// MiB of memory, where the system tells.
+    /// The memory in MiB, where the system tells it.
     memory_mib: Option<u64>,
-    /// The floating-point types that it calculates in.
+    /// The floating-point types in which the device calculates.
     types: Vec<&'static str>,
 }
 
-/// Runs the command.
 pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
     let compiled = device::compiled();
     let found = device::present(&compiled);
@@ -40,12 +56,12 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
     if !absent.is_empty() {
         let features = absent.join(", ");
         say!(
-            "not compiled in: {features}; cargo build --release -p mm-cli --features NAME adds one"
+            "not compiled in: {features}; `cargo build --release -p mm-cli --features NAME` adds one"
         );
     }
     let entries: Vec<Entry> = found.into_iter().map(|found| found.entry).collect();
-    if let Ok((at, why)) = device::choose("auto", &entries) {
-        say!("--device auto takes {}: {}", entries[at].name, why.unwrap_or_default());
+    if let Some((entry, reason)) = device::automatic(&entries) {
+        say!("--device auto takes {}: {reason}", entry.name);
     }
     Ok(())
 }
@@ -53,22 +69,23 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
 fn line(found: &Found) -> Line {
     let Found { entry, device } = found;
     let of_processor = matches!(entry.kind, Kind::Processor | Kind::Software);
-    let [part, fingerprint] = device::identity(device).unwrap_or_else(|| {
-        [processor().unwrap_or_else(|| "this processor".to_owned()), String::new()]
-    });
-    let kernels = device::language(entry.backend, &fingerprint);
+    let Identity { name: part, fingerprint } =
+        device::identity(device).unwrap_or_else(|| Identity {
+            name: host::processor().unwrap_or_else(|| "this processor".to_owned()),
+            fingerprint: String::new(),
+        });
     Line {
         name: entry.name.clone(),
         backend: entry.backend,
         kind: entry.kind.words(),
         part,
-        kernels,
-        memory_mib: of_processor.then(host_memory_mib).flatten(),
+        kernels: device::language(entry.backend, &fingerprint),
+        memory_mib: of_processor.then(host::total_memory_mib).flatten(),
         types: types(device),
     }
 }
 
-/// The floating-point types that a device calculates in.
+/// Lists the floating-point types in which a device calculates.
 fn types(device: &Device) -> Vec<&'static str> {
     let all = [
         ("f64", FloatDType::F64),
@@ -79,11 +96,11 @@ fn types(device: &Device) -> Vec<&'static str> {
     all.into_iter().filter(|(_, kind)| device.supports_dtype(*kind)).map(|(name, _)| name).collect()
 }
 
-/// All lines under one another.
+/// Aligns all lines in columns below a heading.
 fn table(lines: &[Line]) -> String {
     let memory = |mib: Option<u64>| match mib {
         Some(mib) => format!("{:.1} GiB", mib as f64 / 1024.0),
-        None => "not told".to_owned(),
+        None => "unknown".to_owned(),
     };
     let mut rows = vec![["name", "kind", "memory", "types", "kernels", "part"].map(String::from)];
     rows.extend(lines.iter().map(|line| {
@@ -100,20 +117,6 @@ fn table(lines: &[Line]) -> String {
     rows.iter().map(row).collect::<Vec<_>>().join("\n")
 }
 
-/// The processor as it names itself, where the system says it (Linux).
-fn processor() -> Option<String> {
-    let text = fs_err::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-/// Memory of the machine, where the system says it (Linux).
-fn host_memory_mib() -> Option<u64> {
-    let text = fs_err::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,8 +128,8 @@ mod tests {
 
     #[test]
     fn kernels_are_named_by_the_language_that_they_are_compiled_to() {
-        let alone = ["vulkan", "metal"].iter().all(|other| !device::compiled().contains(other));
-        if alone {
+        let single = ["vulkan", "metal"].iter().all(|other| !device::compiled().contains(other));
+        if single {
             assert_eq!(device::language("wgpu", "spirv_65541_0"), "WGSL");
         }
         assert_eq!(device::language("vulkan", "spirv_65541_0"), "SPIR-V");
@@ -146,9 +149,9 @@ mod tests {
             types: vec!["f32", "f16"],
         };
         let wanted = "
-name      kind           memory    types    kernels  part
-wgpu:0    graphics card  1.5 GiB   f32 f16  WGSL     a card
-wgpu:cpu  graphics card  not told  f32 f16  WGSL     a card";
+name      kind           memory   types    kernels  part
+wgpu:0    graphics card  1.5 GiB  f32 f16  WGSL     a card
+wgpu:cpu  graphics card  unknown  f32 f16  WGSL     a card";
         let lines = [device("wgpu:0", Some(1536)), device("wgpu:cpu", None)];
         assert_eq!(format!("\n{}", table(&lines)), wanted);
     }

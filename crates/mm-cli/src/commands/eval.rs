@@ -1,78 +1,148 @@
-//! `mm eval`: how much of what a model was never trained on it reads and draws.
+//! `mm eval`: measures of a model, on data that it was not trained on unless the measure says so.
 
-use mm_data::{DataSet, Split};
+mod quality;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueEnum};
+use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
+use mm_eval::golden::{Golden, compare};
 use mm_eval::{HeldOutLosses, combinations, draw_score, held_out_losses, read_score};
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::batch::collator;
-use mm_train::state::recipe_beside;
+use mm_train::checkpoint::recipe_beside;
 
-mod golden;
-
-use super::{cannot_generate, load, options, quality};
-use crate::args::{EvalArgs, Part, Task};
-use crate::output::within;
+use super::data::SplitArg;
+use crate::files::within;
+use crate::model::{SamplingArgs, cannot_generate, load};
 use crate::recipes;
-use crate::report::{Failure, say, usage};
+use crate::terminal::{Failure, failed, say, usage};
 
-/// More examples fit no memory.
-const MOST_EXAMPLES: usize = 10_000_000;
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  mm eval runs/glyphs/model --task read --count 200
+  mm eval runs/faces/model --task kid --real faces --features features.onnx --count 500
+  mm eval runs/faces/model --task nearest --count 36 --out nearest.png
+  mm eval runs/faces/model --task bpd --count 64 --steps 100
+  mm eval faces --task golden --golden golden.safetensors")]
+pub struct EvalArgs {
+    /// Model folder.
+    model: PathBuf,
+    /// What to measure.
+    #[arg(long, value_enum)]
+    task: Task,
+    /// Number of records.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    count: usize,
+    /// Split of the data [default: held-out; train for fid, kid and nearest].
+    #[arg(long, alias = "part", value_enum)]
+    split: Option<SplitArg>,
+    /// Recipe that names the data [default: the one in the model folder].
+    #[arg(long, value_name = "RECIPE")]
+    recipe: Option<String>,
+    /// Safetensors file of inputs, outputs and gradients, for --task golden.
+    #[arg(long, value_name = "FILE", required_if_eq("task", "golden"))]
+    golden: Option<PathBuf>,
+    /// Largest relative difference that passes, for --task golden.
+    #[arg(long, value_name = "T", default_value_t = 1e-4, value_parser = tolerance)]
+    tolerance: f64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    quality: quality::QualityArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
 
-/// A model and what it is measured on.
-pub(super) struct Subject {
-    pub(super) checkpoint: LoadedModel,
-    pub(super) recipe: Recipe,
-    /// Absent only where nothing is asked of it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Task {
+    /// Captions that the model writes exactly.
+    Read,
+    /// Glyphs that the model draws correctly, as the glyph classifier sees them.
+    Draw,
+    /// Losses of text and images.
+    Loss,
+    /// Values that Su Jianlin's own layers computed, compared with an imported network.
+    Golden,
+    /// Fréchet distance between features of drawings and of real images.
+    Fid,
+    /// Kernel distance between features of drawings and of real images.
+    Kid,
+    /// Bits per dimension of images, by the probability-flow equation.
+    Bpd,
+    /// Distance of each drawing from its nearest training image.
+    Nearest,
+}
+
+/// The largest number of records; more do not fit in memory.
+const MOST_RECORDS: usize = 10_000_000;
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|found: &f64| *found >= 0.0 && found.is_finite());
+    found.ok_or_else(|| "wanted a finite number, at least 0".to_owned())
+}
+
+/// A model, and the data on which it is measured.
+struct Subject {
+    model: LoadedModel,
+    recipe: Recipe,
+    /// The recipe's data; absent where images of a folder and no captions are enough.
     data: Option<DataSet>,
-    pub(super) split: Split,
-    pub(super) options: GenerateOptions,
+    split: Split,
+    options: GenerateOptions,
 }
 
 impl Subject {
-    /// The recipe's data, for the tasks that cannot do without.
-    pub(super) fn data(&self) -> &DataSet {
+    fn open(args: &EvalArgs) -> Result<Self, Failure> {
+        let model = args.sampling.load(&args.model)?;
+        let recipe: Recipe = match &args.recipe {
+            Some(name) => recipes::find(name)?,
+            None => recipe_beside(&args.model)?.ok_or_else(|| {
+                usage!("the model folder has no recipe.toml")
+                    .hint("`--recipe RECIPE` names the data, such as `--recipe glyphs`")
+            })?,
+        };
+        let options = args.sampling.options(&model);
+        let of_images = matches!(args.task, Task::Fid | Task::Kid | Task::Nearest);
+        let usual = if of_images { SplitArg::Train } else { SplitArg::HeldOut };
+        // Images of a folder are compared with drawings without captions, so the recipe's own data
+        // need not be on this machine.
+        let without = of_images && args.quality.real.is_some() && recipe.mix.caption_drop >= 1.0;
+        let data = if without { None } else { Some(DataSet::open(&recipe.data, recipe.image)?) };
+        let split = args.split.unwrap_or(usual).into();
+        Ok(Self { model, recipe, data, split, options })
+    }
+
+    /// Returns the recipe's data, for the tasks that need it.
+    fn data(&self) -> &DataSet {
         self.data.as_ref().expect("opened for this task")
     }
 
-    /// None of the records that were looked at is what a task needs.
-    pub(super) fn no_picture(&self, count: usize) -> Failure {
-        let part = self.split.name();
-        let why = usage!("no picture with a caption among {count} records of the {part} part");
-        why.hint("`--task loss` measures text")
+    /// Returns the patches of an image of the recipe's size.
+    fn grid(&self) -> Result<Grid, Failure> {
+        let image = &self.recipe.image;
+        Ok(Grid::of_size(image.width, image.height, self.model.config.patch)?)
     }
 
-    /// The recipe's data, if captions are to be drawn.
-    pub(super) fn captioned(&self) -> Option<&DataSet> {
-        self.data.as_ref()
+    /// Makes the error of records among which none is what the task needs.
+    fn no_image(&self, count: usize) -> Failure {
+        let split = self.split.name();
+        usage!("no image with a caption among {count} records of the {split} split")
+            .hint("`--task loss` measures text")
     }
 }
 
 pub fn run(args: &EvalArgs) -> Result<(), Failure> {
-    within("--count", args.count, MOST_EXAMPLES)?;
-    within("--real-count", args.quality.real_count.unwrap_or(1), MOST_EXAMPLES)?;
+    within("--count", args.count, MOST_RECORDS)?;
+    within("--real-count", args.quality.real_count.unwrap_or(1), MOST_RECORDS)?;
     if let (Task::Golden, Some(file)) = (args.task, &args.golden) {
-        return golden::run(args, file);
+        return golden(args, file);
     }
-    let checkpoint = load(&args.model, &args.sampling)?;
-    let none =
-        || usage!("the model folder has no recipe.toml").hint("name the data: --recipe glyphs");
-    let recipe: Recipe = match &args.recipe {
-        Some(name) => recipes::find(name)?,
-        None => recipe_beside(&args.model)?.ok_or_else(none)?,
-    };
-    let options = options(&args.sampling, &checkpoint);
-    let (part, of_pictures) = match args.task {
-        Task::Fid | Task::Kid | Task::Nearest => (Part::Train, true),
-        Task::Read | Task::Draw | Task::Loss | Task::Bpd | Task::Golden => (Part::HeldOut, false),
-    };
-    // Pictures of a folder against drawings without captions: the recipe's own data need not be on this machine.
-    let without = of_pictures && args.quality.real.is_some() && recipe.mix.caption_drop >= 1.0;
-    let open = || DataSet::open(&recipe.data, recipe.image);
-    let data = if without { None } else { Some(open()?) };
-    let split = args.part.unwrap_or(part).into();
-    let subject = Subject { checkpoint, recipe, data, split, options };
+    let subject = Subject::open(args)?;
     match args.task {
         Task::Read => read(args, &subject),
         Task::Draw => draw(args, &subject),
@@ -86,14 +156,18 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
 }
 
 fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let score = read_score(&of.checkpoint, of.data(), of.split, args.count, &of.options)?;
+    let score = read_score(&of.model, of.data(), of.split, args.count, &of.options)?;
     if score.of == 0 {
-        return Err(of.no_picture(args.count));
+        return Err(of.no_image(args.count));
     }
-    print_score(args, &score, &[("read right", score.right)], score.of);
+    if args.json {
+        say!("{}", serde_json::to_string(&score)?);
+        return Ok(());
+    }
+    print_share("read correctly", score.right, score.of);
     let mut wrong = score.captions.iter().filter(|(truth, read)| truth != read).take(5).peekable();
-    if !args.json && wrong.peek().is_some() {
-        say!("some that were wrong (truth -> read):");
+    if wrong.peek().is_some() {
+        say!("some wrong captions (true -> read):");
         for (truth, read) in wrong {
             say!("  {truth} -> {read}");
         }
@@ -102,57 +176,80 @@ fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let DataSet::Glyphs(glyphs) = of.data() else {
+    let Some(glyphs) = of.data().downcast_ref::<GlyphSet>() else {
         return Err(usage!(
-            "`--task draw` judges glyphs alone, this recipe's data are of another kind"
+            "`--task draw` classifies glyphs only, and the data of this recipe is not glyphs"
         ));
     };
-    let (width, height) = (of.recipe.image.width, of.recipe.image.height);
-    let judge = GlyphClassifier::new(width, height)?;
-    let grid = Grid::of_size(width, height, of.checkpoint.config.patch)?;
+    let classifier = GlyphClassifier::new(of.recipe.image.width, of.recipe.image.height)?;
     let asked = combinations(glyphs, of.split, args.count, of.options.seed);
-    let score = draw_score(&of.checkpoint, &judge, &asked, grid, &of.options)
+    let score = draw_score(&of.model, &classifier, &asked, of.grid()?, &of.options)
         .map_err(cannot_generate(&args.model))?;
-    let rows = [
-        ("background right", score.background),
-        ("colour and background right", score.colours),
-        ("character right", score.character),
-        ("everything right", score.all),
-    ];
-    print_score(args, &score, &rows, score.of);
+    if args.json {
+        say!("{}", serde_json::to_string(&score)?);
+        return Ok(());
+    }
+    print_share("background correct", score.background, score.of);
+    print_share("color and background correct", score.colors, score.of);
+    print_share("character correct", score.character, score.of);
+    print_share("everything correct", score.all, score.of);
     Ok(())
 }
 
+fn print_share(name: &str, count: usize, of: usize) {
+    say!("{name}: {count} of {of} ({:.1} %)", 100.0 * count as f64 / of.max(1) as f64);
+}
+
 fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let model = &of.checkpoint;
+    let model = &of.model;
     let collator = collator(&of.recipe, &model.config, &model.tokenizer);
     let reduction = of.recipe.loss.reduction;
     let losses = held_out_losses(model, &collator, reduction, of.data(), of.split, args.count)?;
     if losses.text.is_none() && losses.image.is_none() {
-        return Err(usage!("the {} part of the data holds nothing to measure", of.split.name()));
+        return Err(usage!("the {} split of the data holds nothing to measure", of.split.name()));
     }
-    match args.json {
-        true => say!("{}", serde_json::to_string(&losses)?),
-        false => {
-            let HeldOutLosses { text, bits_per_byte, image, documents } = losses;
-            let text = text.map(|text| format!("text {text:.4} nats a token"));
-            let bits = bits_per_byte.map(|bits| format!("{bits:.4} bits a byte"));
-            let image = image.map(|image| format!("image {image:.4}"));
-            let text: Vec<String> = [text, bits].into_iter().flatten().collect();
-            let text = (!text.is_empty()).then(|| text.join(", "));
-            let parts: Vec<String> = [text, image].into_iter().flatten().collect();
-            say!("{} over {documents} documents", parts.join("; "));
+    if args.json {
+        say!("{}", serde_json::to_string(&losses)?);
+        return Ok(());
+    }
+    let HeldOutLosses { text, bits_per_byte, image, documents } = losses;
+    let mut parts = vec![];
+    match (text, bits_per_byte) {
+        (Some(text), Some(bits)) => {
+            parts.push(format!("text {text:.4} nats per token, {bits:.4} bits per byte"));
         }
+        (Some(text), None) => parts.push(format!("text {text:.4} nats per token")),
+        (None, _) => {}
     }
+    parts.extend(image.map(|image| format!("image {image:.4}")));
+    say!("{} over {documents} documents", parts.join("; "));
     Ok(())
 }
 
-fn print_score(args: &EvalArgs, score: &impl serde::Serialize, rows: &[(&str, usize)], of: usize) {
-    if args.json {
-        say!("{}", serde_json::to_string(score).expect("a score is plain data"));
-        return;
+/// Compares an imported network with what Su Jianlin's own layers computed.
+fn golden(args: &EvalArgs, file: &Path) -> Result<(), Failure> {
+    let bytes = fs_err::read(file)?;
+    let cannot = |why| Failure::because(format!("cannot compare with `{}`", file.display()), why);
+    let golden = Golden::parse(&bytes).map_err(cannot)?;
+    let device = args.sampling.device.open()?.autodiff();
+    let loaded = load(&args.model, &device)?;
+    let found = compare(&loaded.model, &loaded.config, &golden).map_err(cannot)?;
+    for line in &found {
+        let (name, absolute, relative) = (&line.name, line.absolute, line.relative);
+        if args.json {
+            let line =
+                serde_json::json!({ "name": name, "absolute": absolute, "relative": relative });
+            say!("{line}");
+        } else {
+            say!("{name}: absolute {absolute:.2e}, relative {relative:.2e}");
+        }
     }
-    for (name, count) in rows {
-        say!("{name}: {count} of {of} ({:.1} %)", 100.0 * *count as f64 / of.max(1) as f64);
+    match found.iter().filter(|line| !line.within(args.tolerance)).count() {
+        0 => Ok(()),
+        far => Err(failed!(
+            "{far} of {} arrays differ by more than {:e} of their largest value",
+            found.len(),
+            args.tolerance
+        )),
     }
 }

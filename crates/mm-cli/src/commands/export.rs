@@ -1,30 +1,57 @@
-//! `mm export`: a model's weights for elsewhere.
+//! `mm export`: the weights of a model for another program.
 
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use mm_import::keras::{swap_red_and_blue, write};
 use mm_model::folder::write_atomic;
-use mm_model::keras::{swap_red_and_blue, write};
 use mm_model::parameters::weights_of;
 
-use super::load_on;
-use crate::args::{ExportArgs, ExportFormat};
 use crate::device;
-use crate::output::free;
-use crate::report::{Failure, say, tell};
+use crate::files::free;
+use crate::model::load;
+use crate::terminal::{Failure, say, tell};
+
+#[derive(Debug, Parser)]
+pub struct ExportArgs {
+    #[command(subcommand)]
+    format: ExportFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum ExportFormat {
+    /// Weights of the network of Su Jianlin's `ddpm-gau.py`, under the names of Keras.
+    #[command(after_help = "Example:\n  mm export keras-ddpm faces --out faces.safetensors")]
+    KerasDdpm {
+        /// Model folder.
+        model: PathBuf,
+        /// Safetensors file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Swap red and blue, for programs that read blue first, as cv2 does.
+        #[arg(long)]
+        bgr: bool,
+        /// Replace a file that exists.
+        #[arg(long)]
+        force: bool,
+    },
+}
 
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     let ExportFormat::KerasDdpm { model, out, bgr, force } = &args.format;
     free(out, *force)?;
-    let checkpoint = load_on(model, &device::open("auto")?)?;
-    let mut weights = weights_of(&checkpoint.model);
+    let loaded = load(model, &device::open("auto")?)?;
+    let mut weights = weights_of(&loaded.model);
     if *bgr {
         swap_red_and_blue(&mut weights);
     }
-    let (file, left_out) = write(&checkpoint.config, &weights).map_err(|why| {
-        let said = format!("cannot export `{}` as a network of ddpm-gau.py", model.display());
-        Failure::failed(anyhow::Error::new(why).context(said))
+    let (file, left_out) = write(&loaded.config, &weights).map_err(|why| {
+        let what = format!("cannot export `{}` as a network of ddpm-gau.py", model.display());
+        Failure::because(what, why)
     })?;
     write_atomic(out, &file)?;
     for name in left_out {
-        tell!("left out `{name}`: Keras's network has images alone and no place for text");
+        tell!("left out `{name}`: the network of ddpm-gau.py has no weights for text");
     }
     say!("{}", out.display());
     Ok(())

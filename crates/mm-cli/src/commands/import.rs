@@ -1,19 +1,53 @@
-//! `mm import`: weights from elsewhere to a model folder.
+//! `mm import`: a model folder from the weights of another program.
 
-use std::path::Path;
+use std::path::PathBuf;
 
+use clap::{Parser, Subcommand};
 use mm_data::ImageSettings;
+use mm_import::keras::{read, swap_red_and_blue};
 use mm_model::folder::{save, write_atomic};
 use mm_model::image_only;
-use mm_model::keras::{read, swap_red_and_blue};
-use mm_model::parameters::Weights;
 use mm_patch::Grid;
 use mm_train::Recipe;
 
-use crate::args::{ImportArgs, ImportFormat};
-use crate::output::free;
+use crate::files::free;
 use crate::recipes;
-use crate::report::{Failure, grouped, say, usage};
+use crate::terminal::{Failure, grouped, say, usage};
+
+#[derive(Debug, Parser)]
+pub struct ImportArgs {
+    #[command(subcommand)]
+    format: ImportFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImportFormat {
+    /// Weights of the network of Su Jianlin's `ddpm-gau.py`, under the names of Keras. The sizes of
+    /// the network are those of the tensors.
+    #[command(
+        after_help = "Example:\n  mm import keras-ddpm faces.safetensors --image 128 --patch 8 --bgr --out faces"
+    )]
+    KerasDdpm {
+        /// Safetensors file; its names can have the prefix `w/`.
+        file: PathBuf,
+        /// Width and height of an image in pixels.
+        #[arg(long, value_name = "N")]
+        image: usize,
+        /// Width and height of a patch in pixels.
+        #[arg(long, value_name = "P")]
+        patch: usize,
+        /// Model folder to write.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Swap red and blue, for weights that were trained on images with blue first, as cv2
+        /// reads them.
+        #[arg(long)]
+        bgr: bool,
+        /// Replace a model folder that exists.
+        #[arg(long)]
+        force: bool,
+    },
+}
 
 /// The recipe that says how a network of this kind is trained and sampled.
 const RECIPE: &str = "su2024-128";
@@ -24,18 +58,15 @@ pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     let grid = Grid::of_size(*image, *image, *patch)
         .map_err(|why| usage!("`--image {image} --patch {patch}`: {why}"))?;
     let bytes = fs_err::read(file)?;
-    let (config, mut weights) = read(&bytes, grid.patch).map_err(|why| {
-        let said = format!("cannot import `{}`", file.display());
-        Failure::failed(anyhow::Error::new(why).context(said))
-    })?;
+    let (config, mut weights) = read(&bytes, grid.patch)
+        .map_err(|why| Failure::because(format!("cannot import `{}`", file.display()), why))?;
     if *bgr {
         swap_red_and_blue(&mut weights);
     }
-    let seed = recipes::find(RECIPE)?;
     let mut recipe = Recipe {
         image: ImageSettings { width: *image, height: *image, patch: *patch },
         vocab: config.vocab,
-        ..seed
+        ..recipes::find(RECIPE)?
     };
     recipe.model.time = config.time.clone();
     recipe.model.schedule = config.schedule;
@@ -43,23 +74,15 @@ pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     recipe.sample.steps = recipe.sample.steps.min(config.schedule.steps().unwrap_or(usize::MAX));
     recipe.validate()?;
     save(out, &config, &image_only::tokenizer(), &weights, &recipe.generation_config())?;
-    write_recipe(out, &recipe)?;
+    write_atomic(&out.join("recipe.toml"), toml::to_string_pretty(&recipe)?.as_bytes())?;
+    let parameters = weights.values().map(|weight| weight.values.len()).sum();
     say!(
         "{}: {} parameters, width {}, {} layers, {} patches of {patch}x{patch}",
         out.display(),
-        grouped(count(&weights)),
+        grouped(parameters),
         config.backbone.width,
         config.backbone.depth,
         grid.tokens()
     );
     Ok(())
-}
-
-fn count(weights: &Weights) -> usize {
-    weights.values().map(|weight| weight.values.len()).sum()
-}
-
-fn write_recipe(model: &Path, recipe: &Recipe) -> Result<(), Failure> {
-    let text = toml::to_string_pretty(recipe)?;
-    Ok(write_atomic(&model.join("recipe.toml"), text.as_bytes())?)
 }

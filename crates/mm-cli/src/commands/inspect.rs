@@ -1,18 +1,32 @@
-//! `mm inspect`: what a model folder, an image or a recipe's data hold.
+//! `mm inspect`: what a model folder, an image file, or a recipe and its data hold.
 
 use std::path::Path;
 
 use burn::module::Module;
+use clap::Parser;
 use mm_backbone::Init;
 use mm_data::{DataSet, Split};
 use mm_model::parameters::shapes_of;
-use mm_model::{LoadedModel, Model, ModelConfig};
+use mm_model::{GenerationConfig, LoadedModel, Model, ModelConfig};
 use mm_train::Training;
 
-use crate::args::InspectArgs;
-use crate::output::read_image;
-use crate::report::{Failure, grouped, say, usage};
+use crate::files::read_image;
+use crate::model::load;
+use crate::terminal::{Failure, grouped, say, usage};
 use crate::{device, recipes};
+
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  mm inspect runs/glyphs/model
+  mm inspect photo.jpg --patch 16
+  mm inspect emoji-32")]
+pub struct InspectArgs {
+    /// Model folder, image file or recipe.
+    what: String,
+    /// Width and height of a patch in pixels, for an image file.
+    #[arg(long, value_name = "P", default_value_t = 16)]
+    patch: usize,
+}
 
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     if args.patch == 0 {
@@ -20,15 +34,16 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     }
     let path = Path::new(&args.what);
     if path.is_dir() {
-        return model(path);
+        inspect_model(path)
+    } else if recipes::is_recipe(&args.what) {
+        inspect_recipe(&args.what)
+    } else {
+        inspect_image(path, args.patch)
     }
-    let recipe = recipes::EMBEDDED.iter().any(|(name, _)| *name == args.what)
-        || path.extension().is_some_and(|ending| ending == "toml");
-    if recipe { data(&args.what) } else { image(path, args.patch) }
 }
 
-fn model(path: &Path) -> Result<(), Failure> {
-    let LoadedModel { config, model, .. } = LoadedModel::load(path, &device::open("auto")?)?;
+fn inspect_model(path: &Path) -> Result<(), Failure> {
+    let LoadedModel { config, model, generation, .. } = load(path, &device::open("auto")?)?;
     let all = model.num_params();
     say!("{} parameters, {} bytes as 32-bit floats", grouped(all), grouped(4 * all));
     let mut parts: Vec<(String, usize)> = vec![];
@@ -43,64 +58,70 @@ fn model(path: &Path) -> Result<(), Failure> {
     for (part, count) in parts {
         say!("  {part}: {count}");
     }
-    network(&config);
-    if let Some(recipe) = mm_train::state::recipe_beside(path)? {
-        sizes(recipe.image.width, recipe.image.height, config.patch, config.vocab);
+    print_network(&config);
+    let GenerationConfig { width, height, sampler, steps, guidance } = generation;
+    let mut how = format!("sampler {sampler}, {steps} steps");
+    if guidance.scale != 1.0 {
+        how += &format!(
+            ", guidance {} on signal fractions {} to {}",
+            guidance.scale, guidance.from, guidance.to
+        );
     }
+    say!("generation: images of {width}x{height}, {how}");
+    print_sizes(width, height, config.patch, config.vocab);
     Ok(())
 }
 
-fn network(config: &ModelConfig) {
+fn print_network(config: &ModelConfig) {
     let backbone = &config.backbone;
     match &config.unet {
         Some(unet) => say!("{unet:?}"),
         None => say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block),
     }
     let text = match config.vocab {
-        0 => "no text: documents are images alone".to_owned(),
+        0 => "image-only: documents hold no text".to_owned(),
         vocab => format!("{vocab} token ids"),
     };
-    say!("patch {} ({} numbers), {text}", config.patch, config.patch_dim());
-    if config.unet.is_some() {
-        return;
+    say!("patches of {0}x{0} pixels ({1} values), {text}", config.patch, config.patch_dim());
+    if config.unet.is_none() {
+        say!("key-value cache: {} bytes per token", 4 * backbone.cache_numbers_per_token());
     }
-    say!("key-value cache: {} bytes a token", 4 * backbone.cache_numbers_per_token());
 }
 
-/// Tokens of an image as raw patches, and as a lossless discrete code would need: at about 3 bits a number (Su 2024) an image
-/// of w x h takes `w h 3 · 3 / log2(V)` tokens of a vocabulary of V.
-fn sizes(width: usize, height: usize, patch: usize, vocab: usize) {
+/// Prints the number of patches of an image, and the number of tokens that a lossless discrete code
+/// would need. At about 3 bits per value (Su 2024), an image of `w x h` takes
+/// `w h 3 · 3 / log2(V)` tokens of a vocabulary of `V`.
+fn print_sizes(width: usize, height: usize, patch: usize, vocab: usize) {
     let patches = (width / patch) * (height / patch);
     say!("{width}x{height} pixels: {patches} patches of {patch}x{patch}");
     let bits = (width * height * 3 * 3) as f64;
     for vocab in [vocab, 16_384, 262_144].into_iter().filter(|vocab| *vocab > 0) {
         let tokens = bits / (vocab as f64).log2();
-        say!("  a lossless code of {vocab} words: {tokens:.0} tokens (at 3 bits a number)");
+        say!("  a lossless code with {vocab} words: {tokens:.0} tokens (at 3 bits per value)");
     }
-    say!("  bits a patch carries: {:.0}", bits / patches.max(1) as f64);
+    say!("  bits in a patch: {:.0}", bits / patches.max(1) as f64);
 }
 
-fn image(path: &Path, patch: usize) -> Result<(), Failure> {
+fn inspect_image(path: &Path, patch: usize) -> Result<(), Failure> {
     let image = read_image(path)?;
     let (width, height) = (image.width(), image.height());
-    let fits = width.is_multiple_of(patch) && height.is_multiple_of(patch);
     say!("{}: {width}x{height}", path.display());
-    if !fits {
-        say!("not made of whole patches of {patch}x{patch}; it would be fitted first");
+    if !width.is_multiple_of(patch) || !height.is_multiple_of(patch) {
+        say!("the sides are not multiples of {patch}: a model would fit the image first");
     }
-    sizes(width, height, patch, 512);
+    print_sizes(width, height, patch, 512);
     Ok(())
 }
 
-fn data(name: &str) -> Result<(), Failure> {
+fn inspect_recipe(name: &str) -> Result<(), Failure> {
     let recipe = recipes::find(name)?;
-    // Images alone need no captions, so the network is known without the data.
+    // Without text there is no tokenizer to train, so the network is known without the data.
     match (DataSet::open(&recipe.data, recipe.image), recipe.vocab) {
-        (Ok(data), _) => examples(&data),
-        (Err(why), 0) => say!("no data yet: {why}"),
+        (Ok(data), _) => print_data(&data),
+        (Err(why), 0) => say!("the data cannot be opened: {why}"),
         (Err(why), _) => return Err(why.into()),
     }
-    sizes(recipe.image.width, recipe.image.height, recipe.image.patch, recipe.vocab);
+    print_sizes(recipe.image.width, recipe.image.height, recipe.image.patch, recipe.vocab);
     let device = device::open("auto")?;
     let config = match recipe.vocab {
         0 => recipe.model_config(0),
@@ -108,13 +129,13 @@ fn data(name: &str) -> Result<(), Failure> {
     };
     let model = Model::drawn(&config, &mut Init::blank(&device))?;
     say!("network: {} parameters", grouped(model.num_params()));
-    network(&config);
+    print_network(&config);
     Ok(())
 }
 
-fn examples(data: &DataSet) {
+fn print_data(data: &DataSet) {
     let count = |split| data.len(split).map_or("endless".to_owned(), |len| len.to_string());
-    say!("training examples: {}, held out: {}", count(Split::Train), count(Split::HeldOut));
+    say!("records for training: {}, held out: {}", count(Split::Train), count(Split::HeldOut));
     let captions = data.captions();
     say!("{} captions, such as:", captions.len());
     for caption in captions.iter().step_by((captions.len() / 5).max(1)).take(5) {

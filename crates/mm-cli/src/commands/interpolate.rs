@@ -1,78 +1,106 @@
-//! `mm interpolate`: pictures between real ones, mixed pixel by pixel, noised and denoised; each pair is a row between its two
-//! real pictures.
+//! `mm interpolate`: images between pairs of real images, which are mixed pixel by pixel, noised
+//! and denoised. Each pair is a row: the first real image, those between, and the second real
+//! image.
 
-use mm_eval::image_only::table;
-use mm_eval::magnified;
+use std::path::PathBuf;
+
+use clap::Parser;
+use mm_eval::{image_table, magnified};
 use mm_patch::{Fit, Image};
 
-use super::cannot_generate;
-use super::sample::Way;
-use crate::args::InterpolateArgs;
-use crate::output::{fitted, format_of, free, most_of, read_image, within, write_image};
-use crate::report::{Failure, say, usage};
+use super::sample::{DenoiseArgs, Denoiser};
+use crate::files::{fitted, format_of, free, most_of, read_image, within, write_image};
+use crate::model::cannot_generate;
+use crate::terminal::{Failure, say, usage};
 
-/// White between the real pictures and those between them, pixels.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Example:\n  mm interpolate faces a.png b.png c.png d.png --cols 8 --noise-step 500 --out mixed.png"
+)]
+pub struct InterpolateArgs {
+    /// Model folder.
+    model: PathBuf,
+    /// Image files in pairs; each pair is a row.
+    #[arg(required = true, num_args = 2..)]
+    images: Vec<PathBuf>,
+    /// Image file to write: png, jpg, webp or bmp.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Number of images between the two of a pair.
+    #[arg(long, value_name = "K", default_value_t = 8)]
+    cols: usize,
+    /// Step index to which mixed images are noised; denoising starts one below.
+    #[arg(long, value_name = "INDEX", default_value_t = 500)]
+    noise_step: usize,
+    #[command(flatten)]
+    denoise: DenoiseArgs,
+}
+
+/// The width of the white gap between real images and those between them, in pixels.
 const GAP: usize = 10;
 
 pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
-    free(&args.out, args.walk.force)?;
+    free(&args.out, args.denoise.force)?;
     format_of(&args.out)?;
-    if args.walk.zoom == 0 || args.cols == 0 {
+    if args.denoise.zoom == 0 || args.cols == 0 {
         return Err(usage!("`--cols` and `--zoom` must be at least 1"));
     }
     let (files, rest) = args.images.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err(usage!("{} pictures, wanted pairs of them", args.images.len()));
+        return Err(usage!("found {} images, wanted pairs", args.images.len()));
     }
-    let way = Way::open(&args.model, &args.walk)?;
+    let denoiser = Denoiser::open(&args.model, &args.denoise)?;
+    let model = &denoiser.model;
     let pairs = files
         .iter()
         .map(|[first, last]| {
-            let first = fitted(&read_image(first)?, &way.checkpoint)?;
+            let first = fitted(&read_image(first)?, model)?;
             let (width, height) = (first.width(), first.height());
             let fit = Fit::CenterCrop { width, height };
-            Ok([first, fit.apply(&read_image(last)?, way.checkpoint.config.patch)?.0])
+            Ok([first, fit.apply(&read_image(last)?, model.config.patch)?.0])
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     check_size(args, &pairs)?;
-    let schedule = way.checkpoint.config.schedule;
-    let all = schedule.steps().ok_or_else(|| usage!("this model has no step indices"))?;
-    if args.noise_step == 0 || args.noise_step >= all {
-        return Err(usage!("`--noise-step {}`, wanted 1 to {}", args.noise_step, all - 1));
+    let schedule = model.config.schedule;
+    let all =
+        schedule.steps().ok_or_else(|| usage!("the schedule of this model has no step indices"))?;
+    let noisiest = args.noise_step;
+    if noisiest == 0 || noisiest >= all {
+        return Err(usage!("`--noise-step {noisiest}`, wanted 1 to {}", all - 1));
     }
-    let steps = args.walk.steps.unwrap_or(args.noise_step);
-    if !(1..=args.noise_step).contains(&steps) {
-        let noisiest = args.noise_step;
+    let steps = args.denoise.steps.unwrap_or(noisiest);
+    if !(1..=noisiest).contains(&steps) {
         return Err(usage!(
             "`--steps {steps}` from `--noise-step {noisiest}`, wanted 1 to {noisiest}"
         ));
     }
-    let levels = schedule.levels_from(args.noise_step - 1, steps).map_err(Failure::usage)?;
-    let from = schedule.level(args.noise_step as f64);
-    let rows = way.walk(&levels, |walk| {
-        let drawn = way.checkpoint.interpolate(&pairs, args.cols, &from, (walk, args.walk.seed));
+    let levels = schedule.levels_from(noisiest - 1, steps).map_err(Failure::usage)?;
+    let from = schedule.level(noisiest as f64);
+    let rows = denoiser.run(&levels, |plan| {
+        let drawn = model.interpolate(&pairs, args.cols, &from, plan, args.denoise.seed);
         drawn.map_err(cannot_generate(&args.model))
     })?;
     let sheets: Vec<Image> =
         pairs.iter().zip(&rows).map(|(pair, between)| row(pair, between)).collect();
-    write_image(&args.out, &magnified(&table(&sheets, 1), args.walk.zoom))?;
+    write_image(&args.out, &magnified(&image_table(&sheets, 1), args.denoise.zoom))?;
     say!("{}", args.out.display());
     Ok(())
 }
 
-/// The sheet must be no larger than a picture may be.
+/// Fails if the sheet would be larger than an image may be.
 fn check_size(args: &InterpolateArgs, pairs: &[[Image; 2]]) -> Result<(), Failure> {
     let pixels: usize = pairs.iter().map(|[first, _]| first.width() * first.height()).sum();
     let heights: usize = pairs.iter().map(|[first, _]| first.height()).sum();
     within("--cols", args.cols, most_of(pixels).saturating_sub(2).max(1))?;
     let sheet = pixels * (args.cols + 2) + heights * 2 * GAP;
-    within("--zoom", args.walk.zoom, most_of(sheet).isqrt())
+    within("--zoom", args.denoise.zoom, most_of(sheet).isqrt())
 }
 
-/// The first real picture, those between, the second.
-fn row([first, last]: &[Image; 2], between: &[Image]) -> Image {
+/// Puts the first real image, those between and the second real image side by side.
+fn row(pair: &[Image; 2], between: &[Image]) -> Image {
+    let [first, last] = pair;
     let (width, height) = (first.width(), first.height());
-    let middle = table(between, between.len());
+    let middle = image_table(between, between.len());
     let mut row = Image::filled(2 * (width + GAP) + middle.width(), height, [255; 3]);
     row.paste(first, 0, 0);
     row.paste(&middle, width + GAP, 0);

@@ -1,39 +1,72 @@
-//! `mm plan`: what a recipe costs, before it is run.
+//! `mm plan`: the memory, the arithmetic and the time that a recipe needs.
 
 use std::time::Instant;
 
+use clap::Parser;
 use mm_train::batch::Batches;
 use mm_train::{Costs, Plan, Recipe, TrainError, Training, can_plan, with_batches};
 use serde::Serialize;
 
-use super::bench::memory_mib;
-use crate::args::PlanArgs;
-use crate::report::{Failure, say, usage};
-use crate::{device, recipes};
+use crate::device::DeviceArg;
+use crate::terminal::{Failure, say, usage};
+use crate::{host, recipes};
 
-/// Steps taken to measure; the first half warms up.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  mm plan glyphs
+  mm plan big.toml --flops 3e14 --devices 8
+  mm plan big.toml --flops 3e14 --memory 80GB --hours 24
+  mm plan glyphs --set run.activation_checkpointing=true --measure")]
+pub struct PlanArgs {
+    /// Name of a recipe, or a TOML file.
+    recipe: String,
+    /// Arithmetic that one device computes in a second, in FLOP/s.
+    #[arg(long, value_name = "F", default_value_t = 1e12)]
+    flops: f64,
+    /// Number of devices that share every batch.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    devices: usize,
+    /// Memory of one device, such as 80GB; prints how many devices hold a step.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory: Option<f64>,
+    /// Hours that the whole run may take; prints how many devices compute it.
+    #[arg(long, value_name = "H")]
+    hours: Option<f64>,
+    /// Replace one value of the recipe, such as model.backbone.depth=8; can be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run a few steps on this machine, and compare their memory and time with the plan.
+    #[arg(long)]
+    measure: bool,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The number of steps that are measured; the first half warms up.
 const STEPS: u64 = 8;
 
-/// What a few steps took here.
+/// The measurement of a few steps on this machine.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Measured {
-    /// Highest memory of the process beyond what it held before anything was opened, where the system tells.
+    /// The highest memory of the process above that at its start, where the system tells it.
     peak_bytes: Option<f64>,
     seconds_per_step: f64,
 }
 
-/// How many devices a recipe needs.
+/// The number of devices that a recipe needs.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Needed {
-    /// For memory of `--memory`; nothing if no number of them has enough.
+    /// The devices that hold a step in `--memory`; nothing if no number of them does.
     for_memory: Option<usize>,
-    /// To compute the run in `--hours`, communication not counted.
+    /// The devices that compute the run in `--hours`, without communication.
     for_time: Option<f64>,
 }
 
-/// Runs the command.
 pub fn run(args: &PlanArgs) -> Result<(), Failure> {
-    let before = memory_mib("VmRSS:");
+    let before = host::memory_mib();
     let is_positive = |number: f64| number.is_finite() && number > 0.0;
     if !is_positive(args.flops) || args.devices == 0 {
         return Err(usage!("`--flops` must be above 0 and `--devices` at least 1"));
@@ -48,11 +81,8 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
         return Err(usage!("`--devices {devices}` cannot share a batch of {batch} documents"));
     }
     can_plan(&recipe).map_err(explain)?;
-    // Measured first: the steps would take again what making the plan has freed.
-    let measured = match args.measure {
-        true => Some(measure(&recipe, args, before)?),
-        false => None,
-    };
+    // This measures first, because the steps would reuse the memory that making the plan has freed.
+    let measured = if args.measure { Some(measure(&recipe, args, before)?) } else { None };
     let costs = Costs::of(&recipe).map_err(explain)?;
     let plan = costs.on(args.devices);
     let needed = Needed {
@@ -72,13 +102,13 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     if let Some(Measured { peak_bytes, seconds_per_step }) = measured {
         say!();
         say!(
-            "measured here: {seconds_per_step:.3} s a step, {:.3e} FLOP/s",
+            "measured: {seconds_per_step:.3} s per step, {:.3e} FLOP/s",
             plan.flops / seconds_per_step
         );
         if let Some(peak) = peak_bytes {
             let share = 100.0 * plan.bytes.total() / peak;
             say!(
-                "highest memory {} beyond what the program held at its start; the plan says {share:.0} % of it",
+                "highest memory above that at the start: {}; the plan is {share:.0} % of it",
                 bytes(peak)
             );
         }
@@ -86,7 +116,7 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A recipe that cannot be planned is wrong usage.
+/// Makes an error of the recipe one of usage.
 fn explain(why: TrainError) -> Failure {
     match &why {
         TrainError::Recipe(_) => Failure::usage(why),
@@ -96,13 +126,13 @@ fn explain(why: TrainError) -> Failure {
 
 fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
     let load = &plan.load;
-    say!("{} parameters, {} of them or of adapters trained", plan.parameters, plan.trained);
+    say!("{} parameters; {} are trained, with those of adapters", plan.parameters, plan.trained);
     say!(
-        "a step: {} documents, {:.0} images, {:.0} tokens and patches in {:.0} places, {:.2e} FLOP",
+        "a step: {} documents, {:.0} images, {:.0} tokens, {:.0} with padding, {:.2e} FLOP",
         recipe.run.batch,
         load.images,
         load.tokens,
-        load.places,
+        load.padded_tokens,
         plan.flops
     );
     let held = &plan.bytes;
@@ -111,35 +141,35 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
         ("weights, old and new", held.weights),
         ("gradients", held.gradients),
         ("optimizer", held.optimizer),
-        ("averages", held.averages),
+        ("moving averages", held.averages),
         ("activations", held.activations),
         ("backward of a block", held.work),
         ("spare work memory", held.spare),
-        ("batches ahead", held.batches),
-        ("freed, held back", held.freed),
+        ("prefetched batches", held.batches),
+        ("freed, not returned", held.freed),
         ("process and threads", held.process),
-        ("together", held.total()),
+        ("total", held.total()),
     ] {
         say!("  {name:22} {:>10}", bytes(size));
     }
-    say!("  {:.0} bytes of activations a place", plan.bytes_per_token);
+    say!("  {:.0} bytes of activations per token", plan.bytes_per_token);
     let precision = recipe.run.precision.name();
     if precision != "f32" {
         say!(
-            "  counted in 32-bit floats: with {precision} blocks keep less, which was not measured"
+            "  counted in 32-bit floats; with {precision}, blocks keep less, which is not counted"
         );
     }
     let step = plan.flops / (args.flops * args.devices as f64);
     let run = step * recipe.run.steps as f64;
     say!("at {:.2e} FLOP/s on each of {} devices:", args.flops, args.devices);
-    say!("  {} a step, {} for {} steps", time(step), time(run), recipe.run.steps);
-    say!("  {:.0} tokens and {:.0} images a second", load.tokens / step, load.images / step);
+    say!("  {} per step, {} for {} steps", time(step), time(run), recipe.run.steps);
+    say!("  {:.0} tokens and {:.0} images per second", load.tokens / step, load.images / step);
     if args.devices > 1 {
-        say!("  {} sent by each device in a step for gradients", bytes(plan.sent));
+        say!("  {} of gradients sent by each device in a step", bytes(plan.sent));
     }
 }
 
-/// The answers to `--memory` and `--hours`.
+/// Prints the answers to `--memory` and `--hours`.
 fn show_needed(costs: &Costs, needed: Needed, batch: usize, args: &PlanArgs) {
     if let Some(memory) = args.memory {
         let size = bytes(memory);
@@ -147,33 +177,32 @@ fn show_needed(costs: &Costs, needed: Needed, batch: usize, args: &PlanArgs) {
             None => {
                 let least = bytes(costs.on(batch).bytes.total());
                 say!(
-                    "no number of devices of {size} holds a step: each needs {least} for one document"
+                    "no number of devices with {size} holds a step: each needs {least} for one document"
                 );
             }
-            Some(1) => say!("one device of {size} holds a step"),
+            Some(1) => say!("one device with {size} holds a step"),
             Some(count) => {
                 let share = batch as f64 / count as f64;
                 say!(
-                    "{count} devices of {size} are the fewest that hold a step, {share:.1} documents on each"
+                    "{count} devices with {size} are the fewest that hold a step, with {share:.1} documents on each"
                 );
             }
         }
     }
     if let (Some(hours), Some(count)) = (args.hours, needed.for_time) {
-        let most = match count > batch as f64 {
-            true => format!(", more than the {batch} documents of a step can be shared by"),
-            false => String::new(),
+        let most = if count > batch as f64 {
+            format!(", more than the {batch} documents of a step")
+        } else {
+            String::new()
         };
-        say!(
-            "{count:.0} devices compute the run in {hours} h{most}; their communication comes on top"
-        );
+        say!("{count:.0} devices compute the run in {hours} h{most}; communication is not counted");
     }
 }
 
-/// Takes steps, with batches prepared ahead as in a run, and looks at the process: memory beyond what it held `before`, time of
-/// the later half.
+/// Runs steps with prefetched batches, as a run does. Measures the memory of the process above what
+/// it held `before`, and the time of the second half of the steps.
 fn measure(recipe: &Recipe, args: &PlanArgs, before: Option<f64>) -> Result<Measured, Failure> {
-    let device = device::open(&args.device)?;
+    let device = args.device.open()?;
     let mut training = Training::start(recipe.clone(), &device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let batches = Batches::new(recipe, &data, &tokenizer);
@@ -189,7 +218,8 @@ fn measure(recipe: &Recipe, args: &PlanArgs, before: Option<f64>) -> Result<Meas
         Ok(start.elapsed().as_secs_f64())
     })?;
     let seconds_per_step = seconds / (STEPS - STEPS / 2) as f64;
-    let peak = memory_mib("VmHWM:").zip(before).map(|(peak, before)| (peak - before) * 1048576.0);
+    let peak =
+        host::peak_memory_mib().zip(before).map(|(peak, before)| (peak - before) * 1048576.0);
     Ok(Measured { peak_bytes: peak, seconds_per_step })
 }
 
@@ -207,5 +237,41 @@ fn time(seconds: f64) -> String {
         120.0.. => format!("{:.1} min", seconds / 60.0),
         1.0.. => format!("{seconds:.1} s"),
         _ => format!("{:.1} ms", seconds * 1e3),
+    }
+}
+
+/// Parses a size such as `80GB`, in bytes.
+fn parse_bytes(text: &str) -> Result<f64, String> {
+    let units = [("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12), ("B", 1.0)];
+    let found = units.into_iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)));
+    let (number, size) = found.unwrap_or((text, 1.0));
+    let number = number.trim_end().parse::<f64>().ok().map(|number| number * size);
+    let number = number.filter(|bytes| bytes.is_finite() && *bytes > 0.0);
+    number.ok_or_else(|| {
+        "wanted a number of bytes above 0, or a size such as 500MB or 80GB".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_has_a_unit_or_is_in_bytes() {
+        for (text, wanted) in [
+            ("80GB", Some(8e10)),
+            ("1.5 TB", Some(1.5e12)),
+            ("500MB", Some(5e8)),
+            ("2kB", Some(2e3)),
+            ("12B", Some(12.0)),
+            ("4096", Some(4096.0)),
+            ("0GB", None),
+            ("-1", None),
+            ("infGB", None),
+            ("GB", None),
+            ("80XB", None),
+        ] {
+            assert_eq!(parse_bytes(text).ok(), wanted, "{text}");
+        }
     }
 }

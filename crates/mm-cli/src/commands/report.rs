@@ -1,25 +1,44 @@
-//! `mm report`: a run as one HTML page that needs nothing beside it: curves, sample grids over time, numbers, recipe.
+//! `mm report`: a run as one HTML page without other files: curves, sample grids, numbers, recipe.
+//! The page and the event files of TensorBoard are made from `metrics.jsonl`.
 
 mod chart;
 mod history;
 mod page;
+pub mod tensorboard;
 
 use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use mm_model::folder::write_atomic;
 
-use crate::args::ReportArgs;
-use crate::output::free;
-use crate::report::{Failure, say, usage};
+use crate::files::free;
+use crate::terminal::{Failure, say, usage};
 use history::History;
 use page::{Grid, Page};
 
-/// Runs the command.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  mm report runs/glyphs
+  mm report runs/glyphs --out glyphs.html --grids 4")]
+pub struct ReportArgs {
+    /// Run folder; the run can be finished or in progress.
+    run: PathBuf,
+    /// HTML file to write [default: report.html in the run folder, which is replaced].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Number of sample grids, spread over the run; the newest is always one of them.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    grids: usize,
+    /// Replace the file of --out if it exists.
+    #[arg(long)]
+    force: bool,
+}
+
 pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     let recipe = args.run.join("recipe.toml");
     if !recipe.is_file() {
         let found = args.run.display();
-        return Err(usage!("`{found}` is no run folder: it has no `recipe.toml`"));
+        return Err(usage!("`{found}` is not a run folder: it has no `recipe.toml`"));
     }
     let out = match &args.out {
         Some(out) => free(out, args.force).map(|()| out.clone())?,
@@ -38,7 +57,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// At most `most` sample grids, spread over those of the folder, the newest last.
+/// Reads `most` sample grids of the folder at most, spread over the run, the newest last.
 fn grids(folder: &Path, most: usize) -> Result<Vec<Grid>, Failure> {
     let mut found: Vec<(u64, PathBuf)> = vec![];
     if folder.is_dir() {
@@ -53,11 +72,12 @@ fn grids(folder: &Path, most: usize) -> Result<Vec<Grid>, Failure> {
     }
     found.sort();
     let shown = most.min(found.len());
-    let spread = |at: usize| (at + 1) * found.len() / shown - 1;
-    let read = |(step, path): &(u64, PathBuf)| {
+    let mut grids = vec![];
+    for at in 0..shown {
+        let (step, path) = &found[(at + 1) * found.len() / shown - 1];
         let text = path.with_extension("txt");
         let text = if text.is_file() { fs_err::read_to_string(text)? } else { String::new() };
-        Ok(Grid { step: *step, png: fs_err::read(path)?, text })
-    };
-    (0..shown).map(|at| read(&found[spread(at)])).collect()
+        grids.push(Grid { step: *step, png: fs_err::read(path)?, text });
+    }
+    Ok(grids)
 }

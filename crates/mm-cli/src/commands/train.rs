@@ -1,43 +1,131 @@
-//! `mm train`: opens or resumes a run, shows it, says what to do next.
+//! `mm train`: starts or resumes a run, shows it, and says what to do next.
 
 mod dashboard;
 mod devices;
+mod hints;
 mod screen;
-mod tensorboard;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use burn::prelude::Device;
-use mm_data::{DataConfig, DataError};
+use clap::{Parser, ValueEnum};
+use mm_data::DataConfig;
 use mm_model::LoadedModel;
 use mm_train::{
-    Ending, Happening, ProcessGroup, Recipe, RunFolder, TrainError, Training, memory, steps_in,
+    Ending, MpiGroup, ProcessGroup, Recipe, RunFolder, TrainEvent, Training, memory, steps_in,
     train,
 };
 
-use crate::args::TrainArgs;
-use crate::ranks::Group;
-use crate::report::{Failure, tell, usage};
-use crate::{device, recipes};
+use super::report::tensorboard::Board;
+use crate::device::DeviceArg;
+use crate::recipes;
+use crate::terminal::{Failure, tell, usage};
+use hints::explain;
 use screen::Screen;
-use tensorboard::Board;
+
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  mm train glyphs --out runs/glyphs
+  mm train glyphs --out runs/quick --minutes 5 --set optimizer.lr=0.001
+  mm train my-images.toml --out runs/mine --device wgpu --max-bad 5%
+  mm train my-images.toml --out runs/mine --devices cuda:0,cuda:1
+  mm train --out runs/glyphs --resume
+  mm train mine.toml --init runs/glyphs/model --out runs/mine --set optimizer.lora.rank=8")]
+pub struct TrainArgs {
+    /// Name of a recipe (`mm data recipes` lists them), or a TOML file; not with --resume.
+    #[arg(required_unless_present = "resume")]
+    recipe: Option<String>,
+    /// Run folder, which will hold metrics, samples, checkpoints and the model.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Number of optimizer steps, instead of the recipe's.
+    #[arg(long, value_name = "N", conflicts_with_all = ["minutes", "resume"])]
+    steps: Option<u64>,
+    /// Train for about this many minutes; the speed is measured first.
+    #[arg(long, value_name = "M", conflicts_with = "resume")]
+    minutes: Option<f64>,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Devices of this machine that train together, separated by commas, such as cuda:0,cuda:1.
+    #[arg(long, value_name = "D,D", value_delimiter = ',', conflicts_with = "device")]
+    devices: Vec<String>,
+    /// How several devices sum their gradients.
+    #[arg(long, value_enum, default_value_t, requires = "devices")]
+    all_reduce: AllReduce,
+    /// Seed of all random values, instead of the recipe's.
+    #[arg(long, value_name = "S", conflicts_with = "resume")]
+    seed: Option<u64>,
+    /// Continue from the newest complete checkpoint of the run folder.
+    #[arg(long, conflicts_with = "set")]
+    resume: bool,
+    /// Also write TensorBoard event files, to the folder `tensorboard` of the run folder.
+    #[arg(long)]
+    tensorboard: bool,
+    /// Show the run in a dashboard (needs the cargo feature `tui`); the key q stops the run, as
+    /// Ctrl-C does.
+    #[arg(long)]
+    tui: bool,
+    /// Start from the weights and the tokenizer of a model folder, instead of new ones.
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    init: Option<PathBuf>,
+    /// Share of the records that may be bad, such as 1% or 0.01, instead of the recipe's
+    /// `data.max_bad`.
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "resume")]
+    max_bad: Option<f64>,
+    /// Keep only the input of each block for the backward pass, and compute the block again; this
+    /// needs less memory and more time.
+    #[arg(long, conflicts_with = "resume")]
+    activation_checkpointing: bool,
+    /// Replace one value of the recipe, such as optimizer.lr=0.001; can be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// How several devices sum their gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum AllReduce {
+    /// Use NCCL where that is possible, else host memory.
+    #[default]
+    Auto,
+    /// Use NVIDIA's library NCCL, which sends from card to card.
+    Nccl,
+    /// Sum in host memory, in the order of the devices.
+    Host,
+}
 
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     if !args.devices.is_empty() {
         return devices::run(args);
     }
-    let device = device::open(&args.device)?; // before MPI, which starts threads
-    let group = Group::open()?;
+    let device = args.device.open()?; // before MPI, which starts threads
+    let group = MpiGroup::open().map_err(explain)?;
     let speaks = group.ranks.writes() && !args.tui;
-    let done = run_as(args, &device, &group.ranks, || stop_flag(speaks));
-    group.end(done)
+    let done = run_rank(args, &device, &group.ranks, || stop_flag(speaks));
+    end(&group, done)
 }
 
-/// The run of one rank; the first speaks and writes for all. `stop` gives what is set when this rank is asked to stop, which all
-/// ranks then do after the same step.
-fn run_as(
+/// Passes on how this process ended. A failure of one of several is said, and ends the others too.
+fn end(group: &MpiGroup, done: Result<(), Failure>) -> Result<(), Failure> {
+    match done {
+        Err(failure) if group.ranks.count > 1 => {
+            if !group.ranks.writes() {
+                // What all have in common is said once: rank 0 ends this process before it speaks.
+                std::thread::sleep(Duration::from_secs(1));
+                tell!("on rank {}:", group.ranks.rank);
+            }
+            failure.print();
+            group.abort(failure.code())
+        }
+        done => done,
+    }
+}
+
+/// Runs one rank; the first rank prints and writes for all. `stop` makes the flag that is set when
+/// this rank is asked to stop. All ranks then stop after the same step.
+fn run_rank(
     args: &TrainArgs,
     device: &Device,
     ranks: &ProcessGroup,
@@ -51,37 +139,42 @@ fn run_as(
     training.join(ranks.clone()).map_err(explain)?;
     let stop = stop()?;
     if !ranks.writes() {
-        let quiet = &mut |_: Happening<'_>| !stop.load(Ordering::Relaxed);
+        let quiet = &mut |_: TrainEvent<'_>| !stop.load(Ordering::Relaxed);
         return train(&mut training, &folder, quiet).map(|_| ()).map_err(explain);
     }
     introduce(&training, &folder, ranks);
-    let mut board = match args.tensorboard {
-        true => Some(Board::create(&folder.path().join("tensorboard"))?),
-        false => None,
+    let mut board = if args.tensorboard {
+        Some(Board::create(&folder.path().join("tensorboard"), folder.metrics())?)
+    } else {
+        None
     };
-    let mut screen = match args.tui {
-        true => Screen::dashboard(&training),
-        false => Screen::bar(&training),
-    };
+    let mut screen = if args.tui { Screen::dashboard(&training) } else { Screen::bar(&training) };
     let mut step = training.progress.step;
-    let mut picture: Option<PathBuf> = None;
-    let ending = train(&mut training, &folder, &mut |happening| {
-        screen.show(&happening);
-        if let Happening::Step { report, .. } = happening {
-            step = report.step;
+    let mut samples: Option<PathBuf> = None;
+    let ending = train(&mut training, &folder, &mut |event| {
+        screen.show(&event);
+        match &event {
+            TrainEvent::Step { report, .. } => step = report.step,
+            TrainEvent::Samples(path) => samples = Some((*path).to_owned()),
+            _ => {}
         }
-        if let Some(Err(why)) = board.as_mut().map(|board| board.note(step, &happening)) {
-            screen.say(format!("no more TensorBoard events: {why}"));
+        let written = board.as_mut().map(|board| match &event {
+            TrainEvent::Samples(path) => board.follow().and_then(|()| board.samples(step, path)),
+            TrainEvent::RolledBack(_) => board.roll_back(),
+            _ => board.follow(),
+        });
+        if let Some(Err(why)) = written {
+            screen.say(format!("warning: no more TensorBoard events are written: {why}"));
             board = None;
-        }
-        if let Happening::Samples(path) = happening {
-            picture = Some(path.to_owned());
         }
         !(stop.load(Ordering::Relaxed) || screen.asks_to_stop())
     });
     screen.close();
     let ending = ending.map_err(explain)?;
-    conclude(&training, &folder, ending, picture);
+    if let Some(Err(why)) = board.map(|mut board| board.follow()) {
+        tell!("warning: the last TensorBoard events are not written: {why}");
+    }
+    conclude(&training, &folder, ending, samples);
     Ok(())
 }
 
@@ -97,7 +190,7 @@ fn start(
     }
     recipe.seed = args.seed.unwrap_or(recipe.seed);
     recipe.run.steps = args.steps.unwrap_or(recipe.run.steps);
-    recipe.run.recompute |= args.recompute;
+    recipe.run.activation_checkpointing |= args.activation_checkpointing;
     if let Some(minutes) = args.minutes {
         if !(minutes.is_finite() && minutes > 0.0) {
             return Err(usage!("`--minutes {minutes}` must be above 0"));
@@ -110,33 +203,36 @@ fn start(
         recipe.run.steps = steps_in(&recipe, device, minutes * 60.0).map_err(explain)?;
     }
     recipe.validate().map_err(Failure::usage)?;
-    shared(args, recipe.run.batch, ranks)?;
+    check_batch(args, recipe.run.batch, ranks)?;
     let training = match &args.init {
         Some(model) => Training::from_model(recipe, &LoadedModel::load(model, device)?, device),
         None => Training::start(recipe, device),
     };
     let training = training.map_err(explain)?;
     memory::check(&training, ranks.count).map_err(explain)?; // before there is a run folder
-    let folder = match (ranks.writes(), &args.init) {
-        (true, None) => RunFolder::create(&args.out, &training.recipe).map_err(explain)?,
-        (true, Some(_)) => RunFolder::create_from(&args.out, &training).map_err(explain)?,
-        (false, _) => RunFolder::of_other_rank(&args.out),
+    let folder = if !ranks.writes() {
+        RunFolder::of_other_rank(&args.out)
+    } else if args.init.is_some() {
+        RunFolder::create_from(&args.out, &training).map_err(explain)?
+    } else {
+        RunFolder::create(&args.out, &training.recipe).map_err(explain)?
     };
     Ok((folder, training))
 }
 
-/// Refuses more ranks than there are documents in a step; `--devices` named them, or a launcher started them.
-fn shared(args: &TrainArgs, batch: usize, ranks: &ProcessGroup) -> Result<(), Failure> {
+/// Fails if there are more ranks than documents in a batch; `--devices` names the ranks, or a
+/// launcher has started them.
+fn check_batch(args: &TrainArgs, batch: usize, ranks: &ProcessGroup) -> Result<(), Failure> {
     let count = ranks.count;
     if count <= batch {
         return Ok(());
     }
-    let (who, few) = match args.devices.is_empty() {
-        true => (format!("{count} ranks"), "start"),
-        false => (format!("`--devices` names {count}, which"), "name"),
-    };
-    let why = usage!("{who} cannot share a batch of {batch} documents");
-    Err(why.hint(format!("{few} fewer, or raise `run.batch`")))
+    if args.devices.is_empty() {
+        let why = usage!("{count} ranks cannot share a batch of {batch} documents");
+        return Err(why.hint("start fewer, or raise `run.batch`"));
+    }
+    let why = usage!("`--devices` names {count}, which cannot share a batch of {batch} documents");
+    Err(why.hint("name fewer, or raise `run.batch`"))
 }
 
 fn resume(
@@ -145,23 +241,19 @@ fn resume(
     ranks: &ProcessGroup,
 ) -> Result<(RunFolder, Training), Failure> {
     if args.recipe.is_some() {
-        return Err(
-            usage!("--resume takes the recipe from the run folder").hint("leave the recipe out")
-        );
+        return Err(usage!("`--resume` uses the recipe in the run folder").hint("give no recipe"));
     }
-    let opened = match ranks.writes() {
-        true => RunFolder::open(&args.out),
-        false => RunFolder::look(&args.out),
-    };
+    let opened =
+        if ranks.writes() { RunFolder::open(&args.out) } else { RunFolder::look(&args.out) };
     let (folder, recipe) = opened.map_err(explain)?;
-    shared(args, recipe.run.batch, ranks)?;
+    check_batch(args, recipe.run.batch, ranks)?;
     let say = |note: &str| {
         if ranks.writes() {
             tell!("{note}");
         }
     };
     if folder.is_untrained().map_err(explain)? {
-        say("there is no checkpoint yet: the run begins at its first step");
+        say("there is no checkpoint yet, so the run begins with its first step");
         return Ok((folder, Training::start(recipe, device).map_err(explain)?));
     }
     let (training, notes) = folder.resume(recipe, device).map_err(explain)?;
@@ -169,72 +261,8 @@ fn resume(
     Ok((folder, training))
 }
 
-/// The failure of an error, with what to do about it.
-fn explain(error: TrainError) -> Failure {
-    let hint = hint(&error);
-    let failure = match &error {
-        TrainError::Recipe(_)
-        | TrainError::RecipeFile { .. }
-        | TrainError::RunExists { .. }
-        | TrainError::Changed { .. }
-        | TrainError::Misfit { .. } => Failure::usage(error),
-        _ => Failure::failed(error),
-    };
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
-}
-
-/// What to do about an error.
-fn hint(error: &TrainError) -> Option<String> {
-    Some(match error {
-        TrainError::RunExists { path } => format!(
-            "`mm train --out {} --resume` goes on with it; or choose another --out",
-            path.display()
-        ),
-        TrainError::Busy { .. } => {
-            "wait until it has ended, or end it: Ctrl-C and SIGTERM save first; or choose another --out".to_owned()
-        }
-        TrainError::NotFinite { .. } | TrainError::Spikes { .. } | TrainError::Diverged { .. } => {
-            "a smaller `optimizer.rate` usually helps; checkpoints written before are kept".to_owned()
-        }
-        TrainError::Misfit { .. } => {
-            "the recipe beside the model (`recipe.toml`) fits it: change its data and optimizer, not its `model` and `image`"
-                .to_owned()
-        }
-        TrainError::Changed { .. } => {
-            "set it back to go on with this run; another network, vocabulary or optimizer is another run, which may start at \
-             this one's weights by `--init RUN/model` where the network is the same"
-                .to_owned()
-        }
-        TrainError::Precision { .. } => {
-            "`mm devices` lists the types of every device; all calculate in f32, which is `run.precision` unless set"
-                .to_owned()
-        }
-        TrainError::Data(DataError::TooManyBad { .. }) => {
-            "`mm data check` names all that is broken: mend it, or allow more, a new run by `--max-bad`, one that has begun by \
-             `max_bad` in `RUN/recipe.toml`; that then goes on with `mm train --out RUN --resume`"
-                .to_owned()
-        }
-        TrainError::RanksDiffer { what, .. } if what.contains("data") || what.contains("records") => {
-            "every host must see the same files under the paths of the recipe".to_owned()
-        }
-        TrainError::Memory { batch, .. } => format!(
-            "lower `run.batch`, as in `--set run.batch={}`, or the size of `image` or `model.backbone`; checkpoints written \
-             before are kept",
-            (batch / 2).max(1)
-        ),
-        TrainError::NoRoom { batch, .. } => format!(
-            "lower `run.batch`, as in `--set run.batch={}`, compute it in turns, as in `--set run.accumulate=4`, or lower the size \
-             of `image` or `model.backbone`; `mm plan` tells what takes how much",
-            (batch / 2).max(1)
-        ),
-        _ => return None,
-    })
-}
-
-/// Set by the first Ctrl-C or SIGTERM, which is answered if this process `speaks`; the second ends the program at once.
+/// Returns the flag that the first Ctrl-C or SIGTERM sets, which is answered if this process
+/// `speaks`. The second one ends the program at once.
 fn stop_flag(speaks: bool) -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
@@ -243,7 +271,7 @@ fn stop_flag(speaks: bool) -> Result<Arc<AtomicBool>, Failure> {
             std::process::exit(130);
         }
         if speaks {
-            tell!("\nstopping after this step; once more ends it without saving");
+            tell!("\nstopping after this step; press Ctrl-C again to end without saving");
         }
     })?;
     Ok(stop)
@@ -260,17 +288,18 @@ fn introduce(training: &Training, folder: &RunFolder, ranks: &ProcessGroup) {
         training.config.vocab
     );
     tell!(
-        "steps {} to {}, {} documents each; everything goes to {}",
+        "steps {} to {}, {} documents each; the run folder is {}",
         progress.step + 1,
         recipe.run.steps,
         recipe.run.batch,
         folder.path().display()
     );
     if ranks.count > 1 {
-        let bytes = training.bytes_a_step() as f64;
-        let sent = 2.0 * (1.0 - 1.0 / ranks.count as f64) * bytes; // what a ring of ranks needs, the least there is
+        let bytes = training.gradient_bytes() as f64;
+        let sent = 2.0 * (1.0 - 1.0 / ranks.count as f64) * bytes; // in a ring, which is the least
         tell!(
-            "{} ranks; every step sums {:.2} MB of gradients over them: each sends and receives {:.2} MB or more",
+            "{} ranks; every step sums {:.2} MB of gradients, for which each rank sends and receives {:.2} MB or \
+             more",
             ranks.count,
             bytes / 1e6,
             sent / 1e6
@@ -278,7 +307,7 @@ fn introduce(training: &Training, folder: &RunFolder, ranks: &ProcessGroup) {
     }
 }
 
-fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Option<PathBuf>) {
+fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Option<PathBuf>) {
     let progress = training.progress;
     let seconds = progress.milliseconds / 1000;
     let (minutes, seconds) = (seconds / 60, seconds % 60);
@@ -287,7 +316,7 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
         match ending {
             Ending::Complete => "done",
             Ending::Stopped => "stopped",
-            Ending::Stalled => "ended for want of progress on held-out documents",
+            Ending::EarlyStopped => "stopped early, without progress on held-out documents,",
         },
         progress.step,
         progress.images,
@@ -300,25 +329,25 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
     if left_out.len() > 5 {
         tell!("and {} more left out; `mm data check` names them", left_out.len() - 5);
     }
-    if let Some(picture) = picture {
-        tell!("newest samples: {}", picture.display());
+    if let Some(samples) = samples {
+        tell!("newest samples: {}", samples.display());
     }
-    if let Some(best) = progress.watch.best().filter(|_| folder.best_model().is_dir()) {
-        tell!("best: {}, of step {}", folder.best_model().display(), best.step);
+    if let Some(best) = progress.early_stopping.best().filter(|_| folder.best_model().is_dir()) {
+        tell!("best model: {}, of step {}", folder.best_model().display(), best.step);
     }
     let model = folder.model();
     let model = model.display();
     match ending {
         Ending::Stopped => {
-            tell!("go on with: mm train --out {} --resume", folder.path().display())
+            tell!("continue with: mm train --out {} --resume", folder.path().display())
         }
-        Ending::Complete | Ending::Stalled if training.recipe.vocab == 0 => {
+        Ending::Complete | Ending::EarlyStopped if training.recipe.vocab == 0 => {
             tell!("try: mm sample {model} --out drawn.png --zoom 4");
         }
-        Ending::Complete | Ending::Stalled if progress.images == 0 => {
-            tell!("try: mm generate {model} --text \"a beginning like yours\"");
+        Ending::Complete | Ending::EarlyStopped if progress.images == 0 => {
+            tell!("try: mm generate {model} --text \"the beginning of a text\"");
         }
-        Ending::Complete | Ending::Stalled => {
+        Ending::Complete | Ending::EarlyStopped => {
             let caption = example_caption(&training.recipe);
             tell!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
             tell!("     mm read {model} drawn.png");
@@ -326,11 +355,59 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, picture: Op
     }
 }
 
-/// A caption that fits the recipe's data.
+/// Returns a caption that fits the data of the recipe.
 fn example_caption(recipe: &Recipe) -> &'static str {
     match recipe.data {
         DataConfig::Glyphs(_) => "red K on yellow",
         DataConfig::Emoji(_) => "red apple",
-        _ => "a caption like yours",
+        _ => "a caption of your data",
+    }
+}
+
+/// Parses a share such as `0.01` or `1%`.
+fn share(text: &str) -> Result<f64, String> {
+    let number = |text: &str| text.trim_end().parse::<f64>().ok();
+    let share = match text.strip_suffix('%') {
+        Some(percent) => number(percent).map(|percent| percent / 100.0),
+        None => number(text),
+    };
+    let share = share.filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "wanted 0 to 1 such as 0.01, or 0% to 100% such as 1%".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<TrainArgs, String> {
+        let args = ["train", "glyphs", "--out", "x"].into_iter().chain(args.iter().copied());
+        TrainArgs::try_parse_from(args).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn what_may_be_broken_is_a_share_or_a_percentage() {
+        for (text, wanted) in [
+            ("0", 0.0),
+            ("0.01", 0.01),
+            ("1", 1.0),
+            ("1%", 0.01),
+            ("2.5 %", 0.025),
+            ("0%", 0.0),
+            ("100%", 1.0),
+        ] {
+            assert_eq!(parsed(&["--max-bad", text]).unwrap().max_bad, Some(wanted), "{text}");
+        }
+        assert_eq!(parsed(&[]).unwrap().max_bad, None);
+    }
+
+    #[test]
+    fn a_wrong_share_is_refused_with_the_flag_what_was_found_and_what_was_wanted() {
+        for text in ["1.5", "101%", "-1", "-1%", "nan", "inf", "one", "%", "1%%"] {
+            let said = parsed(&[&format!("--max-bad={text}")]).unwrap_err();
+            let found = format!("'{text}'");
+            for part in [found.as_str(), "--max-bad", "0 to 1 such as 0.01", "1%"] {
+                assert!(said.contains(part), "`{part}` in: {said}");
+            }
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use mm_patch::Image;
 
-use crate::seed::{GOLDEN, imported};
-use crate::{model, picture, refused};
+use crate::su2024::{GOLDEN, imported};
+use crate::{image_file, model, refused};
 
 const HUGE: &str = "99999999999999";
 const SIZE: &str = "4000000x4000000";
@@ -15,9 +15,9 @@ fn check_refused(command: &[&str], flags: &[&str], wanted: &str) {
 }
 
 #[test]
-fn tables_and_pictures_that_no_memory_holds_are_refused() {
-    let (seed, glyphs) = (imported(), model());
-    let sample = ["sample", &seed, "--out", "never.png"];
+fn tables_and_images_that_no_memory_holds_are_refused() {
+    let (faces, glyphs) = (imported(), model());
+    let sample = ["sample", &faces, "--out", "never.png"];
     check_refused(&sample, &["--size", SIZE], "`--size 4000000x4000000`: 4000000 x 4000000 pixels");
     check_refused(&sample, &["--count", HUGE], "`--count 99999999999999`, wanted 1 to 65536");
     check_refused(&sample, &["--zoom", "9999999"], "`--zoom 9999999`, wanted 1 to 64");
@@ -34,7 +34,7 @@ fn tables_and_pictures_that_no_memory_holds_are_refused() {
 
 #[test]
 fn examples_answers_and_columns_that_no_memory_holds_are_refused() {
-    let (seed, glyphs) = (imported(), model());
+    let (faces, glyphs) = (imported(), model());
     for task in ["nearest", "draw", "read"] {
         let eval = ["eval", &glyphs, "--task", task];
         check_refused(&eval, &["--count", HUGE], "`--count 99999999999999`, wanted 1 to 10000000");
@@ -47,8 +47,8 @@ fn examples_answers_and_columns_that_no_memory_holds_are_refused() {
     check_refused(&generate, &["--count", HUGE], "`--count 99999999999999`, wanted 1 to 25000");
     check_refused(&generate, &["--max-images", HUGE], "`--max-images 99999999999999`, wanted 1 to");
     let folder = tempfile::tempdir().unwrap();
-    let one = picture(&folder, "one.png", &Image::filled(32, 32, [9; 3]));
-    let interpolate = ["interpolate", &seed, &one, &one, "--out", "never.png"];
+    let one = image_file(&folder, "one.png", &Image::filled(32, 32, [9; 3]));
+    let interpolate = ["interpolate", &faces, &one, &one, "--out", "never.png"];
     check_refused(&interpolate, &["--cols", HUGE], "`--cols 99999999999999`, wanted 1 to 65534");
     check_refused(&interpolate, &["--zoom", HUGE], "`--zoom 99999999999999`, wanted 1 to 78");
 }

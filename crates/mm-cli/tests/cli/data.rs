@@ -1,18 +1,19 @@
-//! `mm data check`: what it says of a source, and when it fails; and how much of one may be broken in a run.
+//! `mm data check`: what it says of a source, and when it fails; and how much of one may be broken
+//! in a run.
 
 use mm_patch::Image;
 use tempfile::{TempDir, tempdir};
 
 use super::{done, refused};
 
-/// A folder of ten captioned pictures, the first `broken` of them cut in half.
+/// A folder of ten captioned images, the first `broken` of them cut in half.
 fn folder(broken: usize) -> TempDir {
     let folder = tempdir().unwrap();
     for at in 0..10 {
         let image = Image::filled(30 + at, 40, [at as u8; 3]).encode_png();
         let end = if at < broken { image.len() / 2 } else { image.len() };
         fs_err::write(folder.path().join(format!("{at}.png")), &image[..end]).unwrap();
-        fs_err::write(folder.path().join(format!("{at}.txt")), format!("picture {at}")).unwrap();
+        fs_err::write(folder.path().join(format!("{at}.txt")), format!("image {at}")).unwrap();
     }
     folder
 }
@@ -27,9 +28,9 @@ fn a_check_counts_names_what_is_broken_and_draws_a_sheet() {
     for wanted in [
         "source = \"folder\"",
         "training 9, held out 1; 9 read",
-        "pictures: 32x16 (9)",
-        "text, bytes: 9 to 9",
-        "broken: 1 (10.00 %), 1 allowed",
+        "images: 32x16 (9)",
+        "bytes of text: 7 to 7",
+        "bad records: 1 (10.00 %), 1 allowed",
         "0.png: ",
     ] {
         assert!(said.contains(wanted), "`{wanted}` in:\n{said}");
@@ -49,7 +50,7 @@ fn a_check_fails_when_more_is_broken_than_is_allowed_or_nothing_is_there() {
     let said = super::text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("more is broken than `max_bad` allows") && said.contains("hint:"),
+        said.contains("more records are bad than `max_bad` allows") && said.contains("hint:"),
         "{said}"
     );
     assert!(refused(2, &["data", "check", "nowhere"]).contains("the pattern `nowhere`"));
@@ -62,11 +63,11 @@ fn a_check_fails_when_more_is_broken_than_is_allowed_or_nothing_is_there() {
 
 #[test]
 fn a_check_of_a_recipe_without_text_needs_no_vocabulary() {
-    let pictures = folder(0);
+    let images = folder(0);
     let recipes = tempdir().unwrap();
     let path = recipes.path().join("mine.toml");
     let text = done(&["data", "recipes", "su2024-64"]);
-    let data = format!("path = '{}'", pictures.path().display());
+    let data = format!("path = '{}'", images.path().display());
     let text = text.replace("path = \"CelebA-HQ\"", &data);
     fs_err::write(&path, text).unwrap();
     let said = done(&["data", "check", path.to_str().unwrap()]);
@@ -82,8 +83,11 @@ fn a_check_fails_as_a_run_does_when_files_are_missing() {
     let output = super::mm(&["data", "check", &files]);
     let [said, failed] = [&output.stdout, &output.stderr].map(|bytes| super::text(bytes));
     assert_eq!(output.status.code(), Some(1), "{said}{failed}");
-    assert!(said.contains("broken files: 2 of 3, by what is lost 2.00, 0.03 allowed"), "{said}");
-    assert!(failed.contains("more is broken than `max_bad` allows"), "{failed}");
+    assert!(
+        said.contains("bad files: 2 of 3, 2.00 counted by lost content, 0.03 allowed"),
+        "{said}"
+    );
+    assert!(failed.contains("more records are bad than `max_bad` allows"), "{failed}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `mm train --devices`: several devices of one process train as one does. Here both are the processor.
+//! `mm train --devices`: several devices of one process train as one does. Here both are the
+//! processor.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -11,7 +12,7 @@ use crate::{QUICK, refused, text};
 fn train(devices: &[&str], out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
     command.args(["train", "glyphs", "--out", out.to_str().unwrap()]).args(devices);
-    command.args(&QUICK[..QUICK.len() - 2]).args(["--set", "run.shards=1"]).args(more);
+    command.args(&QUICK[..QUICK.len() - 2]).args(["--set", "run.micro_batches=1"]).args(more);
     command.stdin(Stdio::null());
     command
 }
@@ -59,7 +60,8 @@ fn devices_that_get_sigterm_stop_after_the_same_step_and_go_on() {
     let status = run.wait().unwrap();
     let said = fs_err::read_to_string(said).unwrap();
     assert!(status.success() && said.matches("stopped after ").count() == 1, "{status} {said}");
-    // Saving compared step and weights of both. Shortened, so that it ends, the run goes on with both.
+    // Saving compared step and weights of both. Shortened, so that it ends, the run goes on with
+    // both.
     let names = fs_err::read_dir(out.join("checkpoints")).unwrap().flatten();
     let names: Vec<_> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
     let [name] = &names[..] else { panic!("{names:?}") };

@@ -27,7 +27,8 @@ fn a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
     let mut running = command.args(args(&cut)).stderr(std::process::Stdio::null()).spawn().unwrap();
     for wait in [1, 7, 20] {
-        // Killed some moments after a whole checkpoint is there, once in a while inside the writing of the next.
+        // Killed some moments after a whole checkpoint is there, once in a while inside the writing
+        // of the next.
         let whole = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("step-");
         let names = || fs_err::read_dir(cut.join("checkpoints")).into_iter().flatten().flatten();
         while running.try_wait().unwrap().is_none()
@@ -53,7 +54,7 @@ fn a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not() {
 fn trained_with(variable: (&str, &str), shards: &str) -> (Vec<f64>, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let shards = format!("run.shards={shards}");
+    let shards = format!("run.micro_batches={shards}");
     let mut args = vec!["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
     args.extend(["--set", &shards]);
     args.extend(&QUICK[..QUICK.len() - 1]);
@@ -76,14 +77,14 @@ fn training_gives_the_same_bits_with_one_thread_and_with_two() {
 }
 
 #[test]
-fn fused_kernels_train_as_ordinary_operations_do() {
+fn fused_kernels_train_as_reference_operations_do() {
     let (fused, _) = trained_with(("MM_KERNELS", "fused"), "2");
-    let (ordinary, _) = trained_with(("MM_KERNELS", "ordinary"), "2");
+    let (reference, _) = trained_with(("MM_KERNELS", "reference"), "2");
     assert_eq!(fused.len(), 4);
-    for (fused, ordinary) in fused.iter().zip(&ordinary) {
-        assert!((fused - ordinary).abs() <= 1e-3 * ordinary.abs(), "{fused} and {ordinary}");
+    for (fused, reference) in fused.iter().zip(&reference) {
+        assert!((fused - reference).abs() <= 1e-3 * reference.abs(), "{fused} and {reference}");
     }
-    assert_ne!(fused, ordinary, "the kernels were not used");
+    assert_ne!(fused, reference, "the kernels were not used");
 }
 
 /// Runs `mm` where no file may grow beyond some blocks: the writes fail as on a full disk.

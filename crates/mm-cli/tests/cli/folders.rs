@@ -1,4 +1,4 @@
-//! The seed's recipes on what they are for: folders of pictures without a word.
+//! Tests of the recipes `su2024-*` on folders of images without captions.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::{device, done, refused};
 
-/// The laws of `su2024-64` with a network and pictures of a second.
+/// The settings that make `su2024-64` train in a second.
 const SMALL: [&str; 10] = [
     "image.width=16",
     "image.height=16",
@@ -21,8 +21,8 @@ const SMALL: [&str; 10] = [
     "sample.steps=2",
 ];
 
-/// A folder with pictures of these names, each of another colour.
-fn pictures(names: &[String]) -> TempDir {
+/// A folder with images of these names, each of another color.
+fn folder_of_images(names: &[String]) -> TempDir {
     let folder = tempdir().unwrap();
     for (at, name) in names.iter().enumerate() {
         let path = folder.path().join(name);
@@ -47,12 +47,12 @@ fn words(path: &Path) -> String {
 }
 
 #[test]
-fn the_seeds_laws_train_on_bare_pictures_and_on_train_and_valid_sub_folders() {
+fn the_su2024_recipes_train_on_bare_images_and_on_train_and_valid_sub_folders() {
     let flat: Vec<String> = (0..12).map(|at| format!("{at}.png")).collect();
     let mut parts: Vec<String> = (0..5).map(|at| format!("train/{at}.png")).collect();
     parts.extend((0..3).map(|at| format!("valid/{at}.png")));
     for (names, held_out) in [(flat, 1), (parts, 3)] {
-        let (folder, runs) = (pictures(&names), tempdir().unwrap());
+        let (folder, runs) = (folder_of_images(&names), tempdir().unwrap());
         let path = format!("data.path={}", words(folder.path()));
         let out = words(&runs.path().join("run"));
         done(&training(&path, &out, &[]));
@@ -63,8 +63,8 @@ fn the_seeds_laws_train_on_bare_pictures_and_on_train_and_valid_sub_folders() {
 }
 
 #[test]
-fn bare_pictures_where_captions_are_wanted_are_refused_with_the_setting_that_takes_them() {
-    let (folder, runs) = (pictures(&["1.png".to_owned()]), tempdir().unwrap());
+fn bare_images_where_captions_are_wanted_are_refused_with_the_setting_that_takes_them() {
+    let (folder, runs) = (folder_of_images(&["1.png".to_owned()]), tempdir().unwrap());
     let path = format!("data.path={}", words(folder.path()));
     let out = words(&runs.path().join("run"));
     let said = refused(1, &training(&path, &out, &["data.captions=written"]));
@@ -73,14 +73,14 @@ fn bare_pictures_where_captions_are_wanted_are_refused_with_the_setting_that_tak
 
 #[test]
 fn a_cache_is_made_by_a_flag_and_a_file_of_another_kind_is_not_written_over() {
-    let (folder, runs) = (pictures(&["1.png".to_owned()]), tempdir().unwrap());
+    let (folder, runs) = (folder_of_images(&["1.png".to_owned()]), tempdir().unwrap());
     let path = format!("data.path={}", words(folder.path()));
     let [out, cache, precious] =
         ["run", "pixels", "precious.txt"].map(|name| words(&runs.path().join(name)));
     let refused_with = |code: i32, set: &str| refused(code, &training(&path, &out, &[set]));
     fs_err::write(&precious, "years of work").unwrap();
     let said = refused_with(1, &format!("data.cache={precious}"));
-    assert!(said.contains(&format!("`data.cache` `{precious}` is no cache of pictures")), "{said}");
+    assert!(said.contains(&format!("`data.cache` `{precious}` is no cache of images")), "{said}");
     assert_eq!(fs_err::read_to_string(&precious).unwrap(), "years of work");
     for set in ["data.cahce=pixels", "loss.weight.min_noise=0.1"] {
         let (key, _) = set.split_once('=').unwrap();

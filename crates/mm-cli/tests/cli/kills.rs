@@ -1,4 +1,5 @@
-//! A run that is killed at random moments, asked to stop, or left without space ends with the bits of one that was not.
+//! A run that is killed at random moments, asked to stop, or left without space ends with the bits
+//! of one that was not.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +12,8 @@ const STEPS: &str = "40";
 /// Kills in all.
 const KILLS: usize = 100;
 
-/// The command of a run into `out`, or of its continuation where `out` holds a run already; what it says is added to a file.
+/// The command of a run into `out`, or of its continuation where `out` holds a run already; what it
+/// says is added to a file.
 fn command(out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
     command.args(["train", "--device", "flex", "--out", out.to_str().unwrap()]);
@@ -158,7 +160,8 @@ fn a_run_goes_on_after_a_full_disk_has_space_again() {
     assert_eq!(ending(&whole), ending(&cut));
 }
 
-/// Goes on where no file may grow beyond some blocks: the writes fail as on a full disk. Gives what was said.
+/// Goes on where no file may grow beyond some blocks: the writes fail as on a full disk. Gives what
+/// was said.
 #[cfg(unix)]
 fn out_of_space(out: &Path, blocks: usize) -> String {
     let inner = command(out);
@@ -183,8 +186,8 @@ fn killed_once_saved(mut process: Child, out: &Path) -> bool {
     !process.wait().unwrap().success()
 }
 
-/// Trains into `$DISK/run` on a disk with room for one checkpoint, goes on once it has room for all, and leaves a copy of the run
-/// after each, since the disk is gone with its last process.
+/// Trains into `$DISK/run` on a disk with room for one checkpoint, goes on once it has room for
+/// all, and leaves a copy of the run after each, since the disk is gone with its last process.
 #[cfg(target_os = "linux")]
 const SMALL_THEN_LARGE: &str = r#"
     mount -t tmpfs -o size=1500k tmpfs "$DISK" || exit 77
@@ -195,8 +198,8 @@ const SMALL_THEN_LARGE: &str = r#"
     "$0" train --device flex --resume --out "$DISK/run" && cp -R "$DISK/run" "$DISK-whole"
 "#;
 
-/// Whether a disk of any size can be mounted here, which needs a system that lets everyone be root for themselves; if not, the
-/// reason is printed.
+/// Whether a disk of any size can be mounted here, which needs a system that lets everyone be root
+/// for themselves; if not, the reason is printed.
 #[cfg(target_os = "linux")]
 fn mounts_disks() -> bool {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The program as a person meets it: what it prints, where it writes, how it refuses. Here and not in `tests/`, because only
-//! here Cargo says where the program is.
+//! The program as a person meets it: what it prints, where it writes, how it refuses. Here and not
+//! in `tests/`, because only here Cargo says where the program is.
 
 mod bounds;
 mod data;
@@ -7,12 +7,13 @@ mod devices;
 mod endurance;
 mod folders;
 mod kills;
+mod migration;
 mod numbers;
 mod quality;
 mod ranks;
 mod recipes;
 mod resume;
-mod seed;
+mod su2024;
 mod trainer;
 mod unheard;
 
@@ -22,6 +23,10 @@ use std::sync::OnceLock;
 
 use mm_patch::Image;
 use tempfile::TempDir;
+
+/// The files of a model folder that training writes.
+const MODEL_FILES: [&str; 5] =
+    ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "recipe.toml"];
 
 fn mm(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
@@ -60,7 +65,7 @@ const QUICK: [&str; 22] = [
     "--set",
     "model.backbone.depth=1",
     "--set",
-    "model.backbone.block={ kind = \"transformer\", heads = 2, key_heads = 2, feed_forward = 32 }",
+    "model.backbone.block={ kind = \"multi-head\", heads = 2, key_heads = 2, feed_forward = 32 }",
     "--set",
     "image.patch=8",
     "--set",
@@ -98,7 +103,7 @@ fn model() -> String {
     run().join("model").to_str().unwrap().to_owned()
 }
 
-fn picture(folder: &TempDir, name: &str, image: &Image) -> String {
+fn image_file(folder: &TempDir, name: &str, image: &Image) -> String {
     let path = folder.path().join(name);
     fs_err::write(&path, image.encode_png()).unwrap();
     path.to_str().unwrap().to_owned()
@@ -133,7 +138,7 @@ fn a_finished_run_resumes_to_its_end_at_once() {
 }
 
 #[test]
-fn a_drawing_is_a_picture_of_the_recipes_size_and_is_read_again() {
+fn a_drawing_is_a_image_of_the_recipes_size_and_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("k.png");
     let draw = ["draw", &model(), "red K on yellow", "--out", out.to_str().unwrap()];
@@ -154,7 +159,7 @@ fn a_drawing_is_a_picture_of_the_recipes_size_and_is_read_again() {
 #[test]
 fn generate_takes_texts_and_images_in_their_order_and_can_answer_in_json() {
     let folder = tempfile::tempdir().unwrap();
-    let image = picture(&folder, "a.png", &Image::filled(20, 30, [200, 10, 10]));
+    let image = image_file(&folder, "a.png", &Image::filled(20, 30, [200, 10, 10]));
     let out = folder.path().to_str().unwrap();
     let said = done(&[
         "generate",
@@ -174,14 +179,16 @@ fn generate_takes_texts_and_images_in_their_order_and_can_answer_in_json() {
 
 #[test]
 fn evaluation_and_inspection_answer() {
-    assert!(done(&["eval", &model(), "--task", "read", "--count", "8"]).contains("read right: "));
     assert!(
-        done(&["eval", &model(), "--task", "draw", "--count", "8"]).contains("character right: ")
+        done(&["eval", &model(), "--task", "read", "--count", "8"]).contains("read correctly: ")
     );
-    assert!(done(&["eval", &model(), "--task", "loss", "--count", "8"]).contains("bits a byte"));
+    assert!(
+        done(&["eval", &model(), "--task", "draw", "--count", "8"]).contains("character correct: ")
+    );
+    assert!(done(&["eval", &model(), "--task", "loss", "--count", "8"]).contains("bits per byte"));
     assert!(done(&["inspect", &model()]).contains("parameters"));
     for recipe in ["glyphs", "emoji-32", "emoji-64"] {
-        assert!(done(&["inspect", recipe]).contains("training examples: "), "{recipe}");
+        assert!(done(&["inspect", recipe]).contains("records for training: "), "{recipe}");
         assert!(done(&["data", "recipes"]).contains(recipe));
         assert!(done(&["data", "recipes", recipe]).starts_with("# "));
     }
@@ -222,14 +229,14 @@ fn wrong_flags_are_usage_errors() {
 fn a_misspelled_key_of_a_recipe_file_is_named_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mine.toml");
-    let text = include_str!("../../recipes/glyphs.toml").replace("warm_up", "warmup");
+    let text = include_str!("../../recipes/glyphs.toml").replace("warmup_steps", "warmup");
     fs_err::write(&file, text).unwrap();
     let said = refused(2, &["train", file.to_str().unwrap(), "--out", "x"]);
     assert!(said.contains("unknown field `warmup`") && said.contains("line "), "{said}");
 }
 
 #[test]
-fn bad_pictures_are_one_clear_error_each() {
+fn bad_images_are_one_clear_error_each() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -239,14 +246,14 @@ fn bad_pictures_are_one_clear_error_each() {
     let whole = Image::filled(40, 40, [1, 2, 3]).encode_png();
     let said = |path: &str| refused(1, &["read", &model(), path]);
     assert!(said(&file("empty.png", b"")).contains("empty.png"));
-    assert!(said(&file("words.png", b"not a picture at all")).contains("words.png"));
+    assert!(said(&file("words.png", b"not a image at all")).contains("words.png"));
     assert!(said(&file("cut.png", &whole[..whole.len() / 2])).contains("cut.png"));
     assert!(said("nowhere.png").contains("nowhere.png"));
     // A header that promises 20000 x 20000 pixels.
     let mut bomb = whole.clone();
     bomb[16..24].copy_from_slice(&[0, 0, 0x4e, 0x20, 0, 0, 0x4e, 0x20]);
     assert!(said(&file("bomb.png", &bomb)).contains("bomb.png"));
-    let one = picture(&folder, "one.png", &Image::filled(1, 1, [9, 9, 9]));
+    let one = image_file(&folder, "one.png", &Image::filled(1, 1, [9, 9, 9]));
     done(&["read", &model(), &one]);
 }
 
@@ -279,15 +286,15 @@ fn an_output_that_cannot_be_written_is_named_and_leaves_nothing() {
 }
 
 #[test]
-fn a_folder_of_pictures_trains_and_bad_files_are_left_out_by_name() {
+fn a_folder_of_images_trains_and_bad_files_are_left_out_by_name() {
     let folder = tempfile::tempdir().unwrap();
     for (name, rgb) in [("red", [220, 20, 20]), ("blue", [20, 20, 220]), ("green", [20, 160, 20])] {
-        picture(&folder, &format!("{name}.png"), &Image::filled(24, 24, rgb));
+        image_file(&folder, &format!("{name}.png"), &Image::filled(24, 24, rgb));
         fs_err::write(folder.path().join(format!("{name}.txt")), name).unwrap();
     }
     fs_err::write(folder.path().join("broken.png"), b"zero").unwrap();
     fs_err::write(folder.path().join("broken.txt"), "broken").unwrap();
-    picture(&folder, "mute.png", &Image::filled(24, 24, [0; 3]));
+    image_file(&folder, "mute.png", &Image::filled(24, 24, [0; 3]));
     fs_err::write(folder.path().join("mute.txt"), [0xff, 0xfe, 0x80]).unwrap();
     let data = format!(
         "data={{ source = \"folder\", path = '{}', max_bad = 0.1 }}",

@@ -46,7 +46,7 @@ fn ranks_write_how_many_bytes_they_add_up_in_a_step() {
     let mut args =
         vec!["train", "glyphs", "--devices", "flex,flex", "--out", out.to_str().unwrap()];
     args.extend(QUICK);
-    args.extend(["--set", "run.shards=1", "--tensorboard"]);
+    args.extend(["--set", "run.micro_batches=1", "--tensorboard"]);
     let output = mm(&args);
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");

@@ -1,4 +1,5 @@
-//! `mm eval --task fid`, `kid`, `nearest` and `bpd` as a person meets them, with a feature network of a few numbers.
+//! `mm eval --task fid`, `kid`, `nearest` and `bpd` as a person meets them, with a feature network
+//! of a few numbers.
 
 use super::*;
 use safetensors::SafeTensors;
@@ -19,7 +20,7 @@ fn number(said: &str, name: &str) -> f64 {
 }
 
 #[test]
-fn fid_and_kid_come_with_two_marks_and_features_are_kept() {
+fn fid_and_kid_come_with_two_baselines_and_features_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (model, onnx) = (model(), format!("{GOLDEN}/features_tiny.onnx"));
     let kept = folder.path().join("kept");
@@ -27,23 +28,21 @@ fn fid_and_kid_come_with_two_marks_and_features_are_kept() {
     let args = eval(&model, "kid", &flags);
     let first = mm(&args);
     assert!(first.status.success(), "{}", text(&first.stderr));
-    assert!(text(&first.stderr).contains("features of real pictures: 16 in"));
+    assert!(text(&first.stderr).contains("features of real images: 16 in"));
     let said = text(&first.stdout);
     number(&said, "kid x 1000");
-    for mark in ["other real pictures", "their tiles shuffled"] {
-        assert!(number(&said, mark).is_finite(), "{said}");
+    for baseline in ["other real images", "their tiles shuffled"] {
+        assert!(number(&said, baseline).is_finite(), "{said}");
     }
-    assert!(
-        said.contains("8 drawings and twice 8 real pictures, against 8 others; 5 features each")
-    );
+    assert!(said.contains("8 drawings and twice 8 real images, against 8 others; 5 features each"));
 
     let again = mm(&args);
-    assert!(!text(&again.stderr).contains("features of real pictures"), "{}", text(&again.stderr));
+    assert!(!text(&again.stderr).contains("features of real images"), "{}", text(&again.stderr));
     assert_eq!(text(&again.stdout), said);
 
     let fid = mm(&eval(&model, "fid", &flags));
     assert!(number(&text(&fid.stdout), "fid") > 0.0);
-    assert!(!text(&fid.stderr).contains("meaningless"), "8 pictures are enough for 5 features");
+    assert!(!text(&fid.stderr).contains("meaningless"), "8 images are enough for 5 features");
     let many =
         mm(&eval(&model, "fid", &[&flags[..2], &["--output", "blocks"], &flags[4..]].concat()));
     assert!(text(&many.stderr).contains("this fid is meaningless"), "{}", text(&many.stderr));
@@ -74,12 +73,12 @@ fn features_of_all_four_sets_are_kept_for_whoever_repeats_the_numbers() {
 }
 
 #[test]
-fn a_folder_of_any_pictures_will_do_and_what_cannot_be_read_is_named() {
+fn a_folder_of_any_images_will_do_and_what_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for shade in 0..20 {
-        picture(&folder, &format!("{shade}.png"), &Image::filled(20, 30, [shade * 12; 3]));
+        image_file(&folder, &format!("{shade}.png"), &Image::filled(20, 30, [shade * 12; 3]));
     }
-    fs_err::write(folder.path().join("broken.png"), b"no picture").unwrap();
+    fs_err::write(folder.path().join("broken.png"), b"no image").unwrap();
     let (model, onnx) = (model(), format!("{GOLDEN}/features_tiny.onnx"));
     let (real, kept) = (folder.path().to_str().unwrap(), folder.path().join("kept"));
     let flags = ["--features", &onnx, "--real", real, "--real-count", "21", "--json"];
@@ -87,17 +86,17 @@ fn a_folder_of_any_pictures_will_do_and_what_cannot_be_read_is_named() {
         mm(&eval(&model, "kid", &[&flags[..], &["--cache", kept.to_str().unwrap()]].concat()));
     assert!(text(&output.stderr).contains("broken.png"), "{}", text(&output.stderr));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said["pictures"]["reference"], 12);
+    assert_eq!(said["images"]["reference"], 12);
     assert!(said["kid"]["real"]["standard_error"].as_f64().unwrap() >= 0.0);
 
     let empty = tempfile::tempdir().unwrap();
     let flags = ["--features", &onnx, "--real", empty.path().to_str().unwrap()];
     let said = refused(1, &eval(&model, "fid", &flags));
-    assert!(said.contains("holds no picture that can be read"), "{said}");
+    assert!(said.contains("holds no image that can be read"), "{said}");
 }
 
 #[test]
-fn a_network_that_takes_no_picture_is_one_clear_error() {
+fn a_network_that_takes_no_image_is_one_clear_error() {
     let (model, onnx) = (model(), format!("{GOLDEN}/features_tiny_bad.onnx"));
     let said = refused(1, &eval(&model, "kid", &["--features", &onnx]));
     assert!(said.contains("features_tiny_bad.onnx") && said.contains("input is"), "{said}");
@@ -117,14 +116,14 @@ fn a_network_that_takes_no_picture_is_one_clear_error() {
 }
 
 #[test]
-fn every_drawing_stands_over_its_nearest_picture() {
+fn every_drawing_stands_over_its_nearest_image() {
     let folder = tempfile::tempdir().unwrap();
     let sheet = folder.path().join("sheet.png");
     let model = model();
     let flags = ["--out", sheet.to_str().unwrap(), "--real-count", "50"];
     let said = done(&eval(&model, "nearest", &flags));
     assert_eq!(said.lines().filter(|line| line.contains(" -> ")).count(), 9, "{said}");
-    assert!(number(&said, "median") > 0.0 && said.contains("of 8 real pictures to the 42 others"));
+    assert!(number(&said, "median") > 0.0 && said.contains("of 8 real images to the 42 others"));
     assert!(
         Image::decode(&fs_err::read(&sheet).unwrap(), &Default::default()).unwrap().width()
             > 8 * 64
@@ -137,7 +136,7 @@ fn a_model_whose_weights_are_no_numbers_is_named_and_makes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("broken");
     fs_err::create_dir(&model).unwrap();
-    for file in ["config.json", "model.safetensors", "tokenizer.json", "recipe.toml"] {
+    for file in MODEL_FILES {
         fs_err::copy(run().join("model").join(file), model.join(file)).unwrap();
     }
     let weights = model.join("model.safetensors");
@@ -166,11 +165,14 @@ fn bits_per_dimension_are_told_with_their_error() {
     let model = model();
     let said = done(&["eval", &model, "--task", "bpd", "--steps", "3", "--count", "2", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said["pictures"].as_array().unwrap().len(), 2);
+    assert_eq!(said["images"].as_array().unwrap().len(), 2);
     assert!(said["bits_per_dimension"].as_f64().unwrap().is_finite());
     assert!(said["standard_error"].as_f64().unwrap() > 0.0);
     let bpd = ["eval", &model, "--task", "bpd", "--count", "1", "--steps"];
     let said = done(&[&bpd[..], &["3"]].concat());
-    assert!(said.contains("of one picture, which has no error") && !said.contains('±'), "{said}");
+    assert!(
+        said.contains("of one image, which has no standard error") && !said.contains('±'),
+        "{said}"
+    );
     assert!(refused(2, &[&bpd[..], &["0"]].concat()).contains("`steps` is 0"));
 }

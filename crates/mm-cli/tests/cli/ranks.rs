@@ -1,5 +1,6 @@
-//! Several processes under `mpirun` train as one does. Where there is no `mpirun`, or the program was built without MPI, each test
-//! says so and ends; `cargo xtask ci` builds it with the feature where it can.
+//! Several processes under `mpirun` train as one does. Where there is no `mpirun`, or the program
+//! was built without MPI, each test says so and ends; `cargo xtask ci` builds it with the feature
+//! where it can.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -28,13 +29,15 @@ fn connected() -> bool {
             said => panic!("mpirun said {said}"),
         },
     };
-    eprintln!("skipped, {reason}: xtask/scripts/install-optional.sh and `--features mpi` make it run");
+    eprintln!(
+        "skipped, {reason}: xtask/scripts/install-optional.sh and `--features mpi` make it run"
+    );
     false
 }
 
 fn train(mut command: Command, out: &Path, more: &[&str]) -> Output {
     command.args(["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()]);
-    command.args(&QUICK[..QUICK.len() - 2]).args(["--set", "run.shards=1"]).args(more);
+    command.args(&QUICK[..QUICK.len() - 2]).args(["--set", "run.micro_batches=1"]).args(more);
     command.output().unwrap()
 }
 
@@ -134,7 +137,7 @@ fn a_process_that_dies_ends_the_others_within_seconds_and_the_run_goes_on_with_a
             "--steps",
             "100000",
             "--set",
-            "run.shards=1",
+            "run.micro_batches=1",
             "--set",
             "run.sample_every=1000",
         ]);
@@ -183,7 +186,12 @@ fn a_launcher_that_gets_sigterm_leaves_a_run_that_goes_on() {
     let out = folder.path().join("run");
     let mut command = mpirun(2);
     command.args(["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()]);
-    command.args(&QUICK[..QUICK.len() - 2]).args(["--steps", "100000", "--set", "run.shards=1"]);
+    command.args(&QUICK[..QUICK.len() - 2]).args([
+        "--steps",
+        "100000",
+        "--set",
+        "run.micro_batches=1",
+    ]);
     command.args(["--set", "run.sample_every=100000", "--set", "run.checkpoint_every=100000"]);
     let said = folder.path().join("said");
     command.stderr(fs_err::File::create(&said).unwrap().into_file());

@@ -79,16 +79,16 @@ fn a_run_from_a_model_that_is_killed_before_its_first_checkpoint_starts_at_the_m
     assert!(numbers(&whole) == numbers(&cut), "the run did not start at the model");
 }
 
-/// A finished run over twelve pictures in `folder/pictures`.
-fn of_pictures(folder: &Path) -> PathBuf {
-    let [pictures, out] = ["pictures", "run"].map(|name| folder.join(name));
-    fs_err::create_dir(&pictures).unwrap();
+/// A finished run over twelve images in `folder/images`.
+fn of_images(folder: &Path) -> PathBuf {
+    let [images, out] = ["images", "run"].map(|name| folder.join(name));
+    fs_err::create_dir(&images).unwrap();
     for at in 0..12_u8 {
         let image = Image::filled(32, 32, [at * 20; 3]).encode_png();
-        fs_err::write(pictures.join(format!("{at}.png")), image).unwrap();
-        fs_err::write(pictures.join(format!("{at}.txt")), at.to_string()).unwrap();
+        fs_err::write(images.join(format!("{at}.png")), image).unwrap();
+        fs_err::write(images.join(format!("{at}.txt")), at.to_string()).unwrap();
     }
-    let data = format!("data={{ source = \"folder\", path = '{}' }}", pictures.display());
+    let data = format!("data={{ source = \"folder\", path = '{}' }}", images.display());
     let mut args = vec!["train", "glyphs", "--device", device(), "--out", out.to_str().unwrap()];
     args.extend(["--set", &data]);
     args.extend(QUICK);
@@ -99,11 +99,11 @@ fn of_pictures(folder: &Path) -> PathBuf {
 #[test]
 fn data_or_a_recipe_that_cannot_be_read_are_told_and_no_checkpoint_is_blamed() {
     let folder = tempfile::tempdir().unwrap();
-    let out = of_pictures(folder.path());
-    let [here, away] = ["pictures", "away"].map(|name| folder.path().join(name));
+    let out = of_images(folder.path());
+    let [here, away] = ["images", "away"].map(|name| folder.path().join(name));
     fs_err::rename(&here, &away).unwrap();
     let said = refused(1, &resume(&out));
-    assert!(said.contains("pictures") && !said.contains("checkpoint"), "{said}");
+    assert!(said.contains("images") && !said.contains("checkpoint"), "{said}");
     fs_err::rename(&away, &here).unwrap();
     edit(&out, "keep = 2", "keep = 0");
     let said = refused(2, &resume(&out));
@@ -116,7 +116,7 @@ fn data_or_a_recipe_that_cannot_be_read_are_told_and_no_checkpoint_is_blamed() {
 #[test]
 fn what_was_changed_since_the_checkpoint_is_said_or_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let out = of_pictures(folder.path());
+    let out = of_images(folder.path());
     edit(&out, "prediction = \"clean\"", "prediction = \"velocity\"");
     let said = refused(2, &resume(&out));
     let wanted =
@@ -124,17 +124,14 @@ fn what_was_changed_since_the_checkpoint_is_said_or_refused() {
     assert!(said.contains("recipe.toml`: ") && said.contains(wanted), "{said}");
     assert!(said.contains("hint: set it back"), "{said}");
     edit(&out, "prediction = \"velocity\"", "prediction = \"clean\"");
-    edit(&out, "rate = 0.002", "rate = 0.001");
+    edit(&out, "\nlr = 0.002", "\nlr = 0.001");
     for name in ["3.png", "3.txt"] {
-        fs_err::remove_file(folder.path().join("pictures").join(name)).unwrap();
+        fs_err::remove_file(folder.path().join("images").join(name)).unwrap();
     }
     let output = mm(&resume(&out));
     let said = text(&output.stderr);
     assert!(output.status.success() && said.contains("done after 6 steps"), "{said}");
-    assert!(
-        said.contains("the recipe was changed: `optimizer.rate` is 0.001, was 0.002"),
-        "{said}"
-    );
+    assert!(said.contains("the recipe was changed: `optimizer.lr` is 0.001, was 0.002"), "{said}");
     assert!(said.contains("the data is not what the checkpoint saw: "), "{said}");
 }
 
@@ -143,11 +140,11 @@ fn a_run_that_loses_its_weights_is_no_run_that_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let args = ["train", "glyphs", "--device", device(), "--out", out.to_str().unwrap()];
-    let lost = ["--set", "optimizer.rate=1e300"];
+    let lost = ["--set", "optimizer.lr=1e300"];
     let said = refused(1, &[&args[..], &QUICK, &lost].concat());
     assert!(said.contains("error: after step 6 the weights are not finite"), "{said}");
     assert!(
-        said.contains("hint: a smaller `optimizer.rate`") && !said.contains("done after"),
+        said.contains("hint: a smaller `optimizer.lr`") && !said.contains("done after"),
         "{said}"
     );
     assert!(!out.join("model").exists());

@@ -18,12 +18,12 @@ fn a_report_is_one_page_with_the_curves_the_newest_grid_and_the_recipe() {
     let said = refused(2, &["report", run, "--out", out]);
     assert!(said.contains("exists already"), "{said}");
     let said = refused(2, &["report", folder.path().to_str().unwrap()]);
-    assert!(said.contains("is no run folder"), "{said}");
+    assert!(said.contains("is not a run folder"), "{said}");
 }
 
 #[test]
 fn a_plan_counts_parameters_memory_and_time() {
-    let set = ["--set", "run.recompute=true", "--set", "optimizer.emas=[0.9]"];
+    let set = ["--set", "run.activation_checkpointing=true", "--set", "optimizer.emas=[0.9]"];
     let plan = |more: &[&str]| {
         let mut args = vec!["plan", "glyphs", "--json"];
         args.extend(more);
@@ -36,8 +36,10 @@ fn a_plan_counts_parameters_memory_and_time() {
     assert!(number(&plain, "/bytes/activations") > number(&changed, "/bytes/activations"));
     assert!(number(&plain, "/bytes/averages") < number(&changed, "/bytes/averages"));
     assert!(number(&plain, "/flops") < number(&changed, "/flops"));
-    assert!(done(&["plan", "glyphs", "--devices", "4"]).contains("sent by each device"));
-    // Its folder of pictures is not there, and not needed.
+    assert!(
+        done(&["plan", "glyphs", "--devices", "4"]).contains("of gradients sent by each device")
+    );
+    // Its folder of images is not there, and not needed.
     assert!(done(&["plan", "su2024-128"]).contains("88483584 parameters"));
     let said = refused(2, &["plan", "glyphs", "--devices", "1000"]);
     assert!(said.contains("cannot share a batch of 32 documents"), "{said}");
@@ -46,9 +48,11 @@ fn a_plan_counts_parameters_memory_and_time() {
 #[test]
 fn a_plan_says_how_many_devices_hold_and_compute_a_recipe() {
     let plan = |more: &[&str]| done(&[&["plan", "glyphs"][..], more].concat());
-    assert!(plan(&["--memory", "1GB"]).contains("one device of 1.00 GB holds a step"));
-    assert!(plan(&["--memory", "125MB"]).contains("devices of 125.0 MB are the fewest that hold"));
-    assert!(plan(&["--memory", "50MB"]).contains("no number of devices of 50.0 MB holds a step"));
+    assert!(plan(&["--memory", "1GB"]).contains("one device with 1.00 GB holds a step"));
+    assert!(
+        plan(&["--memory", "125MB"]).contains("devices with 125.0 MB are the fewest that hold")
+    );
+    assert!(plan(&["--memory", "50MB"]).contains("no number of devices with 50.0 MB holds a step"));
     let said = plan(&["--hours", "0.001"]);
     assert!(said.contains("19 devices compute the run in 0.001 h;"), "{said}");
     let said = plan(&["--hours", "0.0001"]);
@@ -82,13 +86,13 @@ fn a_run_without_room_says_what_to_lower_and_leaves_no_folder() {
 }
 
 #[test]
-fn recompute_is_a_flag_too() {
+fn activation_checkpointing_is_a_flag_too() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let args = ["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
-    done(&[&args[..], &QUICK, &["--recompute"]].concat());
+    done(&[&args[..], &QUICK, &["--activation-checkpointing"]].concat());
     let recipe = fs_err::read_to_string(out.join("recipe.toml")).unwrap();
-    assert!(recipe.contains("recompute = true"), "{recipe}");
+    assert!(recipe.contains("activation_checkpointing = true"), "{recipe}");
 }
 
 #[test]
@@ -137,10 +141,10 @@ fn a_run_over_text_alone_says_how_to_go_on_and_is_measured_by_its_loss_alone() {
     let eval = |task| ["eval", model.to_str().unwrap(), "--task", task, "--count", "4"];
     for task in ["read", "bpd"] {
         let said = refused(2, &eval(task));
-        assert!(said.contains("no picture with a caption among 4 records"), "{task}: {said}");
+        assert!(said.contains("no image with a caption among 4 records"), "{task}: {said}");
     }
     let loss = done(&eval("loss"));
-    assert!(loss.contains("bits a byte over 4 documents") && !loss.contains("image"), "{loss}");
+    assert!(loss.contains("bits per byte over 4 documents") && !loss.contains("image"), "{loss}");
 }
 
 #[test]

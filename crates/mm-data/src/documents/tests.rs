@@ -2,29 +2,30 @@
 
 use std::fmt::Write as _;
 
-use fs_err::write;
 use mm_patch::Image;
 use proptest::prelude::*;
-use tempfile::{TempDir, tempdir};
+use rand::SeedableRng;
+use tempfile::TempDir;
 
 use super::*;
+use crate::testing::folder;
+use crate::{DataConfig, DataSet, EmojiConfig, MixtureConfig, Part};
 
 const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 16, patch: 8 };
-
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
-    let folder = tempdir().unwrap();
-    for (name, bytes) in files {
-        write(folder.path().join(name), bytes).unwrap();
-    }
-    folder
-}
 
 fn config(folder: &TempDir) -> DocumentsConfig {
     DocumentsConfig::of(vec![folder.path().display().to_string()])
 }
 
+fn document(set: &DocumentSet, split: Split, index: u64) -> Result<Document, DataError> {
+    match set.record(split, index, &mut ChaCha8Rng::seed_from_u64(0))? {
+        Record::Whole(document) => Ok(document),
+        Record::Captioned(example) => panic!("{example:?}"),
+    }
+}
+
 fn all(set: &DocumentSet) -> Vec<Document> {
-    let of = |split| (0..set.len(split)).map(move |index| set.document(split, index).unwrap());
+    let of = |split| (0..set.len(split).unwrap()).map(move |at| document(set, split, at).unwrap());
     Split::ALL.into_iter().flat_map(of).collect()
 }
 
@@ -38,14 +39,14 @@ fn a_line_becomes_its_segments_with_images_from_files_and_data_uris() {
     );
     let folder = folder(&[("a.png", &png), ("x.jsonl", line.as_bytes())]);
     let set = DocumentSet::open(&config(&folder), SETTINGS).unwrap();
-    let picture = Image::filled(16, 16, [9, 8, 7]);
+    let image = Image::filled(16, 16, [9, 8, 7]);
     let segments = vec![
         Segment::target_text("one "),
-        Segment::context_image(picture.clone()),
-        Segment::target_image(picture),
+        Segment::context_image(image.clone()),
+        Segment::target_image(image),
     ];
     assert_eq!(all(&set), [Document { segments }]);
-    assert_eq!(set.texts(), ["one \n\n"]);
+    assert_eq!(set.captions(), ["one \n\n"]);
 }
 
 #[test]
@@ -61,13 +62,13 @@ fn long_texts_are_cut_into_documents_that_hold_all_of_it() {
     let mut bytes = 0;
     for document in all(&set) {
         let [Segment::Text { text, target: true }] = document.segments.as_slice() else {
-            panic!("one learnt text, found {document:?}");
+            panic!("one text as target, found {document:?}");
         };
         assert!(text.len() <= 100 && words.contains(text.as_str()), "{text:?}");
         bytes += text.len();
     }
     assert_eq!(bytes, 2 * words.len());
-    assert!(set.len(Split::HeldOut) > 0);
+    assert!(set.len(Split::HeldOut) > Some(0));
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn a_line_that_is_too_long_is_broken_alone() {
     let mut whys = vec![];
     let found = line_entries(lines.as_slice(), 100, &mut |why| whys.push(why)).unwrap();
     assert_eq!(whys, ["line 1 is longer than 67108864 bytes"]);
-    let [(_, Kind::Piece(0), span)] = found.as_slice() else { panic!("{found:?}") };
+    let [Found { form: Form::Piece(0), span, .. }] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(&lines[span.at as usize..], b"{\"text\": \"after it\"}\n");
 }
 
@@ -138,8 +139,8 @@ fn an_image_that_is_no_regular_file_is_broken_and_not_read_without_end() {
     let line = br#"{"segments": [{"image": "/dev/zero"}]}"#;
     let folder = folder(&[("a.jsonl", line)]);
     let set = DocumentSet::open(&config(&folder), SETTINGS).unwrap();
-    let split = Split::ALL.into_iter().find(|split| set.len(*split) == 1).unwrap();
-    let error = set.document(split, 0).unwrap_err().to_string();
+    let split = Split::ALL.into_iter().find(|split| set.len(*split) == Some(1)).unwrap();
+    let error = document(&set, split, 0).unwrap_err().to_string();
     assert!(error.ends_with("segment 1: `/dev/zero` is no regular file"), "{error}");
 }
 
@@ -152,15 +153,43 @@ fn nothing_to_read_is_an_error_that_names_the_first_reason() {
         "{error}"
     );
     let given = br#"{"segments": [{"text": "a question", "loss": false}]}"#;
-    let folder = self::folder(&[("a.jsonl", given)]);
+    let folder = crate::testing::folder(&[("a.jsonl", given)]);
     let error = DocumentSet::open(&config(&folder), SETTINGS).unwrap_err().to_string();
-    assert!(error.contains("a.jsonl`: line 1: nothing in it is learnt"), "{error}");
+    assert!(error.contains("a.jsonl`: line 1: nothing in it is a target"), "{error}");
     let long = DocumentsConfig { longest: 3, ..config(&folder) };
     assert_eq!(
         long.validate().unwrap_err().to_string(),
         "`longest` is `3`, wanted at least 4 bytes"
     );
     assert!(DocumentsConfig::of(vec![]).validate().is_err());
+}
+
+#[test]
+fn what_a_run_cannot_train_on_is_told_before_its_first_step() {
+    const WIDE: ImageSettings = ImageSettings { width: 32, height: 16, patch: 8 };
+    let folder = tempfile::tempdir().unwrap();
+    let why = |text: &str, vocab| {
+        fs_err::write(folder.path().join("a.jsonl"), text).unwrap();
+        let files = vec![folder.path().display().to_string()];
+        let emoji = DataConfig::Emoji(EmojiConfig::default());
+        let parts = [emoji, DataConfig::Documents(DocumentsConfig::of(files))];
+        let parts = parts.map(|data| Part::of(1.0, data));
+        let config = DataConfig::Mixture(MixtureConfig { parts: parts.to_vec() });
+        let data = DataSet::open(&config, WIDE).unwrap();
+        data.check_trainable(vocab).map_err(|why| why.to_string())
+    };
+    let line = |at: u32| serde_json::json!({ "text": at.to_string() }).to_string();
+    let of = |line: &String| Split::of_hash(hash_bytes(line.as_bytes()));
+    let held_out = (0..).map(line).find(|line| of(line) == Split::HeldOut).unwrap();
+    let text = (0..).map(line).find(|line| of(line) == Split::Train).unwrap();
+    let image = |at: u32| format!(r#"{{"segments": [{{"image": "{at}.png"}}]}}"#);
+    let image = (0..).map(image).find(|line| of(line) == Split::Train).unwrap();
+    let empty = "the train split of the documents data set is empty";
+    assert_eq!(why(&held_out, 416).unwrap_err(), empty);
+    assert_eq!((why(&text, 416), why(&image, 0)), (Ok(()), Ok(())));
+    let wordy = why(&format!("{image}\n{text}"), 0).unwrap_err();
+    let wanted = format!("a.jsonl`: the document at byte {} is not one image", image.len() + 1);
+    assert!(wordy.contains(&wanted), "{wordy}");
 }
 
 proptest! {
@@ -174,7 +203,7 @@ proptest! {
         let lines = line_entries(noise.as_slice(), longest, &mut |_| broken += 1).unwrap();
         let shown = noise.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
         prop_assert!(lines.len() + broken >= shown.count());
-        for (_, _, span) in plain_entries(noise.as_slice(), longest, &mut |_| ()).unwrap() {
+        for Found { span, .. } in plain_entries(noise.as_slice(), longest, &mut |_| ()).unwrap() {
             prop_assert!(span.bytes as usize <= longest);
             let stretch = &noise[span.at as usize..(span.at + span.bytes) as usize];
             prop_assert!(std::str::from_utf8(stretch).is_ok());
@@ -184,11 +213,11 @@ proptest! {
     #[test]
     fn plain_text_is_cut_between_characters(text in "[a-dä€😀 \n]{0,200}", longest in 4_usize..40) {
         let found = plain_entries(text.as_bytes(), longest, &mut |_| panic!("it is text")).unwrap();
-        for (_, _, span) in &found {
+        for Found { span, .. } in &found {
             let stretch = text.get(span.at as usize..(span.at + span.bytes) as usize);
             prop_assert!(stretch.is_some_and(|text| text.len() <= longest));
         }
-        let kept: u64 = found.iter().map(|(_, _, span)| span.bytes).sum();
+        let kept: u64 = found.iter().map(|one| one.span.bytes).sum();
         prop_assert!(kept as usize >= text.replace([' ', '\n'], "").len());
     }
 }

@@ -1,19 +1,21 @@
-//! Fitted pixels of a folder's pictures in one file, so that a picture is decoded once and not once an epoch.
+//! Fitted pixels of a folder's images in one file, so that an image is decoded once and not once an
+//! epoch.
 //!
-//! The file is a row of slots of equal size, one for each picture of the listing, and is filled as pictures are first used:
-//! a run starts at once, and from the second epoch on reads pixels.
+//! The file is a row of slots of equal size, one for each image of the listing, and is filled as
+//! images are first used: a run starts at once, and from the second epoch on reads pixels.
 //!
 //! ```text
 //! file = HEAD | slot | slot | ...
-//! slot = stamp u64 | width u32 | height u32 | checksum u64 | pixels, padded to the largest picture
+//! slot = stamp u64 | width u32 | height u32 | checksum u64 | pixels, padded to the largest image
 //! ```
 //!
 //! A file that does not begin with [`HEAD`] is somebody's, and is refused rather than written over.
 //!
-//! The stamp is a hash of the picture's place in the folder, its length, its time of modification and the settings it was
-//! fitted with; the checksum is over the pixels. A slot that does not bear the wanted stamp, or was cut short by a kill, is
-//! stale: its picture is decoded again and the slot written over. So the file needs no renaming, is always safe to delete,
-//! and may be shared by processes.
+//! The stamp is a hash of the image's place in the folder, its length, its time of modification and
+//! the settings it was fitted with; the checksum is over the pixels. A slot that does not bear the
+//! wanted stamp, or was cut short by a kill, is stale: its image is decoded again and the slot
+//! written over. So the file needs no renaming, is always safe to delete, and may be shared by
+//! processes.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -21,8 +23,8 @@ use std::sync::{Mutex, PoisonError};
 
 use mm_patch::Image;
 
-use crate::DataError;
-use crate::picture::Frame;
+use crate::error::DataError;
+use crate::image::Frame;
 
 /// What a cache begins with; the number is the version of what follows.
 const HEAD: &[u8; 16] = b"mm pixel cache 1";
@@ -47,7 +49,7 @@ impl Cache {
         Ok(Self { file: Mutex::new(file), slot_bytes, settings: frame.hash() })
     }
 
-    /// The picture of a slot, if it is there and of this stamp.
+    /// Returns the image of a slot, if it is there and of this stamp.
     pub(super) fn get(&self, slot: usize, stamp: u64) -> Option<Image> {
         let mut bytes = vec![0; self.slot_bytes];
         {
@@ -58,7 +60,7 @@ impl Cache {
         self.unpack(&bytes, stamp)
     }
 
-    /// Fills a slot; a picture larger than a slot is left out.
+    /// Fills a slot; an image larger than a slot is left out.
     pub(super) fn put(&self, slot: usize, stamp: u64, image: &Image) -> io::Result<()> {
         let rgb = image.rgb();
         if HEADER_BYTES + rgb.len() > self.slot_bytes {
@@ -96,7 +98,8 @@ impl Cache {
     }
 }
 
-/// The file, and whether it is a cache; an empty one becomes one. Processes that begin one together write the same bytes.
+/// Opens a file and says whether it is a cache; an empty one becomes one. Processes that begin one
+/// together write the same bytes.
 fn open(path: &Path) -> io::Result<(fs_err::File, bool)> {
     let mut options = fs_err::OpenOptions::new();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
@@ -109,7 +112,7 @@ fn open(path: &Path) -> io::Result<(fs_err::File, bool)> {
     Ok((file, head == HEAD))
 }
 
-/// FNV-1a over words of eight bytes: fast, and any flipped bit changes it.
+/// Computes FNV-1a over words of eight bytes: fast, and any flipped bit changes it.
 fn checksum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks(8).map(|chunk| {
         let mut word = [0; 8];
@@ -124,12 +127,12 @@ fn checksum(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::white;
-    use crate::{ImageSettings, PictureFit};
+    use crate::image::white;
+    use crate::{ImageFit, ImageSettings};
 
     fn frame(width: usize) -> Frame {
         let image = ImageSettings { width, height: 8, patch: 8 };
-        Frame::new(PictureFit::CentreCrop, white(), image).unwrap()
+        Frame::new(ImageFit::CenterCrop, white(), image).unwrap()
     }
 
     #[test]
@@ -172,7 +175,7 @@ mod tests {
         for bytes in [&b"m"[..], b"precious", b"mm pixel cache 2 and its slots", &[0; 500]] {
             fs_err::write(&path, bytes).unwrap();
             let error = Cache::open(&path, &frame(16)).unwrap_err().to_string();
-            let wanted = format!("`data.cache` `{}` is no cache of pictures", path.display());
+            let wanted = format!("`data.cache` `{}` is no cache of images", path.display());
             assert!(error.starts_with(&wanted) && error.contains("delete"), "{error}");
             assert_eq!(fs_err::read(&path).unwrap(), bytes);
         }

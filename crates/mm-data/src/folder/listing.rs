@@ -9,9 +9,11 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Map, Value};
 
 use super::Captions;
-use crate::ledger::Ledger;
-use crate::picture::{EXTENSIONS, caption, chain};
-use crate::{DataError, files, split_hash};
+use crate::bad_records::BadRecords;
+use crate::error::DataError;
+use crate::files;
+use crate::image::{EXTENSIONS, caption, chain};
+use crate::split::split_hash;
 
 const METADATA: &str = "metadata.jsonl";
 /// What else Hugging Face's imagefolder may have in its place.
@@ -24,9 +26,10 @@ const MOST_CAPTION_FILE_BYTES: u64 = 1 << 20;
 pub(super) struct Entry {
     pub(super) path: PathBuf,
     pub(super) caption: String,
-    /// Changes when the file changes: a hash of where it lies in the folder, its length and its time of modification.
+    /// Changes when the file changes: a hash of where it lies in the folder, its length and its
+    /// time of modification.
     pub(super) stamp: u64,
-    /// Of its picture in a cache; given once the parts are known.
+    /// The slot of its image in a cache; given once the parts are known.
     pub(super) slot: usize,
 }
 
@@ -34,7 +37,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Listing<'a> {
     root: &'a Path,
-    books: &'a Ledger,
+    bad: &'a BadRecords,
     images: Vec<(PathBuf, u64)>,
     metadata: Vec<PathBuf>,
     /// Files such as `NAME.TXT`, by the name with the usual ending.
@@ -45,9 +48,9 @@ pub(super) struct Listing<'a> {
 
 impl<'a> Listing<'a> {
     /// Lists a folder and, sorted, all that is below it. Only the folder itself must be readable.
-    pub(super) fn of(root: &'a Path, books: &'a Ledger) -> Result<Self, DataError> {
+    pub(super) fn of(root: &'a Path, bad: &'a BadRecords) -> Result<Self, DataError> {
         let (images, metadata, texts) = (vec![], vec![], HashMap::new());
-        let mut listing = Self { root, books, images, metadata, texts, unread: None };
+        let mut listing = Self { root, bad, images, metadata, texts, unread: None };
         listing.walk(root).map_err(DataError::Read)?;
         Ok(listing)
     }
@@ -63,14 +66,14 @@ impl<'a> Listing<'a> {
                 path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
             match fs_err::symlink_metadata(&path) {
                 _ if hidden => {}
-                Err(error) => self.books.broken(&path, chain(&error)),
+                Err(error) => self.bad.broken(&path, chain(&error)),
                 Ok(found) if found.is_dir() => {
                     if let Err(error) = self.walk(&path) {
-                        self.books.broken(&path, chain(&error));
+                        self.bad.broken(&path, chain(&error));
                     }
                 }
                 Ok(found) if found.is_symlink() && path.is_dir() => {
-                    self.books.pass_over(&path, "a link to a folder, not followed");
+                    self.bad.pass_over(&path, "a link to a folder, not followed");
                 }
                 Ok(_) => self.file(path),
             }
@@ -85,14 +88,14 @@ impl<'a> Listing<'a> {
         let unread = UNREAD.iter().copied().find(named);
         if unread.is_some() {
             self.unread = unread;
-            self.books.pass_over(&path, format!("not read: captions may be in `{METADATA}`"));
+            self.bad.pass_over(&path, format!("not read: captions may be in `{METADATA}`"));
         } else if path.file_name() == Some(OsStr::new(METADATA)) {
             self.metadata.push(path);
         } else if EXTENSIONS.contains(&extension.as_str()) {
             match fs_err::metadata(&path) {
-                Err(error) => self.books.broken(&path, chain(&error)),
-                Ok(found) if !found.is_file() => self.books.broken(&path, "it is no regular file"),
-                Ok(found) if found.len() == 0 => self.books.broken(&path, "the file is empty"),
+                Err(error) => self.bad.broken(&path, chain(&error)),
+                Ok(found) if !found.is_file() => self.bad.broken(&path, "it is no regular file"),
+                Ok(found) if found.len() == 0 => self.bad.broken(&path, "the file is empty"),
                 Ok(found) => {
                     let stamp = stamp(&below(&path, self.root), &found);
                     self.images.push((path, stamp));
@@ -100,7 +103,7 @@ impl<'a> Listing<'a> {
             }
         } else if extension != "txt" {
             let why = format!("not an image: the name ends in none of {}", extensions());
-            self.books.pass_over(&path, why);
+            self.bad.pass_over(&path, why);
         } else if path.extension() != Some(OsStr::new("txt")) {
             self.texts.insert(path.with_extension("txt"), path);
         }
@@ -115,14 +118,14 @@ impl<'a> Listing<'a> {
         })
     }
 
-    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files. One that cannot be read is an error: it
-    /// would take the captions of any number of pictures with it.
+    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files. One that cannot
+    /// be read is an error: it would take the captions of any number of images with it.
     fn written_captions(self, field: &str) -> Result<Vec<Entry>, DataError> {
         let mut listed = HashMap::new();
         for path in &self.metadata {
             let text =
                 read_text(path).map_err(|why| DataError::Metadata { path: path.clone(), why })?;
-            metadata_lines(path, (text.as_str(), field), &mut listed, self.books);
+            metadata_lines(path, &text, field, &mut listed, self.bad);
         }
         let unread = self.unread.map_or(String::new(), |name| format!(" (`{name}` is not read)"));
         let mut entries = Vec::new();
@@ -133,7 +136,7 @@ impl<'a> Listing<'a> {
             };
             match found {
                 Ok(Some(captions)) if captions.iter().all(String::is_empty) => {
-                    self.books.pass_over(&path, "its caption is empty");
+                    self.bad.pass_over(&path, "its caption is empty");
                 }
                 Ok(Some(captions)) => {
                     let words = captions.into_iter().filter(|caption| !caption.is_empty());
@@ -149,16 +152,16 @@ impl<'a> Listing<'a> {
                     let name = beside.file_name().unwrap_or_default().to_string_lossy();
                     let why =
                         format!("no caption: neither `{name}` nor a line of `{METADATA}`{unread}");
-                    self.books.pass_over(&path, why);
+                    self.bad.pass_over(&path, why);
                 }
-                Err(why) => self.books.broken(&path, why),
+                Err(why) => self.bad.broken(&path, why),
             }
         }
-        let known: HashSet<PathBuf> =
-            self.books.skipped().into_iter().map(|skipped| skipped.path).collect();
+        let named = [self.bad.broken_ones(), self.bad.passed_over()].concat();
+        let known: HashSet<PathBuf> = named.into_iter().map(|skipped| skipped.path).collect();
         for path in listed.into_keys().filter(|path| !known.contains(path)) {
             let why = format!("named in `{METADATA}`, but there is no such image");
-            self.books.broken(&path, why);
+            self.bad.broken(&path, why);
         }
         Ok(entries)
     }
@@ -171,9 +174,9 @@ impl<'a> Listing<'a> {
                 path.parent().filter(|parent| *parent != self.root).and_then(Path::file_name);
             match parent.map(|name| name.to_str().map(str::to_owned)) {
                 Some(Some(caption)) => entries.push(Entry { path, caption, stamp, slot: 0 }),
-                Some(None) => self.books.broken(&path, "the name of its folder is not UTF-8"),
+                Some(None) => self.bad.broken(&path, "the name of its folder is not UTF-8"),
                 None => self
-                    .books
+                    .bad
                     .pass_over(&path, "it is in no sub-folder whose name could be its caption"),
             }
         }
@@ -186,12 +189,13 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// Reads the lines of a `metadata.jsonl` whose caption is `field`; a picture may have several.
+/// Reads the lines of a `metadata.jsonl` whose caption is `field`; an image may have several.
 fn metadata_lines(
     path: &Path,
-    (text, field): (&str, &str),
+    text: &str,
+    field: &str,
     listed: &mut HashMap<PathBuf, Vec<String>>,
-    books: &Ledger,
+    bad: &BadRecords,
 ) {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let found = metadata_line(line, field);
@@ -202,7 +206,7 @@ fn metadata_lines(
                     captions.push(caption);
                 }
             }
-            Err(why) => books.broken(path, format!("line {}: {why}", number + 1)),
+            Err(why) => bad.broken(path, format!("line {}: {why}", number + 1)),
         }
     }
 }
@@ -220,7 +224,8 @@ fn metadata_line(line: &str, field: &str) -> Result<(String, String), String> {
     Ok((name, caption))
 }
 
-/// The caption in `NAME.txt`, or in one of `texts`, whose ending is written otherwise, if such a file is there.
+/// The caption in `NAME.txt`, or in one of `texts`, whose ending is written otherwise, if such a
+/// file is there.
 fn caption_beside(
     image: &Path,
     texts: &HashMap<PathBuf, PathBuf>,

@@ -8,21 +8,9 @@ use std::error::Error;
 use std::path::Path;
 
 use super::*;
-
-mod captions;
+use crate::testing::{example, folder};
 
 const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 8, patch: 4 };
-
-/// A folder with these files; parents are made.
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
-    let folder = tempdir().unwrap();
-    for (name, bytes) in files {
-        let path = folder.path().join(name);
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        write(path, bytes).unwrap();
-    }
-    folder
-}
 
 fn png(rgb: [u8; 3]) -> Vec<u8> {
     Image::filled(40, 20, rgb).encode_png()
@@ -53,7 +41,7 @@ fn a_link_to_a_folder_is_said_not_to_be_followed() {
     let folder = folder(&[("a/1.png", &png([0; 3]))]);
     std::os::unix::fs::symlink(folder.path(), folder.path().join("a/round")).unwrap();
     let set = open(&folder, Captions::None).unwrap();
-    assert_eq!(set.len(Split::Train), 1);
+    assert_eq!(set.len(Split::Train), Some(1));
     assert_eq!(reasons(&set, &folder), ["a/round: a link to a folder, not followed"]);
 }
 
@@ -94,7 +82,7 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
         ("notes.md", b"# notes"),
     ]);
     let set = open(&folder, Captions::Written).unwrap();
-    assert_eq!(set.len(Split::Train), 3);
+    assert_eq!(set.len(Split::Train), Some(3));
     // What is broken stands before what is passed over.
     let at_opening = [
         "e-latin.png: its caption `e-latin.txt` is not UTF-8",
@@ -107,7 +95,7 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
     ];
     assert_eq!(reasons(&set, &folder), at_opening);
     for index in 0..6 {
-        assert_eq!(set.example(Split::Train, index).unwrap().caption, "green", "index {index}");
+        assert_eq!(example(&set, Split::Train, index).unwrap().caption, "green", "index {index}");
     }
     let later: Vec<String> = reasons(&set, &folder).into_iter().take(2).collect();
     assert!(
@@ -149,10 +137,10 @@ fn a_folder_without_usable_images_is_an_error_that_says_what_was_wanted() {
 fn images_that_all_prove_broken_are_an_error_not_a_loop() {
     let folder = folder(&[("a/1.png", b"x"), ("a/2.png", b"y")]);
     let set = open(&folder, Captions::Folders).unwrap();
-    let error = set.example(Split::Train, 1).unwrap_err().to_string();
+    let error = example(&set, Split::Train, 1).unwrap_err().to_string();
     assert!(error.starts_with("none of the 2 items can be read; the first, in `"), "{error}");
-    let error = set.example(Split::HeldOut, 0).unwrap_err().to_string();
-    assert_eq!(error, "the held-out part of the folder data set is empty");
+    let error = example(&set, Split::HeldOut, 0).unwrap_err().to_string();
+    assert_eq!(error, "the held-out split of the folder data set is empty");
 }
 
 #[test]
@@ -164,12 +152,11 @@ fn a_tenth_of_the_images_is_held_out_wherever_the_folder_lies() {
     let held_out = || {
         let folder = folder(&files);
         let set = open(&folder, Captions::Folders).unwrap();
-        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (36, 4));
-        assert!(set.held_out.iter().all(|entry| !set.train.contains(entry)));
-        let names = set
-            .held_out
-            .iter()
-            .map(|entry| entry.path.strip_prefix(folder.path()).unwrap().to_owned());
+        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (Some(36), Some(4)));
+        let [train, held_out] = Split::ALL.map(|split| set.entries.of(split));
+        assert!(held_out.iter().all(|entry| !train.contains(entry)));
+        let names =
+            held_out.iter().map(|entry| entry.path.strip_prefix(folder.path()).unwrap().to_owned());
         names.collect::<Vec<_>>()
     };
     assert_eq!(held_out(), held_out());
@@ -181,23 +168,19 @@ fn padding_shows_the_background_and_cropping_does_not() {
     let corner = |fit| {
         let config =
             FolderConfig { fit, background: [1, 2, 3], ..config(&folder, Captions::Folders) };
-        FolderSet::open(&config, SETTINGS)
-            .unwrap()
-            .example(Split::Train, 0)
-            .unwrap()
-            .image
-            .pixel(0, 0)
+        let set = FolderSet::open(&config, SETTINGS).unwrap();
+        example(&set, Split::Train, 0).unwrap().image.pixel(0, 0)
     };
-    assert_eq!(corner(PictureFit::CentreCrop), [9; 3]);
-    assert_eq!(corner(PictureFit::Pad), [1, 2, 3]);
+    assert_eq!(corner(ImageFit::CenterCrop), [9; 3]);
+    assert_eq!(corner(ImageFit::Pad), [1, 2, 3]);
 }
 
 #[test]
-fn a_folder_of_bare_pictures_will_do_when_no_captions_are_asked_for() {
+fn a_folder_of_bare_images_will_do_when_no_captions_are_asked_for() {
     let folder = folder(&[("1.png", &png([0; 3])), ("2.jpg", &png([9; 3]))]);
     let set = open(&folder, Captions::None).unwrap();
     assert_eq!(set.captions(), ["", ""]);
-    assert_eq!(set.example(Split::Train, 1).unwrap().image.pixel(0, 0), [9; 3]);
+    assert_eq!(example(&set, Split::Train, 1).unwrap().image.pixel(0, 0), [9; 3]);
 }
 
 #[test]
@@ -209,12 +192,16 @@ fn train_and_valid_sub_folders_are_the_parts() {
             names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
         let folder = folder(&files);
         let set = open(&folder, Captions::None).unwrap();
-        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (2, 1), "{held_out}");
+        assert_eq!(
+            (set.len(Split::Train), set.len(Split::HeldOut)),
+            (Some(2), Some(1)),
+            "{held_out}"
+        );
     }
 }
 
 #[test]
-fn more_broken_pictures_than_the_limit_are_an_error_that_names_one() {
+fn more_broken_images_than_the_limit_are_an_error_that_names_one() {
     let mut files: Vec<(String, Vec<u8>)> =
         (0..20).map(|at| (format!("{at:02}.png"), png([at; 3]))).collect();
     files[3].1.truncate(40);
@@ -226,7 +213,9 @@ fn more_broken_pictures_than_the_limit_are_an_error_that_names_one() {
         let config = FolderConfig { max_bad, ..config(&folder, Captions::None) };
         let set = FolderSet::open(&config, SETTINGS)?;
         for split in Split::ALL {
-            (0..set.len(split)).try_for_each(|index| set.example(split, index).map(|_| ()))?;
+            for index in 0..set.len(split).unwrap() {
+                example(&set, split, index)?;
+            }
         }
         Ok::<_, DataError>(set.bad())
     };
@@ -240,29 +229,30 @@ fn more_broken_pictures_than_the_limit_are_an_error_that_names_one() {
 }
 
 #[test]
-fn a_cached_picture_is_used_until_its_file_or_the_settings_change() {
+fn a_cached_image_is_used_until_its_file_or_the_settings_change() {
     let folder = folder(&[("1.png", &png([10; 3])), ("2.png", &png([20; 3]))]);
     let cache = tempdir().unwrap();
     let config = FolderConfig {
         cache: Some(cache.path().join("pixels")),
         ..config(&folder, Captions::None)
     };
-    let colour = |set: &FolderSet| set.example(Split::Train, 0).unwrap().image.pixel(0, 0);
+    let color = |set: &FolderSet| example(set, Split::Train, 0).unwrap().image.pixel(0, 0);
     let set = FolderSet::open(&config, SETTINGS).unwrap();
-    assert_eq!(colour(&set), [10; 3]);
+    assert_eq!(color(&set), [10; 3]);
     write(folder.path().join("1.png"), b"broken, of another length").unwrap();
-    assert_eq!(colour(&set), [10; 3]); // an open set takes the folder as it was listed
+    assert_eq!(color(&set), [10; 3]); // an open set takes the folder as it was listed
     write(folder.path().join("1.png"), Image::filled(41, 20, [30; 3]).encode_png()).unwrap();
-    assert_eq!(colour(&FolderSet::open(&config, SETTINGS).unwrap()), [30; 3]);
+    assert_eq!(color(&FolderSet::open(&config, SETTINGS).unwrap()), [30; 3]);
     let other = ImageSettings { width: 8, height: 8, patch: 4 };
-    let image = FolderSet::open(&config, other).unwrap().example(Split::Train, 0).unwrap().image;
+    let set = FolderSet::open(&config, other).unwrap();
+    let image = example(&set, Split::Train, 0).unwrap().image;
     assert_eq!((image.width(), image.height()), (8, 8));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn any_bytes_beside_pictures_are_captions_or_skips(
+    fn any_bytes_beside_images_are_captions_or_skips(
         metadata in prop::collection::vec(any::<u8>(), 0..120),
         caption in prop::collection::vec(any::<u8>(), 0..40),
         name in "[a-z./]{0,12}",
@@ -285,7 +275,142 @@ proptest! {
             return Ok(());
         }
         let set = set.unwrap();
-        prop_assert!((1..=2).contains(&set.len(Split::Train)));
+        prop_assert!((1..=2).contains(&set.len(Split::Train).unwrap()));
         prop_assert!(set.captions().iter().all(|caption| !caption.is_empty()));
     }
+}
+#[test]
+fn captions_come_from_text_files_and_from_metadata_lines() {
+    let image = png([200, 10, 10]);
+    let folder = folder(&[
+        ("b.png", &image),
+        ("b.txt", "\u{feff}a red field\n".as_bytes()),
+        ("deep/er/a.PNG", &image),
+        (
+            "deep/metadata.jsonl",
+            br#"{"file_name": "er/a.PNG", "text": "deep red", "license": "CC0"}"#,
+        ),
+    ]);
+    let set = open(&folder, Captions::Written).unwrap();
+    assert_eq!(set.captions(), ["a red field", "deep red"]);
+    assert!(set.skipped().is_empty());
+    let example = example(&set, Split::Train, 3).unwrap();
+    assert_eq!(
+        (example.caption.as_str(), example.image),
+        ("deep red", Image::filled(16, 8, [200, 10, 10]))
+    );
+}
+
+#[test]
+fn a_image_with_several_lines_of_metadata_has_all_their_captions_in_one_part() {
+    let names: Vec<String> = (0..20).map(|at| format!("{at}.png")).collect();
+    let image = png([200, 10, 10]);
+    let lines: String = ["one", "two", " "]
+        .iter()
+        .flat_map(|text| {
+            names.iter().map(move |name| {
+                format!("{}\n", serde_json::json!({ "file_name": name, "text": text }))
+            })
+        })
+        .collect();
+    let mut files: Vec<(&str, &[u8])> =
+        names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
+    files.push(("metadata.jsonl", lines.as_bytes()));
+    let folder = folder(&files);
+    let set = open(&folder, Captions::Written).unwrap();
+    assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (Some(36), Some(4)));
+    let [first, second, ..] = set.entries.of(Split::HeldOut) else { panic!() };
+    assert_eq!((&first.path, &first.caption[..]), (&second.path, "one"));
+    assert_eq!(second.caption, "two");
+    assert_eq!((set.tally().items, set.skipped()), (20, vec![]));
+    let slots = set.entries.iter().map(|entry| entry.slot);
+    assert!(slots.eq((0..20).flat_map(|slot| [slot; 2])), "an image has one place in a cache");
+}
+
+#[test]
+fn a_line_that_is_no_caption_or_stands_twice_leaves_the_others_of_its_image() {
+    let image = png([200, 10, 10]);
+    let line = |text: &str| serde_json::json!({ "file_name": "a.png", "text": text }).to_string();
+    let long = "x".repeat(1 << 20);
+    let lines = ["good", &long, "good", "other"].map(line).join("\n");
+    let folder = folder(&[("a.png", &image), ("metadata.jsonl", lines.as_bytes())]);
+    let config = FolderConfig { max_bad: 1.0, ..config(&folder, Captions::Written) };
+    let set = FolderSet::open(&config, SETTINGS).unwrap();
+    assert_eq!(set.captions(), ["good", "other"]);
+    let said: Vec<String> = set.skipped().into_iter().map(|skipped| skipped.why).collect();
+    assert!(said.len() == 1 && said[0].starts_with("line 2: "), "{said:?}");
+}
+
+#[test]
+fn a_caption_is_found_whatever_the_case_of_its_ending() {
+    let image = png([0; 3]);
+    let files: [(&str, &[u8]); 5] = [
+        ("UP.PNG", &image),
+        ("UP.TXT", b"capital"),
+        ("both.png", &image),
+        ("both.TXT", b"other"),
+        ("both.txt", b"usual"),
+    ];
+    let folder = folder(&files);
+    let set = open(&folder, Captions::Written).unwrap();
+    assert_eq!(set.captions(), ["capital", "usual"]);
+    assert!(set.skipped().is_empty());
+}
+
+#[test]
+fn captions_may_be_in_another_field_and_lines_without_it_say_what_they_have() {
+    let image = png([200, 10, 10]);
+    let folder = folder(&[
+        ("1.png", &image),
+        ("2.png", &image),
+        (
+            "metadata.jsonl",
+            b"{\"file_name\": \"1.png\", \"caption\": \"red\"}\n{\"file_name\": \"2.png\"}\n",
+        ),
+    ]);
+    let of = |caption: &str| {
+        let config = FolderConfig { caption: caption.into(), ..config(&folder, Captions::Written) };
+        FolderSet::open(&config, SETTINGS)
+    };
+    let set = of("caption").unwrap();
+    assert_eq!(set.captions(), ["red"]);
+    assert_eq!(
+        reasons(&set, &folder)[0],
+        "metadata.jsonl: line 2: it has no text `caption` (named by the setting `caption`), it has `file_name`"
+    );
+    let error = of("text").unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "line 1: it has no text `text` (named by the setting `caption`), it has `caption`, `file_name`"
+        ),
+        "{error}"
+    );
+    assert!(of("").unwrap_err().to_string().starts_with("`caption` is ``"));
+}
+
+#[test]
+fn metadata_in_another_form_is_said_not_to_be_read() {
+    let folder =
+        folder(&[("1.png", &png([0; 3])), ("metadata.csv", b"file_name,text\n1.png,one\n")]);
+    let error = open(&folder, Captions::Written).unwrap_err().to_string();
+    assert!(
+        error.ends_with("nor a line of `metadata.jsonl` (`metadata.csv` is not read)"),
+        "{error}"
+    );
+    let set = open(&folder, Captions::None).unwrap();
+    assert_eq!(
+        reasons(&set, &folder),
+        ["metadata.csv: not read: captions may be in `metadata.jsonl`"]
+    );
+}
+
+#[test]
+fn metadata_that_is_no_utf_8_is_an_error_that_names_file_and_line() {
+    let lines = b"{\"file_name\": \"1.png\", \"text\": \"one\"}\n{\"file_name\": \"2.png\", \"text\": \"caf\xe9\"}\n";
+    let files: [(&str, &[u8]); 3] =
+        [("1.png", &png([0; 3])), ("1.txt", b"one"), ("metadata.jsonl", lines)];
+    let folder = folder(&files);
+    let error = open(&folder, Captions::Written).unwrap_err().to_string();
+    assert!(error.contains("metadata.jsonl`: line 2 is not UTF-8"), "{error}");
+    assert!(open(&folder, Captions::None).is_ok());
 }

@@ -1,4 +1,4 @@
-//! What a glyph picture shows: characters, ink and background, and the caption that says so.
+//! What a glyph image shows: characters, ink and background, and the caption that says so.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,10 +24,10 @@ pub struct Combination {
 }
 
 impl Combination {
-    /// Most characters of one picture.
+    /// Most characters of one image.
     pub const MAX_LETTERS: usize = 4;
 
-    /// One to [`Self::MAX_LETTERS`] characters of [`CHARACTERS`] in colours.
+    /// Takes one to [`Self::MAX_LETTERS`] characters of [`CHARACTERS`] in colors.
     pub fn new(text: &str, ink: Ink, background: Background) -> Result<Self, DataError> {
         let letters = text.chars().count();
         if !(1..=Self::MAX_LETTERS).contains(&letters)
@@ -42,27 +42,28 @@ impl Combination {
         Ok(Self { text: text.into(), ink, background })
     }
 
-    /// The characters.
+    /// Returns the characters.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The colour of the characters.
+    /// Returns the color of the characters.
     pub fn ink(&self) -> Ink {
         self.ink
     }
 
-    /// The colour of everything else.
+    /// Returns the color of everything else.
     pub fn background(&self) -> Background {
         self.background
     }
 
-    /// The part the combination belongs to: a fixed tenth of all captions is held out, see [`Split::of_key`].
+    /// Returns the split that the combination belongs to: a fixed tenth of all captions is held
+    /// out, see [`Split::of_key`].
     pub fn split(&self) -> Split {
         Split::of_key(&self.to_string())
     }
 
-    /// All 864 combinations of a single character, characters outermost.
+    /// Returns all 864 combinations of a single character, characters outermost.
     pub fn singles() -> impl Iterator<Item = Self> {
         CHARACTERS.chars().flat_map(|character| {
             Ink::ALL.iter().flat_map(move |&ink| {
@@ -75,7 +76,7 @@ impl Combination {
         })
     }
 
-    /// The places of the characters in [`CHARACTERS`].
+    /// Returns the places of the characters in [`CHARACTERS`].
     pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
         self.text
             .chars()
@@ -146,7 +147,7 @@ mod tests {
         assert!((70..105).contains(&held_out.len()), "{}", held_out.len());
         for character in CHARACTERS.chars() {
             let times = train.iter().filter(|c| c.text().contains(character)).count();
-            assert!(times >= 15, "{character} is trained in {times} of 24 colours");
+            assert!(times >= 15, "{character} is trained in {times} of 24 colors");
         }
     }
 }

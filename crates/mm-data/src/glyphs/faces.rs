@@ -1,12 +1,14 @@
 //! The typefaces of drawn glyphs and their coverage masks, rasterised once.
 //!
-//! All faces are upright, legible at a capital height of nine pixels, and tell a zero from the letter O (slashed, dotted
-//! or clearly narrower). Sizes are whole capital heights in pixels and glyphs stand on whole pixels, so the flat edges
-//! of letters fall on pixel edges; across, each glyph is drawn at the quarter of a pixel that gives the sharpest stems.
-//! Curves and diagonals are antialiased.
+//! All faces are upright, legible at a capital height of nine pixels, and tell a zero from the
+//! letter O (slashed, dotted or clearly narrower). Sizes are whole capital heights in pixels and
+//! glyphs stand on whole pixels, so the flat edges of letters fall on pixel edges; across, each
+//! glyph is drawn at the quarter of a pixel that gives the sharpest stems. Curves and diagonals are
+//! antialiased.
 //!
-//! Faces: Hack (MIT and Bitstream Vera licences), Ubuntu Light (Ubuntu font licence), DejaVu Sans Mono (Bitstream Vera
-//! licence), Libertinus Serif (SIL open font licence), New Computer Modern (GUST font licence).
+//! Faces: Hack (MIT and Bitstream Vera licences), Ubuntu Light (Ubuntu font licence), DejaVu Sans
+//! Mono (Bitstream Vera licence), Libertinus Serif (SIL open font licence), New Computer Modern
+//! (GUST font licence).
 
 use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
 
@@ -53,7 +55,8 @@ pub struct Faces {
 }
 
 impl Faces {
-    /// Rasterises every character in every face, one mask for each capital height in `sizes` (pixels, ascending).
+    /// Rasterises every character in every face, one mask for each capital height in `sizes`
+    /// (pixels, ascending).
     pub fn rasterise(sizes: &[usize]) -> Self {
         let fonts: Vec<FontRef<'static>> = font_files().into_iter().map(parse).collect();
         let mut masks = Vec::with_capacity(fonts.len() * sizes.len() * CHARACTERS.len());
@@ -128,7 +131,7 @@ fn mask_at(font: &FontRef<'_>, character: char, scale: PxScale, fraction: f32) -
 }
 
 impl Mask {
-    /// The same without edges that are invisibly faint.
+    /// Returns the mask without edges that are invisibly faint.
     fn trimmed(self) -> Self {
         let visible = |x: usize, y: usize| self.cover[y * self.width + x] > 0.03;
         let column = |&x: &usize| (0..self.height).any(|y| visible(x, y));
@@ -154,7 +157,8 @@ impl Mask {
 mod tests {
     use super::*;
 
-    /// `typst_assets` orders its fonts as it likes: a new version of it must not change the faces unseen.
+    /// `typst_assets` orders its fonts as it likes: a new version of it must not change the faces
+    /// unseen.
     #[test]
     fn the_faces_are_those_that_are_named() {
         let family = |file: &[u8], name: &str| {

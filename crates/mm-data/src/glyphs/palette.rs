@@ -1,38 +1,38 @@
-//! The named colours of drawn glyphs: six inks on four backgrounds. Every ink is legible on every background, and the
-//! inks leave each background in clearly different directions of RGB, so that [`crate::judge`] can tell a thin grey-ish
-//! stroke of one ink from a thick stroke of another.
+//! The named colors of drawn glyphs: six inks on four backgrounds. Every ink is legible on every
+//! background, and the inks leave each background in clearly different directions of RGB, so that
+//! [`crate::judge`] can tell a thin grayish stroke of one ink from a thick stroke of another.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Writes an enum of named colours with its list, names and RGB values in one place.
-macro_rules! colours {
+/// Writes an enum of named colors with its list, names and RGB values in one place.
+macro_rules! colors {
     ($(#[$doc:meta])* $name:ident: $($variant:ident $word:literal $rgb:expr,)+) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum $name {
-            $(#[doc = concat!("The colour ", $word, ".")] $variant,)+
+            $(#[doc = concat!("The color ", $word, ".")] $variant,)+
         }
 
         impl $name {
-            /// Every colour, in the order of declaration.
+            /// Every color, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The word that captions use.
+            /// Returns the word that captions use.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
 
-            /// Red, green and blue, 0 to 255.
+            /// Returns red, green and blue, 0 to 255.
             pub const fn rgb(self) -> [u8; 3] {
                 match self { $(Self::$variant => $rgb,)+ }
             }
 
-            /// The colour of that name.
+            /// Returns the color of that name.
             pub fn of_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|colour| colour.name() == name)
+                Self::ALL.iter().copied().find(|color| color.name() == name)
             }
         }
 
@@ -44,7 +44,7 @@ macro_rules! colours {
     };
 }
 
-colours! {
+colors! {
     /// What a glyph is drawn in.
     Ink:
     Red "red" [214, 24, 36],
@@ -55,7 +55,7 @@ colours! {
     Purple "purple" [132, 32, 168],
 }
 
-colours! {
+colors! {
     /// What a glyph is drawn on.
     Background:
     White "white" [255, 255, 255],
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_found_by_the_names_they_print() {
+    fn colors_are_found_by_the_names_they_print() {
         for &ink in Ink::ALL {
             assert_eq!(Ink::of_name(&ink.to_string()), Some(ink));
         }

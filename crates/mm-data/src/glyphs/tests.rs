@@ -18,7 +18,7 @@ fn parsed(example: &Example) -> Combination {
 }
 
 #[test]
-fn the_same_rng_gives_the_same_picture_and_another_rng_another_one() {
+fn the_same_rng_gives_the_same_image_and_another_rng_another_one() {
     let glyphs = open(16, [1, 1]);
     let [a, b, c] = [1, 1, 2].map(|seed| glyphs.example(Split::Train, 5, &mut rng(seed)));
     assert_eq!(a, b);
@@ -51,7 +51,7 @@ fn held_out_single_characters_are_walked_through_one_by_one() {
 }
 
 #[test]
-fn pictures_hold_ink_in_the_middle_and_background_all_around() {
+fn images_hold_ink_in_the_middle_and_background_all_around() {
     for (side, letters) in [(16, [1, 1]), (16, [2, 2]), (32, [1, 1]), (32, [3, 4]), (20, [1, 2])] {
         let glyphs = open(side, letters);
         for seed in 0..60 {
@@ -114,7 +114,7 @@ fn pairs_differ_where_the_answer_says_so() {
 }
 
 #[test]
-fn the_question_names_the_ink_of_the_picture_that_is_answered() {
+fn the_question_names_the_ink_of_the_image_that_is_answered() {
     let glyphs = open(16, [1, 1]);
     for seed in 0..40 {
         let document = glyphs.which_one_is(Split::Train, &mut rng(seed));
@@ -164,7 +164,7 @@ fn settings_that_cannot_be_drawn_are_refused_by_name() {
             .unwrap_err()
             .to_string()
     };
-    let wanted = "the fewest and the most characters of a picture, from 1 to 4";
+    let wanted = "the fewest and the most characters of an image, from 1 to 4";
     assert_eq!(refusal([2, 1], 16), format!("`letters` is `[2, 1]`, wanted {wanted}"));
     assert_eq!(refusal([1, 5], 64), format!("`letters` is `[1, 5]`, wanted {wanted}"));
     let wanted = "at least 12x12 pixels and 8 columns a character";

@@ -1,11 +1,12 @@
-//! Pages of a column, checked before they are unpacked: a damaged count must not ask for more memory than there is.
+//! Pages of a column, checked before they are unpacked: a damaged count must not ask for more
+//! memory than there is.
 
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 
-/// The pages of another reader, if their encodings are those of text and bytes that `datasets` and pyarrow write, and if
-/// their counts fit their bytes.
+/// The pages of another reader, if their encodings are those of text and bytes that `datasets` and
+/// pyarrow write, and if their counts fit their bytes.
 pub(super) struct Checked(pub(super) Box<dyn PageReader>);
 
 impl Iterator for Checked {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use fs_err::write;
 use mm_patch::Image;
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType};
@@ -10,9 +9,10 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 
 use super::*;
+use crate::testing::{example, folder};
 
 const SETTINGS: ImageSettings = ImageSettings { width: 16, height: 8, patch: 4 };
 
@@ -64,14 +64,6 @@ fn table(first: u8, rows: u8, compression: Compression) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
-    let folder = tempdir().unwrap();
-    for (name, bytes) in files {
-        write(folder.path().join(name), bytes).unwrap();
-    }
-    folder
-}
-
 fn config(folder: &TempDir) -> ParquetConfig {
     ParquetConfig { max_bad: 0.1, ..ParquetConfig::of(vec![folder.path().display().to_string()]) }
 }
@@ -79,17 +71,16 @@ fn config(folder: &TempDir) -> ParquetConfig {
 #[test]
 fn every_row_of_every_file_comes_with_its_own_caption() {
     for compression in [Compression::SNAPPY, Compression::UNCOMPRESSED] {
-        let files =
-            [("0.parquet", table(0, 11, compression)), ("1.parquet", table(100, 14, compression))];
-        let folder = folder(&files);
+        let files = [table(0, 11, compression), table(100, 14, compression)];
+        let folder = folder(&[("0.parquet", &files[0]), ("1.parquet", &files[1])]);
         let set = ParquetSet::open(&config(&folder), SETTINGS).unwrap();
-        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (23, 2));
+        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (Some(23), Some(2)));
         let mut shades: Vec<u8> = Split::ALL
             .into_iter()
             .flat_map(|split| {
                 let set = &set;
-                (0..set.len(split)).rev().map(move |index| {
-                    let Example { image, caption } = set.example(split, index).unwrap();
+                (0..set.len(split).unwrap()).rev().map(move |index| {
+                    let Example { image, caption } = example(set, split, index).unwrap();
                     let shade = image.pixel(3, 3)[0];
                     assert_eq!(caption, format!("shade {shade}"));
                     shade
@@ -113,8 +104,7 @@ fn every_row_of_every_file_comes_with_its_own_caption() {
 #[test]
 fn wrong_columns_and_broken_files_are_named_with_the_columns_there_are() {
     let whole = table(0, 6, Compression::SNAPPY);
-    let folder =
-        folder(&[("0.parquet", whole.clone()), ("1.parquet", whole[..whole.len() / 2].to_vec())]);
+    let folder = folder(&[("0.parquet", &whole), ("1.parquet", &whole[..whole.len() / 2])]);
     let error = ParquetSet::open(&ParquetConfig { max_bad: 0.0, ..config(&folder) }, SETTINGS);
     let error = error.unwrap_err().to_string();
     assert!(error.starts_with("1 of 2 files of the parquet data set are broken"), "{error}");
@@ -122,9 +112,9 @@ fn wrong_columns_and_broken_files_are_named_with_the_columns_there_are() {
         let config = ParquetConfig { image: image.into(), caption: text.into(), ..config(&folder) };
         ParquetSet::open(&config, SETTINGS).unwrap_err().to_string()
     };
-    let error = named("picture", "text");
+    let error = named("photo", "text");
     assert!(
-        error.contains("there is no column `picture.bytes`, there are `image.bytes`, `image.path`, `text`, `tags`"),
+        error.contains("there is no column `photo.bytes`, there are `image.bytes`, `image.path`, `text`, `tags`"),
         "{error}"
     );
     assert!(named("image", "tags").contains("`tags` holds no single text or bytes a row"));
@@ -133,14 +123,14 @@ fn wrong_columns_and_broken_files_are_named_with_the_columns_there_are() {
     assert!(ParquetSet::open(&half, SETTINGS).is_ok());
     let bare = ParquetConfig { caption: String::new(), ..half };
     let set = ParquetSet::open(&bare, SETTINGS).unwrap();
-    assert_eq!(set.example(Split::Train, 3).unwrap().caption, "");
+    assert_eq!(example(&set, Split::Train, 3).unwrap().caption, "");
 }
 
 #[test]
 fn a_row_without_bytes_is_read_from_the_file_at_its_path_beside_the_table() {
-    let folder = folder(&[("0.parquet", table(0, 6, Compression::SNAPPY)), ("4.png", png(4))]);
+    let folder = folder(&[("0.parquet", &table(0, 6, Compression::SNAPPY)), ("4.png", &png(4))]);
     let set = ParquetSet::open(&config(&folder), SETTINGS).unwrap();
-    let Example { image, caption } = set.example(Split::Train, 4).unwrap();
+    let Example { image, caption } = example(&set, Split::Train, 4).unwrap();
     assert_eq!((image.pixel(3, 3), caption.as_str()), ([4; 3], "shade 4"));
     assert!(set.skipped().is_empty());
 }
@@ -163,13 +153,13 @@ proptest! {
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let name = Path::new("x.parquet");
-        let _ = Table::open(name, Bytes::from(noise), ["image", "text"], 0);
+        let _ = Table::open(name, Bytes::from(noise), "image", "text", 0);
         let mut bytes = table(0, 6, Compression::SNAPPY);
         for (at, value) in flips {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
-        if let Ok(table) = Table::open(name, Bytes::from(bytes), ["image", "text"], 0) {
+        if let Ok(table) = Table::open(name, Bytes::from(bytes), "image", "text", 0) {
             for row in 0..table.end().min(6) {
                 let _ = (table.cell(table.image, row), table.caption(row));
             }

@@ -1,10 +1,11 @@
-//! What the headers of a tar shard say: where the members of every sample are, and how far the shard can be read.
+//! What the headers of a tar shard say: where the members of every sample are, and how far the
+//! shard can be read.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
 
 use crate::files::Span;
-use crate::picture::{EXTENSIONS, chain};
+use crate::image::{EXTENSIONS, chain};
 
 /// The first bytes of a file that gzip has compressed (RFC 1952).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -87,7 +88,8 @@ struct Open {
     words: Option<Words>,
 }
 
-/// Reads the headers of a shard of `bytes` bytes; samples without words are none if words are `wanted`.
+/// Reads the headers of a shard of `bytes` bytes; samples without words are none if words are
+/// `wanted`.
 pub(super) fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> Index {
     if let Err(why) = starts_plain(&mut shard) {
         return Index::lost(why);
@@ -128,7 +130,8 @@ pub(super) fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> In
         open.get_or_insert_with(|| Open::new(key, span.at)).add(&ending, span);
     }
     if index.cut.is_none() && ends_at(after, bytes) {
-        // Where a member is whole, so is the shard as far as anybody can tell: some writers leave the blocks out.
+        // Where a member is whole, so is the shard as far as anybody can tell: some writers leave
+        // the blocks out.
         let lost = if after.next_multiple_of(BLOCK) == bytes { 0.0 } else { 1.0 };
         index.cut = Some(Cut { why: "it ends without its closing blocks".into(), lost });
     }
@@ -145,17 +148,19 @@ fn starts_plain(shard: &mut (impl Read + Seek)) -> Result<(), String> {
     shard.rewind().map_err(|why| chain(&why))
 }
 
-/// The share of a shard behind a place; all of it where the shard ends there, since nobody knows how long it was.
+/// Returns the share of a shard behind a place; all of it where the shard ends there, since nobody
+/// knows how long it was.
 fn share_behind(place: u64, bytes: u64) -> f64 {
     if ends_at(place, bytes) { 1.0 } else { (bytes - place) as f64 / bytes as f64 }
 }
 
-/// Whether no whole block follows the contents that end at a place.
+/// Returns whether no whole block follows the contents that end at a place.
 fn ends_at(place: u64, bytes: u64) -> bool {
     place.next_multiple_of(BLOCK) + BLOCK > bytes
 }
 
-/// Outside bytes, or words about them, as a terminal may show them: escaped where they are no plain signs, and cut.
+/// Makes outside bytes, or words about them, fit for a terminal: escaped where they are no plain
+/// signs, and cut.
 pub(super) fn shown(text: &str) -> String {
     let sign = |sign: char| match sign {
         '\'' | '"' | '\\' => sign.to_string(),
@@ -169,7 +174,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 impl Index {
-    /// The index of a shard of which nothing can be read.
+    /// Returns the index of a shard of which nothing can be read.
     pub(super) fn lost(why: String) -> Self {
         Self { cut: Some(Cut { why, lost: 1.0 }), ..Self::default() }
     }
@@ -190,7 +195,8 @@ impl Index {
         }
     }
 
-    /// An image and words that have a key in common, but are apart, are a sample that is torn, and one item.
+    /// Joins what is torn: an image and words that have a key in common, but are apart, are a
+    /// sample that is torn, and one item.
     fn with_torn(mut self) -> Self {
         let mut torn = HashSet::new();
         for one in self.incomplete.iter_mut().filter(|one| one.lacks == Lacks::Words) {
@@ -203,7 +209,8 @@ impl Index {
         self
     }
 
-    /// Only neighbours are one sample: a key that comes back later is another sample, under another name.
+    /// Renames repeats: only neighbors are one sample, and a key that comes back later is another
+    /// sample, under another name.
     fn without_repeats(mut self) -> Self {
         let mut met: HashMap<Box<str>, usize> = HashMap::new();
         for sample in &mut self.samples {
@@ -235,7 +242,7 @@ impl Open {
     }
 }
 
-/// The key and the ending, in lower case, of a member's name.
+/// Returns the key and the ending, in lower case, of a member's name.
 fn key_of(name: &str) -> Option<(&str, String)> {
     let start = name.rfind('/').map_or(0, |at| at + 1);
     let dot = start + name[start..].find('.')?;

@@ -1,14 +1,15 @@
-//! The arrays of a golden file, and everything that can be wrong with it.
+//! This module reads the arrays of a golden file and holds the errors of such a file.
 
-use mm_model::keras::KerasError;
+use mm_import::keras::KerasError;
 use mm_patch::Grid;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-/// Every output that is compared.
+/// Names every output that is compared.
 const OUTPUTS: [&str; 4] = ["out/images", "out/loss", "out/ddim10", "out/ddim10_unclipped"];
 
-/// A golden file that cannot be read, or is not of this model.
+/// A golden file that cannot be read, or that belongs to another model.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum GoldenError {
     /// The bytes are no safetensors file.
     #[error("not a valid safetensors file: {0}")]
@@ -24,24 +25,24 @@ pub enum GoldenError {
     Array {
         /// The array.
         name: String,
-        /// Type and shape in the file.
+        /// The type and the shape in the file.
         found: String,
-        /// What it should be.
+        /// The type and the shape that it should have.
         wanted: String,
     },
-    /// An output that nobody here computes, and so none that could pass.
+    /// The file has an output that is not computed here, so it could not pass.
     #[error("array `{name}` is compared with nothing, wanted {}", OUTPUTS.join(", "))]
     Output {
         /// The array.
         name: String,
     },
-    /// A gradient of something that the model does not have.
+    /// The file has a gradient of something that the model does not have.
     #[error("`{name}` is the gradient of no weight of this model")]
     NoWeight {
         /// The array.
         name: String,
     },
-    /// The model is no network of the seed's kind.
+    /// The model is not one of Su's networks.
     #[error(transparent)]
     Network(#[from] KerasError),
     /// The model's schedule has too few steps.
@@ -50,6 +51,15 @@ pub enum GoldenError {
 }
 
 /// A golden file in memory.
+///
+/// ```
+/// use mm_eval::golden::{Golden, GoldenError};
+///
+/// let file = safetensors::serialize::<&str, safetensors::tensor::TensorView<'_>, _>([], None)?;
+/// assert!(Golden::parse(&file).is_ok()); // `compare` will name the arrays that are missing
+/// assert!(matches!(Golden::parse(b"nothing"), Err(GoldenError::Malformed(_))));
+/// # Ok::<(), safetensors::SafeTensorError>(())
+/// ```
 #[derive(Debug)]
 pub struct Golden<'a> {
     file: SafeTensors<'a>,
@@ -67,12 +77,12 @@ impl Images {
         self.each.len()
     }
 
-    /// All numbers, patch after patch.
+    /// Returns all numbers, patch after patch.
     pub(super) fn numbers(&self) -> Vec<f32> {
         self.each.concat()
     }
 
-    /// Numbers of as many images of this size, one vector an image.
+    /// Splits the numbers of equally many images of this size, one vector an image.
     pub(super) fn split(&self, numbers: &[f32]) -> Vec<Vec<f32>> {
         numbers.chunks_exact(numbers.len() / self.count()).map(<[f32]>::to_vec).collect()
     }
@@ -109,7 +119,7 @@ impl<'a> Golden<'a> {
         }
     }
 
-    /// Names of weights whose gradients the file holds, without `grad/`.
+    /// Returns the names of the weights whose gradients the file holds, without `grad/`.
     pub(super) fn gradients(&self) -> Vec<String> {
         let names = self.file.names().into_iter();
         let mut found: Vec<String> =
@@ -122,7 +132,7 @@ impl<'a> Golden<'a> {
         self.file.tensor(name).map_err(|_| GoldenError::Missing { name: name.to_owned() })
     }
 
-    /// An array of `count` 32-bit floats, whatever its axes.
+    /// Returns an array of `count` 32-bit floats, whatever its axes.
     pub(super) fn numbers(&self, name: &str, count: usize) -> Result<Vec<f32>, GoldenError> {
         let view = self.view(name)?;
         if view.dtype() != Dtype::F32 || view.data().len() != 4 * count {
@@ -131,7 +141,7 @@ impl<'a> Golden<'a> {
         Ok(floats(&view))
     }
 
-    /// An array `[batch, row, column, 3]` whose sides are multiples of the patch.
+    /// Returns an array `[batch, row, column, 3]` whose sides are multiples of the patch.
     pub(super) fn images(&self, name: &str, patch: usize) -> Result<Images, GoldenError> {
         let view = self.view(name)?;
         let wanted = || format!("F32 [batch, row, column, 3] in patches of {patch}");
@@ -150,7 +160,7 @@ impl<'a> Golden<'a> {
         }
     }
 
-    /// The step index of each image, below `steps`.
+    /// Returns the step index of each image, below `steps`.
     pub(super) fn steps(&self, images: usize, steps: usize) -> Result<Vec<f64>, GoldenError> {
         let (name, view) = ("in/steps", self.view("in/steps")?);
         let wanted = || format!("{images} step indices from 0 to {}", steps.saturating_sub(1));
@@ -184,7 +194,7 @@ fn wrong(name: &str, view: &TensorView<'_>, wanted: String) -> GoldenError {
     GoldenError::Array { name: name.to_owned(), found, wanted }
 }
 
-/// One image `[row, column, channel]` as its patches, each `[row, column, channel]` too.
+/// Returns the patches of one image, where both are `[row, column, channel]`.
 fn patches_of(image: &[f32], grid: Grid) -> Vec<f32> {
     let Grid { rows, cols, patch, .. } = grid;
     let line = patch * grid.channels; // numbers of one line of a patch
@@ -209,7 +219,7 @@ mod tests {
     use super::*;
     use crate::fuzz::splices;
 
-    /// Two images of 4 x 4 with their step indices, and a gradient.
+    /// Holds two images of 4 x 4 with their step indices, and a gradient.
     static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let numbers: Vec<u8> = (0..96).flat_map(|n| (n as f32).to_le_bytes()).collect();
         let steps: Vec<u8> = [3i64, 9].iter().flat_map(|step| step.to_le_bytes()).collect();
@@ -220,7 +230,7 @@ mod tests {
         safetensors::serialize(all, None).unwrap()
     });
 
-    /// Everything that is asked of a golden file.
+    /// Reads everything that is asked of a golden file.
     fn read(bytes: &[u8]) -> Result<usize, GoldenError> {
         let golden = Golden::parse(bytes)?;
         golden.knows_outputs()?;

@@ -1,62 +1,77 @@
-//! Kernel distance of two sets of features (KID; Bińkowski et al. 2018, arXiv:1801.01401).
+//! This module computes the kernel distance of two sets of features (KID; Bińkowski et al. 2018,
+//! arXiv:1801.01401).
 //!
-//! The squared maximum mean discrepancy under the kernel k(x, y) = (x·y / d + 1)³ (their section 4), by the unbiased estimate
-//! of Gretton et al. 2012 (lemma 6), a mean over pairs of different pictures:
+//! It is the squared maximum mean discrepancy under the kernel k(x, y) = (x·y / d + 1)³ (their
+//! section 4), by the unbiased estimate of Gretton et al. 2012 (lemma 6), a mean over pairs of
+//! different images:
 //!
 //! ```text
 //! Σ_{i≠j} k(x_i, x_j) / m(m-1)  +  Σ_{i≠j} k(y_i, y_j) / m(m-1)  -  2 Σ_{i,j} k(x_i, y_j) / m²
 //! ```
 //!
-//! The value is its mean over random subsets of `m` pictures of each set, at most 1000, as is usual. It has no bias at any
-//! number of pictures and may fall below zero.
+//! The value is its mean over random subsets of `m` images of each set, at most 1000, as is usual.
+//! It has no bias at any number of images and may fall below zero.
 //!
-//! The spread of the subsets is not the error of their mean: they share pictures. Over the pictures, a mean of all subsets of `m`
-//! out of `n` varies by m/(n - m) times the variance over subsets (the jackknife that leaves n - m out; Shao and Wu 1989); given
-//! the pictures, the mean of B subsets varies about that by 1/B times the same. The two are uncorrelated and add up:
+//! The spread of the subsets is not the error of their mean, because they share images. Over the
+//! images, a mean of all subsets of `m` out of `n` varies by m/(n - m) times the variance over
+//! subsets (the jackknife that leaves n - m out; Shao and Wu 1989). Given the images, the mean of B
+//! subsets varies about that by 1/B times the variance over subsets. The two are uncorrelated and
+//! add up:
 //!
 //! ```text
 //! standard error = spread · √(m / (n - m) + 1 / B)        n of the smaller set, m ≤ n / 2, B = 50
 //! ```
 
+use mm_model::random::{Purpose, stream};
 use nalgebra::DMatrix;
 use rand::seq::index::sample;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use mm_model::random::{Purpose, stream};
+use super::Features;
+use crate::EvalError;
 
-use super::{Features, QualityError};
-
-/// Subsets drawn.
+/// Counts the subsets that are drawn.
 const SUBSETS: usize = 50;
-/// Most pictures of a subset.
+/// Counts the most images of a subset.
 const MOST: usize = 1000;
 
-/// Fewest pictures of a set: a subset is at most half of it, and has pairs.
+/// Counts the fewest images of a set: a subset is at most half of it, and has pairs.
 pub const FEWEST_FOR_KID: usize = 4;
 
 /// A kernel distance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Kid {
-    /// Mean over subsets.
+    /// The mean over subsets.
     pub value: f64,
-    /// What it would vary by if other pictures of the same kind, and other subsets, were taken.
+    /// The standard deviation of the value over other images of the same kind and other subsets.
     pub standard_error: f64,
-    /// Standard deviation over subsets, which publications give instead.
+    /// The standard deviation over subsets, which publications give instead.
     pub spread: f64,
-    /// Pictures of a subset.
+    /// The number of images of a subset.
     pub subset: usize,
 }
 
-/// The kernel distance of two sets of at least four pictures each; `seed` chooses the subsets.
-pub fn kid(one: &Features, other: &Features, seed: u64) -> Result<Kid, QualityError> {
+/// Returns the kernel distance of two sets of at least four images each. `seed` chooses the
+/// subsets.
+///
+/// ```
+/// use mm_eval::quality::{Features, kid};
+///
+/// let one = Features::new(1, (0..40).map(|at| at as f32 / 40.0).collect())?;
+/// let other = Features::new(1, (0..40).map(|at| 2.0 + at as f32 / 40.0).collect())?;
+/// let kid = kid(&one, &other, 0)?;
+/// assert!(kid.value > 4.0 * kid.standard_error && kid.subset == 20);
+/// # Ok::<(), mm_eval::EvalError>(())
+/// ```
+pub fn kid(one: &Features, other: &Features, seed: u64) -> Result<Kid, EvalError> {
     one.same_dim(other)?;
     let count = one.count().min(other.count());
-    let chosen = kid_subsets([one.count(), other.count()], seed)?;
+    let chosen = kid_subsets(one.count(), other.count(), seed)?;
     Ok(summary(&kid_over(one, other, &chosen), chosen[0][0].len(), count))
 }
 
-/// Estimates from subsets of `subset` out of `count` pictures as one.
+/// Joins the estimates from subsets of `subset` out of `count` images.
 fn summary(values: &[f64], subset: usize, count: usize) -> Kid {
     let subsets = values.len() as f64;
     let value = values.iter().sum::<f64>() / subsets;
@@ -66,26 +81,33 @@ fn summary(values: &[f64], subset: usize, count: usize) -> Kid {
     Kid { value, standard_error: spread * (shared + 1.0 / subsets).sqrt(), spread, subset }
 }
 
-/// The pairs of subsets that [`kid`] takes of two sets of so many pictures.
-pub fn kid_subsets(of: [usize; 2], seed: u64) -> Result<Vec<[Vec<usize>; 2]>, QualityError> {
-    let count = of[0].min(of[1]);
+/// Returns the pairs of subsets that [`kid`] takes of sets of `one` and `other` images.
+pub fn kid_subsets(one: usize, other: usize, seed: u64) -> Result<Vec<[Vec<usize>; 2]>, EvalError> {
+    let count = one.min(other);
     if count < FEWEST_FOR_KID {
-        let (what, found, wanted) = ("pictures", count, FEWEST_FOR_KID);
-        return Err(QualityError::TooFew { what, found, wanted });
+        let (what, found, wanted) = ("images", count, FEWEST_FOR_KID);
+        return Err(EvalError::TooFew { what, found, wanted });
     }
-    Ok(subsets(of, MOST.min(count / 2), SUBSETS, seed))
+    Ok(subsets(one, other, MOST.min(count / 2), SUBSETS, seed))
 }
 
-/// `count` pairs of subsets of `size` out of two sets of pictures, a pure function of the arguments.
-pub fn subsets(of: [usize; 2], size: usize, count: usize, seed: u64) -> Vec<[Vec<usize>; 2]> {
-    let one = |subset: usize, side: usize| {
-        let rng = &mut stream(seed, Purpose::Order, u64::MAX - 1, (2 * subset + side) as u64);
-        sample(rng, of[side], size).into_vec()
+/// Returns `count` pairs of subsets of `size` out of sets of `one` and `other` images, a pure
+/// function of the arguments.
+pub fn subsets(
+    one: usize,
+    other: usize,
+    size: usize,
+    count: usize,
+    seed: u64,
+) -> Vec<[Vec<usize>; 2]> {
+    let chosen = |images: usize, index: usize| {
+        let rng = &mut stream(seed, Purpose::Order, u64::MAX - 1, index as u64);
+        sample(rng, images, size).into_vec()
     };
-    (0..count).map(|subset| [one(subset, 0), one(subset, 1)]).collect()
+    (0..count).map(|pair| [chosen(one, 2 * pair), chosen(other, 2 * pair + 1)]).collect()
 }
 
-/// The unbiased estimate from each pair of subsets, given as pictures of the two sets.
+/// Returns the unbiased estimate from each pair of subsets, given as indices of images.
 pub fn kid_over(one: &Features, other: &Features, subsets: &[[Vec<usize>; 2]]) -> Vec<f64> {
     subsets
         .par_iter()
@@ -107,15 +129,16 @@ fn unbiased(x: &DMatrix<f64>, y: &DMatrix<f64>) -> f64 {
     within(x) + within(y) - 2.0 * kernel(x, y).mean()
 }
 
-/// k of every pair of rows.
+/// Returns the kernel of every pair of rows.
 fn kernel(x: &DMatrix<f64>, y: &DMatrix<f64>) -> DMatrix<f64> {
     (x * y.transpose()).map(|product| (product / x.ncols() as f64 + 1.0).powi(3))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use mm_model::random::normals;
+
+    use super::*;
 
     fn normal(count: usize, seed: u64, shift: f32) -> Features {
         let numbers = normals(&mut stream(seed, Purpose::Noise, 0, 0), count * 8);
@@ -123,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_is_the_mean_over_pairs_of_different_pictures() {
+    fn the_estimate_is_the_mean_over_pairs_of_different_images() {
         let x = Features::new(1, vec![1.0, 2.0, 3.0]).unwrap();
         let y = Features::new(1, vec![0.0, 1.0]).unwrap();
         let k = |a: f64, b: f64| (a * b + 1.0).powi(3);
@@ -142,7 +165,8 @@ mod tests {
         assert!(unlike.value > 4.0 * unlike.standard_error, "{unlike:?}");
     }
 
-    /// What standard errors claim, as a share of what is seen: the spread of the value over draws of other pictures.
+    /// Returns what standard errors claim as a share of what is seen, which is the spread of the
+    /// value over draws of other images.
     fn claimed(all: &[Kid]) -> f64 {
         let draws = all.len() as f64;
         let mean = all.iter().map(|kid| kid.value).sum::<f64>() / draws;
@@ -152,26 +176,27 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_error_is_the_spread_over_other_pictures() {
+    fn the_standard_error_is_the_spread_over_other_images() {
         let draw = |draw: u64| kid(&normal(60, 2 * draw, 0.0), &normal(60, 2 * draw + 1, 0.4), 0);
         let all: Vec<Kid> = (0..40).map(|at| draw(at).unwrap()).collect();
         assert!((0.6..1.6).contains(&claimed(&all)), "{}", claimed(&all));
     }
 
-    /// Of 800 pictures subsets of 8 share few, so most of the error is of having taken only fifty of them.
+    /// Subsets of 8 out of 800 images share few, so most of the error comes from the small number
+    /// of subsets.
     #[test]
-    fn the_standard_error_of_many_pictures_counts_how_few_subsets_there_are() {
+    fn the_standard_error_of_many_images_counts_how_few_subsets_there_are() {
         let draw = |draw| {
             let (one, other) = (normal(800, 2 * draw, 0.0), normal(800, 2 * draw + 1, 0.4));
-            summary(&kid_over(&one, &other, &subsets([800, 800], 8, 50, draw)), 8, 800)
+            summary(&kid_over(&one, &other, &subsets(800, 800, 8, 50, draw)), 8, 800)
         };
         let all: Vec<Kid> = (0..100).map(draw).collect();
         assert!((0.8..1.35).contains(&claimed(&all)), "{}", claimed(&all));
     }
 
     #[test]
-    fn three_pictures_are_too_few() {
+    fn three_images_are_too_few() {
         let said = kid(&normal(3, 1, 0.0), &normal(9, 2, 0.0), 0).unwrap_err().to_string();
-        assert_eq!(said, "3 pictures, wanted at least 4");
+        assert_eq!(said, "3 images, wanted at least 4");
     }
 }

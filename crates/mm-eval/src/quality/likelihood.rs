@@ -1,59 +1,99 @@
-//! Bits per dimension of pictures under a model, each given its caption.
+//! This module computes the bits per dimension of images under a model, each given its caption.
 //!
-//! Bytes are spread evenly over their bins (uniform dequantisation): `x = pixel + (u - ½) 2/255` with `u` in [0, 1), on pixels
-//! in [-1, 1]. The density of `x` is `mm_diffusion::log_density`; here the network gets its trace, by automatic differentiation:
-//! eᵀ (∂x̂/∂z) e, with e of ±1 drawn once an image (Hutchinson), or with e the unit vectors one after another (exact; as many
-//! backward passes a step as an image has numbers).
+//! Bytes are spread evenly over their bins (uniform dequantization): `x = pixel + (u - ½) 2/255`
+//! with `u` in [0, 1), on pixels in [-1, 1]. The density of `x` is `mm_diffusion::log_density`.
+//! This module computes the trace of the network for it, by automatic differentiation: eᵀ (∂x̂/∂z)
+//! e, with e of ±1 drawn once an image (Hutchinson 1989), or with the unit vectors for e one after
+//! another (exact; as many backward passes a step as an image has numbers).
 
 use burn::module::Module;
 use burn::prelude::*;
+use mm_data::{DataSet, Example, Split, Task};
 use mm_diffusion::{Level, bits_per_dimension, likelihood_levels, log_density};
 use mm_model::random::{Purpose, stream};
 use mm_model::{Batch, HostBatch, ImageNoise, LoadedModel, Model, Sample};
 use rand::RngExt;
 use serde::Serialize;
 
-use crate::EvalError;
-use mm_data::{Example, draw};
+use crate::{EvalError, Evaluator, Score, examples};
 
-/// The step between two pixel values.
+/// Holds the step between two pixel values.
 const BIN: f64 = 2.0 / 255.0;
-/// Pictures together.
+/// Counts the images of a batch.
 const TOGETHER: usize = 16;
 
-/// How the trace is found.
+/// The way in which the trace is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trace {
-    /// One random direction an image: unbiased.
+    /// One random direction an image is taken, which is unbiased.
     Hutchinson,
-    /// Every direction: for small pictures.
+    /// Every direction is taken, which is feasible for small images.
     Exact,
 }
 
-/// How an integration is done.
+/// The options of the integration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LikelihoodOptions {
-    /// Steps of the integration, two network calls each.
+    /// The number of steps, of which each calls the network twice.
     pub steps: usize,
-    /// How the trace is found.
+    /// The way in which the trace is found.
     pub trace: Trace,
-    /// Seed of the spreading over bins and of the directions.
+    /// The seed of the spreading over bins and of the directions.
     pub seed: u64,
 }
 
-/// Bits per dimension of some pictures.
+/// The bits per dimension of some images.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Likelihood {
-    /// Mean.
+    /// The mean over images.
     pub bits_per_dimension: f64,
-    /// Of the mean, over pictures; one alone tells none.
+    /// The standard error of that mean. It is absent for a single image.
     pub standard_error: Option<f64>,
-    /// Of every picture.
-    pub pictures: Vec<f64>,
+    /// The bits per dimension of every image.
+    pub images: Vec<f64>,
 }
 
-/// Bits per dimension of every example's picture given its caption. All pictures have one size.
+/// Measures the bits per dimension of images with captions, by [`likelihood`].
+///
+/// ```
+/// use mm_eval::Evaluator;
+/// use mm_eval::quality::{LikelihoodEvaluator, Trace};
+///
+/// let measure = LikelihoodEvaluator { steps: 100, trace: Trace::Hutchinson };
+/// assert_eq!(measure.name(), "bpd");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LikelihoodEvaluator {
+    /// The number of steps, of which each calls the network twice.
+    pub steps: usize,
+    /// The way in which the trace is found.
+    pub trace: Trace,
+}
+
+impl Evaluator for LikelihoodEvaluator {
+    fn name(&self) -> &str {
+        "bpd"
+    }
+
+    fn evaluate(
+        &self,
+        model: &LoadedModel,
+        data: &DataSet,
+        split: Split,
+        count: usize,
+        seed: u64,
+    ) -> Result<Score, EvalError> {
+        let shown = examples(data, split, count, seed)?;
+        let options = LikelihoodOptions { steps: self.steps, trace: self.trace, seed };
+        let found = likelihood(model, &shown, &options)?;
+        Ok(Score::new(shown.len())
+            .mean("bits_per_dimension", found.images.iter().sum())
+            .maybe("standard_error", found.standard_error))
+    }
+}
+
+/// Returns the bits per dimension of every image given its caption. All images have one size.
 pub fn likelihood(
     model: &LoadedModel,
     examples: &[Example],
@@ -61,7 +101,7 @@ pub fn likelihood(
 ) -> Result<Likelihood, EvalError> {
     let levels = likelihood_levels(&model.config.schedule, options.steps)
         .map_err(mm_model::GenerateError::from)?;
-    let mut pictures = vec![];
+    let mut images = vec![];
     for (chunk, first) in examples.chunks(TOGETHER).zip((0..).step_by(TOGETHER)) {
         let given = Given::new(model, chunk)?;
         let [rows, patches, numbers] = given.shape;
@@ -89,23 +129,23 @@ pub fn likelihood(
                 given.clean_and_exact_trace(z, level)
             }),
         };
-        pictures.extend(found.into_iter().map(|found| bits_per_dimension(found, one, BIN)));
+        images.extend(found.into_iter().map(|found| bits_per_dimension(found, one, BIN)));
     }
-    let count = pictures.len() as f64;
-    let mean = pictures.iter().sum::<f64>() / count;
-    let squares: f64 = pictures.iter().map(|bits| (bits - mean).powi(2)).sum();
-    let standard_error = (pictures.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt());
-    Ok(Likelihood { bits_per_dimension: mean, standard_error, pictures })
+    let count = images.len() as f64;
+    let mean = images.iter().sum::<f64>() / count;
+    let squares: f64 = images.iter().map(|bits| (bits - mean).powi(2)).sum();
+    let standard_error = (images.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt());
+    Ok(Likelihood { bits_per_dimension: mean, standard_error, images })
 }
 
-/// Documents whose pictures are to be denoised.
+/// Documents whose images are denoised.
 struct Given<'a> {
     model: &'a LoadedModel,
-    /// The weights with autodiff, so that everything computed from them and a picture is recorded.
+    /// The weights with autodiff, so that what is computed from an image is recorded.
     network: Model,
     batch: Batch,
-    places: Tensor<1, Int>,
-    /// Pictures, patches, numbers.
+    tokens: Tensor<1, Int>,
+    /// The numbers of images, of patches an image, and of values a patch.
     shape: [usize; 3],
     clean: Vec<f32>,
 }
@@ -115,7 +155,7 @@ impl<'a> Given<'a> {
         let sequencer = model.sequencer();
         let nowhere = Level { timestep: 0.0, signal: 1.0, noise: 0.0 };
         let sample = |example: &Example| {
-            let sequence = sequencer.complete(&draw(example.clone()))?;
+            let sequence = sequencer.complete(&Task::Draw.document(example.clone()))?;
             let eps = vec![0.0; sequence.images[0].patches.len()];
             Ok(Sample { sequence, noise: vec![ImageNoise { level: nowhere, eps, weight: 1.0 }] })
         };
@@ -124,16 +164,16 @@ impl<'a> Given<'a> {
         let images = || samples.iter().map(|sample| &sample.sequence.images[0]);
         let clean: Vec<f32> = images().flat_map(|image| image.patches.iter().copied()).collect();
         let shape = [samples.len(), clean.len() / samples.len() / numbers, numbers];
-        assert!(images().all(|image| image.grid.tokens() == shape[1]), "pictures of one size");
+        assert!(images().all(|image| image.grid.tokens() == shape[1]), "images of one size");
         let host = HostBatch::pack(&samples, 0, model.tokenizer.special().pad, numbers);
         let batch = host.to_device(&model.config, &model.model.device());
-        let places =
-            batch.targets.image.as_ref().expect("drawn pictures are learnt").places.clone();
+        let tokens = batch.targets.image.as_ref().expect("drawn images are targets").tokens.clone();
         let network = model.model.clone().fork(&model.model.device().autodiff());
-        Ok(Self { model, network, batch, places, shape, clean })
+        Ok(Self { model, network, batch, tokens, shape, clean })
     }
 
-    /// The clean estimate and, of each picture, `probeᵀ (∂clean/∂noisy) probe`. `noisy`, `probe`: `[rows, patches, numbers]`.
+    /// Returns the clean estimate and `probeᵀ (∂clean/∂noisy) probe` of each image. `noisy` and
+    /// `probe` are `[images, patches, numbers]`.
     fn clean_and_trace(
         &self,
         noisy: Tensor<3>,
@@ -149,7 +189,7 @@ impl<'a> Given<'a> {
         (clean.without_autodiff(), trace.iter::<f64>().collect())
     }
 
-    /// The clean estimate and the trace itself, a direction at a time.
+    /// Returns the clean estimate and the trace itself, a direction at a time.
     fn clean_and_exact_trace(&self, noisy: Tensor<3>, level: &Level) -> (Tensor<3>, Vec<f64>) {
         let [rows, patches, numbers] = self.shape;
         let (mut estimate, mut sum) = (noisy.clone(), vec![0.0; rows]);
@@ -167,13 +207,13 @@ impl<'a> Given<'a> {
     fn clean(&self, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
         let [rows, patches, numbers] = self.shape;
         let mut inputs = self.batch.inputs.clone();
-        let images = inputs.patches.as_mut().expect("there are pictures");
+        let images = inputs.patches.as_mut().expect("there are images");
         images.noisy = noisy.clone().reshape([rows * patches, numbers]);
-        images.times = vec![level.timestep; rows];
-        let hidden = self.network.hidden(&inputs).select(0, self.places.clone());
+        images.timesteps = vec![level.timestep; rows];
+        let hidden = self.network.hidden(&inputs).select(0, self.tokens.clone());
         let output = self
             .network
-            .patches(hidden, &self.batch.inputs.patches.as_ref().expect("there are pictures").grids)
+            .patches(hidden, &self.batch.inputs.patches.as_ref().expect("there are images").grids)
             .reshape([rows, patches, numbers]);
         self.model.config.prediction.to_clean_at(output, noisy, level)
     }
@@ -182,18 +222,21 @@ impl<'a> Given<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mm_backbone::{BackboneConfig, BlockConfig, PositionScheme};
+    use mm_backbone::{
+        BackboneConfig, BlockConfig, MultiHeadConfig, MultiHeadVariant, PositionScheme,
+    };
     use mm_diffusion::{Prediction, Schedule};
     use mm_model::{GenerationConfig, ModelConfig, TimeConfig};
     use mm_patch::Image;
 
-    /// A fresh network of some ten thousand weights, and two pictures of four patches of 4 x 4 pixels.
+    /// Returns a fresh network of some ten thousand weights, and two images of four patches of 4 x
+    /// 4 pixels.
     fn tiny() -> (LoadedModel, Vec<Example>) {
         let config = ModelConfig {
             patch: 4,
             vocab: 389,
             patch_bias: true,
-            patch_places: 2,
+            patch_pos_embed: 2,
             patch_convolution: false,
             unet: None,
             time: TimeConfig::Sinusoidal { channels: 16, scale: 1000.0 },
@@ -202,7 +245,12 @@ mod tests {
             backbone: BackboneConfig {
                 width: 32,
                 depth: 1,
-                block: BlockConfig::Transformer { heads: 2, key_heads: 1, feed_forward: 64 },
+                block: BlockConfig::MultiHead(MultiHeadConfig {
+                    variant: MultiHeadVariant::Plain,
+                    heads: 2,
+                    key_heads: 1,
+                    feed_forward: 64,
+                }),
                 positions: PositionScheme::RopeTv,
                 rotary_base: 10_000.0,
                 norm_epsilon: 1e-6,
@@ -252,10 +300,10 @@ mod tests {
         let options = LikelihoodOptions { steps: 4, trace: Trace::Hutchinson, seed: 3 };
         let found = likelihood(&model, &shown, &options).unwrap();
         assert_eq!(found, likelihood(&model, &shown, &options).unwrap());
-        assert!(found.pictures.iter().all(|bits| bits.is_finite()) && found.pictures.len() == 2);
-        // One picture alone is what it is among others.
-        let alone = likelihood(&model, &shown[..1], &options).unwrap();
-        assert!((alone.pictures[0] - found.pictures[0]).abs() < 1e-3, "{alone:?} {found:?}");
-        assert!(alone.standard_error.is_none() && found.standard_error > Some(0.0));
+        assert!(found.images.iter().all(|bits| bits.is_finite()) && found.images.len() == 2);
+        // A single image has the same bits as among others.
+        let single = likelihood(&model, &shown[..1], &options).unwrap();
+        assert!((single.images[0] - found.images[0]).abs() < 1e-3, "{single:?} {found:?}");
+        assert!(single.standard_error.is_none() && found.standard_error > Some(0.0));
     }
 }

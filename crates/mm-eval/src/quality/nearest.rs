@@ -1,47 +1,60 @@
-//! Is a drawing a copy of a training picture? Each is set beside the nearest one, pixel by pixel.
+//! This module tells whether a drawing is a copy of a training image: it finds the nearest one,
+//! pixel by pixel.
 //!
-//! The distance is the root of the mean squared difference of bytes, so 255 is black against white. Whether it is small is told
-//! by the same distance of pictures the model was never trained on: a model that learnt by heart draws nearer than those lie.
+//! The distance is the root of the mean squared difference of bytes, so 255 is black against white.
+//! Whether it is small is told by the same distance of images that the model was never trained on:
+//! a model that learned by heart draws nearer than those lie.
 
 use mm_patch::Image;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::QualityError;
+use crate::EvalError;
 
-/// The nearest of many pictures.
+/// The nearest of many images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Nearest {
-    /// Which one.
+    /// The index of the image.
     pub index: usize,
-    /// Root of the mean squared difference of bytes.
+    /// The root of the mean squared difference of bytes.
     pub distance: f64,
 }
 
-/// For every picture the nearest of `among`; all have one size.
-pub fn nearest(pictures: &[Image], among: &[Image]) -> Result<Vec<Nearest>, QualityError> {
+/// Returns the nearest of `among` for every image. All images have one size.
+///
+/// ```
+/// use mm_eval::quality::nearest;
+/// use mm_patch::Image;
+///
+/// let [black, gray, white] = [0, 100, 255].map(|shade| Image::filled(4, 4, [shade; 3]));
+/// let found = nearest(&[gray], &[white, black])?;
+/// assert_eq!((found[0].index, found[0].distance), (1, 100.0));
+/// # Ok::<(), mm_eval::EvalError>(())
+/// ```
+pub fn nearest(images: &[Image], among: &[Image]) -> Result<Vec<Nearest>, EvalError> {
     let Some(first) = among.first() else {
-        return Err(QualityError::TooFew { what: "training pictures", found: 0, wanted: 1 });
+        return Err(EvalError::TooFew { what: "training images", found: 0, wanted: 1 });
     };
     let size = |image: &Image| (image.width(), image.height());
-    if let Some(other) = pictures.iter().chain(among).find(|image| size(image) != size(first)) {
-        return Err(QualityError::Size { found: size(other), wanted: size(first) });
+    if let Some(other) = images.iter().chain(among).find(|image| size(image) != size(first)) {
+        return Err(EvalError::Size { found: size(other), wanted: size(first) });
     }
     let numbers = first.rgb().len() as f64;
-    let one = |picture: &Image| {
+    let one = |image: &Image| {
         let mut best = (0, u64::MAX);
         for (index, other) in among.iter().enumerate() {
-            let squares = squared_difference(picture, other, best.1);
+            let squares = squared_difference(image, other, best.1);
             if squares < best.1 {
                 best = (index, squares);
             }
         }
         Nearest { index: best.0, distance: (best.1 as f64 / numbers).sqrt() }
     };
-    Ok(pictures.par_iter().map(one).collect())
+    Ok(images.par_iter().map(one).collect())
 }
 
-/// The middle of distances; those of an even number have two, whose mean it is.
+/// Returns the median of distances: the mean of the middle two where their number is even, and not
+/// a number where there are none.
 pub fn median(nearest: &[Nearest]) -> f64 {
     let mut distances: Vec<f64> = nearest.iter().map(|nearest| nearest.distance).collect();
     distances.sort_by(f64::total_cmp);
@@ -52,7 +65,7 @@ pub fn median(nearest: &[Nearest]) -> f64 {
     }
 }
 
-/// The sum of squared differences, or any larger number once it is no longer below `limit`.
+/// Returns the sum of squared differences, or any number from `limit` on once the sum reaches it.
 fn squared_difference(one: &Image, other: &Image, limit: u64) -> u64 {
     let mut sum = 0;
     for (one, other) in one.rgb().chunks(1024).zip(other.rgb().chunks(1024)) {
@@ -74,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_picture_is_found_with_its_distance() {
+    fn the_nearest_image_is_found_with_its_distance() {
         let among: Vec<Image> = [0, 100, 200, 100].map(flat).into();
         let found = nearest(&[flat(97), flat(255), flat(0)], &among).unwrap();
         let wanted = [(1, 3.0), (2, 55.0), (0, 0.0)];
@@ -83,9 +96,9 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_another_size_or_none_at_all_are_refused() {
+    fn images_of_another_size_or_none_at_all_are_refused() {
         let said = nearest(&[flat(0)], &[Image::filled(4, 30, [0; 3])]).unwrap_err().to_string();
-        assert_eq!(said, "a picture of (40, 30) pixels is compared with one of (4, 30)");
+        assert_eq!(said, "an image of (40, 30) pixels is compared with one of (4, 30)");
         assert!(nearest(&[flat(0)], &[]).is_err());
     }
 }

@@ -1,27 +1,80 @@
-//! [`FeatureNetwork`]: any ONNX network that takes a picture, run by `tract` on all cores.
+//! This module holds [`FeatureNetwork`] with its [`NetworkSettings`], the resizing of images for
+//! it, and the hash of what made its features.
 
 use mm_patch::Image;
 use rayon::prelude::*;
-use tract_onnx::prelude::*;
-use tract_onnx::tract_hir::infer::Factoid;
+use serde::{Deserialize, Serialize};
 
-use super::fingerprint::Fingerprint;
-use super::{Features, Layout, NetworkSettings, QualityError, resized};
+use super::Features;
+use crate::EvalError;
 
-/// Pictures of one run of a network whose batch may have any size.
-const BATCH: usize = 4;
+/// The order in which a network takes the numbers of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// The order is `[batch, colors, height, width]`.
+    Nchw,
+    /// The order is `[batch, height, width, colors]`.
+    Nhwc,
+}
 
-/// A network that makes features of pictures.
+/// The settings that an ONNX file does not hold, or does not always hold: how bytes are scaled, and
+/// which output is taken. A byte `b` becomes `(b - mean) / scale`.
+///
+/// ```
+/// use mm_eval::quality::NetworkSettings;
+///
+/// let text = "size = [224, 224]\nmean = [127, 127, 127]\nscale = [128, 128, 128]\noutput = 'feat'";
+/// assert_eq!(NetworkSettings::from_toml(text)?.size, Some([224, 224]));
+/// assert!(NetworkSettings::from_toml("sise = [224, 224]").is_err());
+/// # Ok::<(), mm_eval::EvalError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSettings {
+    /// The width and height of the input. By default they are those that the file declares.
+    pub size: Option<[usize; 2]>,
+    /// The mean of red, green and blue. By default it is 127.5.
+    pub mean: Option<[f32; 3]>,
+    /// The scale of red, green and blue. By default it is 127.5.
+    pub scale: Option<[f32; 3]>,
+    /// The order of the input. By default it follows the axis where the file has three colors.
+    pub layout: Option<Layout>,
+    /// The name of the output to take. By default it is the first output.
+    pub output: Option<String>,
+}
+
+impl NetworkSettings {
+    /// Reads the text of the TOML file beside a network.
+    pub fn from_toml(text: &str) -> Result<Self, EvalError> {
+        toml::from_str(text).map_err(|why| EvalError::Toml(Box::new(why)))
+    }
+
+    /// Returns these settings, with those of `other` where they are absent.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            size: self.size.or(other.size),
+            mean: self.mean.or(other.mean),
+            scale: self.scale.or(other.scale),
+            layout: self.layout.or(other.layout),
+            output: self.output.or(other.output),
+        }
+    }
+}
+
+/// Computes the features of a batch from the numbers of its images.
+pub(super) type RunNetwork = dyn Fn(Vec<f32>) -> Result<Vec<f32>, EvalError> + Send + Sync;
+
+/// A network that computes features of images. `FeatureNetwork::load` reads it from an ONNX file.
 pub struct FeatureNetwork {
-    size: [usize; 2],
-    mean: [f32; 3],
-    scale: [f32; 3],
-    layout: Layout,
-    batch: usize,
-    dim: usize,
-    fingerprint: Fingerprint,
-    /// Numbers of a batch to its features.
-    run: Box<dyn Fn(Vec<f32>) -> TractResult<Vec<f32>> + Send + Sync>,
+    pub(super) size: [usize; 2],
+    pub(super) mean: [f32; 3],
+    pub(super) scale: [f32; 3],
+    pub(super) layout: Layout,
+    pub(super) batch: usize,
+    pub(super) dim: usize,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) run: Box<RunNetwork>,
 }
 
 impl std::fmt::Debug for FeatureNetwork {
@@ -32,72 +85,35 @@ impl std::fmt::Debug for FeatureNetwork {
 }
 
 impl FeatureNetwork {
-    /// Prepares a network from the bytes of its ONNX file.
-    pub fn load(onnx: &[u8], settings: &NetworkSettings) -> Result<Self, QualityError> {
-        let mut model = tract_onnx::onnx().model_for_read(&mut &*onnx).map_err(refused)?;
-        let declared = declared_input(&model)?;
-        let (layout, size) = input_of(&declared, settings)?;
-        let batch = declared[0].unwrap_or(BATCH);
-        if let Some(name) = &settings.output {
-            model = with_output(model, name)?;
-        }
-        let [width, height] = size;
-        let shape = match layout {
-            Layout::Nchw => [batch, 3, height, width],
-            Layout::Nhwc => [batch, height, width, 3],
-        };
-        let plan = model
-            .with_input_fact(0, f32::fact(shape).into())
-            .and_then(InferenceModel::into_optimized)
-            .map_err(refused)?;
-        let dim = dim_of(&plan, batch)?;
-        let plan = plan.into_runnable().map_err(refused)?;
-        let run = move |numbers: Vec<f32>| -> TractResult<Vec<f32>> {
-            let input = Tensor::from_shape(&shape, &numbers)?;
-            let outputs = plan.run(tvec![input.into_tvalue()])?;
-            let output = outputs[0].cast_to::<f32>()?.into_owned();
-            Ok(output.to_plain_array_view::<f32>()?.iter().copied().collect())
-        };
-        let (mean, scale) =
-            (settings.mean.unwrap_or([127.5; 3]), settings.scale.unwrap_or([127.5; 3]));
-        if !mean.iter().all(|mean| mean.is_finite()) {
-            let (found, wanted) = (format!("{mean:?}"), "finite numbers");
-            return Err(QualityError::Setting { field: "mean", found, wanted });
-        }
-        if !scale.iter().all(|scale| scale.is_normal()) {
-            let found = format!("{scale:?}");
-            let wanted = "finite numbers that are not 0";
-            return Err(QualityError::Setting { field: "scale", found, wanted });
-        }
-        let made_by = format!("{size:?} {mean:?} {scale:?} {layout:?} {:?}", settings.output);
-        let fingerprint = Fingerprint::new().bytes(onnx).bytes(made_by.as_bytes());
-        Ok(Self { size, mean, scale, layout, batch, dim, fingerprint, run: Box::new(run) })
-    }
-
-    /// Features of a picture.
+    /// Returns the number of features of an image.
     pub fn dim(&self) -> usize {
         self.dim
     }
 
-    /// A hash of the network, its settings and the pictures: equal hashes mean equal features.
+    /// Returns a hash of the network, its settings and the images. Equal hashes mean equal
+    /// features.
     pub fn made_by(&self, images: &[Image]) -> u64 {
-        self.fingerprint.images(images.iter()).finish()
+        let mut hash = self.fingerprint;
+        for image in images {
+            hash = hash.word(image.width() as u64).word(image.height() as u64).bytes(image.rgb());
+        }
+        hash.finish()
     }
 
-    /// Features of every picture, in batches spread over the cores.
-    pub fn features(&self, images: &[Image]) -> Result<Features, QualityError> {
+    /// Computes the features of every image, in batches spread over the cores.
+    pub fn features(&self, images: &[Image]) -> Result<Features, EvalError> {
         let batches = images.par_chunks(self.batch).map(|images| {
             let mut numbers: Vec<f32> = images.iter().flat_map(|image| self.input(image)).collect();
-            numbers.resize(numbers.len() / images.len() * self.batch, 0.0); // the last batch may be short
-            let mut features = (self.run)(numbers).map_err(refused)?;
+            numbers.resize(numbers.len() / images.len() * self.batch, 0.0); // the last may be short
+            let mut features = (self.run)(numbers)?;
             features.truncate(images.len() * self.dim);
             Ok(features)
         });
-        let batches = batches.collect::<Result<Vec<_>, QualityError>>()?;
+        let batches = batches.collect::<Result<Vec<_>, EvalError>>()?;
         Features::new(self.dim, batches.concat())
     }
 
-    /// The numbers of one picture, in the network's order.
+    /// Returns the numbers of one image, in the order of the network.
     fn input(&self, image: &Image) -> Vec<f32> {
         let [width, height] = self.size;
         let mut pixels = resized(image, width, height);
@@ -113,97 +129,157 @@ impl FeatureNetwork {
     }
 }
 
-/// The sides of the only input, as far as the file fixes them.
-fn declared_input(model: &InferenceModel) -> Result<[Option<usize>; 4], QualityError> {
-    let wanted = || "one of 32-bit floats with the axes batch, colors, height and width".to_owned();
-    let inputs = model.inputs.len();
-    if inputs != 1 {
-        let found = format!("{inputs} tensors");
-        return Err(QualityError::Input { found, wanted: wanted() });
-    }
-    let fact = model.input_fact(0).map_err(refused)?;
-    let float = fact.datum_type.concretize().is_none_or(|kind| kind == f32::datum_type());
-    let sides: Vec<Option<usize>> = fact
-        .shape
-        .dims()
-        .map(|side| usize::try_from(side.concretize()?.to_i64().ok()?).ok())
-        .collect();
-    let open = fact.shape.rank().concretize().is_none();
-    match (<[Option<usize>; 4]>::try_from(sides), open) {
-        (Ok(sides), _) if float => Ok(sides),
-        (_, true) if float => Ok([None; 4]),
-        _ => Err(QualityError::Input { found: format!("{fact:?}"), wanted: wanted() }),
+/// A 64-bit hash of what made a result, so that a kept result is used only for the same cause. It
+/// guards against mistakes and not against an adversary.
+///
+/// The hash is FNV-1a over words of eight bytes, finished as SplitMix64 finishes (Steele, Lea,
+/// Flood 2014).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fingerprint(u64);
+
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
     }
 }
 
-/// The order and size of pictures that both the file and the settings agree to.
-fn input_of(
-    declared: &[Option<usize>; 4],
-    settings: &NetworkSettings,
-) -> Result<(Layout, [usize; 2]), QualityError> {
-    let colors_at = |axis: usize| declared[axis] == Some(3);
-    let layout = settings.layout.unwrap_or(match colors_at(3) && !colors_at(1) {
-        true => Layout::Nhwc,
-        false => Layout::Nchw,
-    });
-    let (colors, [width, height]) = match layout {
-        Layout::Nchw => (declared[1], [declared[3], declared[2]]),
-        Layout::Nhwc => (declared[3], [declared[2], declared[1]]),
-    };
-    let open = || QualityError::Setting {
-        field: "size",
-        found: "not given".to_owned(),
-        wanted: "width and height, as the ONNX file leaves them open",
-    };
-    let size = match (settings.size, width, height) {
-        (Some(size), ..) => size,
-        (None, Some(width), Some(height)) => [width, height],
-        (None, ..) => return Err(open()),
-    };
-    let agrees = |declared: Option<usize>, wanted| declared.is_none_or(|side| side == wanted);
-    let fits = agrees(colors, 3) && agrees(width, size[0]) && agrees(height, size[1]);
-    if !fits || size.contains(&0) {
-        let side = |side: &Option<usize>| side.map_or("any".to_owned(), |side| side.to_string());
-        let found: Vec<String> = declared.iter().map(side).collect();
-        let [width, height] = size;
-        let wanted = match layout {
-            Layout::Nchw => format!("[any, 3, {height}, {width}] (nchw)"),
-            Layout::Nhwc => format!("[any, {height}, {width}, 3] (nhwc)"),
-        };
-        return Err(QualityError::Input { found: format!("[{}]", found.join(", ")), wanted });
-    }
-    Ok((layout, size))
-}
-
-fn with_output(mut model: InferenceModel, name: &str) -> Result<InferenceModel, QualityError> {
-    let label = |outlet: &OutletId| match model.outlet_label(*outlet) {
-        Some(label) => label.to_owned(),
-        None => model.node(outlet.node).name.clone(),
-    };
-    let Some(outlet) = model.outputs.iter().find(|outlet| label(outlet) == name).copied() else {
-        let known = model.outputs.iter().map(|outlet| format!("`{}`", label(outlet)));
-        let known = known.collect::<Vec<_>>().join(", ");
-        return Err(QualityError::Output { found: name.to_owned(), known });
-    };
-    model.outputs = vec![outlet];
-    Ok(model)
-}
-
-/// Numbers of a picture in the first output.
-fn dim_of(plan: &TypedModel, batch: usize) -> Result<usize, QualityError> {
-    let fact = plan.output_fact(0).map_err(refused)?;
-    let sides = fact.shape.as_concrete().unwrap_or_default();
-    match sides {
-        [first, rest @ ..] if *first == batch && rest.iter().product::<usize>() > 0 => {
-            Ok(rest.iter().product())
+impl Fingerprint {
+    /// Adds bytes and their number.
+    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self = self.word(u64::from_le_bytes(*word));
         }
-        _ => Err(QualityError::Network {
-            why: format!("its output is {:?}, wanted [{batch}, features]", fact.shape),
-        }),
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.word(u64::from_le_bytes(last)).word(bytes.len() as u64)
+    }
+
+    fn finish(self) -> u64 {
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn word(self, word: u64) -> Self {
+        // The rotation lets high bits of a word reach low bits of the hash. A product alone never
+        // does.
+        Self((self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29))
     }
 }
 
-/// An error of the reader and its causes on one line.
-fn refused(why: TractError) -> QualityError {
-    QualityError::Network { why: format!("{why:#}") }
+/// The pixels of the old line that make one pixel of the new line, with their shares.
+struct Taps {
+    first: usize,
+    shares: Vec<f32>,
+}
+
+/// Returns an image at another size as numbers from 0 to 255, `[height, width, colors]` in reading
+/// order. They are not rounded to bytes.
+///
+/// The filter is the triangle ("bilinear"), widened when it shrinks so that no pixel is passed
+/// over, as Parmar, Zhang and Zhu 2022 (arXiv:2104.11222) found necessary: distances between
+/// features depend on how images were resized.
+///
+/// ```
+/// use mm_eval::quality::resized;
+/// use mm_patch::Image;
+///
+/// let two = Image::new(2, 1, vec![0, 0, 0, 100, 100, 100])?;
+/// let four = resized(&two, 4, 1);
+/// assert_eq!([four[0], four[3], four[6], four[9]], [0.0, 25.0, 75.0, 100.0]);
+/// # Ok::<(), mm_patch::PatchError>(())
+/// ```
+pub fn resized(image: &Image, width: usize, height: usize) -> Vec<f32> {
+    let (across, down) = (taps(image.width(), width), taps(image.height(), height));
+    let mut lines = Vec::with_capacity(image.height() * width * 3); // [old height, width, colors]
+    for line in image.rgb().chunks_exact(3 * image.width()) {
+        for Taps { first, shares } in &across {
+            let pixels = line[3 * first..].chunks_exact(3);
+            let mut sum = [0.0; 3];
+            for (pixel, share) in pixels.zip(shares) {
+                (0..3).for_each(|color| sum[color] += share * f32::from(pixel[color]));
+            }
+            lines.extend(sum);
+        }
+    }
+    let mut all = vec![0.0; height * width * 3];
+    for (to, Taps { first, shares }) in all.chunks_exact_mut(3 * width).zip(&down) {
+        for (line, share) in lines.chunks_exact(3 * width).skip(*first).zip(shares) {
+            to.iter_mut().zip(line).for_each(|(to, number)| *to += share * number);
+        }
+    }
+    all
+}
+
+/// Returns a triangle about the middle of every new pixel, as wide as two pixels of the coarser
+/// line.
+fn taps(old: usize, new: usize) -> Vec<Taps> {
+    let scale = old as f64 / new as f64;
+    let reach = scale.max(1.0);
+    let one = |at: usize| {
+        let middle = (at as f64 + 0.5) * scale;
+        let first = (middle - reach + 0.5).floor().max(0.0) as usize;
+        let end = ((middle + reach + 0.5).floor() as usize).clamp(first + 1, old);
+        let height = |at: usize| (1.0 - (at as f64 + 0.5 - middle).abs() / reach).max(0.0);
+        let sum: f64 = (first..end).map(height).sum();
+        Taps { first, shares: (first..end).map(|at| (height(at) / sum) as f32).collect() }
+    };
+    (0..new).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(values: &[u8]) -> Image {
+        Image::new(values.len(), 1, values.iter().flat_map(|&v| [v; 3]).collect()).unwrap()
+    }
+
+    fn check(values: &[u8], width: usize, expected: &[f32]) {
+        let found: Vec<f32> = resized(&line(values), width, 1).into_iter().step_by(3).collect();
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-3, "{values:?} to {width}: {found} {expected}");
+        }
+        assert_eq!(found.len(), width);
+    }
+
+    #[test]
+    fn a_line_is_resized_by_triangles() {
+        check(&[0, 100], 2, &[0.0, 100.0]);
+        check(&[0, 100], 4, &[0.0, 25.0, 75.0, 100.0]);
+        // The four nearest have shares 1/4 3/4 3/4 1/4, of which those outside the line are left
+        // out.
+        check(&[0, 0, 100, 100], 2, &[100.0 / 7.0, 600.0 / 7.0]);
+        check(&[7, 7, 7, 7, 7], 3, &[7.0, 7.0, 7.0]);
+    }
+
+    #[test]
+    fn rows_and_columns_are_treated_alike() {
+        let wide = line(&[10, 200, 30]);
+        let tall = Image::new(1, 3, wide.rgb().to_vec()).unwrap();
+        assert_eq!(resized(&wide, 7, 1), resized(&tall, 1, 7));
+    }
+
+    #[test]
+    fn bytes_order_and_length_all_count() {
+        let of = |parts: &[&[u8]]| {
+            parts.iter().fold(Fingerprint::default(), |hash, part| hash.bytes(part)).finish()
+        };
+        let all = [
+            of(&[b""]),
+            of(&[b"\0"]),
+            of(&[b"ab"]),
+            of(&[b"ba"]),
+            of(&[b"a", b"b"]),
+            of(&[b"abcdefgh"]),
+            of(&[b"abcdefg\0"]),
+            of(&[b"abcdefgi"]),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[at + 1..].contains(one), "{at}");
+        }
+        assert_eq!(of(&[b"abc"]), of(&[b"abc"]));
+    }
 }

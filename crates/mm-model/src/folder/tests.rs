@@ -6,12 +6,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fuzz::splices;
-use crate::keras::SeedSizes;
+use crate::parameters::with_weights;
 
 fn model() -> Model {
-    let (width, depth, expanded, key_size) = (8, 1, 16, 4);
-    let sizes = SeedSizes { patch: 2, width, depth, expanded, key_size, bias: true, steps: 5 };
-    Model::new(&sizes.config(), 7, &Device::flex()).unwrap()
+    let config = serde_json::from_str(
+        r#"{ "patch": 2, "vocab": 0, "patch_bias": false, "patch_pos_embed": 0, "time": { "kind": "table", "steps": 5 },
+        "schedule": { "kind": "su2024", "steps": 5 }, "prediction": "noise", "backbone": { "width": 8, "depth": 1, "block":
+        { "kind": "gau", "expansion": 2, "key_size": 4, "bias": true }, "positions": "halves", "rotary_base": 1000.0,
+        "norm_epsilon": 1e-7 } }"#,
+    );
+    Model::new(&config.unwrap(), 7, &Device::flex()).unwrap()
 }
 
 static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -1,6 +1,6 @@
 //! Memory of a step, part by part.
 
-use mm_backbone::WorkMemory;
+use mm_kernels::WorkMemory;
 use serde::Serialize;
 
 use super::load::Load;
@@ -8,67 +8,86 @@ use super::numbers::Numbers;
 use super::{blocks_kept, turns};
 use crate::recipe::{OptimizerKind, Recipe};
 
-/// Host copies of a batch: three ahead, one in the sender's hand, one in use.
+/// The number of copies of a batch on the host: three ahead, one being sent, one in use.
 const COPIES: f64 = 5.0;
-/// Bytes of the process itself, measured: code as it is used, lists of data set and tokenizer, the threads of every run.
+/// The bytes of the process itself, measured: code as it is used, lists of data set and tokenizer,
+/// the threads of every run.
 const PROCESS: f64 = 32e6;
-/// Bytes of a shard's thread, measured: packed factors of products, and pages that its small allocations begin.
+/// The bytes of the thread of a micro-batch, measured: packed factors of products, and pages that
+/// its small allocations begin.
 const THREAD: f64 = 16e6;
-/// What the allocator holds of freed pieces that no other fits, as a share of all that is asked for; measured.
+/// What the allocator holds of freed pieces that no other fits, as a share of all that is asked
+/// for, measured.
 const FREED: f64 = 1.0 / 3.0;
-/// The most of it, measured: the allocator begins a few pages for each of its sizes, however large the model.
+/// The most bytes of freed pieces, measured: the allocator begins a few pages for each of its
+/// sizes, however large the model.
 const MOST_FREED: f64 = 50e6;
 
-/// Bytes of one device at the highest point of a step, beyond what the program holds before it opens anything.
+/// The bytes of one device at the highest point of a step, beyond what the program holds before it
+/// opens anything.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bytes {
     /// The weights, and the new ones while they are written.
     pub weights: f64,
-    /// Gradients of every part of a batch that is computed at once.
+    /// The gradients of every micro-batch that is computed at once.
     pub gradients: f64,
     /// What the optimizer remembers.
     pub optimizer: f64,
-    /// Moving averages.
+    /// The moving averages.
     pub averages: f64,
-    /// What forward keeps for backward: blocks, and what stands before and behind them.
+    /// What forward keeps for backward: blocks, and what is before and after them.
     pub activations: f64,
     /// What the backward pass of one block takes.
     pub work: f64,
-    /// Work memory beyond that of the mean step: buffers rounded up, and those that batches of other lengths left.
+    /// The work memory beyond that of the mean step: buffers rounded up, and those that batches of
+    /// other lengths left.
     pub spare: f64,
-    /// Batches waiting on the host.
+    /// The batches that wait on the host.
     pub batches: f64,
     /// What the allocator holds of freed pieces.
     pub freed: f64,
-    /// The process itself and the threads of its shards.
+    /// The process itself and the threads of its micro-batches.
     pub process: f64,
 }
 
+/// What the memory of a step follows from, beside the recipe.
+pub(super) struct StepSizes<'a> {
+    /// The load of a step on all devices together.
+    pub load: &'a Load,
+    /// The work memory of one device.
+    pub memory: &'a WorkMemory,
+    /// The parameters.
+    pub parameters: &'a Numbers,
+    /// The number of token ids.
+    pub vocab: usize,
+    /// The share of each batch that one device computes.
+    pub share: f64,
+}
+
 impl Bytes {
-    /// All of them.
+    /// Returns the sum of all.
     pub fn total(&self) -> f64 {
         self.asked_for() + self.freed + self.process
     }
 
-    /// What a step of the recipe asks for on each of several devices, a share of each batch.
-    pub(super) fn of_step(
-        recipe: &Recipe,
-        (load, memory): (&Load, &WorkMemory),
-        (numbers, vocab): (&Numbers, usize),
-        share: f64,
-    ) -> Self {
+    /// Returns what a step of the recipe asks for on each of several devices.
+    pub(super) fn of_step(recipe: &Recipe, step: StepSizes<'_>) -> Self {
+        let StepSizes { load, memory, parameters: numbers, vocab, share } = step;
         let backbone = &recipe.model.backbone;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
         let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
-        let kept = (blocks_kept(recipe) * backbone.kept_numbers()) as f64;
-        let backward = backbone.backward_arrays().iter().sum::<usize>() as f64;
+        let arrays = backbone.work_arrays();
+        let kept = (blocks_kept(recipe) * arrays.kept_numbers()) as f64;
+        let backward = arrays.backward.iter().sum::<usize>() as f64;
         let at_once = share / turns(recipe);
-        let [places, patches] = [load.places, load.patches].map(|count| count * at_once);
+        let [tokens, patches] = [load.padded_tokens, load.patches].map(|count| count * at_once);
         let [words, drawn] = [load.target_tokens, load.target_patches].map(|count| count * at_once);
-        // Words, patches, both together, each place's own, the closing norm; then the two heads and their losses.
-        let before = width * (4.0 * places + 4.0 * patches) + patches * patch;
+        // Before the blocks: words, patches, both together, each token's own, the final norm. After
+        // them: the two heads and their losses.
+        let before = width * (4.0 * tokens + 4.0 * patches) + patches * patch;
         let behind = words * (width + 4.0 * vocab as f64) + drawn * (width + 5.0 * patch);
-        let parts = recipe.run.shards as f64 + if recipe.run.accumulate > 1 { 1.0 } else { 0.0 };
+        let sum = if recipe.run.grad_accum_steps > 1 { 1.0 } else { 0.0 };
+        let parts = recipe.run.micro_batches as f64 + sum;
         let remembered = match recipe.optimizer.kind {
             OptimizerKind::Adamw | OptimizerKind::Lamb => 2.0 * numbers.trained,
             OptimizerKind::Muon => 2.0 * numbers.trained - numbers.matrices,
@@ -79,16 +98,16 @@ impl Bytes {
             gradients: 4.0 * parts * (numbers.gradients + numbers.adapted),
             optimizer: 4.0 * remembered,
             averages: 4.0 * averages * numbers.held(),
-            activations: 4.0 * (places * (kept + depth * width) + before + behind),
-            work: 4.0 * places * backbone.backward_numbers() as f64,
-            spare: 4.0 * (memory.numbers() as f64 - places * (kept + backward)).max(0.0),
+            activations: 4.0 * (tokens * (kept + depth * width) + before + behind),
+            work: 4.0 * tokens * arrays.backward_numbers() as f64,
+            spare: 4.0 * (memory.numbers() as f64 - tokens * (kept + backward)).max(0.0),
             batches: 4.0 * COPIES * share * load.patches * 3.0 * patch,
             freed: 0.0,
             process: 0.0,
         }
     }
 
-    /// What the step asks for.
+    /// Returns what the step asks for.
     fn asked_for(&self) -> f64 {
         self.weights
             + self.gradients
@@ -100,11 +119,11 @@ impl Bytes {
             + self.batches
     }
 
-    /// The same with what a process of `shards` threads adds.
-    pub(super) fn in_a_process(self, shards: usize) -> Self {
+    /// Adds what a process with a thread for each micro-batch takes.
+    pub(super) fn in_a_process(self, micro_batches: usize) -> Self {
         Self {
             freed: (FREED * self.asked_for()).min(MOST_FREED),
-            process: PROCESS + THREAD * shards as f64,
+            process: PROCESS + THREAD * micro_batches as f64,
             ..self
         }
     }

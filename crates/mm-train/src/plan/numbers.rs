@@ -1,5 +1,5 @@
-//! How many numbers a recipe's model has, how many of them get gradients, and how many are trained: counted over the parameters of the
-//! model itself, of which nothing but the shapes is made.
+//! How many parameters the model of a recipe has, how many of them get gradients, and how many are
+//! trained. They are counted in the model itself, of which only the shapes are made.
 
 use burn::prelude::*;
 use mm_backbone::Init;
@@ -7,29 +7,30 @@ use mm_model::parameters::shapes_of;
 use mm_model::{Model, ModelConfig};
 
 use crate::RecipeError;
-use crate::freeze::{check_paths, is_frozen};
-use crate::lora::{factors, is_of_matrix};
+use crate::optim::freeze::{check_paths, is_frozen};
+use crate::optim::lora::{factors, is_of_matrix};
 use crate::recipe::Recipe;
 
-/// Counts of numbers.
+/// The counts of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Numbers {
-    /// Of the model as it is written.
+    /// The parameters of the model as it is written.
     pub model: f64,
-    /// Of the factors of adapters, beside it.
+    /// The parameters of the factors of adapters.
     pub adapters: f64,
-    /// Of the matrices that have adapters: every part of a batch has the sum anew, and its gradient.
+    /// The parameters of the matrices that have adapters: every micro-batch computes the sum and
+    /// its gradient.
     pub adapted: f64,
-    /// That get gradients; those of frozen ones are taken away behind the backward pass.
+    /// The parameters that get gradients; those of frozen ones are removed after the backward pass.
     pub gradients: f64,
-    /// That change.
+    /// The parameters that change.
     pub trained: f64,
-    /// Of these, those of the blocks' matrices.
+    /// The parameters that change in the matrices of the blocks.
     pub matrices: f64,
 }
 
 impl Numbers {
-    /// Of a model that was checked; names that freeze nothing, or all, are refused.
+    /// Counts the parameters of a checked model; names that freeze nothing, or all, are refused.
     pub(super) fn of(recipe: &Recipe, config: &ModelConfig) -> Result<Self, RecipeError> {
         let model = Model::drawn(config, &mut Init::shapes(&Device::default()))?;
         let (rank, names) = (recipe.optimizer.lora.rank, &recipe.optimizer.freeze);
@@ -40,7 +41,7 @@ impl Numbers {
             numbers.model += size;
             if let (true, true, &[inputs, outputs]) = (rank > 0, is_of_matrix(&path), &shape[..]) {
                 numbers.adapted += size;
-                for (path, size) in factors(&path, [inputs, outputs], rank) {
+                for (path, size) in factors(&path, inputs, outputs, rank) {
                     numbers.adapters += size as f64;
                     paths.push((path, true));
                     sizes.push(size as f64);
@@ -63,7 +64,7 @@ impl Numbers {
         Ok(numbers)
     }
 
-    /// All that a process holds.
+    /// Returns all that a process holds.
     pub(super) fn held(&self) -> f64 {
         self.model + self.adapters
     }

@@ -1,53 +1,55 @@
-//! How the loss is minimised: optimizer, rate, averages.
+//! How the loss is minimized: the optimizer, its learning rate, and averages of the weights.
 
 use serde::{Deserialize, Serialize};
 
-use super::check;
-use crate::{LoraConfig, RecipeError};
+use super::check::check;
+use crate::RecipeError;
 
-/// AdamW, Muon for the matrices of the blocks with AdamW for the rest, or LAMB; the rate warms up, then falls as a half cosine,
-/// or goes through given points.
+/// Holds the table `[optimizer]`. The learning rate warms up and then falls as a half cosine, or
+/// goes through given points.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// Which optimizer takes the matrices of the blocks.
+    /// Says which optimizer takes the matrices of the blocks.
     pub kind: OptimizerKind,
-    /// Highest rate.
-    pub rate: f64,
-    /// Rate at the last step, as a share of the highest.
-    pub final_rate: f64,
-    /// Steps of linear warm-up.
-    pub warm_up: u64,
-    /// Points `[step, share of the highest rate]` that are joined by lines, from `[0, 0]` on and level behind the last; if there
-    /// are any, `final_rate` and `warm_up` are not used.
+    /// The highest learning rate.
+    pub lr: f64,
+    /// The learning rate at the last step, as a share of the highest.
+    pub final_lr: f64,
+    /// The number of steps of linear warm-up.
+    pub warmup_steps: u64,
+    /// Points `[step, share of the highest learning rate]` that are joined by lines, from `[0, 0]`
+    /// on and level after the last. If there are any, `final_lr` and `warmup_steps` are not used.
     #[serde(default)]
     pub points: Vec<[f64; 2]>,
-    /// The two averages of Adam.
+    /// The decays of Adam's two moments.
     pub betas: [f64; 2],
-    /// Decay of matrices; norms, biases and embeddings are never decayed.
+    /// The decay of matrices; norms, biases and embeddings are never decayed.
     pub weight_decay: f64,
-    /// Gradients longer than this are shortened to it, over all parameters together; `inf` for never.
+    /// Gradients longer than this, over all parameters together, are shortened to it; `inf` for
+    /// never.
     pub clip: f64,
-    /// Decay of the moving average of the weights.
+    /// The decay of the moving average of the weights.
     pub ema: f64,
-    /// How the average starts.
+    /// Says how the average starts.
     #[serde(default)]
     pub ema_start: EmaStart,
-    /// Decays of further averages, each written as a model of its own.
+    /// The decays of further averages, each written as a model of its own.
     #[serde(default)]
     pub emas: Vec<f64>,
-    /// Parameters that stay as they are: whole parts of their paths, such as `patch_in` or `blocks.0`.
+    /// Names parameters that stay as they are, by whole parts of their paths, such as `patch_in` or
+    /// `blocks.0`.
     #[serde(default)]
     pub freeze: Vec<String>,
-    /// Low-rank adapters on the blocks' matrices, trained in place of all weights.
+    /// Low-rank adapters on the matrices of the blocks, trained in place of all weights.
     #[serde(default)]
     pub lora: LoraConfig,
 }
 
 impl OptimizerConfig {
     pub(super) fn validate(&self) -> Result<(), RecipeError> {
-        check("optimizer.rate", self.rate > 0.0 && self.rate.is_finite(), "above 0, finite")?;
-        check("optimizer.final_rate", (0.0..=1.0).contains(&self.final_rate), "0 to 1")?;
+        check("optimizer.lr", self.lr > 0.0 && self.lr.is_finite(), "above 0, finite")?;
+        check("optimizer.final_lr", (0.0..=1.0).contains(&self.final_lr), "0 to 1")?;
         check(
             "optimizer.points",
             self.points.iter().all(|[_, share]| (0.0..=1.0).contains(share))
@@ -75,19 +77,20 @@ impl OptimizerConfig {
     }
 }
 
-/// How a moving average starts. After `n` updates the next keeps a share of the average and takes the rest from the weight.
+/// Says how a moving average starts. After `n` updates, the next one keeps a share of the average
+/// and takes the rest from the weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EmaStart {
     /// Keeps `min(decay, (1 + n) / (10 + n))`, so that the first steps do not linger.
     #[default]
     Short,
-    /// From zero with bias correction, as the seed does: `Σ d^(N-i) w_i / Σ d^(N-i)`.
+    /// Starts at zero with bias correction, as Su's scripts do: `Σ d^(N-i) w_i / Σ d^(N-i)`.
     Zero,
 }
 
 impl EmaStart {
-    /// The share of the average that the update after `updates` others keeps.
+    /// Returns the share of the average that the update after `updates` others keeps.
     pub fn keep(self, decay: f64, updates: u64) -> f64 {
         match self {
             Self::Short => decay.min((1 + updates) as f64 / (10 + updates) as f64),
@@ -99,14 +102,32 @@ impl EmaStart {
     }
 }
 
-/// Which optimizer takes the matrices of the blocks.
+/// Says which optimizer takes the matrices of the blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptimizerKind {
-    /// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) for everything.
+    /// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) takes everything.
     Adamw,
-    /// Muon (Jordan et al. 2024) for the blocks' matrices, scaled to AdamW's step size (Liu et al. 2025, arXiv:2502.16982).
+    /// Muon (Jordan et al. 2024) takes the matrices of the blocks, scaled to AdamW's step size (Liu
+    /// et al. 2025, arXiv:2502.16982), and AdamW takes the rest.
     Muon,
-    /// LAMB as the seed has it, for everything; biases take Adam's steps as they are. `weight_decay` is not used.
+    /// LAMB as Su's scripts have it takes everything; biases take Adam's steps unscaled.
+    /// `weight_decay` is not used.
     Lamb,
+}
+
+/// Holds the sizes of low-rank adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// The number of inner channels; 0 for no adapters.
+    pub rank: usize,
+    /// The product of the factors is multiplied by `alpha / rank`.
+    pub alpha: f64,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self { rank: 0, alpha: 1.0 }
+    }
 }

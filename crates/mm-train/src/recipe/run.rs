@@ -1,58 +1,78 @@
-//! For how long a run goes on, and what is written meanwhile.
+//! The length of a run, how its batches are computed, and what it writes on the way.
 
 use mm_backbone::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::check::check;
 use crate::RecipeError;
-use crate::watch::BestBy;
 
-/// Length and habits of a run.
+/// Holds the table `[run]`: length, batches, measurements and files of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// Optimizer steps.
+    /// The number of optimizer steps.
     pub steps: u64,
-    /// Documents in a step.
+    /// The number of documents in a step.
     pub batch: usize,
-    /// Parts of a batch that are computed side by side, each on a thread of its own; part of the recipe and not of the
-    /// machine, so that the same seed gives the same bits everywhere.
-    pub shards: usize,
-    /// Places in a packed row; 0 for one document a row.
-    pub row_tokens: usize,
-    /// Steps between two checkpoints.
+    /// The number of parts of a batch that are computed side by side, each on a thread of its own.
+    /// It belongs to the recipe and not to the machine, so that one seed gives the same bits
+    /// everywhere.
+    pub micro_batches: usize,
+    /// The number of tokens in a packed row; 0 puts one document in a row.
+    pub pack_len: usize,
+    /// The number of steps between two checkpoints.
     pub checkpoint_every: u64,
-    /// Checkpoints kept.
+    /// The number of checkpoints that are kept.
     pub keep: usize,
-    /// Steps between two grids of samples.
+    /// The number of steps between two grids of samples.
     pub sample_every: u64,
-    /// Whether each grid has a second beside it, drawn with the weights as they are instead of their average.
+    /// Whether each grid has a second one beside it, drawn with the weights themselves instead of
+    /// their average.
     #[serde(default)]
     pub raw_samples: bool,
-    /// Steps between two measurements on held-out documents; 0 for none.
+    /// The number of steps between two measurements on held-out documents; 0 turns them off.
     #[serde(default)]
     pub validate_every: u64,
-    /// Held-out examples of a measurement.
+    /// The number of held-out records in a measurement.
     #[serde(default = "validate_count")]
     pub validate_count: usize,
-    /// By which of their numbers the best checkpoint is chosen, to be kept beside the last.
+    /// Names the number by which the best checkpoint is chosen, to be kept beside the last ones.
     #[serde(default)]
     pub best: BestBy,
-    /// Measurements in a row without a new lowest number that end the run; 0 for any.
+    /// The number of measurements in a row without a new lowest value that end the run; 0 for
+    /// never.
     #[serde(default)]
     pub patience: u64,
-    /// A step whose loss is above so many times the median of the latest is skipped; 0 for none.
+    /// A step whose loss is above this many times the median of the latest is skipped; 0 turns
+    /// this off.
     #[serde(default)]
     pub spike: f64,
-    /// Turns in which a step's documents are computed, one after another, so that one turn's activations are in memory.
+    /// The number of turns in which the documents of a step are computed, one after another, so
+    /// that only the activations of one turn are in memory.
     #[serde(default = "one")]
-    pub accumulate: usize,
-    /// Whether blocks keep nothing but their input for the backward pass and compute forward again.
+    pub grad_accum_steps: usize,
+    /// Whether blocks keep only their input for the backward pass, and compute forward again.
     #[serde(default)]
-    pub recompute: bool,
-    /// What blocks multiply in, and so the type of what they keep for the backward pass; weights are 32-bit floats.
+    pub activation_checkpointing: bool,
+    /// The type in which blocks multiply, and so the type of what they keep for the backward pass;
+    /// weights are 32-bit floats.
     #[serde(default)]
     pub precision: Precision,
+}
+
+/// Names a number of a measurement on held-out documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BestBy {
+    /// No best checkpoint is kept; patience follows the loss.
+    #[default]
+    None,
+    /// The weighted sum of the losses that there are.
+    Loss,
+    /// The cross-entropy of captions.
+    Text,
+    /// The squared error of patches.
+    Image,
 }
 
 fn one() -> usize {
@@ -67,23 +87,20 @@ impl RunConfig {
     pub(super) fn validate(&self) -> Result<(), RecipeError> {
         check("run.steps", self.steps > 0, "at least 1")?;
         check("run.batch", self.batch > 0, "at least 1")?;
-        check("run.shards", (1..=64).contains(&self.shards), "1 to 64")?;
-        check("run.accumulate", self.accumulate > 0, "at least 1")?;
+        check("run.micro_batches", (1..=64).contains(&self.micro_batches), "1 to 64")?;
+        check("run.grad_accum_steps", self.grad_accum_steps > 0, "at least 1")?;
         check("run.checkpoint_every", self.checkpoint_every > 0, "at least 1")?;
         check("run.keep", self.keep > 0, "at least 1")?;
         check("run.sample_every", self.sample_every > 0, "at least 1")?;
         check("run.validate_count", self.validate_count > 0, "at least 1")?;
         let measured = self.validate_every > 0;
-        check(
-            "run.best",
-            measured || self.best == BestBy::None,
-            "none without `run.validate_every`",
-        )?;
+        let best = measured || self.best == BestBy::None;
+        check("run.best", best, "none without `run.validate_every`")?;
         check("run.patience", measured || self.patience == 0, "0 without `run.validate_every`")?;
         check(
             "run.precision",
-            self.precision == Precision::F32 || !self.recompute,
-            "f32 with `run.recompute`, which the 32-bit kernels alone can",
+            self.precision == Precision::F32 || !self.activation_checkpointing,
+            "f32 with `run.activation_checkpointing`, which only the 32-bit kernels offer",
         )?;
         check("run.spike", self.spike == 0.0 || self.spike > 1.0, "0 or above 1")
     }

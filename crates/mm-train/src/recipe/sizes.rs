@@ -1,5 +1,5 @@
-//! Bounds on sizes, far above what is of use: below them counts and their products fit their types, so that a plan can be made and a
-//! run that would not fit is refused before it takes memory.
+//! Bounds on sizes, far above what is of use. Below them counts and their products fit their types,
+//! so that a plan can be made, and a run that would not fit is refused before it takes memory.
 
 use std::ops::Range;
 
@@ -8,13 +8,14 @@ use mm_model::TimeConfig;
 use mm_text::Special;
 use serde_json::Value;
 
-use super::{Recipe, check};
+use super::Recipe;
+use super::check::check;
 use crate::RecipeError;
 
-/// The largest integer of TOML, in which the run folder keeps the recipe.
+/// The largest integer of TOML, the format of the recipe in a run folder.
 const LARGEST: u64 = i64::MAX as u64;
 
-/// Numbers of ids that have no room for the special tokens and all bytes, and are not 0 either.
+/// Sizes of a vocabulary that have no room for the special tokens and all bytes, and are not 0.
 const TOO_FEW: Range<usize> = 1..Special::COUNT + 256;
 
 impl Recipe {
@@ -30,7 +31,7 @@ impl Recipe {
         let patches = (width / self.image.patch) * (height / self.image.patch);
         check("image", patches <= 1 << 20, "at most 1048576 patches")?;
         check("run.batch", self.run.batch <= 1 << 24, "at most 16777216 documents")?;
-        check("run.row_tokens", self.run.row_tokens <= 1 << 24, "at most 16777216")?;
+        check("run.pack_len", self.run.pack_len <= 1 << 24, "at most 16777216")?;
         check("sample.count", self.sample.count <= 1 << 16, "at most 65536")?;
         check("sample.steps", self.sample.steps <= 1 << 20, "at most 1048576")?;
         self.validate_network_sizes()
@@ -38,7 +39,7 @@ impl Recipe {
 
     fn validate_network_sizes(&self) -> Result<(), RecipeError> {
         let model = &self.model;
-        check("model.patch_places", model.patch_places <= 1 << 16, "at most 65536")?;
+        check("model.patch_pos_embed", model.patch_pos_embed <= 1 << 16, "at most 65536")?;
         let time = match model.time {
             TimeConfig::Table { steps } => steps,
             TimeConfig::Sinusoidal { channels, .. } => channels,
@@ -49,13 +50,9 @@ impl Recipe {
         let width = model.backbone.width;
         check("model.backbone.width", width <= 1 << 22, "at most 4194304")?;
         check("model.backbone.depth", model.backbone.depth <= 1 << 16, "at most 65536")?;
-        let inner = match model.backbone.block {
-            BlockConfig::Gau { expansion, key_size, .. } => {
-                expansion.saturating_mul(width).max(key_size)
-            }
-            BlockConfig::Transformer { feed_forward, .. }
-            | BlockConfig::Uvit { feed_forward, .. }
-            | BlockConfig::Dit { feed_forward, .. } => feed_forward,
+        let inner = match &model.backbone.block {
+            BlockConfig::Gau(gau) => gau.expansion.saturating_mul(width).max(gau.key_size),
+            BlockConfig::MultiHead(config) => config.feed_forward,
         };
         check("model.backbone.block", inner <= 1 << 24, "of at most 16777216 inner channels")?;
         // The product of the factors of a square matrix has no higher rank than the width.
@@ -67,7 +64,7 @@ impl Recipe {
         )
     }
 
-    /// Every integer is one of TOML.
+    /// Checks that TOML can hold every integer.
     pub(super) fn validate_integers(&self) -> Result<(), RecipeError> {
         let tree = serde_json::to_value(self).expect("a recipe is plain data");
         match too_large("", &tree) {
@@ -79,7 +76,7 @@ impl Recipe {
     }
 }
 
-/// The dotted path of the first integer that TOML does not have, and the integer.
+/// Returns the dotted path of the first integer that TOML cannot hold, and the integer.
 fn too_large(path: &str, tree: &Value) -> Option<(String, u64)> {
     let below =
         |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };

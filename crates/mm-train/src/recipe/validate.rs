@@ -1,13 +1,13 @@
-//! What a recipe may not be, by field: everything that its types do not say and that no file needs to be read for.
+//! Checks what the types of a recipe do not say and what no file needs to be read for, by field.
 
 use mm_backbone::Precision;
-
-use super::{LossConfig, Recipe};
-use crate::RecipeError;
-use crate::watch::BestBy;
 use mm_data::DataConfig;
 
-/// Characters of a value that are shown.
+use super::check::check;
+use super::{BestBy, LossConfig, Recipe};
+use crate::RecipeError;
+
+/// The number of characters of a value that are shown.
 const SHOWN: usize = 100;
 
 impl Recipe {
@@ -19,12 +19,12 @@ impl Recipe {
         })
     }
 
-    /// That a field, by its dotted name, holds something else than what is wanted.
+    /// Returns the error that a field, by its dotted name, holds something else than wanted.
     pub(crate) fn refused(&self, field: &'static str, wanted: &'static str) -> RecipeError {
         RecipeError::Field { field, found: self.shown(field), wanted }
     }
 
-    /// A value as TOML writes it, the beginning of a long one.
+    /// Returns a value as TOML writes it, and only the beginning of a long one.
     fn shown(&self, field: &str) -> String {
         let tree = self.tree().ok();
         let value =
@@ -51,7 +51,7 @@ impl Recipe {
         check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite")?;
         check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite")?;
         let learns = image > 0.0 || writes && text > 0.0;
-        check("loss.image", learns, "above 0 where no text is learnt")?;
+        check("loss.image", learns, "above 0 where no text is a target")?;
         if self.model.unet.is_some() {
             self.validate_without_text()?;
         }
@@ -59,12 +59,12 @@ impl Recipe {
         self.run.validate()?;
         let by_text = self.run.best == BestBy::Text;
         check("run.best", writes || !by_text, "`loss` or `image`, since the model writes no text")?;
-        self.validate_recompute()?;
+        self.validate_activation_checkpointing()?;
         check("sample.steps", self.sample.steps > 0, "at least 1")?;
         check("sample.count", self.sample.count > 0, "at least 1")
     }
 
-    /// Shares of documents that the data and the model have.
+    /// Checks that the data and the model have the documents that get a share.
     fn validate_mix(&self) -> Result<(), RecipeError> {
         let mix = &self.mix;
         for (field, shares) in [
@@ -82,26 +82,27 @@ impl Recipe {
         let [first, last] = [0, 1].map(|end| mix.draw[end] + mix.read[end] + rest > 0.0);
         check("mix", first, "some share above 0 at the first step")?;
         check("mix", last, "some share above 0 at the last step")?;
-        let alone = mix.read == [0.0, 0.0] && rest == 0.0;
-        check("mix", self.vocab > 0 || alone, "`draw` alone where `vocab` is 0")?;
+        let only_draws = mix.read == [0.0, 0.0] && rest == 0.0;
+        check("mix", self.vocab > 0 || only_draws, "only `draw` where `vocab` is 0")?;
         let glyphs = matches!(self.data, DataConfig::Glyphs(_));
-        check("mix", glyphs || two == 0.0, "two-image documents with the source `glyphs` alone")?;
+        check("mix", glyphs || two == 0.0, "two-image documents only with the source `glyphs`")?;
         check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")
     }
 
-    /// What the fused kernels compute can be computed again, and nothing else.
-    fn validate_recompute(&self) -> Result<(), RecipeError> {
-        let no = |which: bool| !(self.run.recompute && which);
+    /// Checks that fused kernels compute the blocks, which is what can be computed again.
+    fn validate_activation_checkpointing(&self) -> Result<(), RecipeError> {
+        let no = |which: bool| !(self.run.activation_checkpointing && which);
         let (unet, dit) = (self.model.unet.is_some(), self.model.backbone.block.is_conditioned());
-        check("run.recompute", no(unet), "false, since a `unet` has no blocks to compute again")?;
-        check("run.recompute", no(dit), "false, since no kernel computes `dit` blocks")
+        let field = "run.activation_checkpointing";
+        check(field, no(unet), "false, since a `unet` has no blocks to compute again")?;
+        check(field, no(dit), "false, since no kernel computes `dit` blocks")
     }
 
-    /// A U-Net learns to draw and nothing else.
+    /// Checks that a U-Net only learns to draw.
     fn validate_without_text(&self) -> Result<(), RecipeError> {
         let mix = &self.mix;
         let others = [mix.read[0], mix.read[1], mix.finished, mix.same_or_different, mix.which_one];
-        check("mix", others == [0.0; 5], "shares of `draw` alone, since a `unet` reads nothing")?;
+        check("mix", others == [0.0; 5], "shares of only `draw`, since a `unet` reads nothing")?;
         check("mix.caption_drop", mix.caption_drop == 1.0, "1, since a `unet` reads no captions")?;
         let single = self.run.precision == Precision::F32;
         check("run.precision", single, "f32, since a `unet` computes in nothing else")?;
@@ -111,13 +112,4 @@ impl Recipe {
         let scale = self.sample.guidance.scale;
         check("sample.guidance.scale", scale == 1.0, "1, since a `unet` knows no prompts")
     }
-}
-
-/// An error where something does not hold of a field; what the field holds is put in where validation ends.
-pub(super) fn check(
-    field: &'static str,
-    holds: bool,
-    wanted: &'static str,
-) -> Result<(), RecipeError> {
-    if holds { Ok(()) } else { Err(RecipeError::Field { field, found: String::new(), wanted }) }
 }

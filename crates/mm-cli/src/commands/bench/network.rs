@@ -1,15 +1,15 @@
-//! The networks that are timed: a backbone with a map from patches and a map to patches.
+//! The networks that are measured: a backbone with a linear map from patches and one to patches.
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use mm_backbone::{
-    Attend, Backbone, BackboneConfig, BlockConfig, Cache, Init, KeyRanges, Linear, PositionScheme,
-    Positions,
+    AttentionContext, Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init,
+    KeyRanges, Linear, PositionScheme, Positions,
 };
 use mm_train::AdamWOptimizer;
 
-use crate::report::Failure;
+use crate::terminal::Failure;
 
 /// Sizes of a network and of its batch.
 #[derive(Debug, Clone)]
@@ -17,33 +17,37 @@ pub struct Sizes {
     width: usize,
     depth: usize,
     rows: usize,
-    /// Tokens before, patches, and tokens after the image of a document; documents in a row; tokens behind them.
+    /// The tokens before the image of a document, its patches, and the tokens after it.
     document: [usize; 3],
+    /// The documents of a row.
     documents: usize,
+    /// The tokens of text after the documents.
     rest: usize,
 }
 
-/// Numbers of a patch.
+/// The values of a patch.
 const PATCH: usize = 48;
-/// Channels of queries and keys.
+/// The channels of queries and keys.
 const KEY_SIZE: usize = 128;
-/// Sampling: images, tokens of the prompt, steps.
+/// The images that are sampled at a time.
 const IMAGES: usize = 16;
+/// The tokens of the prompt.
 const PROMPT: usize = 24;
+/// The denoising steps.
 const STEPS: usize = 10;
 
 impl Sizes {
-    /// 32 images of 64 patches, as the seed's at 64 x 64 but narrower.
-    pub const SEED_64: Self =
+    /// 32 images of 64 patches, like recipe `su2024-64` but narrower.
+    pub const GAU_256: Self =
         Self { width: 256, depth: 8, rows: 32, document: [0, 64, 0], documents: 1, rest: 0 };
-    /// 4 images of 256 patches at the seed's width.
-    pub const SEED_WIDTH: Self =
+    /// 4 images of 256 patches, as wide as recipe `su2024-64`.
+    pub const GAU_768: Self =
         Self { width: 768, depth: 2, rows: 4, document: [0, 256, 0], documents: 1, rest: 0 };
-    /// 4 rows of 512 tokens, each five documents with an image of 64 patches, then 32 tokens of text.
+    /// 4 rows of 512 tokens: five documents with an image of 64 patches, then 32 tokens of text.
     pub const PACKED: Self =
         Self { width: 384, depth: 6, rows: 4, document: [16, 64, 16], documents: 5, rest: 32 };
 
-    fn row_tokens(&self) -> usize {
+    fn tokens_per_row(&self) -> usize {
         self.documents * self.document.iter().sum::<usize>() + self.rest
     }
 
@@ -51,14 +55,14 @@ impl Sizes {
         BackboneConfig {
             width: self.width,
             depth: self.depth,
-            block: BlockConfig::Gau { expansion: 2, key_size: KEY_SIZE, bias: false },
+            block: BlockConfig::Gau(GauConfig { expansion: 2, key_size: KEY_SIZE, bias: false }),
             positions: PositionScheme::RopeTv,
             rotary_base: 10_000.0,
             norm_epsilon: 1e-6,
         }
     }
 
-    /// Places and key ranges of one row.
+    /// Returns the positions and the key ranges of the tokens of one row.
     fn row(&self) -> (Vec<[f64; 2]>, Vec<[u32; 2]>) {
         let (mut places, mut ranges) = (vec![], vec![]);
         for [before, patches, after] in
@@ -85,9 +89,10 @@ struct Weights {
 }
 
 impl Weights {
-    /// `[rows, tokens, PATCH]` -> the same shape.
-    fn forward(&self, x: Tensor<3>, attend: &Attend) -> Tensor<3> {
-        self.patch_out.forward(self.backbone.forward(self.patch_in.forward(x), attend))
+    /// Maps `[rows, tokens, PATCH]` to the same shape.
+    fn forward(&self, x: Tensor<3>, context: &AttentionContext) -> Tensor<3> {
+        let x = self.patch_in.forward(x);
+        self.patch_out.forward(self.backbone.forward(x, context, None, BlockOptions::default()))
     }
 }
 
@@ -97,17 +102,17 @@ pub struct Network {
     device: Device,
     weights: Option<Weights>,
     optimizer: ModuleOptimizer,
-    attend: Attend,
-    /// Pairs of a query and a key that it may attend, over the batch.
+    context: AttentionContext,
+    /// The pairs of a query and a key that it may attend to, over the batch.
     pairs: usize,
-    /// `[rows, tokens, PATCH]`
+    /// The input, `[rows, tokens, PATCH]`.
     x: Tensor<3>,
-    /// `[rows, tokens, PATCH]`
+    /// The target, `[rows, tokens, PATCH]`.
     target: Tensor<3>,
 }
 
 impl Network {
-    /// Fresh weights and random numbers of these sizes.
+    /// Makes fresh weights and random inputs of these sizes.
     pub fn new(sizes: &Sizes, device: &Device) -> Result<Self, Failure> {
         let config = sizes.config();
         let init = &mut Init::new(0, &device.clone().autodiff());
@@ -117,29 +122,30 @@ impl Network {
             patch_out: Linear::new(init, sizes.width, PATCH, false),
         };
         let (places, ranges) = sizes.row();
-        let tokens = sizes.row_tokens();
+        let tokens = sizes.tokens_per_row();
         let pairs = sizes.rows * ranges.iter().map(|[a, b]| (b - a) as usize).sum::<usize>();
         let ranges = KeyRanges::new(sizes.rows, tokens, ranges.repeat(sizes.rows))?;
-        let attend = Attend::new(&config, &places.repeat(sizes.rows), ranges, device);
+        let context = config.attention_context(&places.repeat(sizes.rows), ranges, device);
         let mut plain = Init::new(1, device);
         let mut random = || plain.normal([sizes.rows, tokens, PATCH], 1.0).val();
         let (x, target) = (random(), random());
         let optimizer = AdamWOptimizer { betas: [0.9, 0.999], weight_decay: 0.0 }.into();
         let (sizes, device, weights) = (sizes.clone(), device.clone(), Some(weights));
-        Ok(Self { sizes, device, weights, optimizer, attend, pairs, x, target })
+        Ok(Self { sizes, device, weights, optimizer, context, pairs, x, target })
     }
 
-    /// Forward, backward and an update of every weight.
+    /// Runs a forward and a backward pass, and updates every weight.
     pub fn train(&mut self) {
         let weights = self.weights.take().expect("put back by the step before");
-        let error = weights.forward(self.x.clone(), &self.attend) - self.target.clone();
+        let error = weights.forward(self.x.clone(), &self.context) - self.target.clone();
         let loss = error.square().mean();
         let grads = GradientsParams::from_grads(loss.backward(), &weights);
         let _ = loss.into_scalar::<f32>();
         self.weights = Some(self.optimizer.step(1e-4, weights, grads));
     }
 
-    /// Draws images behind a prompt, in Euler steps with guidance: two rows an image, of which one has another prompt.
+    /// Draws images after a prompt, in Euler steps with guidance: two rows for each image, one of
+    /// them with another prompt.
     pub fn sample(&mut self) {
         let weights = self.weights.as_ref().expect("put back by the step before").valid();
         let config = self.sizes.config();
@@ -148,24 +154,25 @@ impl Network {
         let prompt: Vec<[f64; 2]> = (0..PROMPT).map(|_| positions.text()).collect();
         let side = self.sizes.document[1].isqrt();
         let image = positions.image(side, side);
-        let attend = |places: &[[f64; 2]], ranges: Vec<[u32; 2]>| {
+        let context = |places: &[[f64; 2]], ranges: Vec<[u32; 2]>| {
             let keys = ranges.iter().map(|range| range[1]).max().unwrap_or(0) as usize;
             let ranges = KeyRanges::new(rows, keys, ranges.repeat(rows)).expect("well formed");
-            Attend::new(&config, &places.repeat(rows), ranges, &self.device)
+            config.attention_context(&places.repeat(rows), ranges, &self.device)
         };
         let causal = (0..PROMPT as u32).map(|at| [0, at + 1]).collect();
         let whole = vec![[0, (PROMPT + image.len()) as u32]; image.len()];
-        let (before, inside) = (attend(&prompt, causal), attend(&image, whole));
+        let (before, inside) = (context(&prompt, causal), context(&image, whole));
+        let options = BlockOptions::default();
         let words = self.x.clone().slice([0..rows, 0..PROMPT, 0..PATCH]);
         let mut cache = Cache::new();
-        let (_, new) =
-            weights.backbone.forward_cached(weights.patch_in.forward(words), &before, &cache);
+        let words = weights.patch_in.forward(words);
+        let (_, new) = weights.backbone.forward_cached(words, &before, None, options, &cache);
         cache.append(new);
         let mut noisy = self.target.clone().slice([0..IMAGES, 0..image.len(), 0..PATCH]);
         for step in 0..STEPS {
             let both = Tensor::cat(vec![noisy.clone(), noisy.clone()], 0);
-            let hidden =
-                weights.backbone.forward_behind(weights.patch_in.forward(both), &inside, &cache);
+            let both = weights.patch_in.forward(both);
+            let hidden = weights.backbone.forward_with_prefix(both, &inside, None, options, &cache);
             let clean = weights.patch_out.forward(hidden);
             let (with, without) =
                 (clean.clone().narrow(0, 0, IMAGES), clean.narrow(0, IMAGES, IMAGES));
@@ -175,22 +182,23 @@ impl Network {
         let _ = noisy.slice([0..1, 0..1, 0..1]).into_scalar::<f32>();
     }
 
-    /// Tokens of a training batch.
+    /// Counts the tokens of a training batch.
     pub fn tokens(&self) -> usize {
-        self.sizes.rows * self.sizes.row_tokens()
+        self.sizes.rows * self.sizes.tokens_per_row()
     }
 
-    /// Tokens that sampling takes through the network.
+    /// Counts the tokens that sampling passes through the network.
     pub fn sampled_tokens(&self) -> f64 {
         (2 * IMAGES * (PROMPT + STEPS * self.sizes.document[1])) as f64
     }
 
-    /// Arithmetic of the matrix products of a step: twice the forward pass's for the backward pass.
+    /// Counts the arithmetic of the matrix products of a step. The backward pass has twice that of
+    /// the forward pass.
     pub fn training_flops(&self) -> f64 {
         3.0 * self.forward_flops(self.tokens(), self.pairs)
     }
 
-    /// Arithmetic of the matrix products of sampling.
+    /// Counts the arithmetic of the matrix products of sampling.
     pub fn sampling_flops(&self) -> f64 {
         let (rows, patches) = (2 * IMAGES, self.sizes.document[1]);
         let prompt = self.forward_flops(rows * PROMPT, rows * PROMPT * (PROMPT + 1) / 2);

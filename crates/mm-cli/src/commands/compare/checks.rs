@@ -1,9 +1,9 @@
-//! The checks: what every device computes, and how far it may be from 64-bit numbers.
+//! The checks: what every device computes, and how far it may be from the 64-bit reference.
 //!
-//! Weights, noise and data are the same 32-bit numbers everywhere, drawn on the host. 32-bit floats hold 24 bits, one part in
-//! 17 million; a sum of some hundred terms loses a few of them, and training steps amplify what was lost.
+//! Weights, noise and data are the same 32-bit numbers everywhere, drawn on the host. 32-bit floats
+//! hold 24 bits, one part in 17 million. A sum of some hundred terms loses a few of them, and
+//! training steps amplify the loss.
 
-use burn::prelude::*;
 use burn::tensor::FloatDType;
 use mm_backbone::BlockConfig;
 use mm_diffusion::Guidance;
@@ -12,32 +12,17 @@ use mm_patch::{Grid, Image};
 use mm_train::batch::Batches;
 use mm_train::{Recipe, Training};
 
-use super::numbers::{Numbers, gradients, shaken, weights};
-use super::{network, types};
-use crate::report::Failure;
-
-/// Where a check runs.
-pub struct On {
-    /// The device, without autodiff.
-    pub device: Device,
-    /// Whether these are the numbers that others are compared with.
-    pub reference: bool,
-}
-
-impl On {
-    /// The device with autodiff.
-    pub fn tracked(&self) -> Device {
-        self.device.clone().autodiff()
-    }
-}
+use super::network;
+use super::numbers::{Numbers, On, gradients, shaken, weights};
+use crate::terminal::Failure;
 
 /// One check.
 pub struct Check {
-    /// What the table calls it.
+    /// The name in the table.
     pub name: &'static str,
-    /// The largest difference that passes, relative to the largest number.
+    /// The largest relative difference that passes.
     pub tolerance: f64,
-    /// The type that it computes in, where that is not the default.
+    /// The type in which it computes, where that is not the default.
     pub needs: Option<FloatDType>,
     /// Computes the numbers.
     pub run: fn(&On) -> Result<Vec<Numbers>, Failure>,
@@ -62,8 +47,8 @@ pub const CHECKS: &[Check] = &[
     check("20 training steps, weights", 1e-2, twenty_weights),
     check("greedy text after images", 0.0, greedy),
     check("image, 10 steps with guidance", 1.0 / 255.0, image),
-    Check { needs: Some(FloatDType::F16), ..check("operations in f16", 2e-3, types::half) },
-    Check { needs: Some(FloatDType::BF16), ..check("operations in bf16", 16e-3, types::brain) },
+    Check { needs: Some(FloatDType::F16), ..check("operations in f16", 2e-3, network::in_f16) },
+    Check { needs: Some(FloatDType::BF16), ..check("operations in bf16", 16e-3, network::in_bf16) },
 ];
 
 const fn check(
@@ -74,8 +59,9 @@ const fn check(
     Check { name, tolerance, needs: None, run }
 }
 
-/// The default recipe in small: 16 patches an image, a few narrow blocks of this kind, several documents in a row of 80 places.
-pub fn small_recipe(block: BlockConfig, shards: usize) -> Result<Recipe, Failure> {
+/// Makes a small variant of the default recipe: 16 patches per image, a few narrow blocks of this
+/// kind, and several documents in a row of 80 tokens.
+fn small_recipe(block: BlockConfig, micro_batches: usize) -> Result<Recipe, Failure> {
     let mut recipe = crate::recipes::find("glyphs")?;
     recipe.image.width = 16;
     recipe.image.height = 16;
@@ -85,19 +71,19 @@ pub fn small_recipe(block: BlockConfig, shards: usize) -> Result<Recipe, Failure
     recipe.mix.read = [0.3, 0.3];
     recipe.mix.finished = 0.3;
     recipe.model.backbone.width = 64;
-    recipe.model.backbone.depth = if matches!(block, BlockConfig::Uvit { .. }) { 3 } else { 2 };
+    recipe.model.backbone.depth = if block == network::UVIT { 3 } else { 2 };
     recipe.model.backbone.block = block;
-    recipe.model.patch_places = 4;
-    recipe.optimizer.warm_up = 5;
+    recipe.model.patch_pos_embed = 4;
+    recipe.optimizer.warmup_steps = 5;
     recipe.run.steps = 200;
     recipe.run.batch = 8;
-    recipe.run.shards = shards;
-    recipe.run.row_tokens = 80;
+    recipe.run.micro_batches = micro_batches;
+    recipe.run.pack_len = 80;
     recipe.validate()?;
     Ok(recipe)
 }
 
-/// The small recipe with a U-Net of two levels, the lower with attention, which draws and nothing else.
+/// Makes a small recipe with a U-Net of two levels, the lower with attention. A U-Net only draws.
 fn small_unet() -> Result<Recipe, Failure> {
     let mut recipe = small_recipe(network::MULTI_HEAD, 1)?;
     let (growth, attention) = (vec![1, 2], vec![1]);
@@ -105,7 +91,7 @@ fn small_unet() -> Result<Recipe, Failure> {
     recipe.model.unet = Some(unet);
     recipe.model.backbone = no_backbone();
     recipe.model.patch_bias = false;
-    recipe.model.patch_places = 0;
+    recipe.model.patch_pos_embed = 0;
     recipe.mix.draw = [1.0, 1.0];
     recipe.mix.read = [0.0, 0.0];
     recipe.mix.finished = 0.0;
@@ -116,20 +102,18 @@ fn small_unet() -> Result<Recipe, Failure> {
     Ok(recipe)
 }
 
-/// Both losses of one batch, the hidden states, and the gradients of all weights.
+/// Computes both losses of one batch, the hidden states, and the gradients of all weights.
 fn loss(on: &On, recipe: Recipe) -> Result<Vec<Numbers>, Failure> {
     let training = Training::start(recipe.clone(), &on.device)?;
     let model = shaken(Model::new(&training.config, 1, &on.tracked())?, &on.tracked());
     let batches = Batches::new(&recipe, &training.data, &training.tokenizer).batch(0)?;
     let batch = batches[0].to_device(&training.config, &on.device);
     let losses = model.losses(&batch, training.config.prediction);
-    let term =
-        |name: &str, loss: &Option<Tensor<1>>| loss.clone().map(|loss| Numbers::of(name, loss));
     let mut found = vec![Numbers::of("hidden states", model.hidden(&batch.inputs))];
-    found.extend(term("text loss", &losses.text));
-    found.extend(term("image loss", &losses.image));
-    let weights = &recipe.loss;
-    if let Some(total) = losses.total(weights.text, weights.image) {
+    for loss in &losses.list {
+        found.push(Numbers::of(format!("{} loss", loss.name), loss.value.clone()));
+    }
+    if let Some(total) = losses.total(|name| recipe.loss.weight_of(name)) {
         found.extend(gradients(&model, &total.backward()));
     }
     Ok(found)
@@ -155,39 +139,44 @@ fn unet_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
     loss(on, small_unet()?)
 }
 
-/// The losses and gradient norms of `steps` steps from the same seed in two shards, and the averaged weights behind them.
-fn trained(on: &On, steps: u64) -> Result<([Vec<f64>; 2], LoadedModel), Failure> {
+/// The losses and gradient norms of a training, and the averaged weights at its end.
+struct Trained {
+    losses: Vec<f64>,
+    norms: Vec<f64>,
+    model: LoadedModel,
+}
+
+/// Trains for `steps` steps from the same seed, with two micro-batches.
+fn train(on: &On, steps: u64) -> Result<Trained, Failure> {
     let recipe = small_recipe(network::MULTI_HEAD, 2)?;
     let mut training = Training::start(recipe.clone(), &on.device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let mut batches = Batches::new(&recipe, &data, &tokenizer);
-    let mut found = [vec![], vec![]];
+    let (mut losses, mut norms) = (vec![], vec![]);
     for step in 0..steps {
         let report = training.step(&batches.batch(step)?)?;
-        found[0].push(report.loss);
-        found[1].push(report.gradient);
+        losses.push(report.loss);
+        norms.push(report.gradient);
     }
-    Ok((found, training.averaged()))
+    Ok(Trained { losses, norms, model: training.averaged() })
 }
 
-/// The losses of `steps` training steps of the small recipe.
+/// Returns the losses of `steps` training steps of the small recipe.
 pub fn losses(on: &On, steps: u64) -> Result<Vec<f64>, Failure> {
-    let ([losses, _], _) = trained(on, steps)?;
-    Ok(losses)
+    Ok(train(on, steps)?.losses)
 }
 
 fn twenty_losses(on: &On) -> Result<Vec<Numbers>, Failure> {
-    let ([losses, norms], _) = trained(on, 20)?;
+    let Trained { losses, norms, .. } = train(on, 20)?;
     Ok(vec![Numbers::new("losses", losses), Numbers::new("gradient norms", norms)])
 }
 
 fn twenty_weights(on: &On) -> Result<Vec<Numbers>, Failure> {
-    let (_, checkpoint) = trained(on, 20)?;
-    Ok(weights(&checkpoint.model))
+    Ok(weights(&train(on, 20)?.model.model))
 }
 
-/// A model that was not trained, with weights that matter everywhere.
-fn checkpoint(on: &On) -> Result<LoadedModel, Failure> {
+/// Makes a model that was not trained, whose weights all have an effect.
+fn untrained(on: &On) -> Result<LoadedModel, Failure> {
     let training = Training::start(small_recipe(network::MULTI_HEAD, 1)?, &on.device)?;
     let model = shaken(Model::new(&training.config, 2, &on.device)?, &on.device);
     let (config, tokenizer) = (training.config.clone(), training.tokenizer.clone());
@@ -195,29 +184,29 @@ fn checkpoint(on: &On) -> Result<LoadedModel, Failure> {
     Ok(LoadedModel { config, tokenizer, model, generation })
 }
 
-/// The words that follow two prompts of different length, byte by byte.
+/// Returns the text after two prompts of different length, byte by byte.
 fn greedy(on: &On) -> Result<Vec<Numbers>, Failure> {
-    let checkpoint = checkpoint(on)?;
+    let model = untrained(on)?;
     let image = |level| Segment::context_image(Image::filled(16, 16, [level, 200, 90]));
     let prompts = [
         Document { segments: vec![image(10)] },
         Document { segments: vec![Segment::context_text("green"), image(250)] },
     ];
     let options = GenerateOptions { max_tokens: 8, ..GenerateOptions::default() };
-    let texts = checkpoint.read(&prompts, &options)?;
+    let texts = model.read(&prompts, &options)?;
     let bytes = |text: &String| text.bytes().map(f64::from).collect::<Vec<_>>();
     Ok(texts.iter().map(|text| Numbers::new("bytes", bytes(text))).collect())
 }
 
-/// Two images after two captions, as the levels of their pixels.
+/// Returns two images after two captions, as the values of their pixels.
 fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
-    let checkpoint = checkpoint(on)?;
+    let model = untrained(on)?;
     let prompts = ["red K on yellow", "blue"]
         .map(|caption| Document { segments: vec![Segment::context_text(caption)] });
-    let grid = Grid::of_size(16, 16, checkpoint.config.patch)?;
+    let grid = Grid::of_size(16, 16, model.config.patch)?;
     let guidance = Guidance { scale: 2.0, from: 0.0, to: 1.0 };
     let options = GenerateOptions { steps: 10, guidance, ..GenerateOptions::default() };
-    let images = checkpoint.draw(&prompts, grid, &options)?;
+    let images = model.draw(&prompts, grid, &options)?;
     let levels =
         |image: &Image| image.rgb().iter().map(|&level| f64::from(level)).collect::<Vec<_>>();
     Ok(images.iter().map(|image| Numbers::new("pixels", levels(image))).collect())
@@ -225,6 +214,8 @@ fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use burn::prelude::Device;
+
     use super::*;
 
     #[test]

@@ -1,30 +1,37 @@
-//! Checks of single operations: those of the backbone that have a kernel of their own on some backend.
+//! Checks of single operations: those of the backbone that have a fused kernel on some backend, and
+//! those of a model in 16-bit floats.
 
 use burn::module::Module;
 use burn::optim::Optimizer;
 use burn::prelude::*;
+use burn::tensor::FloatDType;
+use burn::tensor::activation::softmax;
 use mm_backbone::{
-    AdamW, Attend, Backbone, BackboneConfig, BlockConfig, Cache, Init, KeyRanges, PositionScheme,
-    Positions, RmsNorm, SumOfSquares, convolution, moving_average,
+    Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init, KeyRanges,
+    MultiHeadConfig, MultiHeadVariant, PositionScheme, Positions, RmsNorm,
 };
+use mm_kernels::{AdamW, SumOfSquares, convolution, moving_average};
 use mm_train::LambOptimizer;
 
-use super::checks::On;
-use super::numbers::{Numbers, gradients, random, shaken};
-use crate::report::Failure;
+use super::numbers::{Numbers, On, gradients, random, shaken};
+use crate::terminal::Failure;
 
-/// Channels of every network here.
+/// The channels of every network here.
 const WIDTH: usize = 64;
 
 /// A gated attention unit with biases.
-pub const GAU: BlockConfig = BlockConfig::Gau { expansion: 2, key_size: 32, bias: true };
-/// A multi-head block with two heads of queries to one of keys.
-pub const MULTI_HEAD: BlockConfig =
-    BlockConfig::Transformer { heads: 4, key_heads: 2, feed_forward: 96 };
-/// The same with long skips.
-pub const UVIT: BlockConfig = BlockConfig::Uvit { heads: 4, key_heads: 2, feed_forward: 96 };
-/// The same, modulated by the noise level.
-pub const DIT: BlockConfig = BlockConfig::Dit { heads: 4, key_heads: 2, feed_forward: 96 };
+pub const GAU: BlockConfig = BlockConfig::Gau(GauConfig { expansion: 2, key_size: 32, bias: true });
+/// A multi-head block with two query heads for each key head.
+pub const MULTI_HEAD: BlockConfig = multi_head_config(MultiHeadVariant::Plain);
+/// A multi-head block with long skips.
+pub const UVIT: BlockConfig = multi_head_config(MultiHeadVariant::Uvit);
+/// A multi-head block that the noise level modulates.
+pub const DIT: BlockConfig = multi_head_config(MultiHeadVariant::Dit);
+
+const fn multi_head_config(variant: MultiHeadVariant) -> BlockConfig {
+    let (heads, key_heads, feed_forward) = (4, 2, 96);
+    BlockConfig::MultiHead(MultiHeadConfig { variant, heads, key_heads, feed_forward })
+}
 
 fn config(block: BlockConfig, depth: usize) -> BackboneConfig {
     BackboneConfig {
@@ -37,7 +44,8 @@ fn config(block: BlockConfig, depth: usize) -> BackboneConfig {
     }
 }
 
-/// Places and key ranges of a row that holds two documents, `ttttt[2x3]ttt` and `tttt[3x3]`, and two places of padding.
+/// Returns positions and key ranges of a row that holds two documents, `ttttt[2x3]ttt` and
+/// `tttt[3x3]`, and two tokens of padding.
 fn packed_row() -> (Vec<[f64; 2]>, Vec<[u32; 2]>) {
     let (mut places, mut ranges) = (vec![], vec![]);
     for (before, [rows, cols], after) in [(5, [2, 3], 3), (4, [3, 3], 0)] {
@@ -58,7 +66,7 @@ fn packed_row() -> (Vec<[f64; 2]>, Vec<[u32; 2]>) {
     (places, ranges)
 }
 
-/// Output and gradients of `forward`, whose output is weighed with fixed numbers and added up.
+/// Returns the output of `forward`, and the gradients of a sum of the output with fixed weights.
 fn differentiated<M: Module>(
     on: &On,
     module: &M,
@@ -74,14 +82,14 @@ fn differentiated<M: Module>(
     found
 }
 
-/// RMSNorm and its gradients.
+/// Computes RMSNorm and its gradients.
 pub fn rms_norm(on: &On) -> Result<Vec<Numbers>, Failure> {
     let norm = RmsNorm::new(&mut Init::new(3, &on.tracked()), WIDTH, 1e-6);
     let norm = shaken(norm, &on.tracked());
     Ok(differentiated(on, &norm, [2, 29, WIDTH], |x| norm.forward(x)))
 }
 
-/// One block and the closing norm over packed rows, and all gradients.
+/// Computes one block and the last norm over packed rows, and all gradients.
 fn block(on: &On, block: BlockConfig) -> Result<Vec<Numbers>, Failure> {
     let config = config(block, 1);
     let backbone = Backbone::new(&config, &mut Init::new(3, &on.tracked()))?;
@@ -89,21 +97,24 @@ fn block(on: &On, block: BlockConfig) -> Result<Vec<Numbers>, Failure> {
     let (places, ranges) = packed_row();
     let tokens = ranges.len();
     let ranges = KeyRanges::new(2, tokens, ranges.repeat(2))?;
-    let attend = Attend::new(&config, &places.repeat(2), ranges, &on.device);
-    Ok(differentiated(on, &backbone, [2, tokens, WIDTH], |x| backbone.forward(x, &attend)))
+    let context = config.attention_context(&places.repeat(2), ranges, &on.device);
+    Ok(differentiated(on, &backbone, [2, tokens, WIDTH], |x| {
+        backbone.forward(x, &context, None, BlockOptions::default())
+    }))
 }
 
-/// The gated attention unit.
+/// Computes the gated attention unit.
 pub fn gau(on: &On) -> Result<Vec<Numbers>, Failure> {
     block(on, GAU)
 }
 
-/// The multi-head block.
+/// Computes the multi-head block.
 pub fn multi_head(on: &On) -> Result<Vec<Numbers>, Failure> {
     block(on, MULTI_HEAD)
 }
 
-/// The 3x3 convolution of two images to other channels, and the gradients of images and kernels.
+/// Computes the 3x3 convolution of two images to other channels, and the gradients of the images
+/// and the kernels.
 pub fn convolved(on: &On) -> Result<Vec<Numbers>, Failure> {
     let x = random(1, [2, 5, 9, 7], &on.tracked()).require_grad();
     let weight = random(2, [6, 5, 3, 3], &on.tracked()).require_grad();
@@ -115,21 +126,21 @@ pub fn convolved(on: &On) -> Result<Vec<Numbers>, Failure> {
     Ok(found)
 }
 
-/// Three steps of AdamW.
+/// Runs three steps of AdamW.
 pub fn adamw(on: &On) -> Result<Vec<Numbers>, Failure> {
     let number = |seed| random::<2>(seed, [37, 41], &on.device);
     let zeros = || Tensor::zeros([37, 41], &on.device);
     let (mut weight, mut moments) = (number(1), [zeros(), zeros()]);
     for time in 1..=3 {
-        let (betas, epsilon, weight_decay, rate) = ([0.9, 0.95], 1e-8, 0.1, 1e-2);
-        let adam = AdamW { betas, epsilon, weight_decay, rate, time };
+        let (betas, epsilon, weight_decay, lr) = ([0.9, 0.95], 1e-8, 0.1, 1e-2);
+        let adam = AdamW { betas, epsilon, weight_decay, lr, time };
         (weight, moments) = adam.step(weight, number(time + 1), moments);
     }
     let [m, v] = moments;
     Ok(vec![Numbers::of("weight", weight), Numbers::of("m", m), Numbers::of("v", v)])
 }
 
-/// Three steps of LAMB.
+/// Runs three steps of LAMB.
 pub fn lamb(on: &On) -> Result<Vec<Numbers>, Failure> {
     let number = |seed| random::<2>(seed, [37, 41], &on.device);
     let lamb = LambOptimizer { betas: [0.9, 0.999], epsilon: 1e-6, adapt: true };
@@ -141,7 +152,7 @@ pub fn lamb(on: &On) -> Result<Vec<Numbers>, Failure> {
     Ok(found)
 }
 
-/// The moving average of weights and the sum of squares of gradients.
+/// Computes the moving average of weights and the sum of squares of gradients.
 pub fn averages(on: &On) -> Result<Vec<Numbers>, Failure> {
     let number = |seed| random::<2>(seed, [37, 41], &on.device);
     let mut average = number(1);
@@ -154,8 +165,9 @@ pub fn averages(on: &On) -> Result<Vec<Numbers>, Failure> {
     Ok(vec![Numbers::of("average", average), Numbers::new("sum of squares", [squares.read()])])
 }
 
-/// Two blocks of each kind over a document in pieces, each behind a cache of those before. The reference takes the whole
-/// document at once, so this check also holds cached generation to uncached.
+/// Runs two blocks of each kind over a document in pieces, each with a cache of the pieces before.
+/// The reference takes the whole document at once, so this check also compares cached generation
+/// with uncached generation.
 pub fn decode(on: &On) -> Result<Vec<Numbers>, Failure> {
     let mut found = vec![];
     for (name, block) in [("gated attention units", GAU), ("multi-head blocks", MULTI_HEAD)] {
@@ -168,20 +180,51 @@ pub fn decode(on: &On) -> Result<Vec<Numbers>, Failure> {
         places.extend((0..4).map(|_| positions.text()));
         let range = |at: usize| if (4..10).contains(&at) { [0, 10] } else { [0, at as u32 + 1] };
         let x = random::<3>(6, [1, 14, WIDTH], &on.device);
-        let pieces: &[(usize, usize)] = match on.reference {
-            true => &[(0, 14)],
-            false => &[(0, 4), (4, 10), (10, 11), (11, 12), (12, 14)],
+        let pieces: &[(usize, usize)] = if on.reference {
+            &[(0, 14)]
+        } else {
+            &[(0, 4), (4, 10), (10, 11), (11, 12), (12, 14)]
         };
         let (mut cache, mut hidden) = (Cache::new(), vec![]);
         for &(from, to) in pieces {
             let ranges = KeyRanges::new(1, to, (from..to).map(range).collect())?;
-            let attend = Attend::new(&config, &places[from..to], ranges, &on.device);
+            let context = config.attention_context(&places[from..to], ranges, &on.device);
             let piece = x.clone().narrow(1, from, to - from);
-            let (y, new) = backbone.forward_cached(piece, &attend, &cache);
+            let options = BlockOptions::default();
+            let (y, new) = backbone.forward_cached(piece, &context, None, options, &cache);
             cache.append(new);
             hidden.push(y);
         }
         found.push(Numbers::of(name, Tensor::cat(hidden, 1)));
     }
     Ok(found)
+}
+
+/// Computes products, a softmax and a norm in 16-bit floats with 11 bits.
+pub fn in_f16(on: &On) -> Result<Vec<Numbers>, Failure> {
+    operations_in(on, FloatDType::F16)
+}
+
+/// Computes products, a softmax and a norm in 16-bit floats with 8 bits.
+pub fn in_bf16(on: &On) -> Result<Vec<Numbers>, Failure> {
+    operations_in(on, FloatDType::BF16)
+}
+
+/// Computes on inputs that are whole eighths, which both types hold exactly, so that only the
+/// calculation rounds.
+fn operations_in(on: &On, kind: FloatDType) -> Result<Vec<Numbers>, Failure> {
+    let eighths = |step: usize| {
+        let numbers: Vec<f32> =
+            (0..32 * 32).map(|at| ((at * step) % 17) as f32 / 8.0 - 1.0).collect();
+        let tensor = Tensor::<2>::from_data(TensorData::new(numbers, [32, 32]), &on.device);
+        if on.reference { tensor } else { tensor.cast(kind) }
+    };
+    let (a, b) = (eighths(5), eighths(11));
+    let norm = (a.clone().square().mean_dim(1) + 1e-3).sqrt();
+    Ok(vec![
+        Numbers::of("product", a.clone().matmul(b.clone())),
+        Numbers::of("softmax", softmax(a.clone(), 1)),
+        Numbers::of("norm", a.clone() / norm),
+        Numbers::of("product number by number", a * b),
+    ])
 }

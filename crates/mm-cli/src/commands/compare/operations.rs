@@ -1,4 +1,4 @@
-//! Single operations, each in a process of its own: which of them a driver does not survive.
+//! Single operations, each in a process of its own, to find the one with which a driver crashes.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -6,14 +6,14 @@ use std::time::Instant;
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 
-use super::worker::last_words;
+use super::worker::last_message;
 use crate::device;
-use crate::report::{Failure, say};
+use crate::terminal::{Failure, failed, say};
 
-/// What a worker computes, and its name.
+/// The name of an operation, and the function that computes it.
 type Operation = (&'static str, fn(&Device) -> f32);
 
-/// The operations that a training step is made of, the simplest first.
+/// The operations of a training step, the simplest first.
 const OPERATIONS: &[Operation] = &[
     ("upload and read", |device| first(uploaded(device))),
     ("fill with a constant", |device| first(Tensor::<2>::ones([4, 8], device))),
@@ -49,18 +49,18 @@ const OPERATIONS: &[Operation] = &[
     }),
 ];
 
-/// `[4, 8]`
+/// Uploads a tensor of shape `[4, 8]`.
 fn uploaded(device: &Device) -> Tensor<2> {
     let numbers: Vec<f32> = (0..32).map(|at| at as f32 / 32.0).collect();
     Tensor::from_data(TensorData::new(numbers, [4, 8]), device)
 }
 
-/// The first number of `[rows, cols]`, which waits for the device.
+/// Reads the first number of `[rows, cols]`, which waits for the device.
 fn first(x: Tensor<2>) -> f32 {
     x.into_data().iter::<f32>().next().unwrap_or(f32::NAN)
 }
 
-/// Computes one operation.
+/// Computes one operation: the work of a worker process.
 pub fn work(name: &str, operation: usize) -> Result<(), Failure> {
     let device = device::open(name)?;
     let Some((_, run)) = OPERATIONS.get(operation) else { return Ok(()) };
@@ -68,7 +68,7 @@ pub fn work(name: &str, operation: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs every operation on every device and says how it ended.
+/// Runs every operation on every device, and prints how it ended.
 pub fn all(devices: &[String]) -> Result<(), Failure> {
     say!("| device | operation | result | s |\n| --- | --- | --- | ---: |");
     let mut crashed = 0;
@@ -84,13 +84,10 @@ pub fn all(devices: &[String]) -> Result<(), Failure> {
                 format!("gave {}", String::from_utf8_lossy(&output.stdout).trim())
             } else {
                 crashed += 1;
-                format!("**{}**: {}", output.status, last_words(Some(&*output.stderr)))
+                format!("**{}**: {}", output.status, last_message(Some(&*output.stderr)))
             };
             say!("| {device} | {name} | {result} | {seconds:.2} |");
         }
     }
-    match crashed {
-        0 => Ok(()),
-        _ => Err(Failure::failed(anyhow::anyhow!("{crashed} operations did not end well"))),
-    }
+    if crashed > 0 { Err(failed!("{crashed} operations failed")) } else { Ok(()) }
 }

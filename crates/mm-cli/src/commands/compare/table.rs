@@ -1,6 +1,6 @@
-//! A row of the comparison, and how it reads.
+//! The rows of the comparison, and their Markdown.
 
-use super::difference::Difference;
+use super::numbers::Difference;
 use super::worker::Measured;
 
 /// The first two lines of the table.
@@ -14,21 +14,21 @@ pub struct Row {
     device: String,
     check: &'static str,
     difference: Option<Difference>,
-    /// Of the relative difference.
+    /// The largest relative difference that passes.
     tolerance: f64,
     seconds: Option<f64>,
     again: Option<f64>,
     repeats: Option<bool>,
     peak_mib: Option<f64>,
     held_mib: Option<f64>,
-    /// Whether the device lacks the type that the check computes in.
+    /// Whether the device lacks the type in which the check computes.
     lacks: bool,
     /// Why there is no difference.
     failure: Option<String>,
 }
 
 impl Row {
-    /// A row without results.
+    /// Makes a row without results.
     pub fn new(device: String, check: &'static str, tolerance: f64) -> Self {
         Self {
             device,
@@ -45,7 +45,7 @@ impl Row {
         }
     }
 
-    /// The row with what was measured and how far it is from what was wanted.
+    /// Adds a measurement and its difference from the reference.
     pub fn compared(self, measured: &Measured, difference: Result<Difference, String>) -> Self {
         Self {
             difference: difference.as_ref().ok().copied(),
@@ -59,24 +59,24 @@ impl Row {
         }
     }
 
-    /// The row of a check that gave nothing.
+    /// Makes this the row of a check that gave nothing.
     pub fn failed(self, why: &str) -> Self {
         Self { failure: Some(why.to_owned()), ..self }
     }
 
-    /// The row of a check in a type that the device lacks.
+    /// Makes this the row of a check in a type that the device lacks.
     pub fn lacking(self) -> Self {
         Self { lacks: true, ..self }
     }
 
-    /// Whether the difference is small enough, or there is nothing to hold the device to.
+    /// Returns whether the difference is small enough, or the device lacks the type.
     pub fn passed(&self) -> bool {
         self.lacks
             || self.difference.is_some_and(|difference| difference.relative <= self.tolerance)
     }
 }
 
-/// The row as a line of Markdown.
+/// Writes the row as a line of Markdown.
 pub fn line(row: &Row) -> String {
     let small = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1e}"));
     let plain = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
@@ -111,7 +111,7 @@ mod tests {
         Measured {
             check: 0,
             lacks: false,
-            numbers: vec![],
+            results: vec![],
             seconds: 1.25,
             again: 0.5,
             repeats: true,

@@ -1,33 +1,34 @@
-//! Curves as inline SVG: axes with round numbers, each curve thin as it was and thick smoothed.
+//! Curves as inline SVG, with axes of round numbers. A noisy curve is drawn thin, with its smoothed
+//! curve thick.
 
 use std::fmt::Write;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 260.0;
-/// Room for the axes' numbers: left, right, top, bottom.
+/// The margins for the numbers of the axes: left, right, top, bottom.
 const ROOM: [f64; 4] = [62.0, 12.0, 10.0, 26.0];
-/// Points drawn of one curve; more are averaged together.
+/// The number of points that are drawn of a curve; more are averaged.
 const MOST_POINTS: usize = 500;
 
 /// How a curve is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// Thin, with a thick smoothed curve over it.
+    /// A thin line, with the smoothed curve as a thick line.
     Noisy,
-    /// As it is.
+    /// A line through all points.
     Exact,
-    /// With a dot at each point.
+    /// A line with a dot at each point.
     Dotted,
 }
 
 /// One curve.
 #[derive(Debug)]
 pub struct Curve {
-    /// What the legend calls it.
+    /// The name in the legend.
     pub name: String,
-    /// `[step, number]`, steps rising.
+    /// The points `[step, number]`, in the order of the steps.
     pub points: Vec<[f64; 2]>,
-    /// How it is drawn.
+    /// The style of the line.
     pub look: Look,
 }
 
@@ -38,13 +39,13 @@ pub struct Chart<'a> {
     pub title: &'a str,
     /// The curves; those without a point are not drawn.
     pub curves: Vec<Curve>,
-    /// Whether equal distances are equal factors; used only if every number is above 0.
+    /// Whether the axis is logarithmic; used only if every number is above 0.
     pub logarithmic: bool,
-    /// Steps that get a tick at the lower edge.
+    /// The steps that get a red tick at the lower edge.
     pub marks: &'a [f64],
 }
 
-/// One axis: the range of its numbers and whether they are drawn by their logarithm.
+/// An axis: the range of its numbers, and whether it is logarithmic.
 #[derive(Debug, Clone, Copy)]
 struct Axis {
     from: f64,
@@ -66,13 +67,13 @@ impl Axis {
         Self { from, to, logarithmic }
     }
 
-    /// 0 at the start of the axis, 1 at its end.
+    /// Returns the place of a number on the axis, from 0 to 1.
     fn share(&self, number: f64) -> f64 {
         let at = if self.logarithmic { number.log10() } else { number };
         (at - self.from) / (self.to - self.from)
     }
 
-    /// Round numbers inside the range, at most about eight.
+    /// Returns about eight round numbers inside the range, at most.
     fn ticks(&self) -> Vec<f64> {
         if self.logarithmic {
             let decades = self.to - self.from;
@@ -100,7 +101,7 @@ impl Axis {
 }
 
 impl Chart<'_> {
-    /// The chart as a figure, or nothing if no curve has a point.
+    /// Returns the chart as a figure, or nothing if no curve has a point.
     pub fn html(&self) -> Option<String> {
         let curves: Vec<&Curve> =
             self.curves.iter().filter(|curve| !curve.points.is_empty()).collect();
@@ -154,7 +155,7 @@ impl Chart<'_> {
     }
 }
 
-/// The names of the curves, each with its last number.
+/// Returns the names of the curves, each with its last number.
 fn legend(curves: &[&Curve]) -> String {
     let mut text = String::new();
     for (number, curve) in curves.iter().enumerate() {
@@ -164,6 +165,7 @@ fn legend(curves: &[&Curve]) -> String {
     text
 }
 
+/// Draws a curve in the color of its number; `place` maps a point to coordinates of the figure.
 fn draw(svg: &mut String, curve: &Curve, number: usize, place: &dyn Fn([f64; 2]) -> [f64; 2]) {
     let mut line = |points: &[[f64; 2]], kind: &str| {
         let mut path = String::new();
@@ -194,7 +196,7 @@ fn draw(svg: &mut String, curve: &Curve, number: usize, place: &dyn Fn([f64; 2])
     }
 }
 
-/// At most [`MOST_POINTS`] points: means of equal parts.
+/// Reduces a curve to [`MOST_POINTS`] points at most, which are means of equal parts.
 fn thinned(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let mean = |part: &[[f64; 2]]| {
         [0, 1].map(|axis| part.iter().map(|point| point[axis]).sum::<f64>() / part.len() as f64)
@@ -202,7 +204,8 @@ fn thinned(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     points.chunks(points.len().div_ceil(MOST_POINTS).max(1)).map(mean).collect()
 }
 
-/// The mean of each point and its neighbours within a fiftieth of the curve on both sides.
+/// Replaces each number by the mean of the numbers around it, within a fiftieth of the curve on
+/// both sides.
 fn smoothed(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let reach = points.len() / 50;
     (0..points.len())
@@ -215,12 +218,15 @@ fn smoothed(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
         .collect()
 }
 
-/// A number in at most about six characters.
+/// Writes a number in about six characters at most.
 pub fn short(number: f64) -> String {
     let size = number.abs();
-    let trim = |text: String| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
+    let trim = |text: String| {
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
     };
     match size {
         0.0 => "0".to_owned(),

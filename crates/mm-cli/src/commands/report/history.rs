@@ -1,15 +1,15 @@
-//! What `metrics.jsonl` tells: numbers over steps, and what happened on the way.
+//! The content of `metrics.jsonl`: numbers over the steps of a run, and events.
 
 use serde_json::Value;
 
-/// A log, read as far as it can be read.
+/// The lines of a log that can be read.
 #[derive(Debug, Default)]
 pub struct History {
     lines: Vec<(f64, Value)>,
 }
 
 impl History {
-    /// Every line that is a JSON object with a step; a line that a kill cut short is none.
+    /// Reads every line that is a JSON object with a step. A line that was cut off is not.
     pub fn parse(text: &str) -> Self {
         let step = |line: &Value| line.get("step").and_then(Value::as_f64);
         let line = |line: &str| serde_json::from_str(line).ok();
@@ -17,34 +17,40 @@ impl History {
         Self { lines: lines.collect() }
     }
 
-    /// `[step, number]` of every line that has a finite number under this path, such as `validation.text` or `levels.0`.
+    /// Returns `[step, number]` of every line with a finite number at this path, such as
+    /// `validation.text` or `levels.0`.
     pub fn points(&self, path: &str) -> Vec<[f64; 2]> {
-        let pointer = format!("/{}", path.replace('.', "/"));
-        let number = |line: &Value| line.pointer(&pointer)?.as_f64().filter(|at| at.is_finite());
-        self.lines.iter().filter_map(|(step, line)| Some([*step, number(line)?])).collect()
+        let lines = self.lines.iter();
+        lines.filter_map(|(step, line)| Some([*step, number(line, path)?])).collect()
     }
 
-    /// The last number under this path.
+    /// Returns the last number at this path.
     pub fn last(&self, path: &str) -> Option<f64> {
         self.points(path).last().map(|[_, number]| *number)
     }
 
-    /// The last step with any line.
+    /// Returns the last step.
     pub fn step(&self) -> Option<f64> {
         self.lines.iter().map(|(step, _)| *step).reduce(f64::max)
     }
 
-    /// Steps whose weights were left alone.
+    /// Returns the steps that did not change the weights.
     pub fn skipped(&self) -> Vec<f64> {
         let skipped = |line: &Value| line.get("skipped") == Some(&Value::Bool(true));
         self.lines.iter().filter(|(_, line)| skipped(line)).map(|(step, _)| *step).collect()
     }
 
-    /// (step, words) of everything that is told in words.
+    /// Returns the step and the text of every event.
     pub fn events(&self) -> Vec<(f64, String)> {
         let words = |line: &Value| Some(line.get("event")?.as_str()?.to_owned());
         self.lines.iter().filter_map(|(step, line)| Some((*step, words(line)?))).collect()
     }
+}
+
+/// Returns the finite number of a line at this path, where there is one.
+pub fn number(line: &Value, path: &str) -> Option<f64> {
+    let pointer = format!("/{}", path.replace('.', "/"));
+    line.pointer(&pointer)?.as_f64().filter(|number| number.is_finite())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The page: headings, charts, grids, numbers and the recipe, with its few lines of style.
+//! The page: numbers, charts, sample grids and the recipe, with a short style sheet.
 
 use std::fmt::Write;
 
@@ -11,24 +11,24 @@ use super::history::History;
 /// A sample grid.
 #[derive(Debug)]
 pub struct Grid {
-    /// The step after which it was drawn.
+    /// The step after which the grid was drawn.
     pub step: u64,
-    /// The file's bytes.
+    /// The bytes of the file.
     pub png: Vec<u8>,
-    /// What was asked for and what was read.
+    /// The captions, and what the model read.
     pub text: String,
 }
 
-/// What a page shows.
+/// The content of a page.
 #[derive(Debug)]
 pub struct Page<'a> {
-    /// The run folder's name.
+    /// The name of the run folder.
     pub name: &'a str,
-    /// The recipe's text.
+    /// The text of the recipe.
     pub recipe: &'a str,
     /// The log.
     pub history: &'a History,
-    /// Grids, oldest first.
+    /// The grids, the oldest first.
     pub grids: &'a [Grid],
 }
 
@@ -53,7 +53,7 @@ pre{overflow:auto;background:color-mix(in srgb,var(--ink) 6%,transparent);paddin
 ";
 
 impl Page<'_> {
-    /// The whole page.
+    /// Returns the page as HTML.
     pub fn html(&self) -> String {
         let name = escaped(self.name);
         let mut html = format!(
@@ -102,7 +102,7 @@ impl Page<'_> {
         });
         let charts = [
             chart("Loss", true, pair("loss")),
-            chart("Text loss, nats a token", true, pair("text")),
+            chart("Text loss, nats per token", true, pair("text")),
             chart("Image loss, weighted squared error", true, pair("image")),
             chart("Image loss by noise level, unweighted", true, levels.collect()),
             chart(
@@ -110,14 +110,22 @@ impl Page<'_> {
                 true,
                 vec![self.curve("before clipping", "gradient", noisy)],
             ),
-            chart("Learning rate", false, vec![self.curve("rate", "rate", Look::Exact)]),
-            chart("Tokens a second", false, vec![self.curve("tokens", "tokens_per_second", noisy)]),
-            chart("Images a second", false, vec![self.curve("images", "images_per_second", noisy)]),
+            chart("Learning rate", false, vec![self.curve("lr", "lr", Look::Exact)]),
+            chart(
+                "Tokens per second",
+                false,
+                vec![self.curve("tokens", "tokens_per_second", noisy)],
+            ),
+            chart(
+                "Images per second",
+                false,
+                vec![self.curve("images", "images_per_second", noisy)],
+            ),
         ];
         charts.into_iter().flatten().collect()
     }
 
-    /// A table of first, lowest and last numbers, and what does not depend on the machine.
+    /// Returns a table of first, lowest and last numbers.
     fn numbers(&self) -> String {
         let history = self.history;
         let mut rows = String::new();
@@ -137,23 +145,23 @@ impl Page<'_> {
             );
         };
         row("loss", "loss");
-        row("text, nats a token", "text");
+        row("text, nats per token", "text");
         row("image, weighted squared error", "image");
         row("held out: text", "validation.text");
-        row("held out: bits a byte", "validation.bits_per_byte");
+        row("held out: bits per byte", "validation.bits_per_byte");
         row("held out: image", "validation.image");
         row("norm of the gradient", "gradient");
-        row("share of time adding up gradients of ranks", "gradient_sum");
+        row("share of time for summing gradients of ranks", "gradient_sum");
         let steps = history.step().unwrap_or(0.0);
         let mut text = format!("<p>{steps} steps");
         if let Some(seconds) = history.last("seconds") {
             let _ = write!(text, ", {:.1} minutes of training", seconds / 60.0);
         }
-        let _ = writeln!(text, ", {} logged steps skipped.</p>", history.skipped().len());
+        let _ = writeln!(text, ", {} skipped steps in the log.</p>", history.skipped().len());
         if rows.is_empty() {
-            return text + "<p>Nothing was logged yet.</p>\n";
+            return text + "<p>The run has not logged anything yet.</p>\n";
         }
-        text + "<table><tr><th></th><th>first</th><th>lowest</th><th>mean of the last twentieth</th></tr>\n"
+        text + "<table><tr><th></th><th>first</th><th>lowest</th><th>mean of the last 5 %</th></tr>\n"
             + &rows
             + "</table>\n"
     }
@@ -171,7 +179,7 @@ impl Page<'_> {
         }
         let Some(newest) = self.grids.last() else { return html };
         format!(
-            "<h2>Samples</h2>\n<p>Each row of drawings stands over the real pictures of the same captions.</p>\n\
+            "<h2>Samples</h2>\n<p>Each row of drawings stands above the real images of the same captions.</p>\n\
              <div class=\"charts\">\n{html}</div>\n<details><summary>Captions of step {}</summary><pre>{}</pre></details>\n",
             newest.step,
             escaped(&newest.text)
@@ -179,7 +187,7 @@ impl Page<'_> {
     }
 }
 
-/// Text that HTML shows as it is.
+/// Escapes text so that HTML shows it as it is.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -189,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_holds_its_pictures_and_shows_words_as_they_are() {
+    fn a_page_holds_its_images_and_shows_words_as_they_are() {
         let history = History::parse(
             "{\"step\":10,\"loss\":2.0}\n{\"step\":20,\"loss\":1.0,\"gradient_sum\":0.25}\n",
         );
@@ -213,7 +221,7 @@ mod tests {
     #[test]
     fn a_run_that_logged_nothing_still_has_a_page() {
         let page = Page { name: "new", recipe: "", history: &History::default(), grids: &[] };
-        assert!(page.html().contains("Nothing was logged yet"));
+        assert!(page.html().contains("has not logged anything yet"));
         assert!(!page.html().contains("gradients of ranks"), "one rank has no such share");
     }
 }

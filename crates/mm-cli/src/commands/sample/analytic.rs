@@ -1,52 +1,52 @@
-//! What Analytic-DPM needs to know of a network, measured once and kept beside it in `analytic.json`.
-//!
-//! A measurement belongs to weights, data and amount; kept ones of others are thrown away.
+//! What Analytic-DPM needs to know of a network, measured once and kept in `analytic.json` of the
+//! model folder. A measurement depends on the weights, the data and the number of batches; a kept
+//! one of others is replaced.
 
 use std::collections::BTreeMap;
 
 use mm_data::{DataSet, split_hash};
 use mm_diffusion::{Level, unexplained};
-use mm_eval::image_only::mean_square_of_noise;
+use mm_eval::mean_square_of_noise;
 use mm_model::folder::write_atomic;
 use mm_train::Recipe;
 use serde::{Deserialize, Serialize};
 
-use super::Way;
-use crate::report::{Failure, tell, usage};
+use super::Denoiser;
+use crate::terminal::{Failure, tell, usage};
 
 const FILE: &str = "analytic.json";
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Measured {
-    /// A hash of the weights' file.
+    /// A hash of the file of weights.
     weights: String,
-    /// A hash of what the recipe says about data, picture size, batch and seed.
+    /// A hash of what the recipe says about data, image size, batch and seed.
     recipe: String,
-    /// Batches of each level.
+    /// The number of batches of each level.
     batches: usize,
-    /// The mean square of the estimated noise by step index.
+    /// The mean square of the estimated noise, by timestep.
     mean_square: BTreeMap<String, f64>,
 }
 
-/// [`unexplained`] of every level.
-pub(super) fn unexplained_at(
-    way: &Way<'_>,
-    levels: &[Level],
-    batches: usize,
-) -> Result<Vec<f64>, Failure> {
+/// Returns [`unexplained`] of every level.
+pub fn unexplained_at(denoiser: &Denoiser<'_>, levels: &[Level]) -> Result<Vec<f64>, Failure> {
+    let batches = denoiser.args.batches;
     if batches == 0 {
         return Err(usage!("`--batches` must be at least 1"));
     }
-    let recipe = way.recipe.as_ref().ok_or_else(|| {
-        usage!("the model folder has no recipe.toml").hint("name the training pictures: --recipe R")
+    let recipe = denoiser.recipe.as_ref().ok_or_else(|| {
+        usage!("the model folder has no recipe.toml")
+            .hint("`--recipe RECIPE` names the training images")
     })?;
-    let (found, wanted) = (recipe.image.patch, way.checkpoint.config.patch);
+    let (found, wanted) = (recipe.image.patch, denoiser.model.config.patch);
     if found != wanted {
-        return Err(usage!("the recipe has patches of {found}, the model of {wanted}"));
+        return Err(usage!(
+            "`image.patch` of the recipe is {found}, wanted {wanted} as in the model"
+        ));
     }
-    let path = way.folder.join(FILE);
-    let weights = fs_err::read(way.folder.join("model.safetensors"))?;
+    let path = denoiser.folder.join(FILE);
+    let weights = fs_err::read(denoiser.folder.join("model.safetensors"))?;
     let fresh = Measured {
         weights: hash(&weights),
         recipe: recipe_hash(recipe),
@@ -62,23 +62,17 @@ pub(super) fn unexplained_at(
     let missing: Vec<&Level> = levels.iter().filter(missing).collect();
     if !missing.is_empty() {
         let data = DataSet::open(&recipe.data, recipe.image).map_err(|why| {
-            Failure::failed(why).hint("`--real DIR` names a folder of the training pictures")
+            Failure::failed(why).hint("`--real DIR` names a folder of the training images")
         })?;
         tell!("measuring the network at {} noise levels, once ...", missing.len());
         for level in missing {
-            let found = mean_square_of_noise(
-                &way.checkpoint,
-                &data,
-                level,
-                batches,
-                recipe.run.batch,
-                recipe.seed,
-            )?;
+            let (model, batch, seed) = (&denoiser.model, recipe.run.batch, recipe.seed);
+            let found = mean_square_of_noise(model, &data, level, batches, batch, seed)?;
             measured.mean_square.insert(key(level), found);
         }
         let text = serde_json::to_string_pretty(&measured)?;
         if let Err(why) = write_atomic(&path, text.as_bytes()) {
-            tell!("not kept for the next time: {why}");
+            tell!("warning: the measurement is not kept: {why}");
         }
     }
     Ok(levels.iter().map(|level| unexplained(measured.mean_square[&key(level)])).collect())
@@ -93,7 +87,8 @@ fn recipe_hash(recipe: &Recipe) -> String {
     format!("{:016x}", split_hash(&parts.to_string()))
 }
 
-/// 64-bit FNV-1a over words of eight bytes: quick, and enough to tell that weights have changed.
+/// Returns the 64-bit FNV-1a hash over words of eight bytes. It is fast, and enough to tell that
+/// weights have changed.
 fn hash(bytes: &[u8]) -> String {
     let (words, rest) = bytes.as_chunks::<8>();
     let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);

@@ -1,4 +1,5 @@
-//! `mm train --tui`: a run in the terminal dashboard of Burn's own trainer, where the program was built with the feature `tui`.
+//! `mm train --tui`: a run in the terminal dashboard of Burn's own trainer, if the program was
+//! built with the feature `tui`.
 
 #[cfg(feature = "tui")]
 mod linked;
@@ -7,16 +8,16 @@ pub use linked::{Dashboard, check};
 
 #[cfg(not(feature = "tui"))]
 mod linked {
-    use mm_train::{Happening, Training};
+    use mm_train::{TrainEvent, Training};
 
-    use crate::report::{Failure, usage};
+    use crate::terminal::{Failure, usage};
 
     pub fn check() -> Result<(), Failure> {
         let why = usage!("`--tui` is not compiled in");
-        Err(why.hint("build it in with `cargo build --release -p mm-cli --features tui`"))
+        Err(why.hint("`cargo build --release -p mm-cli --features tui` adds it"))
     }
 
-    /// Stands where the dashboard would: [`check`] refuses before one is opened.
+    /// Stands in for the dashboard, which [`check`] refuses before it is opened.
     pub struct Dashboard;
 
     impl Dashboard {
@@ -24,7 +25,7 @@ mod linked {
             Self
         }
 
-        pub fn show(&mut self, _: &Happening<'_>) {}
+        pub fn show(&mut self, _: &TrainEvent<'_>) {}
 
         pub fn asks_to_stop(&self) -> bool {
             false

@@ -1,19 +1,17 @@
-//! `mm train --devices A,B`: one thread of this process for each device. Rank r computes on the r-th of them, and what they find is
-//! added up from card to card where there is a way, or in host memory.
+//! `mm train --devices A,B`: one thread of this process for each device. Rank `r` computes on
+//! device `r`. Gradients are summed from card to card where that is possible, else in host memory.
 
 use std::sync::Arc;
 
-use mm_train::{DeviceSum, Lost, ProcessGroup, on_threads};
+use mm_train::{DeviceSum, Lost, ProcessGroup, launched_processes, on_threads};
 
-use super::{run_as, stop_flag};
-use crate::args::{AllReduce, TrainArgs};
-use crate::report::{Failure, tell, usage};
-use crate::{device, ranks};
+use super::{AllReduce, TrainArgs, run_rank, stop_flag};
+use crate::device;
+use crate::terminal::{Failure, failed, tell, usage};
 
-/// Runs the command.
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     let names = &args.devices;
-    let processes = ranks::processes();
+    let processes = launched_processes();
     if processes > 1 {
         let why = usage!("`--devices` trains in one process and {processes} were started");
         return Err(why.hint("give every process its `--device`, or start one without `mpirun`"));
@@ -26,35 +24,36 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     let sum_on_device = sum_on_device(args.all_reduce, &found)?;
     let ends = on_threads(found.len(), |ranks| {
         let ranks = ProcessGroup { sum_on_device: sum_on_device.clone(), ..ranks };
-        // The first rank's wish is all ranks' wish, so the others need none of their own.
+        // All ranks stop when the first does, so the others need no signal handler.
         let stop = || if ranks.writes() { stop_flag(!args.tui) } else { Ok(Arc::default()) };
-        run_as(args, &found[ranks.rank].device, &ranks, stop)
+        run_rank(args, &found[ranks.rank].device, &ranks, stop)
     });
     verdict(names, ends)
 }
 
-/// The way past the host that was asked for, or that there is.
+/// Returns the sum over devices without host memory, if it was asked for or is possible.
 fn sum_on_device(wanted: AllReduce, found: &[device::Found]) -> Result<Option<DeviceSum>, Failure> {
     match (wanted, device::nccl(found)) {
         (AllReduce::Host, _) => Ok(None),
         (_, Ok(sum)) => {
-            tell!("gradients go over NCCL");
+            tell!("gradients are summed by NCCL");
             Ok(Some(sum))
         }
         (AllReduce::Auto, Err(why)) => {
             if found.iter().any(|found| found.entry.backend == "cuda") {
-                tell!("gradients go through host memory: {why}");
+                tell!("gradients are summed in host memory: {why}");
             }
             Ok(None)
         }
         (AllReduce::Nccl, Err(why)) => {
             let why = usage!("`--all-reduce nccl`: {why}");
-            Err(why.hint("`--all-reduce host` adds up in host memory"))
+            Err(why.hint("`--all-reduce host` sums in host memory"))
         }
     }
 }
 
-/// How the run ended: with the first rank's failure, where there is one. Others may have found no more than that it had ended.
+/// Returns the failure of the first rank that has one. A rank that was only lost says less, so its
+/// end counts only where no rank failed by itself.
 fn verdict(names: &[String], ends: Vec<Result<Result<(), Failure>, Lost>>) -> Result<(), Failure> {
     let mut lost = vec![];
     for (rank, (end, name)) in ends.into_iter().zip(names).enumerate() {
@@ -71,8 +70,8 @@ fn verdict(names: &[String], ends: Vec<Result<Result<(), Failure>, Lost>>) -> Re
     }
     match lost.into_iter().min() {
         Some((why, rank, name)) => {
-            let why = Failure::failed(anyhow::anyhow!("rank {rank}, `{name}`: {why}"));
-            Err(why.hint("what was saved before is kept: `--resume` goes on"))
+            let why = failed!("rank {rank}, `{name}`: {why}");
+            Err(why.hint("earlier checkpoints are kept, and `--resume` continues the run"))
         }
         None => Ok(()),
     }

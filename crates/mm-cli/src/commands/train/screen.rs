@@ -1,44 +1,45 @@
-//! What a run looks like while it goes on: a bar with lines above it, or the dashboard, whose lines wait until it is gone.
+//! A run on the terminal: a progress bar with messages above it, or the dashboard, after which the
+//! messages are printed.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mm_train::{Happening, Training, Validation};
+use mm_train::{TrainEvent, Training, Validation};
 
 use super::dashboard::Dashboard;
-use crate::report::tell;
+use crate::terminal::tell;
 
 /// Where a run is shown.
 pub enum Screen {
-    /// A progress bar; lines go to standard error above it.
+    /// A progress bar; messages go to standard error above it.
     Bar(ProgressBar),
-    /// The whole terminal, and the lines that would have disturbed it.
+    /// The dashboard, and the messages that wait until it is closed.
     Dashboard(Dashboard, Vec<String>),
 }
 
 impl Screen {
-    /// A bar for the steps of a run.
+    /// Makes a progress bar for the steps of a run.
     pub fn bar(training: &Training) -> Self {
         let bar = ProgressBar::new(training.recipe.run.steps).with_position(training.progress.step);
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {eta_precise} left  {msg}");
         Self::Bar(bar.with_style(style.expect("the template is fixed")))
     }
 
-    /// The dashboard; takes the terminal until it is closed.
+    /// Opens the dashboard, which takes the terminal until it is closed.
     pub fn dashboard(training: &Training) -> Self {
         Self::Dashboard(Dashboard::open(training), Vec::new())
     }
 
-    /// Shows what happened.
-    pub fn show(&mut self, happening: &Happening<'_>) {
+    /// Shows an event.
+    pub fn show(&mut self, event: &TrainEvent<'_>) {
         match self {
-            Self::Bar(bar) => advance(bar, happening),
-            Self::Dashboard(dashboard, _) => dashboard.show(happening),
+            Self::Bar(bar) => advance(bar, event),
+            Self::Dashboard(dashboard, _) => dashboard.show(event),
         }
-        if let Some(line) = line(happening) {
+        if let Some(line) = line(event) {
             self.say(line);
         }
     }
 
-    /// Says a line, now or when the terminal is free again.
+    /// Prints a message, now or when the terminal is free again.
     pub fn say(&mut self, line: String) {
         match self {
             Self::Bar(bar) => bar.suspend(|| tell!("{line}")),
@@ -46,7 +47,7 @@ impl Screen {
         }
     }
 
-    /// Whether the run was ended by a key.
+    /// Returns whether a key has stopped the run.
     pub fn asks_to_stop(&self) -> bool {
         match self {
             Self::Bar(_) => false,
@@ -54,7 +55,7 @@ impl Screen {
         }
     }
 
-    /// Gives the terminal back and says what was kept.
+    /// Gives the terminal back, and prints the messages that waited.
     pub fn close(self) {
         match self {
             Self::Bar(bar) => bar.finish_and_clear(),
@@ -66,17 +67,17 @@ impl Screen {
     }
 }
 
-/// Moves the bar by a step; where there is no terminal, a fortieth of the run is a line.
-fn advance(bar: &ProgressBar, happening: &Happening<'_>) {
-    let Happening::Step { report, speed, .. } = happening else { return };
+/// Moves the bar by a step. Without a terminal, prints a line for each fortieth of the run.
+fn advance(bar: &ProgressBar, event: &TrainEvent<'_>) {
+    let TrainEvent::Step { report, speed, .. } = event else { return };
     let term = |name: &str, loss: Option<f64>| {
         loss.map_or(String::new(), |loss| format!(" {name} {loss:.3}"))
     };
     bar.set_message(format!(
         "loss {:.3}{}{}  {:.0} tokens/s {:.0} images/s",
         report.loss,
-        term("text", report.text),
-        term("image", report.image),
+        term("text", report.losses.get("text")),
+        term("image", report.losses.get("image")),
         speed.tokens_per_second,
         speed.images_per_second
     ));
@@ -87,24 +88,24 @@ fn advance(bar: &ProgressBar, happening: &Happening<'_>) {
     }
 }
 
-/// What is said of a happening; a step says nothing.
-fn line(happening: &Happening<'_>) -> Option<String> {
-    Some(match happening {
-        Happening::Step { .. } => return None,
-        Happening::Samples(path) => format!("samples: {}", path.display()),
-        Happening::Measured(found, better) => {
+/// Returns the message of an event; a step has none.
+fn line(event: &TrainEvent<'_>) -> Option<String> {
+    Some(match event {
+        TrainEvent::Samples(path) => format!("samples: {}", path.display()),
+        TrainEvent::Measured(found, better) => {
             let lowest = if *better { ", the lowest so far" } else { "" };
             format!("held out: {}{lowest}", measured(found))
         }
-        Happening::RolledBack(done) => done.event.clone(),
-        Happening::Saved(path) => format!("saved: {}", path.display()),
+        TrainEvent::RolledBack(done) => done.event.clone(),
+        TrainEvent::Saved(path) => format!("checkpoint: {}", path.display()),
+        _ => return None,
     })
 }
 
-/// The terms that were measured, and the loss.
+/// Writes the losses that were measured.
 fn measured(found: &Validation) -> String {
     let terms =
-        [("text", found.terms.text), ("image", found.terms.image), ("loss", Some(found.loss))];
-    let words = |(name, number): (&str, Option<f64>)| Some(format!("{name} {:.4}", number?));
-    terms.into_iter().filter_map(words).collect::<Vec<_>>().join(" ")
+        [("text", found.losses.text), ("image", found.losses.image), ("loss", Some(found.loss))];
+    let terms = terms.into_iter().filter_map(|(name, loss)| Some(format!("{name} {:.4}", loss?)));
+    terms.collect::<Vec<_>>().join(" ")
 }

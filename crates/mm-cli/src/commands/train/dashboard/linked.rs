@@ -1,7 +1,8 @@
-//! The dashboard, fed with what our own loop tells: numbers as plots over the steps, everything else as counts.
+//! The dashboard with the events of our own training loop: numbers are plots over the steps, and
+//! everything else is counted.
 //!
-//! Burn counts epochs and items; here a session is one epoch and its steps are the items, so that the time left is that of the
-//! steps left, also in a run that was taken up in its middle.
+//! Burn counts epochs and items. Here a session is one epoch and its steps are the items, so that
+//! the remaining time is that of the remaining steps, also in a run that was resumed.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::ops::Range;
@@ -13,9 +14,9 @@ use burn_train::metric::{
 };
 use burn_train::renderer::tui::TuiMetricsRendererWrapper;
 use burn_train::renderer::{MetricState, MetricsRenderer};
-use mm_train::{Happening, Training};
+use mm_train::{TrainEvent, Training};
 
-use crate::report::{Failure, usage};
+use crate::terminal::{Failure, usage};
 
 const LOSS: &str = "Loss";
 const TEXT: &str = "Text loss";
@@ -25,32 +26,33 @@ const RATE: &str = "Learning rate";
 const TOKENS: &str = "Tokens/s";
 const IMAGES: &str = "Images/s";
 
-/// Fails where the dashboard could not be drawn or would be mixed with other lines.
+/// Fails where the dashboard could not be drawn, or would be mixed with other output.
 pub fn check() -> Result<(), Failure> {
     let streams =
         [("standard output", stdout().is_terminal()), ("standard error", stderr().is_terminal())];
     match streams.into_iter().find(|(_, is_terminal)| !is_terminal) {
         None => Ok(()),
         Some((name, _)) => Err(usage!("`--tui` draws on a terminal, and {name} is none")
-            .hint("leave it out: the same numbers go to `metrics.jsonl` in the run folder")),
+            .hint("without it, the same numbers are in `metrics.jsonl` of the run folder")),
     }
 }
 
-/// A run on the whole terminal.
+/// The dashboard of a run, which fills the terminal.
 pub struct Dashboard {
     renderer: Box<dyn MetricsRenderer>,
-    /// Set by the key that stops.
+    /// The flag that the stop key sets.
     stop: Interrupter,
     /// The plots, in their order.
     plots: Vec<&'static str>,
-    /// Steps taken before this session.
+    /// The steps before this session.
     before: u64,
-    /// Steps of this session shown so far. A roll-back takes none away: Burn's estimate of the time left cannot go back.
+    /// The steps of this session that were shown. A rollback does not lower this number, since
+    /// Burn's estimate of the remaining time cannot go back.
     shown: u64,
 }
 
 impl Dashboard {
-    /// Takes the terminal.
+    /// Opens the dashboard, which takes the terminal.
     pub fn open(training: &Training) -> Self {
         let stop = Interrupter::new();
         let renderer = Box::new(TuiMetricsRendererWrapper::new(stop.clone(), None));
@@ -59,7 +61,7 @@ impl Dashboard {
         Self::over(renderer, stop, plots, training.progress.step..training.recipe.run.steps)
     }
 
-    /// A dashboard of any renderer, for the steps after `steps.start`.
+    /// Makes a dashboard with any renderer, for the steps after `steps.start`.
     fn over(
         mut renderer: Box<dyn MetricsRenderer>,
         stop: Interrupter,
@@ -81,16 +83,16 @@ impl Dashboard {
         Self { renderer, stop, plots, before: steps.start, shown: 0 }
     }
 
-    /// Shows what happened.
-    pub fn show(&mut self, happening: &Happening<'_>) {
-        match happening {
-            Happening::Step { report, speed, .. } => {
+    /// Shows an event.
+    pub fn show(&mut self, event: &TrainEvent<'_>) {
+        match event {
+            TrainEvent::Step { report, speed, .. } => {
                 let numbers = [
                     (LOSS, Some(report.loss)),
-                    (TEXT, report.text),
-                    (IMAGE, report.image),
+                    (TEXT, report.losses.get("text")),
+                    (IMAGE, report.losses.get("image")),
                     (GRADIENT, Some(report.gradient)),
-                    (RATE, Some(report.rate)),
+                    (RATE, Some(report.lr)),
                     (TOKENS, Some(speed.tokens_per_second)),
                     (IMAGES, Some(speed.images_per_second)),
                 ];
@@ -103,23 +105,24 @@ impl Dashboard {
                 self.shown = self.shown.max(report.step.saturating_sub(self.before));
                 self.renderer.update_split(self.shown as usize);
             }
-            Happening::Measured(found, _) => {
+            TrainEvent::Measured(found, _) => {
                 let numbers = [
                     (LOSS, Some(found.loss)),
-                    (TEXT, found.terms.text),
-                    (IMAGE, found.terms.image),
+                    (TEXT, found.losses.text),
+                    (IMAGE, found.losses.image),
                 ];
                 for state in self.states(&numbers) {
                     self.renderer.update_valid(state);
                 }
             }
-            Happening::Samples(_) => self.count("Samples"),
-            Happening::Saved(_) => self.count("Checkpoints"),
-            Happening::RolledBack(_) => self.count("Roll-backs"),
+            TrainEvent::Samples(_) => self.count("Samples"),
+            TrainEvent::Saved(_) => self.count("Checkpoints"),
+            TrainEvent::RolledBack(_) => self.count("Rollbacks"),
+            _ => {}
         }
     }
 
-    /// Whether the key that stops was pressed.
+    /// Returns whether the stop key was pressed.
     pub fn asks_to_stop(&self) -> bool {
         self.stop.should_stop()
     }
@@ -134,7 +137,7 @@ impl Dashboard {
         self.renderer.log_event_training(event.to_owned());
     }
 
-    /// The numbers that are there and have a plot, as Burn takes them.
+    /// Returns the numbers that exist and have a plot, in the form that Burn takes.
     fn states(&self, numbers: &[(&'static str, Option<f64>)]) -> Vec<MetricState> {
         let numbers = numbers.iter().filter(|(plot, _)| self.plots.contains(plot));
         numbers.filter_map(|(plot, number)| Some(state(plot, (*number)?))).collect()
@@ -145,17 +148,18 @@ fn id(plot: &str) -> MetricId {
     MetricId::new(Arc::new(plot.to_owned()))
 }
 
-/// A number of a plot; one that is not finite is written, but has no place in a plot.
+/// Makes a point of a plot. A number that is not finite is written, but not plotted.
 fn state(plot: &str, number: f64) -> MetricState {
     let entry = SerializedEntry::new(written(number), number.to_string());
     let entry = MetricEntry::new(id(plot), entry);
-    match number.is_finite() {
-        true => MetricState::Numeric(entry, Some(NumericEntry::Value(number))),
-        false => MetricState::Generic(entry),
+    if number.is_finite() {
+        MetricState::Numeric(entry, Some(NumericEntry::Value(number)))
+    } else {
+        MetricState::Generic(entry)
     }
 }
 
-/// Four digits or so.
+/// Writes a number in about four digits.
 fn written(number: f64) -> String {
     let size = number.abs();
     if size >= 1e3 {

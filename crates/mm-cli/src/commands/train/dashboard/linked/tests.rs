@@ -1,4 +1,5 @@
-//! What the dashboard is told, by a renderer that writes it down and needs no terminal.
+//! Tests of what the dashboard tells its renderer, with a renderer that records it and needs no
+//! terminal.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,11 +10,11 @@ use burn_train::metric::{MetricAttributes, MetricName};
 use burn_train::renderer::{EvaluationName, MetricsRendererEvaluation, MetricsRendererTraining};
 use expect_test::{Expect, expect};
 use mm_eval::HeldOutLosses;
-use mm_train::{Speed, StepReport, Validation};
+use mm_train::{LossValues, Speed, StepReport, Validation};
 
 use super::*;
 
-/// A renderer that writes down what it is told. Like Burn's, it knows a metric only once it is registered.
+/// A renderer that records its calls. Like Burn's, it knows a metric only after registration.
 struct Recorder {
     told: Arc<Mutex<Vec<String>>>,
     names: HashMap<MetricId, MetricName>,
@@ -100,7 +101,7 @@ impl MetricsRenderer for Recorder {
     }
 }
 
-/// What a dashboard with these plots tells its renderer, from the eleventh step to the thirtieth.
+/// Checks what a dashboard with these plots tells its renderer, from step 11 to step 30.
 fn check(plots: &[&'static str], acts: impl FnOnce(&mut Dashboard), wanted: Expect) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let recorder = Box::new(Recorder { told: told.clone(), names: HashMap::new() });
@@ -115,10 +116,9 @@ fn report(step: u64) -> StepReport {
     StepReport {
         step,
         loss: 1.5,
-        text: Some(1.0),
-        image: None,
+        losses: LossValues::from([("text", Some(1.0)), ("image", None)]),
         gradient: 0.25,
-        rate: 0.0003,
+        lr: 0.0003,
         skipped: false,
         tokens: 100,
         images: 4,
@@ -126,7 +126,7 @@ fn report(step: u64) -> StepReport {
     }
 }
 
-fn step(report: &StepReport) -> Happening<'_> {
+fn step(report: &StepReport) -> TrainEvent<'_> {
     let (tokens_per_second, images_per_second) = (12345.6, 42.0);
     let speed = Speed {
         tokens_per_second,
@@ -135,7 +135,7 @@ fn step(report: &StepReport) -> Happening<'_> {
         gradient_sum: None,
         gradient_bytes: None,
     };
-    Happening::Step { report, speed, logged: true }
+    TrainEvent::Step { report, speed, logged: true }
 }
 
 #[test]
@@ -187,17 +187,17 @@ fn what_is_not_finite_is_no_point_and_the_bar_never_goes_back() {
 
 #[test]
 fn held_out_losses_are_points_of_the_same_plots_and_files_are_counted() {
-    let terms = HeldOutLosses {
+    let losses = HeldOutLosses {
         text: Some(3.0),
         bits_per_byte: Some(1.0),
         image: Some(0.005),
         documents: 8,
     };
-    let found = Validation { step: 11, loss: 2.0, terms };
+    let found = Validation { step: 11, loss: 2.0, losses };
     let acts = |dashboard: &mut Dashboard| {
-        dashboard.show(&Happening::Measured(&found, true));
-        dashboard.show(&Happening::Samples(Path::new("a.png")));
-        dashboard.show(&Happening::Saved(Path::new("b")));
+        dashboard.show(&TrainEvent::Measured(&found, true));
+        dashboard.show(&TrainEvent::Samples(Path::new("a.png")));
+        dashboard.show(&TrainEvent::Saved(Path::new("b")));
     };
     let wanted = expect![[r#"
         plot Loss, numeric true

@@ -1,0 +1,103 @@
+//! Model folders: opening one, and the flags that replace its settings of generation.
+
+use std::path::Path;
+
+use burn::prelude::Device;
+use clap::Args;
+use mm_diffusion::{Guidance, Sampler};
+use mm_model::{GenerateOptions, LoadedModel};
+use mm_text::TokenSampling;
+
+use crate::device::DeviceArg;
+use crate::terminal::Failure;
+
+/// Flags that choose how images are drawn and how tokens are chosen.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    #[command(flatten)]
+    pub device: DeviceArg,
+    /// Number of denoising steps of an image [default: the model's].
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, euler or heun [default: the model's].
+    #[arg(long, value_name = "S")]
+    sampler: Option<Sampler>,
+    /// Scale of classifier-free guidance; 1 turns it off [default: the model's].
+    #[arg(long, value_name = "G")]
+    guidance: Option<f64>,
+    /// Seed of the noise and of the tokens.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Temperature of the tokens; 0 always takes the most likely token.
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    temperature: f32,
+    /// Choose among the K most likely tokens.
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Choose among the fewest tokens that have this probability together.
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Leave out tokens whose probability is below this share of the highest.
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+    /// Largest number of tokens to write.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_tokens: usize,
+}
+
+impl SamplingArgs {
+    /// Opens a model folder on the device that was asked for. Fails if the schedule of the model
+    /// does not have the steps that were asked for.
+    pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
+        let model = load(folder, &self.device.open()?)?;
+        if let Some(steps) = self.steps {
+            model.config.schedule.sampling_levels(steps).map_err(Failure::usage)?;
+        }
+        Ok(model)
+    }
+
+    /// Returns the model's settings of generation, replaced where a flag was given.
+    pub fn options(&self, model: &LoadedModel) -> GenerateOptions {
+        let base = model.options(self.seed);
+        GenerateOptions {
+            tokens: TokenSampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+            },
+            sampler: self.sampler.unwrap_or(base.sampler),
+            steps: self.steps.unwrap_or(base.steps),
+            guidance: Guidance {
+                scale: self.guidance.unwrap_or(base.guidance.scale),
+                ..base.guidance
+            },
+            seed: self.seed,
+            max_tokens: self.max_tokens,
+            ..base
+        }
+    }
+}
+
+/// Opens a model folder.
+pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {
+    LoadedModel::load(folder, device).map_err(|why| {
+        let inside = folder.join("model"); // a run folder has one
+        let hint = if inside.is_dir() {
+            format!("did you mean `{}`?", inside.display())
+        } else {
+            "a model folder holds config.json, generation_config.json, model.safetensors and \
+             tokenizer.json"
+                .to_owned()
+        };
+        Failure::failed(why).hint(hint)
+    })
+}
+
+/// Names the model folder in an error of generation.
+pub fn cannot_generate<E>(folder: &Path) -> impl Fn(E) -> Failure
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |why| Failure::because(format!("cannot generate with `{}`", folder.display()), why)
+}

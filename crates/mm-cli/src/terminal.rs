@@ -1,0 +1,141 @@
+//! What the program prints: results, messages, errors with their causes and a hint, and exit codes.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// A command that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code: 1 where the command failed, 2 where it was used wrongly.
+    code: u8,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// Makes the failure of a command that was used wrongly; the exit code is 2.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 2, error: error.into(), hint: None }
+    }
+
+    /// Makes the failure of a command that could not do its work; the exit code is 1.
+    pub fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 1, error: error.into(), hint: None }
+    }
+
+    /// Makes a failure whose error is put behind `what`, such as "cannot read `a.png`".
+    pub fn because(what: String, why: impl Into<anyhow::Error>) -> Self {
+        Self::failed(why.into().context(what))
+    }
+
+    /// Adds a hint: what to do about the failure.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Returns the exit code.
+    pub fn code(&self) -> i32 {
+        self.code.into()
+    }
+
+    /// Returns the error without its causes.
+    #[cfg(test)]
+    pub fn words(&self) -> String {
+        self.error.to_string()
+    }
+
+    /// Writes the error, its causes and the hint to standard error.
+    pub fn print(&self) -> ExitCode {
+        tell!("error: {}", self.error);
+        let mut said = self.error.to_string();
+        for cause in self.error.chain().skip(1) {
+            let cause = cause.to_string();
+            if !said.contains(&cause) {
+                tell!("  caused by: {cause}");
+                said = cause;
+            }
+        }
+        if let Some(hint) = &self.hint {
+            tell!("\nhint: {hint}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// Makes the failure of wrong usage from a format string.
+macro_rules! usage {
+    ($($word:tt)*) => { $crate::terminal::Failure::usage(anyhow::anyhow!($($word)*)) };
+}
+pub(crate) use usage;
+
+/// Makes the failure of a command from a format string.
+macro_rules! failed {
+    ($($word:tt)*) => { $crate::terminal::Failure::failed(anyhow::anyhow!($($word)*)) };
+}
+pub(crate) use failed;
+
+/// Silences panics for want of device memory, which end as an error of their own.
+pub fn silence_memory_panics() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !mm_train::memory::is_out_of_memory(panic.payload()) {
+            loud(panic);
+        }
+    }));
+}
+
+/// Writes to standard output. Where the reader is gone (`mm inspect | head`), the program ends
+/// quietly; where anything else prevents writing, such as a full disk, it ends with an error.
+pub fn write_out(text: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    if let Err(why) = out.write_fmt(text).and_then(|()| out.flush()) {
+        if why.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        tell!("error: cannot write to standard output: {why}");
+        std::process::exit(1);
+    }
+}
+
+/// Writes a line to standard output.
+macro_rules! say {
+    () => { $crate::terminal::write_out(format_args!("\n")) };
+    ($format:literal $($rest:tt)*) => {
+        $crate::terminal::write_out(format_args!("{}\n", format_args!($format $($rest)*)))
+    };
+}
+pub(crate) use say;
+
+/// Writes to standard error in one piece. What cannot be written is lost: a reader that is gone
+/// (`mm train ... 2>&1 | head`) or a full disk must not end the work.
+pub fn write_err(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_all(text.to_string().as_bytes());
+}
+
+/// Writes a line to standard error.
+macro_rules! tell {
+    ($format:literal $($rest:tt)*) => {
+        $crate::terminal::write_err(format_args!("{}\n", format_args!($format $($rest)*)))
+    };
+}
+pub(crate) use tell;
+
+/// Writes a count with a comma between thousands.
+pub fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

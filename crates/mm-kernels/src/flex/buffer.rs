@@ -1,0 +1,77 @@
+//! Work memory that is used again: what a step has taken, the next step takes.
+//!
+//! Buffers come in sizes of four steps an octave, so that batches of changing lengths share them;
+//! at most a quarter of a buffer is unused. Nothing is zeroed on the way: a taken buffer holds
+//! whatever it held before.
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
+use crate::work_memory::buffer_size;
+
+static FREE: Mutex<BTreeMap<usize, Vec<Vec<f32>>>> = Mutex::new(BTreeMap::new());
+
+/// Some numbers of work memory, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    data: Vec<f32>,
+    len: usize,
+}
+
+/// Takes `len` numbers with unspecified values.
+pub(crate) fn take(len: usize) -> Buffer {
+    let size = buffer_size(len);
+    let free = FREE.lock().expect("no holder panics").get_mut(&size).and_then(Vec::pop);
+    Buffer { data: free.unwrap_or_else(|| vec![0.0; size]), len }
+}
+
+/// Takes `len` zeros.
+pub(crate) fn take_zeroed(len: usize) -> Buffer {
+    let mut buffer = take(len);
+    buffer.fill(0.0);
+    buffer
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        FREE.lock().expect("no holder panics").entry(data.len()).or_default().push(data);
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = take(self.len);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.data[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.data[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_as_long_as_asked_and_wastes_at_most_a_quarter() {
+        for len in (1..5000).chain([1 << 20, (1 << 20) + 1]) {
+            let size = buffer_size(len);
+            assert!(size >= len && (size <= len + len / 4 + 1 || size == 64), "{len}: {size}");
+            assert_eq!(take(len).len(), len);
+        }
+    }
+}

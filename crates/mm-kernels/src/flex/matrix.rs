@@ -1,0 +1,215 @@
+//! Matrix products on strided slices, through the `gemm` crate (AVX2, AVX-512, NEON by run-time
+//! detection), one thread each.
+
+use gemm::Parallelism;
+
+use super::in_parts;
+
+/// Fewest and most rows of a weight gradient that one task computes: the right factor is packed
+/// anew for every task, so few rows cost time, and many leave cores without work.
+const GRADIENT_ROWS: [usize; 2] = [128, 384];
+
+/// A matrix inside a slice: element `(i, j)` is `data[i * strides[0] + j * strides[1]]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    shape: [usize; 2],
+    strides: [usize; 2],
+}
+
+impl<'a> Matrix<'a> {
+    /// Takes rows of `cols` numbers one after another.
+    pub fn rows(data: &'a [f32], cols: usize) -> Self {
+        Self { data, shape: [data.len() / cols, cols], strides: [cols, 1] }
+    }
+
+    /// Takes `shape` rows and columns, rows `stride` apart.
+    pub fn strided(data: &'a [f32], shape: [usize; 2], stride: usize) -> Self {
+        Self { data, shape, strides: [stride, 1] }
+    }
+
+    /// Returns rows `from..from + count`.
+    pub fn slice(self, from: usize, count: usize) -> Self {
+        assert!(from + count <= self.shape[0], "rows inside the matrix");
+        let start = (from * self.strides[0]).min(self.data.len());
+        Self { data: &self.data[start..], shape: [count, self.shape[1]], ..self }
+    }
+
+    /// Returns the transpose, without moving a number.
+    pub fn t(self) -> Self {
+        let ([rows, cols], [down, across]) = (self.shape, self.strides);
+        Self { data: self.data, shape: [cols, rows], strides: [across, down] }
+    }
+
+    /// Returns the number of rows.
+    pub fn height(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// Returns the number of columns.
+    pub fn width(&self) -> usize {
+        self.shape[1]
+    }
+}
+
+/// Where a product goes: rows of `cols` numbers, `stride` apart.
+pub(crate) struct Target<'a> {
+    data: &'a mut [f32],
+    shape: [usize; 2],
+    stride: usize,
+}
+
+impl<'a> Target<'a> {
+    /// Takes rows of `cols` numbers one after another.
+    pub fn rows(data: &'a mut [f32], cols: usize) -> Self {
+        let shape = [data.len() / cols, cols];
+        Self { data, shape, stride: cols }
+    }
+
+    /// Takes `shape` rows and columns, rows `stride` apart.
+    pub fn strided(data: &'a mut [f32], shape: [usize; 2], stride: usize) -> Self {
+        Self { data, shape, stride }
+    }
+
+    /// Computes `self = scale · a b`.
+    pub fn set(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32) {
+        self.product(a, b, scale, false);
+    }
+
+    /// Computes `self += scale · a b`.
+    pub fn add(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32) {
+        self.product(a, b, scale, true);
+    }
+
+    fn product(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32, keep: bool) {
+        let ([m, k], [k_too, n]) = (a.shape, b.shape);
+        assert_eq!((k, self.shape), (k_too, [m, n]), "shapes of a product");
+        let reach = |shape: [usize; 2], strides: [usize; 2]| {
+            if shape[0] * shape[1] == 0 {
+                return 0;
+            }
+            (shape[0] - 1) * strides[0] + (shape[1] - 1) * strides[1] + 1
+        };
+        assert!(reach(a.shape, a.strides) <= a.data.len(), "the left factor is inside its slice");
+        assert!(reach(b.shape, b.strides) <= b.data.len(), "the right factor is inside its slice");
+        let own = [self.stride, 1];
+        assert!(reach(self.shape, own) <= self.data.len(), "the product is inside its slice");
+        assert!(self.shape[0] <= 1 || self.stride >= n, "rows of the product do not overlap");
+        pack_less();
+        // SAFETY: the three assertions above bound every address that `gemm` forms from these
+        // shapes and strides; the product is borrowed mutably and so apart from both factors, and
+        // its rows do not overlap.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                self.data.as_mut_ptr(),
+                1,
+                self.stride as isize,
+                keep,
+                a.data.as_ptr(),
+                a.strides[1] as isize,
+                a.strides[0] as isize,
+                b.data.as_ptr(),
+                b.strides[1] as isize,
+                b.strides[0] as isize,
+                1.0,
+                scale,
+                false,
+                false,
+                false,
+                Parallelism::None,
+            );
+        }
+    }
+}
+
+/// Lets `gemm` read a factor in place where it is used for at most 384 rows of the product: with
+/// AVX-512, copying it into the order of the kernel first costs more there than it saves (4 % of a
+/// step at 256 channels). Other processors keep the crate's own bound, which is 48 rows.
+fn pack_less() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            if let super::simd::Level::Avx512 = super::simd::level() {
+                gemm::set_lhs_packing_threshold_single_thread(64); // times six rows
+            }
+        });
+    }
+}
+
+/// The product `xᵀ dy` that is the gradient of a weight.
+pub(crate) struct Product<'a> {
+    left: Matrix<'a>,
+    right: Matrix<'a>,
+}
+
+impl<'a> Product<'a> {
+    /// Takes `x`, `[tokens, inputs]`, and `dy`, `[tokens, outputs]`.
+    pub fn new(x: Matrix<'a>, dy: Matrix<'a>) -> Self {
+        Self { left: x.t(), right: dy }
+    }
+}
+
+/// Computes products, which all share the threads.
+pub(crate) fn weight_gradients<const N: usize>(products: [Product<'_>; N]) -> [Vec<f32>; N] {
+    let mut gradients =
+        products.each_ref().map(|Product { left, right }| vec![0.0; left.height() * right.width()]);
+    let mut tasks = vec![];
+    for (gradient, Product { left, right }) in gradients.iter_mut().zip(&products) {
+        let [fewest, most] = GRADIENT_ROWS;
+        let (cols, rows) = (right.width(), left.height().div_ceil(4).clamp(fewest, most));
+        for (index, part) in gradient.chunks_mut(rows * cols).enumerate() {
+            tasks.push((left.slice(index * rows, part.len() / cols), *right, part));
+        }
+    }
+    tasks.sort_by_key(|(.., part)| std::cmp::Reverse(part.len())); // large ones first
+    in_parts(tasks, |_, (left, right, part)| {
+        Target::rows(part, right.width()).set(left, right, 1.0);
+    });
+    gradients
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn numbers(seed: usize, count: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 37 + seed * 11) % 19) as f32 - 9.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn products_equal_sums_over_the_inner_index(
+            m in 1usize..9, n in 1usize..9, k in 1usize..9, pad in 0usize..3,
+            turned: [bool; 2], keep: bool,
+        ) {
+            let (a, b) = (numbers(1, m * k), numbers(2, k * n));
+            let stride = n + pad;
+            let before = numbers(3, m * stride);
+            let mut found = before.clone();
+            let left = if turned[0] { Matrix::rows(&a, m).t() } else { Matrix::rows(&a, k) };
+            let right = if turned[1] { Matrix::rows(&b, k).t() } else { Matrix::rows(&b, n) };
+            let target = Target::strided(&mut found, [m, n], stride);
+            if keep { target.add(left, right, 0.5) } else { target.set(left, right, 0.5) }
+            let at = |data: &[f32], i: usize, j: usize, rows: usize, cols: usize, turned: bool| {
+                if turned { data[j * rows + i] } else { data[i * cols + j] }
+            };
+            for i in 0..m {
+                for j in 0..stride {
+                    let old = before[i * stride + j];
+                    let col = j.min(n - 1);
+                    let sum: f32 = (0..k)
+                        .map(|l| at(&a, i, l, m, k, turned[0]) * at(&b, l, col, k, n, turned[1]))
+                        .sum();
+                    let kept = if keep { old } else { 0.0 };
+                    let wanted = if j >= n { old } else { 0.5 * sum + kept };
+                    prop_assert_eq!(found[i * stride + j], wanted);
+                }
+            }
+        }
+    }
+}

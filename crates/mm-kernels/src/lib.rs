@@ -1,0 +1,33 @@
+//! Kernels of transformer blocks behind one trait, on every backend.
+//!
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod adamw;
+mod blocks;
+mod choice;
+mod context;
+#[cfg(feature = "flex")]
+mod flex;
+mod kernels;
+mod mask;
+mod options;
+mod rotary;
+#[cfg(test)]
+mod testing;
+mod update;
+mod work_memory;
+
+pub use adamw::AdamW;
+pub use blocks::{
+    BlockModulation, BranchModulation, GauWeights, KeyValue, KvUpdate, LinearWeights,
+    MultiHeadWeights, ScaleOffset, modulate,
+};
+pub use choice::{convolution, has_fused_blocks, kernels_for, kernels_of, register};
+pub use context::AttentionContext;
+pub use kernels::{BlockKernels, Reference, linear, rms_norm};
+pub use mask::{KeyRanges, KeyRangesError};
+pub use options::{BlockOptions, Precision};
+pub use rotary::{AxisFrequency, RotaryTables};
+pub use update::{SumOfSquares, moving_average, sum_of_squares};
+pub use work_memory::{WorkArrays, WorkMemory};

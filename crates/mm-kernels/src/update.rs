@@ -1,0 +1,159 @@
+//! What happens to weights between two steps, each in one pass over the numbers where kernels can:
+//! AdamW, moving averages, norms.
+
+use burn::prelude::*;
+
+use crate::{AdamW, kernels, kernels_of};
+
+impl AdamW {
+    /// Returns the weight and the moments `[m, v]` after a step with gradient `grad`; all have one
+    /// shape, `[…]`.
+    pub fn step<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        moments: [Tensor<D>; 2],
+    ) -> (Tensor<D>, [Tensor<D>; 2]) {
+        let kernels = kernels_of(&weight);
+        if !kernels.fuses_updates() {
+            return self.reference(weight, grad, moments);
+        }
+        let shape = weight.dims();
+        let (weight, moments) = kernels.adamw(self, flat(weight), flat(grad), moments.map(flat));
+        (weight.reshape(shape), moments.map(|moment| moment.reshape(shape)))
+    }
+}
+
+/// Computes `average + (1 - keep) (weight - average)`, both of one shape, `[…]`. Numbers that are
+/// the same in weight and average stay as they are.
+///
+/// ```
+/// use burn::prelude::*;
+/// use mm_kernels::moving_average;
+///
+/// let device = Device::flex();
+/// let weight = Tensor::<1>::from_floats([4.0, 2.0], &device);
+/// let average = moving_average(Tensor::ones([2], &device), &weight, 0.5);
+/// assert_eq!(average.into_data().try_to_vec::<f32>().unwrap(), [2.5, 1.5]);
+/// ```
+pub fn moving_average<const D: usize>(
+    average: Tensor<D>,
+    weight: &Tensor<D>,
+    keep: f64,
+) -> Tensor<D> {
+    let kernels = kernels_of(&average);
+    if !kernels.fuses_updates() {
+        return kernels::moving_average(average, weight.clone(), keep);
+    }
+    let shape = average.dims();
+    kernels.moving_average(flat(average), flat(weight.clone()), keep).reshape(shape)
+}
+
+/// `Σ x²` over many tensors, read back once at the end: on a graphics device every read waits for
+/// all work before it.
+///
+/// ```
+/// use burn::prelude::*;
+/// use mm_kernels::SumOfSquares;
+///
+/// let device = Device::flex();
+/// let mut sum = SumOfSquares::default();
+/// sum.add(&Tensor::<1>::ones([3], &device));
+/// sum.add(&Tensor::<2>::ones([2, 2], &device));
+/// assert_eq!(sum.read(), 7.0);
+/// ```
+#[derive(Debug, Default)]
+pub struct SumOfSquares {
+    /// The sum of what is on the host already.
+    host: f64,
+    /// The sums that the device still computes, `[1]` each.
+    pending: Vec<Tensor<1>>,
+}
+
+impl SumOfSquares {
+    /// Adds the squares of `x`, of any shape `[…]`.
+    pub fn add<const D: usize>(&mut self, x: &Tensor<D>) {
+        let kernels = kernels_of(x);
+        let fused = kernels.fuses_updates().then(|| kernels.sum_of_squares(flat(x.clone())));
+        match fused.flatten() {
+            Some(sum) => self.host += sum,
+            None => self.pending.push(x.clone().square().sum()),
+        }
+    }
+
+    /// Returns the sum, added up in 64-bit floats.
+    pub fn read(self) -> f64 {
+        let Self { host, pending } = self;
+        if pending.is_empty() {
+            return host;
+        }
+        host + Tensor::cat(pending, 0).into_data().iter::<f64>().sum::<f64>()
+    }
+}
+
+/// Computes `Σ x²` of one tensor of any shape `[…]` and reads it back.
+pub fn sum_of_squares<const D: usize>(x: &Tensor<D>) -> f64 {
+    let mut sum = SumOfSquares::default();
+    sum.add(x);
+    sum.read()
+}
+
+/// Returns the numbers of `[…]` in one row, `[numbers]`.
+fn flat<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    let numbers = x.shape().num_elements();
+    x.reshape([numbers])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::normal;
+
+    fn random(seed: u64) -> Tensor<2> {
+        normal(seed, [37, 41], 1.0)
+    }
+
+    fn assert_close(a: Tensor<2>, b: Tensor<2>) {
+        let most = (a - b).abs().max().into_scalar::<f32>();
+        assert!(most < 1e-6, "differs by {most}");
+    }
+
+    #[test]
+    fn a_fused_adamw_step_equals_its_definition() {
+        for time in [1, 2, 300] {
+            let adam =
+                AdamW { betas: [0.9, 0.95], epsilon: 1e-8, weight_decay: 0.1, lr: 1e-2, time };
+            let moments = || [random(3), random(4).square()];
+            assert_eq!(kernels_of(&random(1)).fuses_updates(), cfg!(feature = "flex"));
+            let (weight, [m, v]) = adam.step(random(1), random(2), moments());
+            let (wanted, [wanted_m, wanted_v]) = adam.reference(random(1), random(2), moments());
+            assert_close(weight, wanted);
+            assert_close(m, wanted_m);
+            assert_close(v, wanted_v);
+        }
+    }
+
+    #[test]
+    fn an_update_leaves_other_holders_of_a_tensor_alone() {
+        let average = random(1);
+        let held = average.clone();
+        let moved = moving_average(average, &random(2), 0.9);
+        assert_eq!(held.into_data(), random(1).into_data());
+        assert_close(moved, random(1) * 0.9 + random(2) * 0.1);
+    }
+
+    #[test]
+    fn the_sum_of_squares_is_right_with_and_without_a_kernel() {
+        let (x, y) = (random(1), random(2));
+        let square = |x: &Tensor<2>| f64::from(x.clone().square().sum().into_scalar::<f32>());
+        let wanted = square(&x) + square(&y);
+        let fused = kernels_of(&x).sum_of_squares(flat(x.clone()));
+        assert_eq!(fused.is_some(), cfg!(feature = "flex"));
+        for (first, second) in [(x.clone(), y.clone()), (x.autodiff(), y.autodiff())] {
+            let mut sum = SumOfSquares::default();
+            sum.add(&first);
+            sum.add(&second);
+            assert!((sum.read() / wanted - 1.0).abs() < 1e-5);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Denoising of the images that come next in a batch of documents, by any sampler, with guidance.
+//!
+//! An image's noise is a function of the seed and the image's number alone, so neither how many are
+//! drawn nor how many at once changes an image.
+
+use std::ops::Range;
+
+use burn::prelude::*;
+use mm_diffusion::{Analytic, Guidance, Level, Sampler, analytic_dpm};
+use mm_patch::{Grid, Image, image_to_patches, patches_to_image};
+use rand_chacha::ChaCha8Rng;
+
+use super::session::{CachedRows, GenerationSession};
+use crate::random::{Purpose, normals, stream};
+use crate::{Document, DocumentError, GenerateError, GenerateOptions, LoadedModel, Segment};
+
+/// Images denoised at once.
+const TOGETHER: usize = 16;
+
+/// How noise becomes an image.
+#[derive(Debug, Clone, Copy)]
+pub struct SamplingPlan<'a> {
+    /// The levels visited, noisiest first.
+    pub levels: &'a [Level],
+    /// The sampler.
+    pub method: SamplingMethod<'a>,
+}
+
+/// A sampler and what it needs to know.
+#[derive(Debug, Clone, Copy)]
+pub enum SamplingMethod<'a> {
+    /// A sampler that needs nothing but the network.
+    Plain(Sampler),
+    /// Analytic-DPM with what was measured of this network.
+    Analytic(Analytic<'a>),
+}
+
+/// One image a row of a [`GenerationSession`] being denoised. With guidance, the conditional and
+/// the unconditional branch are computed in one batch of twice as many rows.
+#[derive(Debug)]
+pub struct ImageSampler<'s> {
+    session: &'s GenerationSession<'s>,
+    grid: Grid,
+    guidance: Guidance,
+    /// The rows of the session and as many of the empty prompt, where guidance may be active.
+    both: Option<CachedRows<'s>>,
+}
+
+impl GenerationSession<'_> {
+    /// Prepares the image of `grid` that comes next in every row, to be denoised with guidance.
+    pub fn image(&self, grid: Grid, guidance: Guidance) -> Result<ImageSampler<'_>, GenerateError> {
+        let model = self.model();
+        let guided = model.config.has_text() && guidance.scale != 1.0;
+        let both = if guided {
+            let empty = model.drawing_prompt(&Document::default(), grid)?;
+            let (empty, _) = CachedRows::prefill(&model.model, &model.config, &[empty]);
+            Some(self.cached().with_copies_of(&empty))
+        } else {
+            None
+        };
+        Ok(ImageSampler { session: self, grid, guidance, both })
+    }
+}
+
+impl ImageSampler<'_> {
+    /// Estimates the clean patches behind noisy ones: `[rows, patches, patch_dim]` -> the same
+    /// shape.
+    pub fn denoise(&self, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
+        let Some(both) = self.both.as_ref().filter(|_| self.guidance.active(level)) else {
+            return self.session.denoise(noisy, self.grid, level);
+        };
+        let rows = self.session.rows();
+        let clean = both.clean(Tensor::cat(vec![noisy.clone(), noisy], 0), self.grid, level);
+        let conditional = clean.clone().narrow(0, 0, rows);
+        self.guidance.combine(conditional, clean.narrow(0, rows, rows))
+    }
+
+    /// Estimates the noise in noisy patches: `[rows, patches, patch_dim]` -> the same shape.
+    pub fn eps(&self, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
+        let clean = self.denoise(noisy.clone(), level);
+        level.eps_in(noisy, clean)
+    }
+
+    /// Returns a source of standard normal noise `[rows, patches, patch_dim]`, fresh at every call,
+    /// each row from its own stream.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless there is one stream a row.
+    pub fn noise(&self, mut streams: Vec<ChaCha8Rng>) -> impl FnMut() -> Tensor<3> + use<> {
+        let shape = self.shape();
+        assert_eq!(streams.len(), shape[0], "one stream of noise a row");
+        let device = self.session.model().model.device();
+        let count = shape[1] * shape[2];
+        move || {
+            let fresh: Vec<f32> = streams.iter_mut().flat_map(|rng| normals(rng, count)).collect();
+            Tensor::from_data(TensorData::new(fresh, shape), &device)
+        }
+    }
+
+    /// Goes the whole way: noisy `[rows, patches, patch_dim]` -> clean of the same shape, some of
+    /// it a little outside of [-1, 1]. `done` hears of every call of the network: how many were
+    /// made, of how many.
+    pub fn sample(
+        &self,
+        plan: SamplingPlan<'_>,
+        start: Tensor<3>,
+        noise: &mut dyn FnMut() -> Tensor<3>,
+        done: &mut dyn FnMut(usize, usize),
+    ) -> Tensor<3> {
+        let steps = plan.levels.len();
+        let calls = match plan.method {
+            SamplingMethod::Plain(sampler) => sampler.calls_of_network(steps),
+            SamplingMethod::Analytic(_) => steps,
+        };
+        let mut call = 0;
+        let mut denoise = |noisy: Tensor<3>, level: &Level| {
+            let clean = self.denoise(noisy, level);
+            call += 1;
+            done(call, calls);
+            clean
+        };
+        let mut fresh = |_step: usize| noise();
+        match plan.method {
+            SamplingMethod::Plain(sampler) => {
+                sampler.sample(plan.levels, start, &mut denoise, &mut fresh)
+            }
+            SamplingMethod::Analytic(with) => {
+                analytic_dpm(plan.levels, start, with, &mut denoise, &mut fresh)
+            }
+        }
+    }
+
+    /// Puts the numbers of all rows on the device: `[rows, patches, patch_dim]`.
+    pub fn tensor(&self, numbers: Vec<f32>) -> Tensor<3> {
+        let device = self.session.model().model.device();
+        Tensor::from_data(TensorData::new(numbers, self.shape()), &device)
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        [self.session.rows(), self.grid.tokens(), self.grid.patch_dim()]
+    }
+}
+
+impl LoadedModel {
+    /// Draws one image of `grid` after every prompt, all at once. Row `i` takes the noise of stream
+    /// `i` of the seed.
+    pub fn draw(
+        &self,
+        prompts: &[Document],
+        grid: Grid,
+        options: &GenerateOptions,
+    ) -> Result<Vec<Image>, GenerateError> {
+        let streams = (0..prompts.len() as u64)
+            .map(|row| stream(options.seed, Purpose::Noise, 0, row))
+            .collect();
+        self.draw_from(prompts, grid, options, streams)
+    }
+
+    /// Draws `count` images after one prompt, all at once. Image `i` is the one that
+    /// [`Self::draw`] gives for the seed `options.seed + i`.
+    pub fn draw_many(
+        &self,
+        prompt: &Document,
+        count: usize,
+        grid: Grid,
+        options: &GenerateOptions,
+    ) -> Result<Vec<Image>, GenerateError> {
+        let mut images = vec![];
+        for first in (0..count).step_by(TOGETHER) {
+            let some = TOGETHER.min(count - first);
+            let streams = (first..first + some)
+                .map(|at| stream(options.seed.wrapping_add(at as u64), Purpose::Noise, 0, 0))
+                .collect();
+            images.extend(self.draw_from(&vec![prompt.clone(); some], grid, options, streams)?);
+        }
+        Ok(images)
+    }
+
+    fn draw_from(
+        &self,
+        prompts: &[Document],
+        grid: Grid,
+        options: &GenerateOptions,
+        streams: Vec<ChaCha8Rng>,
+    ) -> Result<Vec<Image>, GenerateError> {
+        self.check(options)?;
+        let empty = |prompt: &Document| {
+            let silent =
+                |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());
+            prompt.segments.iter().all(silent)
+        };
+        if self.config.unet.is_some() && !prompts.iter().all(empty) {
+            return Err(GenerateError::OnlyDraws);
+        }
+        let session = GenerationSession::before_image(self, prompts, grid)?;
+        let levels = self.config.schedule.sampling_levels(options.steps)?;
+        let sampler = session.image(grid, options.guidance)?;
+        let plan = SamplingPlan { levels: &levels, method: SamplingMethod::Plain(options.sampler) };
+        let mut noise = sampler.noise(streams);
+        let start = noise();
+        images_of(sampler.sample(plan, start, &mut noise, &mut |_, _| ()), grid)
+    }
+
+    /// Starts `images` images of `grid` that follow an empty document.
+    pub fn image_session(
+        &self,
+        grid: Grid,
+        images: usize,
+    ) -> Result<GenerationSession<'_>, GenerateError> {
+        GenerationSession::before_image(self, &vec![Document::default(); images], grid)
+    }
+
+    /// Draws the images of these numbers from noise, without prompts.
+    pub fn sample(
+        &self,
+        grid: Grid,
+        numbers: Range<u64>,
+        plan: SamplingPlan<'_>,
+        seed: u64,
+    ) -> Result<Vec<Image>, GenerateError> {
+        let mut drawn = vec![];
+        for first in numbers.clone().step_by(TOGETHER) {
+            let end = numbers.end.min(first + TOGETHER as u64);
+            let session = self.image_session(grid, (end - first) as usize)?;
+            let sampler = session.image(grid, Guidance::OFF)?;
+            let mut noise = sampler.noise(numbered(seed, first..end));
+            let start = noise();
+            let clean = sampler.sample(plan, start, &mut noise, &mut |_, _| ());
+            drawn.extend(images_of(clean, grid)?);
+        }
+        Ok(drawn)
+    }
+
+    /// Draws images between two real ones, for each pair `cols` of them: mixed pixel by pixel from
+    /// the first to the second, noised to `from`, and denoised again.
+    pub fn interpolate(
+        &self,
+        pairs: &[[Image; 2]],
+        cols: usize,
+        from: &Level,
+        plan: SamplingPlan<'_>,
+        seed: u64,
+    ) -> Result<Vec<Vec<Image>>, GenerateError> {
+        let mut rows = vec![];
+        for (index, [first, last]) in pairs.iter().enumerate() {
+            let wrong = |source| DocumentError::Image { index: index + 1, source };
+            let grid = Grid::of_size(first.width(), first.height(), self.config.patch);
+            let grid = grid.map_err(wrong)?;
+            let first = image_to_patches(first, grid).map_err(wrong)?;
+            let last = image_to_patches(last, grid).map_err(wrong)?;
+            let mixed = mixtures(&first, &last, cols);
+            let one = grid.tokens() * grid.patch_dim();
+            let mut row = vec![];
+            for some in mixed.chunks(TOGETHER * one) {
+                let images = some.len() / one;
+                let session = self.image_session(grid, images)?;
+                let sampler = session.image(grid, Guidance::OFF)?;
+                let number = (index * cols + row.len()) as u64;
+                let mut noise = sampler.noise(numbered(seed, number..number + images as u64));
+                let start = from.noised_tensor(sampler.tensor(some.to_vec()), noise());
+                let clean = sampler.sample(plan, start, &mut noise, &mut |_, _| ());
+                row.extend(images_of(clean, grid)?);
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+}
+
+/// The streams of noise of images without prompts, by their numbers.
+fn numbered(seed: u64, numbers: Range<u64>) -> Vec<ChaCha8Rng> {
+    numbers.map(|number| stream(seed, Purpose::Noise, 0, number)).collect()
+}
+
+/// Turns clean patches `[rows, patches, patch_dim]` into one image a row. Numbers that are not
+/// finite are an error, since no bound may hide them.
+pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
+    let numbers = patches.into_data().try_to_vec_as::<f32>().expect("activations are floats");
+    if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
+        return Err(GenerateError::NotFinite { found });
+    }
+    let one = grid.tokens() * grid.patch_dim();
+    Ok(numbers
+        .chunks(one)
+        .map(|patches| patches_to_image(patches, grid).expect("an image has rows * cols patches"))
+        .collect())
+}
+
+/// `(1 - λ) first + λ last`, number by number, for `cols` even values of λ from 0 to 1, one after
+/// another.
+fn mixtures(first: &[f32], last: &[f32], cols: usize) -> Vec<f32> {
+    let at = |col: usize| col as f32 / (cols - 1).max(1) as f32;
+    let mix = |at: f32| first.iter().zip(last).map(move |(a, b)| a * (1.0 - at) + b * at);
+    (0..cols).flat_map(|col| mix(at(col))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_the_range_make_a_image_and_those_that_are_none_do_not() {
+        let grid = Grid::new(1, 1, 1);
+        let drawn = |numbers: [f32; 6]| {
+            let data = TensorData::new(numbers.to_vec(), [2, 1, 3]);
+            images_of(Tensor::from_data(data, &Device::flex()), grid)
+        };
+        let images = drawn([-7.0, 0.0, 3.0, 1.0, 1.0, 1.0]).unwrap();
+        assert_eq!(images[0].pixel(0, 0), [0, 128, 255]);
+        for found in [f32::NAN, f32::INFINITY] {
+            let said = drawn([0.0, 0.0, 0.0, 0.0, found, 0.0]).unwrap_err().to_string();
+            assert!(said.contains(&format!("holds {found}, wanted finite")), "{said}");
+        }
+    }
+
+    #[test]
+    fn mixtures_go_evenly_from_the_first_to_the_last() {
+        let found = mixtures(&[0.0, 1.0], &[1.0, -1.0], 3);
+        assert_eq!(found, [0.0, 1.0, 0.5, 0.0, 1.0, -1.0]);
+        assert_eq!(mixtures(&[0.25], &[1.0], 1), [0.25]);
+    }
+}

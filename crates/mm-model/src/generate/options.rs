@@ -1,0 +1,92 @@
+//! How text and images are generated, and the settings that stand in a model's folder.
+
+use mm_diffusion::{Guidance, Sampler};
+use mm_patch::{Grid, PatchError};
+use mm_text::TokenSampling;
+use serde::{Deserialize, Serialize};
+
+/// How text and images are drawn from the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateOptions {
+    /// How a token is chosen.
+    pub tokens: TokenSampling,
+    /// How an image is denoised.
+    pub sampler: Sampler,
+    /// Denoising steps of an image.
+    pub steps: usize,
+    /// How strongly an image follows its prompt.
+    pub guidance: Guidance,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Most tokens to write, images not counted.
+    pub max_tokens: usize,
+    /// Most images to draw.
+    pub max_images: usize,
+    /// Texts that end the generation; they are not part of the output.
+    pub stop: Vec<String>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            tokens: TokenSampling { temperature: 0.0, top_k: None, top_p: None, min_p: None },
+            sampler: Sampler::Euler,
+            steps: 10,
+            guidance: Guidance { scale: 3.0, from: 0.1, to: 1.0 },
+            seed: 0,
+            max_tokens: 256,
+            max_images: 4,
+            stop: vec![],
+        }
+    }
+}
+
+/// The size of the images that a model was trained on and how it draws them: the contents of
+/// `generation_config.json`. The file stands in the model folder, so that a model is used without
+/// the recipe that trained it.
+///
+/// ```
+/// use mm_model::GenerationConfig;
+///
+/// let config = GenerationConfig::of_size(32, 16);
+/// assert_eq!(config.grid(8)?.tokens(), 8);
+/// # Ok::<(), mm_patch::PatchError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerationConfig {
+    /// Columns of an image, pixels.
+    pub width: usize,
+    /// Rows of an image, pixels.
+    pub height: usize,
+    /// How an image is denoised.
+    pub sampler: Sampler,
+    /// Denoising steps of an image.
+    pub steps: usize,
+    /// How strongly an image follows its prompt.
+    pub guidance: Guidance,
+}
+
+impl GenerationConfig {
+    /// Returns the usual settings for images of this size: ten steps of Euler's method, guided.
+    pub fn of_size(width: usize, height: usize) -> Self {
+        let GenerateOptions { sampler, steps, guidance, .. } = GenerateOptions::default();
+        Self { width, height, sampler, steps, guidance }
+    }
+
+    /// Returns the patches of an image, for square patches of `patch` pixels.
+    pub fn grid(&self, patch: usize) -> Result<Grid, PatchError> {
+        Grid::of_size(self.width, self.height, patch)
+    }
+
+    /// Returns these settings as options with greedy text.
+    pub fn options(&self, seed: u64) -> GenerateOptions {
+        GenerateOptions {
+            sampler: self.sampler,
+            steps: self.steps,
+            guidance: self.guidance,
+            seed,
+            ..GenerateOptions::default()
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What a cached computes piece by piece is what the network computes of whole rows, for every kind
+//! of network.
+
+use burn::prelude::*;
+use burn::tensor::Tolerance;
+use mm_backbone::{
+    BackboneConfig, BlockConfig, GauConfig, Init, MultiHeadConfig, MultiHeadVariant, PositionScheme,
+};
+use mm_diffusion::{Guidance, Level, Prediction, Schedule};
+use mm_patch::{Grid, Image};
+use mm_text::Tokenizer;
+
+use super::session::CachedRows;
+use crate::parameters::{weights_of, with_weights};
+use crate::{
+    Document, GenerationConfig, GenerationSession, HostBatch, ImageNoise, LoadedModel, Model,
+    ModelConfig, Sample, Segment, Sequence, Sequencer, TimeConfig, UnetConfig, no_backbone,
+};
+
+const GRID: Grid = Grid::new(2, 3, 4);
+
+/// Every kind of network, small.
+fn configs() -> Vec<ModelConfig> {
+    let (heads, key_heads, feed_forward) = (2, 1, 24);
+    let base = |depth, block| ModelConfig {
+        patch: 4,
+        vocab: 389,
+        patch_bias: true,
+        patch_pos_embed: 4,
+        time: TimeConfig::Sinusoidal { channels: 8, scale: 1000.0 },
+        schedule: Schedule::Linear,
+        prediction: Prediction::Clean,
+        backbone: BackboneConfig {
+            width: 16,
+            depth,
+            block,
+            positions: PositionScheme::RopeTv,
+            rotary_base: 100.0,
+            norm_epsilon: 1e-6,
+        },
+        patch_convolution: false,
+        unet: None,
+    };
+    let multi_head = |variant| {
+        BlockConfig::MultiHead(MultiHeadConfig { variant, heads, key_heads, feed_forward })
+    };
+    vec![
+        base(2, BlockConfig::Gau(GauConfig { expansion: 2, key_size: 8, bias: true })),
+        base(3, multi_head(MultiHeadVariant::Uvit)),
+        base(2, multi_head(MultiHeadVariant::Dit)),
+        ModelConfig { patch_convolution: true, ..base(1, multi_head(MultiHeadVariant::Plain)) },
+    ]
+}
+
+fn unet() -> ModelConfig {
+    ModelConfig {
+        backbone: no_backbone(),
+        patch_bias: false,
+        patch_pos_embed: 0,
+        unet: Some(UnetConfig {
+            width: 8,
+            growth: vec![1, 2],
+            blocks: 2,
+            groups: 4,
+            smallest: 4,
+            attention: vec![1],
+        }),
+        ..configs().remove(0)
+    }
+}
+
+/// Makes a model whose weights are all moved, so that none is zero.
+fn model(config: &ModelConfig) -> Model {
+    let fresh = Model::new(config, 1, &Device::flex()).unwrap();
+    let mut weights = weights_of(&fresh);
+    let mut init = Init::new(2, &Device::flex());
+    for weight in weights.values_mut() {
+        let moves = init.normal([weight.values.len()], 0.1).val();
+        for (value, by) in weight.values.iter_mut().zip(moves.into_data().iter::<f32>()) {
+            *value += by;
+        }
+    }
+    with_weights(fresh, &weights)
+}
+
+fn noise(seed: u64, count: usize) -> Vec<f32> {
+    let numbers = Init::new(seed, &Device::flex()).normal([count, GRID.patch_dim()], 1.0).val();
+    numbers.into_data().iter::<f32>().collect()
+}
+
+fn assert_close(found: Tensor<2>, wanted: Tensor<2>, what: &ModelConfig) {
+    let largest = wanted.clone().abs().max().into_scalar::<f32>();
+    assert!(largest > 1e-3, "nothing to compare for {what:?}");
+    let close = Tolerance::<f32>::rel_abs(1e-4, 1e-4 * largest);
+    found.into_data().assert_approx_eq::<f32>(&wanted.into_data(), close);
+}
+
+fn last(hidden: Tensor<2>) -> Tensor<2> {
+    let [places, _] = hidden.dims();
+    hidden.narrow(0, places - 1, 1)
+}
+
+fn whole(model: &Model, config: &ModelConfig, samples: &[Sample]) -> Tensor<2> {
+    let batch = HostBatch::pack(samples, 0, 0, config.patch_dim());
+    model.hidden(&batch.to_device(config, &model.device()).inputs)
+}
+
+#[test]
+fn text_after_an_image_that_was_appended_sees_what_it_sees_in_a_whole_row() {
+    let tokenizer = Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap();
+    let sequencer =
+        Sequencer { tokenizer: &tokenizer, patch: 4, positions: PositionScheme::RopeTv };
+    let image = Image::filled(12, 8, [200, 10, 90]);
+    let words = |text: &str| Segment::context_text(text);
+    let all =
+        Document { segments: vec![words("a"), Segment::context_image(image.clone()), words("b")] };
+    let sequence = sequencer.prompt(&all).unwrap();
+    let clean = sequence.images[0].patches.clone();
+    for config in configs() {
+        let model = model(&config);
+        let sample =
+            Sample { sequence: sequence.clone(), noise: vec![ImageNoise::none(&config.schedule)] };
+        let wanted = last(whole(&model, &config, &[sample]));
+        let start = Document { segments: vec![words("a")] };
+        let prompt = sequencer.drawing_prompt(&start, GRID).unwrap();
+        let (mut cached, _) = CachedRows::prefill(&model, &config, &[prompt]);
+        let clean = TensorData::new(clean.clone(), [1, GRID.tokens(), GRID.patch_dim()]);
+        cached.push_image(Tensor::from_data(clean, &model.device()), GRID);
+        let rest = &sequence.ids[sequence.len() - 2..]; // the image's end, and the word
+        cached.push_tokens(&rest[..1]);
+        assert_close(cached.push_tokens(&rest[1..]), wanted.clone(), &config);
+        let (_, prefilled) = CachedRows::prefill(&model, &config, std::slice::from_ref(&sequence));
+        assert_close(prefilled, wanted, &config);
+    }
+}
+
+/// An image of noise as a whole row of its own, or after the opening of an image.
+fn noisy(seed: u64, grid: Grid, time: f64, before: Sequence) -> Sample {
+    let patches = noise(seed, grid.tokens());
+    let eps = vec![0.0; patches.len()];
+    let mut sequence = before;
+    sequence.push_patches(grid, patches, true, 0);
+    let level = Level { timestep: time, signal: 1.0, noise: 0.0 }; // noised already
+    Sample { sequence, noise: vec![ImageNoise { level, eps, weight: 1.0 }] }
+}
+
+#[test]
+fn a_denoising_step_behind_a_cache_is_that_of_a_whole_row() {
+    let tokenizer = Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap();
+    let sequencer =
+        Sequencer { tokenizer: &tokenizer, patch: 4, positions: PositionScheme::RopeTv };
+    let prompt = sequencer.drawing_prompt(&Document::default(), GRID).unwrap();
+    for config in [configs(), vec![unet()]].concat() {
+        let model = model(&config);
+        let (cached, _) = CachedRows::prefill(&model, &config, &[prompt.clone(), prompt.clone()]);
+        let both: Vec<f32> = [noise(5, GRID.tokens()), noise(6, GRID.tokens())].concat();
+        let both = TensorData::new(both, [2, GRID.tokens(), GRID.patch_dim()]);
+        let found = cached.denoise(Tensor::from_data(both, &model.device()), GRID, 0.3);
+        for (row, seed) in [5, 6].into_iter().enumerate() {
+            let hidden = whole(&model, &config, &[noisy(seed, GRID, 0.3, prompt.clone())]);
+            let hidden = hidden.narrow(0, prompt.len(), GRID.tokens());
+            let wanted = model.patches(hidden, &[GRID]);
+            assert_close(found.clone().narrow(0, row, 1).squeeze_dim(0), wanted, &config);
+        }
+    }
+}
+
+#[test]
+fn images_of_several_sizes_and_times_in_one_batch_are_what_each_is_alone() {
+    let shapes = [(1, 2, 0.3), (2, 2, 0.9), (1, 2, 0.1), (3, 1, 0.5)];
+    let empty = || Sequence::empty(PositionScheme::RopeTv);
+    let grid = |rows, cols| Grid::new(rows, cols, 4);
+    let samples: Vec<Sample> = (10..)
+        .zip(shapes)
+        .map(|(seed, (rows, cols, time))| noisy(seed, grid(rows, cols), time, empty()))
+        .collect();
+    let drawn = |model: &Model, config: &ModelConfig, samples: &[Sample], pack_len| {
+        let batch = HostBatch::pack(samples, pack_len, 0, config.patch_dim());
+        let batch = batch.to_device(config, &model.device());
+        let target = batch.targets.image.as_ref().unwrap();
+        let hidden = model.hidden(&batch.inputs).select(0, target.tokens.clone());
+        model.patches(hidden, &target.grids)
+    };
+    for config in [configs(), vec![unet()]].concat() {
+        let model = model(&config);
+        let single =
+            samples.iter().map(|sample| drawn(&model, &config, std::slice::from_ref(sample), 0));
+        let single = Tensor::cat(single.collect(), 0);
+        for pack_len in [0, 12] {
+            assert_close(drawn(&model, &config, &samples, pack_len), single.clone(), &config);
+        }
+    }
+}
+
+/// A model of the first configuration, with weights that matter everywhere.
+fn loaded(config: ModelConfig) -> LoadedModel {
+    let tokenizer = Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap();
+    let model = model(&config);
+    LoadedModel { config, tokenizer, model, generation: GenerationConfig::of_size(12, 8) }
+}
+
+#[test]
+fn guidance_computes_both_branches_in_one_batch_and_gives_what_two_batches_give() {
+    for config in configs() {
+        let what = config.clone();
+        let model = loaded(config);
+        let prompts = ["a", "a longer prompt"].map(Document::of_text);
+        let session = GenerationSession::before_image(&model, &prompts, GRID).unwrap();
+        let empty = GenerationSession::before_image(&model, &vec![Document::default(); 2], GRID);
+        let empty = empty.unwrap();
+        let guidance = Guidance { scale: 2.5, from: 0.0, to: 0.5 };
+        let sampler = session.image(GRID, guidance).unwrap();
+        let z = [noise(3, GRID.tokens()), noise(4, GRID.tokens())].concat();
+        let z = sampler.tensor(z);
+        for level in [model.config.schedule.level(0.25), model.config.schedule.level(0.75)] {
+            let plain = session.denoise(z.clone(), GRID, &level);
+            let wanted = if guidance.active(&level) {
+                guidance.combine(plain, empty.denoise(z.clone(), GRID, &level))
+            } else {
+                plain
+            };
+            let rows = |x: Tensor<3>| x.reshape([-1, GRID.patch_dim() as i32]);
+            assert_close(rows(sampler.denoise(z.clone(), &level)), rows(wanted), &what);
+        }
+    }
+}
+
+#[test]
+fn many_images_at_once_are_those_of_seeds_one_after_another() {
+    let model = loaded(configs().remove(0));
+    let prompt = Document::of_text("b");
+    let options = model.options(5);
+    let many = model.draw_many(&prompt, 3, GRID, &options).unwrap();
+    for (at, image) in (0..).zip(many) {
+        let options = model.options(5 + at);
+        let one = model.draw(std::slice::from_ref(&prompt), GRID, &options).unwrap();
+        assert_eq!(image, one[0], "image {at}");
+    }
+}

@@ -1,0 +1,242 @@
+//! Generation: token by token until `[IMG]`, then all patches of the image in parallel, then text
+//! again.
+//!
+//! Grammar is enforced, not hoped for: rows are followed by columns, columns by `[IMG]`, the last
+//! patch by `[/IMG]`.
+
+use mm_patch::{Grid, Image};
+use mm_text::{Special, StopStrings, TextStream, sample_token};
+
+use super::image::{SamplingMethod, SamplingPlan, images_of};
+use super::options::GenerateOptions;
+use super::session::GenerationSession;
+use crate::random::{Purpose, stream};
+use crate::{Document, GenerateError, LoadedModel, Segment};
+use burn::prelude::*;
+use rand::RngExt;
+
+/// Something the model has just made.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A piece of text, whole characters.
+    Text(&'a str),
+    /// A finished image.
+    Image(&'a Image),
+    /// One denoising step of an image is done: step `.0` of `.1`.
+    Step(usize, usize),
+}
+
+impl LoadedModel {
+    /// Goes on with `prompt` until the model ends the document, a stop string appears or a limit is
+    /// reached; `on` hears of every piece as it is made. Returns what was made.
+    pub fn generate(
+        &self,
+        prompt: &Document,
+        options: &GenerateOptions,
+        on: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Document, GenerateError> {
+        self.check_text()?;
+        self.check(options)?;
+        self.check_words()?;
+        let mut writer = Writer::new(self, prompt, options)?;
+        while writer.go_on() {
+            let id = writer.choose();
+            if id == self.tokenizer.special().end {
+                break;
+            }
+            writer.accept(id, on)?;
+        }
+        Ok(writer.finish(on))
+    }
+
+    /// Writes text after every prompt at once, greedily or by `options.tokens`; no image is drawn.
+    pub fn read(
+        &self,
+        prompts: &[Document],
+        options: &GenerateOptions,
+    ) -> Result<Vec<String>, GenerateError> {
+        self.check_text()?;
+        self.check(options)?;
+        self.check_words()?;
+        let special = self.tokenizer.special();
+        let mut session = GenerationSession::after_prompts(self, prompts)?;
+        let mut ids: Vec<Vec<u32>> = vec![vec![]; prompts.len()];
+        let mut done = vec![false; prompts.len()];
+        for step in 0..options.max_tokens {
+            let logits = rows_of(session.logits());
+            let allowed = |id: u32| id == special.end || !special.is_special(id);
+            let next: Vec<u32> = logits
+                .iter()
+                .enumerate()
+                .map(|(row, logits)| choose(logits, allowed, options, [step as u64, row as u64]))
+                .collect();
+            for (row, &id) in next.iter().enumerate() {
+                done[row] |= id == special.end;
+                if !done[row] {
+                    ids[row].push(id);
+                }
+            }
+            if done.iter().all(|done| *done) {
+                break;
+            }
+            session.push_tokens(&next);
+        }
+        Ok(ids.iter().map(|ids| self.tokenizer.decode(ids)).collect())
+    }
+
+    fn check_text(&self) -> Result<(), GenerateError> {
+        if self.config.has_text() { Ok(()) } else { Err(GenerateError::NoText) }
+    }
+
+    fn check_words(&self) -> Result<(), GenerateError> {
+        if self.model.knows_text() { Ok(()) } else { Err(GenerateError::OnlyDraws) }
+    }
+}
+
+/// One document being written.
+struct Writer<'a> {
+    from: &'a LoadedModel,
+    options: &'a GenerateOptions,
+    session: GenerationSession<'a>,
+    /// Size tokens that were written and wait for `[IMG]`.
+    size: Vec<usize>,
+    text: TextStream,
+    stops: StopStrings,
+    pending: String,
+    made: Document,
+    tokens: usize,
+    images: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(
+        from: &'a LoadedModel,
+        prompt: &Document,
+        options: &'a GenerateOptions,
+    ) -> Result<Self, GenerateError> {
+        let session = GenerationSession::after_prompts(from, std::slice::from_ref(prompt))?;
+        Ok(Self {
+            from,
+            options,
+            session,
+            size: vec![],
+            text: TextStream::new(&from.tokenizer),
+            stops: StopStrings::new(options.stop.clone())?,
+            pending: String::new(),
+            made: Document::default(),
+            tokens: 0,
+            images: 0,
+        })
+    }
+
+    fn go_on(&self) -> bool {
+        self.tokens < self.options.max_tokens && self.stops.stopped().is_none()
+    }
+
+    fn special(&self) -> &'a Special {
+        self.from.tokenizer.special()
+    }
+
+    /// The next token under the grammar.
+    fn choose(&mut self) -> u32 {
+        let special = self.special();
+        let images_left = self.images < self.options.max_images;
+        let allowed = |id: u32| match self.size.len() {
+            0 if images_left && special.rows_of(id).is_some() => true,
+            0 => id == special.end || !special.is_special(id),
+            1 => special.cols_of(id).is_some(),
+            _ => id == special.image,
+        };
+        let logits = rows_of(self.session.logits());
+        choose(&logits[0], allowed, self.options, [self.tokens as u64, 0])
+    }
+
+    fn accept(&mut self, id: u32, on: &mut dyn FnMut(Event<'_>)) -> Result<(), GenerateError> {
+        let special = self.special();
+        self.tokens += 1;
+        self.session.push_tokens(&[id]);
+        if let Some(side) = special.rows_of(id).or(special.cols_of(id)) {
+            self.size.push(side);
+        } else if id == special.image {
+            self.flush(on);
+            self.draw(on)?;
+            self.session.push_tokens(&[special.image_end]);
+        } else {
+            let certain = self.text.push(id);
+            self.say(&certain, on);
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, text: &str, on: &mut dyn FnMut(Event<'_>)) {
+        let released = self.stops.push(text);
+        if !released.is_empty() {
+            on(Event::Text(&released));
+            self.pending.push_str(&released);
+        }
+    }
+
+    /// Ends a stretch of text: what was held back is said.
+    fn flush(&mut self, on: &mut dyn FnMut(Event<'_>)) {
+        let rest =
+            std::mem::replace(&mut self.text, TextStream::new(&self.from.tokenizer)).finish();
+        self.say(&rest, on);
+        if self.stops.stopped().is_none() {
+            let fresh = StopStrings::new(self.options.stop.clone()).expect("checked at the start");
+            let held = std::mem::replace(&mut self.stops, fresh).finish();
+            if !held.is_empty() {
+                on(Event::Text(&held));
+                self.pending.push_str(&held);
+            }
+        }
+        if !self.pending.is_empty() {
+            self.made.segments.push(Segment::target_text(std::mem::take(&mut self.pending)));
+        }
+    }
+
+    fn draw(&mut self, on: &mut dyn FnMut(Event<'_>)) -> Result<(), GenerateError> {
+        let size = std::mem::take(&mut self.size);
+        let grid = Grid::new(size[0], size[1], self.from.config.patch);
+        let levels = self.from.config.schedule.sampling_levels(self.options.steps)?;
+        let method = SamplingMethod::Plain(self.options.sampler);
+        let sampler = self.session.image(grid, self.options.guidance)?;
+        let row = stream(self.options.seed, Purpose::Noise, self.images as u64, 0);
+        let mut noise = sampler.noise(vec![row]);
+        let start = noise();
+        let plan = SamplingPlan { levels: &levels, method };
+        let patches =
+            sampler.sample(plan, start, &mut noise, &mut |done, of| on(Event::Step(done, of)));
+        let image = images_of(patches.clone(), grid)?.remove(0);
+        self.session.push_image(patches.clamp(-1.0, 1.0), grid);
+        on(Event::Image(&image));
+        self.made.segments.push(Segment::target_image(image));
+        self.images += 1;
+        Ok(())
+    }
+
+    fn finish(mut self, on: &mut dyn FnMut(Event<'_>)) -> Document {
+        self.flush(on);
+        self.made
+    }
+}
+
+fn choose(
+    logits: &[f32],
+    allowed: impl Fn(u32) -> bool,
+    options: &GenerateOptions,
+    at: [u64; 2],
+) -> u32 {
+    let masked: Vec<f32> = (0..)
+        .zip(logits)
+        .map(|(id, &logit)| if allowed(id) { logit } else { f32::NEG_INFINITY })
+        .collect();
+    let uniform = stream(options.seed, Purpose::Token, at[0], at[1]).random::<f64>();
+    sample_token(&masked, &options.tokens, uniform)
+}
+
+/// `[rows, numbers]` on the host.
+fn rows_of(tensor: Tensor<2>) -> Vec<Vec<f32>> {
+    let [_, width] = tensor.dims();
+    let numbers = tensor.into_data().try_to_vec_as::<f32>().expect("activations are floats");
+    numbers.chunks(width).map(<[f32]>::to_vec).collect()
+}

@@ -1,0 +1,71 @@
+//! What a training step minimizes: an open list of named loss terms, `Σ weight · value`.
+//!
+//! A recipe minimizes [`RecipeObjective`]. A program may bring terms of its own: see
+//! `examples/own_objective.rs`.
+
+use std::fmt;
+
+use mm_diffusion::Prediction;
+use mm_model::{Batch, HostBatch, IMAGE_LOSS, Losses, Model, Reduction, TEXT_LOSS};
+
+use crate::recipe::{LossConfig, Recipe};
+
+/// One term of an objective, before any batch is seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TermConfig {
+    /// The name of the [`LossTerm`](mm_model::LossTerm)s, which is also its key in `metrics.jsonl`.
+    pub name: &'static str,
+    /// The weight in the total loss.
+    pub weight: f64,
+    /// Says over what the term is a mean; [`Reduction::Sum`] is only for terms whose items are
+    /// target patches.
+    pub reduction: Reduction,
+}
+
+/// What a training step minimizes.
+///
+/// A batch is computed in micro-batches and on several ranks, and means are over all of it. So the
+/// number of items of each term is asked for before the network computes anything.
+pub trait Objective: fmt::Debug + Send + Sync {
+    /// Lists the terms in the order in which they are added up; it is the same at every step.
+    fn terms(&self) -> Vec<TermConfig>;
+
+    /// Counts the items of each term in a micro-batch, in the order of [`terms`](Self::terms).
+    fn counts(&self, batch: &HostBatch) -> Vec<usize>;
+
+    /// Computes the terms of a micro-batch, each a mean over as many items as `counts` says, in the
+    /// order of [`terms`](Self::terms). A term without items may be left out.
+    fn losses(&self, model: &Model, batch: &Batch) -> Losses;
+}
+
+/// The objective of a recipe: cross-entropy of text and weighted squared error of patches.
+#[derive(Debug, Clone)]
+pub struct RecipeObjective {
+    loss: LossConfig,
+    prediction: Prediction,
+}
+
+impl RecipeObjective {
+    /// Returns the objective of the table `[loss]`.
+    pub fn new(recipe: &Recipe) -> Self {
+        Self { loss: recipe.loss.clone(), prediction: recipe.model.prediction }
+    }
+}
+
+impl Objective for RecipeObjective {
+    fn terms(&self) -> Vec<TermConfig> {
+        let LossConfig { text, image, reduction, .. } = self.loss;
+        vec![
+            TermConfig { name: TEXT_LOSS, weight: text, reduction: Reduction::Mean },
+            TermConfig { name: IMAGE_LOSS, weight: image, reduction },
+        ]
+    }
+
+    fn counts(&self, batch: &HostBatch) -> Vec<usize> {
+        batch.target_counts().to_vec()
+    }
+
+    fn losses(&self, model: &Model, batch: &Batch) -> Losses {
+        model.losses(batch, self.prediction)
+    }
+}

@@ -1,0 +1,78 @@
+//! AdamW as one of Burn's optimizers, so that it takes part in groups and records.
+
+use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
+use burn::prelude::*;
+use mm_kernels::AdamW;
+
+/// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with all settings but the learning rate and
+/// the time.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWOptimizer {
+    /// The decays of the two moments.
+    pub betas: [f64; 2],
+    /// The decay of the weight.
+    pub weight_decay: f64,
+}
+
+/// The moments of one parameter.
+#[derive(Debug, Clone)]
+pub struct AdamWState<const D: usize> {
+    /// The number of steps taken.
+    pub(crate) time: usize,
+    /// The averages of the gradient and of its square, in the shape of the parameter: `[…]`.
+    pub(crate) moments: [Tensor<D>; 2],
+}
+
+impl<const D: usize> AdamWState<D> {
+    /// Returns the number of the next step, and the moments before it; `weight`: `[…]`.
+    pub(crate) fn next(state: Option<Self>, weight: &Tensor<D>) -> (usize, [Tensor<D>; 2]) {
+        match state {
+            Some(state) => (state.time + 1, state.moments),
+            None => {
+                let zeros = || Tensor::zeros(weight.dims(), &weight.device());
+                (1, [zeros(), zeros()])
+            }
+        }
+    }
+}
+
+impl<const D: usize> RecordState for AdamWState<D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        out.push_scalar(prefix, "time", self.time.into());
+        out.push_tensor(prefix, "moment_1", self.moments[0].to_data());
+        out.push_tensor(prefix, "moment_2", self.moments[1].to_data());
+    }
+
+    fn state_unflatten(prefix: &str, source: &mut StateSource, device: &Device) -> Option<Self> {
+        let time = source.take_scalar(prefix, "time")?.try_into().ok()?;
+        let mut moment = |name| {
+            let data = source.take_tensor(prefix, name)?;
+            let dtype = data.dtype();
+            Some(Tensor::from_data(data, (device, dtype)))
+        };
+        let moments = [moment("moment_1")?, moment("moment_2")?];
+        Some(Self { time, moments })
+    }
+}
+
+impl Optimizer for AdamWOptimizer {
+    type State<const D: usize> = AdamWState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        lr: LearningRate,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<AdamWState<D>>,
+    ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        let (time, moments) = AdamWState::next(state, &weight);
+        let Self { betas, weight_decay } = *self;
+        let adam = AdamW { betas, epsilon: 1e-8, weight_decay, lr, time: time as u64 };
+        let (weight, moments) = adam.step(weight, grad, moments);
+        (weight, Some(AdamWState { time, moments }))
+    }
+
+    fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {
+        AdamWState { moments: state.moments.map(|moment| moment.to_device(device)), ..state }
+    }
+}

@@ -1,0 +1,176 @@
+//! What happens when a device has no memory for a step.
+//!
+//! Burn's tensors answer a failed allocation with a panic, at the first number that is read after
+//! it. A step is wrapped here, so that this panic, and no other, becomes an error; what the run has
+//! written so far stays as it is.
+//!
+//! On the processor no allocation fails: the system gives more memory than it has, and ends the
+//! process that uses it. So the memory that a run will take is compared with what there is before.
+
+mod available;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use burn::prelude::Device;
+use mm_model::ModelConfig;
+
+use crate::TrainError;
+use crate::recipe::{Recipe, RunConfig};
+use crate::training::Training;
+use available::available_bytes;
+
+/// Refuses a run of so many ranks whose steps would take more memory than the machine has, by the
+/// [plan](fn@crate::plan) of its recipe. This is only done on the processor, where the system
+/// tells, and not for a U-Net, which has no plan.
+pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
+    let recipe = &training.recipe;
+    let done = training.progress.step >= recipe.run.steps;
+    if done || recipe.model.unet.is_some() || !mm_kernels::has_fused_blocks(&training.device) {
+        return Ok(());
+    }
+    let Some(free) = available_bytes() else { return Ok(()) };
+    let Training { data, tokenizer, progress, .. } = training;
+    match super::quick_plan(recipe, data, tokenizer, ranks, progress.step) {
+        Ok(plan) => compare(&recipe.run, "a step takes", plan.bytes.total(), free),
+        Err(_) => Ok(()), // what is wrong with the data is told by the step that meets it
+    }
+}
+
+/// Refuses a run whose weights and averages alone would take more memory than the machine has,
+/// before there are any.
+pub(crate) fn check_weights(
+    recipe: &Recipe,
+    config: &ModelConfig,
+    device: &Device,
+) -> Result<(), TrainError> {
+    if !mm_kernels::has_fused_blocks(device) {
+        return Ok(());
+    }
+    let Some(free) = available_bytes() else { return Ok(()) };
+    let copies = (2 + recipe.optimizer.emas.len()) as f64;
+    let needed = 4.0 * copies * config.parameters() as f64;
+    compare(&recipe.run, "the weights and their averages take", needed, free)
+}
+
+/// Fails if more bytes are needed than are free.
+fn compare(run: &RunConfig, what: &'static str, needed: f64, free: f64) -> Result<(), TrainError> {
+    if needed <= free {
+        return Ok(());
+    }
+    let (needed, free) = (needed / 1e9, free / 1e9);
+    let RunConfig { batch, micro_batches, .. } = *run;
+    Err(TrainError::NoRoom { what, needed, free, batch, micro_batches })
+}
+
+/// Does the work of one step of a run; a panic for want of memory becomes an error that says what
+/// to lower.
+pub fn within_memory<T>(
+    run: &RunConfig,
+    step: u64,
+    work: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    // The state behind the panic is not used again: the run ends with this error.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let words = message(&*payload);
+        match words.as_deref().and_then(what_was_wanted) {
+            Some(wanted) => Err(TrainError::Memory {
+                step: step + 1,
+                wanted: wanted.to_owned(),
+                batch: run.batch,
+                micro_batches: run.micro_batches,
+            }),
+            None => resume_unwind(payload),
+        }
+    })
+}
+
+/// Says whether a panic with this payload means that a device has no memory left.
+pub fn is_out_of_memory(payload: &(dyn std::any::Any + Send)) -> bool {
+    message(payload).as_deref().is_some_and(|words| what_was_wanted(words).is_some())
+}
+
+/// Returns the words of a panic.
+fn message(payload: &(dyn std::any::Any + Send)) -> Option<String> {
+    let text = payload.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+}
+
+/// Returns the part of the words of a panic that names the failed allocation, if they speak of one.
+fn what_was_wanted(words: &str) -> Option<&str> {
+    const SIGNS: [&str; 8] = [
+        "BufferTooBig",
+        "OutOfMemory",
+        "PageSizesExhausted",
+        "can't allocate",
+        "Can't allocate",
+        "out of device memory",
+        "out of memory",
+        "Not enough memory left",
+    ];
+    let at = SIGNS.iter().filter_map(|sign| words.find(sign)).min()?;
+    let rest = &words[at..];
+    let end = rest.find(['\n', '}', ',']).unwrap_or(rest.len());
+    Some(rest[..end].trim_end_matches([' ', '{']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_words(words: &str, wanted: Option<&str>) {
+        assert_eq!(what_was_wanted(words), wanted, "{words}");
+    }
+
+    #[test]
+    fn a_failed_allocation_is_told_from_every_other_panic() {
+        check_words(
+            "Error while reading data: use `try_into_scalar`: Execution(BufferTooBig { size: \
+             8589934592, backtrace: .. })",
+            Some("BufferTooBig { size: 8589934592"),
+        );
+        check_words(
+            "out of device memory allocating 4096 bytes\n   0: std::backtrace",
+            Some("out of device memory allocating 4096 bytes"),
+        );
+        check_words("index out of bounds: the len is 3 but the index is 7", None);
+    }
+
+    fn run() -> RunConfig {
+        toml::from_str(
+            "steps = 10\nbatch = 48\nmicro_batches = 2\npack_len = 0\ncheckpoint_every = 5\nkeep = 1\n\
+             sample_every = 5",
+        )
+        .unwrap()
+    }
+
+    fn panics_with(words: &str) -> Result<(), TrainError> {
+        within_memory(&run(), 6, || std::panic::panic_any(words.to_owned()))
+    }
+
+    #[test]
+    fn a_run_that_needs_more_than_there_is_is_refused_with_both_numbers() {
+        assert!(compare(&run(), "a step takes", 7e9, 7e9).is_ok());
+        let error = compare(&run(), "a step takes", 123.44e9, 7e9).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a step takes about 123.4 GB of memory and 7.0 GB are free, with `run.batch` = 48 in \
+             `run.micro_batches` = 2"
+        );
+    }
+
+    #[test]
+    fn the_error_names_the_batch_in_force_and_what_to_lower() {
+        let error = panics_with("BufferTooBig { size: 12, x }").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the device has no memory for step 7, `run.batch` = 48 in `run.micro_batches` = 2 \
+             (BufferTooBig { size: 12)"
+        );
+    }
+
+    #[test]
+    fn another_panic_goes_on_as_it_came() {
+        let caught = catch_unwind(|| panics_with("index out of bounds"));
+        assert_eq!(message(&*caught.unwrap_err()).unwrap(), "index out of bounds");
+    }
+}
