@@ -73,7 +73,7 @@ fn another_shape_is_named_with_both_shapes() {
     check_spoilt(
         |folder| edit_config(folder, "\"feed_forward\": 64", "\"feed_forward\": 60"),
         expect![
-            "tensor `backbone.blocks.0.down_proj.weight` in `M/model.safetensors` has shape [64, 32], the config asks for [60, 32]"
+            "`M/model.safetensors`: tensor `backbone.blocks.0.down_proj.weight` has shape [64, 32], the config asks for [60, 32]"
         ],
     );
 }
