@@ -96,6 +96,11 @@ pub enum GenerateError {
         /// The first of its numbers that is not finite.
         found: f32,
     },
+    /// The device failed, for example because it has no memory left.
+    #[error(
+        "the device could not compute this image, wanted a smaller image, fewer at once, or another device: {0}"
+    )]
+    Device(String),
     /// There is nothing to generate from.
     #[error("no prompt was given, wanted at least one")]
     NoPrompt,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Parser};
 use mm_model::{Document, Event, GenerateOptions, Segment};
 use mm_patch::Image;
+use mm_text::MAX_SIDE;
 
 use crate::files::{fitted, free, read_image, within, write_image};
 use crate::model::{SamplingArgs, cannot_generate};
@@ -33,6 +34,9 @@ pub struct GenerateArgs {
     /// Largest number of images in an answer.
     #[arg(long, value_name = "N", default_value_t = 4)]
     max_images: usize,
+    /// Largest number of patches of an image whose size the model writes itself.
+    #[arg(long, value_name = "N", default_value_t = MAX_SIDE * MAX_SIDE)]
+    max_patches: usize,
     /// Text that ends the answer; can be repeated.
     #[arg(long, value_name = "S")]
     stop: Vec<String>,
@@ -85,6 +89,7 @@ pub fn run(args: &GenerateArgs, order: &[PromptSegment]) -> Result<(), Failure> 
         let options = GenerateOptions {
             seed: base.seed.wrapping_add(answer),
             max_images: args.max_images,
+            max_patches: args.max_patches,
             stop: args.stop.clone(),
             ..base.clone()
         };
