@@ -37,8 +37,9 @@ pub use conversation::{TURN_END, Turn};
 pub use document::{Document, Segment};
 pub use error::{ConfigError, DocumentError, FileError, FolderError, GenerateError};
 pub use generate::{
-    Event, GenerateOptions, GenerationConfig, GenerationSession, ImageSampler, SamplingMethod,
-    SamplingPlan, images_of,
+    Constrain, EditError, Event, GenerateOptions, GenerationConfig, GenerationSession,
+    ImageSampler, ImageToImage, Inpaint, Mask, Region, SamplingMethod, SamplingPlan, SoftMask,
+    Unconstrained, constrained_images_of, images_of,
 };
 pub use loaded::{LoadedModel, ModelParts};
 pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};

@@ -10,6 +10,7 @@ use mm_diffusion::{Analytic, Guidance, Level, Sampler, analytic_dpm};
 use mm_patch::{Grid, Image, image_to_patches, patches_to_image};
 use rand_chacha::ChaCha8Rng;
 
+use super::constrain::{Constrain, Unconstrained};
 use super::session::{CachedRows, GenerationSession};
 use crate::random::{Purpose, normals, stream};
 use crate::{Document, DocumentError, GenerateError, GenerateOptions, LoadedModel, Segment};
@@ -108,6 +109,20 @@ impl ImageSampler<'_> {
         noise: &mut dyn FnMut() -> Tensor<3>,
         done: &mut dyn FnMut(usize, usize),
     ) -> Tensor<3> {
+        self.sample_constrained(plan, start, noise, &mut Unconstrained, done)
+    }
+
+    /// Does what [`Self::sample`] does, with a constraint on what the network is shown and on what
+    /// it estimates. The constraint's [start](Constrain::start) is made by the caller, because the
+    /// start is an argument.
+    pub fn sample_constrained(
+        &self,
+        plan: SamplingPlan<'_>,
+        start: Tensor<3>,
+        noise: &mut dyn FnMut() -> Tensor<3>,
+        constraint: &mut dyn Constrain,
+        done: &mut dyn FnMut(usize, usize),
+    ) -> Tensor<3> {
         let steps = plan.levels.len();
         let calls = match plan.method {
             SamplingMethod::Plain(sampler) => sampler.calls_of_network(steps),
@@ -115,10 +130,10 @@ impl ImageSampler<'_> {
         };
         let mut call = 0;
         let mut denoise = |noisy: Tensor<3>, level: &Level| {
-            let clean = self.denoise(noisy, level);
+            let clean = self.denoise(constraint.state(noisy, level), level);
             call += 1;
             done(call, calls);
-            clean
+            constraint.clean(clean, level)
         };
         let mut fresh = |_step: usize| noise();
         match plan.method {
@@ -154,7 +169,7 @@ impl LoadedModel {
         let streams = (0..prompts.len() as u64)
             .map(|row| stream(options.seed, Purpose::Noise, 0, row))
             .collect();
-        self.draw_from(prompts, grid, options, streams)
+        self.draw_from(prompts, grid, options, streams, &mut Unconstrained)
     }
 
     /// Draws `count` images after one prompt, all at once. Image `i` is the one that
@@ -166,13 +181,28 @@ impl LoadedModel {
         grid: Grid,
         options: &GenerateOptions,
     ) -> Result<Vec<Image>, GenerateError> {
+        self.draw_constrained(prompt, count, grid, options, &mut Unconstrained)
+    }
+
+    /// Draws `count` images after one prompt that keep a constraint. Image `i` takes the noise of
+    /// the seed `options.seed + i`, so that without a constraint it is that of
+    /// [`Self::draw_many`].
+    pub fn draw_constrained(
+        &self,
+        prompt: &Document,
+        count: usize,
+        grid: Grid,
+        options: &GenerateOptions,
+        constraint: &mut dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
         let mut images = vec![];
         for first in (0..count).step_by(TOGETHER) {
             let some = TOGETHER.min(count - first);
             let streams = (first..first + some)
                 .map(|at| stream(options.seed.wrapping_add(at as u64), Purpose::Noise, 0, 0))
                 .collect();
-            images.extend(self.draw_from(&vec![prompt.clone(); some], grid, options, streams)?);
+            let prompts = vec![prompt.clone(); some];
+            images.extend(self.draw_from(&prompts, grid, options, streams, constraint)?);
         }
         Ok(images)
     }
@@ -183,6 +213,7 @@ impl LoadedModel {
         grid: Grid,
         options: &GenerateOptions,
         streams: Vec<ChaCha8Rng>,
+        constraint: &mut dyn Constrain,
     ) -> Result<Vec<Image>, GenerateError> {
         self.check(options)?;
         let empty = |prompt: &Document| {
@@ -196,10 +227,12 @@ impl LoadedModel {
         let session = GenerationSession::before_image(self, prompts, grid)?;
         let levels = self.config.schedule.sampling_levels(options.steps)?;
         let sampler = session.image(grid, options.guidance)?;
-        let plan = SamplingPlan { levels: &levels, method: SamplingMethod::Plain(options.sampler) };
+        let levels = &levels[constraint.first_step(levels.len())..];
+        let plan = SamplingPlan { levels, method: SamplingMethod::Plain(options.sampler) };
         let mut noise = sampler.noise(streams);
-        let start = noise();
-        images_of(sampler.sample(plan, start, &mut noise, &mut |_, _| ()), grid)
+        let start = constraint.start(noise(), levels);
+        let drawn = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut |_, _| ());
+        constrained_images_of(drawn, grid, constraint)
     }
 
     /// Starts `images` images of `grid` that follow an empty document.
@@ -276,6 +309,15 @@ fn numbered(seed: u64, numbers: Range<u64>) -> Vec<ChaCha8Rng> {
 /// Turns clean patches `[rows, patches, patch_dim]` into one image a row. Numbers that are not
 /// finite are an error, since no bound may hide them.
 pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
+    constrained_images_of(patches, grid, &Unconstrained)
+}
+
+/// Does what [`images_of`] does, and makes every image keep a constraint exactly.
+pub fn constrained_images_of(
+    patches: Tensor<3>,
+    grid: Grid,
+    constraint: &dyn Constrain,
+) -> Result<Vec<Image>, GenerateError> {
     let data = patches.try_into_data().map_err(|why| GenerateError::Device(why.to_string()))?;
     let numbers = data.try_to_vec_as::<f32>().expect("activations are floats");
     if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
@@ -284,7 +326,10 @@ pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateE
     let one = grid.tokens() * grid.patch_dim();
     Ok(numbers
         .chunks(one)
-        .map(|patches| patches_to_image(patches, grid).expect("an image has rows * cols patches"))
+        .map(|patches| {
+            let image = patches_to_image(patches, grid).expect("an image has rows * cols patches");
+            constraint.finish(image, patches)
+        })
         .collect())
 }
 
