@@ -20,7 +20,10 @@ mod tests;
 mod text;
 
 pub use constrain::{Constrain, Unconstrained};
-pub use edit::{EditError, ImageToImage, Inpaint, Mask, Region, SoftMask};
+pub use edit::{
+    CaptionSwap, Color, Deblur, EditError, FromNoise, ImageToImage, Inpaint, Kernel, Margins, Mask,
+    MaskedArea, Measurement, Region, Restore, RoundTrip, SoftMask, SuperResolution, luma, outpaint,
+};
 pub use image::{ImageSampler, SamplingMethod, SamplingPlan, constrained_images_of, images_of};
 pub use options::{GenerateOptions, GenerationConfig};
 pub use session::GenerationSession;

@@ -92,13 +92,13 @@ pub(super) fn grid_of(
     })
 }
 
-/// Fails unless an image has the size of another.
+/// Fails unless an image, or a mask, has the size of another.
 pub(super) fn same_size(
     what: &'static str,
-    found: &Image,
+    width: usize,
+    height: usize,
     wanted: &Image,
 ) -> Result<(), EditError> {
-    let (width, height) = (found.width(), found.height());
     let (wanted_width, wanted_height) = (wanted.width(), wanted.height());
     if (width, height) == (wanted_width, wanted_height) {
         return Ok(());

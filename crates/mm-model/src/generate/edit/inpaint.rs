@@ -78,7 +78,7 @@ impl Inpaint {
     /// pixels.
     pub fn new(image: Image, mask: Mask, patch: usize) -> Result<Self, EditError> {
         let grid = grid_of("image", image.width(), image.height(), patch)?;
-        same_size("mask", &mask.image(), &image)?;
+        same_size("mask", mask.width(), mask.height(), &image)?;
         if mask.is_empty() {
             return Err(EditError::EmptyMask);
         }

@@ -1,5 +1,8 @@
 //! Edits by a small model with random weights: what must be kept is kept, whatever the model draws.
 
+mod invert;
+mod restore;
+
 use burn::prelude::*;
 use mm_backbone::{BackboneConfig, BlockConfig, GauConfig, PositionScheme};
 use mm_diffusion::{Guidance, Prediction, Sampler, Schedule};
@@ -238,4 +241,90 @@ fn rgba_png(width: u32, height: u32, rgba: &[u8]) -> Vec<u8> {
     let mut file = std::io::Cursor::new(vec![]);
     image.write_to(&mut file, image::ImageFormat::Png).unwrap();
     file.into_inner()
+}
+
+#[test]
+fn outpainting_keeps_the_image_to_the_bit_and_draws_the_margins() {
+    let model = tiny(Schedule::Linear);
+    let small = image(3, 5, 4);
+    let margins = Margins { left: 2, top: 1, right: 3, bottom: 1 };
+    for sampler in SAMPLERS {
+        let mut edit = outpaint(&small, margins, PATCH).unwrap();
+        let grid = edit.grid();
+        assert_eq!((grid.width(), grid.height()), (10, 6));
+        let options = options(sampler, 2, 0);
+        let drawn = model.draw_constrained(&Document::default(), 2, grid, &options, &mut edit);
+        for drawn in drawn.unwrap() {
+            assert_eq!(drawn.crop(2, 1, 5, 4), small, "{sampler}");
+            assert_ne!(drawn.crop(0, 0, 2, 6), Image::filled(2, 6, [0; 3]));
+        }
+    }
+    let refused = |margins| outpaint(&small, margins, PATCH).unwrap_err().to_string();
+    expect_test::expect![
+        "`margins` is 0,0,0,0, wanted at least one above 0, and an image that is not too large"
+    ]
+    .assert_eq(&refused(Margins::default()));
+    assert!(refused(Margins { left: usize::MAX, ..margins }).contains("not too large"));
+    expect_test::expect![
+        "the image has 6 x 4 pixels, wanted multiples of 4; the nearest sizes are 4 x 4 and 8 x 4"
+    ]
+    .assert_eq(
+        &outpaint(&small, Margins { left: 1, ..Margins::default() }, 4).unwrap_err().to_string(),
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_masked_area_is_put_back_without_a_changed_byte_outside_of_the_mask(
+        (width, height) in (1usize..40, 1usize..40),
+        (seed, padding) in (0u64..1_000_000, 0usize..6),
+        (x, y, columns, rows) in (0usize..40, 0usize..40, 1usize..30, 1usize..30),
+        differential in any::<bool>(),
+    ) {
+        let model = tiny(Schedule::Linear);
+        let picture = image(seed, width, height);
+        let freed = Region { x: x % width, y: y % height, width: columns, height: rows };
+        let inside = Mask::rectangle(width, height, freed).unwrap();
+        // Within the rectangle the mask is any mask, and so gray and with holes.
+        let bytes = inside.bytes().iter().zip(mask(seed, width, height).bytes().to_vec());
+        let bytes = bytes.map(|(&inside, byte)| inside.min(byte)).collect();
+        let mask = Mask::new(width, height, bytes).unwrap();
+        prop_assume!(!mask.is_empty());
+        let soft = if differential { SoftMask::Strength } else { SoftMask::Blend };
+        let grid = Grid::new(3, 4, PATCH);
+        let mut area =
+            MaskedArea::new(picture.clone(), mask.clone(), padding, soft, grid).unwrap();
+        let Region { x, y, width: columns, height: rows } = area.region();
+        let bounds = mask.bounds().unwrap();
+        prop_assert!(x <= bounds.x && bounds.x + bounds.width <= x + columns && x + columns <= width);
+        prop_assert!(y <= bounds.y && bounds.y + bounds.height <= y + rows && y + rows <= height);
+        let options = options("euler", 2, seed);
+        let drawn = model.draw_constrained(&Document::default(), 1, grid, &options, &mut area);
+        prop_assert_eq!(changed(&picture, &drawn.unwrap()[0], &mask)[0], 0);
+    }
+}
+
+#[test]
+fn a_masked_area_that_fits_is_cut_out_at_full_resolution() {
+    let photo = image(2, 100, 80);
+    let freed = Region { x: 50, y: 40, width: 3, height: 2 };
+    let mask = Mask::rectangle(100, 80, freed).unwrap();
+    let grid = Grid::new(3, 4, PATCH);
+    let area = |padding| {
+        MaskedArea::new(photo.clone(), mask.clone(), padding, SoftMask::Blend, grid).unwrap()
+    };
+    assert_eq!(area(2).region(), Region { x: 47, y: 38, width: 8, height: 6 });
+    assert_eq!(area(10).region(), Region { x: 36, y: 30, width: 29, height: 22 });
+    // At full resolution it is the inpainting of the cut piece alone.
+    let model = tiny(Schedule::Linear);
+    let (prompt, options) = (Document::of_text("a"), options("heun", 3, 5));
+    let whole = model.draw_constrained(&prompt, 1, grid, &options, &mut area(2)).unwrap();
+    let region = area(2).region();
+    let cut = photo.crop(region.x, region.y, region.width, region.height);
+    let mut piece = Inpaint::new(cut, mask.crop(region), PATCH).unwrap();
+    let piece = model.draw_constrained(&prompt, 1, grid, &options, &mut piece).unwrap();
+    let found = whole[0].crop(region.x, region.y, region.width, region.height);
+    assert_eq!(found, piece[0]);
 }
