@@ -33,7 +33,8 @@ pub struct SamplingArgs {
     /// apg:PARALLEL:NORM [default: the model's].
     #[arg(long, value_name = "RULE")]
     guidance_rule: Option<GuidanceRule>,
-    /// Interval of guidance, as signal fractions from 0 (noise) to 1 (image) [default: the model's].
+    /// Interval of guidance, in signal fractions from 0 (noise) to 1 (image) [default: the
+    /// model's].
     #[arg(long, value_name = "FROM..TO")]
     guidance_interval: Option<Interval>,
     /// Seed of the noise and of the tokens.

@@ -1,7 +1,7 @@
 //! Inpainting: the middle of an image is drawn anew, and every byte outside of it is kept.
 //!
-//! Outpainting, image to image, super-resolution and coloring are constraints over the same sampler;
-//! coloring is shown too.
+//! Outpainting, image to image, super-resolution and coloring are constraints over the same
+//! sampler; coloring is shown too.
 
 use mm_model::{Color, Document, Inpaint, Mask, Measurement, Region, Restore};
 use mm_patch::Image;

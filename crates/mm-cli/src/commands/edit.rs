@@ -209,7 +209,7 @@ pub fn run(args: &EditArgs) -> Result<(), Failure> {
                 (_, Some(side)) => Kernel::square(side)?,
                 (sigma, None) => Kernel::gaussian(sigma.unwrap_or_default())?,
             };
-            Ok(Box::new(Deblur::new(&image, &kernel)))
+            Ok(Box::new(Deblur::new(&image, &kernel)?))
         }),
         Edit::Swap(args) => swap(args),
         Edit::Between(args) => between(args),

@@ -159,9 +159,9 @@ pub(super) fn rescaled(share: f64, conditional: Tensor<3>, guided: Tensor<3>) ->
     guided * (factor * share + (1.0 - share))
 }
 
-/// Adaptive projected guidance (Sadat et al. 2024, arXiv:2410.02416, section 5): the difference Δ of
-/// the predictions is shortened to the norm r, and its part parallel to the conditional prediction,
-/// which only saturates the image, is multiplied by η: x = x_c + (w - 1) (Δ⊥ + η Δ∥).
+/// Adaptive projected guidance (Sadat et al. 2024, arXiv:2410.02416, section 5): the difference Δ
+/// of the predictions is shortened to the norm r, and its part parallel to the conditional
+/// prediction, which only saturates the image, is multiplied by η: x = x_c + (w - 1) (Δ⊥ + η Δ∥).
 pub(super) fn projected(
     scale: f64,
     parallel: f64,

@@ -38,16 +38,19 @@ pub trait Constrain {
 
     /// Returns the noisy patches from which the drawing starts. `noise` is standard normal, and
     /// `levels` are those that are visited; none where no step is made.
+    /// `[rows, patches, patch_dim]` -> the same shape.
     fn start(&mut self, noise: Tensor<3>, _levels: &[Level]) -> Tensor<3> {
         noise
     }
 
-    /// Returns the noisy patches of `level` that the network is shown instead of `noisy`.
+    /// Returns the noisy patches of `level` that the network is shown instead of `noisy`:
+    /// `[rows, patches, patch_dim]` -> the same shape.
     fn state(&mut self, noisy: Tensor<3>, _level: &Level) -> Tensor<3> {
         noisy
     }
 
-    /// Returns the estimate of the clean patches, made at `level`, that the sampler goes on with.
+    /// Returns the estimate of the clean patches, made at `level`, that the sampler goes on with:
+    /// `[rows, patches, patch_dim]` -> the same shape.
     fn clean(&mut self, clean: Tensor<3>, _level: &Level) -> Tensor<3> {
         clean
     }

@@ -1,5 +1,5 @@
-//! Edits of images: each is a [`Constrain`](super::constrain::Constrain) over the one image sampler,
-//! in a file of its own.
+//! Edits of images: each is a [`Constrain`](super::constrain::Constrain) over the one image
+//! sampler, in a file of its own.
 //!
 //! | file | holds |
 //! | --- | --- |

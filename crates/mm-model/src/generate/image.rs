@@ -125,8 +125,8 @@ impl ImageSampler<'_> {
     }
 
     /// Does what [`Self::sample`] does, with a constraint on what the network is shown and on what
-    /// it estimates. The constraint's [start](Constrain::start) is made by the caller, because the
-    /// start is an argument.
+    /// it estimates: `[rows, patches, patch_dim]` -> the same shape. The constraint's
+    /// [start](Constrain::start) is made by the caller, because the start is an argument.
     pub fn sample_constrained(
         &self,
         plan: SamplingPlan<'_>,
@@ -290,7 +290,8 @@ pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateE
     constrained_images_of(patches, grid, &Unconstrained)
 }
 
-/// Does what [`images_of`] does, and makes every image keep a constraint exactly.
+/// Does what [`images_of`] does with `[rows, patches, patch_dim]`, and makes every image keep a
+/// constraint exactly.
 pub fn constrained_images_of(
     patches: Tensor<3>,
     grid: Grid,

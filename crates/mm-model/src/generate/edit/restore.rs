@@ -29,7 +29,7 @@ use crate::generate::constrain::Constrain;
 ///
 /// Pixels are numbers in the unit of bytes, 0 to 255 and somewhat beyond, in planes:
 /// `[colors, height, width]`.
-pub trait Measurement {
+pub trait Measurement: Send + Sync {
     /// Returns the width in pixels of the images that are measured.
     fn width(&self) -> usize;
 
@@ -87,7 +87,8 @@ impl Constrain for Restore<'_> {
     fn clean(&mut self, clean: Tensor<3>, _level: &Level) -> Tensor<3> {
         let (shape, device) = (clean.dims(), clean.device());
         let one = self.grid.tokens() * self.grid.patch_dim();
-        let Ok(data) = clean.clone().try_into_data() else { return clean }; // `images_of` reports it
+        // A device that failed is reported where the image is read.
+        let Ok(data) = clean.clone().try_into_data() else { return clean };
         let mut numbers = data.try_to_vec_as::<f32>().expect("activations are floats");
         for row in numbers.chunks_exact_mut(one) {
             let mut planes = planes_of(row, self.grid);

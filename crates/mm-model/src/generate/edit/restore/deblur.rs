@@ -79,29 +79,48 @@ pub struct Deblur {
 /// The largest error of a blurred value that rounding hides, with a little room.
 const HIDDEN: f64 = 0.49;
 
+/// The most weights that are held in memory, 1 GiB of them.
+const MOST_TAPS: usize = 1 << 26;
+
+/// The error at which the repair aims, which leaves room for the rounding of pixels.
+const AIM: f64 = 0.3;
+
 /// The most steps of conjugate gradients of one projection.
-const MOST_STEPS: usize = 200;
+const MOST_STEPS: usize = 50;
+
+/// The most steps of gradients of the repair.
+const MOST_GRADIENTS: usize = 1000;
 
 /// The most rounds of the repair over all pixels.
 const MOST_ROUNDS: usize = 50;
 
 impl Deblur {
     /// Asks for an image that this kernel blurs to the given one.
-    pub fn new(blurred: &Image, kernel: &Kernel) -> Self {
+    ///
+    /// The weights of every pixel are held in memory, and too many of them are an error.
+    pub fn new(blurred: &Image, kernel: &Kernel) -> Result<Self, EditError> {
         let (width, height) = (blurred.width(), blurred.height());
+        let most = MOST_TAPS / (kernel.side * kernel.side);
+        EditError::unless(
+            width * height <= most,
+            "image",
+            format!("{width} x {height} pixels under {0} x {0} weights", kernel.side),
+            "at most 2^26 weights of pixels in all",
+        )?;
         let taps = (0..width * height)
             .map(|at| kernel.taps(at % width, at / width, width, height))
             .collect();
-        Self { width, height, blurred: bytes_of(blurred), taps }
+        Ok(Self { width, height, blurred: bytes_of(blurred), taps })
     }
 
     /// Returns an image blurred by a kernel.
-    pub fn blur(image: &Image, kernel: &Kernel) -> Image {
-        let measurement = Self::new(image, kernel);
+    pub fn blur(image: &Image, kernel: &Kernel) -> Result<Image, EditError> {
+        let measurement = Self::new(image, kernel)?;
         let (width, height) = (image.width(), image.height());
         let planes: Vec<f64> = measurement.blurred.iter().map(|&byte| f64::from(byte)).collect();
         let blurred = planes.chunks_exact(width * height).flat_map(|plane| measurement.map(plane));
-        image_of(&blurred.map(|value| value.round() as u8).collect::<Vec<u8>>(), width, height)
+        let bytes: Vec<u8> = blurred.map(|value| value.round() as u8).collect();
+        Ok(image_of(&bytes, width, height))
     }
 
     /// Returns one plane blurred.
@@ -121,6 +140,29 @@ impl Deblur {
             }
         }
         sums
+    }
+
+    /// Moves a plane within the range of bytes to where every blurred value rounds to the given byte,
+    /// by projected gradients of the squares of what is left. That is a convex problem, and an image
+    /// that was blurred and rounded solves it.
+    fn descend(&self, plane: &mut [f64], color: usize) {
+        let sums = self.transposed(&vec![1.0; plane.len()]);
+        let step = 1.9 / sums.iter().copied().fold(1.0, f64::max); // rows of the blur sum to 1
+        for _ in 0..MOST_GRADIENTS {
+            for value in plane.iter_mut() {
+                *value = value.clamp(0.0, 255.0);
+            }
+            let mut left = self.missing(plane, color);
+            for value in &mut left {
+                *value -= value.clamp(-AIM, AIM);
+            }
+            if left.iter().all(|&value| value == 0.0) {
+                break;
+            }
+            for (value, by) in plane.iter_mut().zip(self.transposed(&left)) {
+                *value += step * by;
+            }
+        }
     }
 
     /// Returns by how much each blurred pixel of a plane falls short of what is wanted.
@@ -156,6 +198,9 @@ impl Measurement for Deblur {
                 }
                 let change = self.transposed(&direction);
                 let length = square / dot(&change, &change);
+                if !length.is_finite() {
+                    break; // the blur loses all of what is missing, so nothing can bring it back
+                }
                 for (pixel, change) in plane.iter_mut().zip(&change) {
                     *pixel += length * change;
                 }
@@ -171,10 +216,17 @@ impl Measurement for Deblur {
         }
     }
 
-    /// Moves single pixels by one level as long as that brings the blurred values nearer to what
-    /// rounds to the given bytes. Kernels overlap, so that this need not end at no error;
-    /// [`largest_error`](Measurement::largest_error) tells.
-    fn repair(&self, bytes: &mut [u8], _exact: &[f64]) {
+    /// Goes down the gradient of the errors that rounding does not hide, within the range of bytes,
+    /// rounds, and moves single pixels by one level as long as that helps. Kernels overlap, so that
+    /// this need not end at no error; [`largest_error`](Measurement::largest_error) tells.
+    fn repair(&self, bytes: &mut [u8], exact: &[f64]) {
+        let mut planes = exact.to_vec();
+        for (color, plane) in planes.chunks_exact_mut(self.width * self.height).enumerate() {
+            self.descend(plane, color);
+        }
+        for (byte, value) in bytes.iter_mut().zip(&planes) {
+            *byte = value.round() as u8;
+        }
         let mut reached = vec![vec![]; self.taps.len()]; // what each pixel is blurred into
         for (to, taps) in self.taps.iter().enumerate() {
             for &(place, weight) in taps {

@@ -68,8 +68,8 @@ proptest! {
         (seed, sigma) in (0u64..1_000_000, 0.4..1.2),
     ) {
         let kernel = Kernel::gaussian(sigma).unwrap();
-        let blurred = Deblur::blur(&image(seed, width * PATCH, height * PATCH), &kernel);
-        let measurement = Deblur::new(&blurred, &kernel);
+        let blurred = Deblur::blur(&image(seed, width * PATCH, height * PATCH), &kernel).unwrap();
+        let measurement = Deblur::new(&blurred, &kernel).unwrap();
         let sharp = restored(&measurement, "euler", seed);
         prop_assert!(measurement.largest_error(&sharp) <= 1);
     }
@@ -83,7 +83,7 @@ fn a_constraint_error_is_told_where_there_is_one() {
     let gray = Color::of_image(&Image::filled(2, 2, [50; 3]));
     assert_eq!(gray.largest_error(&Image::filled(2, 2, [50, 50, 61])), 1);
     let kernel = Kernel::square(3).unwrap();
-    let measurement = Deblur::new(&Image::filled(4, 4, [9; 3]), &kernel);
+    let measurement = Deblur::new(&Image::filled(4, 4, [9; 3]), &kernel).unwrap();
     assert_eq!(measurement.largest_error(&Image::filled(4, 4, [11; 3])), 2);
 }
 
@@ -91,7 +91,7 @@ fn a_constraint_error_is_told_where_there_is_one() {
 fn a_blur_of_a_single_point_is_the_kernel() {
     let mut point = Image::filled(5, 5, [0; 3]);
     point.set_pixel(2, 2, [180; 3]);
-    let blurred = Deblur::blur(&point, &Kernel::square(3).unwrap());
+    let blurred = Deblur::blur(&point, &Kernel::square(3).unwrap()).unwrap();
     let red: Vec<u8> = blurred.rgb().iter().step_by(3).copied().collect();
     let wanted = |at: usize| {
         if (1..4).contains(&(at % 5)) && (1..4).contains(&(at / 5)) { 20 } else { 0 }
@@ -99,7 +99,7 @@ fn a_blur_of_a_single_point_is_the_kernel() {
     assert_eq!(red, (0..25).map(wanted).collect::<Vec<u8>>());
     // The border is repeated, so that a plain image stays as it is.
     let plain = Image::filled(4, 3, [77, 1, 255]);
-    assert_eq!(Deblur::blur(&plain, &Kernel::gaussian(1.5).unwrap()), plain);
+    assert_eq!(Deblur::blur(&plain, &Kernel::gaussian(1.5).unwrap()).unwrap(), plain);
 }
 
 #[test]
@@ -115,4 +115,7 @@ fn measurements_that_cannot_be_are_refused_by_name() {
         assert!(refused.starts_with("`kernel` is "), "{refused}");
     }
     assert!(Kernel::gaussian(0.0).is_err() && Kernel::square(2).is_err());
+    let large = Deblur::new(&Image::filled(400, 400, [0; 3]), &Kernel::square(63).unwrap());
+    expect_test::expect!["`image` is 400 x 400 pixels under 63 x 63 weights, wanted at most 2^26 weights of pixels in all"]
+        .assert_eq(&large.unwrap_err().to_string());
 }
