@@ -27,6 +27,7 @@ mod losses;
 pub mod quality;
 mod reading;
 mod records;
+mod share;
 
 pub use analytic::mean_square_of_noise;
 pub use drawing::{DrawEvaluator, DrawScore, draw_score};
@@ -36,6 +37,7 @@ pub use grid::{contact_sheet, image_table, magnified, sample_grid, square_cols};
 pub use losses::{HeldOutLosses, LossEvaluator, held_out_losses};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
+pub use share::Share;
 
 /// Counts the images that are drawn or read in one batch.
 const TOGETHER: usize = 64;

@@ -117,6 +117,11 @@ impl HostBatch {
         [self.text[0].len(), self.target_tokens.len()]
     }
 
+    /// The ids of the target tokens, in the order of the rows of [`Targets::text`].
+    pub fn target_ids(&self) -> &[i32] {
+        &self.text[1]
+    }
+
     /// The factor of the noise in every target patch.
     pub fn noise(&self) -> &[f32] {
         &self.noise

@@ -8,12 +8,13 @@ use clap::{Parser, ValueEnum};
 use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
 use mm_eval::golden::{Golden, compare};
-use mm_eval::{HeldOutLosses, combinations, draw_score, held_out_losses, read_score};
+use mm_eval::{HeldOutLosses, Share, combinations, draw_score, held_out_losses, read_score};
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::batch::collator;
 use mm_train::checkpoint::recipe_beside;
+use serde::Serialize;
 
 use super::data::SplitArg;
 use crate::files::within;
@@ -161,7 +162,7 @@ fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         return Err(of.no_image(args.count));
     }
     if args.json {
-        say!("{}", serde_json::to_string(&score)?);
+        say!("{}", with_shares(&score, &[("right", Share::new(score.right, score.of))])?);
         return Ok(());
     }
     print_share("read correctly", score.right, score.of);
@@ -186,7 +187,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let score = draw_score(&of.model, &classifier, &asked, of.grid()?, &of.options)
         .map_err(cannot_generate(&args.model))?;
     if args.json {
-        say!("{}", serde_json::to_string(&score)?);
+        say!("{}", with_shares(&score, &score.shares())?);
         return Ok(());
     }
     print_share("background correct", score.background, score.of);
@@ -197,7 +198,18 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn print_share(name: &str, count: usize, of: usize) {
-    say!("{name}: {count} of {of} ({:.1} %)", 100.0 * count as f64 / of.max(1) as f64);
+    say!("{name}: {}", Share::new(count, of));
+}
+
+/// Returns a score as JSON, with the key `shares` beside its counts.
+fn with_shares(
+    score: &impl Serialize,
+    shares: &[(&str, Share)],
+) -> Result<serde_json::Value, Failure> {
+    let mut whole = serde_json::to_value(score)?;
+    whole["shares"] =
+        shares.iter().map(|(name, share)| (*name, serde_json::json!(share))).collect();
+    Ok(whole)
 }
 
 fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
