@@ -11,6 +11,7 @@ mod bytes;
 mod load;
 pub mod memory;
 mod numbers;
+mod rate;
 
 use mm_data::DataSet;
 use mm_model::{Document, HostBatch, Segment};
@@ -21,6 +22,7 @@ use serde::Serialize;
 pub use self::bytes::Bytes;
 use self::bytes::StepSizes;
 pub use self::load::Load;
+pub use self::rate::{MeasuredRate, Product};
 
 use self::load::Seen;
 use self::numbers::Numbers;
