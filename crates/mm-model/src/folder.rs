@@ -5,6 +5,8 @@
 //! Writes are atomic: each file goes to a temporary name and is then renamed. This is the only
 //! module of the crate that touches files; it stands behind the feature `fs`.
 
+mod index;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +18,10 @@ use crate::loaded::{
     CONFIG, GENERATION, TOKENIZER, WEIGHTS, config_from_bytes, config_to_bytes,
     generation_from_bytes, tokenizer_from_bytes,
 };
-use crate::parameters::{Weights, weights_of, weights_to_bytes};
-use crate::stored::{INDEX, Index, Shard, Stored, index_from_bytes};
+use crate::parameters::{Weight, Weights, shapes_of, weights_of, weights_to_bytes};
+use crate::stored::{Shard, Stored};
 use crate::{FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig};
+use index::{INDEX, Index, index_from_bytes};
 
 impl LoadedModel {
     /// Reads a model folder onto `device`. The weights are in `model.safetensors`, or in the files
@@ -78,7 +81,14 @@ pub fn save_weights(path: &Path, weights: &Weights) -> Result<(), FolderError> {
 
 /// Reads weights and compares every name and shape with those of `model`.
 pub fn load_weights(path: &Path, model: &Model) -> Result<Weights, FolderError> {
-    Stored::one(path.to_owned(), open(path)?).weights(model)
+    let mut stored = Stored::new(path.to_owned(), vec![(path.to_owned(), open(path)?)])?;
+    let shapes = shapes_of(model);
+    stored.check(&shapes)?;
+    let read = |(name, shape): (String, Vec<usize>)| {
+        let values = stored.read(&name, &shape)?;
+        Ok((name, Weight { shape, values }))
+    };
+    shapes.into_iter().map(read).collect()
 }
 
 /// Lists the files that hold the weights of a model folder.
@@ -104,7 +114,7 @@ fn stored(folder: &Path) -> Result<Stored<File>, FolderError> {
     let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
     if whole.exists() || !index.exists() {
         let shard = open(&whole)?;
-        return Ok(Stored::one(whole, shard));
+        return Stored::new(whole.clone(), vec![(whole, shard)]);
     }
     let mut shards = vec![];
     for (file, names) in read_index(folder)? {

@@ -76,7 +76,8 @@ impl LoadedModel {
             generation_from_bytes(parts.generation).map_err(|why| why.in_file(GENERATION))?;
         let weights =
             Shard::open(Cursor::new(parts.weights)).map_err(|why| why.in_file(WEIGHTS))?;
-        let model = Stored::one(WEIGHTS.into(), weights).model(&config, device)?;
+        let weights = Stored::new(WEIGHTS.into(), vec![(WEIGHTS.into(), weights)])?;
+        let model = weights.model(&config, device)?;
         Ok(Self { config, tokenizer, model, generation })
     }
 

@@ -4,8 +4,6 @@
 //! Tensors of type F32, F16, BF16 and F64 are read, the last rounded to 32-bit floats. No file is
 //! opened here: a shard is anything that can be read and sought in.
 
-#[cfg(feature = "fs")]
-mod index;
 mod shard;
 
 use std::collections::BTreeMap;
@@ -15,13 +13,9 @@ use std::path::PathBuf;
 use burn::prelude::*;
 use mm_backbone::Init;
 
-#[cfg(feature = "fs")]
-use crate::parameters::{Weight, Weights};
 use crate::parameters::{filled, shapes_of};
 use crate::{FileError, FolderError, Model, ModelConfig};
 
-#[cfg(feature = "fs")]
-pub(crate) use index::{INDEX, Index, index_from_bytes};
 pub(crate) use shard::Shard;
 
 /// All files of a set of weights.
@@ -32,8 +26,8 @@ pub(crate) struct Stored<R> {
 }
 
 impl<R: Read + Seek> Stored<R> {
-    /// Joins the files of a set of weights. Fails if two hold a tensor of the same name.
-    #[cfg(feature = "fs")]
+    /// Joins the files of a set of weights, of which there can be one. Fails if two hold a tensor
+    /// of the same name.
     pub fn new(home: PathBuf, shards: Vec<(PathBuf, Shard<R>)>) -> Result<Self, FolderError> {
         let mut seen: BTreeMap<&str, &PathBuf> = BTreeMap::new();
         for (path, shard) in &shards {
@@ -48,15 +42,10 @@ impl<R: Read + Seek> Stored<R> {
         Ok(Self { home, shards })
     }
 
-    /// Takes one file as the whole set.
-    pub fn one(path: PathBuf, shard: Shard<R>) -> Self {
-        Self { home: path.clone(), shards: vec![(path, shard)] }
-    }
-
     /// Makes the network of a configuration with these weights. Memory is taken after their number
     /// is compared with that of the configuration, and for one tensor at a time beside the network.
     pub fn model(mut self, config: &ModelConfig, device: &Device) -> Result<Model, FolderError> {
-        let found = self.shards.iter().map(|(_, shard)| shard.numbers()).sum();
+        let found = self.shards.iter().map(|(_, shard)| shard.count()).sum();
         let wanted = config.parameters() as u128;
         if found < wanted {
             return Err(FileError::TooFew { found, wanted }.in_file(self.home));
@@ -67,20 +56,8 @@ impl<R: Read + Seek> Stored<R> {
         filled(blank, &mut |name, shape| self.read(name, shape))
     }
 
-    /// Reads all weights of `model`.
-    #[cfg(feature = "fs")]
-    pub fn weights(mut self, model: &Model) -> Result<Weights, FolderError> {
-        let shapes = shapes_of(model);
-        self.check(&shapes)?;
-        let read = |(name, shape): (String, Vec<usize>)| {
-            let values = self.read(&name, &shape)?;
-            Ok((name, Weight { shape, values }))
-        };
-        shapes.into_iter().map(read).collect()
-    }
-
     /// Compares every name, shape and type with those wanted.
-    fn check(&self, wanted: &BTreeMap<String, Vec<usize>>) -> Result<(), FolderError> {
+    pub fn check(&self, wanted: &BTreeMap<String, Vec<usize>>) -> Result<(), FolderError> {
         for (path, shard) in &self.shards {
             if let Some(name) = shard.names().find(|name| !wanted.contains_key(*name)) {
                 return Err(FileError::Unknown { name: name.to_owned() }.in_file(path));
@@ -96,7 +73,8 @@ impl<R: Read + Seek> Stored<R> {
         Ok(())
     }
 
-    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, FolderError> {
+    /// Reads a tensor of this shape as 32-bit floats, last axis fastest.
+    pub fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, FolderError> {
         let holds = |(_, shard): &&mut (PathBuf, Shard<R>)| shard.has(name);
         match self.shards.iter_mut().find(holds) {
             Some((path, shard)) => shard.read(name, shape).map_err(|why| why.in_file(&*path)),

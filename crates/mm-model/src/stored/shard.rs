@@ -67,9 +67,9 @@ impl<R: Read + Seek> Shard<R> {
     }
 
     /// Returns how many numbers all tensors hold; the file has as many, by its length.
-    pub fn numbers(&self) -> u128 {
-        let numbers = |info: &TensorInfo| info.shape.iter().product::<usize>() as u128;
-        self.tensors.values().map(numbers).sum()
+    pub fn count(&self) -> u128 {
+        let count = |info: &TensorInfo| info.shape.iter().product::<usize>() as u128;
+        self.tensors.values().map(count).sum()
     }
 
     /// Checks the shape of a tensor, and that its type can be read.
