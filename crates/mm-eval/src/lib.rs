@@ -8,8 +8,8 @@
 //! image  ──► classifier ──► RecognizedGlyph                   what a drawn glyph shows
 //! ```
 //!
-//! An evaluation never changes a model, and the same seed repeats it. Optimizers, recipes and
-//! checkpoints of a training run are absent on purpose.
+//! An evaluation never changes a model, and the same seed repeats it on the same kind of
+//! processor. Optimizers, recipes and checkpoints of a training run are absent on purpose.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
