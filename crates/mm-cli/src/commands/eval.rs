@@ -8,7 +8,10 @@ use clap::{Parser, ValueEnum};
 use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
 use mm_eval::golden::{Golden, compare};
-use mm_eval::{HeldOutLosses, Share, combinations, draw_score, held_out_losses, read_score};
+use mm_eval::{
+    HeldOutLosses, Right, Share, combinations, dialogue_score, draw_score, held_out_losses,
+    read_score,
+};
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use mm_train::Recipe;
@@ -65,6 +68,8 @@ enum Task {
     Read,
     /// Glyphs that the model draws correctly, as the glyph classifier sees them.
     Draw,
+    /// Questions about held-out glyphs, answered in words and images.
+    Dialogue,
     /// Losses of text and images.
     Loss,
     /// Values that Su Jianlin's own layers computed, compared with an imported network.
@@ -147,6 +152,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     match args.task {
         Task::Read => read(args, &subject),
         Task::Draw => draw(args, &subject),
+        Task::Dialogue => dialogue(args, &subject),
         Task::Loss => loss(args, &subject),
         Task::Golden => unreachable!("clap asks for its file"),
         Task::Fid => quality::fid(args, &subject),
@@ -197,6 +203,28 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     Ok(())
 }
 
+fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let score = dialogue_score(&of.model, of.data(), args.count, &of.options)
+        .map_err(cannot_generate(&args.model))?;
+    if args.json {
+        let share =
+            |(name, group): (&String, &Right)| (name.clone(), Share::new(group.right, group.of));
+        let shares: Vec<(String, Share)> = score.groups.iter().map(share).collect();
+        say!("{}", with_shares(&score, &shares)?);
+        return Ok(());
+    }
+    for (name, group) in &score.groups {
+        print_share(name, group.right, group.of);
+    }
+    if !score.wrong.is_empty() {
+        say!("some wrong answers (asked -> wanted -> answered):");
+        for [asked, wanted, answered] in score.wrong.iter().take(5) {
+            say!("  {asked} -> {wanted} -> {answered}");
+        }
+    }
+    Ok(())
+}
+
 fn print_share(name: &str, count: usize, of: usize) {
     say!("{name}: {}", Share::new(count, of));
 }
@@ -204,11 +232,11 @@ fn print_share(name: &str, count: usize, of: usize) {
 /// Returns a score as JSON, with the key `shares` beside its counts.
 fn with_shares(
     score: &impl Serialize,
-    shares: &[(&str, Share)],
+    shares: &[(impl AsRef<str>, Share)],
 ) -> Result<serde_json::Value, Failure> {
     let mut whole = serde_json::to_value(score)?;
     whole["shares"] =
-        shares.iter().map(|(name, share)| (*name, serde_json::json!(share))).collect();
+        shares.iter().map(|(name, share)| (name.as_ref(), serde_json::json!(share))).collect();
     Ok(whole)
 }
 

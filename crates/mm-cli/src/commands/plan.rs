@@ -88,7 +88,7 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     let plan = costs.on(args.devices);
     let rate = match args.flops {
         Some(flops) => Rate { flops, origin: None },
-        None => Rate::measure(&recipe, &plan, args)?,
+        None => Rate::measure(&recipe, &costs, &plan, args)?,
     };
     let needed = Needed {
         for_memory: args.memory.and_then(|bytes| costs.devices_of(bytes)),
@@ -135,11 +135,16 @@ struct Rate {
 
 impl Rate {
     /// Measures products of the sizes that a block of the model has, on the device of the flags.
-    fn measure(recipe: &Recipe, plan: &Plan, args: &PlanArgs) -> Result<Self, Failure> {
+    fn measure(
+        recipe: &Recipe,
+        costs: &Costs,
+        plan: &Plan,
+        args: &PlanArgs,
+    ) -> Result<Self, Failure> {
         let device = args.device.open()?;
         let parts = recipe.run.micro_batches * recipe.run.grad_accum_steps;
         let tokens = plan.load.padded_tokens / (parts * args.devices) as f64;
-        let product = Product { rows: tokens.ceil() as usize, width: recipe.model.backbone.width };
+        let product = Product { rows: tokens.ceil() as usize, width: costs.width() };
         let threads = recipe.run.micro_batches;
         let found = product.measure(&device, threads).map_err(explain)?;
         let Product { rows, width } = found.product;
