@@ -15,6 +15,7 @@
 
 mod analytic;
 pub mod classifier;
+mod dialogue;
 mod drawing;
 mod error;
 mod evaluator;
@@ -29,6 +30,7 @@ mod reading;
 mod records;
 
 pub use analytic::mean_square_of_noise;
+pub use dialogue::{DialogueEvaluator, DialogueScore, Right, dialogue_score};
 pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;
 pub use evaluator::{Evaluator, Score};
