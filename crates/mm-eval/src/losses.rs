@@ -138,7 +138,7 @@ pub fn held_out_losses(
 }
 
 /// Returns the document of a record for a task, without words for a model of images only.
-fn document_of(record: &Record, task: Task, image_only: bool) -> Document {
+pub fn document_of(record: &Record, task: Task, image_only: bool) -> Document {
     match record {
         Record::Captioned(example) if image_only => {
             task.document(Example { image: example.image.clone(), caption: String::new() })
