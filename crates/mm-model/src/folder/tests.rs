@@ -146,7 +146,7 @@ fn weights_of_another_type_or_past_32_bit_floats_are_refused_by_tensor() {
     let files = Files::new();
     files.write(WEIGHTS, &files.names(), Dtype::I32, &|_| vec![0; 4]);
     files.check_refused(
-        "`M/model.safetensors`: tensor `backbone.blocks.0.down_proj.bias` has type I32, wanted F32, F16, BF16 or F64",
+        "`M/model.safetensors`: tensor `backbone.blocks.0.in_proj.bias` has type I32, wanted F32, F16, BF16 or F64",
     );
     files.write(WEIGHTS, &files.names(), Dtype::F64, &|_| 1e300f64.to_le_bytes().to_vec());
     let said = files.load().unwrap_err();
