@@ -91,7 +91,7 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
         "metadata.jsonl: line 3: expected ident at line 1 column 2",
         "d-bare.png: no caption: neither `d-bare.txt` nor a line of `metadata.jsonl`",
         "g-silent.png: its caption is empty",
-        "notes.md: not an image: the name ends in none of `.png`, `.jpg`, `.jpeg`, `.webp`, `.gif`, `.bmp`",
+        "notes.md: not an image: the name ends in none of `.png`, `.jpg`, `.jpeg`, `.jfif`, `.jpe`, `.webp`, `.gif`, `.bmp`, `.tif`, `.tiff`",
     ];
     assert_eq!(reasons(&set, &folder), at_opening);
     for index in 0..6 {
@@ -111,7 +111,7 @@ fn a_folder_without_usable_images_is_an_error_that_says_what_was_wanted() {
     let error = open(&empty, Captions::Written).unwrap_err().to_string();
     assert!(error.contains(&empty.path().display().to_string()), "{error}");
     assert!(
-        error.ends_with("ending in `.png`, `.jpg`, `.jpeg`, `.webp`, `.gif`, `.bmp`, skipped 0"),
+        error.ends_with("ending in `.png`, `.jpg`, `.jpeg`, `.jfif`, `.jpe`, `.webp`, `.gif`, `.bmp`, `.tif`, `.tiff`, skipped 0"),
         "{error}"
     );
     let error = open(&empty, Captions::None).unwrap_err().to_string();
