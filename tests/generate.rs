@@ -16,6 +16,7 @@ fn options(seed: u64) -> GenerateOptions {
         steps: 3,
         seed,
         max_tokens: 12,
+        max_patches: 64,
         ..GenerateOptions::default()
     }
 }
@@ -44,6 +45,27 @@ fn a_seed_fixes_text_and_images_and_another_seed_changes_them() {
         assert_eq!(drawn(1), drawn(1));
         assert_ne!(drawn(1), drawn(2));
     }
+}
+
+#[test]
+fn an_image_has_at_most_the_patches_that_are_allowed() {
+    let model = model(BLOCKS[0]);
+    let sizes = |max_patches| -> Vec<usize> {
+        let made = (0..12).map(|seed| {
+            let options = GenerateOptions { max_patches, steps: 1, ..options(seed) };
+            model.generate(&prompt(), &options, &mut |_| ()).unwrap()
+        });
+        let segments = made.flat_map(|document| document.segments);
+        segments
+            .filter_map(|segment| match segment {
+                Segment::Image { image, .. } => Some(image.width() * image.height() / 64),
+                Segment::Text { .. } => None,
+            })
+            .collect()
+    };
+    let few = sizes(6);
+    assert!(!few.is_empty() && few.iter().all(|patches| *patches <= 6), "{few:?}");
+    assert!(sizes(200).iter().any(|patches| *patches > 6));
 }
 
 #[test]

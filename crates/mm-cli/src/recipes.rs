@@ -8,8 +8,9 @@ use mm_train::Recipe;
 use crate::terminal::{Failure, usage};
 
 /// The name and the text of every embedded recipe.
-pub const EMBEDDED: [(&str, &str); 9] = [
+pub const EMBEDDED: [(&str, &str); 10] = [
     ("glyphs", include_str!("../recipes/glyphs.toml")),
+    ("dialogue", include_str!("../recipes/dialogue.toml")),
     ("emoji-32", include_str!("../recipes/emoji-32.toml")),
     ("emoji-64", include_str!("../recipes/emoji-64.toml")),
     ("su2024-64", include_str!("../recipes/su2024-64.toml")),
@@ -61,6 +62,7 @@ pub fn with_max_bad(recipe: Recipe, share: f64) -> Result<Recipe, Failure> {
     let source = match recipe.data {
         DataConfig::Glyphs(_) => "glyphs",
         DataConfig::Emoji(_) => "emoji",
+        DataConfig::Dialogue(_) => "dialogue",
         _ => "mixture",
     };
     Err(usage!(

@@ -149,6 +149,28 @@ impl GlyphSet {
         Example { image: paint(self.image, &cover, shown), caption: shown.to_string() }
     }
 
+    /// Draws where a glyph stands, without saying which glyph.
+    pub(crate) fn placement(&self, letters: usize, rng: &mut ChaCha8Rng) -> Placement {
+        let face = *pick(&self.used, rng);
+        let height = *pick(&heights(self.image, letters), rng);
+        let shift = self.shift.map(|most| rng.random_range(-(most as i32)..=most as i32));
+        Placement { face, height, shift }
+    }
+
+    /// Draws a combination at a place: two of the same characters differ in nothing but colors.
+    pub(crate) fn draw_at(&self, shown: &Combination, at: &Placement) -> Image {
+        let characters: Vec<usize> = shown.indices().collect();
+        let line = self.fitting_line(&characters, at.face, at.height);
+        let start = |whole: usize, part: usize, shift: i32| {
+            let slack = (whole as i32 - part as i32).max(0);
+            let aside = (slack / 2 - 1).max(0);
+            slack / 2 + shift.clamp(-aside, aside)
+        };
+        let x = start(self.image.width, line.width, at.shift[0]);
+        let y = start(self.image.height, line.height, at.shift[1]);
+        paint(self.image, &line.cover(self.image, x, y), shown)
+    }
+
     /// Returns a combination of the split, each equally likely for its number of characters.
     pub fn combination(&self, split: Split, rng: &mut ChaCha8Rng) -> Combination {
         loop {
@@ -222,6 +244,14 @@ impl DataSource for GlyphSet {
             Task::Draw | Task::Read | Task::Finished | Task::Both => None,
         }
     }
+}
+
+/// How a glyph stands in an image: its typeface, its size and its distance from the center.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placement {
+    face: usize,
+    height: usize,
+    shift: [i32; 2],
 }
 
 /// Masks side by side, and the box that holds them.
@@ -315,15 +345,15 @@ fn paint(image: ImageSettings, cover: &[f32], shown: &Combination) -> Image {
     Image::new(image.width, image.height, rgb.collect()).expect("three numbers for each pixel")
 }
 
-fn combine(text: &str, ink: Ink, background: Background) -> Combination {
+pub(crate) fn combine(text: &str, ink: Ink, background: Background) -> Combination {
     Combination::new(text, ink, background).expect("drawn from the known characters")
 }
 
-fn random_character(rng: &mut ChaCha8Rng) -> char {
+pub(crate) fn random_character(rng: &mut ChaCha8Rng) -> char {
     char::from(*pick(CHARACTERS.as_bytes(), rng))
 }
 
-fn pick<'a, T>(of: &'a [T], rng: &mut ChaCha8Rng) -> &'a T {
+pub(crate) fn pick<'a, T>(of: &'a [T], rng: &mut ChaCha8Rng) -> &'a T {
     &of[rng.random_range(0..of.len())]
 }
 

@@ -6,6 +6,7 @@
 
 mod bad_records;
 pub mod check;
+mod dialogue;
 mod documents;
 mod emoji;
 mod error;
@@ -29,6 +30,7 @@ mod testing;
 use serde::{Deserialize, Serialize};
 
 pub use bad_records::{BadRecords, Skipped, Tally};
+pub use dialogue::{DialogueConfig, DialogueSet, Intent, Question};
 pub use documents::{DocumentSet, DocumentsConfig};
 pub use emoji::{CREDIT as EMOJI_CREDIT, EmojiConfig, EmojiGroup, EmojiSet};
 pub use error::DataError;
@@ -64,6 +66,8 @@ pub enum DataConfig {
     Glyphs(GlyphsConfig),
     /// The embedded Twemoji images.
     Emoji(EmojiConfig),
+    /// Dialogues about glyphs and emoji, made in code.
+    Dialogue(DialogueConfig),
     /// A folder of image files with captions.
     Folder(FolderConfig),
     /// Tar shards in the manner of WebDataset.
@@ -82,6 +86,7 @@ impl DataConfig {
         match self {
             Self::Glyphs(config) => config.validate(),
             Self::Emoji(config) => config.validate(),
+            Self::Dialogue(config) => config.validate(),
             Self::Folder(config) => config.validate(),
             Self::Webdataset(config) => config.validate(),
             Self::Parquet(config) => config.validate(),
@@ -90,11 +95,16 @@ impl DataConfig {
         }
     }
 
+    /// Returns whether its documents are dialogues, whose prompts are turns.
+    pub fn is_dialogue(&self) -> bool {
+        matches!(self, Self::Dialogue(_))
+    }
+
     /// Returns whether every image has exactly the size that was asked for; not where one is told
     /// from the files alone.
     pub fn has_one_size(&self) -> bool {
         match self {
-            Self::Glyphs(_) | Self::Emoji(_) => true,
+            Self::Glyphs(_) | Self::Emoji(_) | Self::Dialogue(_) => true,
             Self::Folder(FolderConfig { fit, .. })
             | Self::Webdataset(WebdatasetConfig { fit, .. })
             | Self::Parquet(ParquetConfig { fit, .. }) => *fit != ImageFit::Aspect,
@@ -111,6 +121,7 @@ impl DataSet {
         Ok(match config {
             DataConfig::Glyphs(config) => Self::from_source(GlyphSet::open(config, image)?),
             DataConfig::Emoji(config) => Self::from_source(EmojiSet::open(config, image)?),
+            DataConfig::Dialogue(config) => Self::from_source(DialogueSet::open(config, image)?),
             DataConfig::Folder(config) => Self::from_source(FolderSet::open(config, image)?),
             DataConfig::Webdataset(config) => Self::from_source(ShardSet::open(config, image)?),
             DataConfig::Parquet(config) => Self::from_source(ParquetSet::open(config, image)?),

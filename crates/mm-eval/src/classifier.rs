@@ -72,6 +72,11 @@ impl GlyphClassifier {
         Ok(Self { width, height, templates })
     }
 
+    /// Says whether an image has the size of the classifier.
+    pub fn fits(&self, image: &Image) -> bool {
+        (image.width(), image.height()) == (self.width, self.height)
+    }
+
     /// Returns the likeliest glyph of an image.
     ///
     /// # Panics

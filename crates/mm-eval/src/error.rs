@@ -20,6 +20,9 @@ pub enum EvalError {
     /// The data set has no glyphs that the classifier could recognize.
     #[error("the data set is not `glyphs`, wanted `glyphs`: the classifier knows no other images")]
     NotGlyphs,
+    /// The data set has no dialogues to ask about.
+    #[error("the data set is not `dialogue`, wanted `dialogue`: no other has questions")]
+    NotDialogues,
     /// The bytes are not a network that can be run.
     #[error("not an ONNX network that can be run: {why}")]
     Network {

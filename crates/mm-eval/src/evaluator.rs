@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::EvalError;
 
-/// One measure of a model. It never changes the model, and the same seed repeats it.
+/// One measure of a model. It never changes the model, and the same seed repeats it on
+/// the same kind of processor.
 ///
 /// ```
 /// use mm_data::{DataSet, Split};

@@ -8,13 +8,14 @@
 //! image  ──► classifier ──► RecognizedGlyph                   what a drawn glyph shows
 //! ```
 //!
-//! An evaluation never changes a model, and the same seed repeats it. Optimizers, recipes and
-//! checkpoints of a training run are absent on purpose.
+//! An evaluation never changes a model, and the same seed repeats it on the same kind of
+//! processor. Optimizers, recipes and checkpoints of a training run are absent on purpose.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod analytic;
 pub mod classifier;
+mod dialogue;
 mod drawing;
 mod error;
 mod evaluator;
@@ -29,6 +30,7 @@ mod reading;
 mod records;
 
 pub use analytic::mean_square_of_noise;
+pub use dialogue::{DialogueEvaluator, DialogueScore, Right, dialogue_score};
 pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;
 pub use evaluator::{Evaluator, Score};

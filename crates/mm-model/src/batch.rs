@@ -269,7 +269,7 @@ impl HostBatch {
         });
         let text = (!self.text[0].is_empty()).then(|| [ints(&self.text[0]), ints(&self.text[1])]);
         let context =
-            config.backbone.attention_context(&self.positions, self.ranges.clone(), device);
+            config.network.attention_context(&self.positions, self.ranges.clone(), device);
         let options = BlockOptions::default();
         let inputs = Inputs {
             rows: self.rows,

@@ -14,6 +14,7 @@
 pub mod batch;
 mod collate;
 mod config;
+mod conversation;
 mod document;
 mod error;
 #[cfg(feature = "fs")]
@@ -28,10 +29,12 @@ mod networks;
 pub mod parameters;
 pub mod random;
 mod sequence;
+mod stored;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
 pub use collate::Collator;
-pub use config::{ModelConfig, TimeConfig, is_no_backbone, no_backbone};
+pub use config::{ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig};
+pub use conversation::{TURN_END, Turn};
 pub use document::{Document, Segment};
 pub use error::{ConfigError, DocumentError, FileError, FolderError, GenerateError};
 pub use generate::{

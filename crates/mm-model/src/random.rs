@@ -1,5 +1,6 @@
 //! All randomness: a pure function of (seed, purpose, step, sample), drawn on the host, so that the
-//! same seed gives the same run on every backend and a resumed run repeats an uninterrupted one.
+//! same seed gives the same run on every backend up to rounding, and a resumed run repeats an
+//! uninterrupted one.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

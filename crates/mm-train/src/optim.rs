@@ -21,7 +21,8 @@ pub use ema::Ema;
 pub use lamb::LambOptimizer;
 pub use learning_rate::learning_rate;
 
-/// Makes the optimizer of a recipe. Norms, biases and embeddings are never decayed.
+/// Makes the optimizer of a recipe. Matrices and convolutions, which modules call `weight`, are
+/// decayed, and so are their adapters; norms, biases and embeddings never are.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
@@ -39,10 +40,10 @@ pub use learning_rate::learning_rate;
 /// ```
 pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
     let adam = |weight_decay| AdamWOptimizer { betas: config.betas, weight_decay };
-    let undecayed =
-        ParamGroup::from_any_predicates(vec!["norm", "gamma", "beta", "bias", "token_embed"]);
+    // Burn's own embeddings have a `weight` too, below a field that says what it is.
+    let decayed = ParamGroup::from_predicate("weight").exclude(ParamGroup::from_predicate("embed"));
     let base =
-        ModuleOptimizer::from(adam(config.weight_decay)).with_group(undecayed, adam(0.0), None);
+        ModuleOptimizer::from(adam(0.0)).with_group(decayed, adam(config.weight_decay), None);
     match config.kind {
         OptimizerKind::Adamw => base,
         OptimizerKind::Lamb => {

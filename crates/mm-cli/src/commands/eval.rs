@@ -8,7 +8,9 @@ use clap::{Parser, ValueEnum};
 use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
 use mm_eval::golden::{Golden, compare};
-use mm_eval::{HeldOutLosses, combinations, draw_score, held_out_losses, read_score};
+use mm_eval::{
+    HeldOutLosses, combinations, dialogue_score, draw_score, held_out_losses, read_score,
+};
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use mm_train::Recipe;
@@ -64,6 +66,8 @@ enum Task {
     Read,
     /// Glyphs that the model draws correctly, as the glyph classifier sees them.
     Draw,
+    /// Questions about held-out glyphs, answered in words and images.
+    Dialogue,
     /// Losses of text and images.
     Loss,
     /// Values that Su Jianlin's own layers computed, compared with an imported network.
@@ -146,6 +150,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     match args.task {
         Task::Read => read(args, &subject),
         Task::Draw => draw(args, &subject),
+        Task::Dialogue => dialogue(args, &subject),
         Task::Loss => loss(args, &subject),
         Task::Golden => unreachable!("clap asks for its file"),
         Task::Fid => quality::fid(args, &subject),
@@ -193,6 +198,25 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     print_share("color and background correct", score.colors, score.of);
     print_share("character correct", score.character, score.of);
     print_share("everything correct", score.all, score.of);
+    Ok(())
+}
+
+fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let score = dialogue_score(&of.model, of.data(), args.count, &of.options)
+        .map_err(cannot_generate(&args.model))?;
+    if args.json {
+        say!("{}", serde_json::to_string(&score)?);
+        return Ok(());
+    }
+    for (name, group) in &score.groups {
+        print_share(name, group.right, group.of);
+    }
+    if !score.wrong.is_empty() {
+        say!("some wrong answers (asked -> wanted -> answered):");
+        for [asked, wanted, answered] in score.wrong.iter().take(5) {
+            say!("  {asked} -> {wanted} -> {answered}");
+        }
+    }
     Ok(())
 }
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Parser};
-use mm_model::{Document, Event, GenerateOptions, Segment};
+use mm_model::{Document, Event, GenerateOptions, Segment, Turn};
 use mm_patch::Image;
+use mm_text::MAX_SIDE;
 
 use crate::files::{fitted, free, read_image, within, write_image};
 use crate::model::{SamplingArgs, cannot_generate};
@@ -24,6 +25,9 @@ pub struct GenerateArgs {
     /// Image file of the prompt; can be repeated.
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
+    /// Ask the prompt as one turn of a dialogue, as the recipe `dialogue` trains it.
+    #[arg(long)]
+    chat: bool,
     /// Folder for the images that are drawn, which are named image-1.png and so on.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -33,6 +37,9 @@ pub struct GenerateArgs {
     /// Largest number of images in an answer.
     #[arg(long, value_name = "N", default_value_t = 4)]
     max_images: usize,
+    /// Largest number of patches of an image whose size the model writes itself.
+    #[arg(long, value_name = "N", default_value_t = MAX_SIDE * MAX_SIDE)]
+    max_patches: usize,
     /// Text that ends the answer; can be repeated.
     #[arg(long, value_name = "S")]
     stop: Vec<String>,
@@ -78,13 +85,19 @@ pub fn run(args: &GenerateArgs, order: &[PromptSegment]) -> Result<(), Failure> 
         PromptSegment::Text(which) => Ok(Segment::context_text(&args.text[which])),
         PromptSegment::Image(which) => fitted(&images[which], &model).map(Segment::context_image),
     };
-    let prompt = Document { segments: order.iter().map(segment).collect::<Result<_, Failure>>()? };
+    let segments = order.iter().map(segment).collect::<Result<_, Failure>>()?;
+    let prompt = if args.chat {
+        Document::of_turns(vec![Turn { asked: segments, answer: vec![] }])
+    } else {
+        Document { segments }
+    };
     let base = args.sampling.options(&model);
     let mut written = 0;
     for answer in 0..args.count as u64 {
         let options = GenerateOptions {
             seed: base.seed.wrapping_add(answer),
             max_images: args.max_images,
+            max_patches: args.max_patches,
             stop: args.stop.clone(),
             ..base.clone()
         };

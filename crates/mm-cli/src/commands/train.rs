@@ -347,6 +347,10 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Op
         Ending::Complete | Ending::EarlyStopped if progress.images == 0 => {
             tell!("try: mm generate {model} --text \"the beginning of a text\"");
         }
+        Ending::Complete | Ending::EarlyStopped if training.recipe.data.is_dialogue() => {
+            tell!("try: mm generate {model} --chat --text \"draw red K on yellow\"");
+            tell!("     mm generate {model} --chat --image image-1.png --text \"make it blue\"");
+        }
         Ending::Complete | Ending::EarlyStopped => {
             let caption = example_caption(&training.recipe);
             tell!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");

@@ -133,7 +133,8 @@ fn pack_less() {
     {
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {
-            if let super::simd::Level::Avx512 = super::simd::level() {
+            use crate::InstructionSet;
+            if InstructionSet::of_this_processor() == InstructionSet::Avx512 {
                 gemm::set_lhs_packing_threshold_single_thread(64); // times six rows
             }
         });

@@ -190,7 +190,7 @@ impl LoadedModel {
                 |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());
             prompt.segments.iter().all(silent)
         };
-        if self.config.unet.is_some() && !prompts.iter().all(empty) {
+        if self.config.network.is_unet() && !prompts.iter().all(empty) {
             return Err(GenerateError::OnlyDraws);
         }
         let session = GenerationSession::before_image(self, prompts, grid)?;
@@ -276,7 +276,8 @@ fn numbered(seed: u64, numbers: Range<u64>) -> Vec<ChaCha8Rng> {
 /// Turns clean patches `[rows, patches, patch_dim]` into one image a row. Numbers that are not
 /// finite are an error, since no bound may hide them.
 pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
-    let numbers = patches.into_data().try_to_vec_as::<f32>().expect("activations are floats");
+    let data = patches.try_into_data().map_err(|why| GenerateError::Device(why.to_string()))?;
+    let numbers = data.try_to_vec_as::<f32>().expect("activations are floats");
     if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
         return Err(GenerateError::NotFinite { found });
     }

@@ -2,7 +2,7 @@
 
 use mm_diffusion::{Guidance, Sampler};
 use mm_patch::{Grid, PatchError};
-use mm_text::TokenSampling;
+use mm_text::{MAX_SIDE, TokenSampling};
 use serde::{Deserialize, Serialize};
 
 /// How text and images are drawn from the model.
@@ -22,6 +22,8 @@ pub struct GenerateOptions {
     pub max_tokens: usize,
     /// Most images to draw.
     pub max_images: usize,
+    /// Most patches of an image whose size the model writes itself.
+    pub max_patches: usize,
     /// Texts that end the generation; they are not part of the output.
     pub stop: Vec<String>,
 }
@@ -36,6 +38,7 @@ impl Default for GenerateOptions {
             seed: 0,
             max_tokens: 256,
             max_images: 4,
+            max_patches: MAX_SIDE * MAX_SIDE,
             stop: vec![],
         }
     }

@@ -141,10 +141,11 @@ impl<'a> Writer<'a> {
     fn choose(&mut self) -> u32 {
         let special = self.special();
         let images_left = self.images < self.options.max_images;
-        let allowed = |id: u32| match self.size.len() {
-            0 if images_left && special.rows_of(id).is_some() => true,
-            0 => id == special.end || !special.is_special(id),
-            1 => special.cols_of(id).is_some(),
+        let most = self.options.max_patches;
+        let allowed = |id: u32| match self.size[..] {
+            [] if images_left && special.rows_of(id).is_some_and(|rows| rows <= most) => true,
+            [] => id == special.end || !special.is_special(id),
+            [rows] => special.cols_of(id).is_some_and(|cols| rows * cols <= most),
             _ => id == special.image,
         };
         let logits = rows_of(self.session.logits());
