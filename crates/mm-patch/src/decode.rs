@@ -432,9 +432,12 @@ mod tests {
             files.iter().map(|file| chain(decode(file).unwrap_err())).collect();
         expect![[r#"
             the image file is empty
-            the image file begins with the bytes [00], wanted png, jpeg, webp, gif or bmp
-            the image file begins with the bytes [68, 65, 6c, 6c, 6f, 2c, 20, 77], wanted png, jpeg, webp, gif or bmp
-            the image file is of the format `tiff`, wanted png, jpeg, webp, gif or bmp
+            the image file begins with the bytes [00], wanted png, jpeg, webp, gif, bmp or tiff
+            the image file begins with the bytes [68, 65, 6c, 6c, 6f, 2c, 20, 77], wanted png, jpeg, webp, gif, bmp or tiff
+            the image file is of the format `avif`, wanted png, jpeg, webp, gif, bmp or tiff
+            the image file is of the format `heic`, wanted png, jpeg, webp, gif, bmp or tiff
+            the image file is of the format `jpeg-xl`, wanted png, jpeg, webp, gif, bmp or tiff
+            the image file is of the format `psd`, wanted png, jpeg, webp, gif, bmp or tiff
             cannot decode the png file: unexpected end of file
         "#]].assert_eq(&lines.concat());
     }
