@@ -69,7 +69,7 @@ impl LoadedModel {
     ) -> Result<FromNoise, EditError> {
         let second_order = match options.sampler {
             Sampler::Euler => false,
-            Sampler::Ddim { eta } if eta == 0.0 => false,
+            Sampler::Ddim { eta: 0.0 } => false,
             Sampler::Heun | Sampler::DpmSolverPp2m => true,
             other => {
                 let wanted = "one that draws no noise: euler, ddim, heun or dpm++2m";

@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::random::{Purpose, stream};
 use crate::{
-    Document, GenerateOptions, GenerationConfig, LoadedModel, Model, ModelConfig, TimeConfig,
+    Document, GenerateOptions, GenerationConfig, LoadedModel, Model, ModelConfig, NetworkConfig,
+    TimeConfig, UnifiedConfig,
 };
 use rand::RngExt;
 
@@ -26,21 +27,22 @@ pub(super) fn tiny(schedule: Schedule) -> LoadedModel {
     let config = ModelConfig {
         patch: PATCH,
         vocab: 389,
-        patch_bias: true,
-        patch_pos_embed: 0,
         time: TimeConfig::Sinusoidal { channels: 4, scale: 1.0 },
         schedule,
         prediction: Prediction::Clean,
-        backbone: BackboneConfig {
-            width: 8,
-            depth: 1,
-            block: BlockConfig::Gau(GauConfig { expansion: 1, key_size: 4, bias: false }),
-            positions: PositionScheme::RopeTv,
-            rotary_base: 100.0,
-            norm_epsilon: 1e-6,
-        },
-        patch_convolution: false,
-        unet: None,
+        network: NetworkConfig::Unified(UnifiedConfig {
+            patch_bias: true,
+            patch_pos_embed: 0,
+            patch_convolution: false,
+            backbone: BackboneConfig {
+                width: 8,
+                depth: 1,
+                block: BlockConfig::Gau(GauConfig { expansion: 1, key_size: 4, bias: false }),
+                positions: PositionScheme::RopeTv,
+                rotary_base: 100.0,
+                norm_epsilon: 1e-6,
+            },
+        }),
     };
     let model = Model::new(&config, 3, &Device::flex()).unwrap();
     LoadedModel { config, tokenizer, model, generation: GenerationConfig::of_size(8, 6) }
