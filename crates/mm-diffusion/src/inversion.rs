@@ -10,10 +10,10 @@ use crate::{Denoise, Level};
 ///
 /// The order of the method is that of the [sampler](crate::Sampler) whose way is gone back: Euler's
 /// method (Song et al. 2021, arXiv:2010.02502, section 4.3, whose DDIM is Euler's method here) or,
-/// with `second_order`, that of Heun. The error of the noise falls with the number of steps, or with
-/// its square. Going there and back ends beside `x` by an error that falls with the number of steps,
-/// or with its third power: the leading errors of there and back are equal, and in a method of even
-/// order they have opposite signs.
+/// with `second_order`, that of Heun. The error of the noise falls with the number of steps, or
+/// with its square. Going there and back ends beside `x` by an error that falls with the number of
+/// steps, or with its third power: the leading errors of there and back are equal, and in a method
+/// of even order they have opposite signs.
 ///
 /// The velocity is not defined at the clean end, which is where the way starts. The first step
 /// takes that of the least noisy level: at `x`, and in the second order then once more where that

@@ -108,6 +108,10 @@ fn edits_that_cannot_be_done_are_refused_in_one_line() {
         &format!("`{file}` has no transparent pixel and `--mask` is missing, wanted one of them"),
     );
     check(&["img2img", &file, "--strength", "2"], "`strength` is 2, wanted a number from 0 to 1");
+    check(
+        &["img2img", &file, "--count", "99999999999999"],
+        "`--count 99999999999999`, wanted 1 to 10000",
+    );
     check(&["upscale", &file, "--factor", "0"], "`factor` is 0, wanted 1 to 256");
     check(
         &["swap", &file, "--sampler", "ddpm"],

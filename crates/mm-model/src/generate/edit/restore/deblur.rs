@@ -142,9 +142,9 @@ impl Deblur {
         sums
     }
 
-    /// Moves a plane within the range of bytes to where every blurred value rounds to the given byte,
-    /// by projected gradients of the squares of what is left. That is a convex problem, and an image
-    /// that was blurred and rounded solves it.
+    /// Moves a plane within the range of bytes to where every blurred value rounds to the given
+    /// byte, by projected gradients of the squares of what is left. That is a convex problem, and
+    /// an image that was blurred and rounded solves it.
     fn descend(&self, plane: &mut [f64], color: usize) {
         let sums = self.transposed(&vec![1.0; plane.len()]);
         let step = 1.9 / sums.iter().copied().fold(1.0, f64::max); // rows of the blur sum to 1

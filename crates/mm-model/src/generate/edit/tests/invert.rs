@@ -8,8 +8,8 @@ use crate::generate::edit::RoundTrip;
 use crate::parameters::{weights_of, with_weights};
 use crate::{Document, GenerateOptions, LoadedModel};
 
-/// Makes a model whose flow has an inverse: the network estimates the velocity, which is smooth even
-/// with random weights. An untrained estimate of the clean image would be another image at the end.
+/// Makes a model whose flow has an inverse: the network estimates the velocity, which is smooth
+/// even with random weights. An untrained estimate of the clean image is another image at the end.
 fn invertible() -> LoadedModel {
     let mut model = tiny(Schedule::Linear);
     model.config.prediction = Prediction::Velocity;
