@@ -166,13 +166,24 @@ impl LoadedModel {
         grid: Grid,
         options: &GenerateOptions,
     ) -> Result<Vec<Image>, GenerateError> {
+        self.draw_each(&vec![prompt.clone(); count], grid, options)
+    }
+
+    /// Draws one image of `grid` after every prompt, a few at once. Image `i` is the one that
+    /// [`Self::draw`] gives for prompt `i` alone and the seed `options.seed + i`.
+    pub fn draw_each(
+        &self,
+        prompts: &[Document],
+        grid: Grid,
+        options: &GenerateOptions,
+    ) -> Result<Vec<Image>, GenerateError> {
         let mut images = vec![];
-        for first in (0..count).step_by(TOGETHER) {
-            let some = TOGETHER.min(count - first);
-            let streams = (first..first + some)
+        for some in prompts.chunks(TOGETHER) {
+            let first = images.len();
+            let streams = (first..first + some.len())
                 .map(|at| stream(options.seed.wrapping_add(at as u64), Purpose::Noise, 0, 0))
                 .collect();
-            images.extend(self.draw_from(&vec![prompt.clone(); some], grid, options, streams)?);
+            images.extend(self.draw_from(some, grid, options, streams)?);
         }
         Ok(images)
     }
