@@ -28,7 +28,8 @@ pub struct DrawingArgs {
     /// Number of denoising steps of an image [default: the model's].
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
-    /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, euler or heun [default: the model's].
+    /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, dpm++2m-uncapped, euler or heun [default: the
+    /// model's].
     #[arg(long, value_name = "S", value_parser = sampler)]
     sampler: Option<Sampler>,
     /// Scale of classifier-free guidance; 1 turns it off [default: the model's].
@@ -134,7 +135,7 @@ fn sampler(text: &str) -> Result<Sampler, String> {
 }
 
 /// The samplers that have a name of their own.
-pub const SAMPLERS: &[&str] = &["ddpm", "ddim", "dpm++2m", "euler", "heun"];
+pub const SAMPLERS: &[&str] = &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun"];
 
 /// Opens a model folder.
 pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {

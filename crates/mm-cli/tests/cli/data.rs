@@ -43,6 +43,29 @@ fn a_check_counts_names_what_is_broken_and_draws_a_sheet() {
 }
 
 #[test]
+fn show_writes_the_fitted_pixels_of_a_record_and_prints_its_caption() {
+    let folder = tempdir().unwrap();
+    for (name, color) in [("a", [9, 90, 200]), ("b", [200, 10, 10])] {
+        let image = Image::filled(40, 30, color).encode_png();
+        fs_err::write(folder.path().join(format!("{name}.png")), image).unwrap();
+        fs_err::write(folder.path().join(format!("{name}.txt")), format!("image {name}")).unwrap();
+    }
+    fs_err::write(folder.path().join("c.jpg"), b"\xFF\xD8\xFF\xE0 cut").unwrap();
+    fs_err::write(folder.path().join("c.txt"), "cut").unwrap();
+    let path = folder.path().display().to_string();
+    let seen = tempdir().unwrap();
+    let out = seen.path().join("1.bmp").display().to_string();
+    let show = |record| ["data", "show", &path, "--size=32x16", "--out", &out, "--record", record];
+    assert_eq!(done(&show("1")), "image b\n");
+    let seen = Image::decode(&fs_err::read(&out).unwrap(), &Default::default()).unwrap();
+    assert_eq!(seen, Image::filled(32, 16, [200, 10, 10]));
+    fs_err::remove_file(&out).unwrap();
+    let said = refused(1, &show("2"));
+    assert!(said.contains("c.jpg") && said.contains("truncated"), "{said}");
+    assert!(refused(2, &show("3")).contains("`--record 3`, the split has 3 records"));
+}
+
+#[test]
 fn a_check_fails_when_more_is_broken_than_is_allowed_or_nothing_is_there() {
     let folder = folder(2);
     let path = folder.path().display().to_string();

@@ -2,6 +2,7 @@
 
 use mm_backbone::Precision;
 use mm_data::DataConfig;
+use mm_model::NetworkConfig;
 
 use super::check::Checks;
 use super::{BestBy, LossConfig, Recipe};
@@ -55,13 +56,13 @@ impl Recipe {
         checks.add(self.sample.sampler.validate().map_err(RecipeError::Diffusion));
         checks.add(self.sample.guidance.validate().map_err(RecipeError::Diffusion));
         self.validate_mix(checks);
-        let writes = self.vocab > 0 && self.model.unet.is_none();
+        let writes = self.vocab > 0 && !self.model.network.is_unet();
         let LossConfig { text, image, .. } = self.loss;
         checks.check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite");
         checks.check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite");
         let learns = image > 0.0 || writes && text > 0.0;
         checks.check("loss.image", learns, "above 0 where no text is a target");
-        if self.model.unet.is_some() {
+        if self.model.network.is_unet() {
             self.validate_without_text(checks);
         }
         self.optimizer.validate(checks);
@@ -109,10 +110,13 @@ impl Recipe {
     /// Checks that fused kernels compute the blocks, which is what can be computed again.
     fn validate_activation_checkpointing(&self, checks: &mut Checks) {
         let no = |which: bool| !(self.run.activation_checkpointing && which);
-        let (unet, dit) = (self.model.unet.is_some(), self.model.backbone.block.is_conditioned());
         let field = "run.activation_checkpointing";
-        checks.check(field, no(unet), "false, since a `unet` has no blocks to compute again");
-        checks.check(field, no(dit), "false, since no kernel computes `dit` blocks")
+        let NetworkConfig::Unified(network) = &self.model.network else {
+            let wanted = "false, since a `unet` has no blocks to compute again";
+            return checks.check(field, no(true), wanted);
+        };
+        let dit = network.backbone.block.is_conditioned();
+        checks.check(field, no(dit), "false, since no kernel computes `dit` blocks");
     }
 
     /// Checks that a U-Net only learns to draw.
