@@ -1,7 +1,8 @@
 //! What the commands cost in minutes and in disk space, so that they can say it before they begin.
 //!
-//! The numbers are measured and not estimated; one that is `None` is left out. To measure, run the command in a fresh clone for `first`, and again after a
-//! small change for `later`: the table at its end has the times, and `du -sh target` the space.
+//! The numbers are measured and not estimated; one that is `None` is left out. To measure, run the
+//! command in a fresh clone for `first`, and again after a small change for `later`: the table at
+//! its end has the times, and `du -sh target` the space.
 
 /// Says on which machine and on which day the numbers below were measured; `None` until they are.
 const MEASURED: Option<&str> = Some("two cores of an Intel Xeon with AVX-512, 2026-11-29");

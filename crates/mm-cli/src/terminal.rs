@@ -128,8 +128,9 @@ fn steers(character: char) -> bool {
     character.is_control() && !matches!(character, '\n' | '\t') || direction
 }
 
-/// Writes to standard output; a terminal gets only what is [`printable`]. Where the reader is gone (`mm inspect | head`), the program ends
-/// quietly; where anything else prevents writing, such as a full disk, it ends with an error.
+/// Writes to standard output; a terminal gets only what is [`printable`]. Where the reader is gone
+/// (`mm inspect | head`), the program ends quietly; where anything else prevents writing, such as a
+/// full disk, it ends with an error.
 pub fn write_out(text: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     let written = if out.is_terminal() {
@@ -155,8 +156,9 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Writes to standard error in one piece; a terminal gets only what is [`printable`]. What cannot be written is lost: a reader that is gone
-/// (`mm train ... 2>&1 | head`) or a full disk must not end the work.
+/// Writes to standard error in one piece; a terminal gets only what is [`printable`]. What cannot be
+/// written is lost: a reader that is gone (`mm train ... 2>&1 | head`) or a full disk must not end
+/// the work.
 pub fn write_err(text: std::fmt::Arguments<'_>) {
     let mut err = std::io::stderr();
     let text = text.to_string();
