@@ -375,7 +375,7 @@ together                  12.4 s
         let steps: Vec<&Step> = STEPS.iter().filter(|step| step.in_quick).collect();
         let text = announcement(&steps, Some(9.5));
         assert!(text.starts_with("4 steps, one after another"), "{text}");
-        for step in steps {
+        for step in &steps {
             assert!(text.contains(step.name) && text.contains(step.says), "{text}");
         }
         assert!(text.contains("`target` takes 9.5 GiB of disk space."), "{text}");

@@ -5,6 +5,7 @@ mod bounds;
 mod data;
 mod devices;
 mod drawing;
+mod edit;
 mod endurance;
 mod folders;
 mod kills;
