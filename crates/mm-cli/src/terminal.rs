@@ -156,9 +156,9 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Writes to standard error in one piece; a terminal gets only what is [`printable`]. What cannot be
-/// written is lost: a reader that is gone (`mm train ... 2>&1 | head`) or a full disk must not end
-/// the work.
+/// Writes to standard error in one piece; a terminal gets only what is [`printable`]. What cannot
+/// be written is lost: a reader that is gone (`mm train ... 2>&1 | head`) or a full disk must not
+/// end the work.
 pub fn write_err(text: std::fmt::Arguments<'_>) {
     let mut err = std::io::stderr();
     let text = text.to_string();
