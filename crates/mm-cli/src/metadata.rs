@@ -6,6 +6,8 @@
 use std::path::Path;
 
 use clap::Args;
+use mm_diffusion::GuidanceRule;
+use mm_model::GenerateOptions;
 use mm_patch::{Grid, PngText};
 
 /// The flag of commands that write images.
@@ -27,6 +29,19 @@ impl Metadata {
     pub fn new() -> Self {
         let software = concat!("mm ", env!("CARGO_PKG_VERSION"));
         Self { texts: vec![PngText::new("Software", software)] }
+    }
+
+    /// Starts with the program, the caption, the model folder, and how an image is denoised.
+    pub fn of(caption: &str, folder: &Path, options: &GenerateOptions) -> Self {
+        let GenerateOptions { sampler, steps, guidance, negative, .. } = options;
+        let rule = Some(guidance.rule).filter(|rule| *rule != GuidanceRule::Plain);
+        Self::new()
+            .with("Description", caption)
+            .with("Negative", negative)
+            .model(folder)
+            .sampling(sampler, *steps, options.seed)
+            .with("Guidance", guidance.scale)
+            .with("Guidance rule", rule.map_or(String::new(), |rule| rule.to_string()))
     }
 
     /// Adds a text under a keyword. An empty one is left out.

@@ -20,13 +20,13 @@ pub enum RecipeError {
         is: String,
     },
     /// A key of the file is unknown or missing, or its value is of the wrong type.
-    #[error("{}`{key}` {why}", in_line(*line))]
+    #[error("{}`{key}`{why}", in_line(*line))]
     Key {
         /// The dotted path.
         key: String,
         /// The line of the file, counted from 1.
         line: Option<usize>,
-        /// What is wrong.
+        /// The end of the message: what is wrong.
         why: String,
     },
     /// Several things are wrong.

@@ -199,13 +199,8 @@ impl Drawing<'_> {
     }
 
     fn metadata(&self, caption: &str, seed: u64) -> Metadata {
-        let GenerateOptions { sampler, steps, guidance, .. } = &self.options;
-        Metadata::new()
-            .with("Description", caption)
-            .model(&self.args.model)
-            .sampling(sampler, *steps, seed)
-            .with("Guidance", guidance.scale)
-            .size(self.grid)
+        let options = GenerateOptions { seed, ..self.options.clone() };
+        Metadata::of(caption, &self.args.model, &options).size(self.grid)
     }
 
     fn write(&self, path: &Path, image: &Image, metadata: &Metadata) -> Result<(), Failure> {

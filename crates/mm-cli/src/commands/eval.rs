@@ -95,6 +95,7 @@ const FLAGS: &[(&[&str], &[Task])] = {
         (&["seed"], &[Read, Draw, Dialogue, Fid, Kid, Bpd, Nearest]),
         (&["steps"], &[Draw, Dialogue, Fid, Kid, Bpd, Nearest]),
         (&["sampler", "guidance"], &[Draw, Dialogue, Fid, Kid, Nearest]),
+        (&["negative", "guidance_rule", "guidance_interval"], &[Draw, Dialogue, Fid, Kid, Nearest]),
         (&["temperature", "top_k", "top_p", "min_p", "max_tokens"], &[Read, Dialogue]),
         (&["golden", "tolerance"], &[Golden]),
         (&["real", "real_count", "force"], &[Fid, Kid, Nearest]),

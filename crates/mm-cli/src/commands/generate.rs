@@ -104,7 +104,7 @@ pub fn run(args: &GenerateArgs, order: &[PromptSegment]) -> Result<(), Failure> 
             stop: args.stop.clone(),
             ..base.clone()
         };
-        let metadata = metadata(args, &options);
+        let metadata = Metadata::of(&args.text.join("\n"), &args.model, &options);
         let mut failed = None;
         let made = model.generate(&prompt, &options, &mut |event| {
             if let Err(why) = show(args, event, &metadata, &mut written) {
@@ -136,15 +136,6 @@ fn show(
         Event::Text(_) | Event::Step(..) => {}
     }
     Ok(())
-}
-
-/// Returns what PNG files tell of the images of an answer.
-fn metadata(args: &GenerateArgs, options: &GenerateOptions) -> Metadata {
-    Metadata::new()
-        .with("Description", args.text.join("\n"))
-        .model(&args.model)
-        .sampling(options.sampler, options.steps, options.seed)
-        .with("Guidance", options.guidance.scale)
 }
 
 fn save(

@@ -15,7 +15,9 @@ use crate::terminal::{Failure, usage};
 
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Example:\n  mm interpolate faces a.png b.png c.png d.png --cols 8 --noise-step 500 --out mixed.png"
+    after_help = "The model must have step indices: its schedule is su2024 or cosine, and not linear.
+
+Example:\n  mm interpolate faces a.png b.png c.png d.png --cols 8 --noise-step 500 --out mixed.png"
 )]
 pub struct InterpolateArgs {
     /// Model folder.

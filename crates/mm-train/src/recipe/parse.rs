@@ -96,7 +96,7 @@ impl Reader<'_> {
             self.errors.push(RecipeError::Key {
                 key: path.to_owned(),
                 line,
-                why: "is missing".to_owned(),
+                why: " is missing".to_owned(),
             });
         }
     }
@@ -104,15 +104,15 @@ impl Reader<'_> {
     /// Reports a key that serde refuses with these words.
     fn refused(&mut self, path: &str, words: &str) {
         let why = match UnknownName::in_message(words) {
-            Some(name) if name.is_field => match name.guess() {
+            Some(name) if name.is_field && name.found == last(path) => match name.guess() {
                 guess if guess.is_empty() => {
                     let wanted = name.wanted.iter().map(|name| format!("`{name}`"));
-                    format!("is unknown, wanted {}", wanted.collect::<Vec<_>>().join(", "))
+                    format!(" is unknown, wanted {}", wanted.collect::<Vec<_>>().join(", "))
                 }
-                guess => format!("is unknown{guess}"),
+                guess => format!(" is unknown{guess}"),
             },
-            Some(name) => format!("{words}{}", name.guess()),
-            None => words.to_owned(),
+            Some(name) => format!(": {words}{}", name.guess()),
+            None => format!(": {words}"),
         };
         let line = line_of(self.text, path);
         self.errors.push(RecipeError::Key { key: path.to_owned(), line, why });
@@ -121,7 +121,10 @@ impl Reader<'_> {
 
 /// Returns the path of the key that a misspelled one means.
 fn meant(path: &str, words: &str) -> Option<String> {
-    let name = UnknownName::in_message(words).filter(|name| name.is_field)?;
+    let name = UnknownName::in_message(words)?;
+    if !name.is_field || name.found != last(path) {
+        return None;
+    }
     Some(join(parent(path), name.closest()?))
 }
 
@@ -133,32 +136,46 @@ fn path_of(why: &toml::de::Error) -> String {
     path.unwrap_or_default().to_owned()
 }
 
-/// Returns the path of the key in or below `table` that serde means with its words. Of a tagged
-/// enum, serde names the table alone.
+/// Returns the path of the key in or below `table` that serde means with its words: without it,
+/// serde says something else. Of a tagged enum and of a list, serde names the table alone.
 fn culprit(tree: &Table, table: &str, words: &str) -> String {
-    let Some(below) = at(tree, table) else { return table.to_owned() };
     let name = UnknownName::in_message(words);
-    let is_it = |key: &str, value: &Value| match &name {
+    let may_be = |key: &str, value: &Value| match &name {
         Some(name) if name.is_field => key == name.found,
         Some(name) => value.as_str() == Some(name.found),
         None => match value {
             Value::String(text) => words.contains(&format!("{text:?}")),
-            Value::Integer(number) => words.contains(&format!("`{number}`")),
-            Value::Float(number) => words.contains(&format!("`{number}`")),
-            Value::Boolean(truth) => words.contains(&format!("`{truth}`")),
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => {
+                words.contains(&format!("`{value}`"))
+            }
             _ => false,
         },
     };
-    find(&below, table, &is_it).unwrap_or_else(|| table.to_owned())
+    let is_it = |path: &String| {
+        let mut without = tree.clone();
+        take(&mut without, path);
+        without.try_into::<Recipe>().err().is_none_or(|why| why.message() != words)
+    };
+    let mut found = vec![];
+    if let Some(below) = at(tree, table) {
+        candidates(&below, table, &may_be, &mut found);
+    }
+    found.into_iter().find(is_it).unwrap_or_else(|| table.to_owned())
 }
 
-/// Returns the path of the first key below a value for which a test holds, the nearest first.
-fn find(below: &Value, path: &str, is_it: &dyn Fn(&str, &Value) -> bool) -> Option<String> {
-    let table = below.as_table()?;
-    if let Some((key, _)) = table.iter().find(|(key, value)| is_it(key, value)) {
-        return Some(join(path, key));
+/// Collects the paths of the keys below a value for which a test holds, the nearest first.
+fn candidates(
+    below: &Value,
+    path: &str,
+    may_be: &dyn Fn(&str, &Value) -> bool,
+    found: &mut Vec<String>,
+) {
+    let Some(table) = below.as_table() else { return };
+    let here = table.iter().filter(|(key, value)| may_be(key, value));
+    found.extend(here.map(|(key, _)| join(path, key)));
+    for (key, value) in table {
+        candidates(value, &join(path, key), may_be, found);
     }
-    table.iter().find_map(|(key, value)| find(value, &join(path, key), is_it))
 }
 
 fn at(tree: &Table, path: &str) -> Option<Value> {
@@ -261,6 +278,12 @@ mod tests {
             assert!(found.contains(wanted), "`{wanted}` in: {found}");
         }
         assert!(!found.contains("missing"), "{found}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_key_also_below_a_tag() {
+        let found = said(&[("letters = [1, 1]", "letters = \"two\"")]);
+        assert!(found.contains("`data.letters`: invalid type: string \"two\""), "{found}");
     }
 
     #[test]
