@@ -28,6 +28,7 @@ const STEPS: &[(&str, Minutes)] = &[
     ("no backend", Minutes { first: None, later: None }),
     ("backends", Minutes { first: None, later: None }),
     ("tests on wgpu", Minutes { first: None, later: None }),
+    ("fuzzing", Minutes { first: None, later: None }),
     ("all backends", Minutes { first: None, later: None }),
     ("packages", Minutes { first: None, later: None }),
 ];
