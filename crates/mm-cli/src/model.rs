@@ -19,7 +19,8 @@ pub struct SamplingArgs {
     /// Number of denoising steps of an image [default: the model's].
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
-    /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, euler or heun [default: the model's].
+    /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, dpm++2m-uncapped, euler or heun [default: the
+    /// model's].
     #[arg(long, value_name = "S")]
     sampler: Option<Sampler>,
     /// Scale of classifier-free guidance; 1 turns it off [default: the model's].

@@ -68,7 +68,10 @@ pub use level::Level;
 pub use likelihood::{DenoiseTraced, bits_per_dimension, likelihood_levels, log_density};
 pub use prediction::Prediction;
 pub use sampler::Sampler;
-pub use samplers::{Denoise, Noise, Step, ddim, ddpm, dpm_solver_pp_2m, euler, heun, steps};
+pub use samplers::{
+    Denoise, Noise, Step, ddim, ddpm, dpm_solver_pp_2m, dpm_solver_pp_2m_uncapped, euler, heun,
+    steps,
+};
 pub use schedule::Schedule;
 pub use timesteps::TimestepSampling;
 pub use weight::LossWeight;

@@ -8,8 +8,8 @@
 //! image  ──► classifier ──► RecognizedGlyph                   what a drawn glyph shows
 //! ```
 //!
-//! An evaluation never changes a model, and the same seed repeats it. Optimizers, recipes and
-//! checkpoints of a training run are absent on purpose.
+//! An evaluation never changes a model, and the same seed repeats it on the same kind of
+//! processor. Optimizers, recipes and checkpoints of a training run are absent on purpose.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ mod losses;
 pub mod quality;
 mod reading;
 mod records;
+mod share;
 
 pub use analytic::mean_square_of_noise;
 pub use dialogue::{DialogueEvaluator, DialogueScore, Right, dialogue_score};
@@ -38,6 +39,7 @@ pub use grid::{contact_sheet, image_table, magnified, sample_grid, square_cols};
 pub use losses::{HeldOutLosses, LossEvaluator, held_out_losses};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
+pub use share::Share;
 
 /// Counts the images that are drawn or read in one batch.
 const TOGETHER: usize = 64;

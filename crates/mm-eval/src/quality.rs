@@ -29,7 +29,7 @@ pub use images::{
 };
 pub use kid::{FEWEST_FOR_KID, Kid, kid, kid_over, kid_subsets, subsets};
 pub use likelihood::{Likelihood, LikelihoodEvaluator, LikelihoodOptions, Trace, likelihood};
-pub use nearest::{Nearest, median, nearest};
+pub use nearest::{Nearest, median, nearest, nearest_others};
 pub use network::{FeatureNetwork, Layout, NetworkSettings, resized};
 pub use reference::{ReferenceFeatures, ReferenceScores, save_comparison};
 

@@ -29,10 +29,11 @@ mod networks;
 pub mod parameters;
 pub mod random;
 mod sequence;
+mod stored;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
 pub use collate::Collator;
-pub use config::{ModelConfig, TimeConfig, is_no_backbone, no_backbone};
+pub use config::{ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig};
 pub use conversation::{TURN_END, Turn};
 pub use document::{Document, Segment};
 pub use error::{ConfigError, DocumentError, FileError, FolderError, GenerateError};

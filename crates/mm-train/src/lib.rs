@@ -44,7 +44,7 @@ pub use held_out::{Validation, evaluate_held_out};
 pub use metrics::Speed;
 pub use objective::{Objective, RecipeObjective, TermConfig};
 pub use optim::{AdamWOptimizer, AdamWState, Ema, LambOptimizer, learning_rate, optimizer};
-pub use plan::{Bytes, Costs, Load, Plan, can_plan, memory, plan};
+pub use plan::{Bytes, Costs, Load, MeasuredRate, Plan, Product, can_plan, memory, plan};
 pub use progress::Progress;
 pub use recipe::{BestBy, LoraConfig, Recipe};
 pub use rollback::RolledBack;

@@ -9,13 +9,15 @@ use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
 use mm_eval::golden::{Golden, compare};
 use mm_eval::{
-    HeldOutLosses, combinations, dialogue_score, draw_score, held_out_losses, read_score,
+    HeldOutLosses, Right, Share, combinations, dialogue_score, draw_score, held_out_losses,
+    read_score,
 };
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::batch::collator;
 use mm_train::checkpoint::recipe_beside;
+use serde::Serialize;
 
 use super::data::SplitArg;
 use crate::files::within;
@@ -166,7 +168,7 @@ fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         return Err(of.no_image(args.count));
     }
     if args.json {
-        say!("{}", serde_json::to_string(&score)?);
+        say!("{}", with_shares(&score, &[("right", Share::new(score.right, score.of))])?);
         return Ok(());
     }
     print_share("read correctly", score.right, score.of);
@@ -191,7 +193,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let score = draw_score(&of.model, &classifier, &asked, of.grid()?, &of.options)
         .map_err(cannot_generate(&args.model))?;
     if args.json {
-        say!("{}", serde_json::to_string(&score)?);
+        say!("{}", with_shares(&score, &score.shares())?);
         return Ok(());
     }
     print_share("background correct", score.background, score.of);
@@ -205,7 +207,10 @@ fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let score = dialogue_score(&of.model, of.data(), args.count, &of.options)
         .map_err(cannot_generate(&args.model))?;
     if args.json {
-        say!("{}", serde_json::to_string(&score)?);
+        let share =
+            |(name, group): (&String, &Right)| (name.clone(), Share::new(group.right, group.of));
+        let shares: Vec<(String, Share)> = score.groups.iter().map(share).collect();
+        say!("{}", with_shares(&score, &shares)?);
         return Ok(());
     }
     for (name, group) in &score.groups {
@@ -221,7 +226,18 @@ fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn print_share(name: &str, count: usize, of: usize) {
-    say!("{name}: {count} of {of} ({:.1} %)", 100.0 * count as f64 / of.max(1) as f64);
+    say!("{name}: {}", Share::new(count, of));
+}
+
+/// Returns a score as JSON, with the key `shares` beside its counts.
+fn with_shares(
+    score: &impl Serialize,
+    shares: &[(impl AsRef<str>, Share)],
+) -> Result<serde_json::Value, Failure> {
+    let mut whole = serde_json::to_value(score)?;
+    whole["shares"] =
+        shares.iter().map(|(name, share)| (name.as_ref(), serde_json::json!(share))).collect();
+    Ok(whole)
 }
 
 fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use clap::Parser;
 use mm_backbone::Init;
 use mm_data::{DataSet, Split};
 use mm_model::parameters::shapes_of;
-use mm_model::{GenerationConfig, LoadedModel, Model, ModelConfig};
+use mm_model::{GenerationConfig, LoadedModel, Model, ModelConfig, NetworkConfig, UnifiedConfig};
 use mm_train::Training;
 
 use crate::files::read_image;
@@ -73,17 +73,18 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
 }
 
 fn print_network(config: &ModelConfig) {
-    let backbone = &config.backbone;
-    match &config.unet {
-        Some(unet) => say!("{unet:?}"),
-        None => say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block),
+    match &config.network {
+        NetworkConfig::Unet(unet) => say!("{unet:?}"),
+        NetworkConfig::Unified(UnifiedConfig { backbone, .. }) => {
+            say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
+        }
     }
     let text = match config.vocab {
         0 => "image-only: documents hold no text".to_owned(),
         vocab => format!("{vocab} token ids"),
     };
     say!("patches of {0}x{0} pixels ({1} values), {text}", config.patch, config.patch_dim());
-    if config.unet.is_none() {
+    if let Some(UnifiedConfig { backbone, .. }) = config.network.unified() {
         say!("key-value cache: {} bytes per token", 4 * backbone.cache_numbers_per_token());
     }
 }

@@ -55,8 +55,8 @@ pub struct SampleArgs {
 /// Flags of `mm sample` and `mm interpolate`: how images without a caption are denoised.
 #[derive(Debug, Args)]
 pub struct DenoiseArgs {
-    /// Sampler: ddpm, ddim, ddim:ETA, analytic, analytic:ETA, dpm++2m, euler or heun [default: the
-    /// model's].
+    /// Sampler: ddpm, ddim, ddim:ETA, analytic, analytic:ETA, dpm++2m, dpm++2m-uncapped,
+    /// euler or heun [default: the model's].
     #[arg(long, value_name = "S")]
     sampler: Option<Method>,
     /// Number of denoising steps [default: the model's for the model's sampler; else all for ddpm,
@@ -97,7 +97,7 @@ enum Method {
 
 /// All samplers, in words.
 const KNOWN: &str = "`ddpm`, `ddim`, `ddim:ETA`, `analytic`, `analytic:ETA` (ETA from 0 to 1), \
-                     `dpm++2m`, `euler` or `heun`";
+                     `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`";
 
 impl FromStr for Method {
     type Err = String;

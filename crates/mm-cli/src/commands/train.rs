@@ -134,6 +134,9 @@ fn run_rank(
     if args.tui && ranks.writes() {
         dashboard::check()?;
     }
+    if ranks.writes() {
+        tell!("preparing: listing the data, making the tokenizer and the weights ...");
+    }
     let (folder, mut training) =
         if args.resume { resume(args, device, ranks)? } else { start(args, device, ranks)? };
     training.join(ranks.clone()).map_err(explain)?;
@@ -148,6 +151,7 @@ fn run_rank(
     } else {
         None
     };
+    tell!("preparing the first batch and step ...");
     let mut screen = if args.tui { Screen::dashboard(&training) } else { Screen::bar(&training) };
     let mut step = training.progress.step;
     let mut samples: Option<PathBuf> = None;

@@ -190,7 +190,7 @@ impl LoadedModel {
                 |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());
             prompt.segments.iter().all(silent)
         };
-        if self.config.unet.is_some() && !prompts.iter().all(empty) {
+        if self.config.network.is_unet() && !prompts.iter().all(empty) {
             return Err(GenerateError::OnlyDraws);
         }
         let session = GenerationSession::before_image(self, prompts, grid)?;

@@ -157,7 +157,7 @@ impl<'a> CachedRows<'a> {
         let rows: Vec<Row> = prompts.iter().map(row).collect();
         let mut cached = Self { model, config, device, cache: Cache::new(), rows };
         if longest == 0 {
-            let nothing = Tensor::zeros([prompts.len(), config.backbone.width], &cached.device);
+            let nothing = Tensor::zeros([prompts.len(), config.network.width()], &cached.device);
             return (cached, nothing); // image-only: there is no prefix
         }
         let step = cached.prefix(prompts, longest);
@@ -228,7 +228,7 @@ impl<'a> CachedRows<'a> {
             tokens,
             ids: Tensor::from_data(TensorData::new(ids, [rows * tokens]), &self.device),
             patches: step.patches,
-            context: self.config.backbone.attention_context(&step.positions, ranges, &self.device),
+            context: self.config.network.attention_context(&step.positions, ranges, &self.device),
             options: BlockOptions::default(),
         }
     }

@@ -16,7 +16,7 @@ pub struct RunConfig {
     pub batch: usize,
     /// The number of parts of a batch that are computed side by side, each on a thread of its own.
     /// It belongs to the recipe and not to the machine, so that one seed gives the same bits
-    /// everywhere.
+    /// with any number of cores, on processors with the same vector instructions.
     pub micro_batches: usize,
     /// The number of tokens in a packed row; 0 puts one document in a row.
     pub pack_len: usize,

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use mm_backbone::BlockConfig;
-use mm_model::TimeConfig;
+use mm_backbone::{BackboneConfig, BlockConfig};
+use mm_model::{NetworkConfig, TimeConfig};
 use mm_text::Special;
 use serde_json::Value;
 
@@ -39,7 +39,6 @@ impl Recipe {
 
     fn validate_network_sizes(&self) -> Result<(), RecipeError> {
         let model = &self.model;
-        check("model.patch_pos_embed", model.patch_pos_embed <= 1 << 16, "at most 65536")?;
         let time = match model.time {
             TimeConfig::Table { steps } => steps,
             TimeConfig::Sinusoidal { channels, .. } => channels,
@@ -47,19 +46,20 @@ impl Recipe {
         check("model.time", time <= 1 << 24, "of at most 16777216 steps or channels")?;
         let steps = model.schedule.steps().unwrap_or(0);
         check("model.schedule", steps <= 1 << 24, "of at most 16777216 steps")?;
-        let width = model.backbone.width;
+        let NetworkConfig::Unified(network) = &model.network else { return Ok(()) };
+        check("model.patch_pos_embed", network.patch_pos_embed <= 1 << 16, "at most 65536")?;
+        let BackboneConfig { width, depth, .. } = network.backbone;
         check("model.backbone.width", width <= 1 << 22, "at most 4194304")?;
-        check("model.backbone.depth", model.backbone.depth <= 1 << 16, "at most 65536")?;
-        let inner = match &model.backbone.block {
+        check("model.backbone.depth", depth <= 1 << 16, "at most 65536")?;
+        let inner = match &network.backbone.block {
             BlockConfig::Gau(gau) => gau.expansion.saturating_mul(width).max(gau.key_size),
             BlockConfig::MultiHead(config) => config.feed_forward,
         };
         check("model.backbone.block", inner <= 1 << 24, "of at most 16777216 inner channels")?;
         // The product of the factors of a square matrix has no higher rank than the width.
-        let rank = self.optimizer.lora.rank;
         check(
             "optimizer.lora.rank",
-            rank <= width.min(1 << 16) || model.unet.is_some(),
+            self.optimizer.lora.rank <= width.min(1 << 16),
             "at most `model.backbone.width`, and at most 65536",
         )
     }

@@ -2,6 +2,7 @@
 
 use mm_backbone::Precision;
 use mm_data::DataConfig;
+use mm_model::NetworkConfig;
 
 use super::check::check;
 use super::{BestBy, LossConfig, Recipe};
@@ -46,13 +47,13 @@ impl Recipe {
         self.sample.sampler.validate().map_err(RecipeError::Diffusion)?;
         self.sample.guidance.validate().map_err(RecipeError::Diffusion)?;
         self.validate_mix()?;
-        let writes = self.vocab > 0 && self.model.unet.is_none();
+        let writes = self.vocab > 0 && !self.model.network.is_unet();
         let LossConfig { text, image, .. } = self.loss;
         check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite")?;
         check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite")?;
         let learns = image > 0.0 || writes && text > 0.0;
         check("loss.image", learns, "above 0 where no text is a target")?;
-        if self.model.unet.is_some() {
+        if self.model.network.is_unet() {
             self.validate_without_text()?;
         }
         self.optimizer.validate()?;
@@ -92,9 +93,11 @@ impl Recipe {
     /// Checks that fused kernels compute the blocks, which is what can be computed again.
     fn validate_activation_checkpointing(&self) -> Result<(), RecipeError> {
         let no = |which: bool| !(self.run.activation_checkpointing && which);
-        let (unet, dit) = (self.model.unet.is_some(), self.model.backbone.block.is_conditioned());
         let field = "run.activation_checkpointing";
-        check(field, no(unet), "false, since a `unet` has no blocks to compute again")?;
+        let NetworkConfig::Unified(network) = &self.model.network else {
+            return check(field, no(true), "false, since a `unet` has no blocks to compute again");
+        };
+        let dit = network.backbone.block.is_conditioned();
         check(field, no(dit), "false, since no kernel computes `dit` blocks")
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use mm_data::{DataSet, split_hash};
 use mm_diffusion::{Level, unexplained};
 use mm_eval::mean_square_of_noise;
-use mm_model::folder::write_atomic;
+use mm_model::folder::{weight_files, write_atomic};
 use mm_train::Recipe;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,10 @@ pub fn unexplained_at(denoiser: &Denoiser<'_>, levels: &[Level]) -> Result<Vec<f
         ));
     }
     let path = denoiser.folder.join(FILE);
-    let weights = fs_err::read(denoiser.folder.join("model.safetensors"))?;
+    let mut weights = vec![];
+    for file in weight_files(denoiser.folder)? {
+        weights.extend(fs_err::read(file)?);
+    }
     let fresh = Measured {
         weights: hash(&weights),
         recipe: recipe_hash(recipe),
