@@ -10,6 +10,7 @@ mod generate; // cached = uncached, seeds, the grammar of sequences
 mod golden; // prediction, loss and gradients of Su Jianlin's own layers
 mod golden_optimizer; // Su Jianlin's optimizer, average and rate
 mod image_only; // images without text: trained, resumed, drawn
+mod jpeg; // JPEG files of every layout give the pixels of Pillow or are refused
 mod learn; // the loss falls and a small set is learned by heart
 mod networks; // U-ViT, DiT, U-Net and the closing convolution learn, with the right gradients
 mod pack; // packed rows = rows computed one by one

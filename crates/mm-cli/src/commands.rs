@@ -6,6 +6,7 @@ mod compare;
 mod data;
 mod devices;
 mod draw;
+mod edit;
 mod eval;
 mod export;
 mod generate;
@@ -46,6 +47,8 @@ enum Command {
     Read(read::ReadArgs),
     /// Draw an image for a caption.
     Draw(draw::DrawArgs),
+    /// Edit an image: inpaint, outpaint, vary, enlarge, color, sharpen.
+    Edit(edit::EditArgs),
     /// Draw images without a caption.
     Sample(sample::SampleArgs),
     /// Draw images between pairs of real images.
@@ -89,6 +92,7 @@ impl Args {
             }
             Command::Read(args) => read::run(&args),
             Command::Draw(args) => draw::run(&args),
+            Command::Edit(args) => edit::run(&args),
             Command::Sample(args) => sample::run(&args),
             Command::Interpolate(args) => interpolate::run(&args),
             Command::Eval(args) => eval::run(&args),

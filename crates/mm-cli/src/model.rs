@@ -1,10 +1,11 @@
 //! Model folders: opening one, and the flags that replace its settings of generation.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use burn::prelude::Device;
 use clap::Args;
-use mm_diffusion::{Guidance, Sampler};
+use mm_diffusion::{Guidance, GuidanceRule, Sampler};
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_text::TokenSampling;
 
@@ -26,6 +27,17 @@ pub struct SamplingArgs {
     /// Scale of classifier-free guidance; 1 turns it off [default: the model's].
     #[arg(long, value_name = "G")]
     guidance: Option<f64>,
+    /// Text that images shall not look like; guidance leads away from it.
+    #[arg(long, value_name = "T", default_value = "")]
+    negative: String,
+    /// Rule of guidance: cfg, cfg-zero, cfg-zero:UNTIL, rescaled:SHARE, apg, apg:PARALLEL or
+    /// apg:PARALLEL:NORM [default: the model's].
+    #[arg(long, value_name = "RULE")]
+    guidance_rule: Option<GuidanceRule>,
+    /// Interval of guidance, in signal fractions from 0 (noise) to 1 (image) [default: the
+    /// model's].
+    #[arg(long, value_name = "FROM..TO")]
+    guidance_interval: Option<Interval>,
     /// Seed of the noise and of the tokens.
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
@@ -46,6 +58,27 @@ pub struct SamplingArgs {
     max_tokens: usize,
 }
 
+/// An interval of signal fractions, as a flag writes it: `FROM..TO`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Interval {
+    from: f64,
+    to: f64,
+}
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = text
+            .split_once("..")
+            .and_then(|(from, to)| Some(Self { from: from.parse().ok()?, to: to.parse().ok()? }));
+        let right = |interval: &Self| 0.0 <= interval.from && interval.to <= 1.0;
+        ends.filter(right)
+            .filter(|interval| interval.from <= interval.to)
+            .ok_or_else(|| "wanted FROM..TO such as 0.1..0.8, from 0 to 1".to_owned())
+    }
+}
+
 impl SamplingArgs {
     /// Opens a model folder on the device that was asked for. Fails if the schedule of the model
     /// does not have the steps that were asked for.
@@ -60,6 +93,8 @@ impl SamplingArgs {
     /// Returns the model's settings of generation, replaced where a flag was given.
     pub fn options(&self, model: &LoadedModel) -> GenerateOptions {
         let base = model.options(self.seed);
+        let Guidance { scale, from, to, rule } = base.guidance;
+        let Interval { from, to } = self.guidance_interval.unwrap_or(Interval { from, to });
         GenerateOptions {
             tokens: TokenSampling {
                 temperature: self.temperature,
@@ -70,9 +105,12 @@ impl SamplingArgs {
             sampler: self.sampler.unwrap_or(base.sampler),
             steps: self.steps.unwrap_or(base.steps),
             guidance: Guidance {
-                scale: self.guidance.unwrap_or(base.guidance.scale),
-                ..base.guidance
+                scale: self.guidance.unwrap_or(scale),
+                from,
+                to,
+                rule: self.guidance_rule.unwrap_or(rule),
             },
+            negative: self.negative.clone(),
             seed: self.seed,
             max_tokens: self.max_tokens,
             ..base
@@ -101,4 +139,17 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     move |why| Failure::because(format!("cannot generate with `{}`", folder.display()), why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_of_guidance_is_two_fractions_in_order() {
+        assert_eq!("0.25..1".parse(), Ok(Interval { from: 0.25, to: 1.0 }));
+        for wrong in ["0.5", "0.5..0.25", "-1..1", "0..2", "NaN..1", "a..b", ".."] {
+            assert!(wrong.parse::<Interval>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
 use crate::error::DataError;
 use crate::files;
 use crate::fingerprint::Fingerprint;
-use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
+use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
 use crate::split::{Split, Splits, split_hash};
@@ -55,6 +55,9 @@ pub struct FolderConfig {
     /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
+    /// The most pixels that an image file may have.
+    #[serde(default = "most_pixels")]
+    pub max_pixels: u64,
     /// A file that keeps fitted pixels, so that each image is decoded once; made if it is not
     /// there, and refused if it is a file of another kind. An image that changed, or other
     /// settings, are noticed.
@@ -92,6 +95,7 @@ impl FolderConfig {
             caption: caption_field(),
             fit: ImageFit::default(),
             background: white(),
+            max_pixels: most_pixels(),
             cache: None,
             max_bad: one_percent(),
         }
@@ -138,7 +142,7 @@ impl FolderSet {
     /// [`split_hash`]. Fewer than ten images hold nothing out.
     pub fn open(config: &FolderConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
-        let frame = Frame::new(config.fit, config.background, image)?;
+        let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let bad = BadRecords::new("folder", config.max_bad);
         let listing = Listing::of(&config.path, &bad)?;
         let entries = listing.entries(config.captions, &config.caption)?;

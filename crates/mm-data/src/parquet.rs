@@ -8,7 +8,6 @@
 
 mod pages;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -26,7 +25,8 @@ use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
 use crate::error::DataError;
 use crate::files::{self, Span};
 use crate::fingerprint::Fingerprint;
-use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, white};
+use crate::guard;
+use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
 use crate::split::Split;
@@ -56,6 +56,9 @@ pub struct ParquetConfig {
     /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
+    /// The most pixels that an image file may have.
+    #[serde(default = "most_pixels")]
+    pub max_pixels: u64,
     /// The share of the rows, and of the files, that may be broken.
     #[serde(default = "one_percent")]
     pub max_bad: f64,
@@ -78,6 +81,7 @@ impl ParquetConfig {
             caption: caption_column(),
             fit: ImageFit::default(),
             background: white(),
+            max_pixels: most_pixels(),
             max_bad: one_percent(),
         }
     }
@@ -129,7 +133,7 @@ impl ParquetSet {
     /// Reads the footer of every file. Every tenth row is held out.
     pub fn open(config: &ParquetConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
-        let frame = Frame::new(config.fit, config.background, image)?;
+        let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let paths = files::expand(&config.files, &["parquet"])?;
         let bad = BadRecords::of_files("parquet", config.max_bad, paths.len());
         let (mut tables, mut rows) = (Vec::new(), 0);
@@ -309,7 +313,7 @@ fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
 /// Runs what parses outside bytes in another's code: its panic is an error of the item, as its own
 /// errors are.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match guard::guarded(work) {
         Ok(found) => found.map_err(|why| chain(&why)),
         Err(_) => Err("the file is damaged where the parser did not expect it".into()),
     }

@@ -22,7 +22,7 @@ use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
 use crate::error::DataError;
 use crate::files;
 use crate::fingerprint::Fingerprint;
-use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, white};
+use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
 use crate::split::{Split, Splits};
@@ -45,6 +45,9 @@ pub struct WebdatasetConfig {
     /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
+    /// The most pixels that an image file may have.
+    #[serde(default = "most_pixels")]
+    pub max_pixels: u64,
     /// The share of the samples, and of the shards, that may be broken.
     #[serde(default = "one_percent")]
     pub max_bad: f64,
@@ -58,7 +61,14 @@ impl WebdatasetConfig {
     /// Takes shards with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         let (caption, max_bad) = (caption_field(), one_percent());
-        Self { files, caption, fit: ImageFit::default(), background: white(), max_bad }
+        Self {
+            files,
+            caption,
+            fit: ImageFit::default(),
+            background: white(),
+            max_pixels: most_pixels(),
+            max_bad,
+        }
     }
 
     /// Checks what the types do not; touches no file.
@@ -93,7 +103,7 @@ impl ShardSet {
     /// Held out is a tenth of the samples, by the hash of their shard's name and their key.
     pub fn open(config: &WebdatasetConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
-        let frame = Frame::new(config.fit, config.background, image)?;
+        let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let shards = files::expand(&config.files, &["tar"])?;
         let bad = BadRecords::of_files("webdataset", config.max_bad, shards.len());
         let mut entries = Splits::default();

@@ -51,6 +51,14 @@ pub enum DiffusionError {
         /// The name that was given.
         found: String,
     },
+    /// No rule of guidance has this name.
+    #[error(
+        "guidance rule is `{found}`, wanted `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL` or `apg:PARALLEL:NORM`"
+    )]
+    GuidanceRule {
+        /// The name that was given.
+        found: String,
+    },
 }
 
 impl DiffusionError {

@@ -243,7 +243,7 @@ pub fn heun(levels: &[Level], x: Tensor<3>, denoise: &mut Denoise<'_>) -> Tensor
 }
 
 /// Returns v = (x̂ - y) / (1 - t) at `y` `[batch, tokens, channels]`, which is z / (s + n).
-fn velocity(y: Tensor<3>, level: &Level, denoise: &mut Denoise<'_>) -> Tensor<3> {
+pub(crate) fn velocity(y: Tensor<3>, level: &Level, denoise: &mut Denoise<'_>) -> Tensor<3> {
     let noise_fraction = level.noise / level.scale();
     (denoise(y.clone() * level.scale(), level) - y) / noise_fraction
 }

@@ -36,7 +36,7 @@ pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;
 pub use evaluator::{Evaluator, Score};
 pub use grid::{contact_sheet, image_table, magnified, sample_grid, square_cols};
-pub use losses::{HeldOutLosses, LossEvaluator, held_out_losses};
+pub use losses::{HeldOutLosses, LossEvaluator, document_of, held_out_losses};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
 pub use share::Share;

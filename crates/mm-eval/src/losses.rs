@@ -160,7 +160,7 @@ fn bits_of_text(nats: &[f32], ids: &[i32], special: &Special) -> f64 {
 }
 
 /// Returns the document of a record for a task, without words for a model of images only.
-fn document_of(record: &Record, task: Task, image_only: bool) -> Document {
+pub fn document_of(record: &Record, task: Task, image_only: bool) -> Document {
     match record {
         Record::Captioned(example) if image_only => {
             task.document(Example { image: example.image.clone(), caption: String::new() })

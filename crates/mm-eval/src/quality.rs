@@ -11,6 +11,7 @@
 //! real images, and of real images with their tiles shuffled. This crate holds no weights of any
 //! network, Inception included; the user brings an ONNX file, or computes [`Features`] in any way.
 
+mod evaluators;
 mod features;
 mod frechet;
 mod images;
@@ -22,6 +23,7 @@ mod network;
 mod onnx;
 mod reference;
 
+pub use evaluators::{DrawnFeatures, FidEvaluator, ImageFeatures, KidEvaluator, NearestEvaluator};
 pub use features::{Features, load_features, save_features};
 pub use frechet::{FEWEST_FOR_FRECHET, Gaussian, GaussianRoot, frechet};
 pub use images::{

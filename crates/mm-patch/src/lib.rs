@@ -50,6 +50,8 @@ mod error;
 mod fit;
 mod grid;
 mod image;
+mod jpeg;
+mod orientation;
 mod patchify;
 mod resize;
 mod whole;

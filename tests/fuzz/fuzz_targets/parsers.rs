@@ -22,14 +22,12 @@ fuzz_target!(
     |bytes: &[u8]| (TARGET.get().expect("set above").run)(bytes)
 );
 
-/// Lets the panics of the Parquet reader unwind, because the library catches them there and turns
-/// them into errors. Any other panic ends the process where it happens, and so does one of these
-/// that nobody catches.
+/// Lets panics unwind that the library catches and turns into errors. Any other ends the process
+/// where it happens.
 fn forgive_what_is_caught() {
     let fatal = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let in_reader = |place: &std::panic::Location<'_>| place.file().contains("/parquet-");
-        if !panic.location().is_some_and(in_reader) {
+        if !mm_data::is_guarded() {
             fatal(panic);
         }
     }));

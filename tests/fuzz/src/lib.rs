@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: models::config },
     Target { name: "generation", run: models::generation },
     Target { name: "weights", run: models::weights },
+    Target { name: "index", run: models::index },
     Target { name: "keras", run: models::keras },
     Target { name: "golden", run: models::golden },
 ];

@@ -1,12 +1,13 @@
 //! Files of models: configurations, weights in two forms, golden files.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use burn::prelude::*;
+use mm_diffusion::Schedule;
 use mm_eval::golden::{self, Golden};
 use mm_import::keras::{self, Su2024Sizes};
-use mm_model::folder::{load_config, load_generation_config, load_weights};
+use mm_model::folder::{load_config, load_generation_config, load_weights, weight_files};
 use mm_model::parameters::shapes_of;
 use mm_model::{Model, ModelConfig};
 
@@ -16,6 +17,8 @@ use super::files;
 pub fn config(bytes: &[u8]) {
     if let Some(config) = in_folder("config.json", bytes, load_config) {
         config.parameters();
+        let levels = config.schedule.sampling_levels(2);
+        assert!(levels.is_ok() || config.schedule.steps() == Some(1), "{levels:?}");
         config.validate().expect("it was read as valid");
     }
 }
@@ -23,8 +26,8 @@ pub fn config(bytes: &[u8]) {
 /// `generation_config.json` of a model folder.
 pub fn generation(bytes: &[u8]) {
     if let Some(found) = in_folder("generation_config.json", bytes, load_generation_config) {
-        let _ = found.grid(8);
-        found.options(0);
+        found.grid(1).expect("it was read as valid");
+        Schedule::Linear.sampling_levels(found.steps).expect("it was read as valid");
     }
 }
 
@@ -37,6 +40,22 @@ pub fn weights(bytes: &[u8]) {
             assert_eq!(shapes_of(model), shapes, "other weights than the model's");
         }
     });
+}
+
+/// `model.safetensors.index.json` of a model folder: the files that it names are in the folder.
+pub fn index(bytes: &[u8]) {
+    let list = |folder: &Path| {
+        let listed = weight_files(folder);
+        let inside = |path: &Path| {
+            let below = path.strip_prefix(folder);
+            below.is_ok_and(|path| {
+                path.components().all(|part| matches!(part, Component::Normal(_)))
+            })
+        };
+        assert!(listed.iter().flatten().all(|path| inside(path)), "{listed:?}");
+        listed
+    };
+    in_folder("model.safetensors.index.json", bytes, list);
 }
 
 /// Weights under Keras's names: those that are accepted are the same after one more file.

@@ -66,6 +66,9 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
             ", guidance {} on signal fractions {} to {}",
             guidance.scale, guidance.from, guidance.to
         );
+        if !guidance.rule.is_plain() {
+            how += &format!(" by {}", guidance.rule);
+        }
     }
     say!("generation: images of {width}x{height}, {how}");
     print_sizes(width, height, config.patch, config.vocab);

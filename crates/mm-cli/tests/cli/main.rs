@@ -4,6 +4,7 @@
 mod bounds;
 mod data;
 mod devices;
+mod edit;
 mod endurance;
 mod folders;
 mod kills;

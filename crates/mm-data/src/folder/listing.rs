@@ -12,7 +12,7 @@ use super::Captions;
 use crate::bad_records::BadRecords;
 use crate::error::DataError;
 use crate::files;
-use crate::image::{EXTENSIONS, caption, chain};
+use crate::image::{EXTENSIONS, UNREAD_EXTENSIONS, caption, chain};
 use crate::split::split_hash;
 
 const METADATA: &str = "metadata.jsonl";
@@ -91,6 +91,9 @@ impl<'a> Listing<'a> {
             self.bad.pass_over(&path, format!("not read: captions may be in `{METADATA}`"));
         } else if path.file_name() == Some(OsStr::new(METADATA)) {
             self.metadata.push(path);
+        } else if UNREAD_EXTENSIONS.contains(&extension.as_str()) {
+            let why = format!("`.{extension}` images are not read, wanted {}", extensions());
+            self.bad.broken(&path, why);
         } else if EXTENSIONS.contains(&extension.as_str()) {
             match fs_err::metadata(&path) {
                 Err(error) => self.bad.broken(&path, chain(&error)),

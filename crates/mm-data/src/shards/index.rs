@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
 
 use crate::files::Span;
-use crate::image::{EXTENSIONS, chain};
+use crate::image::{EXTENSIONS, UNREAD_EXTENSIONS, chain};
 
 /// The first bytes of a file that gzip has compressed (RFC 1952).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -236,7 +236,10 @@ impl Open {
             "json" if span.bytes <= MOST_WORDS && self.words.is_none() => {
                 self.words = Some(Words::Json(span));
             }
-            ending if EXTENSIONS.contains(&ending) => self.image = Some(span),
+            // One of a format that is not read is refused by name when it is decoded.
+            ending if EXTENSIONS.contains(&ending) || UNREAD_EXTENSIONS.contains(&ending) => {
+                self.image = Some(span);
+            }
             _ => {}
         }
     }

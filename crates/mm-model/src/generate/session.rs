@@ -171,10 +171,13 @@ impl<'a> CachedRows<'a> {
     /// Returns these rows followed by a copy of the one row of `other` for each of them. Shorter
     /// prefixes are padded on the left.
     pub(super) fn with_copies_of(&self, other: &CachedRows<'a>) -> Self {
-        let pad = (self.cache.tokens() - other.cache.tokens()) as u32;
-        let mut rows = self.rows.clone();
-        let copy = Row { start: other.rows[0].start + pad, next: other.rows[0].next.clone() };
-        rows.extend(vec![copy; self.rows.len()]);
+        let tokens = self.cache.tokens().max(other.cache.tokens());
+        let padded = |row: &Row, cache: &Cache| Row {
+            start: row.start + (tokens - cache.tokens()) as u32,
+            next: row.next.clone(),
+        };
+        let mut rows: Vec<Row> = self.rows.iter().map(|row| padded(row, &self.cache)).collect();
+        rows.resize(2 * self.rows.len(), padded(&other.rows[0], &other.cache));
         let cache = self.cache.with_copies_of(&other.cache, self.rows.len());
         Self { cache, rows, ..self.clone() }
     }

@@ -209,7 +209,7 @@ fn guidance_computes_both_branches_in_one_batch_and_gives_what_two_batches_give(
         let session = GenerationSession::before_image(&model, &prompts, GRID).unwrap();
         let empty = GenerationSession::before_image(&model, &vec![Document::default(); 2], GRID);
         let empty = empty.unwrap();
-        let guidance = Guidance { scale: 2.5, from: 0.0, to: 0.5 };
+        let guidance = Guidance { scale: 2.5, to: 0.5, ..Guidance::OFF };
         let sampler = session.image(GRID, guidance).unwrap();
         let z = [noise(3, GRID.tokens()), noise(4, GRID.tokens())].concat();
         let z = sampler.tensor(z);

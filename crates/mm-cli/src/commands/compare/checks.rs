@@ -202,7 +202,7 @@ fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
     let prompts = ["red K on yellow", "blue"]
         .map(|caption| Document { segments: vec![Segment::context_text(caption)] });
     let grid = Grid::of_size(16, 16, model.config.patch)?;
-    let guidance = Guidance { scale: 2.0, from: 0.0, to: 1.0 };
+    let guidance = Guidance { scale: 2.0, ..Guidance::OFF };
     let options = GenerateOptions { steps: 10, guidance, ..GenerateOptions::default() };
     let images = model.draw(&prompts, grid, &options)?;
     let levels =

@@ -149,9 +149,12 @@ fn line(event: &TrainEvent<'_>) -> Option<String> {
 
 /// Writes the losses that were measured.
 fn measured(found: &Validation) -> String {
-    let terms =
-        [("text", found.losses.text), ("image", found.losses.image), ("loss", Some(found.loss))];
-    let terms = terms.into_iter().filter_map(|(name, loss)| Some(format!("{name} {:.4}", loss?)));
+    let own = found.own.iter().map(|(name, value)| (*name, Some(*value)));
+    let terms = [("text", found.losses.text), ("image", found.losses.image)].into_iter();
+    let terms = terms
+        .chain(own)
+        .chain([("loss", Some(found.loss))])
+        .filter_map(|(name, loss)| Some(format!("{name} {:.4}", loss?)));
     terms.collect::<Vec<_>>().join(" ")
 }
 
