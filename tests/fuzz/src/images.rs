@@ -6,30 +6,34 @@ use mm_patch::{DecodeOptions, Image};
 const MAX_PIXELS: u64 = 1 << 18;
 
 pub fn jpeg(bytes: &[u8]) {
-    of_format(&[0xff, 0xd8, 0xff], bytes);
+    of_format(&[&[0xff, 0xd8, 0xff]], bytes);
 }
 
 pub fn png(bytes: &[u8]) {
-    of_format(b"\x89PNG\r\n\x1a\n", bytes);
+    of_format(&[b"\x89PNG\r\n\x1a\n"], bytes);
 }
 
 pub fn webp(bytes: &[u8]) {
-    of_format(b"RIFF", bytes);
+    of_format(&[b"RIFF"], bytes);
 }
 
 pub fn gif(bytes: &[u8]) {
-    of_format(b"GIF8", bytes);
+    of_format(&[b"GIF8"], bytes);
 }
 
 pub fn bmp(bytes: &[u8]) {
-    of_format(b"BM", bytes);
+    of_format(&[b"BM"], bytes);
+}
+
+pub fn tiff(bytes: &[u8]) {
+    of_format(&[b"II*\0", b"MM\0*"], bytes);
 }
 
 /// Decodes a file that begins as its format does.
 ///
 /// What is accepted keeps to the limits, and is the same image after one more file.
-fn of_format(start: &[u8], bytes: &[u8]) {
-    if !bytes.starts_with(start) {
+fn of_format(starts: &[&[u8]], bytes: &[u8]) {
+    if !starts.iter().any(|start| bytes.starts_with(start)) {
         return;
     }
     let options =

@@ -27,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "webp", run: images::webp },
     Target { name: "gif", run: images::gif },
     Target { name: "bmp", run: images::bmp },
+    Target { name: "tiff", run: images::tiff },
     Target { name: "metadata", run: sources::metadata },
     Target { name: "jsonl", run: sources::jsonl },
     Target { name: "text", run: sources::text },
