@@ -28,6 +28,7 @@ const STEPS: &[(&str, Minutes)] = &[
     ("no backend", Minutes { first: Some(0.5), later: None }),
     ("backends", Minutes { first: Some(1.4), later: None }),
     ("tests on wgpu", Minutes { first: Some(1.0), later: None }),
+    ("fuzzing", Minutes { first: None, later: None }),
     ("all backends", Minutes { first: Some(5.5), later: None }),
     ("packages", Minutes { first: Some(0.6), later: None }),
 ];

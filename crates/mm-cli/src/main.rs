@@ -21,7 +21,7 @@ use crate::commands::Args;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
-    terminal::silence_memory_panics();
+    terminal::silence_handled_panics();
     let matches = Args::command().get_matches();
     let args = match Args::from_arg_matches(&matches) {
         Ok(args) => args,

@@ -93,11 +93,12 @@ macro_rules! failed {
 }
 pub(crate) use failed;
 
-/// Silences panics for want of device memory, which end as an error of their own.
-pub fn silence_memory_panics() {
+/// Silences panics that end as an error of their own: for want of device memory, and of a parser
+/// that a damaged file surprised.
+pub fn silence_handled_panics() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !mm_train::memory::is_out_of_memory(panic.payload()) {
+        if !mm_train::memory::is_out_of_memory(panic.payload()) && !mm_data::is_guarded() {
             loud(panic);
         }
     }));

@@ -8,7 +8,6 @@
 
 mod pages;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -26,6 +25,7 @@ use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
 use crate::error::DataError;
 use crate::files::{self, Span};
 use crate::fingerprint::Fingerprint;
+use crate::guard;
 use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
@@ -313,7 +313,7 @@ fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
 /// Runs what parses outside bytes in another's code: its panic is an error of the item, as its own
 /// errors are.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match guard::guarded(work) {
         Ok(found) => found.map_err(|why| chain(&why)),
         Err(_) => Err("the file is damaged where the parser did not expect it".into()),
     }

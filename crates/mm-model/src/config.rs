@@ -120,6 +120,10 @@ impl ModelConfig {
             (TimeConfig::Sinusoidal { channels, .. }, _) if *channels == 0 || channels % 2 == 1 => {
                 return wrong("time.channels", channels.to_string(), "an even number, at least 2");
             }
+            // The sine of what is not finite is not a number, and 0 hides the time.
+            (TimeConfig::Sinusoidal { scale, .. }, _) if !(*scale > 0.0 && *scale <= 1e6) => {
+                return wrong("time.scale", scale.to_string(), "above 0, at most 1000000");
+            }
             (TimeConfig::Table { .. }, Schedule::Linear) => {
                 return wrong(
                     "time.kind",
@@ -229,6 +233,26 @@ mod tests {
             assert!(config.validate().is_ok());
             assert_eq!(read(&serde_json::to_string(&config).unwrap()), config);
         }
+    }
+
+    #[test]
+    fn a_time_that_would_be_hidden_or_no_number_is_refused() {
+        let said = |scale| {
+            let time = TimeConfig::Sinusoidal { channels: 2, scale };
+            ModelConfig { time, ..read(OLD) }.validate().map_err(|why| why.to_string())
+        };
+        for scale in [0.0, -1.0, 1e300, f64::INFINITY, f64::NAN] {
+            let wanted = format!("`time.scale` is {scale}, wanted above 0, at most 1000000");
+            assert_eq!(said(scale), Err(wanted));
+        }
+        assert_eq!(said(1000.0), Ok(()));
+    }
+
+    #[test]
+    fn a_schedule_of_more_levels_than_can_be_counted_is_refused() {
+        let endless = OLD.replace(r#""steps": 9"#, r#""steps": 1000000000000"#);
+        let why = read(&endless).validate().unwrap_err().to_string();
+        assert_eq!(why, "in `schedule`: `steps` is 1000000000000, wanted 1 to 1000000");
     }
 
     #[test]

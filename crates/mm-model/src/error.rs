@@ -23,6 +23,12 @@ pub enum ConfigError {
     /// The schedule's part is wrong.
     #[error("in `schedule`: {0}")]
     Schedule(#[from] mm_diffusion::DiffusionError),
+    /// No image has the size that is drawn.
+    #[error(transparent)]
+    Image(mm_patch::PatchError),
+    /// Images cannot be drawn in this way.
+    #[error(transparent)]
+    Drawing(mm_diffusion::DiffusionError),
 }
 
 /// A document that this model cannot take.

@@ -154,7 +154,10 @@ pub fn config_from_bytes(bytes: &[u8]) -> Result<ModelConfig, FileError> {
     Ok(file.model)
 }
 
-/// Reads the contents of `generation_config.json`.
+/// Reads and checks the contents of `generation_config.json`.
 pub fn generation_from_bytes(bytes: &[u8]) -> Result<GenerationConfig, FileError> {
-    serde_json::from_slice(bytes).map_err(|why| FileError::malformed(GENERATION, &why))
+    let found: GenerationConfig =
+        serde_json::from_slice(bytes).map_err(|why| FileError::malformed(GENERATION, &why))?;
+    found.validate()?;
+    Ok(found)
 }

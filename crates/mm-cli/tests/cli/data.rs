@@ -4,7 +4,7 @@
 use mm_patch::Image;
 use tempfile::{TempDir, tempdir};
 
-use super::{done, refused};
+use super::{done, mm, refused, text};
 
 /// A folder of ten captioned images, the first `broken` of them cut in half.
 fn folder(broken: usize) -> TempDir {
@@ -133,4 +133,14 @@ fn how_much_may_be_broken_is_a_flag_where_something_can_be() {
     }
     let resumed = refused(2, &["train", "--out", &out, "--resume", "--max-bad", "1%"]);
     assert!(resumed.contains("cannot be used with"), "{resumed}");
+}
+
+#[test]
+fn a_table_whose_parser_panics_is_named_without_the_words_of_the_panic() {
+    let table = "/../../tests/fuzz/corpus/parquet/page-past-its-end.parquet";
+    let output = mm(&["data", "check", &format!("{}{table}", env!("CARGO_MANIFEST_DIR"))]);
+    let (said, wrong) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}{wrong}");
+    assert!(said.contains("page-past-its-end.parquet: row 2: "), "{said}");
+    assert!(wrong.starts_with("error: more records are bad than"), "{wrong}");
 }

@@ -121,6 +121,24 @@ impl Files {
 }
 
 #[test]
+fn settings_that_no_image_can_be_drawn_with_are_refused_by_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |change: fn(&mut GenerationConfig), wanted: &str| {
+        let mut config = GenerationConfig::of_size(8, 8);
+        change(&mut config);
+        let path = folder.path().join(GENERATION);
+        fs_err::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+        let said = load_generation_config(folder.path()).map_err(|why| why.to_string());
+        assert_eq!(said.err(), Some(format!("`{}`: {wanted}", path.display())));
+    };
+    check(|c| c.steps = 0, "`steps` is 0, wanted 1 to 1000000");
+    check(|c| c.steps = usize::MAX, &format!("`steps` is {}, wanted 1 to 1000000", usize::MAX));
+    check(|c| c.height = 0, "`height` is 0, wanted 1 to 2147483647");
+    check(|c| c.width = 1 << 40, "`width` is 1099511627776, wanted 1 to 2147483647");
+    check(|c| c.guidance.scale = -1.0, "`scale` is -1, wanted a finite number from 0");
+}
+
+#[test]
 fn weights_of_every_type_of_float_are_read_as_32_bit_floats() {
     let check = |dtype, bytes_of: &dyn Fn(f32) -> Vec<u8>, rounded: &dyn Fn(f32) -> f32| {
         let files = Files::new();

@@ -1,11 +1,11 @@
 //! How text and images are generated, and the settings that stand in a model's folder.
 
-use mm_diffusion::{Guidance, Sampler};
+use mm_diffusion::{Guidance, Sampler, Schedule};
 use mm_patch::{Grid, PatchError};
 use mm_text::{MAX_SIDE, TokenSampling};
 use serde::{Deserialize, Serialize};
 
-use crate::Document;
+use crate::{ConfigError, Document};
 
 /// How text and images are drawn from the model.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +89,23 @@ impl GenerationConfig {
     pub fn of_size(width: usize, height: usize) -> Self {
         let GenerateOptions { sampler, steps, guidance, .. } = GenerateOptions::default();
         Self { width, height, sampler, steps, guidance }
+    }
+
+    /// Checks every field that can be wrong whatever the model is.
+    ///
+    /// ```
+    /// use mm_model::GenerationConfig;
+    ///
+    /// let config = GenerationConfig { steps: 0, ..GenerationConfig::of_size(32, 16) };
+    /// let why = config.validate().unwrap_err().to_string();
+    /// assert_eq!(why, "`steps` is 0, wanted 1 to 1000000");
+    /// ```
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.grid(1).map_err(ConfigError::Image)?;
+        // No schedule has more steps than the longest.
+        let steps = Schedule::Su2024 { steps: self.steps };
+        let drawing = steps.validate().and_then(|()| self.sampler.validate());
+        drawing.and_then(|()| self.guidance.validate()).map_err(ConfigError::Drawing)
     }
 
     /// Returns the patches of an image, for square patches of `patch` pixels.
