@@ -8,7 +8,7 @@ use png::{BitDepth, ColorType, Compression, Decoder, Encoder, EncodingError, Inf
 
 use crate::{Image, PatchError};
 
-/// The most bytes that a reader takes for the texts of a file, unpacked.
+/// The most bytes of a packed text, after it was unpacked.
 const MAX_BYTES: usize = 1 << 20;
 
 /// A text of a PNG file and the keyword that says what it is, such as `Description`.
@@ -64,7 +64,7 @@ impl Image {
 
 /// Returns the texts of a PNG file in the order of their kinds (`iTXt`, `tEXt`, `zTXt`) and of the
 /// file. Texts after the pixels are found too. Pixels that are broken are not looked at, but a file
-/// that is no PNG file is an error, and so are texts of more than a mebibyte together.
+/// that is no PNG file is an error, and so is a packed text of more than a mebibyte.
 pub fn png_texts(file: &[u8]) -> Result<Vec<PngText>, PatchError> {
     let wrong = |why: png::DecodingError| PatchError::PngText { why: why.to_string() };
     let limits = Limits { bytes: 64 << 20 };
