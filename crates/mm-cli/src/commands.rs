@@ -32,7 +32,7 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
-  mm train glyphs --out runs/glyphs                     trains the default recipe
+  mm train glyphs                                       trains the default recipe, in runs/glyphs
   mm draw runs/glyphs/model \"red K on yellow\" --out k.png
   mm read runs/glyphs/model k.png
   mm eval runs/glyphs/model --task draw                 counts the correct drawings";
@@ -95,7 +95,9 @@ impl Args {
             Command::Edit(args) => edit::run(&args),
             Command::Sample(args) => sample::run(&args),
             Command::Interpolate(args) => interpolate::run(&args),
-            Command::Eval(args) => eval::run(&args),
+            Command::Eval(args) => {
+                eval::run(&args, matches.subcommand_matches("eval").expect("this was chosen"))
+            }
             Command::Inspect(args) => inspect::run(&args),
             Command::Data(args) => data::run(&args),
             Command::Bench(args) => bench::run(&args),

@@ -8,21 +8,30 @@ use clap::Args;
 use mm_diffusion::{Guidance, GuidanceRule, Sampler};
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_text::TokenSampling;
+use mm_train::did_you_mean;
 
 use crate::device::DeviceArg;
 use crate::terminal::Failure;
 
-/// Flags that choose how images are drawn and how tokens are chosen.
+/// Flags that choose the device and the seed.
 #[derive(Debug, Args)]
-pub struct SamplingArgs {
+pub struct CommonArgs {
     #[command(flatten)]
     pub device: DeviceArg,
+    /// Seed of the noise and of the tokens.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Flags that choose how images are drawn.
+#[derive(Debug, Args)]
+pub struct DrawingArgs {
     /// Number of denoising steps of an image [default: the model's].
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
     /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, dpm++2m-uncapped, euler or heun [default: the
     /// model's].
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = sampler)]
     sampler: Option<Sampler>,
     /// Scale of classifier-free guidance; 1 turns it off [default: the model's].
     #[arg(long, value_name = "G")]
@@ -38,9 +47,11 @@ pub struct SamplingArgs {
     /// model's].
     #[arg(long, value_name = "FROM..TO")]
     guidance_interval: Option<Interval>,
-    /// Seed of the noise and of the tokens.
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
+}
+
+/// Flags that choose how tokens are chosen.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
     /// Temperature of the tokens; 0 always takes the most likely token.
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     temperature: f32,
@@ -79,29 +90,38 @@ impl FromStr for Interval {
     }
 }
 
-impl SamplingArgs {
-    /// Opens a model folder on the device that was asked for. Fails if the schedule of the model
-    /// does not have the steps that were asked for.
+/// Flags of commands that draw images and write text.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub drawing: DrawingArgs,
+    #[command(flatten)]
+    tokens: TokenArgs,
+}
+
+impl CommonArgs {
+    /// Opens a model folder on the device that was asked for.
     pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
-        let model = load(folder, &self.device.open()?)?;
+        load(folder, &self.device.open()?)
+    }
+}
+
+impl DrawingArgs {
+    /// Fails if the schedule of the model does not have the steps that were asked for.
+    pub fn check(&self, model: &LoadedModel) -> Result<(), Failure> {
         if let Some(steps) = self.steps {
             model.config.schedule.sampling_levels(steps).map_err(Failure::usage)?;
         }
-        Ok(model)
+        Ok(())
     }
 
-    /// Returns the model's settings of generation, replaced where a flag was given.
-    pub fn options(&self, model: &LoadedModel) -> GenerateOptions {
-        let base = model.options(self.seed);
+    /// Replaces settings of generation where a flag was given.
+    pub fn set(&self, base: GenerateOptions) -> GenerateOptions {
         let Guidance { scale, from, to, rule } = base.guidance;
         let Interval { from, to } = self.guidance_interval.unwrap_or(Interval { from, to });
         GenerateOptions {
-            tokens: TokenSampling {
-                temperature: self.temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                min_p: self.min_p,
-            },
             sampler: self.sampler.unwrap_or(base.sampler),
             steps: self.steps.unwrap_or(base.steps),
             guidance: Guidance {
@@ -111,12 +131,49 @@ impl SamplingArgs {
                 rule: self.guidance_rule.unwrap_or(rule),
             },
             negative: self.negative.clone(),
-            seed: self.seed,
+            ..base
+        }
+    }
+}
+
+impl TokenArgs {
+    /// Replaces settings of generation.
+    pub fn set(&self, base: GenerateOptions) -> GenerateOptions {
+        GenerateOptions {
+            tokens: TokenSampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+            },
             max_tokens: self.max_tokens,
             ..base
         }
     }
 }
+
+impl SamplingArgs {
+    /// Opens a model folder on the device that was asked for. Fails if the schedule of the model
+    /// does not have the steps that were asked for.
+    pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
+        let model = self.common.load(folder)?;
+        self.drawing.check(&model)?;
+        Ok(model)
+    }
+
+    /// Returns the model's settings of generation, replaced where a flag was given.
+    pub fn options(&self, model: &LoadedModel) -> GenerateOptions {
+        self.tokens.set(self.drawing.set(model.options(self.common.seed)))
+    }
+}
+
+/// Parses a sampler, and guesses which one a misspelled word means.
+fn sampler(text: &str) -> Result<Sampler, String> {
+    text.parse().map_err(|why| format!("{why}{}", did_you_mean(text, SAMPLERS)))
+}
+
+/// The samplers that have a name of their own.
+pub const SAMPLERS: &[&str] = &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun"];
 
 /// Opens a model folder.
 pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {

@@ -35,7 +35,7 @@ pub use dialogue::{DialogueEvaluator, DialogueScore, Right, dialogue_score};
 pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;
 pub use evaluator::{Evaluator, Score};
-pub use grid::{contact_sheet, image_table, magnified, sample_grid, square_cols};
+pub use grid::{contact_sheet, contact_sheet_at, image_table, magnified, sample_grid, square_cols};
 pub use losses::{HeldOutLosses, LossEvaluator, document_of, held_out_losses};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};

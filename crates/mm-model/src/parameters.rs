@@ -51,12 +51,12 @@ pub fn with_weights(model: Model, weights: &Weights) -> Model {
     model
 }
 
+/// Returns the values of a weight for its name and shape, or says why there are none.
+pub(crate) type ReadWeight<'a, E> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>;
+
 /// The model with its weights replaced, one after another, by what `read` returns for a name and a
 /// shape. The first error ends the reading.
-pub(crate) fn filled<E>(
-    model: Model,
-    read: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
-) -> Result<Model, E> {
+pub(crate) fn filled<E>(model: Model, read: ReadWeight<'_, E>) -> Result<Model, E> {
     let mut fill = Fill { path: vec![], read, failed: None };
     let model = model.map(&mut fill);
     fill.failed.map_or(Ok(model), Err)
@@ -124,7 +124,7 @@ impl ModuleVisitor for Shapes {
 
 struct Fill<'a, E> {
     path: Vec<String>,
-    read: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+    read: ReadWeight<'a, E>,
     failed: Option<E>,
 }
 

@@ -150,6 +150,12 @@ pub enum PatchError {
         /// The encoder's reason.
         source: image::ImageError,
     },
+    /// The texts of a PNG file cannot be read or written.
+    #[error("the texts of the png file: {why}")]
+    PngText {
+        /// What is wrong with the file or with a keyword.
+        why: String,
+    },
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod check;
 mod model;
 mod optimizer;
+mod parse;
 mod renamed;
 mod run;
 mod set;
@@ -104,20 +105,12 @@ pub struct SampleConfig {
 }
 
 impl Recipe {
-    /// Reads and checks the text of a recipe. A wrong or unknown key is named with its line, and an
-    /// old one with the key that took its place.
+    /// Reads and checks the text of a recipe. All that is wrong is said at once: first keys, words
+    /// and types, and where those are right, values that are out of range.
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
         let recipe = Self::parse(text)?;
         recipe.validate()?;
         Ok(recipe)
-    }
-
-    /// Reads the text of a recipe without checking its values.
-    pub(crate) fn parse(text: &str) -> Result<Self, RecipeError> {
-        if let Ok(tree) = toml::from_str::<toml::Value>(text) {
-            renamed::check_tree(&tree)?;
-        }
-        toml::from_str(text).map_err(|why| RecipeError::Toml(Box::new(why)))
     }
 
     /// Returns the settings that are written beside the weights of a model.

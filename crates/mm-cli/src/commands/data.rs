@@ -109,7 +109,9 @@ pub fn run(args: &DataArgs) -> Result<(), Failure> {
 fn print(name: &str) -> Result<(), Failure> {
     let found = recipes::EMBEDDED.iter().find(|(known, _)| *known == name);
     let (_, text) = found.ok_or_else(|| {
-        usage!("there is no recipe `{name}`").hint("`mm data recipes` lists them")
+        let names = recipes::EMBEDDED.map(|(name, _)| name);
+        let guess = mm_train::did_you_mean(name, &names);
+        usage!("there is no recipe `{name}`{guess}").hint("`mm data recipes` lists them")
     })?;
     write_out(format_args!("{text}"));
     Ok(())

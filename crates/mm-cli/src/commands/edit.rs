@@ -11,8 +11,9 @@ use mm_model::{
 use mm_patch::{DecodeOptions, Format, Grid, Image};
 
 use super::draw::grid;
-use crate::files::{fitted, format_of, free, read_image, within, write_image};
-use crate::model::SamplingArgs;
+use crate::files::{fitted, format_of, free, read_image, within, write_image_with};
+use crate::metadata::{Metadata, MetadataArgs};
+use crate::model::{CommonArgs, DrawingArgs};
 use crate::terminal::{Failure, say, usage};
 
 #[derive(Debug, Parser)]
@@ -65,7 +66,11 @@ struct Common {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    sampling: SamplingArgs,
+    metadata: MetadataArgs,
+    #[command(flatten)]
+    drawing: DrawingArgs,
+    #[command(flatten)]
+    shared: CommonArgs,
 }
 
 /// A model, an image and a caption.
@@ -229,7 +234,7 @@ impl RestoreArgs {
         let image = read_image(&self.image)?;
         let (grid, mut edit) = prepare(image, opened.model.config.patch).map_err(wrong)?;
         let drawn = self.draw(&opened, grid, edit.as_mut())?;
-        self.common.write(&drawn)
+        self.common.write(&drawn, &self.metadata(&opened.options))
     }
 
     /// Draws images of the measurement that `measure` makes of the image, and says by how much they
@@ -243,10 +248,15 @@ impl RestoreArgs {
         let mut restore =
             Restore::new(measurement.as_ref(), opened.model.config.patch).map_err(wrong)?;
         let drawn = self.draw(&opened, restore.grid(), &mut restore)?;
-        self.common.write(&drawn)?;
+        self.common.write(&drawn, &self.metadata(&opened.options))?;
         let error = drawn.iter().map(|image| measurement.largest_error(image)).max();
         say!("largest error of the constraint: {} of 255", error.unwrap_or(0));
         Ok(())
+    }
+
+    /// Returns what PNG files tell of the result.
+    fn metadata(&self, options: &GenerateOptions) -> Metadata {
+        Metadata::of(&self.caption, &self.model, options)
     }
 
     fn draw(
@@ -284,8 +294,9 @@ impl Common {
         for number in 1..=self.count {
             free(&self.file(number), self.force)?;
         }
-        let model = self.sampling.load(folder)?;
-        let options = self.sampling.options(&model);
+        let model = self.shared.load(folder)?;
+        self.drawing.check(&model)?;
+        let options = self.drawing.set(model.options(self.shared.seed));
         Ok(Opened { model, options })
     }
 
@@ -299,11 +310,17 @@ impl Common {
         self.out.with_file_name(format!("{stem}-{number}.{ending}"))
     }
 
-    /// Writes the images, and prints their names.
-    fn write(&self, images: &[Image]) -> Result<(), Failure> {
+    /// Writes the images with what PNG files tell of them, and prints their names.
+    fn write(&self, images: &[Image], metadata: &Metadata) -> Result<(), Failure> {
         for (at, image) in images.iter().enumerate() {
             let file = self.file(at + 1);
-            write_image(&file, image)?;
+            let size = format!("{}x{}", image.width(), image.height());
+            let metadata = metadata.clone().with("Size", size);
+            let metadata = match images.len() {
+                1 => metadata,
+                count => metadata.with("Image", format!("{} of {count}", at + 1)),
+            };
+            write_image_with(&file, image, metadata.texts(&self.metadata))?;
             say!("{}", file.display());
         }
         Ok(())
@@ -337,7 +354,7 @@ fn inpaint(args: &InpaintArgs) -> Result<(), Failure> {
         })?;
         args.on.draw(&opened, edit.grid(), &mut edit)?
     };
-    args.on.common.write(&drawn)
+    args.on.common.write(&drawn, &args.on.metadata(&opened.options))
 }
 
 /// Reads the mask, or the transparent pixels of the image.
@@ -368,7 +385,7 @@ fn swap(args: &SwapArgs) -> Result<(), Failure> {
     let image = read_image(&args.on.image)?;
     let (old, new) = (Document::of_text(&args.old), Document::of_text(&args.on.caption));
     let swapped = model.swap_caption(&image, &old, &new, &options).map_err(wrong)?;
-    common.write(&[swapped.image])?;
+    common.write(&[swapped.image], &args.on.metadata(&options))?;
     let error = swapped.error;
     say!("there and back: {:.2} levels of 255 (rms), at most {}", error.rms, error.largest);
     Ok(())
@@ -388,7 +405,8 @@ fn between(args: &BetweenArgs) -> Result<(), Failure> {
         let pair = [fitted(&read_image(first)?, &model)?, fitted(&read_image(last)?, &model)?];
         model.interpolate_noise(&pair, &Document::default(), count, &options)
     };
-    args.common.write(&drawn.map_err(wrong)?)
+    let metadata = Metadata::of(&args.captions.join("\n"), &args.model, &options);
+    args.common.write(&drawn.map_err(wrong)?, &metadata)
 }
 
 /// Says what is wrong with an edit: with its files and flags, or with the model.

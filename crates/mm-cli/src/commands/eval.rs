@@ -4,7 +4,8 @@ mod quality;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Parser, ValueEnum};
 use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
 use mm_eval::golden::{Golden, compare};
@@ -62,7 +63,7 @@ pub struct EvalArgs {
     sampling: SamplingArgs,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Task {
     /// Captions that the model writes exactly.
     Read,
@@ -82,6 +83,43 @@ enum Task {
     Bpd,
     /// Distance of each drawing from its nearest training image.
     Nearest,
+}
+
+/// Flags that not every task uses, by their names in this program, and the tasks that do. A flag
+/// that would do nothing is refused.
+const FLAGS: &[(&[&str], &[Task])] = {
+    use Task::{Bpd, Dialogue, Draw, Fid, Golden, Kid, Loss, Nearest, Read};
+    &[
+        (&["count", "recipe"], &[Read, Draw, Dialogue, Loss, Fid, Kid, Bpd, Nearest]),
+        (&["split"], &[Read, Draw, Loss, Fid, Kid, Bpd, Nearest]),
+        (&["seed"], &[Read, Draw, Dialogue, Fid, Kid, Bpd, Nearest]),
+        (&["steps"], &[Draw, Dialogue, Fid, Kid, Bpd, Nearest]),
+        (&["sampler", "guidance"], &[Draw, Dialogue, Fid, Kid, Nearest]),
+        (&["negative", "guidance_rule", "guidance_interval"], &[Draw, Dialogue, Fid, Kid, Nearest]),
+        (&["temperature", "top_k", "top_p", "min_p", "max_tokens"], &[Read, Dialogue]),
+        (&["golden", "tolerance"], &[Golden]),
+        (&["real", "real_count", "force"], &[Fid, Kid, Nearest]),
+        (&["out"], &[Nearest]),
+        (&["features", "cache", "keep_features", "input_size", "mean", "scale"], &[Fid, Kid]),
+        (&["layout", "output"], &[Fid, Kid]),
+        (&["trace"], &[Bpd]),
+    ]
+};
+
+/// Fails if a flag was given that the task does not use.
+fn refuse_idle(task: Task, matches: &ArgMatches) -> Result<(), Failure> {
+    let name =
+        |task: &Task| task.to_possible_value().expect("no task is hidden").get_name().to_owned();
+    for (flags, tasks) in FLAGS.iter().filter(|(_, tasks)| !tasks.contains(&task)) {
+        let given = |flag: &&&str| matches.value_source(flag) == Some(ValueSource::CommandLine);
+        if let Some(flag) = flags.iter().find(given) {
+            let (flag, task) = (flag.replace('_', "-"), name(&task));
+            let tasks: Vec<String> = tasks.iter().map(name).collect();
+            return Err(usage!("`--{flag}` does nothing for `--task {task}`")
+                .hint(format!("it is for the tasks {}", tasks.join(", "))));
+        }
+    }
+    Ok(())
 }
 
 /// The largest number of records; more do not fit in memory.
@@ -120,6 +158,11 @@ impl Subject {
         let without = of_images && args.quality.real.is_some() && recipe.mix.caption_drop >= 1.0;
         let data = if without { None } else { Some(DataSet::open(&recipe.data, recipe.image)?) };
         let split = args.split.unwrap_or(usual).into();
+        let empty = |data: &DataSet| data.len(Split::HeldOut) == Some(0);
+        if split == Split::HeldOut && data.as_ref().is_some_and(empty) {
+            return Err(usage!("the data of the recipe has no held-out records")
+                .hint("`--split train` measures on the records that the model was trained on"));
+        }
         Ok(Self { model, recipe, data, split, options })
     }
 
@@ -142,7 +185,8 @@ impl Subject {
     }
 }
 
-pub fn run(args: &EvalArgs) -> Result<(), Failure> {
+pub fn run(args: &EvalArgs, matches: &ArgMatches) -> Result<(), Failure> {
+    refuse_idle(args.task, matches)?;
     within("--count", args.count, MOST_RECORDS)?;
     within("--real-count", args.quality.real_count.unwrap_or(1), MOST_RECORDS)?;
     if let (Task::Golden, Some(file)) = (args.task, &args.golden) {
@@ -271,7 +315,7 @@ fn golden(args: &EvalArgs, file: &Path) -> Result<(), Failure> {
     let bytes = fs_err::read(file)?;
     let cannot = |why| Failure::because(format!("cannot compare with `{}`", file.display()), why);
     let golden = Golden::parse(&bytes).map_err(cannot)?;
-    let device = args.sampling.device.open()?.autodiff();
+    let device = args.sampling.common.device.open()?.autodiff();
     let loaded = load(&args.model, &device)?;
     let found = compare(&loaded.model, &loaded.config, &golden).map_err(cannot)?;
     for line in &found {

@@ -193,7 +193,18 @@ impl LoadedModel {
         grid: Grid,
         options: &GenerateOptions,
     ) -> Result<Vec<Image>, GenerateError> {
-        self.draw_constrained(prompt, count, grid, options, &mut Unconstrained)
+        self.draw_each(&vec![prompt.clone(); count], grid, options)
+    }
+
+    /// Draws one image of `grid` after every prompt, a few at once. Image `i` is the one that
+    /// [`Self::draw`] gives for prompt `i` alone and the seed `options.seed + i`.
+    pub fn draw_each(
+        &self,
+        prompts: &[Document],
+        grid: Grid,
+        options: &GenerateOptions,
+    ) -> Result<Vec<Image>, GenerateError> {
+        self.draw_each_constrained(prompts, grid, options, &mut Unconstrained)
     }
 
     /// Draws `count` images after one prompt that keep a constraint. Image `i` takes the noise of
@@ -207,14 +218,23 @@ impl LoadedModel {
         options: &GenerateOptions,
         constraint: &mut dyn Constrain,
     ) -> Result<Vec<Image>, GenerateError> {
+        self.draw_each_constrained(&vec![prompt.clone(); count], grid, options, constraint)
+    }
+
+    fn draw_each_constrained(
+        &self,
+        prompts: &[Document],
+        grid: Grid,
+        options: &GenerateOptions,
+        constraint: &mut dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
         let mut images = vec![];
-        for first in (0..count).step_by(TOGETHER) {
-            let some = TOGETHER.min(count - first);
-            let streams = (first..first + some)
+        for some in prompts.chunks(TOGETHER) {
+            let first = images.len();
+            let streams = (first..first + some.len())
                 .map(|at| stream(options.seed.wrapping_add(at as u64), Purpose::Noise, 0, 0))
                 .collect();
-            let prompts = vec![prompt.clone(); some];
-            images.extend(self.draw_from(&prompts, grid, options, streams, constraint)?);
+            images.extend(self.draw_from(some, grid, options, streams, constraint)?);
         }
         Ok(images)
     }

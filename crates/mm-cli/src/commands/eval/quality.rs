@@ -200,7 +200,7 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let steps = args.sampling.steps.unwrap_or(LIKELIHOOD_STEPS);
+    let steps = args.sampling.drawing.steps.unwrap_or(LIKELIHOOD_STEPS);
     likelihood_levels(&of.model.config.schedule, steps).map_err(Failure::usage)?;
     let mut shown = examples(of.data(), of.split, args.count, of.options.seed)?;
     if shown.is_empty() {

@@ -16,6 +16,9 @@ use crate::terminal::{Failure, tell, usage};
 
 const FILE: &str = "analytic.json";
 
+/// The number of batches of each level, unless another is asked for.
+const BATCHES: usize = 5;
+
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Measured {
@@ -31,7 +34,7 @@ struct Measured {
 
 /// Returns [`unexplained`] of every level.
 pub fn unexplained_at(denoiser: &Denoiser<'_>, levels: &[Level]) -> Result<Vec<f64>, Failure> {
-    let batches = denoiser.args.batches;
+    let batches = denoiser.args.batches.unwrap_or(BATCHES);
     if batches == 0 {
         return Err(usage!("`--batches` must be at least 1"));
     }
