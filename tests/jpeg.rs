@@ -115,13 +115,13 @@ fn what_is_refused_is_named() {
             process--fraction--3x2-2x2-2x2: the jpeg file uses the sampling factors 3x2, 2x2, 2x2, which is not read
             process--fraction--4x1-3x1-1x1: the jpeg file uses the sampling factors 4x1, 3x1, 1x1, which is not read
             process--height-in-dnl: the jpeg file uses a height behind its first scan (DNL), which is not read
+            process--hierarchical: the jpeg file uses hierarchical coding, which is not read
             process--hierarchical-arithmetic: the jpeg file uses hierarchical coding, which is not read
             process--hierarchical-lossless: the jpeg file uses hierarchical coding, which is not read
             process--hierarchical-progressive: the jpeg file uses hierarchical coding, which is not read
-            process--hierarchical: the jpeg file uses hierarchical coding, which is not read
             process--jpeg-ls: the jpeg file uses JPEG-LS coding, which is not read
-            process--lossless-arithmetic: the jpeg file uses lossless coding, which is not read
             process--lossless: the jpeg file uses lossless coding, which is not read
+            process--lossless-arithmetic: the jpeg file uses lossless coding, which is not read
             process--progressive-12-bit: the jpeg file uses 12 bits a sample, not 8, which is not read
             process--reserved: cannot decode the jpeg file
             process--two-components: the jpeg file uses 2 components, not 1, 3 or 4, which is not read

@@ -123,7 +123,9 @@ fn every_drawing_stands_over_its_nearest_image() {
     let flags = ["--out", sheet.to_str().unwrap(), "--real-count", "50"];
     let said = done(&eval(&model, "nearest", &flags));
     assert_eq!(said.lines().filter(|line| line.contains(" -> ")).count(), 9, "{said}");
-    assert!(number(&said, "median") > 0.0 && said.contains("of 8 real images to the 42 others"));
+    assert!(
+        number(&said, "median") > 0.0 && said.contains("of 8 real images, each to the 49 others")
+    );
     assert!(
         Image::decode(&fs_err::read(&sheet).unwrap(), &Default::default()).unwrap().width()
             > 8 * 64

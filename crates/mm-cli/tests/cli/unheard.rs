@@ -23,7 +23,7 @@ fn a_run_whose_reader_goes_away_after_a_line_trains_to_its_end() {
     let mut first = String::new();
     reader.read_line(&mut first).unwrap();
     drop(reader);
-    assert!(first.starts_with("training "), "{first}");
+    assert!(first.starts_with("preparing: "), "{first}");
     assert_eq!(run.wait().unwrap().code(), Some(0));
     let metrics = fs_err::read_to_string(out.join("metrics.jsonl")).unwrap();
     let step = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64();

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::glyphs::pick;
-use crate::split::Split;
+use crate::split::{Split, split_hash};
 
 /// What a user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,7 +64,7 @@ impl Intent {
         }
     }
 
-    /// Returns the phrasings of a split.
+    /// Returns the phrasings of a split. The tenth whose hashes are smallest is held out.
     pub fn phrasings(self, split: Split) -> Vec<String> {
         let mut all = vec![];
         for core in self.cores() {
@@ -76,8 +76,9 @@ impl Intent {
                 }
             }
         }
-        all.retain(|phrasing| Split::of_key(phrasing) == split);
-        all
+        all.sort_by_key(|phrasing| split_hash(phrasing));
+        let kept = all.split_off(all.len().div_ceil(10));
+        if split == Split::HeldOut { all } else { kept }
     }
 
     /// Asks in one phrasing of the split about one thing or two.

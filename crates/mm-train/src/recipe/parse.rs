@@ -20,7 +20,7 @@ impl Recipe {
     pub(crate) fn parse(text: &str) -> Result<Self, RecipeError> {
         let mut tree: Table =
             toml::from_str(text).map_err(|why| RecipeError::Toml(Box::new(why)))?;
-        let mut reader = Reader { text, taken: vec![], errors: vec![] };
+        let mut reader = Reader { text, taken: vec![], moved: vec![], errors: vec![] };
         reader.renamed(&mut tree);
         let recipe = reader.read(tree);
         match (recipe, RecipeError::of(reader.errors)) {
@@ -36,6 +36,8 @@ struct Reader<'a> {
     text: &'a str,
     /// The dotted paths of what was taken out of the tree.
     taken: Vec<String>,
+    /// The dotted paths of new keys that hold what stood under old ones.
+    moved: Vec<String>,
     errors: Vec<RecipeError>,
 }
 
@@ -46,7 +48,10 @@ impl Reader<'_> {
             self.errors.push(why);
             let value = take(tree, path);
             match (is, value) {
-                (Some(is), Some(value)) => put(tree, is, value),
+                (Some(is), Some(value)) => {
+                    put(tree, is, value);
+                    self.moved.push(is.to_owned());
+                }
                 _ => self.taken.push(path.to_owned()),
             }
         }
@@ -101,8 +106,13 @@ impl Reader<'_> {
         }
     }
 
-    /// Reports a key that serde refuses with these words.
+    /// Reports a key that serde refuses with these words, unless that follows from an error that is
+    /// reported: the key took the place of an old one, or something was taken out below it.
     fn refused(&mut self, path: &str, words: &str) {
+        let below = |taken: &String| parent(taken) == path;
+        if self.moved.iter().any(|moved| moved == path) || self.taken.iter().any(below) {
+            return;
+        }
         let why = match UnknownName::in_message(words) {
             Some(name) if name.is_field && name.found == last(path) => match name.guess() {
                 guess if guess.is_empty() => {
