@@ -2,11 +2,15 @@
 
 mod checkpoint; // a model folder round-trips; a wrong or truncated file is named
 mod common; // the tiny recipe that the others share
+mod corpus; // every file of the fuzzing corpora goes through its parser
 mod data; // mixed data: ranks, packing, text alone, images of several sizes
+#[path = "fuzz/src/lib.rs"]
+mod fuzz;
 mod generate; // cached = uncached, seeds, the grammar of sequences
 mod golden; // prediction, loss and gradients of Su Jianlin's own layers
 mod golden_optimizer; // Su Jianlin's optimizer, average and rate
 mod image_only; // images without text: trained, resumed, drawn
+mod jpeg; // JPEG files of every layout give the pixels of Pillow or are refused
 mod learn; // the loss falls and a small set is learned by heart
 mod networks; // U-ViT, DiT, U-Net and the closing convolution learn, with the right gradients
 mod pack; // packed rows = rows computed one by one

@@ -2,11 +2,17 @@
 //! cannot be used.
 
 use expect_test::{Expect, expect};
+use mm_data::Split;
 use mm_eval::quality::{
-    FeatureNetwork, Features, Layout, NetworkSettings, ReferenceFeatures, frechet, kid_over,
+    DrawnFeatures, FeatureNetwork, Features, FidEvaluator, KidEvaluator, Layout, NearestEvaluator,
+    NetworkSettings, ReferenceFeatures, captions_to_draw, drawings, frechet, kid_over, median,
+    nearest, source_images,
 };
+use mm_eval::{EvalError, Evaluator};
 use mm_patch::Image;
 use safetensors::SafeTensors;
+
+use crate::common::start;
 
 const FILE: &[u8] = include_bytes!("golden/features_fid_kid.safetensors");
 const TINY: &[u8] = include_bytes!("golden/features_tiny.onnx");
@@ -178,4 +184,37 @@ fn the_baselines_stand_on_both_sides_of_drawings() {
     assert!(fid.drawn < 0.1 * fid.shuffled && fid.real < 0.1 * fid.shuffled, "{fid:?}");
     let kid = references.kid(&drawn, 0).unwrap();
     assert!(kid.shuffled.value > 10.0 * kid.drawn.value.max(kid.drawn.standard_error), "{kid:?}");
+}
+
+/// The red of two pixels, in place of a network.
+fn reds(images: &[Image]) -> Result<Features, EvalError> {
+    let red = |image: &Image| [(1, 2), (9, 9)].map(|(x, y)| f32::from(image.pixel(x, y)[0]));
+    Features::new(2, images.iter().flat_map(red).collect())
+}
+
+#[test]
+fn measures_of_drawings_are_evaluators_that_draw_and_compare_the_images_of_a_seed() {
+    let training = start(&[]);
+    let (model, data, seed) = (training.averaged(), &training.data, 7);
+    let made = || DrawnFeatures { features: Box::new(reds), caption_drop: 0.25 };
+    let captions = captions_to_draw(data, Split::Train, 8, 0.25, seed).unwrap();
+    let grid = model.grid().unwrap();
+    let drawn = drawings(&model, &captions, grid, &model.options(seed), &mut |_| ()).unwrap();
+    let real = source_images(data, Split::Train, 16, seed).unwrap().images;
+    let real: Vec<Image> = real.into_iter().map(|found| found.image).collect();
+    let reference = ReferenceFeatures::new(&real, 8, seed, &mut reds).unwrap();
+    let features = reds(&drawn).unwrap();
+
+    let measure = |evaluator: &dyn Evaluator| {
+        evaluator.evaluate(&model, data, Split::Train, 8, seed).unwrap().values
+    };
+    let (fid, found) = (reference.frechet(&features).unwrap(), measure(&FidEvaluator(made())));
+    let wanted = [fid.drawn, fid.real, fid.shuffled];
+    assert_eq!(["drawn", "real", "shuffled"].map(|name| found[name]), wanted);
+    let (kid, found) = (reference.kid(&features, seed).unwrap(), measure(&KidEvaluator(made())));
+    assert_eq!(found["drawn"], kid.drawn.value);
+    assert_eq!(found["real_standard_error"], kid.real.standard_error);
+    let found = measure(&NearestEvaluator { among: 16, caption_drop: 0.25 });
+    assert_eq!(found["median"], median(&nearest(&drawn, &real).unwrap()));
+    assert_eq!(found["among"], 16.0);
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use mm_kernels::InstructionSet;
 use mm_model::parameters::{Weight, weights_of};
 use mm_train::{Ending, Recipe, RunFolder, TrainError, TrainEvent, Training, train};
 use tempfile::TempDir;
@@ -176,6 +177,26 @@ fn a_checkpoint_that_does_not_tell_its_data_is_taken() {
     };
     let (step, notes) = resumed_after(forget);
     assert_eq!((step, notes.len()), (12, 1), "{notes:?}");
+}
+
+#[test]
+fn a_resume_on_a_processor_with_other_instructions_is_told() {
+    let own = serde_json::to_value(InstructionSet::of_this_processor()).unwrap();
+    let other = if own == "avx2" { "avx512" } else { "avx2" };
+    let moved = |at: &Path| {
+        fs_err::remove_file(at.join("checksums.json")).unwrap();
+        let path = at.join("progress.json");
+        let mut progress: serde_json::Value =
+            serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+        assert_eq!(progress["instructions"], own);
+        progress["instructions"] = other.into();
+        fs_err::write(path, progress.to_string()).unwrap();
+    };
+    let (step, notes) = resumed_after(moved);
+    assert_eq!((step, notes.len()), (12, 2), "{notes:?}");
+    let own = own.as_str().unwrap();
+    let said = format!("this processor computes with {own}, the one before with {other}: ");
+    assert!(notes[1].starts_with(&said), "{notes:?}");
 }
 
 #[test]

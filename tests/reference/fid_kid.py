@@ -43,6 +43,27 @@ def kid(x, y):
     return within(x) + within(y) - 2 * k(x, y).mean()
 
 
+def kid_variance(x, y):
+    """Variance of the estimate over all images, from the first thousand of each set; mm-eval/src/quality/kid/variance.rs has the sources."""
+    k = lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3
+    n, m = len(x), len(y)
+    x, y = x[:1000], y[:1000]
+
+    def within(kernel):
+        kernel, count = kernel * (1 - np.eye(len(kernel))), len(kernel)
+        means = kernel.sum(1) / (count - 2)
+        rest = kernel - means[:, None] - means[None] + kernel.sum() / ((count - 1) * (count - 2))
+        return means, ((rest * (1 - np.eye(count))) ** 2).sum() / (count * (count - 3))
+
+    (of_x, rest_x), (of_y, rest_y), across = within(k(x, x)), within(k(y, y)), k(x, y)
+    rest = across - across.mean(0)[None] - across.mean(1)[:, None] + across.mean()
+    rest = (rest**2).sum() / ((len(x) - 1) * (len(y) - 1))
+    witness_x = np.var(of_x - across.mean(1), ddof=1) - rest_x / (len(x) - 2) - rest / len(y)
+    witness_y = np.var(of_y - across.mean(0), ddof=1) - rest_y / (len(y) - 2) - rest / len(x)
+    quadratic = 2 * rest_x / (n * (n - 1)) + 2 * rest_y / (m * (m - 1)) + 4 * rest / (n * m)
+    return max(4 * (witness_x / n + witness_y / m), 0) + quadratic
+
+
 def full_rank(*sets):
     return all(len(features) > features.shape[1] for features in sets)
 
@@ -58,9 +79,9 @@ def repeated(kept):
         if f"{name}/subsets" in kept:
             subsets = kept[f"{name}/subsets"]
             values = [kid(x[i], reference[j]) for i, j in subsets]
-            size, count, spread = subsets.shape[2], min(len(x), len(reference)), np.std(values, ddof=1)
-            # Over other images by the jackknife, and over other subsets of the same.
-            error = spread * (size / (count - size) + 1 / len(values)) ** 0.5
+            size, spread = subsets.shape[2], np.std(values, ddof=1)
+            # Over other images, and over other subsets of the same.
+            error = (kid_variance(x, reference) + spread**2 / len(values)) ** 0.5
             found["kid"][mark] = {"value": np.mean(values), "standard_error": error, "spread": spread, "subset": size}
     return found
 

@@ -22,6 +22,15 @@ const TYPE_CHECKS: Step = Step {
     in_quick: false,
 };
 
+/// Lints what `cargo xtask fuzz` runs; its corpora are run by a test.
+const FUZZING: Step = Step {
+    name: "fuzzing",
+    says: "the fuzzing targets compile",
+    env: "",
+    command: "cargo xtask fuzz --check",
+    in_quick: false,
+};
+
 /// Makes the packages that would be published; `--no-verify` leaves out building each of them.
 const PACKAGE: Step = Step {
     name: "packages",
@@ -117,7 +126,7 @@ fn steps(replaced: &[Step]) -> Vec<&Step> {
     all()
         .map(|step| other(&step).unwrap_or(step))
         .chain(added)
-        .chain([&TYPE_CHECKS, &PACKAGE])
+        .chain([&FUZZING, &TYPE_CHECKS, &PACKAGE])
         .collect()
 }
 
@@ -135,7 +144,7 @@ mod tests {
     fn with_a_graphics_device_the_same_steps_are_built_with_its_backend() {
         let names = |steps: &[&Step]| steps.iter().map(|step| step.name).collect::<Vec<_>>();
         let (plain, mut software) = (steps(&[]), steps(&SOFTWARE));
-        let added = software.remove(software.len() - 3);
+        let added = software.remove(software.len() - 4);
         assert_eq!(added.name, "tests on wgpu");
         assert_eq!(names(&plain), names(&software));
         let with_wgpu = |steps: &[&Step]| {

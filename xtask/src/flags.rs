@@ -108,6 +108,18 @@ xflags::xflags! {
             /// Opens what was built in a browser.
             optional --open
         }
+
+        /// Gives the parsers of outside bytes ever new inputs, guided by the code that each input
+        /// reaches, and prints a table of what was tried, reached and found.
+        cmd fuzz {
+            /// Names one target, a folder of `tests/fuzz/corpus`. Default: all of them, one after
+            /// another.
+            optional target: String
+            /// Says how long each target runs. Default: 15.
+            optional --minutes minutes: f64
+            /// Only lints the targets, as continuous integration does.
+            optional --check
+        }
     }
 }
 
@@ -180,6 +192,7 @@ mod tests {
             "ci",
             "tidy",
             "docs",
+            "fuzz",
         ];
         for command in commands {
             let heading = format!("xtask {command}\n");

@@ -12,6 +12,7 @@ mod compare;
 mod costs;
 mod docs;
 mod flags;
+mod fuzz;
 mod help;
 mod mm;
 mod study;
@@ -53,6 +54,7 @@ fn run() -> Result<ExitCode> {
         XtaskCmd::Ci(command) => command.run(sh)?,
         XtaskCmd::Tidy(command) => command.run(sh)?,
         XtaskCmd::Docs(command) => command.run(sh)?,
+        XtaskCmd::Fuzz(command) => command.run(sh)?,
         _ => flags::Help {}.run(),
     }
     Ok(ExitCode::SUCCESS)

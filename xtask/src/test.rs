@@ -6,8 +6,11 @@
 //! (`test result: ...`) are passed through.
 
 use std::{
-    fmt::Write,
-    process::Command,
+    fmt::{self, Write},
+    io::{BufRead, BufReader, IsTerminal},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -106,34 +109,46 @@ pub fn announcement(steps: &[&Step], disk: Option<f64>) -> String {
         "{} steps, one after another; a step that fails does not stop the others.\n\n",
         steps.len()
     );
-    let _ = writeln!(text, "{:<14} {:>10} {:>10}  what it checks", "step", "first", "later");
-    let mut row = |name: &str, minutes: costs::Minutes, says: &str| {
-        let (first, later) = (costs::minutes(minutes.first), costs::minutes(minutes.later));
-        let line = format!("{name:<14} {first:>10} {later:>10}  {says}");
-        let _ = writeln!(text, "{}", line.trim_end());
-    };
-    for step in steps {
-        row(step.name, costs::of_step(step.name), step.says);
-    }
     let all = costs::sum(steps.iter().map(|step| costs::of_step(step.name)));
-    row("together", all, "");
-    text += "\n`first` counts where nothing is built yet, `later` after a small change.\n";
-    if all.first.is_none() || all.later.is_none() {
-        text += "Nobody has measured what a `?` stands for.\n";
+    let mut row = |name: &str, first: &str, later: &str, says: &str| {
+        let mut line = format!("{name:<14}");
+        for (cell, known) in [(first, all.first), (later, all.later)] {
+            if known.is_some() {
+                let _ = write!(line, " {cell:>10}");
+            }
+        }
+        let _ = writeln!(text, "{}", format!("{line}  {says}").trim_end());
+    };
+    row("step", "first", "later", "what it checks");
+    for step in steps {
+        let costs::Minutes { first, later } = costs::of_step(step.name);
+        row(step.name, &costs::minutes(first), &costs::minutes(later), step.says);
     }
-    text + &costs::disk(disk) + " " + &costs::measured()
+    row("together", &costs::minutes(all.first), &costs::minutes(all.later), "");
+    text.push('\n');
+    let counts = [
+        all.first.map(|_| "`first` counts where nothing is built yet."),
+        all.later.map(|_| "`later` counts after a small change."),
+    ];
+    let sentences = counts.into_iter().flatten().map(str::to_owned);
+    let sentences = sentences.chain([costs::disk(disk), costs::measured()]);
+    let sentences: Vec<String> = sentences.filter(|sentence| !sentence.is_empty()).collect();
+    text + &sentences.join(" ")
 }
 
 /// Runs these steps one after another, prints the table, and fails if a step did.
 pub fn run_all(sh: &Shell, steps: &[&Step], quick: bool) -> Result<()> {
     let mut rows = Vec::new();
+    let began = Instant::now();
     for (done, step) in steps.iter().enumerate() {
-        println!("\n== {} of {}, {}: {}", done + 1, steps.len(), step.name, step.typed());
+        let place = Place { number: done + 1, of: steps.len(), name: step.name, began };
+        let costs::Minutes { first, later } = costs::of_step(step.name);
+        println!("\n== {place}{}: {}", usual(first, later), step.typed());
         if let Some(program) = step.lacks(sh) {
             println!("== {}: left out, there is no `{program}`", step.name);
             continue;
         }
-        let row = step.run(sh)?;
+        let row = step.run(sh, &place)?;
         println!("== {}: {}, {}", step.name, row.word(), seconds(row.took));
         if !row.passed {
             println!("== repeat it with: {}", step.typed());
@@ -142,6 +157,83 @@ pub fn run_all(sh: &Shell, steps: &[&Step], quick: bool) -> Result<()> {
     }
     println!("\n{}", table(&rows));
     finish(&rows, quick)
+}
+
+/// Where the steps are: which of how many, and since when.
+struct Place {
+    number: usize,
+    of: usize,
+    name: &'static str,
+    began: Instant,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let passed = self.began.elapsed().as_secs();
+        write!(f, "{} of {}, {}", self.number, self.of, self.name)?;
+        if passed > 0 { write!(f, " ({} so far)", clock(passed)) } else { Ok(()) }
+    }
+}
+
+/// Spells seconds, as in `2 min 05 s`.
+fn clock(seconds: u64) -> String {
+    match seconds / 60 {
+        0 => format!("{seconds} s"),
+        minutes => format!("{minutes} min {:02} s", seconds % 60),
+    }
+}
+
+/// Says how long a step usually takes, as far as that was measured.
+fn usual(first: Option<f64>, later: Option<f64>) -> String {
+    match (first, later) {
+        (Some(first), Some(later)) => format!(", usually {later:.1} to {first:.1} min"),
+        (Some(most), None) => format!(", up to {most:.1} min"),
+        (None, Some(later)) => format!(", usually {later:.1} min"),
+        (None, None) => String::new(),
+    }
+}
+
+/// The time between two lines that say where a step is, where Cargo shows no progress bar.
+const BEAT: Duration = Duration::from_secs(60);
+
+/// Waits for a command whose standard error is read: passes its lines on, and says once in a while
+/// where it is and what Cargo is doing.
+fn follow(mut child: Child, place: &Place) -> Result<ExitStatus> {
+    let (send, lines) = mpsc::channel();
+    let errors = BufReader::new(child.stderr.take().context("standard error is not read")?);
+    let reader = thread::spawn(move || {
+        for line in errors.split(b'\n').map_while(Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut doing = String::new();
+    let mut next = Instant::now() + BEAT;
+    loop {
+        match lines.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                eprintln!("{line}");
+                doing = what_cargo_does(&line).map_or(doing, str::to_owned);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let doing = if doing.is_empty() { String::new() } else { format!(": {doing}") };
+                println!("== {place}{doing}");
+                next = Instant::now() + BEAT;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    let _ = reader.join();
+    Ok(child.wait()?)
+}
+
+/// Returns the part of a line of Cargo that says what it compiles or runs.
+fn what_cargo_does(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let verb = line.split(' ').next()?;
+    let says = ["Compiling", "Checking", "Documenting", "Running", "Doc-tests"].contains(&verb);
+    says.then(|| line.split(" (").next().unwrap_or(line))
 }
 
 impl Step {
@@ -154,12 +246,15 @@ impl Step {
         cmd!(sh, "{needed} --version").quiet().ignore_stderr().read().is_err().then_some(needed)
     }
 
-    fn run(&self, sh: &Shell) -> Result<Row<'_>> {
+    /// Runs the command. On a terminal Cargo shows what it compiles; elsewhere, this says it.
+    fn run(&self, sh: &Shell, place: &Place) -> Result<Row<'_>> {
         let started = Instant::now();
-        let status = self
-            .command(sh)
-            .status()
-            .with_context(|| format!("cannot start `{}`", self.command))?;
+        let mut command = self.command(sh);
+        let shows = std::io::stderr().is_terminal();
+        let stderr = if shows { Stdio::inherit() } else { Stdio::piped() };
+        let child = command.stderr(stderr).spawn();
+        let mut child = child.with_context(|| format!("cannot start `{}`", self.command))?;
+        let status = if shows { child.wait()? } else { follow(child, place)? };
         Ok(Row { step: self, passed: status.success(), took: started.elapsed() })
     }
 
@@ -280,9 +375,44 @@ together                  12.4 s
         let steps: Vec<&Step> = STEPS.iter().filter(|step| step.in_quick).collect();
         let text = announcement(&steps, Some(9.5));
         assert!(text.starts_with("4 steps, one after another"), "{text}");
-        for step in steps {
+        for step in &steps {
             assert!(text.contains(step.name) && text.contains(step.says), "{text}");
         }
         assert!(text.contains("`target` takes 9.5 GiB of disk space."), "{text}");
+        let text = announcement(&steps, None);
+        for unknown in ["disk space", "?", "measured it"] {
+            assert!(!text.contains(unknown), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_step_says_which_of_how_many_it_is_and_since_when() {
+        let began = Instant::now() - Duration::from_secs(125);
+        let place = Place { number: 3, of: 8, name: "clippy", began };
+        assert_eq!(place.to_string(), "3 of 8, clippy (2 min 05 s so far)");
+        let place = Place { number: 1, of: 8, name: "format", began: Instant::now() };
+        assert_eq!(place.to_string(), "1 of 8, format");
+        assert_eq!(usual(Some(9.0), Some(0.5)), ", usually 0.5 to 9.0 min");
+        assert_eq!(usual(None, None), "");
+    }
+
+    #[test]
+    fn cargos_lines_say_what_it_does() {
+        let doing = what_cargo_does("   Compiling burn-flex v0.22.1 (/a/b)");
+        assert_eq!(doing, Some("Compiling burn-flex v0.22.1"));
+        let doing = what_cargo_does("     Running tests/main.rs (target/debug/deps/mm-1)");
+        assert_eq!(doing, Some("Running tests/main.rs"));
+        assert_eq!(what_cargo_does("warning: unused"), None);
+    }
+
+    #[test]
+    fn a_command_that_is_followed_ends_with_its_own_status() {
+        let place = Place { number: 1, of: 1, name: "a", began: Instant::now() };
+        for (line, passes) in [("--version", true), ("--no-such-flag", false)] {
+            let mut command = Command::new("rustc");
+            command.arg(line).stdout(Stdio::null()).stderr(Stdio::piped());
+            let status = follow(command.spawn().unwrap(), &place).unwrap();
+            assert_eq!(status.success(), passes);
+        }
     }
 }

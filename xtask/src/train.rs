@@ -45,15 +45,15 @@ impl flags::Train {
 fn announcement(recipe: &str, out: &str, time: Option<&str>) -> String {
     let costs::Minutes { first, later } = costs::RELEASE_BUILD;
     let build = match (first, later) {
-        (None, None) => "nobody has measured how long it takes".to_owned(),
-        _ => format!(
-            "{} the first time, {} after a small change",
-            costs::minutes(first),
-            costs::minutes(later)
-        ),
+        (None, None) => String::new(),
+        (Some(first), None) => format!(": {first:.1} min the first time"),
+        (None, Some(later)) => format!(": {later:.1} min after a small change"),
+        (Some(first), Some(later)) => {
+            format!(": {first:.1} min the first time, {later:.1} min after a small change")
+        }
     };
     format!(
-        "2 steps:\n1. build the release program: {build}\n2. train `{recipe}` into {out}: {}\n{} {}",
+        "2 steps:\n1. build the release program{build}\n2. train `{recipe}` into {out}: {}\n{} {}",
         time.unwrap_or("its recipe says no time"),
         costs::disk(costs::RELEASE_DISK),
         costs::measured()

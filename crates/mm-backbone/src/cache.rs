@@ -49,20 +49,14 @@ impl Cache {
         }
     }
 
-    /// Returns the cache of these rows followed by `copies` copies of the one row of `other`, whose
-    /// tokens are padded with zeros on the left up to as many as here. Ranges of keys must leave
-    /// the padding out.
+    /// Returns the cache of these rows followed by `copies` copies of the one row of `other`. The
+    /// shorter tokens are padded with zeros on the left up to as many as the longer ones. Ranges of
+    /// keys must leave the padding out.
     pub fn with_copies_of(&self, other: &Cache, copies: usize) -> Cache {
-        let pad = self.tokens() - other.tokens();
+        let tokens = self.tokens().max(other.tokens());
         let join = |own: &Tensor<4>, one: &Tensor<4>| {
-            let [_, heads, _, channels] = one.dims();
-            let mut tokens = vec![one.clone()];
-            if pad > 0 {
-                tokens.insert(0, Tensor::zeros([1, heads, pad, channels], &one.device()));
-            }
-            let row = Tensor::cat(tokens, 2);
-            let mut rows = vec![own.clone()];
-            rows.resize(copies + 1, row);
+            let mut rows = vec![padded(own, tokens)];
+            rows.resize(copies + 1, padded(one, tokens));
             Tensor::cat(rows, 0)
         };
         let pairs = self.blocks.iter().zip(&other.blocks);
@@ -91,4 +85,14 @@ impl Cache {
     pub(crate) fn block(&self, index: usize) -> Option<&KeyValue> {
         self.blocks.get(index)
     }
+}
+
+/// Returns `[rows, heads, tokens, channels]` with zeros on the left of fewer tokens.
+fn padded(x: &Tensor<4>, tokens: usize) -> Tensor<4> {
+    let [rows, heads, found, channels] = x.dims();
+    if found == tokens {
+        return x.clone();
+    }
+    let zeros = Tensor::zeros([rows, heads, tokens - found, channels], &x.device());
+    Tensor::cat(vec![zeros, x.clone()], 2)
 }

@@ -6,6 +6,7 @@ mod compare;
 mod data;
 mod devices;
 mod draw;
+mod edit;
 mod eval;
 mod export;
 mod generate;
@@ -32,7 +33,7 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
-  mm train glyphs --out runs/glyphs                     trains the default recipe
+  mm train glyphs                                       trains the default recipe, in runs/glyphs
   mm draw runs/glyphs/model \"red K on yellow\" --out k.png
   mm read runs/glyphs/model k.png
   mm eval runs/glyphs/model --task draw                 counts the correct drawings";
@@ -49,6 +50,8 @@ enum Command {
     Read(read::ReadArgs),
     /// Draw an image for a caption.
     Draw(draw::DrawArgs),
+    /// Edit an image: inpaint, outpaint, vary, enlarge, color, sharpen.
+    Edit(edit::EditArgs),
     /// Draw images without a caption.
     Sample(sample::SampleArgs),
     /// Draw images between pairs of real images.
@@ -93,9 +96,12 @@ impl Args {
             }
             Command::Read(args) => read::run(&args),
             Command::Draw(args) => draw::run(&args),
+            Command::Edit(args) => edit::run(&args),
             Command::Sample(args) => sample::run(&args),
             Command::Interpolate(args) => interpolate::run(&args),
-            Command::Eval(args) => eval::run(&args),
+            Command::Eval(args) => {
+                eval::run(&args, matches.subcommand_matches("eval").expect("this was chosen"))
+            }
             Command::Inspect(args) => inspect::run(&args),
             Command::Data(args) => data::run(&args),
             Command::Bench(args) => bench::run(&args),

@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use mm_model::folder::write_atomic;
 use mm_model::{GenerationConfig, LoadedModel};
-use mm_patch::{DecodeOptions, Fit, Format, Grid, Image, MAX_PIXELS};
+use mm_patch::{DecodeOptions, Fit, Format, Grid, Image, MAX_PIXELS, PngText};
 
+use crate::metadata::Metadata;
 use crate::terminal::{Failure, usage};
 
 /// The width and the height of an image in pixels, as a flag writes them: `WIDTHxHEIGHT`.
@@ -67,9 +68,17 @@ pub fn pixels_on_sheet(width: usize, height: usize) -> usize {
     (width.max(64) + 4) * (height.max(64) + 4)
 }
 
-/// Writes an image in the format that the file name ends in.
+/// Writes an image in the format that the file name ends in; a PNG file names this program.
 pub fn write_image(path: &Path, image: &Image) -> Result<(), Failure> {
-    let bytes = image.encode(format_of(path)?)?;
+    write_image_with(path, image, Metadata::new().all())
+}
+
+/// Writes an image in the format that the file name ends in. A PNG file gets these texts.
+pub fn write_image_with(path: &Path, image: &Image, texts: &[PngText]) -> Result<(), Failure> {
+    let bytes = match format_of(path)? {
+        Format::Png => image.encode_png_with(texts)?,
+        other => image.encode(other)?,
+    };
     Ok(write_atomic(path, &bytes)?)
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod device;
 mod files;
 mod host;
+mod metadata;
 mod model;
 mod recipes;
 mod terminal;
@@ -20,7 +21,7 @@ use crate::commands::Args;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
-    terminal::silence_memory_panics();
+    terminal::silence_handled_panics();
     let matches = Args::command().get_matches();
     let args = match Args::from_arg_matches(&matches) {
         Ok(args) => args,

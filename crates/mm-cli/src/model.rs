@@ -1,33 +1,57 @@
 //! Model folders: opening one, and the flags that replace its settings of generation.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use burn::prelude::Device;
 use clap::Args;
-use mm_diffusion::{Guidance, Sampler};
+use mm_diffusion::{Guidance, GuidanceRule, Sampler};
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_text::TokenSampling;
+use mm_train::did_you_mean;
 
 use crate::device::DeviceArg;
 use crate::terminal::Failure;
 
-/// Flags that choose how images are drawn and how tokens are chosen.
+/// Flags that choose the device and the seed.
 #[derive(Debug, Args)]
-pub struct SamplingArgs {
+pub struct CommonArgs {
     #[command(flatten)]
     pub device: DeviceArg,
+    /// Seed of the noise and of the tokens.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Flags that choose how images are drawn.
+#[derive(Debug, Args)]
+pub struct DrawingArgs {
     /// Number of denoising steps of an image [default: the model's].
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
-    /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, euler or heun [default: the model's].
-    #[arg(long, value_name = "S")]
+    /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, dpm++2m-uncapped, euler or heun [default: the
+    /// model's].
+    #[arg(long, value_name = "S", value_parser = sampler)]
     sampler: Option<Sampler>,
     /// Scale of classifier-free guidance; 1 turns it off [default: the model's].
     #[arg(long, value_name = "G")]
     guidance: Option<f64>,
-    /// Seed of the noise and of the tokens.
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
+    /// Text that images shall not look like; guidance leads away from it.
+    #[arg(long, value_name = "T", default_value = "")]
+    negative: String,
+    /// Rule of guidance: cfg, cfg-zero, cfg-zero:UNTIL, rescaled:SHARE, apg, apg:PARALLEL or
+    /// apg:PARALLEL:NORM [default: the model's].
+    #[arg(long, value_name = "RULE")]
+    guidance_rule: Option<GuidanceRule>,
+    /// Interval of guidance, in signal fractions from 0 (noise) to 1 (image) [default: the
+    /// model's].
+    #[arg(long, value_name = "FROM..TO")]
+    guidance_interval: Option<Interval>,
+}
+
+/// Flags that choose how tokens are chosen.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
     /// Temperature of the tokens; 0 always takes the most likely token.
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     temperature: f32,
@@ -45,20 +69,76 @@ pub struct SamplingArgs {
     max_tokens: usize,
 }
 
-impl SamplingArgs {
-    /// Opens a model folder on the device that was asked for. Fails if the schedule of the model
-    /// does not have the steps that were asked for.
+/// An interval of signal fractions, as a flag writes it: `FROM..TO`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Interval {
+    from: f64,
+    to: f64,
+}
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = text
+            .split_once("..")
+            .and_then(|(from, to)| Some(Self { from: from.parse().ok()?, to: to.parse().ok()? }));
+        let right = |interval: &Self| 0.0 <= interval.from && interval.to <= 1.0;
+        ends.filter(right)
+            .filter(|interval| interval.from <= interval.to)
+            .ok_or_else(|| "wanted FROM..TO such as 0.1..0.8, from 0 to 1".to_owned())
+    }
+}
+
+/// Flags of commands that draw images and write text.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub drawing: DrawingArgs,
+    #[command(flatten)]
+    tokens: TokenArgs,
+}
+
+impl CommonArgs {
+    /// Opens a model folder on the device that was asked for.
     pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
-        let model = load(folder, &self.device.open()?)?;
+        load(folder, &self.device.open()?)
+    }
+}
+
+impl DrawingArgs {
+    /// Fails if the schedule of the model does not have the steps that were asked for.
+    pub fn check(&self, model: &LoadedModel) -> Result<(), Failure> {
         if let Some(steps) = self.steps {
             model.config.schedule.sampling_levels(steps).map_err(Failure::usage)?;
         }
-        Ok(model)
+        Ok(())
     }
 
-    /// Returns the model's settings of generation, replaced where a flag was given.
-    pub fn options(&self, model: &LoadedModel) -> GenerateOptions {
-        let base = model.options(self.seed);
+    /// Replaces settings of generation where a flag was given.
+    pub fn set(&self, base: GenerateOptions) -> GenerateOptions {
+        let Guidance { scale, from, to, rule } = base.guidance;
+        let Interval { from, to } = self.guidance_interval.unwrap_or(Interval { from, to });
+        GenerateOptions {
+            sampler: self.sampler.unwrap_or(base.sampler),
+            steps: self.steps.unwrap_or(base.steps),
+            guidance: Guidance {
+                scale: self.guidance.unwrap_or(scale),
+                from,
+                to,
+                rule: self.guidance_rule.unwrap_or(rule),
+            },
+            negative: self.negative.clone(),
+            ..base
+        }
+    }
+}
+
+impl TokenArgs {
+    /// Replaces settings of generation.
+    pub fn set(&self, base: GenerateOptions) -> GenerateOptions {
         GenerateOptions {
             tokens: TokenSampling {
                 temperature: self.temperature,
@@ -66,18 +146,34 @@ impl SamplingArgs {
                 top_p: self.top_p,
                 min_p: self.min_p,
             },
-            sampler: self.sampler.unwrap_or(base.sampler),
-            steps: self.steps.unwrap_or(base.steps),
-            guidance: Guidance {
-                scale: self.guidance.unwrap_or(base.guidance.scale),
-                ..base.guidance
-            },
-            seed: self.seed,
             max_tokens: self.max_tokens,
             ..base
         }
     }
 }
+
+impl SamplingArgs {
+    /// Opens a model folder on the device that was asked for. Fails if the schedule of the model
+    /// does not have the steps that were asked for.
+    pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
+        let model = self.common.load(folder)?;
+        self.drawing.check(&model)?;
+        Ok(model)
+    }
+
+    /// Returns the model's settings of generation, replaced where a flag was given.
+    pub fn options(&self, model: &LoadedModel) -> GenerateOptions {
+        self.tokens.set(self.drawing.set(model.options(self.common.seed)))
+    }
+}
+
+/// Parses a sampler, and guesses which one a misspelled word means.
+fn sampler(text: &str) -> Result<Sampler, String> {
+    text.parse().map_err(|why| format!("{why}{}", did_you_mean(text, SAMPLERS)))
+}
+
+/// The samplers that have a name of their own.
+pub const SAMPLERS: &[&str] = &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun"];
 
 /// Opens a model folder.
 pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {
@@ -100,4 +196,17 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     move |why| Failure::because(format!("cannot generate with `{}`", folder.display()), why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_of_guidance_is_two_fractions_in_order() {
+        assert_eq!("0.25..1".parse(), Ok(Interval { from: 0.25, to: 1.0 }));
+        for wrong in ["0.5", "0.5..0.25", "-1..1", "0..2", "NaN..1", "a..b", ".."] {
+            assert!(wrong.parse::<Interval>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mm_data::DataConfig;
-use mm_train::Recipe;
+use mm_train::{Recipe, did_you_mean};
 
 use crate::terminal::{Failure, usage};
 
@@ -36,8 +36,9 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
     if path.extension().is_none_or(|ending| ending != "toml") {
         let names: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
         return Err(usage!(
-            "there is no recipe `{name}`, wanted {} or a .toml file",
-            names.join(", ")
+            "there is no recipe `{name}`, wanted {} or a .toml file{}",
+            names.join(", "),
+            did_you_mean(name, &names)
         ));
     }
     let text = fs_err::read_to_string(path)?;

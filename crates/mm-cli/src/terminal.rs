@@ -1,6 +1,7 @@
 //! What the program prints: results, messages, errors with their causes and a hint, and exit codes.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// A command that failed.
@@ -45,6 +46,17 @@ impl Failure {
         self.error.to_string()
     }
 
+    /// Returns the error and its causes in one line.
+    pub fn chain(&self) -> String {
+        let mut said = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            if !said.contains(&cause) {
+                said += &format!(": {cause}");
+            }
+        }
+        said
+    }
+
     /// Writes the error, its causes and the hint to standard error.
     pub fn print(&self) -> ExitCode {
         tell!("error: {}", self.error);
@@ -81,21 +93,53 @@ macro_rules! failed {
 }
 pub(crate) use failed;
 
-/// Silences panics for want of device memory, which end as an error of their own.
-pub fn silence_memory_panics() {
+/// Silences panics that end as an error of their own: for want of device memory, and of a parser
+/// that a damaged file surprised.
+pub fn silence_handled_panics() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !mm_train::memory::is_out_of_memory(panic.payload()) {
+        if !mm_train::memory::is_out_of_memory(panic.payload()) && !mm_data::is_guarded() {
             loud(panic);
         }
     }));
 }
 
-/// Writes to standard output. Where the reader is gone (`mm inspect | head`), the program ends
-/// quietly; where anything else prevents writing, such as a full disk, it ends with an error.
+/// Returns a text as a terminal may show it: characters that would steer the terminal, or change
+/// the direction of what follows, are written as `\\u001b` and the like, which JSON reads back.
+/// Line breaks and tabs stay.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if steers(character) {
+            shown += &format!("\\u{:04x}", character as u32);
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Returns whether a character steers a terminal: control characters of both sets, and the marks
+/// that override the direction of text.
+fn steers(character: char) -> bool {
+    let direction = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() && !matches!(character, '\n' | '\t') || direction
+}
+
+/// Writes to standard output; a terminal gets only what is [`printable`]. Where the reader is gone
+/// (`mm inspect | head`), the program ends quietly; where anything else prevents writing, such as a
+/// full disk, it ends with an error.
 pub fn write_out(text: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
-    if let Err(why) = out.write_fmt(text).and_then(|()| out.flush()) {
+    let written = if out.is_terminal() {
+        out.write_all(printable(&text.to_string()).as_bytes())
+    } else {
+        out.write_fmt(text)
+    };
+    if let Err(why) = written.and_then(|()| out.flush()) {
         if why.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
@@ -113,10 +157,14 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Writes to standard error in one piece. What cannot be written is lost: a reader that is gone
-/// (`mm train ... 2>&1 | head`) or a full disk must not end the work.
+/// Writes to standard error in one piece; a terminal gets only what is [`printable`]. What cannot
+/// be written is lost: a reader that is gone (`mm train ... 2>&1 | head`) or a full disk must not
+/// end the work.
 pub fn write_err(text: std::fmt::Arguments<'_>) {
-    let _ = std::io::stderr().write_all(text.to_string().as_bytes());
+    let mut err = std::io::stderr();
+    let text = text.to_string();
+    let shown = if err.is_terminal() { printable(&text) } else { Cow::Borrowed(text.as_str()) };
+    let _ = err.write_all(shown.as_bytes());
 }
 
 /// Writes a line to standard error.
@@ -138,4 +186,29 @@ pub fn grouped(count: usize) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_steer_a_terminal_is_spelled_and_all_other_text_stays() {
+        for (text, wanted) in [
+            ("red K\n\tüber 赤 👍\n", "red K\n\tüber 赤 👍\n"),
+            ("\x1b]0;title\x07 \x1b[31mred", "\\u001b]0;title\\u0007 \\u001b[31mred"),
+            ("over\rwrite \x08\x7f", "over\\u000dwrite \\u0008\\u007f"),
+            ("\u{9b}31m", "\\u009b31m"),
+            ("a\u{202e}b\u{2066}c", "a\\u202eb\\u2066c"),
+        ] {
+            assert_eq!(printable(text), wanted);
+        }
+    }
+
+    #[test]
+    fn a_json_line_says_the_same_after_it_was_made_printable() {
+        let value = serde_json::json!({ "text": "a\u{9b}b\x1bc\u{202e}d" });
+        let shown = printable(&value.to_string()).into_owned();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
 }

@@ -22,7 +22,7 @@ use crate::caption::line_feeds;
 use crate::error::DataError;
 use crate::files::{self, Listed, Span};
 use crate::fingerprint::Fingerprint;
-use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
+use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
 use crate::split::{Division, EQUALS_HELD_OUT, Split, SplitKey, Splits, hash_bytes};
@@ -55,6 +55,9 @@ pub struct DocumentsConfig {
     /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
+    /// The most pixels that an image file may have.
+    #[serde(default = "most_pixels")]
+    pub max_pixels: u64,
     /// The share of the documents, and of the files, that may be broken.
     #[serde(default = "one_percent")]
     pub max_bad: f64,
@@ -68,7 +71,14 @@ impl DocumentsConfig {
     /// Takes files with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         let (longest, max_bad) = (a_page(), one_percent());
-        Self { files, longest, fit: ImageFit::default(), background: white(), max_bad }
+        Self {
+            files,
+            longest,
+            fit: ImageFit::default(),
+            background: white(),
+            max_pixels: most_pixels(),
+            max_bad,
+        }
     }
 
     /// Checks what the types do not; touches no file.
@@ -124,7 +134,7 @@ impl DocumentSet {
     /// and of the stretches of plain text, by a hash of their bytes.
     pub fn open(config: &DocumentsConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
-        let frame = Frame::new(config.fit, config.background, image)?;
+        let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let files = files::expand(&config.files, &["jsonl", "txt"])?;
         let bad = BadRecords::of_files("documents", config.max_bad, files.len());
         let mut found = Vec::new();

@@ -28,7 +28,7 @@ use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
 use crate::error::DataError;
 use crate::files;
 use crate::fingerprint::Fingerprint;
-use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
+use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
 use crate::split::{Division, EQUALS_HELD_OUT, HELD_OUT, Split, SplitKey, Splits, says_held_out};
@@ -51,6 +51,9 @@ pub struct FolderConfig {
     /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
+    /// The most pixels that an image file may have.
+    #[serde(default = "most_pixels")]
+    pub max_pixels: u64,
     /// A file that keeps fitted pixels, so that each image is decoded once; made if it is not
     /// there, and refused if it is a file of another kind. An image that changed, or other
     /// settings, are noticed.
@@ -88,6 +91,7 @@ impl FolderConfig {
             caption: caption_field(),
             fit: ImageFit::default(),
             background: white(),
+            max_pixels: most_pixels(),
             cache: None,
             max_bad: one_percent(),
         }
@@ -136,7 +140,7 @@ impl FolderSet {
     /// files stand on one side. A folder all of whose images that would hold out is trained on.
     pub fn open(config: &FolderConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
-        let frame = Frame::new(config.fit, config.background, image)?;
+        let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let bad = BadRecords::new("folder", config.max_bad);
         let listing = Listing::of(&config.path, &bad)?;
         let entries = listing.entries(config.captions, &config.caption)?;

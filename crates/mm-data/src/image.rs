@@ -1,6 +1,7 @@
 //! Bytes of an image file to an image of the size that the recipe asks for.
 
 use std::error::Error;
+use std::sync::{Mutex, PoisonError};
 
 use mm_patch::{DecodeOptions, Fit, Grid, Image};
 use mm_text::MAX_SIDE;
@@ -10,11 +11,22 @@ use crate::error::DataError;
 use crate::split::split_hash;
 
 /// The file name endings that count as images, in any case.
-pub const EXTENSIONS: &[&str] = &["png", "jpg", "jpeg", "webp", "gif", "bmp"];
+pub const EXTENSIONS: &[&str] =
+    &["png", "jpg", "jpeg", "jfif", "jpe", "webp", "gif", "bmp", "tif", "tiff"];
 
-/// The most pixels of an image in a data set: 32 Mi, so that a few decoded side by side fit any
-/// machine.
-const MOST_PIXELS: u64 = 32 << 20;
+/// The endings of images that are not read, so that such a file is a broken record and not one that
+/// was never meant as data.
+pub(crate) const UNREAD_EXTENSIONS: &[&str] = &["avif", "heic", "heif", "jxl", "jp2", "dng", "psd"];
+
+/// Images of more pixels than 16 Mi are decoded one at a time, so that many threads need no more
+/// memory than one of them.
+const ALONE_ABOVE: u64 = 16 << 20;
+
+/// Held by whoever decodes and fits an image of more than [`ALONE_ABOVE`] pixels.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// The most bytes that a pixel takes in a decoder: four channels of 16 bits.
+const MOST_PIXEL_BYTES: u64 = 8;
 
 /// The size of every image of a data set, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,16 +80,24 @@ impl Frame {
     pub(crate) fn new(
         fit: ImageFit,
         background: [u8; 3],
+        max_pixels: u64,
         image: ImageSettings,
     ) -> Result<Self, DataError> {
         image.validate()?;
-        let decoding =
-            DecodeOptions { background, max_pixels: MOST_PIXELS, ..DecodeOptions::default() };
+        if max_pixels == 0 {
+            let (field, found) = ("max_pixels", max_pixels.to_string());
+            return Err(DataError::Setting { field, found, wanted: "at least 1" });
+        }
+        let max_bytes = DecodeOptions::default().max_bytes;
+        let max_bytes = max_bytes.max(max_pixels.saturating_mul(MOST_PIXEL_BYTES));
+        let decoding = DecodeOptions { background, max_pixels, max_bytes };
         Ok(Self { fit, image, decoding })
     }
 
     /// The image of an image file's bytes, or what is wrong with them.
     pub(crate) fn image(&self, bytes: &[u8]) -> Result<Image, String> {
+        let is_large = Image::count_pixels(bytes).is_ok_and(|pixels| pixels > ALONE_ABOVE);
+        let _alone = is_large.then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner));
         let image = Image::decode(bytes, &self.decoding).map_err(|error| chain(&error))?;
         let ImageSettings { width, height, patch } = self.image;
         let fitted = match self.fit {
@@ -124,6 +144,11 @@ impl Frame {
     }
 }
 
+/// 128 Mi pixels: a photo of any phone is data.
+pub(crate) fn most_pixels() -> u64 {
+    128 << 20
+}
+
 /// White, the default background.
 pub(crate) fn white() -> [u8; 3] {
     [255; 3]
@@ -147,7 +172,8 @@ mod tests {
     use super::*;
 
     fn frame(fit: ImageFit) -> Frame {
-        Frame::new(fit, white(), ImageSettings { width: 32, height: 32, patch: 8 }).unwrap()
+        let image = ImageSettings { width: 32, height: 32, patch: 8 };
+        Frame::new(fit, white(), most_pixels(), image).unwrap()
     }
 
     #[test]
@@ -165,19 +191,43 @@ mod tests {
     #[test]
     fn a_strip_longer_than_the_size_tokens_is_cut() {
         let wide = ImageSettings { width: 320, height: 16, patch: 2 };
-        let frame = Frame::new(ImageFit::Aspect, white(), wide).unwrap();
+        let frame = Frame::new(ImageFit::Aspect, white(), most_pixels(), wide).unwrap();
         let image = frame.image(&Image::filled(2000, 4, [9; 3]).encode_png()).unwrap();
         assert_eq!(image.width(), 2 * MAX_SIDE);
     }
 
+    /// A PNG file of one pixel whose header claims another size.
+    fn claiming(width: u32, height: u32) -> Vec<u8> {
+        let mut file = Image::filled(1, 1, [0; 3]).encode_png();
+        file[16..20].copy_from_slice(&width.to_be_bytes());
+        file[20..24].copy_from_slice(&height.to_be_bytes());
+        let crc = crc32(&file[12..29]);
+        file[29..33].copy_from_slice(&crc.to_be_bytes());
+        file
+    }
+
     #[test]
-    fn a_image_of_fifty_megapixels_is_refused_by_its_header() {
-        let mut header = Image::filled(1, 1, [0; 3]).encode_png();
-        header[16..24].copy_from_slice(&[0, 0, 0x1f, 0x40, 0, 0, 0x18, 0x6a]); // 8000 x 6250
-        let crc = crc32(&header[12..29]);
-        header[29..33].copy_from_slice(&crc.to_be_bytes());
-        let why = frame(ImageFit::Pad).image(&header).unwrap_err();
-        assert_eq!(why, "the image has 8000 x 6250 pixels, `max_pixels` is 33554432");
+    fn an_image_of_more_than_max_pixels_is_refused_by_its_header() {
+        let why = frame(ImageFit::Pad).image(&claiming(16_000, 12_500)).unwrap_err();
+        assert_eq!(why, "the image has 16000 x 12500 pixels, `max_pixels` is 134217728");
+        let image = ImageSettings { width: 32, height: 32, patch: 8 };
+        let small = Frame::new(ImageFit::Pad, white(), 99, image).unwrap();
+        let why = small.image(&claiming(10, 10)).unwrap_err();
+        assert_eq!(why, "the image has 10 x 10 pixels, `max_pixels` is 99");
+        let error = Frame::new(ImageFit::Pad, white(), 0, image).unwrap_err().to_string();
+        assert!(error.contains("max_pixels") && error.contains("at least 1"), "{error}");
+    }
+
+    #[test]
+    fn a_large_photo_is_read_and_the_memory_of_a_larger_one_is_allowed() {
+        let photo = Image::filled(6000, 3000, [90, 120, 30]);
+        let file = photo.encode(mm_patch::Format::Jpeg).unwrap();
+        assert!(Image::count_pixels(&file).unwrap() > ALONE_ABOVE);
+        let image = frame(ImageFit::CenterCrop).image(&file).unwrap();
+        assert_eq!((image.width(), image.height()), (32, 32));
+        assert!(image.pixel(16, 16)[1].abs_diff(120) < 3);
+        let why = frame(ImageFit::Pad).image(&claiming(10_000, 13_000)).unwrap_err();
+        assert!(!why.contains("max_"), "{why}");
     }
 
     /// CRC-32 as PNG has it.

@@ -15,6 +15,7 @@ mod files;
 mod fingerprint;
 mod folder;
 mod glyphs;
+mod guard;
 mod image;
 mod mixture;
 mod parquet;
@@ -42,6 +43,7 @@ pub use glyphs::{
     Background, CHARACTERS, Combination, FACE_NAMES, Faces, GlyphSet, GlyphsConfig, Ink, Likeness,
     Mask, Place, which_question,
 };
+pub use guard::is_guarded;
 pub use image::{EXTENSIONS, ImageFit, ImageSettings};
 pub use mixture::{MixtureConfig, MixtureSet, Part, PartConfig};
 pub use parquet::{ParquetConfig, ParquetSet};

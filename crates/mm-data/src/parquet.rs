@@ -2,14 +2,13 @@
 //! caption column, by name, of texts or of lists of texts.
 //!
 //! When the source is opened the columns of images and captions of every file are read once, on all
-//! cores and a few rows at a time: an image decides on the split of its row by its bytes, so that
+//! cores and row by row: an image decides on the split of its row by its bytes, so that
 //! several rows with the same image stand on one side, and each caption of a list is a record.
 //! Later a row is read by skipping to it in its group: pages before it are passed by their headers,
 //! one page is unpacked. An image without bytes is read from the file at its path.
 
 mod pages;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -28,7 +27,8 @@ use crate::caption::{caption, slashes};
 use crate::error::DataError;
 use crate::files::{self, Listed, Span};
 use crate::fingerprint::Fingerprint;
-use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
+use crate::guard;
+use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
 use crate::split::{Division, EQUALS_HELD_OUT, Split, SplitKey, Splits, hash_bytes};
@@ -36,9 +36,6 @@ use crate::split::{Division, EQUALS_HELD_OUT, Split, SplitKey, Splits, hash_byte
 /// The most captions that a tokenizer is trained on; fewer than of other sources, since a row costs
 /// a page.
 const MOST_CAPTIONS: usize = 2000;
-
-/// The rows that are in memory at once while a group is read for the first time.
-const AT_ONCE: usize = 8;
 
 /// What is wrong with a cell that is null.
 const EMPTY: &str = "the cell is empty";
@@ -61,6 +58,9 @@ pub struct ParquetConfig {
     /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
+    /// The most pixels that an image file may have.
+    #[serde(default = "most_pixels")]
+    pub max_pixels: u64,
     /// The share of the rows, and of the files, that may be broken.
     #[serde(default = "one_percent")]
     pub max_bad: f64,
@@ -83,6 +83,7 @@ impl ParquetConfig {
             caption: caption_column(),
             fit: ImageFit::default(),
             background: white(),
+            max_pixels: most_pixels(),
             max_bad: one_percent(),
         }
     }
@@ -141,7 +142,7 @@ impl ParquetSet {
     /// Otherwise a tenth of the images is held out, with all their rows, by a hash of their bytes.
     pub fn open(config: &ParquetConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
-        let frame = Frame::new(config.fit, config.background, image)?;
+        let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let files = files::expand(&config.files, &["parquet"])?;
         let bad = BadRecords::of_files("parquet", config.max_bad, files.len());
         let read = |Listed { path, .. }: &Listed| -> Result<(Table<OnDisk>, Vec<Keyed>), String> {
@@ -236,9 +237,6 @@ struct Keyed {
     captions: u32,
 }
 
-/// The values of some rows, of each as many as it has.
-type Cells = Vec<Vec<ByteArray>>;
-
 impl<R: ChunkReader + 'static> Table<R> {
     /// Reads a file's footer and finds the columns of images and captions.
     fn open(name: &Path, file: R, image: &str, caption: &str) -> Result<Self, String> {
@@ -299,28 +297,23 @@ impl<R: ChunkReader + 'static> Table<R> {
             return Group { stopped: Some(why.unwrap_or_else(|| EMPTY.into())), ..found };
         };
         while first + found.read < end {
-            let at_once = AT_ONCE.min((end - first - found.read) as usize);
-            let read = |column: &mut Option<Column>| match column {
-                Some(column) => column.next(at_once),
-                None => Ok(vec![vec![]; at_once]),
-            };
-            let cells = images.next(at_once).and_then(|images| {
-                Ok(images.into_iter().zip(read(&mut paths)?).zip(read(&mut captions)?))
-            });
-            let cells = match cells {
+            let row = first + found.read;
+            let cell =
+                |column: &mut Option<Column>| column.as_mut().map_or(Ok(vec![]), Column::next);
+            let cells = images
+                .next()
+                .and_then(|image| Ok([image, cell(&mut paths)?, cell(&mut captions)?]));
+            let [image, path, texts] = match cells {
                 Ok(cells) => cells,
                 Err(why) => {
-                    found.stopped = Some(format!("row {}: {why}", first + found.read));
+                    found.stopped = Some(format!("row {row}: {why}"));
                     return found;
                 }
             };
-            for ((image, path), texts) in cells {
-                let row = first + found.read;
-                found.read += 1;
-                match self.key(&image, &path, texts) {
-                    Ok((content, captions)) => found.found.push(Keyed { row, content, captions }),
-                    Err(why) => bad.broken(&self.name, format!("row {row}: {why}")),
-                }
+            found.read += 1;
+            match self.key(&image, &path, texts) {
+                Ok((content, captions)) => found.found.push(Keyed { row, content, captions }),
+                Err(why) => bad.broken(&self.name, format!("row {row}: {why}")),
             }
         }
         found
@@ -389,7 +382,7 @@ impl<R: ChunkReader + 'static> Table<R> {
         let group = self.starts.partition_point(|start| *start <= row) - 1;
         let mut column = self.column(group, leaf)?;
         column.skip((row - self.starts[group]) as usize)?;
-        Ok(column.next(1)?.pop().unwrap_or_default())
+        column.next()
     }
 
     fn column(&self, group: usize, leaf: usize) -> Result<Column, String> {
@@ -398,9 +391,7 @@ impl<R: ChunkReader + 'static> Table<R> {
             let kind = group.metadata().schema_descr().column(leaf);
             let (repeats, nulls) = (kind.max_rep_level() > 0, kind.max_def_level() > 0);
             let pages = Checked { pages: group.get_column_page_reader(leaf)?, repeats, nulls };
-            let full = kind.max_def_level();
-            let reader = ColumnReaderImpl::<ByteArrayType>::new(kind, Box::new(pages));
-            Ok(Column { reader, full })
+            Ok(Column(ColumnReaderImpl::new(kind, Box::new(pages))))
         })
     }
 }
@@ -414,42 +405,22 @@ struct Group {
 }
 
 /// A leaf column of a group, read from its beginning on.
-struct Column {
-    reader: ColumnReaderImpl<ByteArrayType>,
-    /// The definition level of a value that is not null.
-    full: i16,
-}
+struct Column(ColumnReaderImpl<ByteArrayType>);
 
 impl Column {
     /// Passes over some rows.
     fn skip(&mut self, rows: usize) -> Result<(), String> {
-        guarded(|| self.reader.skip_records(rows).map(|_| ()))
+        guarded(|| self.0.skip_records(rows).map(|_| ()))
     }
 
-    /// Returns the values of the next rows, exactly so many.
-    fn next(&mut self, rows: usize) -> Result<Cells, String> {
+    /// Returns the values of the next row: none where it is null or an empty list.
+    fn next(&mut self) -> Result<Vec<ByteArray>, String> {
         let (mut defined, mut repeated, mut values) = (vec![], vec![], vec![]);
-        guarded(|| {
-            let reader = &mut self.reader;
-            reader.read_records(rows, Some(&mut defined), Some(&mut repeated), &mut values)
+        let (rows, _, _) = guarded(|| {
+            let reader = &mut self.0;
+            reader.read_records(1, Some(&mut defined), Some(&mut repeated), &mut values)
         })?;
-        let levels = defined.len().max(repeated.len()).max(values.len());
-        let mut values = values.into_iter();
-        let mut cells = Cells::new();
-        for at in 0..levels {
-            if repeated.get(at).is_none_or(|level| *level == 0) {
-                cells.push(vec![]);
-            }
-            if defined.get(at).is_none_or(|level| *level == self.full) {
-                let value = values.next().ok_or("a column with fewer values than levels")?;
-                cells.last_mut().ok_or("a list without a beginning")?.push(value);
-            }
-        }
-        if cells.len() == rows {
-            Ok(cells)
-        } else {
-            Err(format!("a column ends after {} of {rows} rows", cells.len()))
-        }
+        if rows == 1 { Ok(values) } else { Err("a column has fewer rows than its group".into()) }
     }
 }
 
@@ -485,7 +456,7 @@ fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
 /// Runs what parses outside bytes in another's code: its panic is an error of the item, as its own
 /// errors are.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match guard::guarded(work) {
         Ok(found) => found.map_err(|why| chain(&why)),
         Err(_) => Err("the file is damaged where the parser did not expect it".into()),
     }

@@ -27,7 +27,7 @@ use crate::caption::{caption, json_object, of_field};
 use crate::error::DataError;
 use crate::files::{self, Listed, Span};
 use crate::fingerprint::Fingerprint;
-use crate::image::{Frame, ImageFit, ImageSettings, chain, white};
+use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
 use crate::split::{Division, EQUALS_HELD_OUT, Split, SplitKey, Splits, hash_bytes};
@@ -50,6 +50,9 @@ pub struct WebdatasetConfig {
     /// The color behind transparent pixels and around padded images.
     #[serde(default = "white")]
     pub background: [u8; 3],
+    /// The most pixels that an image file may have.
+    #[serde(default = "most_pixels")]
+    pub max_pixels: u64,
     /// The share of the samples, and of the shards, that may be broken.
     #[serde(default = "one_percent")]
     pub max_bad: f64,
@@ -63,7 +66,14 @@ impl WebdatasetConfig {
     /// Takes shards with the defaults.
     pub fn of(files: Vec<String>) -> Self {
         let (caption, max_bad) = (caption_field(), one_percent());
-        Self { files, caption, fit: ImageFit::default(), background: white(), max_bad }
+        Self {
+            files,
+            caption,
+            fit: ImageFit::default(),
+            background: white(),
+            max_pixels: most_pixels(),
+            max_bad,
+        }
     }
 
     /// Checks what the types do not; touches no file.
@@ -102,7 +112,7 @@ impl ShardSet {
     /// tenth of the samples is held out, by a hash of the bytes of their images.
     pub fn open(config: &WebdatasetConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
-        let frame = Frame::new(config.fit, config.background, image)?;
+        let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let shards = files::expand(&config.files, &["tar"])?;
         let bad = BadRecords::of_files("webdataset", config.max_bad, shards.len());
         let found: Vec<Vec<Keyed>> =

@@ -45,9 +45,17 @@ pub enum DiffusionError {
     },
     /// No sampler has this name.
     #[error(
-        "sampler is `{found}`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `euler` or `heun`"
+        "sampler is `{found}`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`"
     )]
     Sampler {
+        /// The name that was given.
+        found: String,
+    },
+    /// No rule of guidance has this name.
+    #[error(
+        "guidance rule is `{found}`, wanted `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL` or `apg:PARALLEL:NORM`"
+    )]
+    GuidanceRule {
         /// The name that was given.
         found: String,
     },

@@ -1,10 +1,13 @@
 //! Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598), switched on inside an
 //! interval of noise levels (Kynkäänniemi et al. 2024, arXiv:2404.07724).
 
+mod rule;
+
 use burn::prelude::*;
 use burn::tensor::assert_shape;
 use serde::{Deserialize, Serialize};
 
+pub use self::rule::GuidanceRule;
 use crate::{DiffusionError, Level};
 
 /// How far, and where, samples are pushed from the unconditional towards the conditional
@@ -20,15 +23,20 @@ pub struct Guidance {
     pub from: f64,
     /// The end of the interval, included; 1 is the clean image.
     pub to: f64,
+    /// How the two predictions are combined.
+    #[serde(default, skip_serializing_if = "GuidanceRule::is_plain")]
+    pub rule: GuidanceRule,
 }
 
 impl Guidance {
     /// No guidance, so the conditional prediction alone.
-    pub const OFF: Guidance = Guidance { scale: 1.0, from: 0.0, to: 1.0 };
+    pub const OFF: Guidance =
+        Guidance { scale: 1.0, from: 0.0, to: 1.0, rule: GuidanceRule::Plain };
 
     /// Checks that the scale is finite and at least 0 and that the interval lies in [0, 1].
     pub fn validate(&self) -> Result<(), DiffusionError> {
-        let Guidance { scale, from, to } = *self;
+        let Guidance { scale, from, to, rule } = *self;
+        rule.validate()?;
         DiffusionError::unless(
             scale.is_finite() && scale >= 0.0,
             "scale",
@@ -53,12 +61,13 @@ impl Guidance {
     ///
     /// ```
     /// use mm_diffusion::{Guidance, Schedule};
-    /// let guidance = Guidance { scale: 3.0, from: 0.1, to: 1.0 };
+    /// let guidance = Guidance { scale: 3.0, from: 0.1, ..Guidance::OFF };
     /// assert!(!guidance.active(&Schedule::Linear.level(0.0)));
     /// assert!(guidance.active(&Schedule::Linear.level(0.5)));
     /// ```
     pub fn active(&self, level: &Level) -> bool {
-        self.scale != 1.0 && (self.from..=self.to).contains(&level.signal_fraction())
+        let inside = (self.from..=self.to).contains(&level.signal_fraction());
+        self.scale != 1.0 && (inside || self.rule.rests(level))
     }
 
     /// Returns unconditional + scale · (conditional - unconditional), eq. 6 of Ho and Salimans.
@@ -72,6 +81,32 @@ impl Guidance {
         let [batch, tokens, channels] = conditional.dims();
         assert_shape!(unconditional, [batch, tokens, channels]);
         unconditional.clone() + (conditional - unconditional) * self.scale
+    }
+
+    /// Combines the two predictions of the clean patches behind `noisy` by the
+    /// [rule](Self::rule).
+    ///
+    /// All tensors: `[batch, tokens, channels]` -> `[batch, tokens, channels]`.
+    pub fn combine_at(
+        &self,
+        conditional: Tensor<3>,
+        unconditional: Tensor<3>,
+        noisy: Tensor<3>,
+        level: &Level,
+    ) -> Tensor<3> {
+        match self.rule {
+            GuidanceRule::Plain => self.combine(conditional, unconditional),
+            GuidanceRule::CfgZero { .. } if self.rule.rests(level) => noisy / level.scale(),
+            GuidanceRule::CfgZero { .. } => {
+                rule::cfg_zero(self.scale, conditional, unconditional, noisy / level.scale())
+            }
+            GuidanceRule::Rescaled { share } => {
+                rule::rescaled(share, conditional.clone(), self.combine(conditional, unconditional))
+            }
+            GuidanceRule::Projected { parallel, norm } => {
+                rule::projected(self.scale, parallel, norm, conditional, unconditional)
+            }
+        }
     }
 }
 
@@ -110,7 +145,7 @@ mod tests {
 
     #[test]
     fn guidance_is_active_inside_its_interval_only() {
-        let guidance = Guidance { scale: 2.0, from: 0.25, to: 0.75 };
+        let guidance = Guidance { scale: 2.0, from: 0.25, to: 0.75, ..Guidance::OFF };
         let active = [0.0, 0.2, 0.25, 0.5, 0.75, 0.8, 1.0]
             .map(|t| guidance.active(&Schedule::Linear.level(t)));
         assert_eq!(active, [false, false, true, true, true, false, false]);
@@ -127,8 +162,10 @@ mod tests {
 
     #[test]
     fn an_interval_that_ends_before_it_starts_is_refused_by_name() {
-        let refused =
-            Guidance { scale: 2.0, from: 0.5, to: 0.25 }.validate().unwrap_err().to_string();
+        let refused = Guidance { scale: 2.0, from: 0.5, to: 0.25, ..Guidance::OFF }
+            .validate()
+            .unwrap_err()
+            .to_string();
         expect!["`to` is 0.25, wanted a signal fraction from `from` to 1"].assert_eq(&refused);
         assert!(Guidance { scale: f64::NAN, ..Guidance::OFF }.validate().is_err());
         assert!(Guidance { from: -0.1, ..Guidance::OFF }.validate().is_err());

@@ -48,6 +48,7 @@ mod analytic;
 mod error;
 mod forward;
 mod guidance;
+mod inversion;
 mod level;
 mod likelihood;
 mod prediction;
@@ -63,12 +64,16 @@ mod gaussian;
 pub use analytic::{Analytic, analytic_dpm, unexplained};
 pub use error::DiffusionError;
 pub use forward::{ForwardProcess, ImageNoise, noised};
-pub use guidance::Guidance;
+pub use guidance::{Guidance, GuidanceRule};
+pub use inversion::invert;
 pub use level::Level;
 pub use likelihood::{DenoiseTraced, bits_per_dimension, likelihood_levels, log_density};
 pub use prediction::Prediction;
 pub use sampler::Sampler;
-pub use samplers::{Denoise, Noise, Step, ddim, ddpm, dpm_solver_pp_2m, euler, heun, steps};
+pub use samplers::{
+    Denoise, Noise, Step, ddim, ddpm, dpm_solver_pp_2m, dpm_solver_pp_2m_uncapped, euler, heun,
+    steps,
+};
 pub use schedule::Schedule;
 pub use timesteps::TimestepSampling;
 pub use weight::LossWeight;

@@ -6,9 +6,13 @@ use std::str::FromStr;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Denoise, DiffusionError, Level, Noise, ddim, ddpm, dpm_solver_pp_2m, euler, heun};
+use crate::{
+    Denoise, DiffusionError, Level, Noise, ddim, ddpm, dpm_solver_pp_2m, dpm_solver_pp_2m_uncapped,
+    euler, heun,
+};
 
-/// Names a sampler: `ddpm`, `ddim`, `ddim:0.5`, `dpm++2m`, `euler` or `heun`, in recipes too.
+/// Names a sampler: `ddpm`, `ddim`, `ddim:0.5`, `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`,
+/// in recipes too.
 ///
 /// ```
 /// use mm_diffusion::Sampler;
@@ -31,6 +35,8 @@ pub enum Sampler {
     },
     /// [`dpm_solver_pp_2m`], of second order at one network call a step.
     DpmSolverPp2m,
+    /// [`dpm_solver_pp_2m_uncapped`], the same as in its paper.
+    DpmSolverPp2mUncapped,
     /// [`euler`], of first order.
     Euler,
     /// [`heun`], of second order at two network calls a step.
@@ -60,6 +66,7 @@ impl Sampler {
             Sampler::Ddpm => ddpm(levels, x, denoise, noise),
             Sampler::Ddim { eta } => ddim(levels, x, eta, denoise, noise),
             Sampler::DpmSolverPp2m => dpm_solver_pp_2m(levels, x, denoise),
+            Sampler::DpmSolverPp2mUncapped => dpm_solver_pp_2m_uncapped(levels, x, denoise),
             Sampler::Euler => euler(levels, x, denoise),
             Sampler::Heun => heun(levels, x, denoise),
         }
@@ -74,7 +81,11 @@ impl Sampler {
     pub fn calls_of_network(&self, steps: usize) -> usize {
         match self {
             Sampler::Heun => (2 * steps).saturating_sub(1),
-            Sampler::Ddpm | Sampler::Ddim { .. } | Sampler::DpmSolverPp2m | Sampler::Euler => steps,
+            Sampler::Ddpm
+            | Sampler::Ddim { .. }
+            | Sampler::DpmSolverPp2m
+            | Sampler::DpmSolverPp2mUncapped
+            | Sampler::Euler => steps,
         }
     }
 }
@@ -86,6 +97,7 @@ impl fmt::Display for Sampler {
             Sampler::Ddim { eta: 0.0 } => f.write_str("ddim"),
             Sampler::Ddim { eta } => write!(f, "ddim:{eta}"),
             Sampler::DpmSolverPp2m => f.write_str("dpm++2m"),
+            Sampler::DpmSolverPp2mUncapped => f.write_str("dpm++2m-uncapped"),
             Sampler::Euler => f.write_str("euler"),
             Sampler::Heun => f.write_str("heun"),
         }
@@ -101,6 +113,7 @@ impl FromStr for Sampler {
             "ddpm" => Sampler::Ddpm,
             "ddim" => Sampler::Ddim { eta: 0.0 },
             "dpm++2m" => Sampler::DpmSolverPp2m,
+            "dpm++2m-uncapped" => Sampler::DpmSolverPp2mUncapped,
             "euler" => Sampler::Euler,
             "heun" => Sampler::Heun,
             _ => {
@@ -136,7 +149,8 @@ mod tests {
     use crate::Schedule;
     use crate::gaussian::{WIDE, rows};
 
-    const ALL: [&str; 6] = ["ddpm", "ddim", "ddim:0.5", "dpm++2m", "euler", "heun"];
+    const ALL: [&str; 7] =
+        ["ddpm", "ddim", "ddim:0.5", "dpm++2m", "dpm++2m-uncapped", "euler", "heun"];
 
     #[test]
     fn every_name_reads_back_as_itself() {
@@ -152,7 +166,7 @@ mod tests {
     #[test]
     fn unknown_names_and_etas_are_refused_with_the_names_that_exist() {
         let refused = |name: &str| name.parse::<Sampler>().unwrap_err().to_string();
-        expect!["sampler is `plms`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `euler` or `heun`"]
+        expect!["sampler is `plms`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`"]
             .assert_eq(&refused("plms"));
         expect!["`eta` is 1.5, wanted a number from 0 to 1"].assert_eq(&refused("ddim:1.5"));
         assert!("ddim:".parse::<Sampler>().is_err() && "ddim:NaN".parse::<Sampler>().is_err());

@@ -152,14 +152,34 @@ pub fn ddim(
 /// to the clean end is of first order (D = x̂). So are the first step, which has no past, and the
 /// second one after a start at s = 0, where 1 / r = 0.
 ///
-/// One thing is ours: 1 / 2r is at most 1. Step indices end in a step whose h is many times the
-/// last (index 100 to 0 of `Su2024`). There the line goes too far, and ten steps would be worse
-/// than ten of [`ddim`]. Evenly spaced timesteps on the linear path never meet the cap.
+/// One thing is ours: 1 / 2r is at most 1; [`dpm_solver_pp_2m_uncapped`] is the paper's. Step
+/// indices end in a step whose h is many times the last (index 100 to 0 of `Su2024`). There the
+/// line goes too far, and ten steps would be worse than ten of [`ddim`]. Evenly spaced timesteps on
+/// the linear path never meet the cap.
 ///
 /// `x`: `[batch, tokens, channels]` -> `[batch, tokens, channels]`.
-pub fn dpm_solver_pp_2m(
+pub fn dpm_solver_pp_2m(levels: &[Level], x: Tensor<3>, denoise: &mut Denoise<'_>) -> Tensor<3> {
+    second_order_multistep(levels, x, 1.0, denoise)
+}
+
+/// DPM-Solver++(2M) as in the paper, without the cap of [`dpm_solver_pp_2m`]: of second order on
+/// any levels whose steps have bounded ratios.
+///
+/// `x`: `[batch, tokens, channels]` -> `[batch, tokens, channels]`.
+pub fn dpm_solver_pp_2m_uncapped(
+    levels: &[Level],
+    x: Tensor<3>,
+    denoise: &mut Denoise<'_>,
+) -> Tensor<3> {
+    second_order_multistep(levels, x, f64::INFINITY, denoise)
+}
+
+/// Computes DPM-Solver++(2M) with 1 / 2r at most `most`, `[batch, tokens, channels]` -> the same
+/// shape.
+fn second_order_multistep(
     levels: &[Level],
     mut x: Tensor<3>,
+    most: f64,
     denoise: &mut Denoise<'_>,
 ) -> Tensor<3> {
     let mut last: Option<(f64, Tensor<3>)> = None;
@@ -168,7 +188,7 @@ pub fn dpm_solver_pp_2m(
         let clean = denoise(x.clone(), now);
         let d = match last {
             Some((h_last, clean_last)) if next.noise > 0.0 => {
-                let ahead = (h / h_last / 2.0).min(1.0); // 1 / 2r
+                let ahead = (h / h_last / 2.0).min(most); // 1 / 2r
                 clean.clone() * (1.0 + ahead) - clean_last * ahead
             }
             _ => clean.clone(),
@@ -223,7 +243,7 @@ pub fn heun(levels: &[Level], x: Tensor<3>, denoise: &mut Denoise<'_>) -> Tensor
 }
 
 /// Returns v = (x̂ - y) / (1 - t) at `y` `[batch, tokens, channels]`, which is z / (s + n).
-fn velocity(y: Tensor<3>, level: &Level, denoise: &mut Denoise<'_>) -> Tensor<3> {
+pub(crate) fn velocity(y: Tensor<3>, level: &Level, denoise: &mut Denoise<'_>) -> Tensor<3> {
     let noise_fraction = level.noise / level.scale();
     (denoise(y.clone() * level.scale(), level) - y) / noise_fraction
 }

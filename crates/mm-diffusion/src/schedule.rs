@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DiffusionError, Level};
 
-/// The most steps along continuous timesteps.
+/// The most levels of a schedule, and the most steps along continuous timesteps. A level is a
+/// product over all levels before it, so more of them would take minutes.
 pub(crate) const MOST_STEPS: usize = 1_000_000;
 
 /// A way from image to noise.
@@ -48,10 +49,12 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// Checks that there is at least one step.
+    /// Checks that there is at least one step, and no more than a million.
     pub fn validate(&self) -> Result<(), DiffusionError> {
         match self.steps() {
-            Some(0) => Err(DiffusionError::Steps { found: 0, most: usize::MAX }),
+            Some(found) if !(1..=MOST_STEPS).contains(&found) => {
+                Err(DiffusionError::Steps { found, most: MOST_STEPS })
+            }
             _ => Ok(()),
         }
     }
@@ -317,7 +320,9 @@ mod tests {
         expect!["`steps` is 0, wanted 1 to 1000"].assert_eq(&refused(0));
         let endless = Schedule::Linear.sampling_levels(usize::MAX).unwrap_err();
         assert_eq!(endless, DiffusionError::Steps { found: usize::MAX, most: MOST_STEPS });
-        assert!(Schedule::Su2024 { steps: 0 }.validate().is_err());
+        let invalid = |steps| Schedule::Su2024 { steps }.validate().unwrap_err().to_string();
+        expect!["`steps` is 0, wanted 1 to 1000000"].assert_eq(&invalid(0));
+        expect!["`steps` is 1000001, wanted 1 to 1000000"].assert_eq(&invalid(MOST_STEPS + 1));
         assert!(SU2024.validate().is_ok() && Schedule::Linear.validate().is_ok());
     }
 

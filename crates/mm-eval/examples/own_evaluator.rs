@@ -8,7 +8,10 @@ use mm_backbone::{BackboneConfig, BlockConfig, MultiHeadConfig, MultiHeadVariant
 use mm_data::{DataConfig, DataSet, GlyphsConfig, ImageSettings, Split};
 use mm_diffusion::{Prediction, Schedule};
 use mm_eval::{EvalError, Evaluator, ReadEvaluator, Score, examples};
-use mm_model::{Document, GenerationConfig, LoadedModel, Model, ModelConfig, TimeConfig};
+use mm_model::{
+    Document, GenerationConfig, LoadedModel, Model, ModelConfig, NetworkConfig, TimeConfig,
+    UnifiedConfig,
+};
 use mm_patch::Image;
 
 /// Measures the distance of mean colors, in bytes.
@@ -50,26 +53,27 @@ fn untrained(data: &DataSet) -> LoadedModel {
     let config = ModelConfig {
         patch: 4,
         vocab: 389,
-        patch_bias: true,
-        patch_pos_embed: 2,
-        patch_convolution: false,
-        unet: None,
         time: TimeConfig::Sinusoidal { channels: 16, scale: 1000.0 },
         schedule: Schedule::Linear,
         prediction: Prediction::Velocity,
-        backbone: BackboneConfig {
-            width: 32,
-            depth: 1,
-            block: BlockConfig::MultiHead(MultiHeadConfig {
-                variant: MultiHeadVariant::Plain,
-                heads: 2,
-                key_heads: 1,
-                feed_forward: 64,
-            }),
-            positions: PositionScheme::RopeTv,
-            rotary_base: 10_000.0,
-            norm_epsilon: 1e-6,
-        },
+        network: NetworkConfig::Unified(UnifiedConfig {
+            patch_bias: true,
+            patch_pos_embed: 2,
+            patch_convolution: false,
+            backbone: BackboneConfig {
+                width: 32,
+                depth: 1,
+                block: BlockConfig::MultiHead(MultiHeadConfig {
+                    variant: MultiHeadVariant::Plain,
+                    heads: 2,
+                    key_heads: 1,
+                    feed_forward: 64,
+                }),
+                positions: PositionScheme::RopeTv,
+                rotary_base: 10_000.0,
+                norm_epsilon: 1e-6,
+            },
+        }),
     };
     let captions = data.captions().into_iter();
     let tokenizer = mm_text::Tokenizer::train(captions, config.vocab).expect("there are captions");

@@ -1,12 +1,13 @@
 //! This module measures drawing: glyphs are drawn after captions and named by the glyph classifier.
 
 use mm_data::{Combination, DataSet, GlyphSet, Split};
+use mm_model::random::part_seed;
 use mm_model::{Document, GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use serde::Serialize;
 
 use crate::classifier::GlyphClassifier;
-use crate::{EvalError, Evaluator, Score, TOGETHER, combinations};
+use crate::{EvalError, Evaluator, Score, Share, TOGETHER, combinations};
 
 /// Counts of the drawn glyphs that the classifier found as they were asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -21,6 +22,19 @@ pub struct DrawScore {
     pub character: usize,
     /// The number of images that are right in everything.
     pub all: usize,
+}
+
+impl DrawScore {
+    /// Returns each count as a share of the images, by its name.
+    pub fn shares(&self) -> [(&'static str, Share); 4] {
+        [
+            ("background", self.background),
+            ("colors", self.colors),
+            ("character", self.character),
+            ("all", self.all),
+        ]
+        .map(|(name, count)| (name, Share::new(count, self.of)))
+    }
 }
 
 /// Measures the shares of drawn glyphs that show what was asked for, by [`draw_score`]. The data
@@ -47,11 +61,8 @@ impl Evaluator for DrawEvaluator {
         let classifier = GlyphClassifier::new(model.generation.width, model.generation.height)?;
         let asked = combinations(glyphs, split, count, seed);
         let found = draw_score(model, &classifier, &asked, model.grid()?, &model.options(seed))?;
-        Ok(Score::new(found.of)
-            .mean("background", found.background as f64)
-            .mean("colors", found.colors as f64)
-            .mean("character", found.character as f64)
-            .mean("all", found.all as f64))
+        let score = Score::new(found.of);
+        Ok(found.shares().into_iter().fold(score, |score, (name, share)| score.share(name, share)))
     }
 }
 
@@ -64,10 +75,10 @@ pub fn draw_score(
     options: &GenerateOptions,
 ) -> Result<DrawScore, EvalError> {
     let mut score = DrawScore { of: asked.len(), ..DrawScore::default() };
-    for (batch, chunk) in asked.chunks(TOGETHER).enumerate() {
+    for (batch, chunk) in (0..).zip(asked.chunks(TOGETHER)) {
         let prompts: Vec<Document> =
             chunk.iter().map(|asked| Document::of_text(&asked.to_string())).collect();
-        let options = GenerateOptions { seed: options.seed + batch as u64, ..options.clone() };
+        let options = GenerateOptions { seed: part_seed(options.seed, batch), ..options.clone() };
         for (asked, image) in chunk.iter().zip(model.draw(&prompts, grid, &options)?) {
             let found = classifier.classify(&image);
             let background = found.background == asked.background();

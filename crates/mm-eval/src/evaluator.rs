@@ -7,9 +7,10 @@ use mm_data::{DataSet, Split};
 use mm_model::LoadedModel;
 use serde::Serialize;
 
-use crate::EvalError;
+use crate::{EvalError, Share};
 
-/// One measure of a model. It never changes the model, and the same seed repeats it.
+/// One measure of a model. It never changes the model, and the same seed repeats it on
+/// the same kind of processor.
 ///
 /// ```
 /// use mm_data::{DataSet, Split};
@@ -95,6 +96,17 @@ impl Score {
         }
         let mean = sum / self.count as f64;
         self.with(name, mean)
+    }
+
+    /// Adds a share, and the ends of its interval as `NAME_low` and `NAME_high`; nothing if there
+    /// are no records.
+    pub fn share(self, name: &str, share: Share) -> Self {
+        if share.of == 0 {
+            return self;
+        }
+        self.with(name, share.value)
+            .with(&format!("{name}_low"), share.low)
+            .with(&format!("{name}_high"), share.high)
     }
 
     /// Adds a number if there is one.

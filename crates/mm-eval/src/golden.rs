@@ -142,7 +142,7 @@ fn gradients(
 /// `[images * patches, patch_dim]`.
 fn predict(model: &Model, config: &ModelConfig, images: &Images, steps: &[f64]) -> Tensor<2> {
     let sample = |(noisy, time): (&Vec<f32>, &f64)| {
-        let mut sequence = Sequence::empty(config.backbone.positions);
+        let mut sequence = Sequence::empty(config.network.positions());
         sequence.push_patches(images.grid, noisy.clone(), true, 0);
         // The patches are noised already, so they count as signal only.
         let level = Level { timestep: *time, signal: 1.0, noise: 0.0 };

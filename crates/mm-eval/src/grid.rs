@@ -131,9 +131,17 @@ pub fn contact_sheet(drawn: &[Image], real: &[Image]) -> Image {
         return Image::filled(1, 1, [255; 3]);
     }
     let most = |side: fn(&Image) -> usize| drawn.iter().chain(real).map(side).max().unwrap_or(1);
-    let (width, height) = (most(Image::width), most(Image::height));
-    let zoom = (64 / width.max(height)).max(1);
-    let (width, height) = (width * zoom + 4, height * zoom + 4);
+    let zoom = (64 / most(Image::width).max(most(Image::height))).max(1);
+    contact_sheet_at(drawn, real, zoom)
+}
+
+/// Returns a [`contact_sheet`] of images that are magnified by `zoom`.
+pub fn contact_sheet_at(drawn: &[Image], real: &[Image], zoom: usize) -> Image {
+    if drawn.is_empty() {
+        return Image::filled(1, 1, [255; 3]);
+    }
+    let most = |side: fn(&Image) -> usize| drawn.iter().chain(real).map(side).max().unwrap_or(1);
+    let (width, height) = (most(Image::width) * zoom + 4, most(Image::height) * zoom + 4);
     let cols = drawn.len().min(12);
     let bands = drawn.len().div_ceil(cols);
     let pair = if real.is_empty() { 1 } else { 2 };

@@ -8,8 +8,8 @@
 //! image  ──► classifier ──► RecognizedGlyph                   what a drawn glyph shows
 //! ```
 //!
-//! An evaluation never changes a model, and the same seed repeats it. Optimizers, recipes and
-//! checkpoints of a training run are absent on purpose.
+//! An evaluation never changes a model, and the same seed repeats it on the same kind of
+//! processor. Optimizers, recipes and checkpoints of a training run are absent on purpose.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -28,16 +28,18 @@ mod losses;
 pub mod quality;
 mod reading;
 mod records;
+mod share;
 
 pub use analytic::mean_square_of_noise;
 pub use dialogue::{DialogueEvaluator, DialogueScore, Right, dialogue_score};
 pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;
 pub use evaluator::{Evaluator, Score};
-pub use grid::{contact_sheet, image_table, magnified, sample_grid, square_cols};
-pub use losses::{HeldOutLosses, LossEvaluator, held_out_losses};
+pub use grid::{contact_sheet, contact_sheet_at, image_table, magnified, sample_grid, square_cols};
+pub use losses::{HeldOutLosses, LossEvaluator, document_of, held_out_losses};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
+pub use share::Share;
 
 /// Counts the images that are drawn or read in one batch.
 const TOGETHER: usize = 64;

@@ -2,7 +2,8 @@
 
 use mm_data::{DataSet, Example, Record, Split, Task};
 use mm_diffusion::ForwardProcess;
-use mm_model::{Collator, Document, IMAGE_LOSS, LoadedModel, Reduction, Segment, TEXT_LOSS};
+use mm_model::{Collator, Document, IMAGE_LOSS, LoadedModel, Reduction, Segment};
+use mm_text::Special;
 use serde::Serialize;
 
 use crate::records::records;
@@ -15,7 +16,8 @@ pub struct HeldOutLosses {
     /// in nats a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<f64>,
-    /// The cross-entropy in bits a byte of that text.
+    /// The cross-entropy in bits a byte of that text: of the tokens that stand for text, without
+    /// the ends of documents and the sizes of images, over the bytes of the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_per_byte: Option<f64>,
     /// The weighted squared error of images after their captions, and of the target images of whole
@@ -87,9 +89,15 @@ struct Mean {
 }
 
 impl Mean {
-    fn add(&mut self, mean: f64, count: usize) {
-        self.sum += mean * count as f64;
+    fn add(&mut self, sum: f64, count: usize) {
+        self.sum += sum;
         self.count += count;
+    }
+
+    /// Adds the `loss` of a batch, the mean over so many `values` of its target images.
+    fn add_images(&mut self, loss: f64, reduction: Reduction, values: usize, images: usize) {
+        let count = reduction.items(values, images);
+        self.add(loss * reduction.factor(values, images) * count as f64, count);
     }
 
     fn value(&self) -> Option<f64> {
@@ -110,7 +118,8 @@ pub fn held_out_losses(
     let shown = records(data, split, count, collator.seed)?;
     let image_only = !model.config.has_text();
     let tasks: &[Task] = if image_only { &[Task::Draw] } else { &[Task::Read, Task::Draw] };
-    let (mut text, mut image, mut bytes) = (Mean::default(), Mean::default(), 0);
+    let (mut text, mut image) = (Mean::default(), Mean::default());
+    let (mut bits, mut bytes) = (0.0, 0);
     for (step, chunk) in (0..).zip(shown.chunks(TOGETHER)) {
         for &task in tasks {
             let made: Vec<Document> =
@@ -120,25 +129,38 @@ pub fn held_out_losses(
             }
             let batch = collator.batch(made.into_iter().zip(0..), step)?;
             let tensors = batch.to_device(&model.config, &model.model.device());
+            if task == Task::Read {
+                if let Some(nats) = model.model.surprises(&tensors) {
+                    let nats = nats.into_data().convert::<f32>();
+                    let nats = nats.try_to_vec::<f32>().expect("32-bit floats");
+                    let special = model.tokenizer.special();
+                    text.add(nats.iter().map(|nats| f64::from(*nats)).sum(), nats.len());
+                    bits += bits_of_text(&nats, batch.target_ids(), special);
+                }
+                continue;
+            }
             let losses = model.model.losses(&tensors, model.config.prediction);
-            let [tokens, numbers] = batch.target_counts();
-            let scale = reduction.factor(batch.target_numbers(), batch.target_images());
-            let (mean, loss, count) = match task {
-                Task::Read => (&mut text, losses.value(TEXT_LOSS), tokens),
-                _ => (&mut image, losses.value(IMAGE_LOSS).map(|loss| loss * scale), numbers),
-            };
-            if let Some(loss) = loss {
-                mean.add(f64::from(loss.into_scalar::<f32>()), count);
+            if let Some(loss) = losses.value(IMAGE_LOSS) {
+                let loss = f64::from(loss.into_scalar::<f32>());
+                image.add_images(loss, reduction, batch.target_numbers(), batch.target_images());
             }
         }
     }
-    let bits_per_byte = (bytes > 0).then(|| text.sum / std::f64::consts::LN_2 / bytes as f64);
+    let bits_per_byte = (bytes > 0).then(|| bits / bytes as f64);
     let documents = shown.len();
     Ok(HeldOutLosses { text: text.value(), bits_per_byte, image: image.value(), documents })
 }
 
+/// Returns the bits of those of the target tokens that stand for text, given the nats of all.
+fn bits_of_text(nats: &[f32], ids: &[i32], special: &Special) -> f64 {
+    let of_text = |(nats, id): (&f32, &i32)| {
+        if special.is_special(*id as u32) { 0.0 } else { f64::from(*nats) }
+    };
+    nats.iter().zip(ids).map(of_text).sum::<f64>() / std::f64::consts::LN_2
+}
+
 /// Returns the document of a record for a task, without words for a model of images only.
-fn document_of(record: &Record, task: Task, image_only: bool) -> Document {
+pub fn document_of(record: &Record, task: Task, image_only: bool) -> Document {
     match record {
         Record::Captioned(example) if image_only => {
             task.document(Example { image: example.image.clone(), caption: String::new() })
@@ -155,4 +177,32 @@ fn target_bytes(document: &Document) -> usize {
         _ => 0,
     };
     document.segments.iter().map(bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_images_and_ends_of_documents_are_no_bits_of_text() {
+        let special = Special::default();
+        let [rows, cols] = [special.rows(2), special.cols(3)].map(|id| id.unwrap() as i32);
+        let text = Special::COUNT as i32;
+        let ids = [text, rows, cols, special.image as i32, text + 7, special.end as i32];
+        let nats = [1.0, 20.0, 20.0, 20.0, 2.0, 20.0].map(|bits: f32| bits * 2f32.ln());
+        assert!((bits_of_text(&nats, &ids, &special) - 3.0).abs() < 1e-6);
+    }
+
+    /// A batch of one small image, and one of two large ones of three times as many values.
+    #[test]
+    fn sums_of_images_of_several_sizes_weigh_by_images_and_means_by_values() {
+        let mean_of = |reduction| {
+            let mut mean = Mean::default();
+            mean.add_images(1.0, reduction, 10, 1);
+            mean.add_images(2.0, reduction, 60, 2);
+            mean.value().unwrap()
+        };
+        assert!((mean_of(Reduction::Sum) - (10.0 + 60.0 + 60.0) / 3.0).abs() < 1e-12);
+        assert!((mean_of(Reduction::Mean) - (10.0 + 120.0) / 70.0).abs() < 1e-12);
+    }
 }

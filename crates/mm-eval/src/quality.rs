@@ -11,6 +11,7 @@
 //! real images, and of real images with their tiles shuffled. This crate holds no weights of any
 //! network, Inception included; the user brings an ONNX file, or computes [`Features`] in any way.
 
+mod evaluators;
 mod features;
 mod frechet;
 mod images;
@@ -22,6 +23,7 @@ mod network;
 mod onnx;
 mod reference;
 
+pub use evaluators::{DrawnFeatures, FidEvaluator, ImageFeatures, KidEvaluator, NearestEvaluator};
 pub use features::{Features, load_features, save_features};
 pub use frechet::{FEWEST_FOR_FRECHET, Gaussian, GaussianRoot, frechet};
 pub use images::{
@@ -29,7 +31,7 @@ pub use images::{
 };
 pub use kid::{FEWEST_FOR_KID, Kid, kid, kid_over, kid_subsets, subsets};
 pub use likelihood::{Likelihood, LikelihoodEvaluator, LikelihoodOptions, Trace, likelihood};
-pub use nearest::{Nearest, median, nearest};
+pub use nearest::{Nearest, median, nearest, nearest_others};
 pub use network::{FeatureNetwork, Layout, NetworkSettings, resized};
 pub use reference::{ReferenceFeatures, ReferenceScores, save_comparison};
 

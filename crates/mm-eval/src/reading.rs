@@ -5,7 +5,7 @@ use mm_model::{Document, GenerateOptions, LoadedModel};
 use serde::Serialize;
 
 use crate::records::examples;
-use crate::{EvalError, Evaluator, Score, TOGETHER};
+use crate::{EvalError, Evaluator, Score, Share, TOGETHER};
 
 /// Limits the tokens of a caption that is read.
 const CAPTION_TOKENS: usize = 32;
@@ -39,7 +39,7 @@ impl Evaluator for ReadEvaluator {
         seed: u64,
     ) -> Result<Score, EvalError> {
         let found = read_score(model, data, split, count, &model.options(seed))?;
-        Ok(Score::new(found.of).mean("right", found.right as f64))
+        Ok(Score::new(found.of).share("right", Share::new(found.right, found.of)))
     }
 }
 

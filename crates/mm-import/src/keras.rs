@@ -26,7 +26,7 @@ use mm_diffusion::{Prediction, Schedule};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use mm_model::parameters::{Weight, Weights};
-use mm_model::{ConfigError, ModelConfig, TimeConfig};
+use mm_model::{ConfigError, ModelConfig, NetworkConfig, TimeConfig};
 pub use sizes::Su2024Sizes;
 
 /// What a golden file puts before the names of its weights.
@@ -197,43 +197,44 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     let other = |field, found: String, wanted: &str| {
         Err(KerasError::OtherNetwork { field, found, wanted: wanted.to_owned() })
     };
-    if config.unet.is_some() {
+    let NetworkConfig::Unified(network) = &config.network else {
         return other("unet", "given".to_owned(), "none");
-    }
-    let BlockConfig::Gau(GauConfig { expansion, key_size, bias }) = config.backbone.block else {
-        return other("backbone.block", format!("{:?}", config.backbone.block), "gau");
+    };
+    let backbone = &network.backbone;
+    let BlockConfig::Gau(GauConfig { expansion, key_size, bias }) = backbone.block else {
+        return other("backbone.block", format!("{:?}", backbone.block), "gau");
     };
     let TimeConfig::Table { steps } = config.time else {
         return other("time", format!("{:?}", config.time), "a table");
     };
-    let (patch, width, depth) = (config.patch, config.backbone.width, config.backbone.depth);
+    let (patch, width, depth) = (config.patch, backbone.width, backbone.depth);
     let sizes =
         Su2024Sizes { patch, width, depth, expanded: expansion * width, key_size, bias, steps };
-    let seed = sizes.config();
+    let (seed, su) = (sizes.config(), sizes.network());
     let pairs = [
-        ("patch_bias", config.patch_bias.to_string(), seed.patch_bias.to_string()),
-        ("patch_pos_embed", config.patch_pos_embed.to_string(), seed.patch_pos_embed.to_string()),
+        ("patch_bias", network.patch_bias.to_string(), su.patch_bias.to_string()),
+        ("patch_pos_embed", network.patch_pos_embed.to_string(), su.patch_pos_embed.to_string()),
         (
             "patch_convolution",
-            config.patch_convolution.to_string(),
-            seed.patch_convolution.to_string(),
+            network.patch_convolution.to_string(),
+            su.patch_convolution.to_string(),
         ),
         ("prediction", name_of(config.prediction), name_of(seed.prediction)),
         ("schedule", schedule_of(config.schedule), schedule_of(seed.schedule)),
         (
             "backbone.positions",
-            format!("{:?}", config.backbone.positions),
-            format!("{:?}", seed.backbone.positions),
+            format!("{:?}", backbone.positions),
+            format!("{:?}", su.backbone.positions),
         ),
         (
             "backbone.rotary_base",
-            config.backbone.rotary_base.to_string(),
-            seed.backbone.rotary_base.to_string(),
+            backbone.rotary_base.to_string(),
+            su.backbone.rotary_base.to_string(),
         ),
         (
             "backbone.norm_epsilon",
-            format!("{:e}", config.backbone.norm_epsilon),
-            format!("{:e}", seed.backbone.norm_epsilon),
+            format!("{:e}", backbone.norm_epsilon),
+            format!("{:e}", su.backbone.norm_epsilon),
         ),
     ];
     match pairs.into_iter().find(|(_, found, wanted)| found != wanted) {

@@ -9,6 +9,7 @@ mod choice;
 mod context;
 #[cfg(feature = "flex")]
 mod flex;
+mod instructions;
 mod kernels;
 mod mask;
 mod options;
@@ -25,6 +26,7 @@ pub use blocks::{
 };
 pub use choice::{convolution, has_fused_blocks, kernels_for, kernels_of, register};
 pub use context::AttentionContext;
+pub use instructions::InstructionSet;
 pub use kernels::{BlockKernels, Reference, linear, rms_norm};
 pub use mask::{KeyRanges, KeyRangesError};
 pub use options::{BlockOptions, Precision};

@@ -26,7 +26,7 @@ fn main() {
     let grid = model.grid().expect("whole patches");
     let prompts = [Document::of_text("red"), Document::of_text("blue")];
     let session = GenerationSession::before_image(&model, &prompts, grid).expect("two prompts");
-    let guidance = Guidance { scale: 3.0, from: 0.1, to: 1.0 };
+    let guidance = Guidance { scale: 3.0, from: 0.1, ..Guidance::OFF };
     let sampler = session.image(grid, guidance).expect("an empty prompt");
 
     let streams = (0..2).map(|row| stream(7, Purpose::Noise, 0, row)).collect();

@@ -9,8 +9,8 @@ use burn::prelude::*;
 use mm_backbone::{BackboneConfig, BlockConfig, GauConfig};
 use mm_diffusion::{ForwardProcess, LossWeight, Prediction, Schedule, TimestepSampling};
 use mm_model::{
-    Collator, Document, GenerationConfig, LoadedModel, Model, ModelConfig, PositionScheme, Segment,
-    TimeConfig,
+    Collator, Document, GenerationConfig, LoadedModel, Model, ModelConfig, NetworkConfig,
+    PositionScheme, Segment, TimeConfig, UnifiedConfig,
 };
 use mm_patch::Image;
 use mm_text::Tokenizer;
@@ -44,21 +44,22 @@ fn main() {
     let config = ModelConfig {
         patch: 8,
         vocab: tokenizer.vocab(),
-        patch_bias: true,
-        patch_pos_embed: 2,
-        patch_convolution: false,
-        unet: None,
         time: TimeConfig::Sinusoidal { channels: 32, scale: 1000.0 },
         schedule: Schedule::Linear,
         prediction: Prediction::Clean,
-        backbone: BackboneConfig {
-            width: 64,
-            depth: 2,
-            block: BlockConfig::Gau(GauConfig { expansion: 2, key_size: 32, bias: false }),
-            positions: PositionScheme::RopeTv,
-            rotary_base: 10_000.0,
-            norm_epsilon: 1e-6,
-        },
+        network: NetworkConfig::Unified(UnifiedConfig {
+            patch_bias: true,
+            patch_pos_embed: 2,
+            patch_convolution: false,
+            backbone: BackboneConfig {
+                width: 64,
+                depth: 2,
+                block: BlockConfig::Gau(GauConfig { expansion: 2, key_size: 32, bias: false }),
+                positions: PositionScheme::RopeTv,
+                rotary_base: 10_000.0,
+                norm_epsilon: 1e-6,
+            },
+        }),
     };
     let mut model = Model::new(&config, 0, &device.clone().autodiff()).expect("a valid config");
 

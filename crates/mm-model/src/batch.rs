@@ -117,6 +117,11 @@ impl HostBatch {
         [self.text[0].len(), self.target_tokens.len()]
     }
 
+    /// The ids of the target tokens, in the order of the rows of [`Targets::text`].
+    pub fn target_ids(&self) -> &[i32] {
+        &self.text[1]
+    }
+
     /// The factor of the noise in every target patch.
     pub fn noise(&self) -> &[f32] {
         &self.noise
@@ -269,7 +274,7 @@ impl HostBatch {
         });
         let text = (!self.text[0].is_empty()).then(|| [ints(&self.text[0]), ints(&self.text[1])]);
         let context =
-            config.backbone.attention_context(&self.positions, self.ranges.clone(), device);
+            config.network.attention_context(&self.positions, self.ranges.clone(), device);
         let options = BlockOptions::default();
         let inputs = Inputs {
             rows: self.rows,

@@ -34,7 +34,7 @@ impl Collator<'_> {
         step: u64,
     ) -> Result<HostBatch, DocumentError> {
         let patch = self.config.patch;
-        let positions = self.config.backbone.positions;
+        let positions = self.config.network.positions();
         let sequencer = Sequencer { tokenizer: self.tokenizer, patch, positions };
         let mut samples = vec![];
         for (document, index) in documents {

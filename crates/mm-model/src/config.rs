@@ -1,14 +1,18 @@
 //! The joined model as plain data; a copy stands beside every set of weights.
 
-use mm_backbone::{BackboneConfig, BlockConfig, GauConfig, PositionScheme};
+mod network;
+
+use mm_backbone::BackboneConfig;
 use mm_diffusion::{Prediction, Schedule};
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, UnetConfig};
 
+pub use network::{NetworkConfig, NetworkFields, UnifiedConfig};
+
 /// Everything that decides the shapes and the meaning of a model's weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "ModelFields", into = "ModelFields")]
 pub struct ModelConfig {
     /// Side of a patch, pixels.
     pub patch: usize,
@@ -16,46 +20,72 @@ pub struct ModelConfig {
     /// neither token embeddings nor a head for them, and whose documents are the patches of one
     /// image each, as in Su's script.
     pub vocab: usize,
-    /// Whether the maps to and from patches have biases (Su's script: no).
-    pub patch_bias: bool,
-    /// Rows and columns that have a learned embedding added to their patches, beside the rotary
-    /// positions (Li and He 2025, arXiv:2511.13720, add absolute positions too); 0 for none, as in
-    /// the seed.
-    pub patch_pos_embed: usize,
     /// How the network is told the noise level.
     pub time: TimeConfig,
     /// How images are noised.
     pub schedule: Schedule,
     /// What the network predicts at image places.
     pub prediction: Prediction,
-    /// The transformer; [absent](no_backbone) where there is a U-Net instead.
-    #[serde(default = "no_backbone", skip_serializing_if = "is_no_backbone")]
-    pub backbone: BackboneConfig,
-    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches, as in
-    /// U-ViT (Bao et al. 2022); it starts as the identity and can smooth the borders of patches.
-    #[serde(default)]
-    pub patch_convolution: bool,
-    /// A U-Net in place of the transformer: it draws images of no prompt, and knows no text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unet: Option<UnetConfig>,
+    /// The network and its sizes.
+    pub network: NetworkConfig,
 }
 
-/// What stands for the transformer in a configuration that has none. Its positions still place the
-/// patches, though nobody looks at them.
-pub fn no_backbone() -> BackboneConfig {
-    BackboneConfig {
-        width: 0,
-        depth: 0,
-        block: BlockConfig::Gau(GauConfig { expansion: 1, key_size: 4, bias: false }),
-        positions: PositionScheme::RopeTv,
-        rotary_base: 10_000.0,
-        norm_epsilon: 1e-6,
+/// A configuration as files hold it: the fields of [`NetworkFields`] stand beside the others.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelFields {
+    patch: usize,
+    vocab: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patch_bias: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patch_pos_embed: Option<usize>,
+    time: TimeConfig,
+    schedule: Schedule,
+    prediction: Prediction,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backbone: Option<BackboneConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patch_convolution: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unet: Option<UnetConfig>,
+}
+
+impl TryFrom<ModelFields> for ModelConfig {
+    type Error = ConfigError;
+
+    fn try_from(fields: ModelFields) -> Result<Self, ConfigError> {
+        let ModelFields { patch, vocab, time, schedule, prediction, .. } = fields;
+        let network = NetworkFields {
+            patch_bias: fields.patch_bias,
+            patch_pos_embed: fields.patch_pos_embed,
+            patch_convolution: fields.patch_convolution,
+            backbone: fields.backbone,
+            unet: fields.unet,
+        };
+        let network = network.try_into()?;
+        Ok(Self { patch, vocab, time, schedule, prediction, network })
     }
 }
 
-/// Whether a configuration has no transformer.
-pub fn is_no_backbone(backbone: &BackboneConfig) -> bool {
-    *backbone == no_backbone()
+impl From<ModelConfig> for ModelFields {
+    fn from(config: ModelConfig) -> Self {
+        let ModelConfig { patch, vocab, time, schedule, prediction, network } = config;
+        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet } =
+            network.into();
+        Self {
+            patch,
+            vocab,
+            patch_bias,
+            patch_pos_embed,
+            time,
+            schedule,
+            prediction,
+            backbone,
+            patch_convolution,
+            unet,
+        }
+    }
 }
 
 /// The embedding of the noise level that is added to every patch.
@@ -90,6 +120,10 @@ impl ModelConfig {
             (TimeConfig::Sinusoidal { channels, .. }, _) if *channels == 0 || channels % 2 == 1 => {
                 return wrong("time.channels", channels.to_string(), "an even number, at least 2");
             }
+            // The sine of what is not finite is not a number, and 0 hides the time.
+            (TimeConfig::Sinusoidal { scale, .. }, _) if !(*scale > 0.0 && *scale <= 1e6) => {
+                return wrong("time.scale", scale.to_string(), "above 0, at most 1000000");
+            }
             (TimeConfig::Table { .. }, Schedule::Linear) => {
                 return wrong(
                     "time.kind",
@@ -106,37 +140,10 @@ impl ModelConfig {
             _ => {}
         }
         self.schedule.validate()?;
-        self.validate_network()
-    }
-
-    /// Either a transformer, or a U-Net and nothing that only a transformer has.
-    fn validate_network(&self) -> Result<(), ConfigError> {
-        let wrong = |field, found: &str, wanted| {
-            Err(ConfigError::Field { field, found: found.to_owned(), wanted })
-        };
-        let Some(unet) = &self.unet else {
-            if is_no_backbone(&self.backbone) {
-                return wrong("backbone", "absent", "a transformer's sizes, or those of `unet`");
-            }
-            return Ok(self.backbone.validate()?);
-        };
-        if !is_no_backbone(&self.backbone) {
-            return wrong("backbone", "given beside `unet`", "one network alone");
+        match &self.network {
+            NetworkConfig::Unified(unified) => Ok(unified.backbone.validate()?),
+            NetworkConfig::Unet(unet) => unet.validate(),
         }
-        if self.patch_bias {
-            return wrong("patch_bias", "true", "false, since a `unet` has no maps of patches");
-        }
-        if self.patch_pos_embed != 0 {
-            return wrong(
-                "patch_pos_embed",
-                "above 0",
-                "0, since a `unet` sees pixels in their places",
-            );
-        }
-        if self.patch_convolution {
-            return wrong("patch_convolution", "true", "false, since a `unet` ends in one");
-        }
-        unet.validate()
     }
 
     /// Whether there is text, or images alone.
@@ -151,17 +158,21 @@ impl ModelConfig {
             TimeConfig::Table { steps } => steps as f64 * width,
             TimeConfig::Sinusoidal { channels, .. } => (channels as f64 + 2.0 + width) * width,
         };
-        if let Some(unet) = &self.unet {
-            return (time(unet.width as f64) + unet.parameters() as f64) as usize;
-        }
-        let [width, numbers, vocab, places] =
-            [self.backbone.width, self.patch_dim(), self.vocab, self.patch_pos_embed]
-                .map(|size| size as f64);
-        let biases = if self.patch_bias { width + numbers } else { 0.0 };
-        let ends = 2.0 * vocab * width + 2.0 * numbers * width + biases;
-        let convolution = if self.patch_convolution { 3.0 * 3.0 * 3.0 * 3.0 + 3.0 } else { 0.0 };
-        let outside = ends + 2.0 * places * width + time(width) + convolution;
-        (outside + self.backbone.parameters() as f64) as usize
+        let (outside, network) = match &self.network {
+            NetworkConfig::Unet(unet) => (time(unet.width as f64), unet.parameters()),
+            NetworkConfig::Unified(unified) => {
+                let [width, numbers, vocab, places] =
+                    [unified.backbone.width, self.patch_dim(), self.vocab, unified.patch_pos_embed]
+                        .map(|size| size as f64);
+                let biases = if unified.patch_bias { width + numbers } else { 0.0 };
+                let ends = 2.0 * vocab * width + 2.0 * numbers * width + biases;
+                let convolution =
+                    if unified.patch_convolution { 3.0 * 3.0 * 3.0 * 3.0 + 3.0 } else { 0.0 };
+                let outside = ends + 2.0 * places * width + time(width) + convolution;
+                (outside, unified.backbone.parameters())
+            }
+        };
+        (outside + network as f64) as usize
     }
 
     /// Numbers in one patch: `patch * patch * RGB_CHANNELS`.
@@ -188,10 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_from_before_there_were_other_networks_is_read() {
+    fn a_file_without_the_convolution_is_read() {
         let config = read(OLD);
         assert!(config.validate().is_ok());
-        assert!(config.unet.is_none() && !config.patch_convolution);
+        let NetworkConfig::Unified(unified) = config.network else { panic!("{config:?}") };
+        assert!(!unified.patch_convolution);
     }
 
     #[test]
@@ -209,7 +221,8 @@ mod tests {
             }
         }
         let mut huge = read(UNET);
-        huge.unet.as_mut().unwrap().width = usize::MAX - 3;
+        let NetworkConfig::Unet(unet) = &mut huge.network else { panic!("{huge:?}") };
+        unet.width = usize::MAX - 3;
         assert_eq!(huge.parameters(), usize::MAX);
     }
 
@@ -223,21 +236,63 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_network_is_asked_for() {
-        let check = |config: ModelConfig, message: &str| {
-            assert_eq!(config.validate().unwrap_err().to_string(), message);
+    fn a_time_that_would_be_hidden_or_no_number_is_refused() {
+        let said = |scale| {
+            let time = TimeConfig::Sinusoidal { channels: 2, scale };
+            ModelConfig { time, ..read(OLD) }.validate().map_err(|why| why.to_string())
         };
+        for scale in [0.0, -1.0, 1e300, f64::INFINITY, f64::NAN] {
+            let wanted = format!("`time.scale` is {scale}, wanted above 0, at most 1000000");
+            assert_eq!(said(scale), Err(wanted));
+        }
+        assert_eq!(said(1000.0), Ok(()));
+    }
+
+    #[test]
+    fn a_schedule_of_more_levels_than_can_be_counted_is_refused() {
+        let endless = OLD.replace(r#""steps": 9"#, r#""steps": 1000000000000"#);
+        let why = read(&endless).validate().unwrap_err().to_string();
+        assert_eq!(why, "in `schedule`: `steps` is 1000000000000, wanted 1 to 1000000");
+    }
+
+    #[test]
+    fn exactly_one_network_is_asked_for_with_its_own_fields() {
+        let check = |text: &str, from: &str, to: &str, message: &str| {
+            assert!(text.contains(from));
+            let said = serde_json::from_str::<ModelConfig>(&text.replace(from, to)).unwrap_err();
+            assert!(said.to_string().starts_with(message), "{said}");
+        };
+        let unet = &UNET[UNET.find(r#""unet""#).unwrap()..UNET.rfind('}').unwrap()];
         check(
-            ModelConfig { unet: None, ..read(UNET) },
+            UNET,
+            &format!(", {unet}"),
+            "",
             "`backbone` is absent, wanted a transformer's sizes, or those of `unet`",
         );
         check(
-            ModelConfig { backbone: read(OLD).backbone, ..read(UNET) },
+            OLD,
+            r#""backbone""#,
+            &format!(r#"{unet}, "backbone""#),
             "`backbone` is given beside `unet`, wanted one network alone",
         );
         check(
-            ModelConfig { patch_convolution: true, ..read(UNET) },
+            UNET,
+            r#""unet""#,
+            r#""patch_convolution": true, "unet""#,
             "`patch_convolution` is true, wanted false, since a `unet` ends in one",
         );
+        check(
+            UNET,
+            r#""patch_pos_embed": 0"#,
+            r#""patch_pos_embed": 3"#,
+            "`patch_pos_embed` is 3, wanted 0, since a `unet` sees pixels in their places",
+        );
+        check(OLD, r#""patch_bias": true, "#, "", "`patch_bias` is absent, wanted true or false");
+    }
+
+    #[test]
+    fn a_field_that_a_unet_does_not_have_may_be_left_out() {
+        let short = UNET.replace(r#""patch_bias": false, "patch_pos_embed": 0, "#, "");
+        assert_eq!(read(&short), read(UNET));
     }
 }

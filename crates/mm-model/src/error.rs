@@ -23,6 +23,12 @@ pub enum ConfigError {
     /// The schedule's part is wrong.
     #[error("in `schedule`: {0}")]
     Schedule(#[from] mm_diffusion::DiffusionError),
+    /// No image has the size that is drawn.
+    #[error(transparent)]
+    Image(mm_patch::PatchError),
+    /// Images cannot be drawn in this way.
+    #[error(transparent)]
+    Drawing(mm_diffusion::DiffusionError),
 }
 
 /// A document that this model cannot take.
@@ -149,13 +155,66 @@ pub enum FileError {
         /// The format that this version reads.
         wanted: u32,
     },
-    /// The file is cut off, or the configuration is that of another model.
-    #[error("{found} bytes, the config asks for at least {wanted}")]
-    TooShort {
-        /// The length of the file.
-        found: u64,
-        /// The bytes of all weights of the configuration.
+    /// The file cannot be read to its end.
+    #[error("cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+    /// The configuration is that of another model.
+    #[error("{found} numbers, the config asks for at least {wanted}")]
+    TooFew {
+        /// The numbers of all tensors of the file, or of all files of a set.
+        found: u128,
+        /// The numbers of all weights of the configuration.
         wanted: u128,
+    },
+    /// The file is what Git stores in place of a large one.
+    #[error(
+        "a Git LFS pointer of {found} bytes, wanted the file of {wanted} bytes that it stands for, which `git lfs pull` fetches"
+    )]
+    LfsPointer {
+        /// The length of the pointer.
+        found: u64,
+        /// The length of the file that it stands for.
+        wanted: u64,
+    },
+    /// An index names a file that is not there.
+    #[error("tensor `{name}` is in `{found}`, which does not exist, wanted a file of this folder")]
+    NoShard {
+        /// The first tensor that the index has in this file.
+        name: String,
+        /// The file.
+        found: String,
+    },
+    /// An index names a file of another folder.
+    #[error("tensor `{name}` is in `{found}`, wanted a file of this folder")]
+    Outside {
+        /// The first tensor that the index has in this file.
+        name: String,
+        /// The file.
+        found: String,
+    },
+    /// An index names a tensor twice.
+    #[error("tensor `{name}` is named twice, in `{first}` and in `{second}`, wanted once")]
+    NamedTwice {
+        /// The tensor.
+        name: String,
+        /// The file of its first mention.
+        first: String,
+        /// The file of its second.
+        second: String,
+    },
+    /// Two files hold the same tensor.
+    #[error("tensor `{name}` is also in `{other}`, wanted in one file")]
+    Twice {
+        /// The tensor.
+        name: String,
+        /// The file that holds it too.
+        other: String,
+    },
+    /// A file does not hold a tensor that the index has there.
+    #[error("tensor `{name}` is missing, which the index has here")]
+    NotHere {
+        /// The tensor.
+        name: String,
     },
     /// The configuration contradicts itself.
     #[error(transparent)]
@@ -171,12 +230,20 @@ pub enum FileError {
         wanted: Vec<usize>,
     },
     /// A tensor has another type.
-    #[error("tensor `{name}` has type {found}, wanted F32")]
+    #[error("tensor `{name}` has type {found}, wanted F32, F16, BF16 or F64")]
     Type {
         /// The tensor.
         name: String,
         /// Its type in the file.
         found: String,
+    },
+    /// A number of a tensor of 64-bit floats is past those of 32 bits.
+    #[error("tensor `{name}` holds {found:e}, wanted numbers that 32-bit floats have")]
+    TooLarge {
+        /// The tensor.
+        name: String,
+        /// The number.
+        found: f64,
     },
     /// A tensor is absent.
     #[error("tensor `{name}` of shape {wanted:?} is missing")]

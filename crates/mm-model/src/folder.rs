@@ -1,40 +1,40 @@
 //! A model folder: `config.json`, `generation_config.json`, `model.safetensors` and
-//! `tokenizer.json`, each readable by the usual Python libraries.
+//! `tokenizer.json`, each readable by the usual Python libraries. Weights in several files with an
+//! index are read too, and never written.
 //!
 //! Writes are atomic: each file goes to a temporary name and is then renamed. This is the only
 //! module of the crate that touches files; it stands behind the feature `fs`.
+
+mod index;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
+use fs_err::File;
 use mm_text::Tokenizer;
 
 use crate::loaded::{
     CONFIG, GENERATION, TOKENIZER, WEIGHTS, config_from_bytes, config_to_bytes,
-    generation_from_bytes,
+    generation_from_bytes, tokenizer_from_bytes,
 };
-use crate::parameters::{Weights, weights_from_bytes, weights_of, weights_to_bytes};
-use crate::{
-    FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig, ModelParts,
-};
+use crate::parameters::{Weight, Weights, shapes_of, weights_of, weights_to_bytes};
+use crate::stored::{Shard, Stored};
+use crate::{FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig};
+use index::{INDEX, Index, index_from_bytes};
 
 impl LoadedModel {
-    /// Reads a model folder onto `device`.
+    /// Reads a model folder onto `device`. The weights are in `model.safetensors`, or in the files
+    /// that `model.safetensors.index.json` names; they are read one at a time.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, FolderError> {
         // The configuration comes first: a folder of another format may lack the other files.
-        let config = fs_err::read(folder.join(CONFIG))?;
-        config_from_bytes(&config).map_err(|why| why.in_file(folder.join(CONFIG)))?;
-        let parts = ModelParts {
-            config: &config,
-            tokenizer: &fs_err::read(folder.join(TOKENIZER))?,
-            generation: &fs_err::read(folder.join(GENERATION))?,
-            weights: &fs_err::read(folder.join(WEIGHTS))?,
-        };
-        Self::from_parts(parts, device).map_err(|why| match why {
-            FolderError::File { path, source } => source.in_file(folder.join(path)),
-            other => other,
-        })
+        let config = load_config(folder)?;
+        let path = folder.join(TOKENIZER);
+        let tokenizer = tokenizer_from_bytes(&fs_err::read(&path)?, &config)
+            .map_err(|why| why.in_file(path))?;
+        let generation = load_generation_config(folder)?;
+        let model = stored(folder)?.model(&config, device)?;
+        Ok(Self { config, tokenizer, model, generation })
     }
 
     /// Writes the four files into `folder`, which is made if it is not there; each replaces its
@@ -81,14 +81,62 @@ pub fn save_weights(path: &Path, weights: &Weights) -> Result<(), FolderError> {
 
 /// Reads weights and compares every name and shape with those of `model`.
 pub fn load_weights(path: &Path, model: &Model) -> Result<Weights, FolderError> {
-    weights_from_bytes(&fs_err::read(path)?, model).map_err(|why| why.in_file(path))
+    let mut stored = Stored::new(path.to_owned(), vec![(path.to_owned(), open(path)?)])?;
+    let shapes = shapes_of(model);
+    stored.check(&shapes)?;
+    let read = |(name, shape): (String, Vec<usize>)| {
+        let values = stored.read(&name, &shape)?;
+        Ok((name, Weight { shape, values }))
+    };
+    shapes.into_iter().map(read).collect()
+}
+
+/// Lists the files that hold the weights of a model folder.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    let whole = folder.join(WEIGHTS);
+    if whole.exists() || !folder.join(INDEX).exists() {
+        return Ok(vec![whole]);
+    }
+    Ok(read_index(folder)?.into_keys().map(|file| folder.join(file)).collect())
+}
+
+fn read_index(folder: &Path) -> Result<Index, FolderError> {
+    let path = folder.join(INDEX);
+    index_from_bytes(&fs_err::read(&path)?).map_err(|why| why.in_file(path))
+}
+
+fn open(path: &Path) -> Result<Shard<File>, FolderError> {
+    Shard::open(File::open(path)?).map_err(|why| why.in_file(path))
+}
+
+/// Opens the weights of a model folder.
+fn stored(folder: &Path) -> Result<Stored<File>, FolderError> {
+    let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
+    if whole.exists() || !index.exists() {
+        let shard = open(&whole)?;
+        return Stored::new(whole.clone(), vec![(whole, shard)]);
+    }
+    let mut shards = vec![];
+    for (file, names) in read_index(folder)? {
+        let path = folder.join(&file);
+        if !path.exists() {
+            let name = names.into_iter().next().unwrap_or_default();
+            return Err(FileError::NoShard { name, found: file }.in_file(index));
+        }
+        let shard = open(&path)?;
+        if let Some(name) = names.into_iter().find(|name| !shard.has(name)) {
+            return Err(FileError::NotHere { name }.in_file(path));
+        }
+        shards.push((path, shard));
+    }
+    Stored::new(index, shards)
 }
 
 /// Writes a file so that at any moment the target is either the old one or the new one, whole.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     let scratch = scratch_beside(path);
     let written = (|| {
-        let mut file = fs_err::File::create(&scratch)?;
+        let mut file = File::create(&scratch)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs_err::rename(&scratch, path)

@@ -5,9 +5,13 @@
 //! | --- | --- |
 //! | `session` | documents in progress: the cached prefix of several rows, extended by tokens and images |
 //! | `image` | denoising of the images that come next, by any sampler, with guidance |
+//! | `constrain` | the hook through which an edit takes part |
+//! | `edit` | inpainting, image to image, restoration and other edits over that hook |
 //! | `text` | the loop over tokens under the grammar of documents |
 //! | `options` | settings, and those that stand in a model's folder |
 
+mod constrain;
+mod edit;
 mod image;
 mod options;
 mod session;
@@ -15,7 +19,12 @@ mod session;
 mod tests;
 mod text;
 
-pub use image::{ImageSampler, SamplingMethod, SamplingPlan, images_of};
+pub use constrain::{Constrain, Unconstrained};
+pub use edit::{
+    CaptionSwap, Color, Deblur, EditError, FromNoise, ImageToImage, Inpaint, Kernel, Margins, Mask,
+    MaskedArea, Measurement, Region, Restore, RoundTrip, SoftMask, SuperResolution, luma, outpaint,
+};
+pub use image::{ImageSampler, SamplingMethod, SamplingPlan, constrained_images_of, images_of};
 pub use options::{GenerateOptions, GenerationConfig};
 pub use session::GenerationSession;
 pub use text::Event;

@@ -55,7 +55,7 @@ impl LoadedModel {
                 let found = "an image to go on from".to_owned();
                 Err(DocumentError::NotImageOnly { found, wanted: "nothing" }.into())
             }
-            None => Ok(Sequence::empty(self.config.backbone.positions)),
+            None => Ok(Sequence::empty(self.config.network.positions())),
         }
     }
 }

@@ -29,16 +29,19 @@ mod networks;
 pub mod parameters;
 pub mod random;
 mod sequence;
+mod stored;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
 pub use collate::Collator;
-pub use config::{ModelConfig, TimeConfig, is_no_backbone, no_backbone};
+pub use config::{ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig};
 pub use conversation::{TURN_END, Turn};
 pub use document::{Document, Segment};
 pub use error::{ConfigError, DocumentError, FileError, FolderError, GenerateError};
 pub use generate::{
-    Event, GenerateOptions, GenerationConfig, GenerationSession, ImageSampler, SamplingMethod,
-    SamplingPlan, images_of,
+    CaptionSwap, Color, Constrain, Deblur, EditError, Event, FromNoise, GenerateOptions,
+    GenerationConfig, GenerationSession, ImageSampler, ImageToImage, Inpaint, Kernel, Margins,
+    Mask, MaskedArea, Measurement, Region, Restore, RoundTrip, SamplingMethod, SamplingPlan,
+    SoftMask, SuperResolution, Unconstrained, constrained_images_of, images_of, luma, outpaint,
 };
 pub use loaded::{LoadedModel, ModelParts};
 pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};

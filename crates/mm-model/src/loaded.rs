@@ -1,13 +1,15 @@
 //! A model ready for use: configuration, tokenizer, weights and settings of generation, from a
 //! folder or from bytes.
 
+use std::io::Cursor;
+
 use burn::prelude::*;
-use mm_backbone::Init;
 use mm_patch::Grid;
 use mm_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
-use crate::parameters::{FORMAT, weights_from_bytes, with_weights};
+use crate::parameters::FORMAT;
+use crate::stored::{Shard, Stored};
 use crate::{
     DocumentError, FileError, FolderError, GenerateError, GenerateOptions, GenerationConfig, Model,
     ModelConfig, Sequencer,
@@ -64,16 +66,18 @@ struct FormatOnly {
 impl LoadedModel {
     /// Makes a model from the contents of its four files.
     ///
-    /// An error names the file, what was found in it and what was wanted. Lengths are compared
-    /// before any memory is taken for weights.
+    /// An error names the file, what was found in it and what was wanted. The weights are counted
+    /// before any memory is taken for them.
     pub fn from_parts(parts: ModelParts<'_>, device: &Device) -> Result<Self, FolderError> {
         let config = config_from_bytes(parts.config).map_err(|why| why.in_file(CONFIG))?;
         let tokenizer =
             tokenizer_from_bytes(parts.tokenizer, &config).map_err(|why| why.in_file(TOKENIZER))?;
         let generation =
             generation_from_bytes(parts.generation).map_err(|why| why.in_file(GENERATION))?;
-        let model =
-            model_from_bytes(&config, parts.weights, device).map_err(|why| why.in_file(WEIGHTS))?;
+        let weights =
+            Shard::open(Cursor::new(parts.weights)).map_err(|why| why.in_file(WEIGHTS))?;
+        let weights = Stored::new(WEIGHTS.into(), vec![(WEIGHTS.into(), weights)])?;
+        let model = weights.model(&config, device)?;
         Ok(Self { config, tokenizer, model, generation })
     }
 
@@ -82,7 +86,7 @@ impl LoadedModel {
         Sequencer {
             tokenizer: &self.tokenizer,
             patch: self.config.patch,
-            positions: self.config.backbone.positions,
+            positions: self.config.network.positions(),
         }
     }
 
@@ -112,7 +116,10 @@ impl LoadedModel {
 }
 
 /// Reads a tokenizer, which must have as many ids as the model.
-fn tokenizer_from_bytes(bytes: &[u8], config: &ModelConfig) -> Result<Tokenizer, FileError> {
+pub(crate) fn tokenizer_from_bytes(
+    bytes: &[u8],
+    config: &ModelConfig,
+) -> Result<Tokenizer, FileError> {
     let tokenizer =
         Tokenizer::from_json(bytes).map_err(|why| FileError::malformed(TOKENIZER, &why))?;
     let (found, wanted) = (tokenizer.vocab(), config.vocab);
@@ -120,21 +127,6 @@ fn tokenizer_from_bytes(bytes: &[u8], config: &ModelConfig) -> Result<Tokenizer,
         return Err(FileError::Vocab { found, wanted });
     }
     Ok(tokenizer)
-}
-
-/// Makes the network of a configuration and fills it with the weights of a safetensors file.
-fn model_from_bytes(
-    config: &ModelConfig,
-    bytes: &[u8],
-    device: &Device,
-) -> Result<Model, FileError> {
-    let (found, wanted) = (bytes.len() as u64, 4 * config.parameters() as u128);
-    if u128::from(found) < wanted {
-        return Err(FileError::TooShort { found, wanted });
-    }
-    let fresh = Model::drawn(config, &mut Init::blank(device))?;
-    let weights = weights_from_bytes(bytes, &fresh)?;
-    Ok(with_weights(fresh, &weights))
 }
 
 /// Writes the contents of `config.json`.
@@ -162,7 +154,10 @@ pub fn config_from_bytes(bytes: &[u8]) -> Result<ModelConfig, FileError> {
     Ok(file.model)
 }
 
-/// Reads the contents of `generation_config.json`.
+/// Reads and checks the contents of `generation_config.json`.
 pub fn generation_from_bytes(bytes: &[u8]) -> Result<GenerationConfig, FileError> {
-    serde_json::from_slice(bytes).map_err(|why| FileError::malformed(GENERATION, &why))
+    let found: GenerationConfig =
+        serde_json::from_slice(bytes).map_err(|why| FileError::malformed(GENERATION, &why))?;
+    found.validate()?;
+    Ok(found)
 }

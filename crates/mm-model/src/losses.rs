@@ -8,7 +8,7 @@ use std::ops::{Add, Mul};
 
 use burn::prelude::*;
 use mm_diffusion::Prediction;
-use mm_text::next_token_loss;
+use mm_text::{next_token_loss, token_surprises};
 use serde::{Deserialize, Serialize};
 
 use crate::Model;
@@ -37,6 +37,15 @@ impl Reduction {
         match self {
             Self::Mean => 1.0,
             Self::Sum => values as f64 / images.max(1) as f64,
+        }
+    }
+
+    /// Returns the number of items that the mean over `values` of so many target images is taken
+    /// over, by which means of several batches are weighed.
+    pub fn items(self, values: usize, images: usize) -> usize {
+        match self {
+            Self::Mean => values,
+            Self::Sum => images,
         }
     }
 }
@@ -88,6 +97,14 @@ where
 }
 
 impl Model {
+    /// Computes the cross-entropy of every target token in nats, `[target tokens]`; nothing where
+    /// none is a target or the network knows no text.
+    pub fn surprises(&self, batch: &Batch) -> Option<Tensor<1>> {
+        let [tokens, ids] = batch.targets.text.as_ref().filter(|_| self.knows_text())?;
+        let hidden = self.hidden(&batch.inputs).select(0, tokens.clone());
+        Some(token_surprises(self.logits(hidden), ids.clone()))
+    }
+
     /// Computes the loss terms [`TEXT_LOSS`] and [`IMAGE_LOSS`] of one batch, each `[1]`. A network
     /// without words has none of text.
     pub fn losses(&self, batch: &Batch, prediction: Prediction) -> Losses {

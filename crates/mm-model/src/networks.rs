@@ -13,7 +13,7 @@ use mm_backbone::{Cache, Init, KeyValue, transparent_module};
 use mm_patch::Grid;
 
 use crate::batch::Inputs;
-use crate::{ConfigError, ModelConfig};
+use crate::{ConfigError, ModelConfig, NetworkConfig};
 use unet::Unet;
 use unified::Unified;
 
@@ -36,9 +36,9 @@ impl Model {
     /// Fresh weights under the law of `init`.
     pub fn drawn(config: &ModelConfig, init: &mut Init) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(match &config.unet {
-            Some(unet) => Self::Unet(Unet::new(unet, &config.time, init)),
-            None => Self::Unified(Unified::new(config, init)?),
+        Ok(match &config.network {
+            NetworkConfig::Unet(unet) => Self::Unet(Unet::new(unet, &config.time, init)),
+            NetworkConfig::Unified(unified) => Self::Unified(Unified::new(unified, config, init)?),
         })
     }
 

@@ -1,13 +1,14 @@
 //! Weights by name: what a checkpoint stores and an average keeps.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
 
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, TensorView};
 
-use crate::{FileError, Model};
+use crate::Model;
 
 /// The version of a model folder that this library writes and reads; files of weights carry it too.
 pub const FORMAT: u32 = 2;
@@ -41,7 +42,24 @@ pub fn shapes_of(model: &Model) -> BTreeMap<String, Vec<usize>> {
 /// The model with its weights replaced by those of the same name; each must be there in the right
 /// shape.
 pub fn with_weights(model: Model, weights: &Weights) -> Model {
-    model.map(&mut Replace { path: vec![], weights })
+    let mut copy = |name: &str, shape: &[usize]| {
+        let weight = &weights[name];
+        assert_eq!(weight.shape, shape, "the caller compares shapes");
+        Ok::<_, Infallible>(weight.values.clone())
+    };
+    let Ok(model) = filled(model, &mut copy);
+    model
+}
+
+/// Returns the values of a weight for its name and shape, or says why there are none.
+pub(crate) type ReadWeight<'a, E> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>;
+
+/// The model with its weights replaced, one after another, by what `read` returns for a name and a
+/// shape. The first error ends the reading.
+pub(crate) fn filled<E>(model: Model, read: ReadWeight<'_, E>) -> Result<Model, E> {
+    let mut fill = Fill { path: vec![], read, failed: None };
+    let model = model.map(&mut fill);
+    fill.failed.map_or(Ok(model), Err)
 }
 
 /// Writes weights as safetensors: 32-bit floats under their names.
@@ -59,31 +77,6 @@ pub fn weights_to_bytes(weights: &Weights) -> Result<Vec<u8>, SafeTensorError> {
     });
     let metadata = [("format".to_owned(), FORMAT.to_string())].into();
     safetensors::serialize(views, Some(metadata))
-}
-
-/// Reads weights from safetensors and compares every name and shape with those of `model`.
-pub fn weights_from_bytes(bytes: &[u8], model: &Model) -> Result<Weights, FileError> {
-    let file =
-        SafeTensors::deserialize(bytes).map_err(|why| FileError::malformed("safetensors", &why))?;
-    let wanted = shapes_of(model);
-    if let Some(name) = file.names().into_iter().find(|name| !wanted.contains_key(*name)) {
-        return Err(FileError::Unknown { name: name.to_owned() });
-    }
-    let mut weights = Weights::new();
-    for (name, wanted) in wanted {
-        let Ok(view) = file.tensor(&name) else {
-            return Err(FileError::Missing { name, wanted });
-        };
-        if view.shape() != wanted {
-            return Err(FileError::Shape { name, found: view.shape().to_vec(), wanted });
-        }
-        if view.dtype() != Dtype::F32 {
-            return Err(FileError::Type { name, found: format!("{:?}", view.dtype()) });
-        }
-        let numbers = view.data().as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));
-        weights.insert(name, Weight { shape: wanted, values: numbers.collect() });
-    }
-    Ok(weights)
 }
 
 #[derive(Default)]
@@ -129,12 +122,13 @@ impl ModuleVisitor for Shapes {
     }
 }
 
-struct Replace<'a> {
+struct Fill<'a, E> {
     path: Vec<String>,
-    weights: &'a Weights,
+    read: ReadWeight<'a, E>,
+    failed: Option<E>,
 }
 
-impl ModuleMapper for Replace<'_> {
+impl<E> ModuleMapper for Fill<'_, E> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_owned());
     }
@@ -144,11 +138,20 @@ impl ModuleMapper for Replace<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let weight = &self.weights[&self.path.join(".")];
-        let data = TensorData::new(weight.values.clone(), weight.shape.clone());
+        if self.failed.is_some() {
+            return param;
+        }
+        let shape = param.lazy_shape().to_vec();
+        let values = match (self.read)(&self.path.join("."), &shape) {
+            Ok(values) => values,
+            Err(why) => {
+                self.failed = Some(why);
+                return param;
+            }
+        };
+        let data = TensorData::new(values, shape);
         param.map(|old| {
             let new = Tensor::<D>::from_data(data, &old.device());
-            assert_eq!(new.dims(), old.dims(), "the caller compares shapes");
             if old.is_require_grad() { new.require_grad() } else { new }
         })
     }

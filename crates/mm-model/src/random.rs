@@ -1,5 +1,6 @@
 //! All randomness: a pure function of (seed, purpose, step, sample), drawn on the host, so that the
-//! same seed gives the same run on every backend and a resumed run repeats an uninterrupted one.
+//! same seed gives the same run on every backend up to rounding, and a resumed run repeats an
+//! uninterrupted one.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -20,6 +21,8 @@ pub enum Purpose {
     Token,
     /// First numbers of low-rank adapters.
     Adapter,
+    /// Seeds of parts that draw like a whole.
+    Part,
 }
 
 /// The stream of one sample of one step.
@@ -37,6 +40,21 @@ pub fn stream(seed: u64, purpose: Purpose, step: u64, sample: u64) -> ChaCha8Rng
         part.copy_from_slice(&number.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
+}
+
+/// Returns the seed of part `part` of what `seed` decides, such as one batch of an evaluation.
+///
+/// It is drawn, because `seed + part` would give part 1 of seed 0 and part 0 of seed 1 the same
+/// numbers.
+///
+/// ```
+/// use mm_model::random::part_seed;
+///
+/// assert_eq!(part_seed(0, 1), part_seed(0, 1));
+/// assert_ne!(part_seed(0, 1), part_seed(1, 0));
+/// ```
+pub fn part_seed(seed: u64, part: u64) -> u64 {
+    stream(seed, Purpose::Part, 0, part).next_u64()
 }
 
 /// `count` independent standard normal numbers.

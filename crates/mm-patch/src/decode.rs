@@ -2,14 +2,16 @@
 //!
 //! Limits are checked on the file's header, so that a small file that claims a huge image is an
 //! error and does not exhaust the memory. Gray, palette, CMYK and 16-bit images are converted,
-//! alpha is composed on a background, the EXIF orientation is applied, and the first frame of an
-//! animation is taken. Color profiles and gamma are ignored.
+//! alpha is composed on a background, the orientation of EXIF or XMP is applied, and the first
+//! frame of an animation is taken. Color profiles and gamma are ignored.
 
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::image::{MAX_PIXELS, MAX_SIDE, RGB_CHANNELS};
+use crate::jpeg::{self, Jpeg};
+use crate::orientation::{orientation, unread_tiff};
 use crate::{Image, PatchError, whole};
 
 /// How much memory a file may take, and what stands behind transparent pixels.
@@ -34,7 +36,7 @@ impl Default for DecodeOptions {
 }
 
 impl Image {
-    /// Decodes a PNG, JPEG, WebP, GIF or BMP file; the first bytes tell which it is.
+    /// Decodes a PNG, JPEG, WebP, GIF, BMP or TIFF file; the first bytes tell which it is.
     ///
     /// A file that is empty, of another format, truncated, damaged or beyond the limits of
     /// `options` is an error.
@@ -55,53 +57,119 @@ impl Image {
             return Err(PatchError::Empty);
         }
         check_bytes(bytes.len() as u64, options)?;
+        let decoded = match format_of(bytes)? {
+            ImageFormat::Jpeg => jpeg_pixels(bytes, options)?,
+            ImageFormat::Png => pixels(&whole::with_png_end(bytes), ImageFormat::Png, options)?,
+            other => pixels(bytes, other, options)?,
+        };
+        flattened(decoded, options.background)
+    }
+
+    /// Returns how many pixels an image file claims to have, from its header alone.
+    pub fn count_pixels(bytes: &[u8]) -> Result<u64, PatchError> {
         let format = format_of(bytes)?;
         let name = name_of(format);
-        if !is_whole(bytes, format) {
-            return Err(PatchError::Truncated { format: name, found: bytes.len() });
-        }
-        let refused = |source: ImageError| PatchError::Decode { format: name, source };
-
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(options.max_bytes);
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(refused)?; // reads the header alone
-        check_header(&decoder, options)?;
-        let orientation = decoder.orientation().map_err(refused)?;
-        let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
-        decoded.apply_orientation(orientation);
-        flattened(decoded, options.background)
+        let (width, height) = match format {
+            ImageFormat::Jpeg => jpeg::size(bytes)
+                .ok_or(PatchError::Truncated { format: name, found: bytes.len() })?,
+            _ => ImageReader::with_format(Cursor::new(bytes), format)
+                .into_dimensions()
+                .map_err(|source| PatchError::Decode { format: name, source })?,
+        };
+        Ok(u64::from(width) * u64::from(height))
     }
 }
 
+fn jpeg_pixels(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage, PatchError> {
+    if let Some(size) = jpeg::size(bytes).filter(|(_, height)| *height > 0) {
+        check_size(size, options)?; // before anything is copied
+    }
+    let file = Jpeg::of(bytes)?;
+    check_bytes(file.total_bytes(), options)?;
+    let mut decoded = file.decode()?;
+    decoded.apply_orientation(orientation(file.exif, file.xmp));
+    Ok(decoded)
+}
+
+/// Returns the pixels of every format but JPEG.
+fn pixels(
+    bytes: &[u8],
+    format: ImageFormat,
+    options: &DecodeOptions,
+) -> Result<DynamicImage, PatchError> {
+    let name = name_of(format);
+    if format == ImageFormat::WebP && !whole::webp_is_whole(bytes) {
+        return Err(PatchError::Truncated { format: name, found: bytes.len() });
+    }
+    if let Some(what) = unread_tiff(bytes).filter(|_| format == ImageFormat::Tiff) {
+        return Err(PatchError::Unread { format: name, what: what.into() });
+    }
+    let refused = |source: ImageError| PatchError::Decode { format: name, source };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(options.max_bytes);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(refused)?; // reads the header alone
+    check_size(decoder.dimensions(), options)?;
+    check_bytes(decoder.total_bytes(), options)?;
+    let exif = decoder.exif_metadata().map_err(refused)?;
+    let exif = exif.as_deref().or((format == ImageFormat::Tiff).then_some(bytes));
+    let xmp = decoder.xmp_metadata().map_err(refused)?;
+    let orientation = orientation(exif, xmp.as_deref());
+    let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
+    decoded.apply_orientation(orientation);
+    Ok(decoded)
+}
+
 fn format_of(bytes: &[u8]) -> Result<ImageFormat, PatchError> {
-    use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let found = match image::guess_format(bytes) {
-        Ok(format @ (Png | Jpeg | WebP | Gif | Bmp)) => return Ok(format),
+        Ok(format @ (Png | Jpeg | WebP | Gif | Bmp | Tiff)) => return Ok(format),
         Ok(other) => format!("is of the format `{}`", name_of(other)),
-        Err(_) => format!("begins with the bytes {:02x?}", &bytes[..bytes.len().min(8)]),
+        Err(_) => match unread_format(bytes) {
+            Some(name) => format!("is of the format `{name}`"),
+            None => format!("begins with the bytes {:02x?}", &bytes[..bytes.len().min(8)]),
+        },
     };
     Err(PatchError::UnknownFormat { found })
+}
+
+/// Names a format that is not read by its first bytes, where they are known.
+fn unread_format(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.get(4..8) == Some(b"ftyp") {
+        // ISO 14496-12: the size of the box, its kind, and the brand of the file.
+        return match bytes.get(8..12)? {
+            b"avif" | b"avis" => Some("avif"),
+            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => {
+                Some("heic")
+            }
+            b"crx " => Some("cr3"),
+            _ => Some("mp4"),
+        };
+    }
+    let known: [(&[u8], &str); 7] = [
+        (b"\0\0\0\x0cJXL ", "jpeg-xl"),
+        (b"\xFF\x0A", "jpeg-xl"),
+        (b"\0\0\0\x0cjP  ", "jpeg-2000"),
+        (b"\xFF\x4F\xFF\x51", "jpeg-2000"),
+        (b"8BPS", "psd"),
+        (b"%PDF", "pdf"),
+        (b"<svg", "svg"),
+    ];
+    known.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, name)| *name)
 }
 
 fn name_of(format: ImageFormat) -> &'static str {
     match format {
         ImageFormat::Jpeg => "jpeg",
+        ImageFormat::Tiff => "tiff",
         other => other.extensions_str().first().copied().unwrap_or("unnamed"),
     }
 }
 
-fn is_whole(bytes: &[u8], format: ImageFormat) -> bool {
-    match format {
-        ImageFormat::Jpeg => whole::jpeg_is_whole(bytes),
-        ImageFormat::WebP => whole::webp_is_whole(bytes),
-        _ => true,
-    }
-}
-
-fn check_header(decoder: &impl ImageDecoder, options: &DecodeOptions) -> Result<(), PatchError> {
-    let (width, height) = decoder.dimensions();
+/// Checks a width and a height in pixels.
+fn check_size(size: (u32, u32), options: &DecodeOptions) -> Result<(), PatchError> {
+    let (width, height) = size;
     for (name, side) in [("width", width), ("height", height)] {
         if side == 0 {
             return Err(PatchError::Side { name, found: 0, max: MAX_SIDE });
@@ -110,7 +178,7 @@ fn check_header(decoder: &impl ImageDecoder, options: &DecodeOptions) -> Result<
     if u64::from(width) * u64::from(height) > options.max_pixels {
         return Err(PatchError::TooManyPixels { width, height, max: options.max_pixels });
     }
-    check_bytes(decoder.total_bytes(), options)
+    Ok(())
 }
 
 fn check_bytes(found: u64, options: &DecodeOptions) -> Result<(), PatchError> {
@@ -169,6 +237,14 @@ mod tests {
         file
     }
 
+    fn tiff(image: &Image) -> Vec<u8> {
+        let (width, height) = (image.width() as u32, image.height() as u32);
+        let mut file = Cursor::new(Vec::new());
+        let rgb = image::RgbImage::from_raw(width, height, image.rgb().to_vec()).unwrap();
+        rgb.write_to(&mut file, ImageFormat::Tiff).unwrap();
+        file.into_inner()
+    }
+
     fn bytes_of(hex: &str) -> Vec<u8> {
         (0..hex.len() / 2)
             .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
@@ -185,6 +261,7 @@ mod tests {
             ("webp", encoded(Format::Webp)),
             ("bmp", encoded(Format::Bmp)),
             ("gif", gif(&[[1, 2, 3, 255]])),
+            ("tiff", tiff(&image)),
         ]
     }
 
@@ -337,8 +414,16 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_an_image_is_refused_in_words() {
-        let files: [&[u8]; 5] =
-            [b"", b"\0", b"hello, world", b"II*\0 a tiff", b"\x89PNG\r\n\x1a\n"];
+        let files: [&[u8]; 8] = [
+            b"",
+            b"\0",
+            b"hello, world",
+            b"\0\0\0\x20ftypavif",
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+            b"\0\0\0\x0cJXL \r\n\x87\n",
+            b"8BPS\0\x01",
+            b"\x89PNG\r\n\x1a\n",
+        ];
         let chain = |error: PatchError| match std::error::Error::source(&error) {
             Some(source) => format!("{error}: {source}\n"),
             None => format!("{error}\n"),
@@ -347,9 +432,12 @@ mod tests {
             files.iter().map(|file| chain(decode(file).unwrap_err())).collect();
         expect![[r#"
             the image file is empty
-            the image file begins with the bytes [00], wanted png, jpeg, webp, gif or bmp
-            the image file begins with the bytes [68, 65, 6c, 6c, 6f, 2c, 20, 77], wanted png, jpeg, webp, gif or bmp
-            the image file is of the format `tiff`, wanted png, jpeg, webp, gif or bmp
+            the image file begins with the bytes [00], wanted png, jpeg, webp, gif, bmp or tiff
+            the image file begins with the bytes [68, 65, 6c, 6c, 6f, 2c, 20, 77], wanted png, jpeg, webp, gif, bmp or tiff
+            the image file is of the format `avif`, wanted png, jpeg, webp, gif, bmp or tiff
+            the image file is of the format `heic`, wanted png, jpeg, webp, gif, bmp or tiff
+            the image file is of the format `jpeg-xl`, wanted png, jpeg, webp, gif, bmp or tiff
+            the image file is of the format `psd`, wanted png, jpeg, webp, gif, bmp or tiff
             cannot decode the png file: unexpected end of file
         "#]].assert_eq(&lines.concat());
     }
@@ -373,7 +461,7 @@ mod tests {
     proptest! {
         #[test]
         fn damaged_files_never_panic(
-            which in 0usize..5,
+            which in 0usize..6,
             at in any::<prop::sample::Index>(),
             value in any::<u8>(),
         ) {

@@ -91,10 +91,18 @@ pub enum PatchError {
     #[error("the image file is empty")]
     Empty,
     /// The file is of a format that is not read.
-    #[error("the image file {found}, wanted png, jpeg, webp, gif or bmp")]
+    #[error("the image file {found}, wanted png, jpeg, webp, gif, bmp or tiff")]
     UnknownFormat {
         /// Says what the file looks like.
         found: String,
+    },
+    /// The file is of a format that is read, and of a kind that is not.
+    #[error("the {format} file uses {what}, which is not read")]
+    Unread {
+        /// The format of the file.
+        format: &'static str,
+        /// Names what would be read wrong or not at all.
+        what: String,
     },
     /// The file ends before its image does.
     #[error("the {format} file is truncated: it ends after {found} bytes, before its image does")]
@@ -141,6 +149,12 @@ pub enum PatchError {
         height: usize,
         /// The encoder's reason.
         source: image::ImageError,
+    },
+    /// The texts of a PNG file cannot be read or written.
+    #[error("the texts of the png file: {why}")]
+    PngText {
+        /// What is wrong with the file or with a keyword.
+        why: String,
     },
 }
 

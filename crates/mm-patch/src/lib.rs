@@ -50,7 +50,10 @@ mod error;
 mod fit;
 mod grid;
 mod image;
+mod jpeg;
+mod orientation;
 mod patchify;
+mod png_text;
 mod resize;
 mod whole;
 
@@ -61,6 +64,7 @@ pub use self::fit::Fit;
 pub use self::grid::Grid;
 pub use self::image::{Image, MAX_PIXELS, RGB_CHANNELS};
 pub use self::patchify::{image_to_patches, patches_to_image, patchify, unpatchify};
+pub use self::png_text::{PngText, png_texts};
 
 /// The example of the README, compiled with the tests.
 #[cfg(doctest)]

@@ -1,43 +1,30 @@
-//! Checks that a file is whole where its decoder does not.
+//! Whether a file is whole, where its decoder does not see it as a reader of images does.
 //!
-//! The JPEG decoder fills the rest of a file that was cut off with gray, which a model would then
-//! learn, and a WebP chunk may claim any length. The decoders of PNG, GIF and BMP find a missing
-//! end by themselves.
+//! A WebP chunk may claim any length, and a PNG file whose pixels are all there may lack its end.
+//! The decoders of GIF, BMP and TIFF find missing pixels by themselves.
 
-/// Says whether a JPEG file reaches its end-of-image marker (ITU T.81, annex B). Damage of other
-/// kinds is left to the decoder, so the answer is then `true`.
-pub(crate) fn jpeg_is_whole(file: &[u8]) -> bool {
-    jpeg_end(file).is_none_or(|end| end)
-}
+use std::borrow::Cow;
 
-/// Returns `Some(true)` at the end-of-image marker, `Some(false)` at the end of the file, and
-/// `None` at anything unexpected.
-fn jpeg_end(file: &[u8]) -> Option<bool> {
-    let mut at = 2; // after the start-of-image marker
-    loop {
-        let Some(&[lead, marker]) = file.get(at..at + 2) else { return Some(false) };
-        match (lead, marker) {
-            (0xFF, 0xFF) => at += 1, // a fill byte
-            (0xFF, 0xD9) => return Some(true),
-            (0xFF, 0x01 | 0xD0..=0xD7) => at += 2, // markers without a segment
-            (0xFF, _) => {
-                let Some(&[high, low]) = file.get(at + 2..at + 4) else { return Some(false) };
-                at += 2 + usize::from(u16::from_be_bytes([high, low]));
-                if marker == 0xDA {
-                    at = coded_end(file, at);
-                }
-            }
-            _ => return None,
+/// A PNG chunk without data that ends a file, with its checksum.
+const PNG_END: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
+
+/// Gives a PNG file its end where that alone is missing: what stands behind the last whole chunk is
+/// left out. A file that is cut inside its pixels stays as it is, so that the decoder refuses it.
+pub(crate) fn with_png_end(file: &[u8]) -> Cow<'_, [u8]> {
+    let mut at = 8; // after the signature
+    let mut has_pixels = false;
+    while let Some(&[a, b, c, d, ref kind @ ..]) = file.get(at..at + 8) {
+        let end = u64::from(u32::from_be_bytes([a, b, c, d])) + 12 + at as u64;
+        match kind {
+            b"IEND" => return Cow::Borrowed(file),
+            b"IDAT" if end > file.len() as u64 => return Cow::Borrowed(file),
+            b"IDAT" => has_pixels = true,
+            _ if end > file.len() as u64 => break,
+            _ => {}
         }
+        at = end as usize;
     }
-}
-
-/// Returns where the entropy-coded data that begin at `from` end, which is at the next marker other
-/// than a restart marker.
-fn coded_end(file: &[u8], from: usize) -> usize {
-    let coded = file.get(from..).unwrap_or_default();
-    let marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xD0..=0xD7 | 0xFF);
-    from + coded.windows(2).position(marker).unwrap_or(coded.len())
+    if has_pixels { Cow::Owned([&file[..at], PNG_END].concat()) } else { Cow::Borrowed(file) }
 }
 
 /// Says whether every top-level chunk of a WebP file lies inside it (RFC 9649, section 2.3). The
@@ -78,11 +65,18 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_ends_at_its_own_marker_and_not_at_that_of_a_thumbnail() {
-        let thumbnail = [0xFF, 0xE1, 0, 6, 0xFF, 0xD8, 0xFF, 0xD9];
-        let scan = [0xFF, 0xDA, 0, 2, 0x12, 0xFF, 0x00, 0x34, 0xFF, 0xD0, 0x56];
-        let cut = [&[0xFF, 0xD8][..], &thumbnail, &scan].concat();
-        assert!(!jpeg_is_whole(&cut));
-        assert!(jpeg_is_whole(&[&cut[..], &[0xFF, 0xFF, 0xD9, 0, 0]].concat()));
+    fn a_png_whose_pixels_are_all_there_gets_its_end() {
+        let chunk = |kind: &[u8; 4], data: &[u8]| {
+            [&(data.len() as u32).to_be_bytes(), &kind[..], data, &[0; 4]].concat()
+        };
+        let head = [b"\x89PNG\r\n\x1a\n", &chunk(b"IHDR", &[0; 13])[..]].concat();
+        let pixels = [&head[..], &chunk(b"IDAT", &[1, 2, 3])].concat();
+        let whole = [&pixels[..], PNG_END].concat();
+        for end in [&b""[..], b"\0\0\0\0IE", b"\0\0\0\x09tEXt", b"\xFF\xFF\xFF\xFFtEXt"] {
+            assert_eq!(*with_png_end(&[&pixels[..], end].concat()), whole[..]);
+        }
+        for kept in [&whole[..], &pixels[..pixels.len() - 1], &head] {
+            assert_eq!(*with_png_end(kept), *kept);
+        }
     }
 }

@@ -21,7 +21,7 @@ mod stream;
 mod tokenizer;
 
 pub use error::TextError;
-pub use loss::next_token_loss;
+pub use loss::{next_token_loss, token_surprises};
 pub use sampling::{TokenSampling, sample_token};
 pub use special::{MAX_SIDE, Special};
 pub use stream::{StopStrings, TextStream};

@@ -32,19 +32,35 @@ pub fn next_token_loss(
     weights: Tensor<1>,
 ) -> Tensor<1> {
     let [tokens, _] = logits.dims();
-    assert_eq!(targets.dims(), [tokens], "one target for each row of `logits`");
     assert_eq!(weights.dims(), [tokens], "one weight for each row of `logits`");
-
-    let wide = if logits.dtype() == DType::F64 { FloatDType::F64 } else { FloatDType::F32 };
-    let weights = weights.cast(wide);
-    let surprise = activation::log_softmax(logits.cast(wide), 1)
-        .gather(1, targets.unsqueeze_dim(1)) // [tokens, 1]
-        .squeeze_dim::<1>(1) // [tokens]
-        .neg()
-        .mask_fill(weights.clone().equal_elem(0.0), 0.0); // 0 * infinity is not 0
+    let weights = weights.cast(wide(&logits));
+    // 0 * infinity is not 0
+    let surprise = token_surprises(logits, targets).mask_fill(weights.clone().equal_elem(0.0), 0.0);
     let total = weights.clone().sum();
     let divisor = total.clone().mask_fill(total.equal_elem(0.0), 1.0);
     (surprise * weights).sum() / divisor
+}
+
+/// Returns the cross-entropy of each next token in nats, `-ln softmax(logits)[target]`.
+///
+/// `logits`: `[tokens, vocab]`, `targets`: `[tokens]` -> `[tokens]`, at least `f32`.
+///
+/// # Panics
+///
+/// Panics when the lengths differ.
+pub fn token_surprises(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let [tokens, _] = logits.dims();
+    assert_eq!(targets.dims(), [tokens], "one target for each row of `logits`");
+    let wide = wide(&logits);
+    activation::log_softmax(logits.cast(wide), 1)
+        .gather(1, targets.unsqueeze_dim(1)) // [tokens, 1]
+        .squeeze_dim::<1>(1) // [tokens]
+        .neg()
+}
+
+/// Returns the type in which the loss of `logits` `[tokens, vocab]` is computed.
+fn wide(logits: &Tensor<2>) -> FloatDType {
+    if logits.dtype() == DType::F64 { FloatDType::F64 } else { FloatDType::F32 }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use burn::prelude::*;
 use mm_diffusion::Prediction;
 use mm_model::{Batch, HostBatch, LossTerm, Losses, Model, Reduction};
 use mm_train::batch::Batches;
-use mm_train::{Objective, Recipe, TermConfig, Training};
+use mm_train::{Objective, Recipe, TermConfig, Training, evaluate_held_out};
 
 const STEPS: usize = 40;
 
@@ -76,6 +76,12 @@ fn main() {
     let (first, last) = (losses[0], losses[STEPS - 1]);
     println!("absolute error {first:.4} -> {last:.4} in {STEPS} steps");
     assert!(last < first, "the loss falls");
+
+    // The same terms on documents that were held out.
+    let held_out = evaluate_held_out(&training).expect("glyphs are held out");
+    let [absolute, size] = ["absolute", "size"].map(|name| held_out.own[name]);
+    println!("held out: absolute error {absolute:.4}");
+    assert!((held_out.loss - (absolute + 1e-3 * size)).abs() < 1e-9 && absolute < first);
 }
 
 #[test]

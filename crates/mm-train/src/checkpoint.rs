@@ -17,6 +17,7 @@
 
 mod averages;
 mod changes;
+mod instructions;
 mod lock;
 mod manifest;
 mod parts;
@@ -318,6 +319,10 @@ impl RunFolder {
         let training = parts::read(&path, recipe.clone(), data.clone(), device)?;
         let saw = training.progress.data;
         notes.extend(saw.and_then(|saw| saw.changed(&Seen::of(data))));
+        notes.extend(instructions::changed(
+            training.progress.instructions,
+            instructions::of(device),
+        ));
         Ok((training, notes))
     }
 

@@ -19,11 +19,26 @@ pub enum RecipeError {
         /// What took its place.
         is: String,
     },
+    /// A key of the file is unknown or missing, or its value is of the wrong type.
+    #[error("{}`{key}`{why}", in_line(*line))]
+    Key {
+        /// The dotted path.
+        key: String,
+        /// The line of the file, counted from 1.
+        line: Option<usize>,
+        /// The end of the message: what is wrong.
+        why: String,
+    },
+    /// Several things are wrong.
+    #[error("{} errors:{}", .0.len(), lines(.0))]
+    Many(Vec<RecipeError>),
     /// `--set` names a key that the recipe does not have.
-    #[error("the recipe has no key `{key}`")]
+    #[error("the recipe has no key `{key}`{guess}")]
     NoKey {
         /// The dotted path.
         key: String,
+        /// The end of the message, which proposes a key that is like it; empty if none is.
+        guess: String,
     },
     /// `--set` gives a value of the wrong type.
     #[error("`{key}`: {why}")]
@@ -62,7 +77,25 @@ pub enum RecipeError {
     },
 }
 
+/// Begins a message with the line of the file.
+fn in_line(line: Option<usize>) -> String {
+    line.map_or(String::new(), |line| format!("line {line}: "))
+}
+
+/// Puts every error on a line of its own.
+fn lines(errors: &[RecipeError]) -> String {
+    errors.iter().map(|why| format!("\n  {why}")).collect()
+}
+
 impl RecipeError {
+    /// Makes one error of several; nothing if there are none.
+    pub(crate) fn of(mut errors: Vec<RecipeError>) -> Option<Self> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Self::Many(errors)),
+        }
+    }
+
     /// Adds the name of the file that holds the recipe.
     pub fn in_file(self, path: &Path) -> Self {
         Self::File { path: path.to_owned(), source: Box::new(self) }

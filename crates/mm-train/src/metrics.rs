@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mm_model::folder::write_atomic;
-use mm_patch::Image;
+use mm_patch::{Image, PngText};
 use serde::Serialize;
 
 use crate::TrainError;
@@ -94,7 +94,7 @@ pub fn write_samples(
     text: &str,
 ) -> Result<PathBuf, TrainError> {
     let path = folder.join(format!("step-{step:09}.png"));
-    write_atomic(&path, &grid.encode_png())?;
+    write_atomic(&path, &png(grid, &path))?;
     write_atomic(&path.with_extension("txt"), text.as_bytes())?;
     Ok(path)
 }
@@ -103,5 +103,14 @@ pub fn write_samples(
 /// `step-N-raw.png`.
 pub fn write_raw_samples(averaged: &Path, grid: &Image) -> Result<(), TrainError> {
     let name = averaged.file_stem().unwrap_or_default().to_string_lossy();
-    Ok(write_atomic(&averaged.with_file_name(format!("{name}-raw.png")), &grid.encode_png())?)
+    let path = averaged.with_file_name(format!("{name}-raw.png"));
+    Ok(write_atomic(&path, &png(grid, &path))?)
+}
+
+/// Returns a grid as a PNG file that names this program and the step of the training.
+fn png(grid: &Image, path: &Path) -> Vec<u8> {
+    let step = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let software = concat!("mm ", env!("CARGO_PKG_VERSION"));
+    let texts = [PngText::new("Software", software), PngText::new("Title", step)];
+    grid.encode_png_with(&texts).expect("PNG allows these keywords")
 }

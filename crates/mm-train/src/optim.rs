@@ -102,3 +102,127 @@ impl ModuleVisitor for Scale<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use burn::module::ModuleMapper;
+    use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+    use mm_model::Model;
+    use mm_model::parameters::weights_of;
+
+    use super::*;
+    use crate::Recipe;
+    use crate::optim::lora::adapted;
+
+    const GLYPHS: &str = include_str!("../../mm-cli/recipes/glyphs.toml");
+    const UVIT: &str = include_str!("../../mm-cli/recipes/baseline-uvit.toml");
+    const UNET: &str = include_str!("../../mm-cli/recipes/baseline-unet.toml");
+    const DECAY: [(&str, &str); 2] = [("optimizer.weight_decay", "0.5"), ("optimizer.lr", "0.1")];
+    const GAU: &str = "{ kind = \"gau\", expansion = 2, key_size = 16, bias = true }";
+
+    /// Gives every trained parameter a gradient of zeros, with which a step only decays.
+    struct Zeros(GradientsParams);
+
+    impl ModuleVisitor for Zeros {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.is_require_grad() {
+                self.0.register::<D>(param.id, param.val().without_autodiff().zeros_like());
+            }
+        }
+    }
+
+    /// Replaces every number by one of at least 1, so that a decay shows.
+    struct Raise;
+
+    impl ModuleMapper for Raise {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|old| {
+                let raised = old.clone().without_autodiff().abs() + 1.0;
+                let raised = Tensor::from_data(raised.into_data(), &old.device());
+                if old.is_require_grad() { raised.require_grad() } else { raised }
+            })
+        }
+    }
+
+    /// Takes one step with gradients of zero.
+    fn decayed<M: Module>(model: M) -> M {
+        let recipe = Recipe::from_toml(GLYPHS).unwrap().with_all(&DECAY).unwrap();
+        let mut zeros = Zeros(GradientsParams::new());
+        model.visit(&mut zeros);
+        optimizer(&recipe.optimizer).step(recipe.optimizer.lr, model, zeros.0)
+    }
+
+    /// Checks which names shrink by `1 - lr · decay` and which stay. A name is the last word of a
+    /// path that is no number.
+    fn check_decay(text: &str, changes: &[(&str, &str)], shrinks: &[&str], stays: &[&str]) {
+        let recipe = Recipe::from_toml(text).unwrap().with_all(changes).unwrap();
+        let device = Device::flex().autodiff();
+        let model = Model::new(&recipe.model_config(recipe.vocab), 0, &device).unwrap();
+        let model = adapted(model, recipe.optimizer.lora, 0).map(&mut Raise);
+        let before = weights_of(&model);
+        let mut names = [BTreeSet::new(), BTreeSet::new()];
+        for (path, after) in weights_of(&decayed(model)) {
+            let pairs = || after.values.iter().zip(&before[&path].values);
+            let stayed = pairs().all(|(new, old)| new == old);
+            assert!(stayed || pairs().all(|(new, old)| (new / old - 0.95).abs() < 1e-5), "{path}");
+            let name = path.split('.').rfind(|part| part.parse::<usize>().is_err()).unwrap();
+            names[usize::from(stayed)].insert(name.to_owned());
+        }
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(names, [set(shrinks), set(stays)], "{changes:?}");
+    }
+
+    fn block(variant: &str) -> String {
+        let sizes = "heads = 2, key_heads = 1, feed_forward = 64";
+        format!("{{ kind = \"multi-head\", variant = \"{variant}\", {sizes} }}")
+    }
+
+    fn transformer(block: &str) -> Vec<(&str, &str)> {
+        let narrow = [("model.backbone.depth", "3"), ("model.backbone.width", "48")];
+        [&narrow[..], &[("model.backbone.block", block)]].concat()
+    }
+
+    #[test]
+    fn norms_biases_and_all_embeddings_of_a_transformer_are_never_decayed() {
+        let stays = ["bias", "gamma", "patch_pos_embed", "token_embed"];
+        for variant in ["plain", "uvit", "dit"] {
+            check_decay(GLYPHS, &transformer(&block(variant)), &["weight"], &stays);
+        }
+        let with_beta = [&["beta"], &stays[..]].concat();
+        check_decay(GLYPHS, &transformer(GAU), &["weight"], &with_beta);
+        let plain = block("plain");
+        check_decay(UVIT, &transformer(&plain), &["weight"], &["bias", "gamma", "table"]);
+        let adapters = [&transformer(&plain)[..], &[("optimizer.lora.rank", "2")]].concat();
+        let rest = [&stays[..], &["weight"]].concat();
+        check_decay(GLYPHS, &adapters, &["a", "b"], &rest);
+    }
+
+    #[test]
+    fn norms_biases_and_the_time_table_of_a_unet_are_never_decayed() {
+        let narrow = [("model.unet.width", "16"), ("model.unet.groups", "4")];
+        check_decay(UNET, &narrow, &["weight"], &["beta", "bias", "gamma", "table"]);
+    }
+
+    /// A network of Burn's own modules.
+    #[derive(Module, Debug)]
+    struct Foreign {
+        word_embed: Embedding,
+        map: Linear,
+    }
+
+    #[test]
+    fn an_embedding_of_burn_is_never_decayed() {
+        let device = Device::flex().autodiff();
+        let (word_embed, map) = (EmbeddingConfig::new(5, 4), LinearConfig::new(4, 3));
+        let model = Foreign { word_embed: word_embed.init(&device), map: map.init(&device) };
+        let before = model.clone();
+        let after = decayed(model);
+        let same = |old: &Param<Tensor<2>>, new: &Param<Tensor<2>>| {
+            old.val().into_data() == new.val().into_data()
+        };
+        assert!(same(&before.word_embed.weight, &after.word_embed.weight));
+        assert!(!same(&before.map.weight, &after.map.weight));
+    }
+}

@@ -11,9 +11,11 @@ mod bytes;
 mod load;
 pub mod memory;
 mod numbers;
+mod rate;
 
+use mm_backbone::BackboneConfig;
 use mm_data::DataSet;
-use mm_model::{Document, HostBatch, Segment};
+use mm_model::{Document, HostBatch, NetworkConfig, Segment};
 use mm_patch::Image;
 use mm_text::Tokenizer;
 use serde::Serialize;
@@ -21,6 +23,7 @@ use serde::Serialize;
 pub use self::bytes::Bytes;
 use self::bytes::StepSizes;
 pub use self::load::Load;
+pub use self::rate::{MeasuredRate, Product};
 
 use self::load::Seen;
 use self::numbers::Numbers;
@@ -76,6 +79,7 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Costs {
     recipe: Recipe,
+    backbone: BackboneConfig,
     /// The number of token ids.
     vocab: usize,
     numbers: Numbers,
@@ -85,11 +89,18 @@ pub struct Costs {
 /// Refuses what cannot be planned.
 pub fn can_plan(recipe: &Recipe) -> Result<(), TrainError> {
     recipe.validate()?;
-    if recipe.model.unet.is_some() {
-        let (field, wanted) = ("model.unet", "absent: only transformers have plans");
-        return Err(recipe.refused(field, wanted).into());
+    backbone(recipe).map(|_| ())
+}
+
+/// Returns the blocks that are planned.
+fn backbone(recipe: &Recipe) -> Result<&BackboneConfig, TrainError> {
+    match &recipe.model.network {
+        NetworkConfig::Unified(network) => Ok(&network.backbone),
+        NetworkConfig::Unet(_) => {
+            let (field, wanted) = ("model.unet", "absent: only transformers have plans");
+            Err(recipe.refused(field, wanted).into())
+        }
     }
-    Ok(())
 }
 
 /// Plans a recipe for a number of devices that share each batch.
@@ -133,22 +144,28 @@ impl Costs {
     fn seen(recipe: &Recipe, vocab: usize, seen: Seen) -> Result<Self, TrainError> {
         let config = recipe.model_config(vocab);
         let numbers = Numbers::of(recipe, &config)?;
-        Ok(Self { recipe: recipe.clone(), vocab: config.vocab, numbers, seen })
+        let backbone = backbone(recipe)?.clone();
+        Ok(Self { recipe: recipe.clone(), backbone, vocab: config.vocab, numbers, seen })
+    }
+
+    /// Returns the channels of a token.
+    pub fn width(&self) -> usize {
+        self.backbone.width
     }
 
     /// Returns the costs on a number of devices that share each batch.
     pub fn on(&self, devices: usize) -> Plan {
         let (recipe, numbers, load) = (&self.recipe, &self.numbers, &self.seen.load);
         let share = 1.0 / devices as f64;
-        let memory = self.seen.work_memory(recipe, devices);
-        let step =
-            StepSizes { load, memory: &memory, parameters: numbers, vocab: self.vocab, share };
+        let (backbone, vocab) = (&self.backbone, self.vocab);
+        let memory = &self.seen.work_memory(recipe, backbone, devices);
+        let step = StepSizes { backbone, load, memory, parameters: numbers, vocab, share };
         let bytes = Bytes::of_step(recipe, step).in_a_process(recipe.run.micro_batches);
         Plan {
             parameters: numbers.model as usize,
             trained: numbers.trained as usize,
             load: *load,
-            flops: flops(recipe, load, self.vocab),
+            flops: flops(recipe, backbone, load, vocab),
             bytes,
             bytes_per_token: bytes.activations / (load.padded_tokens * share / turns(recipe)),
             // Every parameter is part of what is added, trained or not.
@@ -193,8 +210,8 @@ fn blank(recipe: &Recipe, tokenizer: &Tokenizer, step: u64) -> Result<Vec<HostBa
 }
 
 /// Returns the number of blocks whose kept arrays are in memory at once.
-fn blocks_kept(recipe: &Recipe) -> usize {
-    if recipe.run.activation_checkpointing { 1 } else { recipe.model.backbone.depth }
+fn blocks_kept(recipe: &Recipe, backbone: &BackboneConfig) -> usize {
+    if recipe.run.activation_checkpointing { 1 } else { backbone.depth }
 }
 
 fn turns(recipe: &Recipe) -> f64 {
@@ -202,8 +219,7 @@ fn turns(recipe: &Recipe) -> f64 {
 }
 
 /// Counts three forward passes, and four of the blocks if they are computed again.
-fn flops(recipe: &Recipe, load: &Load, vocab: usize) -> f64 {
-    let backbone = &recipe.model.backbone;
+fn flops(recipe: &Recipe, backbone: &BackboneConfig, load: &Load, vocab: usize) -> f64 {
     let passes = if recipe.run.activation_checkpointing { 4.0 } else { 3.0 };
     let numbers = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
     let patches = (load.patches + load.target_patches) * numbers;

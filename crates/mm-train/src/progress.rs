@@ -1,5 +1,6 @@
 //! The counters of a run, which are saved with its weights as `progress.json`.
 
+use mm_kernels::InstructionSet;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -43,6 +44,10 @@ pub struct Progress {
     /// The data so far, in a checkpoint.
     #[serde(default)]
     pub data: Option<Seen>,
+    /// The vector instructions that the steps were computed with, in a checkpoint of a run on the
+    /// CPU.
+    #[serde(default)]
+    pub instructions: Option<InstructionSet>,
 }
 
 impl Default for Progress {
@@ -60,6 +65,7 @@ impl Default for Progress {
             lr_factor: 1.0,
             rolled_back: false,
             data: None,
+            instructions: None,
         }
     }
 }

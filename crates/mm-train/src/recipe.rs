@@ -4,28 +4,25 @@
 //! folder holds a copy.
 
 mod check;
+mod model;
 mod optimizer;
+mod parse;
 mod renamed;
 mod run;
 mod set;
 mod sizes;
 mod validate;
 
-use mm_backbone::{BackboneConfig, InitLaw};
 use mm_data::{DataConfig, ImageSettings};
-use mm_diffusion::{
-    ForwardProcess, Guidance, LossWeight, Prediction, Sampler, Schedule, TimestepSampling,
-};
-use mm_model::{
-    GenerationConfig, IMAGE_LOSS, ModelConfig, TEXT_LOSS, TimeConfig, UnetConfig, is_no_backbone,
-    no_backbone,
-};
+use mm_diffusion::{ForwardProcess, Guidance, LossWeight, Sampler, TimestepSampling};
+use mm_model::{GenerationConfig, IMAGE_LOSS, ModelConfig, TEXT_LOSS};
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
 
 pub use mm_data::MixConfig;
 pub use mm_model::Reduction;
+pub use model::ModelSettings;
 pub use optimizer::{EmaStart, LoraConfig, OptimizerConfig, OptimizerKind};
 pub use run::{BestBy, RunConfig};
 
@@ -54,7 +51,7 @@ pub struct Recipe {
     /// With 0 a document is the patches of one image, captions are not read, and `mix` only draws.
     pub vocab: usize,
     /// The network.
-    pub model: NetworkConfig,
+    pub model: ModelSettings,
     /// Says what is minimized.
     pub loss: LossConfig,
     /// Says how it is minimized.
@@ -63,35 +60,6 @@ pub struct Recipe {
     pub run: RunConfig,
     /// Says how samples are drawn, during the run and in evaluation.
     pub sample: SampleConfig,
-}
-
-/// Holds the table `[model]`: the network, as far as the data do not decide it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkConfig {
-    /// Whether the maps to and from patches have biases.
-    pub patch_bias: bool,
-    /// The number of rows and columns that have a learned embedding added to their patches; 0 for
-    /// none.
-    pub patch_pos_embed: usize,
-    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches.
-    #[serde(default)]
-    pub patch_convolution: bool,
-    /// Says how the weights of linear maps are drawn at first.
-    #[serde(default)]
-    pub init: InitLaw,
-    /// Says how the network is told the noise level.
-    pub time: TimeConfig,
-    /// Says how images are noised.
-    pub schedule: Schedule,
-    /// Says what the network predicts for patches.
-    pub prediction: Prediction,
-    /// The transformer; absent where there is a U-Net.
-    #[serde(default = "no_backbone", skip_serializing_if = "is_no_backbone")]
-    pub backbone: BackboneConfig,
-    /// A U-Net in place of the transformer, which only takes images without captions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unet: Option<UnetConfig>,
 }
 
 /// Holds the table `[loss]`: the loss terms and their weights.
@@ -137,20 +105,12 @@ pub struct SampleConfig {
 }
 
 impl Recipe {
-    /// Reads and checks the text of a recipe. A wrong or unknown key is named with its line, and an
-    /// old one with the key that took its place.
+    /// Reads and checks the text of a recipe. All that is wrong is said at once: first keys, words
+    /// and types, and where those are right, values that are out of range.
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
         let recipe = Self::parse(text)?;
         recipe.validate()?;
         Ok(recipe)
-    }
-
-    /// Reads the text of a recipe without checking its values.
-    pub(crate) fn parse(text: &str) -> Result<Self, RecipeError> {
-        if let Ok(tree) = toml::from_str::<toml::Value>(text) {
-            renamed::check_tree(&tree)?;
-        }
-        toml::from_str(text).map_err(|why| RecipeError::Toml(Box::new(why)))
     }
 
     /// Returns the settings that are written beside the weights of a model.
@@ -175,18 +135,8 @@ impl Recipe {
 
     /// Returns the configuration of the model for a tokenizer of `vocab` ids.
     pub fn model_config(&self, vocab: usize) -> ModelConfig {
-        let network = self.model.clone();
-        ModelConfig {
-            patch: self.image.patch,
-            vocab: if self.vocab == 0 { 0 } else { vocab },
-            patch_bias: network.patch_bias,
-            patch_pos_embed: network.patch_pos_embed,
-            patch_convolution: network.patch_convolution,
-            time: network.time,
-            schedule: network.schedule,
-            prediction: network.prediction,
-            backbone: network.backbone,
-            unet: network.unet,
-        }
+        let ModelSettings { init: _, time, schedule, prediction, network } = self.model.clone();
+        let vocab = if self.vocab == 0 { 0 } else { vocab };
+        ModelConfig { patch: self.image.patch, vocab, time, schedule, prediction, network }
     }
 }

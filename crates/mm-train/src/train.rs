@@ -31,6 +31,8 @@ const AHEAD: usize = 3;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TrainEvent<'a> {
+    /// The first batch of this session is ready after so long, and its step begins.
+    FirstBatch(Duration),
     /// A step was taken; tokens and images per second are averages since the previous line.
     Step {
         /// The numbers of the step.
@@ -189,6 +191,7 @@ impl Run<'_> {
         let ranks = self.training.ranks.clone();
         let stalled = |stopping: EarlyStopping| stopping.is_due(run.patience);
         let mut go_on = true;
+        let first = self.training.progress.step;
         while go_on
             && self.training.progress.step < run.steps
             && !stalled(self.training.progress.early_stopping)
@@ -198,6 +201,9 @@ impl Run<'_> {
             self.meter.waited += asked.elapsed();
             let batch = batch.map_err(|why| self.saved_first(why))?;
             let step = self.training.progress.step;
+            if step == first {
+                go_on &= (self.on)(TrainEvent::FirstBatch(asked.elapsed()));
+            }
             let report = within_memory(&run, step, || self.training.step(&batch))?;
 
             let due = schedule.due(report.step);

@@ -238,8 +238,9 @@ fn more_steps(results: &Results) -> String {
             (Standing::Level, _) => "differs from the U-Net no more than chance does".to_owned(),
             (Standing::Ahead, _) => "is ahead of the U-Net".to_owned(),
             (Standing::Behind, Some(step)) => format!(
-                "is where the U-Net was after {step:.0} steps: {:.1} times as many",
-                steps as f64 / step
+                "is where the U-Net was after {step:.0} steps: {:.1} times as many{}",
+                steps as f64 / step,
+                ratio_range(&unet.kids, kid, steps)
             ),
             (Standing::Behind, None) => format!(
                 "is where the U-Net was before its first checkpoint: at least {} times as many",
@@ -266,6 +267,22 @@ fn more_steps(results: &Results) -> String {
     )
 }
 
+/// Spells the range of a ratio of steps, which the errors of both KIDs leave: that of the network,
+/// and that of the U-Net where it stood as well.
+fn ratio_range(kids: &[(u64, Kid)], end: Kid, steps: u64) -> String {
+    let near = kids.iter().min_by(|(_, one), (_, other)| {
+        let far = |kid: &Kid| (kid.value - end.value).abs();
+        far(one).total_cmp(&far(other))
+    });
+    let Some((_, near)) = near else { return String::new() };
+    let error = end.standard_error.hypot(near.standard_error);
+    let times = |value: f64| reached(kids, value).map(|step| steps as f64 / step);
+    let low = times(end.value - error).map_or("1 or more".to_owned(), |low| format!("{low:.1}"));
+    let high = times(end.value + error)
+        .map_or("more than the first checkpoint tells".to_owned(), |high| format!("{high:.1}"));
+    format!(" ({low} to {high} within one standard error of both)")
+}
+
 /// Returns the step at which falling KIDs first reach a value, between checkpoints on a line over
 /// the logarithm of steps; `None` if the first is below already.
 fn reached(kids: &[(u64, Kid)], wanted: f64) -> Option<f64> {
@@ -286,14 +303,34 @@ fn ten_steps(results: &Results) -> String {
     let said = SAMPLERS.into_iter().filter_map(|sampler| {
         let [ten, all] = [10, 250].map(|steps| results.sampled(sampler, steps));
         let (ten, all) = (ten?, all?);
-        let good = !apart(ten, all) || ten.value < all.value;
-        Some((good, format!("{sampler} {} in 10, {} in 250", ten.words(), all.words())))
+        let verdict = if !apart(ten, all) {
+            "not told"
+        } else if ten.value < all.value {
+            "held"
+        } else {
+            "did not hold"
+        };
+        let difference = Kid {
+            value: ten.value - all.value,
+            standard_error: ten.standard_error.hypot(all.standard_error),
+        };
+        let words = format!(
+            "{sampler} {} in 10, {} in 250, a difference of {}: {verdict}",
+            ten.words(),
+            all.words(),
+            difference.words()
+        );
+        Some((verdict, words))
     });
-    let (good, said): (Vec<bool>, Vec<String>) = said.unzip();
-    let verdict = match good.iter().filter(|good| **good).count() {
-        count if count == good.len() => "held for every sampler",
-        0 => "did not hold",
-        _ => "held for some samplers",
+    let (verdicts, said): (Vec<&str>, Vec<String>) = said.unzip();
+    let count = |wanted: &str| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+    let verdict = match (count("held"), count("did not hold")) {
+        (held, _) if held == verdicts.len() => "held for every sampler",
+        (0, failed) if failed == verdicts.len() => "did not hold",
+        (0, 0) => "not told",
+        (0, _) => "did not hold for some samplers, and is not told for the others",
+        (_, 0) => "held for some samplers, and is not told for the others",
+        _ => "held for some samplers and not for others",
     };
     format!("{claim}{verdict}.** {}.", said.join("; "))
 }
@@ -302,18 +339,23 @@ fn ten_steps(results: &Results) -> String {
 fn no_skip(results: &Results) -> String {
     let [plain, skips, gated] = ["transformer", "uvit", "gau"].map(|name| results.last(name));
     let verdict = if !apart(plain, skips) {
-        "held, no difference beyond chance"
+        "not told"
     } else if plain.value < skips.value {
         "held"
     } else {
         "did not hold within this budget"
     };
+    let difference = Kid {
+        value: plain.value - skips.value,
+        standard_error: plain.standard_error.hypot(skips.standard_error),
+    };
     format!(
         "**No long skip connection is needed: {verdict}.** The plain transformer \
-         ends at {}, the transformer with U-ViT's skips at {}, and the gated attention units, which have \
-         no skips, at {}.",
+         ends at {}, the transformer with U-ViT's skips at {}: the difference is {}. The gated attention \
+         units, which have no skips, end at {}.",
         plain.words(),
         skips.words(),
+        difference.words(),
         gated.words()
     )
 }
@@ -356,8 +398,14 @@ mod tests {
             more.contains("gau (200.0 ± 2.0) is where the U-Net was after 200 steps: 4.0 times"),
             "{more}"
         );
-        assert!(ten_steps(&results).contains("held for some samplers"));
-        assert!(no_skip(&results).contains("held, no difference beyond chance"));
+        assert!(more.contains("as many (3.9 to 4.1 within one standard error of both)"), "{more}");
+        let ten = ten_steps(&results);
+        assert!(ten.contains("suffice: did not hold for some samplers, and is not told"), "{ten}");
+        assert!(ten.contains("a difference of 96.0 ± 1.4: did not hold"), "{ten}");
+        assert!(
+            no_skip(&results).contains("needed: not told.**")
+                && no_skip(&results).contains("the difference is 1.0 ± 2.8")
+        );
         let page = page(&results, "2026-01-02").unwrap();
         assert!(
             page.contains("the best, `unet`, ends at 80.0 ± 2.0, and real images have 0.5 ± 2.0"),

@@ -15,6 +15,8 @@ const BACKENDS: &[&str] = &[
 
 /// Names the one manifest that turns backends on.
 const PROGRAM: &str = "crates/mm-cli/Cargo.toml";
+/// Names the manifest of the fuzzing targets, which are a program too and built apart.
+const FUZZING: &str = "tests/fuzz/Cargo.toml";
 
 /// Checks that each package takes license and oldest compiler from the workspace.
 pub fn shares_the_workspaces_settings(source: &Source) -> Vec<Problem> {
@@ -33,7 +35,7 @@ pub fn shares_the_workspaces_settings(source: &Source) -> Vec<Problem> {
 
 /// Checks that libraries take Burn as the workspace gives it, without a backend.
 pub fn leaves_backends_to_the_program(source: &Source) -> Vec<Problem> {
-    if !is_manifest(&source.path) || source.path == PROGRAM {
+    if !is_manifest(&source.path) || [PROGRAM, FUZZING].contains(&&*source.path) {
         return vec![];
     }
     let names_backend =

@@ -1,6 +1,7 @@
 //! `mm data`: recipes, tokenizers, and what the data of a recipe holds.
 
 mod check;
+mod show;
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,8 @@ enum DataCommand {
     },
     /// Read a whole source once: count its records, and list bad ones.
     Check(check::CheckArgs),
+    /// Write the pixels that the model sees of one record, and print its caption.
+    Show(show::ShowArgs),
     /// Write a sheet of images of a recipe's data, and print their captions.
     Sheet(SheetArgs),
 }
@@ -98,6 +101,7 @@ pub fn run(args: &DataArgs) -> Result<(), Failure> {
             train_tokenizer(recipe, out, *vocab, *force)
         }
         DataCommand::Check(args) => check::run(args),
+        DataCommand::Show(args) => show::run(args),
         DataCommand::Sheet(args) => write_sheet(args),
     }
 }
@@ -105,7 +109,9 @@ pub fn run(args: &DataArgs) -> Result<(), Failure> {
 fn print(name: &str) -> Result<(), Failure> {
     let found = recipes::EMBEDDED.iter().find(|(known, _)| *known == name);
     let (_, text) = found.ok_or_else(|| {
-        usage!("there is no recipe `{name}`").hint("`mm data recipes` lists them")
+        let names = recipes::EMBEDDED.map(|(name, _)| name);
+        let guess = mm_train::did_you_mean(name, &names);
+        usage!("there is no recipe `{name}`{guess}").hint("`mm data recipes` lists them")
     })?;
     write_out(format_args!("{text}"));
     Ok(())

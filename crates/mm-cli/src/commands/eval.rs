@@ -4,18 +4,21 @@ mod quality;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Parser, ValueEnum};
 use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
 use mm_eval::golden::{Golden, compare};
 use mm_eval::{
-    HeldOutLosses, combinations, dialogue_score, draw_score, held_out_losses, read_score,
+    HeldOutLosses, Right, Share, combinations, dialogue_score, draw_score, held_out_losses,
+    read_score,
 };
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
 use mm_train::Recipe;
 use mm_train::batch::collator;
 use mm_train::checkpoint::recipe_beside;
+use serde::Serialize;
 
 use super::data::SplitArg;
 use crate::files::within;
@@ -60,7 +63,7 @@ pub struct EvalArgs {
     sampling: SamplingArgs,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Task {
     /// Captions that the model writes exactly.
     Read,
@@ -80,6 +83,43 @@ enum Task {
     Bpd,
     /// Distance of each drawing from its nearest training image.
     Nearest,
+}
+
+/// Flags that not every task uses, by their names in this program, and the tasks that do. A flag
+/// that would do nothing is refused.
+const FLAGS: &[(&[&str], &[Task])] = {
+    use Task::{Bpd, Dialogue, Draw, Fid, Golden, Kid, Loss, Nearest, Read};
+    &[
+        (&["count", "recipe"], &[Read, Draw, Dialogue, Loss, Fid, Kid, Bpd, Nearest]),
+        (&["split"], &[Read, Draw, Loss, Fid, Kid, Bpd, Nearest]),
+        (&["seed"], &[Read, Draw, Dialogue, Fid, Kid, Bpd, Nearest]),
+        (&["steps"], &[Draw, Dialogue, Fid, Kid, Bpd, Nearest]),
+        (&["sampler", "guidance"], &[Draw, Dialogue, Fid, Kid, Nearest]),
+        (&["negative", "guidance_rule", "guidance_interval"], &[Draw, Dialogue, Fid, Kid, Nearest]),
+        (&["temperature", "top_k", "top_p", "min_p", "max_tokens"], &[Read, Dialogue]),
+        (&["golden", "tolerance"], &[Golden]),
+        (&["real", "real_count", "force"], &[Fid, Kid, Nearest]),
+        (&["out"], &[Nearest]),
+        (&["features", "cache", "keep_features", "input_size", "mean", "scale"], &[Fid, Kid]),
+        (&["layout", "output"], &[Fid, Kid]),
+        (&["trace"], &[Bpd]),
+    ]
+};
+
+/// Fails if a flag was given that the task does not use.
+fn refuse_idle(task: Task, matches: &ArgMatches) -> Result<(), Failure> {
+    let name =
+        |task: &Task| task.to_possible_value().expect("no task is hidden").get_name().to_owned();
+    for (flags, tasks) in FLAGS.iter().filter(|(_, tasks)| !tasks.contains(&task)) {
+        let given = |flag: &&&str| matches.value_source(flag) == Some(ValueSource::CommandLine);
+        if let Some(flag) = flags.iter().find(given) {
+            let (flag, task) = (flag.replace('_', "-"), name(&task));
+            let tasks: Vec<String> = tasks.iter().map(name).collect();
+            return Err(usage!("`--{flag}` does nothing for `--task {task}`")
+                .hint(format!("it is for the tasks {}", tasks.join(", "))));
+        }
+    }
+    Ok(())
 }
 
 /// The largest number of records; more do not fit in memory.
@@ -118,6 +158,11 @@ impl Subject {
         let without = of_images && args.quality.real.is_some() && recipe.mix.caption_drop >= 1.0;
         let data = if without { None } else { Some(DataSet::open(&recipe.data, recipe.image)?) };
         let split = args.split.unwrap_or(usual).into();
+        let empty = |data: &DataSet| data.len(Split::HeldOut) == Some(0);
+        if split == Split::HeldOut && data.as_ref().is_some_and(empty) {
+            return Err(usage!("the data of the recipe has no held-out records")
+                .hint("`--split train` measures on the records that the model was trained on"));
+        }
         Ok(Self { model, recipe, data, split, options })
     }
 
@@ -140,7 +185,8 @@ impl Subject {
     }
 }
 
-pub fn run(args: &EvalArgs) -> Result<(), Failure> {
+pub fn run(args: &EvalArgs, matches: &ArgMatches) -> Result<(), Failure> {
+    refuse_idle(args.task, matches)?;
     within("--count", args.count, MOST_RECORDS)?;
     within("--real-count", args.quality.real_count.unwrap_or(1), MOST_RECORDS)?;
     if let (Task::Golden, Some(file)) = (args.task, &args.golden) {
@@ -166,7 +212,7 @@ fn read(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         return Err(of.no_image(args.count));
     }
     if args.json {
-        say!("{}", serde_json::to_string(&score)?);
+        say!("{}", with_shares(&score, &[("right", Share::new(score.right, score.of))])?);
         return Ok(());
     }
     print_share("read correctly", score.right, score.of);
@@ -191,7 +237,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let score = draw_score(&of.model, &classifier, &asked, of.grid()?, &of.options)
         .map_err(cannot_generate(&args.model))?;
     if args.json {
-        say!("{}", serde_json::to_string(&score)?);
+        say!("{}", with_shares(&score, &score.shares())?);
         return Ok(());
     }
     print_share("background correct", score.background, score.of);
@@ -205,7 +251,10 @@ fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let score = dialogue_score(&of.model, of.data(), args.count, &of.options)
         .map_err(cannot_generate(&args.model))?;
     if args.json {
-        say!("{}", serde_json::to_string(&score)?);
+        let share =
+            |(name, group): (&String, &Right)| (name.clone(), Share::new(group.right, group.of));
+        let shares: Vec<(String, Share)> = score.groups.iter().map(share).collect();
+        say!("{}", with_shares(&score, &shares)?);
         return Ok(());
     }
     for (name, group) in &score.groups {
@@ -221,7 +270,18 @@ fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn print_share(name: &str, count: usize, of: usize) {
-    say!("{name}: {count} of {of} ({:.1} %)", 100.0 * count as f64 / of.max(1) as f64);
+    say!("{name}: {}", Share::new(count, of));
+}
+
+/// Returns a score as JSON, with the key `shares` beside its counts.
+fn with_shares(
+    score: &impl Serialize,
+    shares: &[(impl AsRef<str>, Share)],
+) -> Result<serde_json::Value, Failure> {
+    let mut whole = serde_json::to_value(score)?;
+    whole["shares"] =
+        shares.iter().map(|(name, share)| (name.as_ref(), serde_json::json!(share))).collect();
+    Ok(whole)
 }
 
 fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
@@ -255,7 +315,7 @@ fn golden(args: &EvalArgs, file: &Path) -> Result<(), Failure> {
     let bytes = fs_err::read(file)?;
     let cannot = |why| Failure::because(format!("cannot compare with `{}`", file.display()), why);
     let golden = Golden::parse(&bytes).map_err(cannot)?;
-    let device = args.sampling.device.open()?.autodiff();
+    let device = args.sampling.common.device.open()?.autodiff();
     let loaded = load(&args.model, &device)?;
     let found = compare(&loaded.model, &loaded.config, &golden).map_err(cannot)?;
     for line in &found {

@@ -7,7 +7,8 @@ use mm_model::{Document, Event, GenerateOptions, Segment, Turn};
 use mm_patch::Image;
 use mm_text::MAX_SIDE;
 
-use crate::files::{fitted, free, read_image, within, write_image};
+use crate::files::{fitted, free, read_image, within, write_image_with};
+use crate::metadata::{Metadata, MetadataArgs};
 use crate::model::{SamplingArgs, cannot_generate};
 use crate::terminal::{Failure, say, write_out};
 
@@ -49,6 +50,8 @@ pub struct GenerateArgs {
     /// Replace files that exist.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    metadata: MetadataArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
 }
@@ -101,9 +104,10 @@ pub fn run(args: &GenerateArgs, order: &[PromptSegment]) -> Result<(), Failure> 
             stop: args.stop.clone(),
             ..base.clone()
         };
+        let metadata = Metadata::of(&args.text.join("\n"), &args.model, &options);
         let mut failed = None;
         let made = model.generate(&prompt, &options, &mut |event| {
-            if let Err(why) = show(args, event, &mut written) {
+            if let Err(why) = show(args, event, &metadata, &mut written) {
                 failed.get_or_insert(why);
             }
         });
@@ -117,22 +121,34 @@ pub fn run(args: &GenerateArgs, order: &[PromptSegment]) -> Result<(), Failure> 
 }
 
 /// Prints text as it comes, and writes images as they are done.
-fn show(args: &GenerateArgs, event: Event<'_>, written: &mut usize) -> Result<(), Failure> {
+fn show(
+    args: &GenerateArgs,
+    event: Event<'_>,
+    metadata: &Metadata,
+    written: &mut usize,
+) -> Result<(), Failure> {
     match event {
         Event::Text(text) if !args.json => write_out(format_args!("{text}")),
         Event::Image(image) => {
             *written += 1;
-            save(args, image, *written)?;
+            save(args, image, metadata, *written)?;
         }
         Event::Text(_) | Event::Step(..) => {}
     }
     Ok(())
 }
 
-fn save(args: &GenerateArgs, image: &Image, number: usize) -> Result<(), Failure> {
+fn save(
+    args: &GenerateArgs,
+    image: &Image,
+    metadata: &Metadata,
+    number: usize,
+) -> Result<(), Failure> {
     fs_err::create_dir_all(&args.out)?;
     let path = file(args, number);
-    write_image(&path, image)?;
+    let size = format!("{}x{}", image.width(), image.height());
+    let metadata = metadata.clone().with("Size", size);
+    write_image_with(&path, image, metadata.texts(&args.metadata))?;
     if !args.json {
         say!("[{}]", path.display());
     }

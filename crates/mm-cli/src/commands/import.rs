@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use mm_data::ImageSettings;
 use mm_import::keras::{read, swap_red_and_blue};
 use mm_model::folder::{save, write_atomic};
-use mm_model::image_only;
+use mm_model::{NetworkConfig, UnifiedConfig, image_only};
 use mm_patch::Grid;
 use mm_train::Recipe;
 
@@ -70,18 +70,21 @@ pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     };
     recipe.model.time = config.time.clone();
     recipe.model.schedule = config.schedule;
-    recipe.model.backbone = config.backbone.clone();
+    recipe.model.network = config.network.clone();
     recipe.sample.steps = recipe.sample.steps.min(config.schedule.steps().unwrap_or(usize::MAX));
     recipe.validate()?;
     save(out, &config, &image_only::tokenizer(), &weights, &recipe.generation_config())?;
     write_atomic(&out.join("recipe.toml"), toml::to_string_pretty(&recipe)?.as_bytes())?;
     let parameters = weights.values().map(|weight| weight.values.len()).sum();
+    let NetworkConfig::Unified(UnifiedConfig { backbone, .. }) = &config.network else {
+        unreachable!("Su's network is a transformer");
+    };
     say!(
         "{}: {} parameters, width {}, {} layers, {} patches of {patch}x{patch}",
         out.display(),
         grouped(parameters),
-        config.backbone.width,
-        config.backbone.depth,
+        backbone.width,
+        backbone.depth,
         grid.tokens()
     );
     Ok(())

@@ -7,7 +7,8 @@ use clap::Parser;
 use mm_backbone::Init;
 use mm_data::{DataSet, Split};
 use mm_model::parameters::shapes_of;
-use mm_model::{GenerationConfig, LoadedModel, Model, ModelConfig};
+use mm_model::{GenerationConfig, LoadedModel, Model, ModelConfig, NetworkConfig, UnifiedConfig};
+use mm_patch::{PngText, png_texts};
 use mm_train::Training;
 
 use crate::files::read_image;
@@ -19,28 +20,35 @@ use crate::{device, recipes};
 #[command(after_help = "Examples:
   mm inspect runs/glyphs/model
   mm inspect photo.jpg --patch 16
+  mm inspect drawn.png                   also prints caption, seed and model of a drawing
   mm inspect emoji-32")]
 pub struct InspectArgs {
     /// Model folder, image file or recipe.
     what: String,
-    /// Width and height of a patch in pixels, for an image file.
-    #[arg(long, value_name = "P", default_value_t = 16)]
-    patch: usize,
+    /// Width and height of a patch in pixels, for an image file [default: 16].
+    #[arg(long, value_name = "P")]
+    patch: Option<usize>,
 }
 
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
-    if args.patch == 0 {
+    if args.patch == Some(0) {
         return Err(usage!("`--patch` must be at least 1"));
     }
     let path = Path::new(&args.what);
+    if args.patch.is_some() && (path.is_dir() || recipes::is_recipe(&args.what)) {
+        return Err(usage!("`--patch` is for an image file, and `{}` is none", args.what));
+    }
     if path.is_dir() {
         inspect_model(path)
     } else if recipes::is_recipe(&args.what) {
         inspect_recipe(&args.what)
     } else {
-        inspect_image(path, args.patch)
+        inspect_image(path, args.patch.unwrap_or(PATCH))
     }
 }
+
+/// The side of a patch in pixels, unless another is asked for.
+const PATCH: usize = 16;
 
 fn inspect_model(path: &Path) -> Result<(), Failure> {
     let LoadedModel { config, model, generation, .. } = load(path, &device::open("auto")?)?;
@@ -66,6 +74,9 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
             ", guidance {} on signal fractions {} to {}",
             guidance.scale, guidance.from, guidance.to
         );
+        if !guidance.rule.is_plain() {
+            how += &format!(" by {}", guidance.rule);
+        }
     }
     say!("generation: images of {width}x{height}, {how}");
     print_sizes(width, height, config.patch, config.vocab);
@@ -73,17 +84,18 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
 }
 
 fn print_network(config: &ModelConfig) {
-    let backbone = &config.backbone;
-    match &config.unet {
-        Some(unet) => say!("{unet:?}"),
-        None => say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block),
+    match &config.network {
+        NetworkConfig::Unet(unet) => say!("{unet:?}"),
+        NetworkConfig::Unified(UnifiedConfig { backbone, .. }) => {
+            say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
+        }
     }
     let text = match config.vocab {
         0 => "image-only: documents hold no text".to_owned(),
         vocab => format!("{vocab} token ids"),
     };
     say!("patches of {0}x{0} pixels ({1} values), {text}", config.patch, config.patch_dim());
-    if config.unet.is_none() {
+    if let Some(UnifiedConfig { backbone, .. }) = config.network.unified() {
         say!("key-value cache: {} bytes per token", 4 * backbone.cache_numbers_per_token());
     }
 }
@@ -102,6 +114,9 @@ fn print_sizes(width: usize, height: usize, patch: usize, vocab: usize) {
     say!("  bits in a patch: {:.0}", bits / patches.max(1) as f64);
 }
 
+/// The first bytes of every PNG file.
+const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+
 fn inspect_image(path: &Path, patch: usize) -> Result<(), Failure> {
     let image = read_image(path)?;
     let (width, height) = (image.width(), image.height());
@@ -110,6 +125,24 @@ fn inspect_image(path: &Path, patch: usize) -> Result<(), Failure> {
         say!("the sides are not multiples of {patch}: a model would fit the image first");
     }
     print_sizes(width, height, patch, 512);
+    print_metadata(&fs_err::read(path)?)
+}
+
+/// Prints the texts of a PNG file, or says that there are none.
+fn print_metadata(file: &[u8]) -> Result<(), Failure> {
+    if !file.starts_with(PNG_SIGNATURE) {
+        say!("no metadata: only PNG files hold caption, seed and model");
+        return Ok(());
+    }
+    let texts = png_texts(file)?;
+    if texts.is_empty() {
+        say!("no metadata: the file holds no text");
+        return Ok(());
+    }
+    say!("metadata:");
+    for PngText { keyword, text } in texts {
+        say!("  {keyword}: {}", text.replace('\n', "\n    "));
+    }
     Ok(())
 }
 

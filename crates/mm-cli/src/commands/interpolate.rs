@@ -2,20 +2,22 @@
 //! and denoised. Each pair is a row: the first real image, those between, and the second real
 //! image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use mm_eval::{image_table, magnified};
 use mm_patch::{Fit, Image};
 
 use super::sample::{DenoiseArgs, Denoiser};
-use crate::files::{fitted, format_of, free, most_of, read_image, within, write_image};
+use crate::files::{fitted, format_of, free, most_of, read_image, within};
 use crate::model::cannot_generate;
-use crate::terminal::{Failure, say, usage};
+use crate::terminal::{Failure, usage};
 
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Example:\n  mm interpolate faces a.png b.png c.png d.png --cols 8 --noise-step 500 --out mixed.png"
+    after_help = "The model must have step indices: its schedule is su2024 or cosine, and not linear.
+
+Example:\n  mm interpolate faces a.png b.png c.png d.png --cols 8 --noise-step 500 --out mixed.png"
 )]
 pub struct InterpolateArgs {
     /// Model folder.
@@ -62,8 +64,7 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
         .collect::<Result<Vec<_>, Failure>>()?;
     check_size(args, &pairs)?;
     let schedule = model.config.schedule;
-    let all =
-        schedule.steps().ok_or_else(|| usage!("the schedule of this model has no step indices"))?;
+    let all = schedule.steps().ok_or_else(|| no_indices(&args.model))?;
     let noisiest = args.noise_step;
     if noisiest == 0 || noisiest >= all {
         return Err(usage!("`--noise-step {noisiest}`, wanted 1 to {}", all - 1));
@@ -82,9 +83,18 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
     })?;
     let sheets: Vec<Image> =
         pairs.iter().zip(&rows).map(|(pair, between)| row(pair, between)).collect();
-    write_image(&args.out, &magnified(&image_table(&sheets, 1), args.denoise.zoom))?;
-    say!("{}", args.out.display());
-    Ok(())
+    let sheet = magnified(&image_table(&sheets, 1), args.denoise.zoom);
+    let metadata = denoiser.metadata(levels.len()).with("Noise step", noisiest);
+    denoiser.write(&args.out, &sheet, &metadata)
+}
+
+/// Makes the error of a model whose noise levels have no step indices.
+fn no_indices(model: &Path) -> Failure {
+    let model = model.display();
+    usage!("`{model}` has the schedule `linear`, which has no step index for `--noise-step`").hint(
+        "models with the schedule `su2024` or `cosine` can interpolate, as the recipes `su2024-*` \
+         and `baseline-*` train them",
+    )
 }
 
 /// Fails if the sheet would be larger than an image may be.

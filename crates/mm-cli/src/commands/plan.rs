@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use mm_train::batch::Batches;
-use mm_train::{Costs, Plan, Recipe, TrainError, Training, can_plan, with_batches};
+use mm_train::{Costs, Plan, Product, Recipe, TrainError, Training, can_plan, with_batches};
 use serde::Serialize;
 
 use crate::device::DeviceArg;
@@ -20,9 +20,10 @@ use crate::{host, recipes};
 pub struct PlanArgs {
     /// Name of a recipe, or a TOML file.
     recipe: String,
-    /// Arithmetic that one device computes in a second, in FLOP/s.
-    #[arg(long, value_name = "F", default_value_t = 1e12)]
-    flops: f64,
+    /// Arithmetic that one device computes in a second, in FLOP/s [default: measured on --device by
+    /// products of the model's sizes, in less than a second].
+    #[arg(long, value_name = "F")]
+    flops: Option<f64>,
     /// Number of devices that share every batch.
     #[arg(long, value_name = "N", default_value_t = 1)]
     devices: usize,
@@ -68,7 +69,7 @@ struct Needed {
 pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     let before = host::memory_mib();
     let is_positive = |number: f64| number.is_finite() && number > 0.0;
-    if !is_positive(args.flops) || args.devices == 0 {
+    if !is_positive(args.flops.unwrap_or(1.0)) || args.devices == 0 {
         return Err(usage!("`--flops` must be above 0 and `--devices` at least 1"));
     }
     if let Some(hours) = args.hours.filter(|hours| !is_positive(*hours)) {
@@ -85,19 +86,28 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     let measured = if args.measure { Some(measure(&recipe, args, before)?) } else { None };
     let costs = Costs::of(&recipe).map_err(explain)?;
     let plan = costs.on(args.devices);
+    let rate = match args.flops {
+        Some(flops) => Rate { flops, origin: None },
+        None => Rate::measure(&recipe, &costs, &plan, args)?,
+    };
     let needed = Needed {
         for_memory: args.memory.and_then(|bytes| costs.devices_of(bytes)),
         for_time: args.hours.map(|hours| {
-            let seconds = recipe.run.steps as f64 * plan.flops / args.flops;
+            let seconds = recipe.run.steps as f64 * plan.flops / rate.flops;
             (seconds / (hours * 3600.0)).ceil()
         }),
     };
     if args.json {
-        let whole = serde_json::json!({ "plan": plan, "needed": needed, "measured": measured });
+        let whole = serde_json::json!({
+            "plan": plan,
+            "flops_per_second": rate.flops,
+            "needed": needed,
+            "measured": measured,
+        });
         say!("{whole}");
         return Ok(());
     }
-    show(&plan, &recipe, args);
+    show(&plan, &recipe, args, &rate);
     show_needed(&costs, needed, recipe.run.batch, args);
     if let Some(Measured { peak_bytes, seconds_per_step }) = measured {
         say!();
@@ -116,6 +126,39 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The arithmetic of a device in a second.
+struct Rate {
+    flops: f64,
+    /// What was measured; nothing where the rate was given.
+    origin: Option<String>,
+}
+
+impl Rate {
+    /// Measures products of the sizes that a block of the model has, on the device of the flags.
+    fn measure(
+        recipe: &Recipe,
+        costs: &Costs,
+        plan: &Plan,
+        args: &PlanArgs,
+    ) -> Result<Self, Failure> {
+        let device = args.device.open()?;
+        let parts = recipe.run.micro_batches * recipe.run.grad_accum_steps;
+        let tokens = plan.load.padded_tokens / (parts * args.devices) as f64;
+        let product = Product { rows: tokens.ceil() as usize, width: costs.width() };
+        let threads = recipe.run.micro_batches;
+        let found = product.measure(&device, threads).map_err(explain)?;
+        let Product { rows, width } = found.product;
+        let origin = format!(
+            "measured {:.2e} FLOP/s in {}, by products of {rows}x{width} and {width}x{} on {threads} threads; a \
+             step does more than products, and takes longer (`--measure` runs a few)",
+            found.flops,
+            time(found.seconds),
+            4 * width
+        );
+        Ok(Self { flops: found.flops, origin: Some(origin) })
+    }
+}
+
 /// Makes an error of the recipe one of usage.
 fn explain(why: TrainError) -> Failure {
     match &why {
@@ -124,7 +167,7 @@ fn explain(why: TrainError) -> Failure {
     }
 }
 
-fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
+fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs, rate: &Rate) {
     let load = &plan.load;
     say!("{} parameters; {} are trained, with those of adapters", plan.parameters, plan.trained);
     say!(
@@ -159,9 +202,12 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs) {
             "  counted in 32-bit floats; with {precision}, blocks keep less, which is not counted"
         );
     }
-    let step = plan.flops / (args.flops * args.devices as f64);
+    let step = plan.flops / (rate.flops * args.devices as f64);
     let run = step * recipe.run.steps as f64;
-    say!("at {:.2e} FLOP/s on each of {} devices:", args.flops, args.devices);
+    if let Some(origin) = &rate.origin {
+        say!("{origin}");
+    }
+    say!("at {:.2e} FLOP/s on each of {} devices:", rate.flops, args.devices);
     say!("  {} per step, {} for {} steps", time(step), time(run), recipe.run.steps);
     say!("  {:.0} tokens and {:.0} images per second", load.tokens / step, load.images / step);
     if args.devices > 1 {

@@ -1,39 +1,133 @@
 //! `mm read`: a caption for each image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use mm_model::Document;
+use mm_data::EXTENSIONS;
+use mm_model::{Document, GenerateOptions, LoadedModel};
+use serde::Serialize;
 
 use crate::files::{fitted, read_image};
-use crate::model::SamplingArgs;
-use crate::terminal::{Failure, say};
+use crate::model::{CommonArgs, TokenArgs};
+use crate::terminal::{Failure, failed, say, tell, usage};
 
 #[derive(Debug, Parser)]
-#[command(after_help = "Example:\n  mm read runs/glyphs/model k.png e.jpg")]
+#[command(
+    after_help = "An image that cannot be read is named on standard error and counted; the others are read, and the
+exit code is 1.
+
+Examples:
+  mm read runs/glyphs/model k.png e.jpg
+  mm read runs/glyphs/model drawn/ --json > captions.jsonl"
+)]
 pub struct ReadArgs {
     /// Model folder.
     model: PathBuf,
-    /// Image files; each is fitted to the size of the model's images.
-    #[arg(required = true)]
+    /// Image files and folders. Of a folder, all image files are read in the order of their names,
+    /// but not the folders in it. Each image is fitted to the size of the model's images.
+    #[arg(required = true, value_name = "IMAGE|DIR")]
     images: Vec<PathBuf>,
+    /// Print one JSON object for each image: image and caption, or image and error.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
-    sampling: SamplingArgs,
+    tokens: TokenArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// The number of images that are read at once.
+const TOGETHER: usize = 16;
+
+/// A line of `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    image: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caption: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
 }
 
 pub fn run(args: &ReadArgs) -> Result<(), Failure> {
-    let images = args.images.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
-    let model = args.sampling.load(&args.model)?;
-    let prompts = images
+    let files = files(&args.images)?;
+    if let ([one], false) = (args.images.as_slice(), args.images[0].is_dir()) {
+        read_image(one)?; // a single bad image is known before the model is loaded
+    }
+    let model = args.common.load(&args.model)?;
+    let options = args.tokens.set(model.options(args.common.seed));
+    let mut bad = 0;
+    for some in files.chunks(TOGETHER) {
+        bad += read(args, some, &model, &options)?;
+    }
+    match bad {
+        0 => Ok(()),
+        bad => Err(failed!("{bad} of {} images cannot be read", files.len())),
+    }
+}
+
+/// Reads some images at once, and returns the number of bad ones.
+fn read(
+    args: &ReadArgs,
+    files: &[PathBuf],
+    model: &LoadedModel,
+    options: &GenerateOptions,
+) -> Result<usize, Failure> {
+    let decoded: Vec<Result<Document, Failure>> = files
         .iter()
-        .map(|image| Ok(Document::of_image(fitted(image, &model)?)))
-        .collect::<Result<Vec<_>, Failure>>()?;
-    let captions = model.read(&prompts, &args.sampling.options(&model))?;
-    for (path, caption) in args.images.iter().zip(captions) {
-        match args.images.len() {
-            1 => say!("{caption}"),
-            _ => say!("{}: {caption}", path.display()),
+        .map(|file| Ok(Document::of_image(fitted(&read_image(file)?, model)?)))
+        .collect();
+    let prompts: Vec<Document> = decoded.iter().flatten().cloned().collect();
+    let captions = if prompts.is_empty() { vec![] } else { model.read(&prompts, options)? };
+    let mut captions = captions.iter();
+    let mut bad = 0;
+    for (image, decoded) in files.iter().zip(&decoded) {
+        let (caption, error) = match decoded {
+            Ok(_) => (captions.next().map(String::as_str), None),
+            Err(why) => (None, Some(why.chain())),
+        };
+        bad += usize::from(error.is_some());
+        if args.json {
+            let line = Line { image, caption, error: error.as_deref() };
+            say!("{}", serde_json::to_string(&line)?);
+        } else if let Some(why) = error {
+            tell!("{why}");
+        } else if let (Some(caption), [_]) = (caption, args.images.as_slice())
+            && !args.images[0].is_dir()
+        {
+            say!("{caption}");
+        } else {
+            say!("{}: {}", image.display(), caption.unwrap_or_default());
         }
     }
-    Ok(())
+    Ok(bad)
+}
+
+/// Returns the files of the command line, and those of its folders in the order of their names.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = vec![];
+    for path in paths {
+        if !path.is_dir() {
+            fs_err::metadata(path)?; // a file that is not there is a slip of the pen
+            files.push(path.clone());
+            continue;
+        }
+        let entries = fs_err::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
+        let mut found: Vec<PathBuf> =
+            entries.into_iter().map(|entry| entry.path()).filter(|file| is_image(file)).collect();
+        found.sort();
+        if found.is_empty() {
+            let endings = EXTENSIONS.join(", ");
+            return Err(usage!("`{}` has no image file, wanted {endings}", path.display()));
+        }
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+/// Returns whether a file of a folder is an image by its name. Hidden files are not.
+fn is_image(file: &Path) -> bool {
+    let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let ending = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    !hidden && EXTENSIONS.contains(&ending.as_str()) && file.is_file()
 }

@@ -30,7 +30,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "N", default_value_t = 8)]
     grids: usize,
     /// Replace the file of --out if it exists.
-    #[arg(long)]
+    #[arg(long, requires = "out")]
     force: bool,
 }
 

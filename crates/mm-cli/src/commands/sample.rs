@@ -2,6 +2,7 @@
 
 mod analytic;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -10,14 +11,15 @@ use mm_data::{Captions, DataConfig, FolderConfig};
 use mm_diffusion::{Analytic, DiffusionError, Level, Sampler};
 use mm_eval::{image_table, magnified, square_cols};
 use mm_model::{LoadedModel, SamplingPlan};
-use mm_patch::Grid;
-use mm_train::Recipe;
+use mm_patch::{Grid, Image};
 use mm_train::checkpoint::recipe_beside;
+use mm_train::{Recipe, did_you_mean};
 
 use super::draw::grid;
 use crate::device::DeviceArg;
-use crate::files::{Size, format_of, free, most_of, pixels_of, within, write_image};
-use crate::model::{cannot_generate, load};
+use crate::files::{Size, format_of, free, most_of, pixels_of, within, write_image_with};
+use crate::metadata::{Metadata, MetadataArgs};
+use crate::model::{SAMPLERS, cannot_generate, load};
 use crate::recipes;
 use crate::terminal::{Failure, say, usage};
 
@@ -55,8 +57,8 @@ pub struct SampleArgs {
 /// Flags of `mm sample` and `mm interpolate`: how images without a caption are denoised.
 #[derive(Debug, Args)]
 pub struct DenoiseArgs {
-    /// Sampler: ddpm, ddim, ddim:ETA, analytic, analytic:ETA, dpm++2m, euler or heun [default: the
-    /// model's].
+    /// Sampler: ddpm, ddim, ddim:ETA, analytic, analytic:ETA, dpm++2m, dpm++2m-uncapped,
+    /// euler or heun [default: the model's].
     #[arg(long, value_name = "S")]
     sampler: Option<Method>,
     /// Number of denoising steps [default: the model's for the model's sampler; else all for ddpm,
@@ -64,9 +66,9 @@ pub struct DenoiseArgs {
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
     /// Number of batches of training images on which `analytic` measures the network at each noise
-    /// level; the measurement is kept in the model folder.
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    batches: usize,
+    /// level; the measurement is kept in the model folder [default: 5].
+    #[arg(long, value_name = "N")]
+    batches: Option<usize>,
     /// Folder of these training images, without captions [default: the recipe's data].
     #[arg(long, value_name = "DIR")]
     real: Option<PathBuf>,
@@ -84,6 +86,8 @@ pub struct DenoiseArgs {
     /// Replace a file that exists.
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    metadata: MetadataArgs,
 }
 
 /// A sampler of the command line.
@@ -97,14 +101,47 @@ enum Method {
 
 /// All samplers, in words.
 const KNOWN: &str = "`ddpm`, `ddim`, `ddim:ETA`, `analytic`, `analytic:ETA` (ETA from 0 to 1), \
-                     `dpm++2m`, `euler` or `heun`";
+                     `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`";
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(sampler) => sampler.fmt(f),
+            Self::Analytic { eta: 1.0 } => f.write_str("analytic"),
+            Self::Analytic { eta } => write!(f, "analytic:{eta}"),
+        }
+    }
+}
+
+impl DenoiseArgs {
+    /// Fails if a flag was given that the sampler does not use.
+    fn check(&self, method: Method) -> Result<(), Failure> {
+        if matches!(method, Method::Analytic { .. }) {
+            return Ok(());
+        }
+        for (flag, given) in [
+            ("--batches", self.batches.is_some()),
+            ("--real", self.real.is_some()),
+            ("--recipe", self.recipe.is_some()),
+        ] {
+            if given {
+                return Err(usage!("`{flag}` does nothing with the sampler {method}")
+                    .hint("it is for `--sampler analytic`, which measures training images"));
+            }
+        }
+        Ok(())
+    }
+}
 
 impl FromStr for Method {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let words = |why: DiffusionError| match why {
-            DiffusionError::Sampler { .. } => format!("sampler is `{text}`, wanted {KNOWN}"),
+            DiffusionError::Sampler { .. } => {
+                let names = [SAMPLERS, &["analytic"]].concat();
+                format!("sampler is `{text}`, wanted {KNOWN}{}", did_you_mean(text, &names))
+            }
             other => other.to_string(),
         };
         let Some(rest) = text.strip_prefix("analytic") else {
@@ -144,9 +181,9 @@ pub fn run(args: &SampleArgs) -> Result<(), Failure> {
         let drawn = denoiser.model.sample(grid, 0..args.count as u64, plan, args.denoise.seed);
         drawn.map_err(cannot_generate(&args.model))
     })?;
-    write_image(&args.out, &magnified(&image_table(&drawn, cols), args.denoise.zoom))?;
-    say!("{}", args.out.display());
-    Ok(())
+    let table = magnified(&image_table(&drawn, cols), args.denoise.zoom);
+    let metadata = denoiser.metadata(levels.len()).size(grid).with("Images", args.count);
+    denoiser.write(&args.out, &table, &metadata)
 }
 
 /// Says what is wrong with the steps, by the flags that chose them.
@@ -183,6 +220,8 @@ impl<'a> Denoiser<'a> {
     /// Opens a model folder.
     pub fn open(folder: &'a Path, args: &'a DenoiseArgs) -> Result<Self, Failure> {
         let model = load(folder, &args.device.open()?)?;
+        let method = args.sampler.unwrap_or(Method::Plain(model.generation.sampler));
+        args.check(method)?;
         let mut recipe = match &args.recipe {
             Some(name) => Some(recipes::find(name)?),
             None => recipe_beside(folder)?,
@@ -191,8 +230,19 @@ impl<'a> Denoiser<'a> {
             let real = FolderConfig::of(fs_err::canonicalize(real)?);
             recipe.data = DataConfig::Folder(FolderConfig { captions: Captions::None, ..real });
         }
-        let method = args.sampler.unwrap_or(Method::Plain(model.generation.sampler));
         Ok(Self { model, recipe, folder, args, method })
+    }
+
+    /// Returns what a PNG file tells of how its images were drawn.
+    pub fn metadata(&self, steps: usize) -> Metadata {
+        Metadata::new().model(self.folder).sampling(self.method, steps, self.args.seed)
+    }
+
+    /// Writes an image and prints the name of its file.
+    pub fn write(&self, out: &Path, image: &Image, metadata: &Metadata) -> Result<(), Failure> {
+        write_image_with(out, image, metadata.texts(&self.args.metadata))?;
+        say!("{}", out.display());
+        Ok(())
     }
 
     /// Returns the number of steps that was asked for. The default is the model's own number for
@@ -240,7 +290,11 @@ mod tests {
         assert_eq!("ddim:0.5".parse(), Ok(Method::Plain(Sampler::Ddim { eta: 0.5 })));
         for wrong in ["analytics", "analytic:", "analytic:x", "plms"] {
             let said = wrong.parse::<Method>().unwrap_err();
-            assert_eq!(said, format!("sampler is `{wrong}`, wanted {KNOWN}"));
+            assert!(said.starts_with(&format!("sampler is `{wrong}`, wanted {KNOWN}")), "{said}");
+        }
+        assert!("analytics".parse::<Method>().unwrap_err().ends_with(", did you mean `analytic`?"));
+        for text in ["analytic", "analytic:0.5", "ddim:0.5", "dpm++2m"] {
+            assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
         }
         let said = "analytic:2".parse::<Method>().unwrap_err();
         assert_eq!(said, "`eta` is 2, wanted a number from 0 to 1");

@@ -5,7 +5,7 @@ mod devices;
 mod hints;
 mod screen;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,7 +28,7 @@ use screen::Screen;
 
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
-  mm train glyphs --out runs/glyphs
+  mm train glyphs
   mm train glyphs --out runs/quick --minutes 5 --set optimizer.lr=0.001
   mm train my-images.toml --out runs/mine --device wgpu --max-bad 5%
   mm train my-images.toml --out runs/mine --devices cuda:0,cuda:1
@@ -38,9 +38,10 @@ pub struct TrainArgs {
     /// Name of a recipe (`mm data recipes` lists them), or a TOML file; not with --resume.
     #[arg(required_unless_present = "resume")]
     recipe: Option<String>,
-    /// Run folder, which will hold metrics, samples, checkpoints and the model.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    /// Run folder, which will hold metrics, samples, checkpoints and the model [default: runs/NAME
+    /// for the recipe NAME].
+    #[arg(long, value_name = "DIR", required_unless_present = "recipe")]
+    out: Option<PathBuf>,
     /// Number of optimizer steps, instead of the recipe's.
     #[arg(long, value_name = "N", conflicts_with_all = ["minutes", "resume"])]
     steps: Option<u64>,
@@ -82,6 +83,20 @@ pub struct TrainArgs {
     /// Replace one value of the recipe, such as optimizer.lr=0.001; can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+impl TrainArgs {
+    /// Returns the run folder: that of the command line, or one below `runs` that is named as the
+    /// recipe.
+    fn out(&self) -> PathBuf {
+        match (&self.out, &self.recipe) {
+            (Some(out), _) => out.clone(),
+            (None, recipe) => {
+                let recipe = Path::new(recipe.as_deref().unwrap_or_default());
+                Path::new("runs").join(recipe.file_stem().unwrap_or_default())
+            }
+        }
+    }
 }
 
 /// How several devices sum their gradients.
@@ -134,6 +149,9 @@ fn run_rank(
     if args.tui && ranks.writes() {
         dashboard::check()?;
     }
+    if ranks.writes() {
+        tell!("preparing: listing the data, making the tokenizer and the weights ...");
+    }
     let (folder, mut training) =
         if args.resume { resume(args, device, ranks)? } else { start(args, device, ranks)? };
     training.join(ranks.clone()).map_err(explain)?;
@@ -148,6 +166,7 @@ fn run_rank(
     } else {
         None
     };
+    tell!("preparing the first batch and step ...");
     let mut screen = if args.tui { Screen::dashboard(&training) } else { Screen::bar(&training) };
     let mut step = training.progress.step;
     let mut samples: Option<PathBuf> = None;
@@ -211,11 +230,11 @@ fn start(
     let training = training.map_err(explain)?;
     memory::check(&training, ranks.count).map_err(explain)?; // before there is a run folder
     let folder = if !ranks.writes() {
-        RunFolder::of_other_rank(&args.out)
+        RunFolder::of_other_rank(&args.out())
     } else if args.init.is_some() {
-        RunFolder::create_from(&args.out, &training).map_err(explain)?
+        RunFolder::create_from(&args.out(), &training).map_err(explain)?
     } else {
-        RunFolder::create(&args.out, &training.recipe).map_err(explain)?
+        RunFolder::create(&args.out(), &training.recipe).map_err(explain)?
     };
     Ok((folder, training))
 }
@@ -244,7 +263,7 @@ fn resume(
         return Err(usage!("`--resume` uses the recipe in the run folder").hint("give no recipe"));
     }
     let opened =
-        if ranks.writes() { RunFolder::open(&args.out) } else { RunFolder::look(&args.out) };
+        if ranks.writes() { RunFolder::open(&args.out()) } else { RunFolder::look(&args.out()) };
     let (folder, recipe) = opened.map_err(explain)?;
     check_batch(args, recipe.run.batch, ranks)?;
     let say = |note: &str| {
@@ -279,6 +298,15 @@ fn stop_flag(speaks: bool) -> Result<Arc<AtomicBool>, Failure> {
 
 fn introduce(training: &Training, folder: &RunFolder, ranks: &ProcessGroup) {
     let (recipe, progress) = (&training.recipe, &training.progress);
+    if progress.step >= recipe.run.steps {
+        let folder = folder.path().display();
+        tell!(
+            "the run in {folder} is finished: all {} steps are done. To train on, raise `run.steps` \
+             in {folder}/recipe.toml and resume again",
+            recipe.run.steps
+        );
+        return;
+    }
     tell!(
         "training {} parameters, images of {}x{} in patches of {}, {} token ids",
         training.parameters(),
@@ -386,6 +414,18 @@ mod tests {
     fn parsed(args: &[&str]) -> Result<TrainArgs, String> {
         let args = ["train", "glyphs", "--out", "x"].into_iter().chain(args.iter().copied());
         TrainArgs::try_parse_from(args).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn a_run_without_a_folder_of_its_own_is_in_runs_under_the_name_of_the_recipe() {
+        let out = |args: &[&str]| {
+            let args = TrainArgs::try_parse_from([&["train"], args].concat());
+            args.map(|args| args.out()).map_err(|why| why.to_string())
+        };
+        assert_eq!(out(&["glyphs"]), Ok(PathBuf::from("runs/glyphs")));
+        assert_eq!(out(&["recipes/mine.toml"]), Ok(PathBuf::from("runs/mine")));
+        assert_eq!(out(&["glyphs", "--out", "x"]), Ok(PathBuf::from("x")));
+        assert!(out(&["--resume"]).unwrap_err().contains("--out"));
     }
 
     #[test]

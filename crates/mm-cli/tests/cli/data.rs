@@ -4,7 +4,7 @@
 use mm_patch::Image;
 use tempfile::{TempDir, tempdir};
 
-use super::{done, refused};
+use super::{done, mm, refused, text};
 
 /// A folder of ten captioned images, the first `broken` of them cut in half.
 fn folder(broken: usize) -> TempDir {
@@ -40,6 +40,29 @@ fn a_check_counts_names_what_is_broken_and_draws_a_sheet() {
     let json: serde_json::Value =
         serde_json::from_str(&done(&["data", "check", &path, "--json"])).unwrap();
     assert_eq!((json["bad"].as_u64(), json["sizes"]["64x64"].as_u64()), (Some(1), Some(9)));
+}
+
+#[test]
+fn show_writes_the_fitted_pixels_of_a_record_and_prints_its_caption() {
+    let folder = tempdir().unwrap();
+    for (name, color) in [("a", [9, 90, 200]), ("b", [200, 10, 10])] {
+        let image = Image::filled(40, 30, color).encode_png();
+        fs_err::write(folder.path().join(format!("{name}.png")), image).unwrap();
+        fs_err::write(folder.path().join(format!("{name}.txt")), format!("image {name}")).unwrap();
+    }
+    fs_err::write(folder.path().join("c.jpg"), b"\xFF\xD8\xFF\xE0 cut").unwrap();
+    fs_err::write(folder.path().join("c.txt"), "cut").unwrap();
+    let path = folder.path().display().to_string();
+    let seen = tempdir().unwrap();
+    let out = seen.path().join("1.bmp").display().to_string();
+    let show = |record| ["data", "show", &path, "--size=32x16", "--out", &out, "--record", record];
+    assert_eq!(done(&show("1")), "image b\n");
+    let seen = Image::decode(&fs_err::read(&out).unwrap(), &Default::default()).unwrap();
+    assert_eq!(seen, Image::filled(32, 16, [200, 10, 10]));
+    fs_err::remove_file(&out).unwrap();
+    let said = refused(1, &show("2"));
+    assert!(said.contains("c.jpg") && said.contains("truncated"), "{said}");
+    assert!(refused(2, &show("3")).contains("`--record 3`, the split has 3 records"));
 }
 
 #[test]
@@ -151,4 +174,14 @@ fn a_recipe_is_written_for_a_folder_and_taken_from_wherever_it_lies() {
     let sized = ["init", &images, "--out", &recipe, "--size", "32x32", "--force"];
     assert!(done(&sized).contains("images of 32x32"));
     assert!(refused(2, &["init", "nowhere", "--out", &recipe, "--force"]).contains("nowhere"));
+}
+
+#[test]
+fn a_table_whose_parser_panics_is_named_without_the_words_of_the_panic() {
+    let table = "/../../tests/fuzz/corpus/parquet/page-past-its-end.parquet";
+    let output = mm(&["data", "check", &format!("{}{table}", env!("CARGO_MANIFEST_DIR"))]);
+    let (said, wrong) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}{wrong}");
+    assert!(said.contains("page-past-its-end.parquet: row 2: "), "{said}");
+    assert!(wrong.starts_with("error: more records are bad than"), "{wrong}");
 }

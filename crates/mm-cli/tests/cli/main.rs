@@ -4,6 +4,8 @@
 mod bounds;
 mod data;
 mod devices;
+mod drawing;
+mod edit;
 mod endurance;
 mod folders;
 mod kills;
@@ -134,7 +136,12 @@ fn a_run_folder_is_not_taken_twice() {
 #[test]
 fn a_finished_run_resumes_to_its_end_at_once() {
     let output = mm(&["train", "--out", run().to_str().unwrap(), "--resume", "--device", device()]);
-    assert!(output.status.success() && text(&output.stderr).contains("done after 6 steps"));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("done after 6 steps"), "{said}");
+    assert!(
+        said.contains("is finished: all 6 steps are done") && said.contains("try: mm draw "),
+        "{said}"
+    );
 }
 
 #[test]
@@ -202,8 +209,14 @@ fn wrong_flags_are_usage_errors() {
         refused(2, &["train", "glyfs", "--out", "x"])
             .contains("there is no recipe `glyfs`, wanted glyphs")
     );
+    let said = refused(2, &["train", "glyfs", "--out", "x"]);
+    assert!(said.contains("did you mean `glyphs`?"), "{said}");
     let said = refused(2, &["train", "glyphs", "--out", "x", "--set", "optimizer.rat=1"]);
     assert!(said.contains("the recipe has no key `optimizer.rat`"), "{said}");
+    let said = refused(2, &["train", "glyphs", "--out", "x", "--set", "optimzer.lr=1"]);
+    assert!(said.contains("did you mean `optimizer.lr`?"), "{said}");
+    let said = refused(2, &["train", "glyphs", "--out", "x", "--set", "data.source=glyfs"]);
+    assert!(said.contains("did you mean `glyphs`?"), "{said}");
     assert!(
         refused(2, &["train", "glyphs", "--out", "x", "--set", "run.batch=0"])
             .contains("`run.batch` is 0, wanted at least 1")
@@ -232,7 +245,33 @@ fn a_misspelled_key_of_a_recipe_file_is_named_with_its_line() {
     let text = include_str!("../../recipes/glyphs.toml").replace("warmup_steps", "warmup");
     fs_err::write(&file, text).unwrap();
     let said = refused(2, &["train", file.to_str().unwrap(), "--out", "x"]);
-    assert!(said.contains("unknown field `warmup`") && said.contains("line "), "{said}");
+    assert!(said.contains("`optimizer.warmup` is unknown") && said.contains("line "), "{said}");
+}
+
+#[test]
+fn all_values_of_a_recipe_that_are_out_of_range_are_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    let mut recipe: toml::Table =
+        toml::from_str(include_str!("../../recipes/glyphs.toml")).unwrap();
+    for (table, key, value) in [
+        ("run", "batch", 0.into()),
+        ("optimizer", "clip", (-1.0).into()),
+        ("sample", "count", 0.into()),
+    ] {
+        let table: &mut toml::Value = recipe.get_mut(table).unwrap();
+        table.as_table_mut().unwrap().insert(key.to_owned(), value);
+    }
+    fs_err::write(&file, recipe.to_string()).unwrap();
+    let said = refused(2, &["train", file.to_str().unwrap(), "--out", "x"]);
+    for wanted in [
+        "3 errors:",
+        "`run.batch` is 0, wanted at least 1",
+        "`optimizer.clip` is -1.0, wanted above 0",
+        "`sample.count` is 0, wanted at least 1",
+    ] {
+        assert!(said.contains(wanted), "`{wanted}` in: {said}");
+    }
 }
 
 #[test]

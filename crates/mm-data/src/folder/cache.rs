@@ -127,12 +127,12 @@ fn checksum(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::white;
+    use crate::image::{most_pixels, white};
     use crate::{ImageFit, ImageSettings};
 
     fn frame(width: usize) -> Frame {
         let image = ImageSettings { width, height: 8, patch: 8 };
-        Frame::new(ImageFit::CenterCrop, white(), image).unwrap()
+        Frame::new(ImageFit::CenterCrop, white(), most_pixels(), image).unwrap()
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::bad_records::BadRecords;
 use crate::caption::{caption, json_object, keys, of_field};
 use crate::error::DataError;
 use crate::files;
-use crate::image::{EXTENSIONS, chain};
+use crate::image::{EXTENSIONS, UNREAD_EXTENSIONS, chain};
 use crate::split::split_hash;
 
 /// The endings of a file beside an image that holds its caption, in the order in which they are
@@ -125,6 +125,9 @@ impl<'a> Listing<'a> {
             self.bad.pass_over(&path, format!("not read: captions may be in {}", metadata_names()));
         } else if metadata::NAMES.contains(&name.as_str()) {
             self.metadata.push(path);
+        } else if UNREAD_EXTENSIONS.contains(&extension.as_str()) {
+            let why = format!("`.{extension}` images are not read, wanted {}", extensions());
+            self.bad.broken(&path, why);
         } else if EXTENSIONS.contains(&extension.as_str()) {
             match fs_err::metadata(&path) {
                 Err(error) => self.bad.broken(&path, chain(&error)),

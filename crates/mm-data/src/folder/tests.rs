@@ -92,7 +92,8 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
         "gone.png: named in the metadata, but there is no such image",
         "metadata.jsonl: line 3: expected ident at line 1 column 2",
         "f-empty.txt: no image: nothing beside it has its name",
-        "notes.md: not an image: the name ends in none of `.png`, `.jpg`, `.jpeg`, `.webp`, `.gif`, `.bmp`",
+        "notes.md: not an image: the name ends in none of `.png`, `.jpg`, `.jpeg`, `.jfif`, \
+         `.jpe`, `.webp`, `.gif`, `.bmp`, `.tif`, `.tiff`",
     ];
     assert_eq!(reasons(&set, &folder), at_opening);
     for index in 0..6 {
@@ -107,12 +108,32 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
 }
 
 #[test]
+fn an_image_of_a_format_that_is_not_read_is_broken_and_named() {
+    let avif = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1";
+    let folder = folder(&[
+        ("a.png", &png([9; 3])),
+        ("b.AVIF", avif),
+        ("c.jpg", avif),
+        ("d.JFIF", &png([7; 3])),
+    ]);
+    let set = open(&folder, Captions::None).unwrap();
+    assert_eq!(set.len(Split::Train), Some(3));
+    for index in 0..3 {
+        example(&set, Split::Train, index).unwrap();
+    }
+    let said = reasons(&set, &folder).join("\n");
+    assert!(said.contains("b.AVIF: `.avif` images are not read, wanted `.png`"), "{said}");
+    assert!(said.contains("c.jpg: the image file is of the format `avif`"), "{said}");
+    assert_eq!(set.bad(), 2);
+}
+
+#[test]
 fn a_folder_without_usable_images_is_an_error_that_says_what_was_wanted() {
     let empty = folder(&[]);
     let error = open(&empty, Captions::Written).unwrap_err().to_string();
     assert!(error.contains(&empty.path().display().to_string()), "{error}");
     assert!(
-        error.ends_with("ending in `.png`, `.jpg`, `.jpeg`, `.webp`, `.gif`, `.bmp`, skipped 0"),
+        error.ends_with("`.jpe`, `.webp`, `.gif`, `.bmp`, `.tif`, `.tiff`, skipped 0"),
         "{error}"
     );
     let error = open(&empty, Captions::None).unwrap_err().to_string();

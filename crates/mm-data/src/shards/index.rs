@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Read, Seek};
 
 use crate::files::Span;
-use crate::image::{EXTENSIONS, chain};
+use crate::image::{EXTENSIONS, UNREAD_EXTENSIONS, chain};
 
 /// The first bytes of a file that gzip has compressed (RFC 1952).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -93,7 +93,8 @@ impl Member {
     }
 
     fn is_image(&self) -> bool {
-        EXTENSIONS.contains(&self.last())
+        // One of a format that is not read is refused by name when it is decoded.
+        EXTENSIONS.contains(&self.last()) || UNREAD_EXTENSIONS.contains(&self.last())
     }
 
     fn is_words(&self) -> bool {

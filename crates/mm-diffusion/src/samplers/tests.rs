@@ -110,6 +110,22 @@ fn halving_the_step_halves_the_error_of_ddim_and_euler() {
     }
 }
 
+/// Returns levels from -4 to 9 in ln(signal / noise), where steps of three units and of one take
+/// turns: 1 / 2r is 1/6 and 3/2.
+fn uneven_in_log_snr(steps: usize) -> Vec<Level> {
+    let unit = 13.0 / (2 * steps) as f64;
+    let at = |i: usize| -4.0 + unit * (4 * (i / 2) + 3 * (i % 2)) as f64;
+    (0..steps).map(|i| of_log_snr(at(i))).collect()
+}
+
+#[test]
+fn only_the_uncapped_dpm_solver_is_of_second_order_where_steps_differ() {
+    check_order(Sampler::DpmSolverPp2mUncapped, uneven_in_log_snr, 4.0);
+    check_order(Sampler::DpmSolverPp2mUncapped, even_in_log_snr, 4.0);
+    let error = |steps| flow_error(Sampler::DpmSolverPp2m, &uneven_in_log_snr(steps), DType::F64);
+    assert!(error(100) / error(200) < 3.0, "{} and {}", error(100), error(200));
+}
+
 #[test]
 fn halving_the_step_quarters_the_error_of_heun_and_dpm_solver() {
     check_order(Sampler::Heun, |steps| levels(LINEAR, steps), 4.0);

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use mm_data::{DataSet, EXTENSIONS, Skipped, Split};
-use mm_model::random::{Purpose, stream};
+use mm_model::random::{Purpose, part_seed, stream};
 use mm_model::{Document, GenerateOptions, LoadedModel};
 use mm_patch::{DecodeOptions, Fit, Grid, Image};
 use rand::RngExt;
@@ -139,7 +139,7 @@ pub fn drawings(
             prompts.push(if none { Document::default() } else { Document::of_text(caption) });
         }
         let mut options = options.clone();
-        options.seed ^= batch << 32;
+        options.seed = part_seed(options.seed, batch);
         if captions.iter().all(String::is_empty) {
             options.guidance.scale = 1.0; // there is no condition to guide towards
         }

@@ -226,7 +226,7 @@ mod tests {
         BackboneConfig, BlockConfig, MultiHeadConfig, MultiHeadVariant, PositionScheme,
     };
     use mm_diffusion::{Prediction, Schedule};
-    use mm_model::{GenerationConfig, ModelConfig, TimeConfig};
+    use mm_model::{GenerationConfig, ModelConfig, NetworkConfig, TimeConfig, UnifiedConfig};
     use mm_patch::Image;
 
     /// Returns a fresh network of some ten thousand weights, and two images of four patches of 4 x
@@ -235,26 +235,27 @@ mod tests {
         let config = ModelConfig {
             patch: 4,
             vocab: 389,
-            patch_bias: true,
-            patch_pos_embed: 2,
-            patch_convolution: false,
-            unet: None,
             time: TimeConfig::Sinusoidal { channels: 16, scale: 1000.0 },
             schedule: Schedule::Linear,
             prediction: Prediction::Velocity,
-            backbone: BackboneConfig {
-                width: 32,
-                depth: 1,
-                block: BlockConfig::MultiHead(MultiHeadConfig {
-                    variant: MultiHeadVariant::Plain,
-                    heads: 2,
-                    key_heads: 1,
-                    feed_forward: 64,
-                }),
-                positions: PositionScheme::RopeTv,
-                rotary_base: 10_000.0,
-                norm_epsilon: 1e-6,
-            },
+            network: NetworkConfig::Unified(UnifiedConfig {
+                patch_bias: true,
+                patch_pos_embed: 2,
+                patch_convolution: false,
+                backbone: BackboneConfig {
+                    width: 32,
+                    depth: 1,
+                    block: BlockConfig::MultiHead(MultiHeadConfig {
+                        variant: MultiHeadVariant::Plain,
+                        heads: 2,
+                        key_heads: 1,
+                        feed_forward: 64,
+                    }),
+                    positions: PositionScheme::RopeTv,
+                    rotary_base: 10_000.0,
+                    norm_epsilon: 1e-6,
+                },
+            }),
         };
         let words = ["dark".to_owned(), "light".to_owned()];
         let tokenizer = mm_text::Tokenizer::train(words.clone().into_iter(), config.vocab).unwrap();

@@ -39,18 +39,41 @@ pub fn nearest(images: &[Image], among: &[Image]) -> Result<Vec<Nearest>, EvalEr
     if let Some(other) = images.iter().chain(among).find(|image| size(image) != size(first)) {
         return Err(EvalError::Size { found: size(other), wanted: size(first) });
     }
-    let numbers = first.rgb().len() as f64;
-    let one = |image: &Image| {
-        let mut best = (0, u64::MAX);
-        for (index, other) in among.iter().enumerate() {
-            let squares = squared_difference(image, other, best.1);
-            if squares < best.1 {
-                best = (index, squares);
-            }
+    Ok(images.par_iter().map(|image| nearest_but(image, among, None)).collect())
+}
+
+/// Returns, for each of the first `count` images, the nearest of all the others: a baseline for
+/// drawings that are compared with as many images.
+///
+/// ```
+/// use mm_eval::quality::nearest_others;
+/// use mm_patch::Image;
+///
+/// let all = [0, 100, 255].map(|shade| Image::filled(4, 4, [shade; 3]));
+/// let found = nearest_others(&all, 2)?;
+/// assert_eq!((found[0].index, found[1].index), (1, 0));
+/// # Ok::<(), mm_eval::EvalError>(())
+/// ```
+pub fn nearest_others(images: &[Image], count: usize) -> Result<Vec<Nearest>, EvalError> {
+    if images.len() < 2 {
+        let (what, found, wanted) = ("training images", images.len(), 2);
+        return Err(EvalError::TooFew { what, found, wanted });
+    }
+    let first = &images[..count.min(images.len())];
+    let others = first.par_iter().enumerate();
+    Ok(others.map(|(at, image)| nearest_but(image, images, Some(at))).collect())
+}
+
+/// Returns the nearest of `among` but the one at `out`. All images have one size.
+fn nearest_but(image: &Image, among: &[Image], out: Option<usize>) -> Nearest {
+    let mut best = (0, u64::MAX);
+    for (index, other) in among.iter().enumerate().filter(|(index, _)| Some(*index) != out) {
+        let squares = squared_difference(image, other, best.1);
+        if squares < best.1 {
+            best = (index, squares);
         }
-        Nearest { index: best.0, distance: (best.1 as f64 / numbers).sqrt() }
-    };
-    Ok(images.par_iter().map(one).collect())
+    }
+    Nearest { index: best.0, distance: (best.1 as f64 / image.rgb().len() as f64).sqrt() }
 }
 
 /// Returns the median of distances: the mean of the middle two where their number is even, and not
@@ -93,6 +116,17 @@ mod tests {
         let wanted = [(1, 3.0), (2, 55.0), (0, 0.0)];
         assert_eq!(found, wanted.map(|(index, distance)| Nearest { index, distance }));
         assert_eq!((median(&found), median(&found[..2])), (3.0, 29.0));
+    }
+
+    /// Each image has one that is near it. A comparison of one half with the other would part them.
+    #[test]
+    fn an_image_is_compared_with_all_others_and_not_with_itself() {
+        let all: Vec<Image> = [0, 200, 2, 203].map(flat).into();
+        let found = nearest_others(&all, 3).unwrap();
+        let wanted = [(2, 2.0), (3, 3.0), (0, 2.0)];
+        assert_eq!(found, wanted.map(|(index, distance)| Nearest { index, distance }));
+        assert_eq!(nearest_others(&all, 9).unwrap().len(), 4);
+        assert!(nearest_others(&all[..1], 1).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use mm_backbone::{BackboneConfig, BlockConfig, GauConfig, PositionScheme};
 use mm_diffusion::{Prediction, Schedule};
 
 use super::Row;
-use mm_model::{ModelConfig, TimeConfig};
+use mm_model::{ModelConfig, NetworkConfig, TimeConfig, UnifiedConfig};
 
 /// Everything that two networks of ddpm-gau.py can differ in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,17 +76,23 @@ impl Su2024Sizes {
     /// The configuration of Su's network of these sizes.
     pub fn config(&self) -> ModelConfig {
         let steps = self.steps;
-        let expansion = self.expanded / self.width.max(1);
         ModelConfig {
             patch: self.patch,
             vocab: 0,
-            patch_bias: false,
-            patch_pos_embed: 0,
-            patch_convolution: false,
-            unet: None,
             time: TimeConfig::Table { steps },
             schedule: Schedule::Su2024 { steps },
             prediction: Prediction::Noise,
+            network: NetworkConfig::Unified(self.network()),
+        }
+    }
+
+    /// The transformer of Su's network of these sizes.
+    pub(super) fn network(&self) -> UnifiedConfig {
+        let expansion = self.expanded / self.width.max(1);
+        UnifiedConfig {
+            patch_bias: false,
+            patch_pos_embed: 0,
+            patch_convolution: false,
             backbone: BackboneConfig {
                 width: self.width,
                 depth: self.depth,

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fuzz::splices;
 use mm_model::parameters::weights_of;
-use mm_model::{Model, UnetConfig, no_backbone};
+use mm_model::{Model, NetworkConfig, UnetConfig, UnifiedConfig};
 
 const SIZES: Su2024Sizes =
     Su2024Sizes { patch: 2, width: 8, depth: 2, expanded: 16, key_size: 4, bias: true, steps: 5 };
@@ -184,6 +184,10 @@ proptest! {
     }
 }
 
+fn unified(config: &mut ModelConfig) -> &mut UnifiedConfig {
+    config.network.unified_mut().unwrap()
+}
+
 #[test]
 fn a_text_side_is_left_out_and_named_and_another_network_is_refused() {
     let with_text = ModelConfig { vocab: 3, ..SIZES.config() };
@@ -199,7 +203,7 @@ fn a_text_side_is_left_out_and_named_and_another_network_is_refused() {
         "`prediction` is clean, Su's network has noise"
     );
     assert_eq!(
-        refused(|config| config.backbone.rotary_base = 10_000.0),
+        refused(|config| unified(config).backbone.rotary_base = 10_000.0),
         "`backbone.rotary_base` is 10000, Su's network has 1000"
     );
     let heads = BlockConfig::MultiHead(MultiHeadConfig {
@@ -208,20 +212,18 @@ fn a_text_side_is_left_out_and_named_and_another_network_is_refused() {
         key_heads: 1,
         feed_forward: 4,
     });
-    let config = ModelConfig {
-        backbone: mm_backbone::BackboneConfig { block: heads, ..SIZES.config().backbone },
-        ..SIZES.config()
-    };
+    let mut config = SIZES.config();
+    unified(&mut config).backbone.block = heads;
     let said = write(&config, &weights(&config)).unwrap_err().to_string();
     assert!(said.contains("`backbone.block`"), "{said}");
     assert_eq!(
-        refused(|config| config.patch_convolution = true),
+        refused(|config| unified(config).patch_convolution = true),
         "`patch_convolution` is true, Su's network has false"
     );
     let growth = vec![1, 2];
     let unet =
         UnetConfig { width: 8, growth, blocks: 1, groups: 4, smallest: 4, attention: vec![] };
-    let config = ModelConfig { unet: Some(unet), backbone: no_backbone(), ..SIZES.config() };
+    let config = ModelConfig { network: NetworkConfig::Unet(unet), ..SIZES.config() };
     let said = rows(&config).unwrap_err().to_string();
     assert_eq!(said, "`unet` is given, Su's network has none");
 }

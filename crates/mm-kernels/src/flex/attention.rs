@@ -3,8 +3,10 @@
 //!
 //! Queries are taken in tiles whose ranges start at the same key; a tile meets the union of its
 //! queries' ranges and no other key, so what is hidden by structure (another document, the text
-//! after a tile) is never computed. Only the logarithm of each softmax's denominator is kept,
-//! `L = ln Σ exp`: backward computes a tile's `P = exp(s q k - L)` again.
+//! after a tile) is never computed. Inside a tile hidden pairs have the probability 0. Since
+//! 0 · NaN is NaN, tiles are of one query each where a number of the head is not finite: what is
+//! hidden from a query then never meets it. Only the logarithm of each softmax's denominator is
+//! kept, `L = ln Σ exp`: backward computes a tile's `P = exp(s q k - L)` again.
 //!
 //! With `dP = dO Vᵀ` and `D = rowsum(P ⊙ dP)`: `dS = s P ⊙ (dP - D)`, `dQ = dS K`, `dK = dSᵀ Q`,
 //! `dV = Pᵀ dO` (Dao et al. 2022, arXiv:2205.14135, appendix B).
@@ -66,13 +68,13 @@ struct Tile {
     keys: Range<usize>,
 }
 
-/// Joins neighboring queries whose ranges start at one key, at most [`TILE`] of them.
-fn tiles(ranges: &[[u32; 2]]) -> impl Iterator<Item = Tile> {
+/// Joins neighboring queries whose ranges start at one key, at most `most` of them.
+fn tiles(ranges: &[[u32; 2]], most: usize) -> impl Iterator<Item = Tile> {
     let mut first = 0;
     std::iter::from_fn(move || {
         let [start, mut end] = *ranges.get(first)?;
         let mut last = first + 1;
-        while last < ranges.len() && last - first < TILE && ranges[last][0] == start {
+        while last < ranges.len() && last - first < most && ranges[last][0] == start {
             end = end.max(ranges[last][1]);
             last += 1;
         }
@@ -82,12 +84,23 @@ fn tiles(ranges: &[[u32; 2]]) -> impl Iterator<Item = Tile> {
     })
 }
 
+/// Returns the numbers of the largest tile of at most `most` queries.
+fn widest(ranges: &[[u32; 2]], most: usize) -> usize {
+    let sizes = tiles(ranges, most).map(|tile| tile.queries.len() * tile.keys.len());
+    sizes.max().unwrap_or(0)
+}
+
+/// Returns the most queries in a tile: one where any number is not finite.
+fn tile_of<const N: usize>(numbers: [Matrix<'_>; N]) -> usize {
+    if numbers.into_iter().all(|matrix| matrix.is_finite()) { TILE } else { 1 }
+}
+
 impl Head<'_> {
     /// Writes `O` and, one a query, `L`.
     pub fn forward(&self, mut out: Rows<'_>, logs: &mut [f32]) {
-        let widest = tiles(self.ranges).map(|tile| tile.queries.len() * tile.keys.len()).max();
-        let mut scratch = take(widest.unwrap_or(0));
-        for tile in tiles(self.ranges) {
+        let most = tile_of([self.q, self.k, self.v]);
+        let mut scratch = take(widest(self.ranges, most));
+        for tile in tiles(self.ranges, most) {
             let width = tile.keys.len();
             let p = &mut scratch[..tile.queries.len() * width];
             self.scores(&tile, p);
@@ -100,9 +113,10 @@ impl Head<'_> {
     /// Adds to the gradients of queries, keys and values, given `dO`: `[queries, values]`.
     pub fn backward(&self, dout: Matrix<'_>, logs: &[f32], grads: HeadGradients<'_>) {
         let HeadGradients { mut dq, mut dk, mut dv } = grads;
-        let widest = tiles(self.ranges).map(|tile| tile.queries.len() * tile.keys.len()).max();
-        let (mut scratch, mut more) = (take(widest.unwrap_or(0)), take(widest.unwrap_or(0)));
-        for tile in tiles(self.ranges) {
+        let most = tile_of([self.q, self.k, self.v, dout]);
+        let widest = widest(self.ranges, most);
+        let (mut scratch, mut more) = (take(widest), take(widest));
+        for tile in tiles(self.ranges, most) {
             let (count, width) = (tile.queries.len(), tile.keys.len());
             let p = &mut scratch[..count * width];
             let ds = &mut more[..count * width];

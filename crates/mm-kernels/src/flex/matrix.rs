@@ -41,6 +41,14 @@ impl<'a> Matrix<'a> {
         Self { data: self.data, shape: [cols, rows], strides: [across, down] }
     }
 
+    /// Says whether every number is finite. The numbers of a row stand one after another.
+    pub fn is_finite(&self) -> bool {
+        let ([rows, cols], [down, across]) = (self.shape, self.strides);
+        assert_eq!(across, 1, "rows, not columns");
+        let row = |row: usize| &self.data[row * down..][..cols];
+        (0..rows).all(|at| row(at).iter().fold(true, |all, x| all & x.is_finite()))
+    }
+
     /// Returns the number of rows.
     pub fn height(&self) -> usize {
         self.shape[0]
@@ -133,7 +141,8 @@ fn pack_less() {
     {
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {
-            if let super::simd::Level::Avx512 = super::simd::level() {
+            use crate::InstructionSet;
+            if InstructionSet::of_this_processor() == InstructionSet::Avx512 {
                 gemm::set_lhs_packing_threshold_single_thread(64); // times six rows
             }
         });

@@ -10,10 +10,13 @@ use super::{Forward, Op, add_up, in_parts};
 /// Numbers that one task takes.
 const PART: usize = 1 << 15;
 
-/// Computes `1 / sqrt(mean(x²) + ε)` of one row.
+/// Computes `1 / sqrt(mean(x²) + ε)` of one row. Where the squares overflow, beyond about 1e19, it
+/// is not a number: with 0 a model that has diverged would look finite.
 #[inline(always)]
 pub(crate) fn scale_of(x: &[f32], epsilon: f32) -> f32 {
-    1.0 / (dot(x, x) / x.len() as f32 + epsilon).sqrt()
+    let squares = dot(x, x);
+    let scale = 1.0 / (squares / x.len() as f32 + epsilon).sqrt();
+    if squares == f32::INFINITY { f32::NAN } else { scale }
 }
 
 /// Normalises one row.

@@ -4,7 +4,7 @@
 //! what the processor has (NEON needs no choice). Loops that write several slices stand in
 //! functions that take each as an argument of its own: only so does the compiler know them apart.
 //! The arithmetic is written without fused multiply-add and sums run over sixteen lanes everywhere,
-//! so every processor gives the same bits.
+//! so these loops give the same bits on every processor; matrix products do not.
 
 /// Lanes of a sum.
 const LANES: usize = 16;
@@ -28,12 +28,12 @@ macro_rules! vectorised {
                 fn avx512($($arg: $type),*) {
                     plain($($arg),*)
                 }
-                match $crate::flex::simd::level() {
+                match $crate::InstructionSet::of_this_processor() {
                     // SAFETY: the processor was found to have these instructions.
-                    $crate::flex::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::InstructionSet::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: the processor was found to have these instructions too.
-                    $crate::flex::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::flex::simd::Level::Plain => {}
+                    $crate::InstructionSet::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::InstructionSet::Baseline => {}
                 }
             }
             plain($($arg),*)
@@ -41,37 +41,6 @@ macro_rules! vectorised {
     )+};
 }
 pub(crate) use vectorised;
-
-/// Vector instructions of an x86 processor.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-pub(crate) enum Level {
-    /// None beyond the base line.
-    Plain,
-    /// 256 bits.
-    Avx2,
-    /// 512 bits.
-    Avx512,
-}
-
-/// Returns what this processor has; the standard library remembers the answers.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub(crate) fn level() -> Level {
-    use std::is_x86_feature_detected as has;
-    if !(has!("avx2") && has!("fma")) {
-        Level::Plain
-    } else if has!("avx512f")
-        && has!("avx512bw")
-        && has!("avx512cd")
-        && has!("avx512dq")
-        && has!("avx512vl")
-    {
-        Level::Avx512
-    } else {
-        Level::Avx2
-    }
-}
 
 /// Computes `e^x` within 2 units in the last place for `x` in -87.3..88.3 and, beyond, the value at
 /// the nearest of these ends. NaN stays NaN.

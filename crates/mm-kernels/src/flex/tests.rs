@@ -351,3 +351,72 @@ fn fused_tokens_behind_a_prefix_equal_their_definition() {
         check_with_prefix(Block::MultiHead { key_heads: 2 }, prefix, 2, 6, 6);
     }
 }
+
+/// Replaces one number of a token of the first row by another.
+fn with_number(x: &Tensor<3>, token: usize, number: f32) -> Tensor<3> {
+    let mut numbers = host(&x.to_data());
+    numbers[token * WIDTH + 3] = number;
+    Tensor::from_data(TensorData::new(numbers, x.dims()), &x.device())
+}
+
+/// Text of 91 tokens, then another document of six in the same row. What is not a number at token
+/// 60 must reach the tokens that see it, and no other, forward and backward.
+fn check_broken(block: Block, number: f32) {
+    let mut trained = Trained::default();
+    let weights = block.weights(&mut trained);
+    let stretches = [Stretch::Text(90), Stretch::Document, Stretch::Text(6)];
+    let ranges = batch_ranges(&stretches, 1);
+    let context = weights.context(&ranges);
+    let shape = [1, ranges.queries(), WIDTH];
+    let (x, weight) = (normal(1, shape, 1.0), normal(2, shape, 1.0));
+    let of = |x: &Tensor<3>| {
+        let found = trained.results(x, &weight, |x| {
+            weights.forward(&FlexKernels, x, &context, BlockOptions::default())
+        });
+        [host(&found[0]), host(&found[1])]
+    };
+    let [y, dx] = of(&x);
+    let [broken_y, broken_dx] = of(&with_number(&x, 60, number));
+    let rows =
+        |numbers: &[f32]| -> Vec<Vec<f32>> { numbers.chunks(WIDTH).map(<[f32]>::to_vec).collect() };
+    let near = |one: &[f32], other: &[f32]| {
+        one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-4)
+    };
+    for (token, (found, wanted)) in rows(&broken_y).iter().zip(rows(&y)).enumerate() {
+        match token {
+            60..91 => assert!(found.iter().any(|y| y.is_nan()), "{block:?}: token {token}"),
+            _ => assert!(near(found, &wanted), "{block:?}: token {token}"),
+        }
+    }
+    for (token, (found, wanted)) in rows(&broken_dx).iter().zip(rows(&dx)).enumerate().skip(91) {
+        assert!(near(found, &wanted), "{block:?}: the gradient of token {token}");
+    }
+}
+
+#[test]
+fn what_is_not_a_number_reaches_only_the_tokens_that_see_it() {
+    for number in [f32::NAN, f32::INFINITY, 1e30] {
+        check_broken(Block::Gau { bias: true }, number);
+        check_broken(Block::MultiHead { key_heads: 2 }, number);
+    }
+}
+
+#[test]
+fn a_norm_of_numbers_whose_squares_overflow_is_not_a_number() {
+    for kernels in [&FlexKernels as &dyn BlockKernels, &Reference] {
+        let mut trained = Trained::default();
+        let gamma = trained.vector(WIDTH, 1.0);
+        let weight = normal(2, [1, 2, WIDTH], 1.0);
+        let of = |number: f32| {
+            let x = with_number(&normal(1, [1, 2, WIDTH], 1.0), 0, number);
+            trained.results(&x, &weight, |x| kernels.rms_norm(x, &gamma, 1e-6))
+        };
+        let [large, huge] = [1e18, 1e20].map(of);
+        assert!(large.iter().all(|found| host(found).iter().all(|x| x.is_finite())), "{kernels:?}");
+        let [y, dx, dgamma] = [0, 1, 2].map(|result| host(&huge[result]));
+        for (what, numbers) in [("output", &y[..WIDTH]), ("input", &dx[..WIDTH]), ("γ", &dgamma)] {
+            assert!(numbers.iter().all(|x| x.is_nan()), "{kernels:?}: {what}: {numbers:?}");
+        }
+        assert!(y[WIDTH..].iter().all(|x| x.is_finite()), "the other token is not touched");
+    }
+}

@@ -6,6 +6,10 @@ use burn::tensor::activation::softmax;
 use crate::{AttentionContext, Precision};
 
 /// Computes attention; one head of `k` and `v` may serve several of `q`.
+///
+/// A hidden key has the probability 0 and takes part in the product, where 0 · NaN is NaN: on a
+/// device a number that is not finite reaches all tokens of its row. Only kernels that skip by
+/// range, as those of the CPU, keep it from the others.
 pub(super) fn attention(
     q: Tensor<4>,
     k: Tensor<4>,

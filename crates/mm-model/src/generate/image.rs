@@ -7,15 +7,16 @@ use std::ops::Range;
 
 use burn::prelude::*;
 use mm_diffusion::{Analytic, Guidance, Level, Sampler, analytic_dpm};
-use mm_patch::{Grid, Image, image_to_patches, patches_to_image};
+use mm_patch::{Grid, Image, patches_to_image};
 use rand_chacha::ChaCha8Rng;
 
+use super::constrain::{Constrain, Unconstrained};
 use super::session::{CachedRows, GenerationSession};
 use crate::random::{Purpose, normals, stream};
-use crate::{Document, DocumentError, GenerateError, GenerateOptions, LoadedModel, Segment};
+use crate::{Document, GenerateError, GenerateOptions, LoadedModel, Segment};
 
 /// Images denoised at once.
-const TOGETHER: usize = 16;
+pub(super) const TOGETHER: usize = 16;
 
 /// How noise becomes an image.
 #[derive(Debug, Clone, Copy)]
@@ -42,19 +43,30 @@ pub struct ImageSampler<'s> {
     session: &'s GenerationSession<'s>,
     grid: Grid,
     guidance: Guidance,
-    /// The rows of the session and as many of the empty prompt, where guidance may be active.
+    /// The rows of the session and as many of the negative prompt, where guidance may be active.
     both: Option<CachedRows<'s>>,
 }
 
 impl GenerationSession<'_> {
-    /// Prepares the image of `grid` that comes next in every row, to be denoised with guidance.
+    /// Prepares the image of `grid` that comes next in every row, to be denoised with guidance
+    /// away from what the model draws without a prompt.
     pub fn image(&self, grid: Grid, guidance: Guidance) -> Result<ImageSampler<'_>, GenerateError> {
+        self.image_against(grid, guidance, &Document::default())
+    }
+
+    /// Does what [`Self::image`] does, with guidance away from what a negative prompt describes.
+    pub fn image_against(
+        &self,
+        grid: Grid,
+        guidance: Guidance,
+        negative: &Document,
+    ) -> Result<ImageSampler<'_>, GenerateError> {
         let model = self.model();
         let guided = model.config.has_text() && guidance.scale != 1.0;
         let both = if guided {
-            let empty = model.drawing_prompt(&Document::default(), grid)?;
-            let (empty, _) = CachedRows::prefill(&model.model, &model.config, &[empty]);
-            Some(self.cached().with_copies_of(&empty))
+            let negative = model.drawing_prompt(negative, grid)?;
+            let (negative, _) = CachedRows::prefill(&model.model, &model.config, &[negative]);
+            Some(self.cached().with_copies_of(&negative))
         } else {
             None
         };
@@ -70,9 +82,10 @@ impl ImageSampler<'_> {
             return self.session.denoise(noisy, self.grid, level);
         };
         let rows = self.session.rows();
-        let clean = both.clean(Tensor::cat(vec![noisy.clone(), noisy], 0), self.grid, level);
+        let twice = Tensor::cat(vec![noisy.clone(), noisy.clone()], 0);
+        let clean = both.clean(twice, self.grid, level);
         let conditional = clean.clone().narrow(0, 0, rows);
-        self.guidance.combine(conditional, clean.narrow(0, rows, rows))
+        self.guidance.combine_at(conditional, clean.narrow(0, rows, rows), noisy, level)
     }
 
     /// Estimates the noise in noisy patches: `[rows, patches, patch_dim]` -> the same shape.
@@ -108,6 +121,20 @@ impl ImageSampler<'_> {
         noise: &mut dyn FnMut() -> Tensor<3>,
         done: &mut dyn FnMut(usize, usize),
     ) -> Tensor<3> {
+        self.sample_constrained(plan, start, noise, &mut Unconstrained, done)
+    }
+
+    /// Does what [`Self::sample`] does, with a constraint on what the network is shown and on what
+    /// it estimates: `[rows, patches, patch_dim]` -> the same shape. The constraint's
+    /// [start](Constrain::start) is made by the caller, because the start is an argument.
+    pub fn sample_constrained(
+        &self,
+        plan: SamplingPlan<'_>,
+        start: Tensor<3>,
+        noise: &mut dyn FnMut() -> Tensor<3>,
+        constraint: &mut dyn Constrain,
+        done: &mut dyn FnMut(usize, usize),
+    ) -> Tensor<3> {
         let steps = plan.levels.len();
         let calls = match plan.method {
             SamplingMethod::Plain(sampler) => sampler.calls_of_network(steps),
@@ -115,10 +142,10 @@ impl ImageSampler<'_> {
         };
         let mut call = 0;
         let mut denoise = |noisy: Tensor<3>, level: &Level| {
-            let clean = self.denoise(noisy, level);
+            let clean = self.denoise(constraint.state(noisy, level), level);
             call += 1;
             done(call, calls);
-            clean
+            constraint.clean(clean, level)
         };
         let mut fresh = |_step: usize| noise();
         match plan.method {
@@ -154,7 +181,7 @@ impl LoadedModel {
         let streams = (0..prompts.len() as u64)
             .map(|row| stream(options.seed, Purpose::Noise, 0, row))
             .collect();
-        self.draw_from(prompts, grid, options, streams)
+        self.draw_from(prompts, grid, options, streams, &mut Unconstrained)
     }
 
     /// Draws `count` images after one prompt, all at once. Image `i` is the one that
@@ -166,23 +193,60 @@ impl LoadedModel {
         grid: Grid,
         options: &GenerateOptions,
     ) -> Result<Vec<Image>, GenerateError> {
+        self.draw_each(&vec![prompt.clone(); count], grid, options)
+    }
+
+    /// Draws one image of `grid` after every prompt, a few at once. Image `i` is the one that
+    /// [`Self::draw`] gives for prompt `i` alone and the seed `options.seed + i`.
+    pub fn draw_each(
+        &self,
+        prompts: &[Document],
+        grid: Grid,
+        options: &GenerateOptions,
+    ) -> Result<Vec<Image>, GenerateError> {
+        self.draw_each_constrained(prompts, grid, options, &mut Unconstrained)
+    }
+
+    /// Draws `count` images after one prompt that keep a constraint. Image `i` takes the noise of
+    /// the seed `options.seed + i`, so that without a constraint it is that of
+    /// [`Self::draw_many`].
+    pub fn draw_constrained(
+        &self,
+        prompt: &Document,
+        count: usize,
+        grid: Grid,
+        options: &GenerateOptions,
+        constraint: &mut dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
+        self.draw_each_constrained(&vec![prompt.clone(); count], grid, options, constraint)
+    }
+
+    fn draw_each_constrained(
+        &self,
+        prompts: &[Document],
+        grid: Grid,
+        options: &GenerateOptions,
+        constraint: &mut dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
         let mut images = vec![];
-        for first in (0..count).step_by(TOGETHER) {
-            let some = TOGETHER.min(count - first);
-            let streams = (first..first + some)
+        for some in prompts.chunks(TOGETHER) {
+            let first = images.len();
+            let streams = (first..first + some.len())
                 .map(|at| stream(options.seed.wrapping_add(at as u64), Purpose::Noise, 0, 0))
                 .collect();
-            images.extend(self.draw_from(&vec![prompt.clone(); some], grid, options, streams)?);
+            images.extend(self.draw_from(some, grid, options, streams, constraint)?);
         }
         Ok(images)
     }
 
-    fn draw_from(
+    /// Draws one image after every prompt from these streams of noise, under a constraint.
+    pub(super) fn draw_from(
         &self,
         prompts: &[Document],
         grid: Grid,
         options: &GenerateOptions,
         streams: Vec<ChaCha8Rng>,
+        constraint: &mut dyn Constrain,
     ) -> Result<Vec<Image>, GenerateError> {
         self.check(options)?;
         let empty = |prompt: &Document| {
@@ -190,16 +254,18 @@ impl LoadedModel {
                 |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());
             prompt.segments.iter().all(silent)
         };
-        if self.config.unet.is_some() && !prompts.iter().all(empty) {
+        if self.config.network.is_unet() && !prompts.iter().all(empty) {
             return Err(GenerateError::OnlyDraws);
         }
         let session = GenerationSession::before_image(self, prompts, grid)?;
         let levels = self.config.schedule.sampling_levels(options.steps)?;
-        let sampler = session.image(grid, options.guidance)?;
-        let plan = SamplingPlan { levels: &levels, method: SamplingMethod::Plain(options.sampler) };
+        let sampler = session.image_against(grid, options.guidance, &options.negative_prompt())?;
+        let levels = &levels[constraint.first_step(levels.len())..];
+        let plan = SamplingPlan { levels, method: SamplingMethod::Plain(options.sampler) };
         let mut noise = sampler.noise(streams);
-        let start = noise();
-        images_of(sampler.sample(plan, start, &mut noise, &mut |_, _| ()), grid)
+        let start = constraint.start(noise(), levels);
+        let drawn = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut |_, _| ());
+        constrained_images_of(drawn, grid, constraint)
     }
 
     /// Starts `images` images of `grid` that follow an empty document.
@@ -231,51 +297,26 @@ impl LoadedModel {
         }
         Ok(drawn)
     }
-
-    /// Draws images between two real ones, for each pair `cols` of them: mixed pixel by pixel from
-    /// the first to the second, noised to `from`, and denoised again.
-    pub fn interpolate(
-        &self,
-        pairs: &[[Image; 2]],
-        cols: usize,
-        from: &Level,
-        plan: SamplingPlan<'_>,
-        seed: u64,
-    ) -> Result<Vec<Vec<Image>>, GenerateError> {
-        let mut rows = vec![];
-        for (index, [first, last]) in pairs.iter().enumerate() {
-            let wrong = |source| DocumentError::Image { index: index + 1, source };
-            let grid = Grid::of_size(first.width(), first.height(), self.config.patch);
-            let grid = grid.map_err(wrong)?;
-            let first = image_to_patches(first, grid).map_err(wrong)?;
-            let last = image_to_patches(last, grid).map_err(wrong)?;
-            let mixed = mixtures(&first, &last, cols);
-            let one = grid.tokens() * grid.patch_dim();
-            let mut row = vec![];
-            for some in mixed.chunks(TOGETHER * one) {
-                let images = some.len() / one;
-                let session = self.image_session(grid, images)?;
-                let sampler = session.image(grid, Guidance::OFF)?;
-                let number = (index * cols + row.len()) as u64;
-                let mut noise = sampler.noise(numbered(seed, number..number + images as u64));
-                let start = from.noised_tensor(sampler.tensor(some.to_vec()), noise());
-                let clean = sampler.sample(plan, start, &mut noise, &mut |_, _| ());
-                row.extend(images_of(clean, grid)?);
-            }
-            rows.push(row);
-        }
-        Ok(rows)
-    }
 }
 
 /// The streams of noise of images without prompts, by their numbers.
-fn numbered(seed: u64, numbers: Range<u64>) -> Vec<ChaCha8Rng> {
+pub(super) fn numbered(seed: u64, numbers: Range<u64>) -> Vec<ChaCha8Rng> {
     numbers.map(|number| stream(seed, Purpose::Noise, 0, number)).collect()
 }
 
 /// Turns clean patches `[rows, patches, patch_dim]` into one image a row. Numbers that are not
 /// finite are an error, since no bound may hide them.
 pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
+    constrained_images_of(patches, grid, &Unconstrained)
+}
+
+/// Does what [`images_of`] does with `[rows, patches, patch_dim]`, and makes every image keep a
+/// constraint exactly.
+pub fn constrained_images_of(
+    patches: Tensor<3>,
+    grid: Grid,
+    constraint: &dyn Constrain,
+) -> Result<Vec<Image>, GenerateError> {
     let data = patches.try_into_data().map_err(|why| GenerateError::Device(why.to_string()))?;
     let numbers = data.try_to_vec_as::<f32>().expect("activations are floats");
     if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
@@ -284,16 +325,11 @@ pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateE
     let one = grid.tokens() * grid.patch_dim();
     Ok(numbers
         .chunks(one)
-        .map(|patches| patches_to_image(patches, grid).expect("an image has rows * cols patches"))
+        .map(|patches| {
+            let image = patches_to_image(patches, grid).expect("an image has rows * cols patches");
+            constraint.finish(image, patches)
+        })
         .collect())
-}
-
-/// `(1 - λ) first + λ last`, number by number, for `cols` even values of λ from 0 to 1, one after
-/// another.
-fn mixtures(first: &[f32], last: &[f32], cols: usize) -> Vec<f32> {
-    let at = |col: usize| col as f32 / (cols - 1).max(1) as f32;
-    let mix = |at: f32| first.iter().zip(last).map(move |(a, b)| a * (1.0 - at) + b * at);
-    (0..cols).flat_map(|col| mix(at(col))).collect()
 }
 
 #[cfg(test)]
@@ -313,12 +349,5 @@ mod tests {
             let said = drawn([0.0, 0.0, 0.0, 0.0, found, 0.0]).unwrap_err().to_string();
             assert!(said.contains(&format!("holds {found}, wanted finite")), "{said}");
         }
-    }
-
-    #[test]
-    fn mixtures_go_evenly_from_the_first_to_the_last() {
-        let found = mixtures(&[0.0, 1.0], &[1.0, -1.0], 3);
-        assert_eq!(found, [0.0, 1.0, 0.5, 0.0, 1.0, -1.0]);
-        assert_eq!(mixtures(&[0.25], &[1.0], 1), [0.25]);
     }
 }

@@ -1,9 +1,11 @@
 //! How text and images are generated, and the settings that stand in a model's folder.
 
-use mm_diffusion::{Guidance, Sampler};
+use mm_diffusion::{Guidance, Sampler, Schedule};
 use mm_patch::{Grid, PatchError};
 use mm_text::{MAX_SIDE, TokenSampling};
 use serde::{Deserialize, Serialize};
+
+use crate::{ConfigError, Document};
 
 /// How text and images are drawn from the model.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +18,9 @@ pub struct GenerateOptions {
     pub steps: usize,
     /// How strongly an image follows its prompt.
     pub guidance: Guidance,
+    /// What images shall not look like: guidance leads away from this caption. With an empty one,
+    /// it leads away from what the model draws without a prompt.
+    pub negative: String,
     /// Seed of every random choice.
     pub seed: u64,
     /// Most tokens to write, images not counted.
@@ -34,13 +39,22 @@ impl Default for GenerateOptions {
             tokens: TokenSampling { temperature: 0.0, top_k: None, top_p: None, min_p: None },
             sampler: Sampler::Euler,
             steps: 10,
-            guidance: Guidance { scale: 3.0, from: 0.1, to: 1.0 },
+            guidance: Guidance { scale: 3.0, from: 0.1, ..Guidance::OFF },
+            negative: String::new(),
             seed: 0,
             max_tokens: 256,
             max_images: 4,
             max_patches: MAX_SIDE * MAX_SIDE,
             stop: vec![],
         }
+    }
+}
+
+impl GenerateOptions {
+    /// Returns the prompt from which guidance leads away.
+    pub(super) fn negative_prompt(&self) -> Document {
+        let words = self.negative.as_str();
+        if words.is_empty() { Document::default() } else { Document::of_text(words) }
     }
 }
 
@@ -75,6 +89,23 @@ impl GenerationConfig {
     pub fn of_size(width: usize, height: usize) -> Self {
         let GenerateOptions { sampler, steps, guidance, .. } = GenerateOptions::default();
         Self { width, height, sampler, steps, guidance }
+    }
+
+    /// Checks every field that can be wrong whatever the model is.
+    ///
+    /// ```
+    /// use mm_model::GenerationConfig;
+    ///
+    /// let config = GenerationConfig { steps: 0, ..GenerationConfig::of_size(32, 16) };
+    /// let why = config.validate().unwrap_err().to_string();
+    /// assert_eq!(why, "`steps` is 0, wanted 1 to 1000000");
+    /// ```
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.grid(1).map_err(ConfigError::Image)?;
+        // No schedule has more steps than the longest.
+        let steps = Schedule::Su2024 { steps: self.steps };
+        let drawing = steps.validate().and_then(|()| self.sampler.validate());
+        drawing.and_then(|()| self.guidance.validate()).map_err(ConfigError::Drawing)
     }
 
     /// Returns the patches of an image, for square patches of `patch` pixels.

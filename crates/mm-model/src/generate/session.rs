@@ -157,7 +157,7 @@ impl<'a> CachedRows<'a> {
         let rows: Vec<Row> = prompts.iter().map(row).collect();
         let mut cached = Self { model, config, device, cache: Cache::new(), rows };
         if longest == 0 {
-            let nothing = Tensor::zeros([prompts.len(), config.backbone.width], &cached.device);
+            let nothing = Tensor::zeros([prompts.len(), config.network.width()], &cached.device);
             return (cached, nothing); // image-only: there is no prefix
         }
         let step = cached.prefix(prompts, longest);
@@ -171,10 +171,13 @@ impl<'a> CachedRows<'a> {
     /// Returns these rows followed by a copy of the one row of `other` for each of them. Shorter
     /// prefixes are padded on the left.
     pub(super) fn with_copies_of(&self, other: &CachedRows<'a>) -> Self {
-        let pad = (self.cache.tokens() - other.cache.tokens()) as u32;
-        let mut rows = self.rows.clone();
-        let copy = Row { start: other.rows[0].start + pad, next: other.rows[0].next.clone() };
-        rows.extend(vec![copy; self.rows.len()]);
+        let tokens = self.cache.tokens().max(other.cache.tokens());
+        let padded = |row: &Row, cache: &Cache| Row {
+            start: row.start + (tokens - cache.tokens()) as u32,
+            next: row.next.clone(),
+        };
+        let mut rows: Vec<Row> = self.rows.iter().map(|row| padded(row, &self.cache)).collect();
+        rows.resize(2 * self.rows.len(), padded(&other.rows[0], &other.cache));
         let cache = self.cache.with_copies_of(&other.cache, self.rows.len());
         Self { cache, rows, ..self.clone() }
     }
@@ -228,7 +231,7 @@ impl<'a> CachedRows<'a> {
             tokens,
             ids: Tensor::from_data(TensorData::new(ids, [rows * tokens]), &self.device),
             patches: step.patches,
-            context: self.config.backbone.attention_context(&step.positions, ranges, &self.device),
+            context: self.config.network.attention_context(&step.positions, ranges, &self.device),
             options: BlockOptions::default(),
         }
     }

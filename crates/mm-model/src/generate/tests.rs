@@ -14,7 +14,8 @@ use super::session::CachedRows;
 use crate::parameters::{weights_of, with_weights};
 use crate::{
     Document, GenerationConfig, GenerationSession, HostBatch, ImageNoise, LoadedModel, Model,
-    ModelConfig, Sample, Segment, Sequence, Sequencer, TimeConfig, UnetConfig, no_backbone,
+    ModelConfig, NetworkConfig, Sample, Segment, Sequence, Sequencer, TimeConfig, UnetConfig,
+    UnifiedConfig,
 };
 
 const GRID: Grid = Grid::new(2, 3, 4);
@@ -25,39 +26,39 @@ fn configs() -> Vec<ModelConfig> {
     let base = |depth, block| ModelConfig {
         patch: 4,
         vocab: 389,
-        patch_bias: true,
-        patch_pos_embed: 4,
         time: TimeConfig::Sinusoidal { channels: 8, scale: 1000.0 },
         schedule: Schedule::Linear,
         prediction: Prediction::Clean,
-        backbone: BackboneConfig {
-            width: 16,
-            depth,
-            block,
-            positions: PositionScheme::RopeTv,
-            rotary_base: 100.0,
-            norm_epsilon: 1e-6,
-        },
-        patch_convolution: false,
-        unet: None,
+        network: NetworkConfig::Unified(UnifiedConfig {
+            patch_bias: true,
+            patch_pos_embed: 4,
+            patch_convolution: false,
+            backbone: BackboneConfig {
+                width: 16,
+                depth,
+                block,
+                positions: PositionScheme::RopeTv,
+                rotary_base: 100.0,
+                norm_epsilon: 1e-6,
+            },
+        }),
     };
     let multi_head = |variant| {
         BlockConfig::MultiHead(MultiHeadConfig { variant, heads, key_heads, feed_forward })
     };
+    let mut with_convolution = base(1, multi_head(MultiHeadVariant::Plain));
+    with_convolution.network.unified_mut().unwrap().patch_convolution = true;
     vec![
         base(2, BlockConfig::Gau(GauConfig { expansion: 2, key_size: 8, bias: true })),
         base(3, multi_head(MultiHeadVariant::Uvit)),
         base(2, multi_head(MultiHeadVariant::Dit)),
-        ModelConfig { patch_convolution: true, ..base(1, multi_head(MultiHeadVariant::Plain)) },
+        with_convolution,
     ]
 }
 
 fn unet() -> ModelConfig {
     ModelConfig {
-        backbone: no_backbone(),
-        patch_bias: false,
-        patch_pos_embed: 0,
-        unet: Some(UnetConfig {
+        network: NetworkConfig::Unet(UnetConfig {
             width: 8,
             growth: vec![1, 2],
             blocks: 2,
@@ -208,7 +209,7 @@ fn guidance_computes_both_branches_in_one_batch_and_gives_what_two_batches_give(
         let session = GenerationSession::before_image(&model, &prompts, GRID).unwrap();
         let empty = GenerationSession::before_image(&model, &vec![Document::default(); 2], GRID);
         let empty = empty.unwrap();
-        let guidance = Guidance { scale: 2.5, from: 0.0, to: 0.5 };
+        let guidance = Guidance { scale: 2.5, to: 0.5, ..Guidance::OFF };
         let sampler = session.image(GRID, guidance).unwrap();
         let z = [noise(3, GRID.tokens()), noise(4, GRID.tokens())].concat();
         let z = sampler.tensor(z);

@@ -200,7 +200,8 @@ impl<'a> Writer<'a> {
         let grid = Grid::new(size[0], size[1], self.from.config.patch);
         let levels = self.from.config.schedule.sampling_levels(self.options.steps)?;
         let method = SamplingMethod::Plain(self.options.sampler);
-        let sampler = self.session.image(grid, self.options.guidance)?;
+        let (guidance, negative) = (self.options.guidance, self.options.negative_prompt());
+        let sampler = self.session.image_against(grid, guidance, &negative)?;
         let row = stream(self.options.seed, Purpose::Noise, self.images as u64, 0);
         let mut noise = sampler.noise(vec![row]);
         let start = noise();

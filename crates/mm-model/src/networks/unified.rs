@@ -9,7 +9,7 @@ use crate::batch::{Inputs, Patches};
 use crate::networks::convolution::Convolution;
 use crate::networks::pixels::on_pixels;
 use crate::networks::time::TimeEmbedding;
-use crate::{ConfigError, ModelConfig};
+use crate::{ConfigError, ModelConfig, UnifiedConfig};
 
 /// One transformer for text and raw pixels.
 #[derive(Module, Debug)]
@@ -30,20 +30,24 @@ pub struct Unified {
 
 impl Unified {
     /// Fresh weights for a configuration that was checked.
-    pub(crate) fn new(config: &ModelConfig, init: &mut Init) -> Result<Self, ConfigError> {
-        let (width, numbers) = (config.backbone.width, config.patch_dim());
+    pub(crate) fn new(
+        sizes: &UnifiedConfig,
+        config: &ModelConfig,
+        init: &mut Init,
+    ) -> Result<Self, ConfigError> {
+        let (width, numbers) = (sizes.backbone.width, config.patch_dim());
         let text = config.has_text();
         Ok(Self {
             token_embed: text.then(|| init.normal([config.vocab, width], 1.0)),
-            patch_in: Linear::new(init, numbers, width, config.patch_bias),
-            patch_pos_embed: (config.patch_pos_embed > 0).then(|| {
-                (0..2).map(|_| init.normal([config.patch_pos_embed, width], 0.5)).collect()
+            patch_in: Linear::new(init, numbers, width, sizes.patch_bias),
+            patch_pos_embed: (sizes.patch_pos_embed > 0).then(|| {
+                (0..2).map(|_| init.normal([sizes.patch_pos_embed, width], 0.5)).collect()
             }),
             time: TimeEmbedding::new(&config.time, width, init),
-            backbone: Backbone::new(&config.backbone, init)?,
+            backbone: Backbone::new(&sizes.backbone, init)?,
             token_out: text.then(|| Linear::scaled(init, width, config.vocab, false, 0.5)),
-            patch_out: Linear::scaled(init, width, numbers, config.patch_bias, 0.1),
-            convolution: config
+            patch_out: Linear::scaled(init, width, numbers, sizes.patch_bias, 0.1),
+            convolution: sizes
                 .patch_convolution
                 .then(|| Convolution::identity(init, mm_patch::RGB_CHANNELS)),
         })

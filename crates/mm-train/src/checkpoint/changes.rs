@@ -185,6 +185,6 @@ the recipe was changed: `seed` is 1, was 0";
         assert!(since().unwrap().is_empty());
         fs_err::write(folder.path().join("recipe.toml"), "sed = 1").unwrap();
         let said = since().unwrap_err().to_string();
-        assert!(said.contains("recipe.toml`: unknown field `sed`"), "{said}");
+        assert!(said.contains("`sed` is unknown, did you mean `seed`?"), "{said}");
     }
 }

@@ -13,7 +13,7 @@ use mm_model::parameters::{weights_of, with_weights};
 use mm_text::Tokenizer;
 
 use super::seen::Seen;
-use super::{averages, manifest};
+use super::{averages, instructions, manifest};
 use crate::optim::lora::adapted;
 use crate::optim::{Ema, freeze};
 use crate::progress::Progress;
@@ -37,7 +37,11 @@ pub(super) fn write(training: &Training, folder: &Path) -> Result<(), TrainError
     write_atomic(&folder.join("tokenizer.json"), training.tokenizer.to_json().as_bytes())?;
     let recipe = toml::to_string_pretty(&training.recipe).expect("a recipe is plain data");
     write_atomic(&folder.join("recipe.toml"), recipe.as_bytes())?;
-    let progress = Progress { data: Some(Seen::of(&training.data)), ..training.progress };
+    let progress = Progress {
+        data: Some(Seen::of(&training.data)),
+        instructions: instructions::of(&training.device),
+        ..training.progress
+    };
     let progress = serde_json::to_string_pretty(&progress).expect("counters are plain data");
     write_atomic(&folder.join("progress.json"), progress.as_bytes())?;
     manifest::write(folder)

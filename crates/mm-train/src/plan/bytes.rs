@@ -1,5 +1,6 @@
 //! Memory of a step, part by part.
 
+use mm_backbone::BackboneConfig;
 use mm_kernels::WorkMemory;
 use serde::Serialize;
 
@@ -52,6 +53,8 @@ pub struct Bytes {
 
 /// What the memory of a step follows from, beside the recipe.
 pub(super) struct StepSizes<'a> {
+    /// The blocks.
+    pub backbone: &'a BackboneConfig,
     /// The load of a step on all devices together.
     pub load: &'a Load,
     /// The work memory of one device.
@@ -72,12 +75,11 @@ impl Bytes {
 
     /// Returns what a step of the recipe asks for on each of several devices.
     pub(super) fn of_step(recipe: &Recipe, step: StepSizes<'_>) -> Self {
-        let StepSizes { load, memory, parameters: numbers, vocab, share } = step;
-        let backbone = &recipe.model.backbone;
+        let StepSizes { backbone, load, memory, parameters: numbers, vocab, share } = step;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
         let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
         let arrays = backbone.work_arrays();
-        let kept = (blocks_kept(recipe) * arrays.kept_numbers()) as f64;
+        let kept = (blocks_kept(recipe, backbone) * arrays.kept_numbers()) as f64;
         let backward = arrays.backward.iter().sum::<usize>() as f64;
         let at_once = share / turns(recipe);
         let [tokens, patches] = [load.padded_tokens, load.patches].map(|count| count * at_once);

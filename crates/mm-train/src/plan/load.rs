@@ -1,5 +1,6 @@
 //! What the steps of a recipe compute, as seen in a few batches.
 
+use mm_backbone::BackboneConfig;
 use mm_kernels::WorkMemory;
 use mm_model::HostBatch;
 use serde::Serialize;
@@ -88,14 +89,19 @@ impl Seen {
     }
 
     /// Returns the work memory that each of several devices holds after these steps.
-    pub(super) fn work_memory(&self, recipe: &Recipe, devices: usize) -> WorkMemory {
-        let block = recipe.model.backbone.work_arrays();
+    pub(super) fn work_memory(
+        &self,
+        recipe: &Recipe,
+        backbone: &BackboneConfig,
+        devices: usize,
+    ) -> WorkMemory {
+        let block = backbone.work_arrays();
         let most = LONGEST / block.kept.iter().chain(&block.backward).max().unwrap_or(&1);
         let mut memory = WorkMemory::default();
         for turn in &self.turns {
             let own = |tokens: &f64| ((tokens / devices as f64).ceil() as usize).min(most);
             let tokens: Vec<usize> = turn.iter().map(own).collect();
-            memory.train(&block, blocks_kept(recipe), &tokens);
+            memory.train(&block, blocks_kept(recipe, backbone), &tokens);
         }
         memory
     }

@@ -25,7 +25,7 @@ use available::available_bytes;
 pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
     let recipe = &training.recipe;
     let done = training.progress.step >= recipe.run.steps;
-    if done || recipe.model.unet.is_some() || !mm_kernels::has_fused_blocks(&training.device) {
+    if done || recipe.model.network.is_unet() || !mm_kernels::has_fused_blocks(&training.device) {
         return Ok(());
     }
     let Some(free) = available_bytes() else { return Ok(()) };

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check::check;
-use crate::RecipeError;
+use super::check::Checks;
 
 /// Holds the table `[optimizer]`. The learning rate warms up and then falls as a half cosine, or
 /// goes through given points.
@@ -47,33 +46,41 @@ pub struct OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    pub(super) fn validate(&self) -> Result<(), RecipeError> {
-        check("optimizer.lr", self.lr > 0.0 && self.lr.is_finite(), "above 0, finite")?;
-        check("optimizer.final_lr", (0.0..=1.0).contains(&self.final_lr), "0 to 1")?;
-        check(
+    pub(super) fn validate(&self, checks: &mut Checks) {
+        checks.check("optimizer.lr", self.lr > 0.0 && self.lr.is_finite(), "above 0, finite");
+        checks.check("optimizer.final_lr", (0.0..=1.0).contains(&self.final_lr), "0 to 1");
+        checks.check(
             "optimizer.points",
             self.points.iter().all(|[_, share]| (0.0..=1.0).contains(share))
                 && self.points.iter().map(|point| point[0]).is_sorted()
                 && self.points.iter().all(|[step, _]| *step > 0.0 && step.is_finite()),
             "[step, share] with steps above 0 that rise and shares from 0 to 1",
-        )?;
-        check("optimizer.betas", self.betas.iter().all(|b| (0.0..1.0).contains(b)), "0 up to 1")?;
+        );
+        checks.check(
+            "optimizer.betas",
+            self.betas.iter().all(|b| (0.0..1.0).contains(b)),
+            "0 up to 1",
+        );
         let decay = self.weight_decay;
-        check("optimizer.weight_decay", decay >= 0.0 && decay.is_finite(), "0 or more, finite")?;
-        check("optimizer.clip", self.clip > 0.0, "above 0")?;
-        check("optimizer.ema", (0.0..1.0).contains(&self.ema), "0 up to 1")?;
+        checks.check(
+            "optimizer.weight_decay",
+            decay >= 0.0 && decay.is_finite(),
+            "0 or more, finite",
+        );
+        checks.check("optimizer.clip", self.clip > 0.0, "above 0");
+        checks.check("optimizer.ema", (0.0..1.0).contains(&self.ema), "0 up to 1");
         let mut all = self.emas.clone();
         all.push(self.ema);
         all.sort_by(f64::total_cmp);
-        check(
+        checks.check(
             "optimizer.emas",
             all.windows(2).all(|pair| pair[0] < pair[1])
                 && self.emas.iter().all(|ema| (0.0..1.0).contains(ema)),
             "0 up to 1, each other than the rest and than `optimizer.ema`",
-        )?;
+        );
         let alpha = self.lora.alpha;
         let adapts = alpha != 0.0 || self.lora.rank == 0;
-        check("optimizer.lora.alpha", alpha.is_finite() && adapts, "finite, and not 0")
+        checks.check("optimizer.lora.alpha", alpha.is_finite() && adapts, "finite, and not 0")
     }
 }
 

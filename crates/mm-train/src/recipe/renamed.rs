@@ -1,7 +1,7 @@
 //! Old keys of recipes, each with the key that took its place, so that a recipe of an earlier
 //! version is refused with a hint instead of "unknown field".
 
-use toml::Value;
+use toml::{Table, Value};
 
 use crate::RecipeError;
 
@@ -53,21 +53,39 @@ pub(crate) const VALUES: &[RenamedValue] = &[
     RenamedValue { path: "data.fit", was: "centre-crop", is: "data.fit = \"center-crop\"" },
 ];
 
-/// Fails for the first old key or word in a recipe, with the new one.
-pub(super) fn check_tree(tree: &Value) -> Result<(), RecipeError> {
-    let at = |path: &str| path.split('.').try_fold(tree, |at, part| at.get(part));
+/// An old key or word of a recipe.
+pub(super) struct Found {
+    /// The dotted path of the key.
+    pub path: &'static str,
+    /// The error that names what took its place.
+    pub why: RecipeError,
+    /// The dotted path that takes the value; nothing if the value is a word that is gone.
+    pub is: Option<&'static str>,
+}
+
+/// Returns every old key and word of a recipe.
+pub(super) fn find(tree: &Table) -> Vec<Found> {
+    let at = |path: &str| {
+        let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+        rest.split('.')
+            .filter(|part| !part.is_empty())
+            .try_fold(tree.get(first)?, |at, part| at.get(part))
+    };
+    let mut found = vec![];
     for (was, is) in KEYS {
         if at(was).is_some() {
-            return Err(RecipeError::Renamed { key: (*was).to_owned(), is: (*is).to_owned() });
+            let why = RecipeError::Renamed { key: (*was).to_owned(), is: (*is).to_owned() };
+            found.push(Found { path: was, why, is: Some(is) });
         }
     }
     for RenamedValue { path, was, is } in VALUES {
         if at(path).and_then(Value::as_str) == Some(*was) {
             let key = format!("{path} = \"{was}\"");
-            return Err(RecipeError::Renamed { key, is: (*is).to_owned() });
+            let why = RecipeError::Renamed { key, is: (*is).to_owned() };
+            found.push(Found { path, why, is: None });
         }
     }
-    Ok(())
+    found
 }
 
 /// Fails if `key`, a dotted path as `--set` takes it, is an old key or lies below one.

@@ -3,8 +3,7 @@
 use mm_backbone::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::check::check;
-use crate::RecipeError;
+use super::check::Checks;
 
 /// Holds the table `[run]`: length, batches, measurements and files of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,7 +15,7 @@ pub struct RunConfig {
     pub batch: usize,
     /// The number of parts of a batch that are computed side by side, each on a thread of its own.
     /// It belongs to the recipe and not to the machine, so that one seed gives the same bits
-    /// everywhere.
+    /// with any number of cores, on processors with the same vector instructions.
     pub micro_batches: usize,
     /// The number of tokens in a packed row; 0 puts one document in a row.
     pub pack_len: usize,
@@ -84,24 +83,28 @@ fn validate_count() -> usize {
 }
 
 impl RunConfig {
-    pub(super) fn validate(&self) -> Result<(), RecipeError> {
-        check("run.steps", self.steps > 0, "at least 1")?;
-        check("run.batch", self.batch > 0, "at least 1")?;
-        check("run.micro_batches", (1..=64).contains(&self.micro_batches), "1 to 64")?;
-        check("run.grad_accum_steps", self.grad_accum_steps > 0, "at least 1")?;
-        check("run.checkpoint_every", self.checkpoint_every > 0, "at least 1")?;
-        check("run.keep", self.keep > 0, "at least 1")?;
-        check("run.sample_every", self.sample_every > 0, "at least 1")?;
-        check("run.validate_count", self.validate_count > 0, "at least 1")?;
+    pub(super) fn validate(&self, checks: &mut Checks) {
+        checks.check("run.steps", self.steps > 0, "at least 1");
+        checks.check("run.batch", self.batch > 0, "at least 1");
+        checks.check("run.micro_batches", (1..=64).contains(&self.micro_batches), "1 to 64");
+        checks.check("run.grad_accum_steps", self.grad_accum_steps > 0, "at least 1");
+        checks.check("run.checkpoint_every", self.checkpoint_every > 0, "at least 1");
+        checks.check("run.keep", self.keep > 0, "at least 1");
+        checks.check("run.sample_every", self.sample_every > 0, "at least 1");
+        checks.check("run.validate_count", self.validate_count > 0, "at least 1");
         let measured = self.validate_every > 0;
         let best = measured || self.best == BestBy::None;
-        check("run.best", best, "none without `run.validate_every`")?;
-        check("run.patience", measured || self.patience == 0, "0 without `run.validate_every`")?;
-        check(
+        checks.check("run.best", best, "none without `run.validate_every`");
+        checks.check(
+            "run.patience",
+            measured || self.patience == 0,
+            "0 without `run.validate_every`",
+        );
+        checks.check(
             "run.precision",
             self.precision == Precision::F32 || !self.activation_checkpointing,
             "f32 with `run.activation_checkpointing`, which only the 32-bit kernels offer",
-        )?;
-        check("run.spike", self.spike == 0.0 || self.spike > 1.0, "0 or above 1")
+        );
+        checks.check("run.spike", self.spike == 0.0 || self.spike > 1.0, "0 or above 1")
     }
 }

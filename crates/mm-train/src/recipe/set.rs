@@ -2,6 +2,7 @@
 
 use super::{Recipe, renamed};
 use crate::RecipeError;
+use crate::similar::{UnknownName, closest};
 
 impl Recipe {
     /// Returns the recipe with one value replaced. `key` is a dotted path such as `optimizer.lr`,
@@ -25,15 +26,17 @@ impl Recipe {
     /// Returns the recipe with one value replaced, not yet checked.
     fn replaced(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
         renamed::check_key(key)?;
-        let missing = || RecipeError::NoKey { key: key.to_owned() };
         let mut tree = self.tree()?;
         let (parents, last) =
             key.rsplit_once('.').map_or((None, key), |(parents, last)| (Some(parents), last));
+        let missing = |guess: String| RecipeError::NoKey { key: key.to_owned(), guess };
         let mut at = &mut tree;
         for part in parents.into_iter().flat_map(|parents| parents.split('.')) {
-            at = at.get_mut(part).ok_or_else(missing)?;
+            let guess = guess(key, part, at);
+            at = at.get_mut(part).ok_or_else(|| missing(guess))?;
         }
-        let fields = at.as_table_mut().ok_or_else(missing)?;
+        let guess = guess(key, last, at);
+        let fields = at.as_table_mut().ok_or_else(|| missing(String::new()))?;
         let mut new = toml::from_str::<toml::Table>(&format!("v = {value}"))
             .ok()
             .and_then(|mut table| table.remove("v"))
@@ -46,12 +49,16 @@ impl Recipe {
         }
         let known = fields.insert(last.to_owned(), new).is_some();
         let recipe: Self = tree.try_into().map_err(|why: toml::de::Error| match why.message() {
-            words if !known && words.contains("unknown field") => missing(),
-            words => RecipeError::Value { key: key.to_owned(), why: words.to_owned() },
+            words if !known && words.contains("unknown field") => missing(guess.clone()),
+            words => {
+                let guess =
+                    UnknownName::in_message(words).map_or(String::new(), |name| name.guess());
+                RecipeError::Value { key: key.to_owned(), why: format!("{words}{guess}") }
+            }
         })?;
         if !known && recipe.value_at(key)?.is_none() {
             // No field took it; one that is left out where it is empty, such as `data.cache`, does.
-            return Err(missing());
+            return Err(missing(guess));
         }
         Ok(recipe)
     }
@@ -66,5 +73,20 @@ impl Recipe {
     pub(super) fn tree(&self) -> Result<toml::Value, RecipeError> {
         self.validate_integers()?;
         Ok(toml::Value::try_from(self).expect("a recipe is plain data"))
+    }
+}
+
+/// Returns the end of a message that proposes a key of `table` for the part of `key` that it does
+/// not have.
+fn guess(key: &str, part: &str, table: &toml::Value) -> String {
+    let Some(table) = table.as_table() else { return String::new() };
+    let known: Vec<&str> = table.keys().map(String::as_str).collect();
+    match closest(part, &known) {
+        Some(known) => {
+            let whole: Vec<&str> =
+                key.split('.').map(|word| if word == part { known } else { word }).collect();
+            format!(", did you mean `{}`?", whole.join("."))
+        }
+        None => String::new(),
     }
 }

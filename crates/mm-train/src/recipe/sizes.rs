@@ -3,13 +3,13 @@
 
 use std::ops::Range;
 
-use mm_backbone::BlockConfig;
-use mm_model::TimeConfig;
+use mm_backbone::{BackboneConfig, BlockConfig};
+use mm_model::{NetworkConfig, TimeConfig};
 use mm_text::Special;
 use serde_json::Value;
 
 use super::Recipe;
-use super::check::check;
+use super::check::Checks;
 use crate::RecipeError;
 
 /// The largest integer of TOML, the format of the recipe in a run folder.
@@ -19,47 +19,55 @@ const LARGEST: u64 = i64::MAX as u64;
 const TOO_FEW: Range<usize> = 1..Special::COUNT + 256;
 
 impl Recipe {
-    pub(super) fn validate_sizes(&self) -> Result<(), RecipeError> {
-        self.validate_integers()?;
-        check("vocab", self.vocab <= 1 << 24, "at most 16777216")?;
+    pub(super) fn validate_sizes(&self, checks: &mut Checks) {
+        checks.check("vocab", self.vocab <= 1 << 24, "at most 16777216");
         let enough = !TOO_FEW.contains(&self.vocab);
-        check("vocab", enough, "0, or at least 389 for the special tokens and the 256 bytes")?;
+        checks.check(
+            "vocab",
+            enough,
+            "0, or at least 389 for the special tokens and the 256 bytes",
+        );
         let [width, height] = [self.image.width, self.image.height];
-        check("image.width", width <= 1 << 16, "at most 65536 pixels")?;
-        check("image.height", height <= 1 << 16, "at most 65536 pixels")?;
-        check("image", width * height <= 1 << 26, "at most 67108864 pixels")?;
-        let patches = (width / self.image.patch) * (height / self.image.patch);
-        check("image", patches <= 1 << 20, "at most 1048576 patches")?;
-        check("run.batch", self.run.batch <= 1 << 24, "at most 16777216 documents")?;
-        check("run.pack_len", self.run.pack_len <= 1 << 24, "at most 16777216")?;
-        check("sample.count", self.sample.count <= 1 << 16, "at most 65536")?;
-        check("sample.steps", self.sample.steps <= 1 << 20, "at most 1048576")?;
-        self.validate_network_sizes()
+        checks.check("image.width", width <= 1 << 16, "at most 65536 pixels");
+        checks.check("image.height", height <= 1 << 16, "at most 65536 pixels");
+        checks.check("image", width.saturating_mul(height) <= 1 << 26, "at most 67108864 pixels");
+        let patches = (width / self.image.patch).saturating_mul(height / self.image.patch);
+        checks.check("image", patches <= 1 << 20, "at most 1048576 patches");
+        checks.check("run.batch", self.run.batch <= 1 << 24, "at most 16777216 documents");
+        checks.check("run.pack_len", self.run.pack_len <= 1 << 24, "at most 16777216");
+        checks.check("sample.count", self.sample.count <= 1 << 16, "at most 65536");
+        checks.check("sample.steps", self.sample.steps <= 1 << 20, "at most 1048576");
+        self.validate_network_sizes(checks);
     }
 
-    fn validate_network_sizes(&self) -> Result<(), RecipeError> {
+    fn validate_network_sizes(&self, checks: &mut Checks) {
         let model = &self.model;
-        check("model.patch_pos_embed", model.patch_pos_embed <= 1 << 16, "at most 65536")?;
         let time = match model.time {
             TimeConfig::Table { steps } => steps,
             TimeConfig::Sinusoidal { channels, .. } => channels,
         };
-        check("model.time", time <= 1 << 24, "of at most 16777216 steps or channels")?;
+        checks.check("model.time", time <= 1 << 24, "of at most 16777216 steps or channels");
         let steps = model.schedule.steps().unwrap_or(0);
-        check("model.schedule", steps <= 1 << 24, "of at most 16777216 steps")?;
-        let width = model.backbone.width;
-        check("model.backbone.width", width <= 1 << 22, "at most 4194304")?;
-        check("model.backbone.depth", model.backbone.depth <= 1 << 16, "at most 65536")?;
-        let inner = match &model.backbone.block {
+        checks.check("model.schedule", steps <= 1 << 24, "of at most 16777216 steps");
+        let NetworkConfig::Unified(network) = &model.network else { return };
+        let places = network.patch_pos_embed;
+        checks.check("model.patch_pos_embed", places <= 1 << 16, "at most 65536");
+        let BackboneConfig { width, depth, .. } = network.backbone;
+        checks.check("model.backbone.width", width <= 1 << 22, "at most 4194304");
+        checks.check("model.backbone.depth", depth <= 1 << 16, "at most 65536");
+        let inner = match &network.backbone.block {
             BlockConfig::Gau(gau) => gau.expansion.saturating_mul(width).max(gau.key_size),
             BlockConfig::MultiHead(config) => config.feed_forward,
         };
-        check("model.backbone.block", inner <= 1 << 24, "of at most 16777216 inner channels")?;
+        checks.check(
+            "model.backbone.block",
+            inner <= 1 << 24,
+            "of at most 16777216 inner channels",
+        );
         // The product of the factors of a square matrix has no higher rank than the width.
-        let rank = self.optimizer.lora.rank;
-        check(
+        checks.check(
             "optimizer.lora.rank",
-            rank <= width.min(1 << 16) || model.unet.is_some(),
+            self.optimizer.lora.rank <= width.min(1 << 16),
             "at most `model.backbone.width`, and at most 65536",
         )
     }

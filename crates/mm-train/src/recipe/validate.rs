@@ -2,8 +2,9 @@
 
 use mm_backbone::Precision;
 use mm_data::DataConfig;
+use mm_model::NetworkConfig;
 
-use super::check::check;
+use super::check::Checks;
 use super::{BestBy, LossConfig, Recipe};
 use crate::RecipeError;
 
@@ -11,12 +12,15 @@ use crate::RecipeError;
 const SHOWN: usize = 100;
 
 impl Recipe {
-    /// Checks every field that can be wrong.
+    /// Checks every field that can be wrong, and says all that is.
     pub fn validate(&self) -> Result<(), RecipeError> {
-        self.validate_fields().map_err(|why| match why {
+        let mut checks = Checks::default();
+        self.validate_fields(&mut checks);
+        let errors = checks.into_errors().into_iter().map(|why| match why {
             RecipeError::Field { field, wanted, .. } => self.refused(field, wanted),
             other => other,
-        })
+        });
+        RecipeError::of(errors.collect()).map_or(Ok(()), Err)
     }
 
     /// Returns the error that a field, by its dotted name, holds something else than wanted.
@@ -36,36 +40,46 @@ impl Recipe {
         }
     }
 
-    fn validate_fields(&self) -> Result<(), RecipeError> {
-        self.data.validate()?;
-        self.image.validate()?;
-        self.validate_sizes()?;
-        self.model_config(self.vocab).validate()?;
-        self.loss.weight.validate().map_err(RecipeError::Diffusion)?;
-        self.loss.timesteps.validate().map_err(RecipeError::Diffusion)?;
-        self.sample.sampler.validate().map_err(RecipeError::Diffusion)?;
-        self.sample.guidance.validate().map_err(RecipeError::Diffusion)?;
-        self.validate_mix()?;
-        let writes = self.vocab > 0 && self.model.unet.is_none();
-        let LossConfig { text, image, .. } = self.loss;
-        check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite")?;
-        check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite")?;
-        let learns = image > 0.0 || writes && text > 0.0;
-        check("loss.image", learns, "above 0 where no text is a target")?;
-        if self.model.unet.is_some() {
-            self.validate_without_text()?;
+    fn validate_fields(&self, checks: &mut Checks) {
+        checks.add(self.validate_integers());
+        checks.add(self.image.validate());
+        if !checks.are_clean() {
+            return; // the sizes below are computed of these
         }
-        self.optimizer.validate()?;
-        self.run.validate()?;
+        checks.add(self.data.validate());
+        self.validate_sizes(checks);
+        if checks.are_clean() {
+            checks.add(self.model_config(self.vocab).validate());
+        }
+        checks.add(self.loss.weight.validate().map_err(RecipeError::Diffusion));
+        checks.add(self.loss.timesteps.validate().map_err(RecipeError::Diffusion));
+        checks.add(self.sample.sampler.validate().map_err(RecipeError::Diffusion));
+        checks.add(self.sample.guidance.validate().map_err(RecipeError::Diffusion));
+        self.validate_mix(checks);
+        let writes = self.vocab > 0 && !self.model.network.is_unet();
+        let LossConfig { text, image, .. } = self.loss;
+        checks.check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite");
+        checks.check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite");
+        let learns = image > 0.0 || writes && text > 0.0;
+        checks.check("loss.image", learns, "above 0 where no text is a target");
+        if self.model.network.is_unet() {
+            self.validate_without_text(checks);
+        }
+        self.optimizer.validate(checks);
+        self.run.validate(checks);
         let by_text = self.run.best == BestBy::Text;
-        check("run.best", writes || !by_text, "`loss` or `image`, since the model writes no text")?;
-        self.validate_activation_checkpointing()?;
-        check("sample.steps", self.sample.steps > 0, "at least 1")?;
-        check("sample.count", self.sample.count > 0, "at least 1")
+        checks.check(
+            "run.best",
+            writes || !by_text,
+            "`loss` or `image`, since the model writes no text",
+        );
+        self.validate_activation_checkpointing(checks);
+        checks.check("sample.steps", self.sample.steps > 0, "at least 1");
+        checks.check("sample.count", self.sample.count > 0, "at least 1");
     }
 
     /// Checks that the data and the model have the documents that get a share.
-    fn validate_mix(&self) -> Result<(), RecipeError> {
+    fn validate_mix(&self, checks: &mut Checks) {
         let mix = &self.mix;
         for (field, shares) in [
             ("mix.draw", mix.draw),
@@ -75,41 +89,56 @@ impl Recipe {
             ("mix.which_one", [mix.which_one; 2]),
         ] {
             let holds = shares.iter().all(|share| (0.0..=1e6).contains(share));
-            check(field, holds, "0 to 1000000")?;
+            checks.check(field, holds, "0 to 1000000");
         }
         let two = mix.same_or_different + mix.which_one;
         let rest = two + mix.finished;
         let [first, last] = [0, 1].map(|end| mix.draw[end] + mix.read[end] + rest > 0.0);
-        check("mix", first, "some share above 0 at the first step")?;
-        check("mix", last, "some share above 0 at the last step")?;
+        checks.check("mix", first, "some share above 0 at the first step");
+        checks.check("mix", last, "some share above 0 at the last step");
         let only_draws = mix.read == [0.0, 0.0] && rest == 0.0;
-        check("mix", self.vocab > 0 || only_draws, "only `draw` where `vocab` is 0")?;
+        checks.check("mix", self.vocab > 0 || only_draws, "only `draw` where `vocab` is 0");
         let glyphs = matches!(self.data, DataConfig::Glyphs(_));
-        check("mix", glyphs || two == 0.0, "two-image documents only with the source `glyphs`")?;
-        check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")
+        checks.check(
+            "mix",
+            glyphs || two == 0.0,
+            "two-image documents only with the source `glyphs`",
+        );
+        checks.check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")
     }
 
     /// Checks that fused kernels compute the blocks, which is what can be computed again.
-    fn validate_activation_checkpointing(&self) -> Result<(), RecipeError> {
+    fn validate_activation_checkpointing(&self, checks: &mut Checks) {
         let no = |which: bool| !(self.run.activation_checkpointing && which);
-        let (unet, dit) = (self.model.unet.is_some(), self.model.backbone.block.is_conditioned());
         let field = "run.activation_checkpointing";
-        check(field, no(unet), "false, since a `unet` has no blocks to compute again")?;
-        check(field, no(dit), "false, since no kernel computes `dit` blocks")
+        let NetworkConfig::Unified(network) = &self.model.network else {
+            let wanted = "false, since a `unet` has no blocks to compute again";
+            return checks.check(field, no(true), wanted);
+        };
+        let dit = network.backbone.block.is_conditioned();
+        checks.check(field, no(dit), "false, since no kernel computes `dit` blocks");
     }
 
     /// Checks that a U-Net only learns to draw.
-    fn validate_without_text(&self) -> Result<(), RecipeError> {
+    fn validate_without_text(&self, checks: &mut Checks) {
         let mix = &self.mix;
         let others = [mix.read[0], mix.read[1], mix.finished, mix.same_or_different, mix.which_one];
-        check("mix", others == [0.0; 5], "shares of only `draw`, since a `unet` reads nothing")?;
-        check("mix.caption_drop", mix.caption_drop == 1.0, "1, since a `unet` reads no captions")?;
+        checks.check(
+            "mix",
+            others == [0.0; 5],
+            "shares of only `draw`, since a `unet` reads nothing",
+        );
+        checks.check(
+            "mix.caption_drop",
+            mix.caption_drop == 1.0,
+            "1, since a `unet` reads no captions",
+        );
         let single = self.run.precision == Precision::F32;
-        check("run.precision", single, "f32, since a `unet` computes in nothing else")?;
-        check("loss.text", self.loss.text == 0.0, "0, since a `unet` writes no text")?;
+        checks.check("run.precision", single, "f32, since a `unet` computes in nothing else");
+        checks.check("loss.text", self.loss.text == 0.0, "0, since a `unet` writes no text");
         let rank = self.optimizer.lora.rank;
-        check("optimizer.lora.rank", rank == 0, "0, since a `unet` has no blocks to adapt")?;
+        checks.check("optimizer.lora.rank", rank == 0, "0, since a `unet` has no blocks to adapt");
         let scale = self.sample.guidance.scale;
-        check("sample.guidance.scale", scale == 1.0, "1, since a `unet` knows no prompts")
+        checks.check("sample.guidance.scale", scale == 1.0, "1, since a `unet` knows no prompts")
     }
 }

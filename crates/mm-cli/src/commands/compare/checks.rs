@@ -7,7 +7,7 @@
 use burn::tensor::FloatDType;
 use mm_backbone::BlockConfig;
 use mm_diffusion::Guidance;
-use mm_model::{Document, GenerateOptions, LoadedModel, Model, Segment, UnetConfig, no_backbone};
+use mm_model::{Document, GenerateOptions, LoadedModel, Model, NetworkConfig, Segment, UnetConfig};
 use mm_patch::{Grid, Image};
 use mm_train::batch::Batches;
 use mm_train::{Recipe, Training};
@@ -70,10 +70,11 @@ fn small_recipe(block: BlockConfig, micro_batches: usize) -> Result<Recipe, Fail
     recipe.mix.draw = [0.4, 0.4];
     recipe.mix.read = [0.3, 0.3];
     recipe.mix.finished = 0.3;
-    recipe.model.backbone.width = 64;
-    recipe.model.backbone.depth = if block == network::UVIT { 3 } else { 2 };
-    recipe.model.backbone.block = block;
-    recipe.model.patch_pos_embed = 4;
+    let network = recipe.model.network.unified_mut().expect("the recipe has a transformer");
+    network.patch_pos_embed = 4;
+    network.backbone.width = 64;
+    network.backbone.depth = if block == network::UVIT { 3 } else { 2 };
+    network.backbone.block = block;
     recipe.optimizer.warmup_steps = 5;
     recipe.run.steps = 200;
     recipe.run.batch = 8;
@@ -88,10 +89,7 @@ fn small_unet() -> Result<Recipe, Failure> {
     let mut recipe = small_recipe(network::MULTI_HEAD, 1)?;
     let (growth, attention) = (vec![1, 2], vec![1]);
     let unet = UnetConfig { width: 16, growth, blocks: 1, groups: 4, smallest: 4, attention };
-    recipe.model.unet = Some(unet);
-    recipe.model.backbone = no_backbone();
-    recipe.model.patch_bias = false;
-    recipe.model.patch_pos_embed = 0;
+    recipe.model.network = NetworkConfig::Unet(unet);
     recipe.mix.draw = [1.0, 1.0];
     recipe.mix.read = [0.0, 0.0];
     recipe.mix.finished = 0.0;
@@ -204,7 +202,7 @@ fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
     let prompts = ["red K on yellow", "blue"]
         .map(|caption| Document { segments: vec![Segment::context_text(caption)] });
     let grid = Grid::of_size(16, 16, model.config.patch)?;
-    let guidance = Guidance { scale: 2.0, from: 0.0, to: 1.0 };
+    let guidance = Guidance { scale: 2.0, ..Guidance::OFF };
     let options = GenerateOptions { steps: 10, guidance, ..GenerateOptions::default() };
     let images = model.draw(&prompts, grid, &options)?;
     let levels =

@@ -48,9 +48,9 @@ const ON_SHEET: usize = 48;
 const NAMED: usize = 10;
 
 /// What is checked: a source, the size of its images, and the vocabulary that counts its tokens.
-struct Subject {
-    data: DataConfig,
-    image: ImageSettings,
+pub struct Subject {
+    pub data: DataConfig,
+    pub image: ImageSettings,
     vocab: usize,
 }
 
@@ -59,7 +59,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         free(sheet, args.force)?;
         format_of(sheet)?;
     }
-    let Subject { data, image, vocab } = subject(args)?;
+    let Subject { data, image, vocab } = subject(&args.source, args.size, args.patch)?;
     let sources: Vec<&DataConfig> = match &data {
         DataConfig::Mixture(mixture) => mixture.parts.iter().map(|part| &part.data).collect(),
         one => vec![one],
@@ -92,15 +92,17 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn subject(args: &CheckArgs) -> Result<Subject, Failure> {
-    if recipes::is_recipe(&args.source) {
-        let recipe = recipes::find(&args.source)?;
+/// Returns what a recipe, a folder or a pattern of files names; `size` and `patch` are for the
+/// latter two.
+pub fn subject(source: &str, size: Size, patch: usize) -> Result<Subject, Failure> {
+    if recipes::is_recipe(source) {
+        let recipe = recipes::find(source)?;
         return Ok(Subject { data: recipe.data, image: recipe.image, vocab: recipe.vocab });
     }
-    let Size { width, height } = args.size;
-    let image = ImageSettings { width, height, patch: args.patch };
+    let Size { width, height } = size;
+    let image = ImageSettings { width, height, patch };
     image.validate().map_err(Failure::usage)?;
-    let data = DataConfig::of_path(&args.source).map_err(Failure::usage)?;
+    let data = DataConfig::of_path(source).map_err(Failure::usage)?;
     Ok(Subject { data, image, vocab: VOCAB })
 }
 

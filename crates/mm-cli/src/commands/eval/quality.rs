@@ -8,8 +8,8 @@ use mm_diffusion::likelihood_levels;
 use mm_eval::quality::{
     FEWEST_FOR_FRECHET, FEWEST_FOR_KID, FeatureNetwork, Features, ImageSet, Kid, Layout,
     LikelihoodOptions, NamedImage, NetworkSettings, ReferenceFeatures, ReferenceScores, Trace,
-    captions_to_draw, drawings, folder_images, likelihood, load_features, median, save_comparison,
-    save_features, source_images,
+    captions_to_draw, drawings, folder_images, likelihood, load_features, median, nearest_others,
+    save_comparison, save_features, source_images,
 };
 use mm_eval::{EvalError, contact_sheet, examples};
 use mm_patch::Image;
@@ -169,9 +169,7 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         .unzip();
     let (captions, drawn) = draw(args, of)?;
     let found = mm_eval::quality::nearest(&drawn, &real)?;
-    let apart = args.count.min(real.len() / 2);
-    let baseline = mm_eval::quality::nearest(&real[..apart], &real[apart..]).ok();
-    let baseline = baseline.filter(|found| !found.is_empty()).map(|found| median(&found));
+    let baseline = nearest_others(&real, args.count).ok();
     if let Some(out) = &args.quality.out {
         let beside: Vec<Image> = found.iter().map(|found| real[found.index].clone()).collect();
         write_image(out, &contact_sheet(&drawn, &beside))?;
@@ -183,6 +181,7 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
             rows.push(json!({ "caption": caption, "distance": distance, "nearest": nearest }));
         }
         let (median, among) = (median(&found), real.len());
+        let baseline = baseline.as_deref().map(mm_eval::quality::median);
         let all = json!({ "median": median, "real": baseline, "among": among, "drawings": rows });
         say!("{all}");
         return Ok(());
@@ -194,13 +193,14 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     }
     say!("median {:.2} (copies lie near 0)", median(&found));
     if let Some(baseline) = baseline {
-        say!("  of {apart} real images to the {} others {baseline:.2}", real.len() - apart);
+        let (count, others) = (baseline.len(), real.len() - 1);
+        say!("  of {count} real images, each to the {others} others {:.2}", median(&baseline));
     }
     Ok(())
 }
 
 pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
-    let steps = args.sampling.steps.unwrap_or(LIKELIHOOD_STEPS);
+    let steps = args.sampling.drawing.steps.unwrap_or(LIKELIHOOD_STEPS);
     likelihood_levels(&of.model.config.schedule, steps).map_err(Failure::usage)?;
     let mut shown = examples(of.data(), of.split, args.count, of.options.seed)?;
     if shown.is_empty() {

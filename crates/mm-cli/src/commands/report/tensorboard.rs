@@ -302,7 +302,8 @@ mod tests {
             image: Some(1.0),
             documents: 8,
         };
-        let found = Validation { step: 7, loss: 1.0, losses };
+        let found =
+            Validation { step: 7, loss: 1.0, losses, own: std::collections::BTreeMap::new() };
         let measured = ValidationLine { step: 7, validation: &found };
         let lines = [serde_json::to_value(&line).unwrap(), serde_json::to_value(measured).unwrap()];
         for (tag, path) in TAGS.iter().take(TAGS.len() - 1) {

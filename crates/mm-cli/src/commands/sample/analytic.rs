@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use mm_data::{DataSet, split_hash};
 use mm_diffusion::{Level, unexplained};
 use mm_eval::mean_square_of_noise;
-use mm_model::folder::write_atomic;
+use mm_model::folder::{weight_files, write_atomic};
 use mm_train::Recipe;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,9 @@ use super::Denoiser;
 use crate::terminal::{Failure, tell, usage};
 
 const FILE: &str = "analytic.json";
+
+/// The number of batches of each level, unless another is asked for.
+const BATCHES: usize = 5;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,7 +34,7 @@ struct Measured {
 
 /// Returns [`unexplained`] of every level.
 pub fn unexplained_at(denoiser: &Denoiser<'_>, levels: &[Level]) -> Result<Vec<f64>, Failure> {
-    let batches = denoiser.args.batches;
+    let batches = denoiser.args.batches.unwrap_or(BATCHES);
     if batches == 0 {
         return Err(usage!("`--batches` must be at least 1"));
     }
@@ -46,7 +49,10 @@ pub fn unexplained_at(denoiser: &Denoiser<'_>, levels: &[Level]) -> Result<Vec<f
         ));
     }
     let path = denoiser.folder.join(FILE);
-    let weights = fs_err::read(denoiser.folder.join("model.safetensors"))?;
+    let mut weights = vec![];
+    for file in weight_files(denoiser.folder)? {
+        weights.extend(fs_err::read(file)?);
+    }
     let fresh = Measured {
         weights: hash(&weights),
         recipe: recipe_hash(recipe),

@@ -42,6 +42,9 @@ impl GroupNorm {
         let mean_of = |x: Tensor<4>| x.mean_dim(3).mean_dim(1); // [images, 1, groups, 1]
         let centred = grouped.clone() - mean_of(grouped);
         let deviation = (mean_of(centred.clone().square()) + EPSILON).sqrt();
+        // Where squares overflow, a quotient of 0 would make a divergence look finite.
+        let overflows = deviation.clone().detach().is_inf();
+        let deviation = deviation.mask_fill(overflows, f32::NAN);
         let each = |of: &Param<Tensor<1>>| of.val().reshape([1, channels, 1, 1]);
         (centred / deviation).reshape([images, channels, height, width]) * each(&self.gamma)
             + each(&self.beta)

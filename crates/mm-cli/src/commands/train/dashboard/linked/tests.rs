@@ -193,7 +193,7 @@ fn held_out_losses_are_points_of_the_same_plots_and_files_are_counted() {
         image: Some(0.005),
         documents: 8,
     };
-    let found = Validation { step: 11, loss: 2.0, losses };
+    let found = Validation { step: 11, loss: 2.0, losses, own: std::collections::BTreeMap::new() };
     let acts = |dashboard: &mut Dashboard| {
         dashboard.show(&TrainEvent::Measured(&found, true));
         dashboard.show(&TrainEvent::Samples(Path::new("a.png")));

@@ -1,0 +1,165 @@
+//! Which network a model has: the transformer that reads and writes, or a U-Net that only draws.
+
+use burn::prelude::*;
+use mm_backbone::{BackboneConfig, PositionScheme};
+use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};
+
+use crate::{ConfigError, UnetConfig};
+
+/// The network of a model with its sizes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NetworkConfig {
+    /// One transformer for text and raw pixels.
+    Unified(UnifiedConfig),
+    /// A U-Net, which draws images of no prompt and knows no text.
+    Unet(UnetConfig),
+}
+
+/// The transformer, and what is between it and raw pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnifiedConfig {
+    /// Whether the maps to and from patches have biases (Su's script: no).
+    pub patch_bias: bool,
+    /// Rows and columns that have a learned embedding added to their patches, beside the rotary
+    /// positions (Li and He 2025, arXiv:2511.13720, add absolute positions too); 0 for none, as in
+    /// `su2024`.
+    pub patch_pos_embed: usize,
+    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches, as in
+    /// U-ViT (Bao et al. 2022); it starts as the identity and can smooth the borders of patches.
+    pub patch_convolution: bool,
+    /// The blocks.
+    pub backbone: BackboneConfig,
+}
+
+/// What `config.json` and the table `[model]` of a recipe say of a network. Either `backbone` or
+/// `unet` is given, and the other fields belong to the former.
+///
+/// ```
+/// use mm_model::{NetworkConfig, NetworkFields};
+///
+/// let said = NetworkConfig::try_from(NetworkFields::default()).unwrap_err().to_string();
+/// assert_eq!(said, "`backbone` is absent, wanted a transformer's sizes, or those of `unet`");
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct NetworkFields {
+    /// See [`UnifiedConfig::patch_bias`].
+    pub patch_bias: Option<bool>,
+    /// See [`UnifiedConfig::patch_pos_embed`].
+    pub patch_pos_embed: Option<usize>,
+    /// See [`UnifiedConfig::patch_convolution`]; false where it is absent.
+    pub patch_convolution: Option<bool>,
+    /// The sizes of the transformer.
+    pub backbone: Option<BackboneConfig>,
+    /// The sizes of the U-Net.
+    pub unet: Option<UnetConfig>,
+}
+
+impl TryFrom<NetworkFields> for NetworkConfig {
+    type Error = ConfigError;
+
+    fn try_from(fields: NetworkFields) -> Result<Self, ConfigError> {
+        let wrong = |field, found: &dyn ToString, wanted| ConfigError::Field {
+            field,
+            found: found.to_string(),
+            wanted,
+        };
+        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet } =
+            fields;
+        match (backbone, unet) {
+            (None, None) => {
+                Err(wrong("backbone", &"absent", "a transformer's sizes, or those of `unet`"))
+            }
+            (Some(_), Some(_)) => {
+                Err(wrong("backbone", &"given beside `unet`", "one network alone"))
+            }
+            (Some(backbone), None) => Ok(Self::Unified(UnifiedConfig {
+                patch_bias: patch_bias
+                    .ok_or_else(|| wrong("patch_bias", &"absent", "true or false"))?,
+                patch_pos_embed: patch_pos_embed.ok_or_else(|| {
+                    wrong("patch_pos_embed", &"absent", "a number of rows and columns, or 0")
+                })?,
+                patch_convolution: patch_convolution.unwrap_or_default(),
+                backbone,
+            })),
+            (None, Some(unet)) => match (patch_bias, patch_pos_embed, patch_convolution) {
+                (Some(true), ..) => {
+                    Err(wrong("patch_bias", &true, "false, since a `unet` has no maps of patches"))
+                }
+                (_, Some(found @ 1..), _) => Err(wrong(
+                    "patch_pos_embed",
+                    &found,
+                    "0, since a `unet` sees pixels in their places",
+                )),
+                (_, _, Some(true)) => {
+                    Err(wrong("patch_convolution", &true, "false, since a `unet` ends in one"))
+                }
+                _ => Ok(Self::Unet(unet)),
+            },
+        }
+    }
+}
+
+impl From<NetworkConfig> for NetworkFields {
+    fn from(network: NetworkConfig) -> Self {
+        match network {
+            NetworkConfig::Unified(unified) => Self {
+                patch_bias: Some(unified.patch_bias),
+                patch_pos_embed: Some(unified.patch_pos_embed),
+                patch_convolution: Some(unified.patch_convolution),
+                backbone: Some(unified.backbone),
+                unet: None,
+            },
+            NetworkConfig::Unet(unet) => Self { unet: Some(unet), ..Self::default() },
+        }
+    }
+}
+
+impl NetworkConfig {
+    /// Says whether the network is a U-Net.
+    pub fn is_unet(&self) -> bool {
+        matches!(self, Self::Unet(_))
+    }
+
+    /// Returns the transformer; a U-Net has none.
+    pub fn unified(&self) -> Option<&UnifiedConfig> {
+        match self {
+            Self::Unified(unified) => Some(unified),
+            Self::Unet(_) => None,
+        }
+    }
+
+    /// Returns the transformer to change it; a U-Net has none.
+    pub fn unified_mut(&mut self) -> Option<&mut UnifiedConfig> {
+        match self {
+            Self::Unified(unified) => Some(unified),
+            Self::Unet(_) => None,
+        }
+    }
+
+    /// Returns how tokens are placed on the plane. A U-Net does not look at their positions.
+    pub fn positions(&self) -> PositionScheme {
+        self.unified().map_or(PositionScheme::RopeTv, |unified| unified.backbone.positions)
+    }
+
+    /// Returns the channels of the hidden states before any token; a U-Net keeps none.
+    pub(crate) fn width(&self) -> usize {
+        self.unified().map_or(0, |unified| unified.backbone.width)
+    }
+
+    /// Returns where tokens stand, `[row, column]` each, and what they may attend. A U-Net asks for
+    /// neither, so its tokens have one angle that nothing turns by.
+    pub(crate) fn attention_context(
+        &self,
+        positions: &[[f64; 2]],
+        ranges: KeyRanges,
+        device: &Device,
+    ) -> AttentionContext {
+        match self {
+            Self::Unified(unified) => unified.backbone.attention_context(positions, ranges, device),
+            Self::Unet(_) => {
+                let unused = AxisFrequency { axis: 0, theta: 1.0 };
+                AttentionContext::new(RotaryTables::new(&[unused], positions), ranges, device)
+            }
+        }
+    }
+}

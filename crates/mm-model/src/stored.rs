@@ -1,0 +1,87 @@
+//! Weights as they are stored: one safetensors file, or several with an index, whose tensors are
+//! read one at a time.
+//!
+//! Tensors of type F32, F16, BF16 and F64 are read, the last rounded to 32-bit floats. No file is
+//! opened here: a shard is anything that can be read and sought in.
+
+mod shard;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek};
+use std::path::PathBuf;
+
+use burn::prelude::*;
+use mm_backbone::Init;
+
+use crate::parameters::{filled, shapes_of};
+use crate::{FileError, FolderError, Model, ModelConfig};
+
+pub(crate) use shard::Shard;
+
+/// All files of a set of weights.
+pub(crate) struct Stored<R> {
+    /// The file that an error of the whole set names.
+    home: PathBuf,
+    shards: Vec<(PathBuf, Shard<R>)>,
+}
+
+impl<R: Read + Seek> Stored<R> {
+    /// Joins the files of a set of weights, of which there can be one. Fails if two hold a tensor
+    /// of the same name.
+    pub fn new(home: PathBuf, shards: Vec<(PathBuf, Shard<R>)>) -> Result<Self, FolderError> {
+        let mut seen: BTreeMap<&str, &PathBuf> = BTreeMap::new();
+        for (path, shard) in &shards {
+            for name in shard.names() {
+                if let Some(other) = seen.insert(name, path) {
+                    let other = other.file_name().unwrap_or_default();
+                    let (name, other) = (name.to_owned(), other.to_string_lossy().into_owned());
+                    return Err(FileError::Twice { name, other }.in_file(path));
+                }
+            }
+        }
+        Ok(Self { home, shards })
+    }
+
+    /// Makes the network of a configuration with these weights. Memory is taken after their number
+    /// is compared with that of the configuration, and for one tensor at a time beside the network.
+    pub fn model(mut self, config: &ModelConfig, device: &Device) -> Result<Model, FolderError> {
+        let found = self.shards.iter().map(|(_, shard)| shard.count()).sum();
+        let wanted = config.parameters() as u128;
+        if found < wanted {
+            return Err(FileError::TooFew { found, wanted }.in_file(self.home));
+        }
+        let blank = Model::drawn(config, &mut Init::blank(device))
+            .map_err(|why| FileError::from(why).in_file(self.home.clone()))?;
+        self.check(&shapes_of(&blank))?;
+        filled(blank, &mut |name, shape| self.read(name, shape))
+    }
+
+    /// Compares every name, shape and type with those wanted.
+    pub fn check(&self, wanted: &BTreeMap<String, Vec<usize>>) -> Result<(), FolderError> {
+        for (path, shard) in &self.shards {
+            if let Some(name) = shard.names().find(|name| !wanted.contains_key(*name)) {
+                return Err(FileError::Unknown { name: name.to_owned() }.in_file(path));
+            }
+        }
+        for (name, shape) in wanted {
+            let Some((path, shard)) = self.shards.iter().find(|(_, shard)| shard.has(name)) else {
+                let (name, wanted) = (name.clone(), shape.clone());
+                return Err(FileError::Missing { name, wanted }.in_file(&self.home));
+            };
+            shard.check(name, shape).map_err(|why| why.in_file(path))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a tensor of this shape as 32-bit floats, last axis fastest.
+    pub fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, FolderError> {
+        let holds = |(_, shard): &&mut (PathBuf, Shard<R>)| shard.has(name);
+        match self.shards.iter_mut().find(holds) {
+            Some((path, shard)) => shard.read(name, shape).map_err(|why| why.in_file(&*path)),
+            None => {
+                let (name, wanted) = (name.to_owned(), shape.to_vec());
+                Err(FileError::Missing { name, wanted }.in_file(&self.home))
+            }
+        }
+    }
+}

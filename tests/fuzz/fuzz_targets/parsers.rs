@@ -1,0 +1,34 @@
+//! Runs the target that the environment variable `FUZZ_TARGET` names under libFuzzer.
+#![no_main]
+
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+use mm_fuzz::{TARGETS, Target};
+
+static TARGET: OnceLock<&Target> = OnceLock::new();
+
+fuzz_target!(
+    init: {
+        let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
+        let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        let Some(target) = TARGETS.iter().find(|target| target.name == name) else {
+            eprintln!("FUZZ_TARGET is `{name}`, wanted one of {}", names.join(", "));
+            std::process::exit(2);
+        };
+        TARGET.get_or_init(|| target);
+        forgive_what_is_caught();
+    },
+    |bytes: &[u8]| (TARGET.get().expect("set above").run)(bytes)
+);
+
+/// Lets panics unwind that the library catches and turns into errors. Any other ends the process
+/// where it happens.
+fn forgive_what_is_caught() {
+    let fatal = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !mm_data::is_guarded() {
+            fatal(panic);
+        }
+    }));
+}
