@@ -11,6 +11,7 @@ mod eval;
 mod export;
 mod generate;
 mod import;
+mod init;
 mod inspect;
 mod interpolate;
 mod plan;
@@ -39,6 +40,8 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a recipe that fits a folder, shards, tables or documents.
+    Init(init::InitArgs),
     /// Train a model as a recipe describes.
     Train(train::TrainArgs),
     /// Continue a prompt of texts and images with texts and images.
@@ -85,6 +88,7 @@ impl Args {
     /// Runs the command; `matches` are the arguments in the order in which they were given.
     pub fn run(self, matches: &ArgMatches) -> Result<(), Failure> {
         match self.command {
+            Command::Init(args) => init::run(&args),
             Command::Train(args) => train::run(&args),
             Command::Generate(args) => {
                 let matches = matches.subcommand_matches("generate").expect("this was chosen");

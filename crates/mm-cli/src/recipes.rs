@@ -26,7 +26,8 @@ pub fn is_recipe(name: &str) -> bool {
     EMBEDDED.iter().any(|(known, _)| *known == name) || name.ends_with(".toml")
 }
 
-/// Returns the recipe of this name, or the one in a file whose name ends in `.toml`.
+/// Returns the recipe of this name, or the one in a file whose name ends in `.toml`, whose data are
+/// where its paths lead from the folder of that file on.
 pub fn find(name: &str) -> Result<Recipe, Failure> {
     if let Some((_, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) {
         return Recipe::from_toml(text).map_err(Failure::usage);
@@ -41,7 +42,10 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
         ));
     }
     let text = fs_err::read_to_string(path)?;
-    Recipe::from_toml(&text).map_err(|why| Failure::usage(why.in_file(path)))
+    let recipe = Recipe::from_toml(&text).map_err(|why| Failure::usage(why.in_file(path)))?;
+    let folder = std::path::absolute(path.parent().unwrap_or(Path::new("")))?;
+    let data = recipe.data.within(&folder);
+    Ok(Recipe { data, ..recipe })
 }
 
 /// Returns the recipe with the values of `--set KEY=VALUE` in place of its own.

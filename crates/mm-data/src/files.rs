@@ -4,10 +4,11 @@
 //! Nothing is held open: a range is read by opening its file anew, which costs microseconds, works
 //! with any number of shards and threads, and needs no order.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
+use crate::split::{hash_bytes, says_held_out};
 
 /// An open file, read from some place on.
 pub(crate) type Opened = BufReader<fs_err::File>;
@@ -19,20 +20,32 @@ pub(crate) struct Span {
     pub(crate) bytes: u64,
 }
 
+/// A file of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) path: PathBuf,
+    /// Whether its name, or that of a folder that was searched for it, says "held out".
+    pub(crate) held_out: bool,
+}
+
 /// Returns the files that patterns name, each once, sorted within a pattern. A pattern may have
 /// `*`, `?`, `[a-z]` and ranges of numbers such as `{000..099}`; a folder stands for the files in
-/// it that end in one of `endings`. A pattern that names nothing is an error; a plain name, also
-/// one out of a range, is a file whether it is there or not, so that a missing one is missed.
-pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
-    let mut files = Vec::new();
+/// it and below it that end in one of `endings`. Hidden files are passed over. A pattern that names
+/// nothing is an error; a plain name, also one out of a range, is a file whether it is there or
+/// not, so that a missing one is missed.
+pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<Listed>, DataError> {
+    let mut files: Vec<Listed> = Vec::new();
     for pattern in patterns {
         let before = files.len();
         for plain in braces(pattern)? {
             for path in named(&plain).map_err(|why| bad_pattern(pattern, why.to_string()))? {
                 if path.is_dir() {
-                    files.extend(inside(&path, endings)?);
+                    let mut found = Vec::new();
+                    inside(&path, endings, &mut found)?;
+                    files.extend(found.into_iter().map(|file| listed(file, &path)));
                 } else {
-                    files.push(path);
+                    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+                    files.push(listed(path, &folder));
                 }
             }
         }
@@ -42,14 +55,23 @@ pub(crate) fn expand(patterns: &[String], endings: &[&str]) -> Result<Vec<PathBu
         }
     }
     let mut seen = std::collections::HashSet::new();
-    files.retain(|path| seen.insert(path.clone()));
+    files.retain(|file| seen.insert(file.path.clone()));
     Ok(files)
+}
+
+/// Returns a file that was found below a folder.
+fn listed(path: PathBuf, folder: &Path) -> Listed {
+    let below = path.strip_prefix(folder).unwrap_or(&path);
+    let held_out = below.iter().any(|part| says_held_out(&part.to_string_lossy()));
+    Listed { path, held_out }
 }
 
 /// Returns what a pattern without braces names: itself, or what is there that it fits.
 fn named(plain: &str) -> Result<Vec<PathBuf>, glob::PatternError> {
     if plain.contains(['*', '?', '[']) {
-        Ok(glob::glob(plain)?.filter_map(Result::ok).collect())
+        let options =
+            glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
+        Ok(glob::glob_with(plain, options)?.filter_map(Result::ok).collect())
     } else {
         Ok(vec![plain.into()])
     }
@@ -59,12 +81,27 @@ fn bad_pattern(pattern: &str, why: String) -> DataError {
     DataError::Pattern { pattern: pattern.to_owned(), why }
 }
 
-fn inside(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
-    let mut found = Vec::new();
-    for entry in fs_err::read_dir(folder).map_err(DataError::Read)? {
-        let path = entry.map_err(DataError::Read)?.path();
+fn inside(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    for path in sorted(folder).map_err(DataError::Read)? {
         let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        if endings.contains(&ending.as_str()) {
+        if path.is_dir() {
+            if !path.is_symlink() {
+                inside(&path, endings, found)?;
+            }
+        } else if endings.contains(&ending.as_str()) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Returns what is in a folder, sorted; what is hidden, as `._a.tar` of macOS is, is passed over.
+fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default();
+        if !name.as_encoded_bytes().starts_with(b".") {
             found.push(path);
         }
     }
@@ -72,16 +109,23 @@ fn inside(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     Ok(found)
 }
 
+/// Returns the names of the folders in a folder; nothing if it is none.
+pub(crate) fn folders_in(folder: &Path) -> Vec<String> {
+    let found = sorted(folder).unwrap_or_default().into_iter().filter(|path| path.is_dir());
+    let names = found.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    names.collect()
+}
+
 /// Returns the names of what is in a folder, of its sub-folders with what is in them; nothing if it
-/// is none.
+/// is none. What is hidden is passed over.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs_err::read_dir(folder) else { return vec![] };
+    let Ok(entries) = sorted(folder) else { return vec![] };
     let mut names = vec![];
-    for entry in entries.filter_map(Result::ok) {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            names.extend(names_in(&entry.path()));
+    for path in entries {
+        if path.is_dir() && !path.is_symlink() {
+            names.extend(names_in(&path));
         } else {
-            names.push(entry.path().display().to_string());
+            names.push(path.display().to_string());
         }
     }
     names
@@ -119,6 +163,38 @@ pub(crate) fn read(path: &Path, span: Span) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
     }
     Ok(bytes)
+}
+
+/// The bytes of a window of [`content_hash`], and how many windows there are.
+const WINDOW: u64 = 16 << 10;
+const WINDOWS: u64 = 4;
+
+/// Returns a hash of the bytes of a range, which decides on the split of an image: equal images
+/// have equal hashes wherever they lie. Of a long range its length enters, and four windows of 16
+/// KiB that are spread from its beginning to its end.
+pub(crate) fn content_hash(file: &mut (impl Read + Seek), span: Span) -> io::Result<u64> {
+    let mut bytes = span.bytes.to_le_bytes().to_vec();
+    let windows = if span.bytes <= WINDOW * WINDOWS { 1 } else { WINDOWS };
+    let length = if windows == 1 { span.bytes } else { WINDOW };
+    for window in 0..windows {
+        let between = u128::from(span.bytes - length) * u128::from(window);
+        let start = (between / u128::from(WINDOWS - 1)) as u64;
+        file.seek(SeekFrom::Start(span.at + start))?;
+        file.take(length).read_to_end(&mut bytes)?;
+    }
+    Ok(hash_bytes(&bytes))
+}
+
+/// Returns [`content_hash`] of a whole file.
+pub(crate) fn content_of_file(path: &Path) -> io::Result<u64> {
+    let bytes = length(path)?;
+    content_hash(&mut fs_err::File::open(path)?, Span { at: 0, bytes })
+}
+
+/// Returns [`content_hash`] of a file that is in memory.
+pub(crate) fn content_of(bytes: &[u8]) -> u64 {
+    let span = Span { at: 0, bytes: bytes.len() as u64 };
+    content_hash(&mut Cursor::new(bytes), span).expect("memory can be read")
 }
 
 /// Opens a file from a place on.
@@ -180,13 +256,56 @@ mod tests {
         let text = |name: &str| folder.path().join(name).display().to_string();
         let names = |patterns: &[String]| -> Vec<String> {
             let files = expand(patterns, &["tar"]).unwrap();
-            files.iter().map(|path| path.file_name().unwrap().to_string_lossy().into()).collect()
+            files
+                .iter()
+                .map(|file| file.path.file_name().unwrap().to_string_lossy().into())
+                .collect()
         };
         assert_eq!(names(&[text("b.tar"), text("*.tar")]), ["b.tar", "a.tar"]);
         assert_eq!(names(&[text("")]), ["a.tar", "b.tar"]);
         assert_eq!(names(&[text("gone-{1..2}.tar")]), ["gone-1.tar", "gone-2.tar"]);
         let error = expand(&[text("no-*.tar")], &["tar"]).unwrap_err().to_string();
         assert!(error.ends_with("it names no file ending in tar"), "{error}");
+    }
+
+    #[test]
+    fn folders_are_searched_without_what_is_hidden_and_names_say_held_out_from_there_on() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("test");
+        for name in ["a.tar", "._a.tar", ".hidden/b.tar", "data/train-0.tar", "data/val-0.tar"] {
+            let path = root.join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, "x").unwrap();
+        }
+        let found = |pattern: &str| -> Vec<(String, bool)> {
+            let pattern = root.join(pattern).display().to_string();
+            let files = expand(&[pattern], &["tar"]).unwrap();
+            let name = |file: &Listed| file.path.strip_prefix(&root).unwrap().display().to_string();
+            files.iter().map(|file| (name(file), file.held_out)).collect()
+        };
+        let file = |name: &str, held_out| (name.to_owned(), held_out);
+        let all =
+            [file("a.tar", false), file("data/train-0.tar", false), file("data/val-0.tar", true)];
+        assert_eq!(found(""), all);
+        assert_eq!(found("*.tar"), [all[0].clone()]);
+        assert_eq!(found("data/*.tar"), all[1..]);
+    }
+
+    #[test]
+    fn the_hash_of_a_long_range_sees_its_length_and_its_windows() {
+        let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+        let hash = content_of(&bytes);
+        let changed = |at: usize| {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            content_of(&bytes) != hash
+        };
+        assert!([0, 99_000, 190_000, 299_999].into_iter().all(changed));
+        assert!(content_of(&bytes[..299_999]) != hash);
+        let mut inside = Cursor::new([&[7; 9], &bytes[..]].concat());
+        let span = Span { at: 9, bytes: 300_000 };
+        assert_eq!(content_hash(&mut inside, span).unwrap(), hash);
+        assert!((0..100).all(|at| content_of(&bytes[..100]) != content_of(&bytes[..at])));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! A folder of image files, for training on one's own images.
 //!
-//! Captions come from `NAME.txt` beside `NAME.png`, from `metadata.jsonl` (one `{"file_name": …,
-//! "text": …}` a line, the layout of Hugging Face's imagefolder, or with another field than
-//! `text`), or, on request, from the names of sub-folders; or there are none. Sub-folders are
-//! searched, files are sorted, so the same files give the same indices on any machine. Hidden files
-//! and linked folders are passed over. An image with several lines of metadata is a record with
-//! each of its captions.
+//! Captions come from `metadata.jsonl` (one `{"file_name": …, "text": …}` a line, the layout of
+//! Hugging Face's imagefolder, or with another field than `text`) or `metadata.csv`; otherwise from
+//! `NAME.txt`, `NAME.caption` or `NAME.json` beside `NAME.png`; or, on request, from the names of
+//! sub-folders; or there are none. Sub-folders are searched, files are sorted, so the same files
+//! give the same indices on any machine. Hidden files and linked folders are passed over. An image
+//! with several captions is a record with each of them.
 //!
 //! Files are listed and captions read when the folder is opened; images are read on access, and may
 //! be kept fitted in a cache ([`FolderConfig::cache`]). Whatever cannot be used is left out and
@@ -13,6 +13,7 @@
 
 mod cache;
 mod listing;
+mod metadata;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,12 +31,7 @@ use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
-use crate::split::{Split, Splits, split_hash};
-
-/// Names of the sub-folder of training images, and of those that are held out, where a folder
-/// brings its own splits.
-const TRAIN: &str = "train";
-const HELD_OUT: &[&str] = &["valid", "val", "validation", "test"];
+use crate::split::{Division, EQUALS_HELD_OUT, HELD_OUT, Split, SplitKey, Splits, says_held_out};
 
 /// Settings of [`FolderSet`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,10 +132,12 @@ pub struct FolderSet {
 impl FolderSet {
     /// Lists the images and reads the captions.
     ///
-    /// Where the folder has a sub-folder `train` and one named `valid`, `val`, `validation` or
-    /// `test`, images below the latter are held out. Otherwise a tenth (rounded down) of the images
-    /// is, with all their captions: those whose path below the folder has the smallest
-    /// [`split_hash`]. Fewer than ten images hold nothing out.
+    /// Where a folder in it has a name that says "held out" (`test`, `testing`, `val`, `valid`,
+    /// `validation`, `dev`, `eval`, `evaluation`, `held-out`, also within `val2017`), however deep,
+    /// images below such folders are held out and all others are trained on, but for those whose
+    /// file equals a held-out one. Otherwise a tenth of the images is held out, with all their
+    /// captions, by a hash of the bytes of each: images that are added move no other, and equal
+    /// files stand on one side. A folder all of whose images that would hold out is trained on.
     pub fn open(config: &FolderConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
@@ -155,7 +153,7 @@ impl FolderSet {
             Some(path) => Some(Cache::open(path, &frame)?),
             None => None,
         };
-        let (mut held_out, mut train) = split(entries, config);
+        let Sides { mut train, mut held_out } = split(entries, config, &bad);
         number(&mut train, &mut held_out);
         let (root, caching) = (config.path.clone(), AtomicBool::new(true));
         let entries = Splits::new(train, held_out);
@@ -237,22 +235,42 @@ fn number(train: &mut [Entry], held_out: &mut [Entry]) {
     }
 }
 
-/// Returns the held-out images and the others, each in the order of `entries`.
-fn split(entries: Vec<Entry>, config: &FolderConfig) -> (Vec<Entry>, Vec<Entry>) {
-    let path = |entry: &Entry| below(&entry.path, &config.path);
-    let top = |entry: &Entry| {
-        path(entry).split_once('/').map(|(top, _)| top.to_lowercase()).unwrap_or_default()
+/// The entries of both splits, each in the order of the listing.
+#[derive(Default)]
+struct Sides {
+    train: Vec<Entry>,
+    held_out: Vec<Entry>,
+}
+
+/// Divides the images.
+fn split(entries: Vec<Entry>, config: &FolderConfig, bad: &BadRecords) -> Sides {
+    let key = |entry: &Entry| SplitKey {
+        content: entry.content,
+        held_out: is_held_out(&below(&entry.path, &config.path), config.captions),
     };
-    let set_aside = |entry: &Entry| HELD_OUT.contains(&top(entry).as_str());
-    if entries.iter().any(|entry| top(entry) == TRAIN) && entries.iter().any(set_aside) {
-        return entries.into_iter().partition(set_aside);
+    let division = Division::of(entries.iter().map(key));
+    let mut sides = Sides::default();
+    for entry in entries {
+        match division.split(key(&entry)) {
+            Some(Split::Train) => sides.train.push(entry),
+            Some(Split::HeldOut) => sides.held_out.push(entry),
+            None => bad.pass_over(&entry.path, EQUALS_HELD_OUT),
+        }
     }
-    let hash = |entry: &Entry| split_hash(&path(entry));
-    let mut hashes: Vec<u64> = entries.iter().map(hash).collect();
-    hashes.sort_unstable();
-    hashes.dedup(); // of an image with several captions
-    let bound = hashes[hashes.len() / 10];
-    entries.into_iter().partition(|entry| hash(entry) < bound)
+    sides
+}
+
+/// Returns whether one of the folders on the path to an image says "held out". Where the name of
+/// its own folder is the caption, that name counts as a whole alone: a `test tube` is a thing.
+fn is_held_out(below: &str, captions: Captions) -> bool {
+    let mut folders: Vec<&str> = below.split('/').collect();
+    folders.pop();
+    let own = match captions {
+        Captions::Folders => folders.pop(),
+        Captions::Written | Captions::None => None,
+    };
+    folders.into_iter().any(says_held_out)
+        || own.is_some_and(|name| HELD_OUT.contains(&name.to_lowercase().as_str()))
 }
 
 #[cfg(test)]

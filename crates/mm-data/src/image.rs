@@ -28,9 +28,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// The most bytes that a pixel takes in a decoder: four channels of 16 bits.
 const MOST_PIXEL_BYTES: u64 = 8;
 
-/// The most bytes of a caption: what is longer is no caption, and would fill a batch alone.
-const MOST_CAPTION_BYTES: usize = 16 << 10;
-
 /// The size of every image of a data set, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -157,17 +154,6 @@ pub(crate) fn white() -> [u8; 3] {
     [255; 3]
 }
 
-/// A caption's bytes as text without a byte-order mark and white space at its ends, or what is
-/// wrong with them.
-pub(crate) fn caption(bytes: Vec<u8>) -> Result<String, String> {
-    if bytes.len() > MOST_CAPTION_BYTES {
-        let found = bytes.len();
-        return Err(format!("its caption has {found} bytes, wanted at most {MOST_CAPTION_BYTES}"));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| "its caption is not UTF-8")?;
-    Ok(text.trim_start_matches('\u{feff}').trim().to_owned())
-}
-
 /// An error and its causes on one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut words = error.to_string();
@@ -251,17 +237,10 @@ mod tests {
         })
     }
 
-    #[test]
-    fn captions_are_trimmed_and_bounded() {
-        assert_eq!(caption("\u{feff} a cat\n".into()).unwrap(), "a cat");
-        assert_eq!(caption(vec![0xff]).unwrap_err(), "its caption is not UTF-8");
-        assert!(caption(vec![b'a'; 20_000]).unwrap_err().contains("20000 bytes"));
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn no_bytes_make_a_image_or_a_caption_panic(
+        fn no_bytes_make_an_image_panic(
             noise in prop::collection::vec(any::<u8>(), 0..200),
             at in 0_usize..80,
         ) {
@@ -272,7 +251,6 @@ mod tests {
                 let _ = frame(fit).image(&noise);
                 let _ = frame(fit).image(&file);
             }
-            let _ = caption(noise);
         }
     }
 }

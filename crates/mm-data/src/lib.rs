@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bad_records;
+mod caption;
 pub mod check;
 mod dialogue;
 mod documents;
@@ -24,6 +25,7 @@ mod sampler;
 mod shards;
 mod source;
 mod split;
+pub mod survey;
 mod task;
 #[cfg(test)]
 mod testing;

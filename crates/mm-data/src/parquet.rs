@@ -1,39 +1,41 @@
 //! Parquet in Hugging Face's form: an image column that is a struct of `bytes` and `path`, and a
-//! caption column, by name.
+//! caption column, by name, of texts or of lists of texts.
 //!
-//! When the source is opened the footer of every file is read: how many rows each group has, and
-//! which columns there are. A row is read by skipping to it in its group: pages before it are
-//! passed by their headers, one page is unpacked. Snappy and uncompressed files are read, which is
-//! what `datasets` writes. An image without bytes is read from the file at its path.
+//! When the source is opened the columns of images and captions of every file are read once, on all
+//! cores and row by row: an image decides on the split of its row by its bytes, so that
+//! several rows with the same image stand on one side, and each caption of a list is a record.
+//! Later a row is read by skipping to it in its group: pages before it are passed by their headers,
+//! one page is unpacked. An image without bytes is read from the file at its path.
 
 mod pages;
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use parquet::basic::CompressionCodec;
 use parquet::column::reader::ColumnReaderImpl;
-use parquet::data_type::ByteArrayType;
+use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::pages::Checked;
 use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
+use crate::caption::{caption, slashes};
 use crate::error::DataError;
-use crate::files::{self, Span};
+use crate::files::{self, Listed, Span};
 use crate::fingerprint::Fingerprint;
 use crate::guard;
-use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, most_pixels, white};
+use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
-use crate::split::Split;
+use crate::split::{Division, EQUALS_HELD_OUT, Split, SplitKey, Splits, hash_bytes};
 
 /// The most captions that a tokenizer is trained on; fewer than of other sources, since a row costs
 /// a page.
-const MOST_CAPTIONS: u64 = 2000;
+const MOST_CAPTIONS: usize = 2000;
 
 /// What is wrong with a cell that is null.
 const EMPTY: &str = "the cell is empty";
@@ -100,14 +102,21 @@ impl ParquetConfig {
 pub struct ParquetSet {
     tables: Vec<Table<OnDisk>>,
     frame: Frame,
-    /// The rows of each split: as many as all files have together, less those of the other split.
-    lens: [u64; 2],
+    entries: Splits<Entry>,
     bad: BadRecords,
+}
+
+/// A record: a row with one of its captions.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    table: u32,
+    which: u32,
+    row: u64,
 }
 
 impl std::fmt::Debug for ParquetSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ParquetSet").field("lens", &self.lens).finish_non_exhaustive()
+        f.debug_struct("ParquetSet").field("bad", &self.bad).finish_non_exhaustive()
     }
 }
 
@@ -121,47 +130,64 @@ struct Table<R: ChunkReader> {
     path: Option<usize>,
     /// Leaf column of captions, if there are any.
     caption: Option<usize>,
-    /// The first row of every group, counted over all files, and where the last one ends.
+    /// The first row of every group, and where the last one ends.
     starts: Vec<u64>,
 }
 
-/// Rows whose number is 9 modulo 10 are held out: the order of a table is fixed, so this is as good
-/// as a hash and needs no list.
-const HELD_OUT_EVERY: u64 = 10;
-
 impl ParquetSet {
-    /// Reads the footer of every file. Every tenth row is held out.
+    /// Reads the columns of images and captions of every file once.
+    ///
+    /// Where the name of a file says "held out", as `test-00000-of-00001.parquet` does, its rows
+    /// are held out and all others are trained on, but for those whose image equals a held-out one.
+    /// Otherwise a tenth of the images is held out, with all their rows, by a hash of their bytes.
     pub fn open(config: &ParquetConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
-        let paths = files::expand(&config.files, &["parquet"])?;
-        let bad = BadRecords::of_files("parquet", config.max_bad, paths.len());
-        let (mut tables, mut rows) = (Vec::new(), 0);
-        for path in &paths {
-            let table = OnDisk::open(path)
-                .map_err(|why| chain(&why))
-                .and_then(|file| Table::open(path, file, &config.image, &config.caption, rows));
-            match table {
-                Ok(table) => {
-                    rows = table.end();
+        let files = files::expand(&config.files, &["parquet"])?;
+        let bad = BadRecords::of_files("parquet", config.max_bad, files.len());
+        let read = |Listed { path, .. }: &Listed| -> Result<(Table<OnDisk>, Vec<Keyed>), String> {
+            let file = OnDisk::open(path).map_err(|why| chain(&why))?;
+            let table = Table::open(path, file, &config.image, &config.caption)?;
+            let keyed = table.keyed(&bad);
+            Ok((table, keyed))
+        };
+        let all: Vec<_> = files.par_iter().map(read).collect();
+        let (mut tables, mut found) = (Vec::new(), Vec::new());
+        for (Listed { path, held_out }, read) in files.iter().zip(all) {
+            match read {
+                Ok((table, keyed)) => {
+                    let number = tables.len() as u32;
+                    found.extend(keyed.into_iter().map(|Keyed { row, content, captions }| {
+                        let key = SplitKey { content, held_out: *held_out };
+                        (Entry { table: number, which: captions, row }, key)
+                    }));
                     tables.push(table);
                 }
                 Err(why) => bad.broken_file(path, why, 1.0),
             }
         }
-        let bad = bad.opened_with_some(rows as usize)?;
-        let held_out = rows / HELD_OUT_EVERY;
-        Ok(Self { tables, frame, lens: [rows - held_out, held_out], bad })
+        let division = Division::of(found.iter().map(|(_, key)| *key));
+        let mut entries = Splits::default();
+        for (Entry { table, which: captions, row }, key) in found {
+            match division.split(key) {
+                Some(split) => {
+                    for which in 0..captions {
+                        entries.push(split, Entry { table, which, row });
+                    }
+                }
+                None => {
+                    let why = format!("row {row}: {EQUALS_HELD_OUT}");
+                    bad.pass_over(&tables[table as usize].name, why);
+                }
+            }
+        }
+        let bad = bad.opened_with_some(entries.iter().count())?;
+        Ok(Self { tables, frame, entries, bad })
     }
 
-    /// Returns the table of the record `at` of a split, and its row counted over all tables.
-    fn row(&self, split: Split, at: u64) -> (&Table<OnDisk>, u64) {
-        let row = match split {
-            Split::Train => at + at / (HELD_OUT_EVERY - 1),
-            Split::HeldOut => at * HELD_OUT_EVERY + HELD_OUT_EVERY - 1,
-        };
-        let table = self.tables.partition_point(|table| table.end() <= row);
-        (&self.tables[table], row)
+    fn caption(&self, entry: &Entry) -> Result<String, String> {
+        let captions = self.tables[entry.table as usize].captions(entry.row)?;
+        captions.into_iter().nth(entry.which as usize).ok_or_else(|| "the file has changed".into())
     }
 }
 
@@ -171,15 +197,15 @@ impl DataSource for ParquetSet {
     }
 
     fn len(&self, split: Split) -> Option<u64> {
-        Some(self.lens[split as usize])
+        self.entries.len(split)
     }
 
     fn load(&self, split: Split, at: u64, _: &mut ChaCha8Rng) -> Result<Record, Skipped> {
-        let (table, row) = self.row(split, at);
-        let named =
-            |why| Skipped::new(&table.name, format!("row {}: {why}", row - table.starts[0]));
+        let entry = self.entries.at(split, at);
+        let (table, row) = (&self.tables[entry.table as usize], entry.row);
+        let named = |why| Skipped::new(&table.name, format!("row {row}: {why}"));
         let image = table.image(row, self.frame.most_bytes()).map_err(named)?;
-        let caption = table.caption(row).map_err(named)?;
+        let caption = self.caption(entry).map_err(named)?;
         let image = self.frame.image(&image).map_err(named)?;
         Ok(Record::Captioned(Example { image, caption }))
     }
@@ -189,13 +215,7 @@ impl DataSource for ParquetSet {
     }
 
     fn captions(&self) -> Vec<String> {
-        let of = self.lens[Split::Train as usize];
-        let step = of.div_ceil(MOST_CAPTIONS).max(1) as usize;
-        let text = |at| {
-            let (table, row) = self.row(Split::Train, at);
-            table.caption(row).ok()
-        };
-        (0..of).step_by(step).filter_map(text).collect()
+        self.entries.spread(MOST_CAPTIONS).filter_map(|entry| self.caption(entry).ok()).collect()
     }
 
     /// Adds the files' names and sizes, and where their groups of rows begin.
@@ -210,9 +230,16 @@ impl DataSource for ParquetSet {
     }
 }
 
+/// A row and what decides on its split.
+struct Keyed {
+    row: u64,
+    content: u64,
+    captions: u32,
+}
+
 impl<R: ChunkReader + 'static> Table<R> {
     /// Reads a file's footer and finds the columns of images and captions.
-    fn open(name: &Path, file: R, image: &str, caption: &str, first: u64) -> Result<Self, String> {
+    fn open(name: &Path, file: R, image: &str, caption: &str) -> Result<Self, String> {
         let bytes = file.len();
         let reader = guarded(|| SerializedFileReader::new(file))?;
         let metadata = reader.metadata();
@@ -223,17 +250,21 @@ impl<R: ChunkReader + 'static> Table<R> {
             column(schema, &inside).or_else(|why| column(schema, image).map_err(|_| why))?;
         let caption = match caption {
             "" => None,
-            name => Some(column(schema, name)?),
+            name => Some(column(schema, name).or_else(|why| list(schema, name).ok_or(why))?),
         };
-        let mut starts = vec![first];
+        let mut starts = vec![0_u64];
         for group in metadata.row_groups() {
-            for leaf in [Some(image), caption].into_iter().flatten() {
-                let chunk = group.columns().get(leaf).ok_or("a group without all columns")?;
-                unpackable(chunk.compression_codec(), &chunk.column_path().string())?;
+            if [Some(image), path, caption]
+                .into_iter()
+                .flatten()
+                .any(|at| at >= group.columns().len())
+            {
+                return Err("a group without all columns".into());
             }
             let rows = u64::try_from(group.num_rows()).map_err(|_| "a negative number of rows")?;
             let end = starts[starts.len() - 1].checked_add(rows);
-            starts.push(end.filter(|end| end - first <= bytes).ok_or("more rows than bytes")?);
+            // A run of equal values takes few bytes, but every row of a file has some.
+            starts.push(end.filter(|end| *end <= bytes).ok_or("more rows than bytes")?);
         }
         Ok(Self { name: name.to_owned(), reader, image, path, caption, starts })
     }
@@ -242,55 +273,166 @@ impl<R: ChunkReader + 'static> Table<R> {
         self.starts[self.starts.len() - 1]
     }
 
-    fn caption(&self, row: u64) -> Result<String, String> {
+    /// Reads every row once; `bad` hears of rows without an image or a caption, and of groups that
+    /// cannot be read to their end.
+    fn keyed(&self, bad: &BadRecords) -> Vec<Keyed> {
+        let groups = 0..self.starts.len() - 1;
+        let groups: Vec<Group> =
+            groups.into_par_iter().map(|group| self.read_group(group, bad)).collect();
+        let read: u64 = groups.iter().map(|group| group.read).sum();
+        if let Some(why) = groups.iter().find_map(|group| group.stopped.as_ref()) {
+            let lost = (self.end() - read) as f64 / self.end().max(1) as f64;
+            bad.broken_file(&self.name, why.clone(), lost);
+        }
+        groups.into_iter().flat_map(|group| group.found).collect()
+    }
+
+    fn read_group(&self, group: usize, bad: &BadRecords) -> Group {
+        let mut found = Group { found: vec![], read: 0, stopped: None };
+        let (first, end) = (self.starts[group], self.starts[group + 1]);
+        let columns = [Some(self.image), self.path, self.caption];
+        let columns = columns.map(|leaf| leaf.map(|leaf| self.column(group, leaf)).transpose());
+        let [Ok(Some(mut images)), Ok(mut paths), Ok(mut captions)] = columns else {
+            let why = columns.into_iter().find_map(Result::err);
+            return Group { stopped: Some(why.unwrap_or_else(|| EMPTY.into())), ..found };
+        };
+        while first + found.read < end {
+            let row = first + found.read;
+            let cell =
+                |column: &mut Option<Column>| column.as_mut().map_or(Ok(vec![]), Column::next);
+            let cells = images
+                .next()
+                .and_then(|image| Ok([image, cell(&mut paths)?, cell(&mut captions)?]));
+            let [image, path, texts] = match cells {
+                Ok(cells) => cells,
+                Err(why) => {
+                    found.stopped = Some(format!("row {row}: {why}"));
+                    return found;
+                }
+            };
+            found.read += 1;
+            match self.key(&image, &path, texts) {
+                Ok((content, captions)) => found.found.push(Keyed { row, content, captions }),
+                Err(why) => bad.broken(&self.name, format!("row {row}: {why}")),
+            }
+        }
+        found
+    }
+
+    /// Returns the hash of a row's image and the number of its captions.
+    fn key(
+        &self,
+        image: &[ByteArray],
+        path: &[ByteArray],
+        texts: Vec<ByteArray>,
+    ) -> Result<(u64, u32), String> {
+        let content = match (image.first(), path.first()) {
+            (Some(bytes), _) => files::content_of(bytes.data()),
+            (None, Some(path)) => {
+                let file = self.at_path(path.data())?;
+                files::content_of_file(&file).unwrap_or_else(|_| hash_bytes(path.data()))
+            }
+            (None, None) => return Err(EMPTY.into()),
+        };
+        let captions = self.words(texts)?.len() as u32;
+        if captions == 0 { Err("its caption is empty".into()) } else { Ok((content, captions)) }
+    }
+
+    /// Returns the captions of a row; one that is empty where no captions are wanted.
+    fn captions(&self, row: u64) -> Result<Vec<String>, String> {
         match self.caption {
-            Some(leaf) => self.cell(leaf, row).and_then(caption),
-            None => Ok(String::new()),
+            Some(leaf) => self.words(self.values(leaf, row)?),
+            None => self.words(vec![]),
         }
     }
 
-    /// Returns the image file of a row: its bytes, or what lies at its path, which begins at the
-    /// table's folder.
+    fn words(&self, texts: Vec<ByteArray>) -> Result<Vec<String>, String> {
+        if self.caption.is_none() {
+            return Ok(vec![String::new()]);
+        }
+        let mut found = Vec::new();
+        for text in texts {
+            let text = caption(text.data().to_vec())?;
+            if !text.is_empty() && !found.contains(&text) {
+                found.push(text);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the file at the path of a row, which begins at the table's folder.
+    fn at_path(&self, path: &[u8]) -> Result<PathBuf, String> {
+        let path = std::str::from_utf8(path).map_err(|_| "its path is not UTF-8")?;
+        Ok(self.name.parent().unwrap_or(Path::new("")).join(slashes(path)))
+    }
+
+    /// Returns the image file of a row: its bytes, or what lies at its path.
     fn image(&self, row: u64, most_bytes: u64) -> Result<Vec<u8>, String> {
-        let (leaf, folder) = match (self.value(self.image, row)?, self.path) {
-            (Some(bytes), _) => return Ok(bytes),
-            (None, None) => return Err(EMPTY.into()),
-            (None, Some(leaf)) => (leaf, self.name.parent().unwrap_or(Path::new(""))),
-        };
-        let path = self.value(leaf, row)?.ok_or("its bytes and its path are null")?;
-        let path = String::from_utf8(path).map_err(|_| "its path is not UTF-8")?;
-        files::read_all(&folder.join(path), most_bytes)
+        if let Some(bytes) = self.values(self.image, row)?.first() {
+            return Ok(bytes.data().to_vec());
+        }
+        let path = self.path.map(|leaf| self.values(leaf, row)).transpose()?.unwrap_or_default();
+        let path = path.first().ok_or("its bytes and its path are null")?;
+        files::read_all(&self.at_path(path.data())?, most_bytes)
             .map_err(|error| format!("its bytes are null, and at its path: {}", chain(&error)))
     }
 
-    /// Returns the bytes in a leaf column of a row.
-    fn cell(&self, leaf: usize, row: u64) -> Result<Vec<u8>, String> {
-        self.value(leaf, row)?.ok_or_else(|| EMPTY.to_owned())
+    /// Returns the values in a leaf column of a row.
+    fn values(&self, leaf: usize, row: u64) -> Result<Vec<ByteArray>, String> {
+        let group = self.starts.partition_point(|start| *start <= row) - 1;
+        let mut column = self.column(group, leaf)?;
+        column.skip((row - self.starts[group]) as usize)?;
+        column.next()
     }
 
-    /// Returns the bytes in a leaf column of a row, if they are not null.
-    fn value(&self, leaf: usize, row: u64) -> Result<Option<Vec<u8>>, String> {
-        let group = self.starts.partition_point(|start| *start <= row) - 1;
-        let within = (row - self.starts[group]) as usize;
+    fn column(&self, group: usize, leaf: usize) -> Result<Column, String> {
         guarded(|| {
             let group = self.reader.get_row_group(group)?;
-            let pages = Checked(group.get_column_page_reader(leaf)?);
             let kind = group.metadata().schema_descr().column(leaf);
-            let mut column = ColumnReaderImpl::<ByteArrayType>::new(kind, Box::new(pages));
-            column.skip_records(within)?;
-            let (mut levels, mut values) = (vec![], vec![]);
-            column.read_records(1, Some(&mut levels), None, &mut values)?;
-            Ok(values.first().map(|value| value.data().to_vec()))
+            let (repeats, nulls) = (kind.max_rep_level() > 0, kind.max_def_level() > 0);
+            let pages = Checked { pages: group.get_column_page_reader(leaf)?, repeats, nulls };
+            Ok(Column(ColumnReaderImpl::new(kind, Box::new(pages))))
         })
     }
 }
 
-/// Returns whether a column can be read, by what compressed it.
-fn unpackable(codec: CompressionCodec, column: &str) -> Result<(), String> {
-    match codec {
-        CompressionCodec::UNCOMPRESSED | CompressionCodec::SNAPPY => Ok(()),
-        _ => Err(format!("the column `{column}` is compressed by {codec}, wanted SNAPPY or none")),
+/// What was read of a group of rows.
+struct Group {
+    found: Vec<Keyed>,
+    read: u64,
+    /// Why it was not read to its end.
+    stopped: Option<String>,
+}
+
+/// A leaf column of a group, read from its beginning on.
+struct Column(ColumnReaderImpl<ByteArrayType>);
+
+impl Column {
+    /// Passes over some rows.
+    fn skip(&mut self, rows: usize) -> Result<(), String> {
+        guarded(|| self.0.skip_records(rows).map(|_| ()))
     }
+
+    /// Returns the values of the next row: none where it is null or an empty list.
+    fn next(&mut self) -> Result<Vec<ByteArray>, String> {
+        let (mut defined, mut repeated, mut values) = (vec![], vec![], vec![]);
+        let (rows, _, _) = guarded(|| {
+            let reader = &mut self.0;
+            reader.read_records(1, Some(&mut defined), Some(&mut repeated), &mut values)
+        })?;
+        if rows == 1 { Ok(values) } else { Err("a column has fewer rows than its group".into()) }
+    }
+}
+
+/// Returns the leaf column of a list of texts of a name: what lies below it.
+fn list(schema: &SchemaDescriptor, wanted: &str) -> Option<usize> {
+    let below = format!("{wanted}.");
+    let of = |path: String| path == wanted || path.starts_with(&below);
+    let mut found = (0..schema.num_columns()).filter(|at| of(schema.column(*at).path().string()));
+    let at = found.next()?;
+    let kind = schema.column(at);
+    let bytes = kind.physical_type() == parquet::basic::Type::BYTE_ARRAY;
+    (bytes && kind.max_rep_level() == 1 && found.next().is_none()).then_some(at)
 }
 
 /// Returns the leaf column of a name, which must hold one string of bytes a row.
@@ -302,11 +444,12 @@ fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
             columns.iter().map(|column| format!("`{}`", column.path().string())).collect();
         return Err(format!("there is no column `{wanted}`, there are {}", names.join(", ")));
     };
-    let bytes = columns[at].physical_type() == parquet::basic::Type::BYTE_ARRAY;
-    if bytes && columns[at].max_rep_level() == 0 {
+    let found = columns[at].physical_type();
+    if found == parquet::basic::Type::BYTE_ARRAY && columns[at].max_rep_level() == 0 {
         Ok(at)
     } else {
-        Err(format!("the column `{wanted}` holds no single text or bytes a row"))
+        let list = if columns[at].max_rep_level() > 0 { "lists of " } else { "" };
+        Err(format!("the column `{wanted}` holds {list}{found}, wanted one text or bytes a row"))
     }
 }
 

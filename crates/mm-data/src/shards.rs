@@ -5,27 +5,32 @@
 //! ```
 //!
 //! A member's key is its name up to the first dot of its last part. A sample has an image, and its
-//! caption in `KEY.txt` or in a field of `KEY.json`. When the source is opened the headers of every
-//! shard are read and the places of members kept; members are read by place, in any order. A shard
+//! caption in `KEY.txt` or, if there is none, in a field of `KEY.json`; a list there is as many
+//! captions, each of which is a record. When the source is opened the headers and words of every
+//! shard are read, and up to 64 KiB of every image for its split; the places of members are kept,
+//! and members are read by place, in any order. Members that are no sample are named, and those
+//! that ought to be one count as broken. A shard
 //! that is cut short gives the samples before the cut and weighs as a whole file, since nobody
 //! knows how long it was; one that is damaged weighs by what lies behind the damage.
 
 mod index;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use self::index::{Index, Lacks, Sample, Words, index, shown};
+use self::index::{Index, Sample, index, shown};
 use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
+use crate::caption::{caption, json_object, of_field};
 use crate::error::DataError;
-use crate::files;
+use crate::files::{self, Listed, Span};
 use crate::fingerprint::Fingerprint;
-use crate::image::{Frame, ImageFit, ImageSettings, caption, chain, most_pixels, white};
+use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
-use crate::split::{Split, Splits};
+use crate::split::{Division, EQUALS_HELD_OUT, Split, SplitKey, Splits, hash_bytes};
 
 /// The most captions that a tokenizer is trained on, spread over the training split.
 const MOST_CAPTIONS: usize = 20_000;
@@ -95,55 +100,113 @@ pub struct ShardSet {
 struct Entry {
     shard: u32,
     sample: Sample,
+    /// Which of its captions it is.
+    which: u32,
 }
 
 impl ShardSet {
-    /// Reads the headers of every shard.
+    /// Reads the headers and words of every shard.
     ///
-    /// Held out is a tenth of the samples, by the hash of their shard's name and their key.
+    /// Where the name of a shard says "held out", as `val-000.tar` does, its samples are held out
+    /// and all others are trained on, but for those whose image equals a held-out one. Otherwise a
+    /// tenth of the samples is held out, by a hash of the bytes of their images.
     pub fn open(config: &WebdatasetConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let shards = files::expand(&config.files, &["tar"])?;
         let bad = BadRecords::of_files("webdataset", config.max_bad, shards.len());
+        let found: Vec<Vec<Keyed>> =
+            shards.par_iter().map(|shard| keyed(shard, &config.caption, &bad)).collect();
+        let division = Division::of(found.iter().flatten().map(|one| one.key));
         let mut entries = Splits::default();
-        for (path, shard) in shards.iter().zip(0..) {
-            let opened =
-                files::length(path).and_then(|bytes| Ok((files::open_at(path, 0)?, bytes)));
-            let index = match opened {
-                Ok((reader, bytes)) => index(reader, bytes, !config.caption.is_empty()),
-                Err(why) => Index::lost(chain(&why)),
-            };
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            for sample in index.samples {
-                let split = Split::of_key(&format!("{name}/{}", sample.key));
-                entries.push(split, Entry { shard, sample });
-            }
-            for one in index.incomplete {
-                let why = at_place(&one.key, one.at, one.lacks.words());
-                match one.lacks {
-                    Lacks::Image | Lacks::Words => bad.pass_over(path, why),
-                    Lacks::Neighbour => bad.broken(path, why),
+        for ((found, shard), number) in found.into_iter().zip(&shards).zip(0..) {
+            for Keyed { sample, key, captions } in found {
+                let Some(split) = division.split(key) else {
+                    let why = at_place(&sample.key, sample.image.at, EQUALS_HELD_OUT);
+                    bad.pass_over(&shard.path, why);
+                    continue;
+                };
+                for which in 0..captions {
+                    entries.push(split, Entry { shard: number, sample: sample.clone(), which });
                 }
-            }
-            if let Some(cut) = index.cut {
-                bad.broken_file(path, cut.why, cut.lost);
             }
         }
         let bad = bad.opened_with_some(entries.iter().count())?;
+        let shards = shards.into_iter().map(|shard| shard.path).collect();
         Ok(Self { shards, caption: config.caption.clone(), frame, entries, bad })
     }
 
     fn words(&self, entry: &Entry) -> Result<String, String> {
-        let read = |span| {
-            files::read(&self.shards[entry.shard as usize], span).map_err(|error| chain(&error))
+        let shard = &self.shards[entry.shard as usize];
+        let captions = captions(shard, &entry.sample, &self.caption)?;
+        captions.into_iter().nth(entry.which as usize).ok_or_else(|| "the shard has changed".into())
+    }
+}
+
+/// A sample and what decides on its split.
+struct Keyed {
+    sample: Sample,
+    key: SplitKey,
+    captions: u32,
+}
+
+/// Returns the samples of a shard; `bad` hears of everything else.
+fn keyed(shard: &Listed, field: &str, bad: &BadRecords) -> Vec<Keyed> {
+    let path = &shard.path;
+    let opened = files::length(path).and_then(|bytes| Ok((files::open_at(path, 0)?, bytes)));
+    let index = match opened {
+        Ok((reader, bytes)) => index(reader, bytes, !field.is_empty()),
+        Err(why) => Index::lost(chain(&why)),
+    };
+    for one in index.incomplete {
+        let why = at_place(&one.key, one.at, &one.why);
+        if one.is_lost { bad.broken(path, why) } else { bad.pass_over(path, why) }
+    }
+    for (ending, times) in index.unused {
+        let ending = shown(&ending);
+        bad.pass_over(path, format!("members that end in `.{ending}` are not used: {times}"));
+    }
+    if let Some(cut) = index.cut {
+        bad.broken_file(path, cut.why, cut.lost);
+    }
+    let mut found = Vec::new();
+    for sample in index.samples {
+        let why = match captions(path, &sample, field) {
+            Ok(captions) if captions.is_empty() => "its caption is empty".to_owned(),
+            Ok(captions) => {
+                let content = files::open_at(path, 0)
+                    .and_then(|mut file| files::content_hash(&mut file, sample.image))
+                    .unwrap_or_else(|_| hash_bytes(sample.key.as_bytes()));
+                let key = SplitKey { content, held_out: shard.held_out };
+                found.push(Keyed { sample, key, captions: captions.len() as u32 });
+                continue;
+            }
+            Err(why) => why,
         };
-        match entry.sample.words {
-            _ if self.caption.is_empty() => Ok(String::new()),
-            None => Ok(String::new()),
-            Some(Words::Text(span)) => caption(read(span)?),
-            Some(Words::Json(span)) => field(&read(span)?, &self.caption),
+        bad.broken(path, at_place(&sample.key, sample.image.at, &why));
+    }
+    found
+}
+
+/// Returns the captions of a sample: what is in its text, otherwise what is in its JSON. Where no
+/// captions are wanted there is one that is empty.
+fn captions(path: &Path, sample: &Sample, field: &str) -> Result<Vec<String>, String> {
+    if field.is_empty() {
+        return Ok(vec![String::new()]);
+    }
+    let read = |span: Span| files::read(path, span).map_err(|error| chain(&error));
+    if let Some(span) = sample.text {
+        let text = caption(read(span)?)?;
+        if !text.is_empty() {
+            return Ok(vec![text]);
         }
+    }
+    match sample.json {
+        Some(span) => {
+            let object = json_object(&read(span)?).map_err(|why| format!("its json: {why}"))?;
+            of_field(&object, field, "").map_err(|why| format!("its json: {why}"))
+        }
+        None => Ok(vec![]),
     }
 }
 
@@ -157,7 +220,7 @@ impl DataSource for ShardSet {
     }
 
     fn load(&self, split: Split, at: u64, _: &mut ChaCha8Rng) -> Result<Record, Skipped> {
-        let entry @ Entry { shard, sample } = self.entries.at(split, at);
+        let entry @ Entry { shard, sample, .. } = self.entries.at(split, at);
         let path = &self.shards[*shard as usize];
         let named = |why: String| Skipped::new(path, at_place(&sample.key, sample.image.at, &why));
         let caption = self.words(entry).map_err(named)?;
@@ -179,9 +242,10 @@ impl DataSource for ShardSet {
         for path in &self.shards {
             sum.add_name(path);
         }
-        for Entry { shard, sample } in self.entries.iter() {
+        for Entry { shard, sample, which } in self.entries.iter() {
             sum.add(sample.key.as_bytes());
-            for number in [u64::from(*shard), sample.image.at, sample.image.bytes] {
+            let image = sample.image;
+            for number in [u64::from(*shard), image.at, image.bytes, u64::from(*which)] {
                 sum.add_number(number);
             }
         }
@@ -192,19 +256,6 @@ impl DataSource for ShardSet {
 /// far as they are shown.
 fn at_place(key: &str, place: u64, why: &str) -> String {
     format!("`{}` at byte {place}: {why}", shown(key))
-}
-
-/// Returns the text of a field of a JSON object.
-fn field(json: &[u8], name: &str) -> Result<String, String> {
-    let found: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(json).map_err(|why| why.to_string())?;
-    match found.get(name).and_then(serde_json::Value::as_str) {
-        Some(text) => caption(text.into()),
-        None => {
-            let names: Vec<String> = found.keys().map(|name| format!("`{name}`")).collect();
-            Err(format!("its json has no text `{name}`, it has {}", names.join(", ")))
-        }
-    }
 }
 
 #[cfg(test)]

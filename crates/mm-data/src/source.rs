@@ -174,7 +174,7 @@ pub(crate) fn count(source: &(impl DataSource + ?Sized), split: Split) -> Result
 
 impl Record {
     /// Returns the words of a record, with a line break for each image of a whole document.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let text = |segment: &Segment| match segment {
             Segment::Text { text, .. } => text.clone(),
             Segment::Image { .. } => "\n".to_owned(),

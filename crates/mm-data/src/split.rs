@@ -1,4 +1,10 @@
-//! Which records are held out: a fixed tenth, decided by a hash of what the record is.
+//! Which records are held out: a fixed tenth, decided by a hash of what the record is, or those
+//! whose folders or files say so by their names.
+//!
+//! The hash of a record is its own alone, so records that are added move none of the others. The
+//! hash of a record with an image is that of the image's bytes, so equal images stand on one side.
+
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +65,80 @@ pub(crate) fn hash_bytes(key: &[u8]) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+/// The words of names of folders and files that hold records out, as Hugging Face's `datasets` has
+/// them, and some more.
+pub(crate) const HELD_OUT: &[&str] = &[
+    "dev",
+    "eval",
+    "evaluation",
+    "heldout",
+    "holdout",
+    "test",
+    "testing",
+    "val",
+    "valid",
+    "validation",
+];
+
+/// Returns whether the name of a folder or file says "held out": one of its words does, where a
+/// word is a run of letters, as in `val2017` or `test-00000-of-00001.parquet`.
+pub(crate) fn says_held_out(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let words: Vec<&str> =
+        name.split(|sign: char| !sign.is_alphabetic()).filter(|word| !word.is_empty()).collect();
+    let two = |pair: &[&str]| matches!(pair, ["held" | "hold", "out"]);
+    words.iter().any(|word| HELD_OUT.contains(word)) || words.windows(2).any(two)
+}
+
+/// What decides on the split of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SplitKey {
+    /// A hash of what must not stand on both sides.
+    pub(crate) content: u64,
+    /// Whether a name says that the record is held out.
+    pub(crate) held_out: bool,
+}
+
+/// How a source is divided, from the keys of all its records.
+#[derive(Debug)]
+pub(crate) enum Division {
+    /// Names say what is held out: this content. The rest is trained on.
+    ByNames(HashSet<u64>),
+    /// No name says anything: each record goes by its own hash.
+    ByHashes,
+    /// The hash of every record would hold it out: all are trained on, since a run needs some.
+    TrainOnly,
+}
+
+impl Division {
+    /// Chooses by the keys of all records.
+    pub(crate) fn of(keys: impl Iterator<Item = SplitKey> + Clone) -> Self {
+        let named: HashSet<u64> =
+            keys.clone().filter(|key| key.held_out).map(|key| key.content).collect();
+        if !named.is_empty() {
+            Self::ByNames(named)
+        } else if keys.into_iter().all(|key| Split::of_hash(key.content) == Split::HeldOut) {
+            Self::TrainOnly
+        } else {
+            Self::ByHashes
+        }
+    }
+
+    /// Returns the split of a record; `None` where it stands among those for training, but equals
+    /// one that a name holds out, so that it belongs to neither.
+    pub(crate) fn split(&self, key: SplitKey) -> Option<Split> {
+        match self {
+            Self::ByNames(_) if key.held_out => Some(Split::HeldOut),
+            Self::ByNames(named) => (!named.contains(&key.content)).then_some(Split::Train),
+            Self::ByHashes => Some(Split::of_hash(key.content)),
+            Self::TrainOnly => Some(Split::Train),
+        }
+    }
+}
+
+/// What is wrong with a record of the training split that equals a held-out one.
+pub(crate) const EQUALS_HELD_OUT: &str = "not trained on: its image is a held-out one, too";
 
 /// The entries of both splits of a finite source, each in the order in which they were found.
 #[derive(Debug)]
@@ -121,6 +201,37 @@ mod tests {
             hashes,
             [17_665_956_581_633_026_203, 13_995_527_678_397_154_044, 1_304_404_712_869_365_705]
         );
+    }
+
+    #[test]
+    fn names_that_say_held_out_do_so_by_a_whole_word() {
+        let held_out =
+            ["dev", "Val", "validation", "EVAL", "test", "testing", "val2017", "held-out"];
+        let more =
+            ["test-00000-of-00001.parquet", "my_holdout", "hold_out", "heldout", "valid.jsonl"];
+        for name in held_out.iter().chain(&more) {
+            assert!(says_held_out(name), "{name}");
+        }
+        for name in ["train", "training", "contest", "devices", "valley", "evaluate", "out", "cats"]
+        {
+            assert!(!says_held_out(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn equal_content_stands_on_one_side_and_a_run_has_something_to_train_on() {
+        let key = |content, held_out| SplitKey { content, held_out };
+        let splits = |keys: &[SplitKey]| -> Vec<Option<Split>> {
+            let division = Division::of(keys.iter().copied());
+            keys.iter().map(|key| division.split(*key)).collect()
+        };
+        let (train, held_out) = (Some(Split::Train), Some(Split::HeldOut));
+        assert_eq!(
+            splits(&[key(1, false), key(10, false), key(10, false)]),
+            [train, held_out, held_out]
+        );
+        assert_eq!(splits(&[key(10, false), key(20, false)]), [train; 2]);
+        assert_eq!(splits(&[key(10, false), key(2, true), key(2, false)]), [train, held_out, None]);
     }
 
     #[test]

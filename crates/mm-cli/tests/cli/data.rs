@@ -136,6 +136,47 @@ fn how_much_may_be_broken_is_a_flag_where_something_can_be() {
 }
 
 #[test]
+fn what_is_passed_over_fails_a_strict_check_alone() {
+    let folder = folder(0);
+    let path = folder.path().display().to_string();
+    done(&["data", "check", &path, "--strict"]);
+    fs_err::write(folder.path().join("notes.md"), "words").unwrap();
+    done(&["data", "check", &path]);
+    let output = super::mm(&["data", "check", &path, "--strict"]);
+    let said = super::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 left out, and `--strict` allows none"), "{said}");
+}
+
+#[test]
+fn a_recipe_is_written_for_a_folder_and_taken_from_wherever_it_lies() {
+    let root = tempdir().unwrap();
+    fs_err::create_dir(root.path().join("images")).unwrap();
+    for at in 0..30 {
+        let image = Image::filled(96, 48, [at; 3]).encode_png();
+        let name = |ending: &str| root.path().join(format!("images/{at}.{ending}"));
+        fs_err::write(name("png"), image).unwrap();
+        fs_err::write(name("caption"), format!("shade {at}")).unwrap();
+    }
+    let images = root.path().join("images").display().to_string();
+    let recipe = root.path().join("mine.toml").display().to_string();
+    let said = done(&["init", &images, "--out", &recipe]);
+    for wanted in ["a folder of images", "about 96x48", "captions (written)", "images of 88x48"] {
+        assert!(said.contains(wanted), "`{wanted}` in:\n{said}");
+    }
+    let text = fs_err::read_to_string(&recipe).unwrap();
+    assert!(text.contains("path = \"images\"") && text.contains("vocab = 512"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&done(&["data", "check", &recipe, "--json"])).unwrap();
+    assert_eq!((json["read"].as_u64(), json["bad"].as_u64()), (Some(30), Some(0)));
+    assert!(done(&["plan", &recipe]).contains("parameters"));
+    assert!(refused(2, &["init", &images, "--out", &recipe]).contains("mine.toml"));
+    let sized = ["init", &images, "--out", &recipe, "--size", "32x32", "--force"];
+    assert!(done(&sized).contains("images of 32x32"));
+    assert!(refused(2, &["init", "nowhere", "--out", &recipe, "--force"]).contains("nowhere"));
+}
+
+#[test]
 fn a_table_whose_parser_panics_is_named_without_the_words_of_the_panic() {
     let table = "/../../tests/fuzz/corpus/parquet/page-past-its-end.parquet";
     let output = mm(&["data", "check", &format!("{}{table}", env!("CARGO_MANIFEST_DIR"))]);

@@ -3,15 +3,22 @@
 //! ```text
 //! {"segments": [{"text": "what is this? "}, {"image": "cats/3.jpg", "loss": false}, {"text": "a cat"}]}
 //! {"text": "words alone"}
+//! {"image": "cats/3.jpg", "text": "a cat"}
 //! ```
 //!
-//! An image is a path from the file's own folder on, or a data URI (`data:image/png;base64,…`). The
-//! loss falls on every segment that does not say `"loss": false`. Other keys of a line are passed
-//! over; a segment has none.
+//! The last is an image with its caption, or with each caption of a list, of which documents of
+//! several tasks are made. An image is a path from the file's own folder on, or a data URI
+//! (`data:image/png;base64,…`). The loss falls on every segment that does not say `"loss": false`.
+//! Other keys of a line are passed over, unless they mean an image: a line in the form of another
+//! data set is refused, since its words alone would be trained on without what they are about. A
+//! segment has no other keys.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::caption::{json_object, keys, kind, of_field, slashes};
 
 /// A document as a line writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +27,8 @@ pub(super) enum Line {
     Text(String),
     /// Text and images.
     Segments(Vec<Piece>),
+    /// An image and its captions, at least one.
+    Captioned { image: ImageData, captions: Vec<String> },
 }
 
 /// A segment as a line writes it.
@@ -38,13 +47,6 @@ pub(super) enum ImageData {
     Bytes(Vec<u8>),
 }
 
-/// Other keys, such as an `id` or a `url`, are nobody's slip: data sets have them.
-#[derive(Deserialize)]
-struct RawLine {
-    text: Option<String>,
-    segments: Option<Vec<RawSegment>>,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSegment {
@@ -58,20 +60,63 @@ fn yes() -> bool {
     true
 }
 
+/// What a line may be, for messages.
+const WANTED: &str = "wanted `text`, `text` and `image` (a path or a data URI), or `segments` with at least one segment";
+
 /// Reads one line, or says what is wrong with it.
 pub(super) fn parse(line: &[u8]) -> Result<Line, String> {
-    let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
-    let raw: RawLine = serde_json::from_slice(line).map_err(|why| why.to_string())?;
-    match raw {
-        RawLine { text: Some(text), segments: None } => Ok(Line::Text(text)),
-        RawLine { text: None, segments: Some(segments) } if !segments.is_empty() => {
-            let pieces = segments.into_iter().zip(1..).map(|(segment, number)| {
-                piece(segment).map_err(|why| format!("segment {number}: {why}"))
-            });
-            Ok(Line::Segments(pieces.collect::<Result<_, _>>()?))
+    let mut object = json_object(line)?;
+    let other = |object: &Map<String, Value>| Err(format!("it has {}, {WANTED}", keys(object)));
+    object.retain(|_, value| !value.is_null());
+    let has = |key: &str| object.contains_key(key);
+    if has("segments") && !has("text") && !has("image") {
+        let segments = object.remove("segments").unwrap_or_default();
+        let segments: Vec<RawSegment> =
+            serde_json::from_value(segments).map_err(|why| format!("its `segments`: {why}"))?;
+        if segments.is_empty() {
+            return Err(format!("its `segments` are empty, {WANTED}"));
         }
-        _ => Err("wanted `text`, or `segments` with at least one segment".into()),
+        let pieces = segments.into_iter().zip(1..).map(|(segment, number)| {
+            piece(segment).map_err(|why| format!("segment {number}: {why}"))
+        });
+        return Ok(Line::Segments(pieces.collect::<Result<_, _>>()?));
     }
+    let only =
+        |key: &str| object.iter().all(|(name, value)| name == key || !means_image(name, value));
+    if has("segments") || !has("text") || !only("image") {
+        return other(&object);
+    }
+    match object.get("image") {
+        Some(Value::String(image)) => {
+            let captions = of_field(&object, "text", "")?;
+            if captions.is_empty() {
+                return Err("its text is empty".into());
+            }
+            Ok(Line::Captioned { image: image_data(image)?, captions })
+        }
+        Some(value) if means_image("image", value) => {
+            Err(format!("its `image` is {}, wanted a path or a data URI", kind(value)))
+        }
+        _ => match object.remove("text") {
+            Some(Value::String(text)) => Ok(Line::Text(text)),
+            Some(value) => Err(format!("its `text` is {}, wanted a text", kind(&value))),
+            None => other(&object),
+        },
+    }
+}
+
+/// Returns whether a key and its value say that there are images beside the text.
+fn means_image(name: &str, value: &Value) -> bool {
+    let name = name.to_lowercase();
+    let something = match value {
+        Value::Null => false,
+        Value::Bool(yes) => *yes,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => list.iter().any(|one| !one.is_null()),
+        Value::Object(object) => !object.is_empty(),
+    };
+    something && ["image", "img", "photo", "pixel"].iter().any(|word| name.contains(word))
 }
 
 /// Whether the loss falls on anything: a word, an image, or the end, which is a target with the
@@ -93,13 +138,22 @@ fn piece(segment: RawSegment) -> Result<Piece, String> {
     let target = segment.loss;
     match (segment.text, segment.image) {
         (Some(text), None) => Ok(Piece::Text { text, target }),
-        (None, Some(uri)) if uri.starts_with("data:") => {
-            Ok(Piece::Image { image: ImageData::Bytes(data_uri(&uri)?), target })
-        }
-        (None, Some(path)) if !path.is_empty() => {
-            Ok(Piece::Image { image: ImageData::Path(path), target })
+        (None, Some(image)) if !image.is_empty() => {
+            Ok(Piece::Image { image: image_data(&image)?, target })
         }
         _ => Err("wanted either `text` or `image`".into()),
+    }
+}
+
+/// Returns the image of a data URI, or of a path.
+fn image_data(text: &str) -> Result<ImageData, String> {
+    match text {
+        "" => Err("its `image` is empty, wanted a path or a data URI".into()),
+        uri if uri.starts_with("data:") => Ok(ImageData::Bytes(data_uri(uri)?)),
+        path if path.starts_with("http://") || path.starts_with("https://") => Err(format!(
+            "its image is at `{path}`, wanted a path or a data URI: nothing is fetched"
+        )),
+        path => Ok(ImageData::Path(slashes(path))),
     }
 }
 
@@ -156,8 +210,9 @@ mod tests {
     fn wrong_lines_say_what_was_wanted() {
         let why = |line: &str| parse(line.as_bytes()).unwrap_err();
         assert!(why("not json").contains("line 1 column"));
-        assert_eq!(why("{}"), "wanted `text`, or `segments` with at least one segment");
-        assert_eq!(why(r#"{"segments": []}"#), why("{}"));
+        assert_eq!(why("{}"), format!("it has nothing, {WANTED}"));
+        assert_eq!(why(r#"{"segments": []}"#), format!("its `segments` are empty, {WANTED}"));
+        assert_eq!(why(r#"{"text": 3}"#), "its `text` is a number, wanted a text");
         assert_eq!(
             why(r#"{"segments": [{"text": "a"}, {}]}"#),
             "segment 2: wanted either `text` or `image`"
@@ -168,12 +223,59 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_an_image_is_read_or_refused_and_never_its_text_alone() {
+        let line =
+            br#"{"id": 3, "image": "a\\\\b.png", "text": ["a cat", "\\u00e4 cat"], "score": NaN}"#;
+        let line = String::from_utf8_lossy(line).replace("\\\\", "\\");
+        assert_eq!(
+            parse(line.as_bytes()).unwrap(),
+            Line::Captioned {
+                image: ImageData::Path("a/b.png".into()),
+                captions: vec!["a cat".into(), "ä cat".into()],
+            }
+        );
+        let why = |line: &str| parse(line.as_bytes()).unwrap_err();
+        let forms = [
+            // OBELICS
+            (r#"{"images": ["a.png", null], "texts": [null, "words"]}"#, "`images`, `texts`"),
+            // MMC4
+            (
+                r#"{"image_info": [{"image_name": "a.png"}], "text_list": ["words"]}"#,
+                "`image_info`, `text_list`",
+            ),
+            // LLaVA
+            (
+                r#"{"conversations": [], "id": "1", "image": "a.png"}"#,
+                "`conversations`, `id`, `image`",
+            ),
+            (r#"{"caption": "a cat", "image": "a.png"}"#, "`caption`, `image`"),
+            (r#"{"images": ["a.png"], "text": "<image> words"}"#, "`images`, `text`"),
+            (r#"{"image_url": "a.org/b", "text": "words"}"#, "`image_url`, `text`"),
+            (
+                r#"{"image": "a.png", "segments": [], "text": "words"}"#,
+                "`image`, `segments`, `text`",
+            ),
+        ];
+        for (line, keys) in forms {
+            assert_eq!(why(line), format!("it has {keys}, {WANTED}"));
+        }
+        assert!(
+            why(r#"{"image": {"bytes": "x"}, "text": "words"}"#).contains("`image` is an object")
+        );
+        assert!(why(r#"{"image": "https://a.org/b.png", "text": "words"}"#).contains("fetched"));
+        assert_eq!(why(r#"{"image": "a.png", "text": " "}"#), "its text is empty");
+        let bare =
+            r#"{"text": "words", "image": null, "images": [], "has_image": false, "url": "a.org"}"#;
+        assert_eq!(parse(bare.as_bytes()).unwrap(), Line::Text("words".into()));
+    }
+
+    #[test]
     fn a_line_learns_where_the_loss_falls_on_a_word_an_image_or_the_end() {
         let of = |segments: &str| match parse(format!("{{\"segments\": [{segments}]}}").as_bytes())
             .unwrap()
         {
             Line::Segments(pieces) => has_target(&pieces),
-            Line::Text(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         };
         assert!(!of(r#"{"text": "a", "loss": false}, {"image": "a.png", "loss": false}"#));
         assert!(!of(r#"{"text": ""}, {"image": "a.png", "loss": false}"#));

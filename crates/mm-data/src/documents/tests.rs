@@ -168,9 +168,9 @@ fn nothing_to_read_is_an_error_that_names_the_first_reason() {
 fn what_a_run_cannot_train_on_is_told_before_its_first_step() {
     const WIDE: ImageSettings = ImageSettings { width: 32, height: 16, patch: 8 };
     let folder = tempfile::tempdir().unwrap();
-    let why = |text: &str, vocab| {
-        fs_err::write(folder.path().join("a.jsonl"), text).unwrap();
-        let files = vec![folder.path().display().to_string()];
+    let why = |name: &str, text: &str, vocab| {
+        fs_err::write(folder.path().join(name), text).unwrap();
+        let files = vec![folder.path().join(name).display().to_string()];
         let emoji = DataConfig::Emoji(EmojiConfig::default());
         let parts = [emoji, DataConfig::Documents(DocumentsConfig::of(files))];
         let parts = parts.map(|data| Part::of(1.0, data));
@@ -180,16 +180,60 @@ fn what_a_run_cannot_train_on_is_told_before_its_first_step() {
     };
     let line = |at: u32| serde_json::json!({ "text": at.to_string() }).to_string();
     let of = |line: &String| Split::of_hash(hash_bytes(line.as_bytes()));
-    let held_out = (0..).map(line).find(|line| of(line) == Split::HeldOut).unwrap();
     let text = (0..).map(line).find(|line| of(line) == Split::Train).unwrap();
-    let image = |at: u32| format!(r#"{{"segments": [{{"image": "{at}.png"}}]}}"#);
-    let image = (0..).map(image).find(|line| of(line) == Split::Train).unwrap();
+    let image = r#"{"segments": [{"image": "0.png"}]}"#;
     let empty = "the train split of the documents data set is empty";
-    assert_eq!(why(&held_out, 416).unwrap_err(), empty);
-    assert_eq!((why(&text, 416), why(&image, 0)), (Ok(()), Ok(())));
-    let wordy = why(&format!("{image}\n{text}"), 0).unwrap_err();
+    assert_eq!(why("val.jsonl", &text, 416).unwrap_err(), empty);
+    assert_eq!((why("a.jsonl", &text, 416), why("a.jsonl", image, 0)), (Ok(()), Ok(())));
+    let wordy = why("a.jsonl", &format!("{image}\n{text}"), 0).unwrap_err();
     let wanted = format!("a.jsonl`: the document at byte {} is not one image", image.len() + 1);
     assert!(wordy.contains(&wanted), "{wordy}");
+}
+
+#[test]
+fn a_line_of_an_image_with_captions_is_a_record_with_each_of_them() {
+    let png = Image::filled(40, 40, [9, 8, 7]).encode_png();
+    let line = br#"{"image": "deep\\a.png", "text": ["a cat", "ein Kater"]}"#;
+    let folder = folder(&[("deep/a.png", &png), ("x.jsonl", line)]);
+    let set = DocumentSet::open(&config(&folder), SETTINGS).unwrap();
+    let image = Image::filled(16, 16, [9, 8, 7]);
+    for (at, caption) in ["a cat", "ein Kater"].into_iter().enumerate() {
+        let found = crate::testing::example(&set, Split::Train, at as u64).unwrap();
+        assert_eq!(found, Example { image: image.clone(), caption: caption.to_owned() });
+    }
+    assert_eq!(set.captions(), ["a cat\n", "ein Kater\n"]);
+}
+
+#[test]
+fn lines_with_the_same_image_stand_on_one_side() {
+    let mut lines = String::new();
+    let names: Vec<String> = (0..60).map(|at| format!("{at}.png")).collect();
+    for at in 0..180 {
+        let _ = writeln!(lines, r#"{{"image": "{}", "text": "line {at}"}}"#, names[at % 60]);
+    }
+    // Of the files, each is there twice: 0.png is 30.png.
+    let images: Vec<Vec<u8>> =
+        (0..60).map(|at| Image::filled(16, 16, [at % 30; 3]).encode_png()).collect();
+    let mut files: Vec<(&str, &[u8])> =
+        names.iter().zip(&images).map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    files.push(("x.jsonl", lines.as_bytes()));
+    let folder = folder(&files);
+    let set = DocumentSet::open(&config(&folder), SETTINGS).unwrap();
+    let shades = Split::ALL.map(|split| -> std::collections::BTreeSet<u8> {
+        let all = 0..set.len(split).unwrap();
+        all.map(|at| crate::testing::example(&set, split, at).unwrap().image.pixel(0, 0)[0])
+            .collect()
+    });
+    assert!(shades[0].is_disjoint(&shades[1]), "{shades:?}");
+    assert_eq!(shades[0].len() + shades[1].len(), 30);
+}
+
+#[test]
+fn a_mark_at_the_start_of_plain_text_is_no_text_and_its_lines_end_alike() {
+    let text = "\u{feff}first line\r\nsecond line\r\n";
+    let folder = folder(&[("a.txt", text.as_bytes())]);
+    let set = DocumentSet::open(&config(&folder), SETTINGS).unwrap();
+    assert_eq!(set.captions(), ["first line\nsecond line\n"]);
 }
 
 proptest! {

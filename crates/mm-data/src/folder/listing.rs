@@ -6,20 +6,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use serde_json::{Map, Value};
+use rayon::prelude::*;
 
 use super::Captions;
+use super::metadata::{self, Captioned};
 use crate::bad_records::BadRecords;
+use crate::caption::{caption, json_object, keys, of_field};
 use crate::error::DataError;
 use crate::files;
-use crate::image::{EXTENSIONS, UNREAD_EXTENSIONS, caption, chain};
+use crate::image::{EXTENSIONS, UNREAD_EXTENSIONS, chain};
 use crate::split::split_hash;
 
-const METADATA: &str = "metadata.jsonl";
-/// What else Hugging Face's imagefolder may have in its place.
-const UNREAD: &[&str] = &["metadata.csv", "metadata.parquet"];
-/// The most bytes that are read of a `NAME.txt`, of which a caption may have far fewer.
+/// The endings of a file beside an image that holds its caption, in the order in which they are
+/// looked for.
+const BESIDE: &[&str] = &["txt", "caption", "json"];
+/// The fields of a `NAME.json` that hold a caption, behind the one that the settings name.
+const FIELDS: &[&str] = &["caption", "text"];
+/// The most bytes that are read of such a file, of which a caption may have far fewer.
 const MOST_CAPTION_FILE_BYTES: u64 = 1 << 20;
+/// What Windows leaves in folders.
+const JUNK: &[&str] = &["thumbs.db", "desktop.ini"];
 
 /// An image with its caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +37,31 @@ pub(super) struct Entry {
     pub(super) stamp: u64,
     /// The slot of its image in a cache; given once the parts are known.
     pub(super) slot: usize,
+    /// A hash of the file's bytes, see [`files::content_hash`].
+    pub(super) content: u64,
+}
+
+/// An image file.
+#[derive(Debug)]
+struct Found {
+    path: PathBuf,
+    stamp: u64,
+    content: u64,
+}
+
+impl Found {
+    fn entry(&self, caption: String) -> Entry {
+        let Self { path, stamp, content } = self;
+        Entry { path: path.clone(), caption, stamp: *stamp, slot: 0, content: *content }
+    }
+}
+
+/// A file that may hold the caption of an image beside it.
+#[derive(Debug)]
+struct Beside {
+    path: PathBuf,
+    /// Whether there is such an image.
+    used: bool,
 }
 
 /// What was found in a folder.
@@ -38,10 +69,10 @@ pub(super) struct Entry {
 pub(super) struct Listing<'a> {
     root: &'a Path,
     bad: &'a BadRecords,
-    images: Vec<(PathBuf, u64)>,
+    images: Vec<Found>,
     metadata: Vec<PathBuf>,
     /// Files such as `NAME.TXT`, by the name with the usual ending.
-    texts: HashMap<PathBuf, PathBuf>,
+    beside: HashMap<PathBuf, Beside>,
     /// Metadata in a form that is not read.
     unread: Option<&'static str>,
 }
@@ -49,9 +80,13 @@ pub(super) struct Listing<'a> {
 impl<'a> Listing<'a> {
     /// Lists a folder and, sorted, all that is below it. Only the folder itself must be readable.
     pub(super) fn of(root: &'a Path, bad: &'a BadRecords) -> Result<Self, DataError> {
-        let (images, metadata, texts) = (vec![], vec![], HashMap::new());
-        let mut listing = Self { root, bad, images, metadata, texts, unread: None };
+        let (images, metadata, beside) = (vec![], vec![], HashMap::new());
+        let mut listing = Self { root, bad, images, metadata, beside, unread: None };
         listing.walk(root).map_err(DataError::Read)?;
+        listing.images.par_iter_mut().for_each(|image| {
+            image.content = files::content_of_file(&image.path)
+                .unwrap_or_else(|_| split_hash(&below(&image.path, root)));
+        });
         Ok(listing)
     }
 
@@ -84,12 +119,11 @@ impl<'a> Listing<'a> {
     fn file(&mut self, path: PathBuf) {
         let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
         let extension = extension.unwrap_or_default();
-        let named = |name: &&str| path.file_name() == Some(OsStr::new(*name));
-        let unread = UNREAD.iter().copied().find(named);
-        if unread.is_some() {
-            self.unread = unread;
-            self.bad.pass_over(&path, format!("not read: captions may be in `{METADATA}`"));
-        } else if path.file_name() == Some(OsStr::new(METADATA)) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(unread) = metadata::UNREAD.iter().copied().find(|unread| *unread == name) {
+            self.unread = Some(unread);
+            self.bad.pass_over(&path, format!("not read: captions may be in {}", metadata_names()));
+        } else if metadata::NAMES.contains(&name.as_str()) {
             self.metadata.push(path);
         } else if UNREAD_EXTENSIONS.contains(&extension.as_str()) {
             let why = format!("`.{extension}` images are not read, wanted {}", extensions());
@@ -101,14 +135,17 @@ impl<'a> Listing<'a> {
                 Ok(found) if found.len() == 0 => self.bad.broken(&path, "the file is empty"),
                 Ok(found) => {
                     let stamp = stamp(&below(&path, self.root), &found);
-                    self.images.push((path, stamp));
+                    self.images.push(Found { path, stamp, content: 0 });
                 }
             }
-        } else if extension != "txt" {
+        } else if BESIDE.contains(&extension.as_str()) {
+            let usual = path.with_extension(&extension);
+            if usual == path || !self.beside.contains_key(&usual) {
+                self.beside.insert(usual, Beside { path, used: false });
+            }
+        } else if !JUNK.contains(&name.to_ascii_lowercase().as_str()) {
             let why = format!("not an image: the name ends in none of {}", extensions());
             self.bad.pass_over(&path, why);
-        } else if path.extension() != Some(OsStr::new("txt")) {
-            self.texts.insert(path.with_extension("txt"), path);
         }
     }
 
@@ -117,144 +154,118 @@ impl<'a> Listing<'a> {
         Ok(match captions {
             Captions::Written => self.written_captions(field)?,
             Captions::Folders => self.folder_captions(),
-            Captions::None => self.no_captions(),
+            Captions::None => self.images.iter().map(|one| one.entry(String::new())).collect(),
         })
     }
 
-    /// Images with the captions of `metadata.jsonl` files and of `NAME.txt` files. One that cannot
-    /// be read is an error: it would take the captions of any number of images with it.
-    fn written_captions(self, field: &str) -> Result<Vec<Entry>, DataError> {
-        let mut listed = HashMap::new();
+    /// Images with the captions of files of metadata and of the files beside them. An image
+    /// without one is lost, and counts as broken.
+    fn written_captions(mut self, field: &str) -> Result<Vec<Entry>, DataError> {
+        let mut listed = Captioned::new();
         for path in &self.metadata {
-            let text =
-                read_text(path).map_err(|why| DataError::Metadata { path: path.clone(), why })?;
-            metadata_lines(path, &text, field, &mut listed, self.bad);
+            metadata::read(path, field, &mut listed, self.bad)?;
         }
         let unread = self.unread.map_or(String::new(), |name| format!(" (`{name}` is not read)"));
         let mut entries = Vec::new();
-        for (path, stamp) in self.images {
-            let found = match listed.remove(&path) {
-                Some(captions) => Ok(Some(captions)),
-                None => caption_beside(&path, &self.texts).map(|one| one.map(|text| vec![text])),
+        for image in std::mem::take(&mut self.images) {
+            let written = listed.remove(&image.path);
+            let beside = self.beside(&image.path, field);
+            let found = match (written, beside) {
+                (Some(captions), _) if !captions.is_empty() => Ok(Some(captions)),
+                (Some(_), Ok(None)) => Ok(Some(vec![])),
+                (_, beside) => beside,
             };
-            match found {
-                Ok(Some(captions)) if captions.iter().all(String::is_empty) => {
-                    self.bad.pass_over(&path, "its caption is empty");
-                }
+            let why = match found {
+                Ok(Some(captions)) if captions.is_empty() => "its caption is empty".to_owned(),
                 Ok(Some(captions)) => {
-                    let words = captions.into_iter().filter(|caption| !caption.is_empty());
-                    entries.extend(words.map(|caption| Entry {
-                        path: path.clone(),
-                        caption,
-                        stamp,
-                        slot: 0,
-                    }));
+                    entries.extend(captions.into_iter().map(|caption| image.entry(caption)));
+                    continue;
                 }
                 Ok(None) => {
-                    let beside = path.with_extension("txt");
+                    let beside = image.path.with_extension("txt");
                     let name = beside.file_name().unwrap_or_default().to_string_lossy();
-                    let why =
-                        format!("no caption: neither `{name}` nor a line of `{METADATA}`{unread}");
-                    self.bad.pass_over(&path, why);
+                    format!(
+                        "no caption: neither `{name}` nor a line of {}{unread}",
+                        metadata_names()
+                    )
                 }
-                Err(why) => self.bad.broken(&path, why),
-            }
+                Err(why) => why,
+            };
+            self.bad.broken(&image.path, why);
         }
-        let named = [self.bad.broken_ones(), self.bad.passed_over()].concat();
-        let known: HashSet<PathBuf> = named.into_iter().map(|skipped| skipped.path).collect();
+        let known: HashSet<PathBuf> =
+            self.bad.broken_ones().into_iter().map(|skipped| skipped.path).collect();
         for path in listed.into_keys().filter(|path| !known.contains(path)) {
-            let why = format!("named in `{METADATA}`, but there is no such image");
-            self.bad.broken(&path, why);
+            self.bad.broken(&path, "named in the metadata, but there is no such image");
+        }
+        for Beside { path, .. } in self.beside.values().filter(|file| !file.used) {
+            self.bad.pass_over(path, "no image: nothing beside it has its name");
         }
         Ok(entries)
+    }
+
+    /// Returns the captions in `NAME.txt`, `NAME.caption` or `NAME.json` beside the image
+    /// `NAME.png`, or in `NAME.png.txt` and so on: of the first that is not empty. `None` where
+    /// there is no such file.
+    fn beside(&mut self, image: &Path, field: &str) -> Result<Option<Vec<String>>, String> {
+        let mut found = None;
+        let whole = image.extension().unwrap_or_default().to_string_lossy().into_owned();
+        for ending in BESIDE {
+            for usual in
+                [image.with_extension(ending), image.with_extension(format!("{whole}.{ending}"))]
+            {
+                let Some(Beside { path, used }) = self.beside.get_mut(&usual) else { continue };
+                *used = true;
+                if found.as_ref().is_none_or(Vec::is_empty) {
+                    found = Some(captions_in(path, field)?);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Images with the names of the folders they are in.
     fn folder_captions(self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for (path, stamp) in self.images {
+        for image in self.images {
             let parent =
-                path.parent().filter(|parent| *parent != self.root).and_then(Path::file_name);
+                image.path.parent().filter(|parent| *parent != self.root).and_then(Path::file_name);
             match parent.map(|name| name.to_str().map(str::to_owned)) {
-                Some(Some(caption)) => entries.push(Entry { path, caption, stamp, slot: 0 }),
-                Some(None) => self.bad.broken(&path, "the name of its folder is not UTF-8"),
+                Some(Some(caption)) => entries.push(image.entry(caption)),
+                Some(None) => self.bad.broken(&image.path, "the name of its folder is not UTF-8"),
                 None => self
                     .bad
-                    .pass_over(&path, "it is in no sub-folder whose name could be its caption"),
+                    .broken(&image.path, "it is in no sub-folder whose name could be its caption"),
             }
         }
         entries
     }
+}
 
-    fn no_captions(self) -> Vec<Entry> {
-        let bare = |(path, stamp)| Entry { path, caption: String::new(), stamp, slot: 0 };
-        self.images.into_iter().map(bare).collect()
+/// Returns the captions in a file beside an image.
+fn captions_in(path: &Path, field: &str) -> Result<Vec<String>, String> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let bytes = files::read_all(path, MOST_CAPTION_FILE_BYTES).map_err(|error| chain(&error))?;
+    if std::str::from_utf8(&bytes).is_err() {
+        return Err(format!("its caption `{name}` is not UTF-8"));
+    }
+    if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+        return caption(bytes)
+            .map(|text| Some(text).filter(|text| !text.is_empty()))
+            .map(|text| text.into_iter().collect());
+    }
+    let object = json_object(&bytes).map_err(|why| format!("its caption `{name}`: {why}"))?;
+    let there =
+        [field].into_iter().chain(FIELDS.iter().copied()).find(|key| object.contains_key(*key));
+    match there {
+        Some(key) => of_field(&object, key, "").map_err(|why| format!("`{name}`: {why}")),
+        None => Err(format!("its caption `{name}` has no `{field}`, it has {}", keys(&object))),
     }
 }
 
-/// Reads the lines of a `metadata.jsonl` whose caption is `field`; an image may have several.
-fn metadata_lines(
-    path: &Path,
-    text: &str,
-    field: &str,
-    listed: &mut HashMap<PathBuf, Vec<String>>,
-    bad: &BadRecords,
-) {
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let found = metadata_line(line, field);
-        match found.and_then(|(name, text)| Ok((name, caption(text.into_bytes())?))) {
-            Ok((name, caption)) => {
-                let captions = listed.entry(path.with_file_name(name)).or_default();
-                if !captions.contains(&caption) {
-                    captions.push(caption);
-                }
-            }
-            Err(why) => bad.broken(path, format!("line {}: {why}", number + 1)),
-        }
-    }
-}
-
-/// The file's name and its caption.
-fn metadata_line(line: &str, field: &str) -> Result<(String, String), String> {
-    let found: Map<String, Value> = serde_json::from_str(line).map_err(|why| why.to_string())?;
-    let text = |name: &str| found.get(name).and_then(Value::as_str).map(str::to_owned);
-    let lacks = |name: &str, set: &str| {
-        let names: Vec<String> = found.keys().map(|name| format!("`{name}`")).collect();
-        format!("it has no text `{name}`{set}, it has {}", names.join(", "))
-    };
-    let name = text("file_name").ok_or_else(|| lacks("file_name", ""))?;
-    let caption = text(field).ok_or_else(|| lacks(field, " (named by the setting `caption`)"))?;
-    Ok((name, caption))
-}
-
-/// The caption in `NAME.txt`, or in one of `texts`, whose ending is written otherwise, if such a
-/// file is there.
-fn caption_beside(
-    image: &Path,
-    texts: &HashMap<PathBuf, PathBuf>,
-) -> Result<Option<String>, String> {
-    let usual = image.with_extension("txt");
-    let path = texts.get(&usual).filter(|_| !usual.exists()).unwrap_or(&usual);
-    match files::read_all(path, MOST_CAPTION_FILE_BYTES) {
-        Ok(bytes) if std::str::from_utf8(&bytes).is_err() => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            Err(format!("its caption `{name}` is not UTF-8"))
-        }
-        Ok(bytes) => caption(bytes).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(chain(&error)),
-    }
-}
-
-/// A UTF-8 file, without a byte-order mark, or which line is none.
-fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = files::read_all(path, u64::MAX).map_err(|error| chain(&error))?;
-    let text = String::from_utf8(bytes).map_err(|why| {
-        let before = &why.as_bytes()[..why.utf8_error().valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        format!("line {line} is not UTF-8, wanted the file to be saved as UTF-8")
-    })?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+/// The names of files of metadata as words.
+fn metadata_names() -> String {
+    metadata::NAMES.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
 }
 
 fn stamp(below: &str, found: &std::fs::Metadata) -> u64 {

@@ -85,12 +85,13 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
     assert_eq!(set.len(Split::Train), Some(3));
     // What is broken stands before what is passed over.
     let at_opening = [
+        "d-bare.png: no caption: neither `d-bare.txt` nor a line of `metadata.jsonl` or `metadata.csv`",
         "e-latin.png: its caption `e-latin.txt` is not UTF-8",
         "f-empty.png: the file is empty",
-        "gone.png: named in `metadata.jsonl`, but there is no such image",
-        "metadata.jsonl: line 3: expected ident at line 1 column 2",
-        "d-bare.png: no caption: neither `d-bare.txt` nor a line of `metadata.jsonl`",
         "g-silent.png: its caption is empty",
+        "gone.png: named in the metadata, but there is no such image",
+        "metadata.jsonl: line 3: expected ident at line 1 column 2",
+        "f-empty.txt: no image: nothing beside it has its name",
         "notes.md: not an image: the name ends in none of `.png`, `.jpg`, `.jpeg`, `.jfif`, \
          `.jpe`, `.webp`, `.gif`, `.bmp`, `.tif`, `.tiff`",
     ];
@@ -164,23 +165,87 @@ fn images_that_all_prove_broken_are_an_error_not_a_loop() {
     assert_eq!(error, "the held-out split of the folder data set is empty");
 }
 
+/// The names of the images of both splits, below the folder.
+fn sides(folder: &TempDir, captions: Captions) -> [Vec<String>; 2] {
+    let set = open(folder, captions).unwrap();
+    Split::ALL.map(|split| {
+        let entries = set.entries.of(split).iter();
+        entries.map(|entry| below(&entry.path, folder.path())).collect()
+    })
+}
+
 #[test]
-fn a_tenth_of_the_images_is_held_out_wherever_the_folder_lies() {
-    let names: Vec<String> = (0..40).map(|i| format!("kind/{i}.png")).collect();
-    let image = png([1, 2, 3]);
+fn a_tenth_of_the_images_is_held_out_and_images_that_are_added_move_none() {
+    let names: Vec<String> = (0..200).map(|i| format!("kind/{i:03}.png")).collect();
+    let images: Vec<Vec<u8>> = (0..200).map(|at| png([at, 2, 3])).collect();
     let files: Vec<(&str, &[u8])> =
-        names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
-    let held_out = || {
-        let folder = folder(&files);
-        let set = open(&folder, Captions::Folders).unwrap();
-        assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (Some(36), Some(4)));
-        let [train, held_out] = Split::ALL.map(|split| set.entries.of(split));
-        assert!(held_out.iter().all(|entry| !train.contains(entry)));
-        let names =
-            held_out.iter().map(|entry| entry.path.strip_prefix(folder.path()).unwrap().to_owned());
-        names.collect::<Vec<_>>()
+        names.iter().zip(&images).map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let of = |count: usize| sides(&folder(&files[..count]), Captions::Folders);
+    let [_, all] = of(200);
+    assert!((10..30).contains(&all.len()), "{all:?}");
+    for count in [2, 9, 10, 100] {
+        let [train, held_out] = of(count);
+        assert_eq!(train.len() + held_out.len(), count);
+        assert!(held_out.iter().all(|name| all.contains(name)), "{count}: {held_out:?}");
+        assert!(train.iter().all(|name| !all.contains(name)), "{count}: {train:?}");
+    }
+}
+
+#[test]
+fn equal_images_stand_on_one_side_whatever_they_are_called() {
+    let names: Vec<String> = (0..200).map(|i| format!("{i:03}.png")).collect();
+    let images: Vec<Vec<u8>> = (0..200).map(|at| png([at % 100, 2, 3])).collect();
+    let files: Vec<(&str, &[u8])> =
+        names.iter().zip(&images).map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let [train, held_out] = sides(&folder(&files), Captions::None);
+    let shades = |names: &[String]| -> std::collections::HashSet<u32> {
+        names.iter().map(|name| name[..3].parse::<u32>().unwrap() % 100).collect()
     };
-    assert_eq!(held_out(), held_out());
+    assert!(shades(&train).is_disjoint(&shades(&held_out)));
+    assert_eq!((shades(&train).len() + shades(&held_out).len(), train.len() % 2), (100, 0));
+    assert!(!held_out.is_empty());
+}
+
+#[test]
+fn images_beside_their_own_split_are_left_out_of_training_where_they_are_held_out_too() {
+    let files: [(&str, &[u8]); 3] = [
+        ("train/1.png", &png([1; 3])),
+        ("train/2.png", &png([2; 3])),
+        ("test/3.png", &png([2; 3])),
+    ];
+    let folder = folder(&files);
+    let set = open(&folder, Captions::None).unwrap();
+    assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (Some(1), Some(1)));
+    assert_eq!(
+        reasons(&set, &folder),
+        ["train/2.png: not trained on: its image is a held-out one, too"]
+    );
+}
+
+#[test]
+fn folders_that_say_held_out_are_never_trained_on_nested_or_beside_each_other() {
+    let paths = [
+        "cats/train/1.png",
+        "cats/dev/2.png",
+        "dogs/training/3.png",
+        "dogs/Validation/deep/4.png",
+        "val2017/5.png",
+        "held-out/6.png",
+        "testing/train/7.png",
+        "contest/8.png",
+    ];
+    let images: Vec<Vec<u8>> = (0..8).map(|at| png([at; 3])).collect();
+    let files: Vec<(&str, &[u8])> =
+        paths.iter().zip(&images).map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    let [train, held_out] = sides(&folder(&files), Captions::None);
+    assert_eq!(train, ["cats/train/1.png", "contest/8.png", "dogs/training/3.png"]);
+    assert_eq!(held_out.len(), 5);
+    let things = folder(&[("test tube/1.png", &images[1]), ("cup/2.png", &images[2])]);
+    let [train, held_out] = sides(&things, Captions::Folders);
+    assert_eq!(train.len() + held_out.len(), 2);
+    assert!(!is_held_out("test tube/1.png", Captions::Folders), "a caption is no split");
+    assert!(is_held_out("test/1.png", Captions::Folders));
+    assert!(is_held_out("test set/cup/1.png", Captions::Folders));
 }
 
 #[test]
@@ -208,16 +273,11 @@ fn a_folder_of_bare_images_will_do_when_no_captions_are_asked_for() {
 fn train_and_valid_sub_folders_are_the_parts() {
     for held_out in HELD_OUT {
         let names = ["train/a/1.png".into(), "train/2.png".into(), format!("{held_out}/3.png")];
-        let image = png([0; 3]);
+        let images = [1, 2, 3].map(|at| png([at; 3]));
         let files: Vec<(&str, &[u8])> =
-            names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
-        let folder = folder(&files);
-        let set = open(&folder, Captions::None).unwrap();
-        assert_eq!(
-            (set.len(Split::Train), set.len(Split::HeldOut)),
-            (Some(2), Some(1)),
-            "{held_out}"
-        );
+            names.iter().zip(&images).map(|(name, bytes)| (&name[..], &bytes[..])).collect();
+        let [train, held_out] = sides(&folder(&files), Captions::None);
+        assert_eq!((train.len(), held_out), (2, vec![names[2].clone()]));
     }
 }
 
@@ -324,8 +384,8 @@ fn captions_come_from_text_files_and_from_metadata_lines() {
 
 #[test]
 fn a_image_with_several_lines_of_metadata_has_all_their_captions_in_one_part() {
-    let names: Vec<String> = (0..20).map(|at| format!("{at}.png")).collect();
-    let image = png([200, 10, 10]);
+    let names: Vec<String> = (0..60).map(|at| format!("{at}.png")).collect();
+    let images: Vec<Vec<u8>> = (0..60).map(|at| png([at, 10, 10])).collect();
     let lines: String = ["one", "two", " "]
         .iter()
         .flat_map(|text| {
@@ -335,17 +395,20 @@ fn a_image_with_several_lines_of_metadata_has_all_their_captions_in_one_part() {
         })
         .collect();
     let mut files: Vec<(&str, &[u8])> =
-        names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
+        names.iter().zip(&images).map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
     files.push(("metadata.jsonl", lines.as_bytes()));
     let folder = folder(&files);
     let set = open(&folder, Captions::Written).unwrap();
-    assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (Some(36), Some(4)));
-    let [first, second, ..] = set.entries.of(Split::HeldOut) else { panic!() };
-    assert_eq!((&first.path, &first.caption[..]), (&second.path, "one"));
-    assert_eq!(second.caption, "two");
-    assert_eq!((set.tally().items, set.skipped()), (20, vec![]));
+    assert!(set.len(Split::HeldOut).unwrap() > 0);
+    for split in Split::ALL {
+        for two in set.entries.of(split).chunks(2) {
+            assert_eq!((&two[0].path, &two[0].caption[..]), (&two[1].path, "one"));
+            assert_eq!(two[1].caption, "two");
+        }
+    }
+    assert_eq!((set.tally().items, set.skipped()), (60, vec![]));
     let slots = set.entries.iter().map(|entry| entry.slot);
-    assert!(slots.eq((0..20).flat_map(|slot| [slot; 2])), "an image has one place in a cache");
+    assert!(slots.eq((0..60).flat_map(|slot| [slot; 2])), "an image has one place in a cache");
 }
 
 #[test]
@@ -396,32 +459,107 @@ fn captions_may_be_in_another_field_and_lines_without_it_say_what_they_have() {
     let set = of("caption").unwrap();
     assert_eq!(set.captions(), ["red"]);
     assert_eq!(
-        reasons(&set, &folder)[0],
-        "metadata.jsonl: line 2: it has no text `caption` (named by the setting `caption`), it has `file_name`"
+        reasons(&set, &folder)[1],
+        "metadata.jsonl: line 2: it has no `caption` (named by the setting `caption`), it has `file_name`"
     );
     let error = of("text").unwrap_err().to_string();
     assert!(
         error.ends_with(
-            "line 1: it has no text `text` (named by the setting `caption`), it has `caption`, `file_name`"
+            "no caption: neither `1.txt` nor a line of `metadata.jsonl` or `metadata.csv`"
         ),
         "{error}"
     );
+    assert!(error.contains("skipped 4"), "{error}");
     assert!(of("").unwrap_err().to_string().starts_with("`caption` is ``"));
 }
 
 #[test]
 fn metadata_in_another_form_is_said_not_to_be_read() {
-    let folder =
-        folder(&[("1.png", &png([0; 3])), ("metadata.csv", b"file_name,text\n1.png,one\n")]);
+    let folder = folder(&[("1.png", &png([0; 3])), ("metadata.parquet", b"PAR1")]);
     let error = open(&folder, Captions::Written).unwrap_err().to_string();
-    assert!(
-        error.ends_with("nor a line of `metadata.jsonl` (`metadata.csv` is not read)"),
-        "{error}"
-    );
+    assert!(error.ends_with("or `metadata.csv` (`metadata.parquet` is not read)"), "{error}");
     let set = open(&folder, Captions::None).unwrap();
     assert_eq!(
         reasons(&set, &folder),
-        ["metadata.csv: not read: captions may be in `metadata.jsonl`"]
+        ["metadata.parquet: not read: captions may be in `metadata.jsonl` or `metadata.csv`"]
+    );
+}
+
+#[test]
+fn a_table_of_comma_separated_values_has_captions_too() {
+    let table = "\u{feff}license,file_name,text\r\nCC0,deep\\1.png,\"one, \"\"two\"\"\r\nthree\"\r\n,2.png,\r\n";
+    let images = [png([1; 3]), png([2; 3])];
+    let folder = folder(&[
+        ("deep/1.png", &images[0]),
+        ("2.png", &images[1]),
+        ("metadata.csv", table.as_bytes()),
+    ]);
+    let set = open(&folder, Captions::Written).unwrap();
+    let captions: Vec<&str> = set.entries.iter().map(|entry| &entry.caption[..]).collect();
+    assert_eq!(captions, ["one, \"two\"\nthree"]);
+    assert_eq!(reasons(&set, &folder), ["2.png: its caption is empty"]);
+    write(folder.path().join("metadata.csv"), "name,words\n1.png,one\n").unwrap();
+    let error = open(&folder, Captions::Written).unwrap_err().to_string();
+    let wanted = "metadata.csv`: it has no column `file_name`, it has `name`, `words`";
+    assert!(error.ends_with(wanted), "{error}");
+}
+
+#[test]
+fn metadata_may_have_lists_other_names_windows_paths_and_numbers_that_json_does_not_know() {
+    let images = [1, 2, 3, 4].map(|at| png([at; 3]));
+    let lines = br#"{"file_name": "sub\\1.png", "text": ["one", "eins", null], "score": NaN}
+{"image_file_name": "2.png", "text": "two", "size": -Infinity}
+{"file_name": "3.png", "text": 3}
+{"file_name": 4, "text": "four"}
+"#;
+    let folder = folder(&[
+        ("sub/1.png", &images[0]),
+        ("2.png", &images[1]),
+        ("3.png", &images[2]),
+        ("4.png", &images[3]),
+        ("metadata.jsonl", lines),
+    ]);
+    let set = open(&folder, Captions::Written).unwrap();
+    let mut captions: Vec<&str> = set.entries.iter().map(|entry| &entry.caption[..]).collect();
+    captions.sort_unstable();
+    assert_eq!(captions, ["eins", "one", "two"]);
+    assert_eq!(
+        reasons(&set, &folder)[2..],
+        [
+            "metadata.jsonl: line 3: its `text` is a number, wanted a text or a list of texts",
+            "metadata.jsonl: line 4: its `file_name` is a number, wanted a text",
+        ]
+    );
+}
+
+#[test]
+fn captions_stand_beside_images_under_several_names_and_the_first_that_is_not_empty_counts() {
+    let images = [1, 2, 3, 4, 5].map(|at| png([at; 3]));
+    let folder = folder(&[
+        ("1.png", &images[0]),
+        ("1.caption", b"one\r\nof many"),
+        ("2.png", &images[1]),
+        ("2.png.txt", b"two"),
+        ("3.png", &images[2]),
+        ("3.txt", b" "),
+        ("3.json", br#"{"caption": ["three", "drei"], "score": NaN}"#),
+        ("4.png", &images[3]),
+        ("4.json", br#"{"width": 3}"#),
+        ("5.png", &images[4]),
+        ("5.JSON", br#"{"text": "five"}"#),
+        ("Thumbs.db", b"x"),
+        ("alone.txt", b"words"),
+    ]);
+    let set = open(&folder, Captions::Written).unwrap();
+    let mut captions: Vec<&str> = set.entries.iter().map(|entry| &entry.caption[..]).collect();
+    captions.sort_unstable();
+    assert_eq!(captions, ["drei", "five", "one\nof many", "three", "two"]);
+    assert_eq!(
+        reasons(&set, &folder),
+        [
+            "4.png: its caption `4.json` has no `text`, it has `width`",
+            "alone.txt: no image: nothing beside it has its name",
+        ]
     );
 }
 

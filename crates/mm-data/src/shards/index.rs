@@ -1,7 +1,7 @@
 //! What the headers of a tar shard say: where the members of every sample are, and how far the
 //! shard can be read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Read, Seek};
 
 use crate::files::Span;
@@ -21,13 +21,8 @@ const MOST_WORDS: u64 = 1 << 20;
 pub(super) struct Sample {
     pub(super) key: Box<str>,
     pub(super) image: Span,
-    pub(super) words: Option<Words>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Words {
-    Text(Span),
-    Json(Span),
+    pub(super) text: Option<Span>,
+    pub(super) json: Option<Span>,
 }
 
 /// What the headers of a shard say.
@@ -36,10 +31,11 @@ pub(super) struct Index {
     pub(super) samples: Vec<Sample>,
     /// Neighbours with the same key that are no sample.
     pub(super) incomplete: Vec<Incomplete>,
+    /// Endings of members beside a sample that look like images or words and are not used, and how
+    /// many there are of each.
+    pub(super) unused: BTreeMap<String, usize>,
     /// Where the shard breaks off.
     pub(super) cut: Option<Cut>,
-    /// Keys of words without an image beside them.
-    words_alone: HashSet<String>,
 }
 
 /// Members that are no sample.
@@ -48,29 +44,21 @@ pub(super) struct Incomplete {
     pub(super) key: String,
     /// The place of the first of them.
     pub(super) at: u64,
-    pub(super) lacks: Lacks,
+    pub(super) why: String,
+    /// Whether they ought to be one: whether there is an image or words among them.
+    pub(super) is_lost: bool,
+    lacks: Option<Lacks>,
 }
 
 /// What members need to be a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lacks {
+enum Lacks {
     Image,
     Words,
-    /// Its words are in the shard, but not beside its image.
-    Neighbour,
 }
 
-impl Lacks {
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Self::Image => "no image",
-            Self::Words => "no caption: neither .txt nor .json beside the image",
-            Self::Neighbour => {
-                "its caption is not beside its image: the files of one sample must stand next to each other in the shard"
-            }
-        }
-    }
-}
+const NO_WORDS: &str = "no caption: neither .txt nor .json beside the image";
+const APART: &str = "its caption is not beside its image: the files of one sample must stand next to each other in the shard";
 
 /// Why a shard cannot be read to its end, and which share of it is lost by that.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,13 +67,39 @@ pub(super) struct Cut {
     pub(super) lost: f64,
 }
 
-/// A sample whose members are being met.
+/// Neighbors with the same key that are being met.
 #[derive(Debug)]
 struct Open {
     key: String,
     at: u64,
-    image: Option<Span>,
-    words: Option<Words>,
+    members: Vec<Member>,
+}
+
+/// A member by the ending of its name, which is all behind the first dot, in lower case.
+#[derive(Debug)]
+struct Member {
+    ending: String,
+    span: Span,
+}
+
+impl Member {
+    /// Returns what stands before the last dot of the ending, if another does.
+    fn stem(&self) -> Option<&str> {
+        self.ending.rsplit_once('.').map(|(stem, _)| stem)
+    }
+
+    fn last(&self) -> &str {
+        self.ending.rsplit('.').next().unwrap_or_default()
+    }
+
+    fn is_image(&self) -> bool {
+        // One of a format that is not read is refused by name when it is decoded.
+        EXTENSIONS.contains(&self.last()) || UNREAD_EXTENSIONS.contains(&self.last())
+    }
+
+    fn is_words(&self) -> bool {
+        ["txt", "json"].contains(&self.last())
+    }
 }
 
 /// Reads the headers of a shard of `bytes` bytes; samples without words are none if words are
@@ -127,7 +141,9 @@ pub(super) fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> In
         if open.as_ref().is_none_or(|held| held.key != key) {
             index.close(open.take(), wanted);
         }
-        open.get_or_insert_with(|| Open::new(key, span.at)).add(&ending, span);
+        let open =
+            open.get_or_insert_with(|| Open { key: key.to_owned(), at: span.at, members: vec![] });
+        open.members.push(Member { ending, span });
     }
     if index.cut.is_none() && ends_at(after, bytes) {
         // Where a member is whole, so is the shard as far as anybody can tell: some writers leave
@@ -135,7 +151,12 @@ pub(super) fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> In
         let lost = if after.next_multiple_of(BLOCK) == bytes { 0.0 } else { 1.0 };
         index.cut = Some(Cut { why: "it ends without its closing blocks".into(), lost });
     }
+    let whole = index.incomplete.len();
     index.close(open, wanted);
+    if index.cut.is_some() {
+        // What the cut has torn is lost by the cut already.
+        index.incomplete[whole..].iter_mut().for_each(|one| one.is_lost = false);
+    }
     index.with_torn().without_repeats()
 }
 
@@ -179,33 +200,96 @@ impl Index {
         Self { cut: Some(Cut { why, lost: 1.0 }), ..Self::default() }
     }
 
+    /// Makes a sample of neighbors with the same key, or names what they are.
     fn close(&mut self, open: Option<Open>, wanted: bool) {
-        let Some(Open { key, at, image, words }) = open else { return };
-        match image {
-            Some(image) if words.is_some() || !wanted => {
-                self.samples.push(Sample { key: key.into(), image, words });
+        let Some(Open { key, at, members }) = open else { return };
+        if let Some(twice) = repeated(&members) {
+            let why = format!(
+                "`{}.{}` stands several times among neighbours, so that nobody knows which words \
+                 belong to which image: every sample needs a key of its own",
+                shown(&key),
+                shown(twice)
+            );
+            let images = members.iter().filter(|one| one.is_image()).map(|one| one.span.at);
+            let places: Vec<u64> = images.collect();
+            let places = if places.is_empty() { vec![at] } else { places };
+            for place in places {
+                self.lose(&key, place, why.clone());
             }
-            Some(_) => self.incomplete.push(Incomplete { key, at, lacks: Lacks::Words }),
-            None => {
-                if words.is_some() {
-                    self.words_alone.insert(key.clone());
+            return;
+        }
+        let (plain, dotted): (Vec<&Member>, Vec<&Member>) =
+            members.iter().partition(|member| member.stem().is_none());
+        let images: Vec<&Member> = plain.iter().copied().filter(|one| one.is_image()).collect();
+        let word = |ending: &str| {
+            let found = plain.iter().find(|one| one.ending == ending);
+            found.map(|one| one.span).filter(|span| span.bytes <= MOST_WORDS)
+        };
+        let (text, json) = (word("txt"), word("json"));
+        match images.as_slice() {
+            [] if dotted.iter().any(|one| one.is_image()) => self.lose_dotted(&key, &dotted),
+            [] if !wanted || text.is_none() && json.is_none() => self.pass_over(key, at),
+            [] => {
+                let mut lost = Incomplete::lost(&key, at, "no image".into());
+                lost.lacks = Some(Lacks::Image);
+                self.incomplete.push(lost);
+            }
+            [image] if text.is_some() || json.is_some() || !wanted => {
+                self.samples.push(Sample { key: key.into(), image: image.span, text, json });
+                for member in dotted.iter().filter(|one| one.is_image() || one.is_words()) {
+                    *self.unused.entry(member.ending.clone()).or_insert(0) += 1;
                 }
-                self.incomplete.push(Incomplete { key, at, lacks: Lacks::Image });
+            }
+            [_] => {
+                let mut lost = Incomplete::lost(&key, at, NO_WORDS.into());
+                lost.lacks = Some(Lacks::Words);
+                self.incomplete.push(lost);
+            }
+            several => {
+                let endings: Vec<String> =
+                    several.iter().map(|one| format!("`.{}`", shown(&one.ending))).collect();
+                let why = format!("it has several images, {}, wanted one", endings.join(", "));
+                self.lose(&key, at, why);
             }
         }
+    }
+
+    /// Counts each image of those whose names have other dots as lost.
+    fn lose_dotted(&mut self, key: &str, dotted: &[&Member]) {
+        for image in dotted.iter().filter(|one| one.is_image()) {
+            let why = format!(
+                "no image: a key ends at the first dot of a name, so this is the member `.{}` of that \
+                 key, wanted names without other dots",
+                shown(&image.ending)
+            );
+            self.lose(key, image.span.at, why);
+        }
+    }
+
+    fn lose(&mut self, key: &str, at: u64, why: String) {
+        self.incomplete.push(Incomplete::lost(key, at, why));
+    }
+
+    fn pass_over(&mut self, key: String, at: u64) {
+        let why = "no image".into();
+        self.incomplete.push(Incomplete { key, at, why, is_lost: false, lacks: None });
     }
 
     /// Joins what is torn: an image and words that have a key in common, but are apart, are a
     /// sample that is torn, and one item.
     fn with_torn(mut self) -> Self {
-        let mut torn = HashSet::new();
-        for one in self.incomplete.iter_mut().filter(|one| one.lacks == Lacks::Words) {
-            if self.words_alone.contains(&one.key) {
-                one.lacks = Lacks::Neighbour;
-                torn.insert(one.key.clone());
+        let of = |lacks: Lacks| -> HashSet<String> {
+            let those = self.incomplete.iter().filter(|one| one.lacks == Some(lacks));
+            those.map(|one| one.key.clone()).collect()
+        };
+        let (bare, words) = (of(Lacks::Words), of(Lacks::Image));
+        let torn: HashSet<&String> = bare.intersection(&words).collect();
+        self.incomplete.retain(|one| one.lacks != Some(Lacks::Image) || !torn.contains(&one.key));
+        for one in self.incomplete.iter_mut().filter(|one| one.lacks == Some(Lacks::Words)) {
+            if torn.contains(&one.key) {
+                one.why = APART.into();
             }
         }
-        self.incomplete.retain(|one| one.lacks != Lacks::Image || !torn.contains(&one.key));
         self
     }
 
@@ -224,25 +308,17 @@ impl Index {
     }
 }
 
-impl Open {
-    fn new(key: &str, at: u64) -> Self {
-        Self { key: key.to_owned(), at, image: None, words: None }
+impl Incomplete {
+    fn lost(key: &str, at: u64, why: String) -> Self {
+        Self { key: key.to_owned(), at, why, is_lost: true, lacks: None }
     }
+}
 
-    /// Takes in a member by the ending of its name; others than images and words are nobody's slip.
-    fn add(&mut self, ending: &str, span: Span) {
-        match ending {
-            "txt" if span.bytes <= MOST_WORDS => self.words = Some(Words::Text(span)),
-            "json" if span.bytes <= MOST_WORDS && self.words.is_none() => {
-                self.words = Some(Words::Json(span));
-            }
-            // One of a format that is not read is refused by name when it is decoded.
-            ending if EXTENSIONS.contains(&ending) || UNREAD_EXTENSIONS.contains(&ending) => {
-                self.image = Some(span);
-            }
-            _ => {}
-        }
-    }
+/// Returns an ending that several members have, if they are images or words.
+fn repeated(members: &[Member]) -> Option<&str> {
+    let mut met = HashSet::new();
+    let counts = members.iter().filter(|one| one.is_image() || one.is_words());
+    counts.map(|one| one.ending.as_str()).find(|ending| !met.insert(*ending))
 }
 
 /// Returns the key and the ending, in lower case, of a member's name.

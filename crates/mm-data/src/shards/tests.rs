@@ -95,34 +95,178 @@ fn a_caption_may_be_a_field_of_json_and_long_names_are_read() {
     let folder = folder(&[("x.tar", &bytes)]);
     let of = |caption: &str| {
         let config = WebdatasetConfig { caption: caption.into(), ..config(&folder, "x.tar") };
-        let set = ShardSet::open(&config, SETTINGS).unwrap();
-        let split = Split::ALL.into_iter().find(|split| set.len(*split) == Some(1)).unwrap();
-        example(&set, split, 0).map_err(|why| why.to_string())
+        let set = ShardSet::open(&config, SETTINGS).map_err(|why| why.to_string())?;
+        example(&set, Split::Train, 0).map_err(|why| why.to_string())
     };
     assert_eq!(of("title").unwrap().caption, "seven");
     let why = of("caption").unwrap_err();
-    assert!(why.ends_with("its json has no text `caption`, it has `caption`, `title`"), "{why}");
+    let wanted = "its json: its `caption` is a number, wanted a text or a list of texts";
+    assert!(why.ends_with(wanted), "{why}");
+    let why = of("words").unwrap_err();
+    assert!(why.ends_with("its json: it has no `words`, it has `caption`, `title`"), "{why}");
+}
+
+/// What is left out of the only shard of a set, without the shard's name and the places.
+fn left_out(members: &[(&str, &[u8])]) -> (usize, usize, Vec<String>) {
+    let folder = folder(&[("x.tar", &tar(members))]);
+    let config = WebdatasetConfig { max_bad: 1.0, ..config(&folder, "x.tar") };
+    let set = ShardSet::open(&config, SETTINGS).unwrap();
+    let whys = set.skipped().into_iter().map(|skipped| match skipped.why.split_once(" at byte ") {
+        Some((key, why)) => format!("{key}{}", &why[why.find(':').unwrap()..]),
+        None => skipped.why,
+    });
+    (set.entries.iter().count(), set.bad(), whys.collect())
 }
 
 #[test]
-fn members_that_are_no_sample_are_named_and_not_counted() {
-    let bytes = tar(&[
-        ("1.png", &png(1)),
+fn an_image_or_words_alone_are_lost_and_other_members_passed_over() {
+    let image = png(1);
+    let members: [(&str, &[u8]); 9] = [
+        ("1.png", &image),
         ("1.txt", b"one"),
-        ("2.png", &png(2)),
+        ("2.png", &image),
         ("3.txt", b"three"),
         ("README", b"words"),
-        ("1.png", &png(9)),
+        ("notes.md", b"words"),
+        ("._1.png", b"macOS"),
+        ("1.png", &image),
         ("1.txt", b"one again"),
-    ]);
-    let Index { samples, incomplete, cut, .. } =
-        index(Cursor::new(&bytes), bytes.len() as u64, true);
+    ];
+    let wanted = [
+        "`2`: no caption: neither .txt nor .json beside the image",
+        "`3`: no image",
+        "`notes`: no image",
+    ];
+    assert_eq!(left_out(&members), (2, 2, wanted.map(str::to_owned).to_vec()));
+    let bytes = tar(&members);
+    let Index { samples, cut, .. } = index(Cursor::new(&bytes), bytes.len() as u64, true);
     let keys: Vec<&str> = samples.iter().map(|sample| &*sample.key).collect();
     assert_eq!((keys, cut), (vec!["1", "1#2"], None));
-    let lacking: Vec<(&str, Lacks)> =
-        incomplete.iter().map(|one| (one.key.as_str(), one.lacks)).collect();
-    assert_eq!(lacking, [("2", Lacks::Words), ("3", Lacks::Image)]);
     assert_eq!(index(Cursor::new(&bytes), bytes.len() as u64, false).samples.len(), 3);
+}
+
+#[test]
+fn a_key_with_a_dot_is_lost_and_told_of_the_first_dot() {
+    let image = png(1);
+    let members: [(&str, &[u8]); 8] = [
+        ("a.b.png", &image),
+        ("a.b.txt", b"of b"),
+        ("a.c.png", &image),
+        ("a.c.txt", b"of c"),
+        ("v1.0/d.png", &image),
+        ("v1.0/d.mask.png", &image),
+        ("v1.0/d.txt", b"of d"),
+        ("v1.0/d.cls", b"3"),
+    ];
+    let (good, bad, whys) = left_out(&members);
+    assert_eq!((good, bad), (1, 2));
+    for (why, ending) in whys.iter().zip(["`.c.png`", "`.b.png`"]) {
+        let wanted = "`a`: no image: a key ends at the first dot of a name";
+        assert!(why.starts_with(wanted) && why.contains(ending), "{whys:?}");
+    }
+    assert_eq!(whys[2], "members that end in `.mask.png` are not used: 1");
+}
+
+#[test]
+fn neighbours_with_the_same_key_are_lost_each_and_so_are_several_images_of_a_key() {
+    let image = png(1);
+    let twice: [(&str, &[u8]); 6] = [
+        ("x.png", &image),
+        ("x.txt", b"one"),
+        ("x.png", &image),
+        ("x.txt", b"two"),
+        ("y.png", &image),
+        ("y.txt", b"three"),
+    ];
+    let (good, bad, whys) = left_out(&twice);
+    assert_eq!((good, bad), (1, 2));
+    assert!(whys.iter().all(|why| why.contains("`x.png` stands several times")), "{whys:?}");
+    let several: [(&str, &[u8]); 5] = [
+        ("x.png", &image),
+        ("x.jpg", &image),
+        ("x.txt", b"one"),
+        ("y.png", &image),
+        ("y.txt", b"three"),
+    ];
+    let why = "`x`: it has several images, `.png`, `.jpg`, wanted one".to_owned();
+    assert_eq!(left_out(&several), (1, 1, vec![why]));
+}
+
+#[test]
+fn a_source_that_loses_more_samples_than_the_limit_is_refused() {
+    let names: Vec<String> = (0..10).map(|at| format!("{at}.png")).collect();
+    let image = png(1);
+    let mut members: Vec<(&str, &[u8])> =
+        names.iter().map(|name| (name.as_str(), image.as_slice())).collect();
+    members.insert(1, ("0.txt", b"zero"));
+    let folder = folder(&[("x.tar", &tar(&members))]);
+    let with = |max_bad| {
+        ShardSet::open(&WebdatasetConfig { max_bad, ..config(&folder, "x.tar") }, SETTINGS)
+    };
+    let error = with(0.5).unwrap_err().to_string();
+    assert!(error.starts_with("9 of 10 items of the webdataset data set are broken"), "{error}");
+    assert_eq!(with(0.9).unwrap().len(Split::Train), Some(1));
+}
+
+#[test]
+fn each_caption_of_a_list_is_a_record_and_an_empty_text_gives_way_to_json() {
+    let images = [png(1), png(2), png(3)];
+    let members: [(&str, &[u8]); 7] = [
+        ("1.png", &images[0]),
+        ("1.json", br#"{"caption": ["one", null, "eins"], "score": NaN}"#),
+        ("2.png", &images[1]),
+        ("2.txt", b" \n"),
+        ("2.json", br#"{"caption": "two"}"#),
+        ("3.png", &images[2]),
+        ("3.json", br#"{"caption": null}"#),
+    ];
+    let folder = folder(&[("train/x.tar", &tar(&members)), ("test/._x.tar", b"macOS")]);
+    let config = WebdatasetConfig { max_bad: 0.3, ..config(&folder, "") };
+    let set = ShardSet::open(&config, SETTINGS).unwrap();
+    let mut found: Vec<(u8, String)> = Vec::new();
+    for split in Split::ALL {
+        for at in 0..set.len(split).unwrap() {
+            let Example { image, caption } = example(&set, split, at).unwrap();
+            found.push((image.pixel(3, 3)[0], caption));
+        }
+    }
+    found.sort();
+    let wanted =
+        [(1, "eins"), (1, "one"), (2, "two")].map(|(shade, text)| (shade, text.to_owned()));
+    assert_eq!(found, wanted);
+    let whys: Vec<String> = set.skipped().into_iter().map(|skipped| skipped.why).collect();
+    assert!(whys.len() == 1 && whys[0].ends_with("its caption is empty"), "{whys:?}");
+}
+
+#[test]
+fn equal_images_stand_on_one_side_and_a_name_that_says_held_out_is_never_trained_on() {
+    let names: Vec<String> = (0..240).map(|at| format!("{at:03}")).collect();
+    let members: Vec<(String, Vec<u8>)> = names
+        .iter()
+        .enumerate()
+        .flat_map(|(at, name)| {
+            let image = png((at % 120) as u8);
+            [(format!("{name}.png"), image), (format!("{name}.txt"), name.clone().into_bytes())]
+        })
+        .collect();
+    let members: Vec<(&str, &[u8])> =
+        members.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let both = |folder: &TempDir| {
+        let set = ShardSet::open(&config(folder, ""), SETTINGS).unwrap();
+        let skipped = set.skipped().len();
+        let shades = Split::ALL.map(|split| -> std::collections::BTreeSet<u8> {
+            let all = 0..set.len(split).unwrap();
+            all.map(|at| example(&set, split, at).unwrap().image.pixel(3, 3)[0]).collect()
+        });
+        (shades, skipped)
+    };
+    let ([train, held_out], skipped) = both(&folder(&[("x.tar", &tar(&members))]));
+    assert!(train.is_disjoint(&held_out) && train.len() + held_out.len() == 120);
+    assert!((4..24).contains(&held_out.len()) && skipped == 0, "{held_out:?}");
+    let named = folder(&[("a.tar", &tar(&members)), ("deep/val-0.tar", &tar(&members[..20]))]);
+    let ([train, held_out], skipped) = both(&named);
+    assert!(train.is_disjoint(&held_out) && held_out.len() == 10 && train.len() == 110);
+    assert_eq!(skipped, 20, "both of each of the ten are left out of training, and named");
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub struct CheckArgs {
     /// Width and height of a patch in pixels, if the source is not a recipe.
     #[arg(long, value_name = "P", default_value_t = 8)]
     patch: usize,
+    /// Fail if anything is left out, also what was never meant to be a record.
+    #[arg(long)]
+    strict: bool,
     /// Print one JSON object for each source.
     #[arg(long)]
     json: bool,
@@ -61,7 +64,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         DataConfig::Mixture(mixture) => mixture.parts.iter().map(|part| &part.data).collect(),
         one => vec![one],
     };
-    let mut too_bad = false;
+    let (mut too_bad, mut left_out) = (false, 0);
     for config in sources {
         let report = check(config, image, vocab)?;
         if args.json {
@@ -70,6 +73,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
             print(config, &report);
         }
         too_bad |= report.too_bad;
+        left_out += report.left_out.len();
     }
     if let Some(sheet) = &args.sheet {
         let data = DataSet::open(&data.with_max_bad(1.0), image)?;
@@ -80,6 +84,10 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     if too_bad {
         return Err(failed!("more records are bad than `max_bad` allows")
             .hint("repair or remove the records that are named above, or raise `max_bad`"));
+    }
+    if args.strict && left_out > 0 {
+        return Err(failed!("{left_out} left out, and `--strict` allows none")
+            .hint("repair, rename or remove what is named above"));
     }
     Ok(())
 }

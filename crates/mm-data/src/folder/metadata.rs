@@ -1,0 +1,149 @@
+//! Files that hold the captions of many images of a folder: `metadata.jsonl` and `metadata.csv`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::bad_records::BadRecords;
+use crate::caption::{caption, json_object, keys, kind, of_field, slashes};
+use crate::error::DataError;
+use crate::files;
+use crate::image::chain;
+
+/// The names of such files.
+pub(super) const NAMES: &[&str] = &["metadata.jsonl", "metadata.csv"];
+/// What else Hugging Face's imagefolder may have in their place.
+pub(super) const UNREAD: &[&str] = &["metadata.parquet"];
+/// The keys of the name of an image, the first that is there.
+const FILE_NAMES: &[&str] = &["file_name", "image_file_name"];
+
+/// The captions of images, by path.
+pub(super) type Captioned = HashMap<PathBuf, Vec<String>>;
+
+/// Adds the captions in the field `field` of a file of metadata; an image may have several lines.
+/// One that is no UTF-8 is an error: it would take the captions of any number of images with it.
+pub(super) fn read(
+    path: &Path,
+    field: &str,
+    listed: &mut Captioned,
+    bad: &BadRecords,
+) -> Result<(), DataError> {
+    let wrong = |why| DataError::Metadata { path: path.to_owned(), why };
+    let text = read_text(path).map_err(wrong)?;
+    let mut add = |number: usize, found: Result<Line, String>| match found {
+        Ok(Line { name, captions }) => {
+            let held = listed.entry(path.with_file_name(slashes(&name))).or_default();
+            for caption in captions {
+                if !held.contains(&caption) {
+                    held.push(caption);
+                }
+            }
+        }
+        Err(why) => bad.broken(path, format!("line {number}: {why}")),
+    };
+    if path.extension().is_some_and(|ending| ending == "csv") {
+        return rows(&text, field, &mut add).map_err(wrong);
+    }
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        add(number + 1, json_line(line, field));
+    }
+    Ok(())
+}
+
+/// What a line says.
+struct Line {
+    name: String,
+    captions: Vec<String>,
+}
+
+const SET: &str = " (named by the setting `caption`)";
+
+fn json_line(line: &str, field: &str) -> Result<Line, String> {
+    let found = json_object(line.as_bytes())?;
+    let name = file_name(&found)?;
+    let captions = of_field(&found, field, SET)?;
+    Ok(Line { name, captions })
+}
+
+fn file_name(found: &Map<String, Value>) -> Result<String, String> {
+    match FILE_NAMES.iter().find_map(|name| found.get(*name).map(|value| (name, value))) {
+        Some((_, Value::String(name))) => Ok(name.clone()),
+        Some((name, other)) => Err(format!("its `{name}` is {}, wanted a text", kind(other))),
+        None => Err(format!("it has no `file_name`, it has {}", keys(found))),
+    }
+}
+
+/// Reads the rows of a table of comma-separated values (RFC 4180) whose first line has the names of
+/// its columns.
+fn rows(
+    text: &str,
+    field: &str,
+    add: &mut dyn FnMut(usize, Result<Line, String>),
+) -> Result<(), String> {
+    let mut table = cells(text).into_iter();
+    let Some(Row { cells: head, .. }) = table.next() else { return Ok(()) };
+    let column = |wanted: &str| head.iter().position(|name| name.trim() == wanted);
+    let lacks = |name: &str, set: &str| {
+        let names: Vec<String> = head.iter().map(|name| format!("`{name}`")).collect();
+        format!("it has no column `{name}`{set}, it has {}", names.join(", "))
+    };
+    let name = FILE_NAMES.iter().find_map(|name| column(name));
+    let name = name.ok_or_else(|| lacks("file_name", ""))?;
+    let words = column(field).ok_or_else(|| lacks(field, SET))?;
+    for Row { line, cells } in table {
+        let found = match (cells.get(name), cells.get(words)) {
+            (Some(name), Some(words)) if cells.len() == head.len() => {
+                caption(words.clone().into_bytes()).map(|text| Line {
+                    name: name.clone(),
+                    captions: Some(text).filter(|text| !text.is_empty()).into_iter().collect(),
+                })
+            }
+            _ => Err(format!("it has {} cells, wanted {}", cells.len(), head.len())),
+        };
+        add(line, found);
+    }
+    Ok(())
+}
+
+/// A row of a table, and the line on which it begins.
+struct Row {
+    line: usize,
+    cells: Vec<String>,
+}
+
+/// Returns the rows of a table, the first of which is its head.
+fn cells(text: &str) -> Vec<Row> {
+    let (mut reader, mut rest) = (csv_core::Reader::new(), text.as_bytes());
+    let most = 1 + rest.iter().filter(|byte| **byte == b',').count();
+    let (mut out, mut ends) = (vec![0; rest.len() + 1], vec![0; most + 1]);
+    let (mut rows, mut line) = (vec![], 1);
+    let (mut written, mut ended) = (0, 0);
+    loop {
+        let (result, read, more, ends_more) =
+            reader.read_record(rest, &mut out[written..], &mut ends[ended..]);
+        (rest, written, ended) = (&rest[read..], written + more, ended + ends_more);
+        match result {
+            csv_core::ReadRecordResult::InputEmpty => {}
+            csv_core::ReadRecordResult::Record => {
+                let starts = [0].into_iter().chain(ends[..ended].iter().copied());
+                let spans = starts.zip(&ends[..ended]);
+                let cells = spans.map(|(from, to)| String::from_utf8_lossy(&out[from..*to]).into());
+                rows.push(Row { line, cells: cells.collect() });
+                (written, ended, line) = (0, 0, reader.line() as usize);
+            }
+            _ => return rows, // the buffers have room for the whole text
+        }
+    }
+}
+
+/// Reads a UTF-8 file, without a byte-order mark, or says which line is none.
+fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = files::read_all(path, u64::MAX).map_err(|error| chain(&error))?;
+    let text = String::from_utf8(bytes).map_err(|why| {
+        let before = &why.as_bytes()[..why.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        format!("line {line} is not UTF-8, wanted the file to be saved as UTF-8")
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
