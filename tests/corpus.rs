@@ -39,6 +39,6 @@ fn every_parser_has_a_corpus_and_every_corpus_a_parser() {
     let folders = folders.map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
     assert_eq!(folders.collect::<BTreeSet<_>>(), names);
     for target in TARGETS {
-        assert!(files_of(&corpus().join(target.name)).len() > 0, "{} has no inputs", target.name);
+        assert!(!files_of(&corpus().join(target.name)).is_empty(), "{} has no inputs", target.name);
     }
 }

@@ -5,12 +5,13 @@
 //! `tests/fuzz` takes the versions of the workspace's lock file, so what is tried is what is used.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use fs_err as fs;
 use xshell::{Shell, cmd};
 
 use crate::{flags, mm};
@@ -112,7 +113,7 @@ impl Run<'_> {
             .arg("-print_final_stats=1")
             .arg(format!("-artifact_prefix={}/{name}-", finds.display()))
             .args([&kept, self.seeds])
-            .stderr(fs::File::create(&log)?)
+            .stderr(fs::File::create(&log)?.into_file())
             .status()
             .with_context(|| format!("cannot start `{}`", self.program.display()))?;
         let log = fs::read_to_string(log)?;

@@ -5,9 +5,9 @@
 //! Whoever shows them repeats [`CREDIT`].
 //!
 //! Skin-tone variants are left out: their names differ in what a small image hardly shows. A fixed
-//! tenth of the names is held out ([`Split::of_key`]), but for those whose drawing, pixel for pixel,
-//! is that of a name for training: they are trained on. An image is decoded on first use, in less
-//! than a millisecond, and kept.
+//! tenth of the names is held out ([`Split::of_key`]), but for those whose drawing, pixel for
+//! pixel, is that of a name for training: they are trained on. An image is decoded on first use, in
+//! less than a millisecond, and kept.
 
 use std::sync::OnceLock;
 
@@ -135,8 +135,8 @@ impl DataSource for EmojiSet {
     }
 }
 
-/// The names that [`Split::of_key`] would hold out, and whose drawing is, pixel for pixel, that of a
-/// name for training, such as the flag of an island and that of the state it belongs to.
+/// The names that [`Split::of_key`] would hold out, and whose drawing is, pixel for pixel, that of
+/// a name for training, such as the flag of an island and that of the state it belongs to.
 const DRAWN_TWICE: &[&str] = &[
     "family: woman, woman, boy, boy",
     "family: man, girl, girl",

@@ -13,5 +13,5 @@ pub fn folder() -> TempDir {
 
 /// Writes a file of a temporary folder.
 pub fn write(folder: &TempDir, name: &str, bytes: &[u8]) {
-    std::fs::write(folder.path().join(name), bytes).expect("a writable temporary folder");
+    fs_err::write(folder.path().join(name), bytes).expect("a writable temporary folder");
 }

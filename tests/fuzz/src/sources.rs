@@ -48,7 +48,7 @@ pub fn parquet(bytes: &[u8]) {
 
 fn one_file(folder: &Path, source: &str, name: &str, bytes: &[u8]) {
     let path = folder.join(name);
-    std::fs::write(&path, bytes).expect("a writable temporary folder");
+    fs_err::write(&path, bytes).expect("a writable temporary folder");
     read(source, &format!("files = ['{}']", path.display()));
 }
 

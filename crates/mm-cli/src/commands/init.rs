@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use mm_data::survey::{Survey, survey};
 use mm_data::{DataConfig, DataSet, ImageFit};
+use mm_model::NetworkConfig;
 use mm_model::folder::write_atomic;
 use mm_train::Recipe;
 
@@ -141,7 +142,9 @@ fn recipe(found: &Survey, image: [usize; 2]) -> Result<Recipe, Failure> {
     recipe.image.patch = PATCH;
     // An image in its own shape may have one row of all the patches.
     let places = if found.shapes_differ { 0 } else { width.max(height) / PATCH };
-    recipe.model.patch_pos_embed = places;
+    if let NetworkConfig::Unified(unified) = &mut recipe.model.network {
+        unified.patch_pos_embed = places;
+    }
     let text = found.text_bytes.mean * found.train as f64;
     recipe.vocab = match (found.has_text, text as u64) {
         (false, _) => 0,
