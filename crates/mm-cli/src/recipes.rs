@@ -1,6 +1,6 @@
 //! The recipes that are part of the program, and those in files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mm_data::DataConfig;
 use mm_train::{Recipe, did_you_mean};
@@ -43,9 +43,15 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
     }
     let text = fs_err::read_to_string(path)?;
     let recipe = Recipe::from_toml(&text).map_err(|why| Failure::usage(why.in_file(path)))?;
-    let folder = std::path::absolute(path.parent().unwrap_or(Path::new("")))?;
+    let folder = folder_of(path)?;
     let data = recipe.data.within(&folder);
     Ok(Recipe { data, ..recipe })
+}
+
+/// Returns the whole path of the folder that a file lies in; a bare name lies in the working folder.
+pub fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    std::path::absolute(folder.unwrap_or(Path::new(".")))
 }
 
 /// Returns the recipe with the values of `--set KEY=VALUE` in place of its own.

@@ -1,4 +1,5 @@
 //! Runs the target that the environment variable `FUZZ_TARGET` names under libFuzzer.
+#![allow(clippy::disallowed_methods, reason = "the macro of libFuzzer opens a file")]
 #![no_main]
 
 use std::sync::OnceLock;

@@ -48,10 +48,10 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
     let found = survey(&args.source).map_err(Failure::usage)?;
     let image = args.size.map_or_else(|| fitting(&found), |size| [size.width, size.height]);
     let recipe = recipe(&found, image)?;
-    let folder = std::path::absolute(args.out.parent().unwrap_or(Path::new("")))?;
+    let folder = recipes::folder_of(&args.out)?;
     tell_found(&args.source, &found);
     // What a run would refuse is told now.
-    let here = std::path::absolute("")?;
+    let here = std::path::absolute(".")?;
     let data = DataSet::open(&recipe.data.within(&here), recipe.image)?;
     data.check_trainable(recipe.vocab)?;
     let data = from_folder(&recipe.data, &here, &folder);

@@ -51,7 +51,7 @@ fn the_su2024_recipes_train_on_bare_images_and_on_train_and_valid_sub_folders() 
     let flat: Vec<String> = (0..12).map(|at| format!("{at}.png")).collect();
     let mut parts: Vec<String> = (0..5).map(|at| format!("train/{at}.png")).collect();
     parts.extend((0..3).map(|at| format!("valid/{at}.png")));
-    for (names, held_out) in [(flat, 1), (parts, 3)] {
+    for (names, held_out) in [(flat, 3), (parts, 3)] {
         let (folder, runs) = (folder_of_images(&names), tempdir().unwrap());
         let path = format!("data.path={}", words(folder.path()));
         let out = words(&runs.path().join("run"));

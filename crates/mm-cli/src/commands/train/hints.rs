@@ -1,6 +1,7 @@
 //! What to do about the errors of a run.
 
 use mm_data::DataError;
+use mm_eval::EvalError;
 use mm_train::TrainError;
 
 use crate::terminal::Failure;
@@ -62,7 +63,8 @@ fn hint(error: &TrainError) -> Option<String> {
              of `run.precision`"
                 .to_owned()
         }
-        TrainError::Data(DataError::TooManyBad { .. }) => {
+        TrainError::Data(DataError::TooManyBad { .. })
+        | TrainError::Eval(EvalError::Data(DataError::TooManyBad { .. })) => {
             "`mm data check` names the bad records: repair or remove them, or allow more, with \
              `--max-bad` for a new run, or with `max_bad` in `RUN/recipe.toml` for this one, which \
              `mm train --out RUN --resume` then continues"
