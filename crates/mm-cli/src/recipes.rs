@@ -48,7 +48,8 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
     Ok(Recipe { data, ..recipe })
 }
 
-/// Returns the whole path of the folder that a file lies in; a bare name lies in the working folder.
+/// Returns the whole path of the folder that a file lies in; a bare name lies in the working
+/// folder.
 pub fn folder_of(file: &Path) -> std::io::Result<PathBuf> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     std::path::absolute(folder.unwrap_or(Path::new(".")))

@@ -331,7 +331,7 @@ fn a_folder_of_images_trains_and_bad_files_are_left_out_by_name() {
         image_file(&folder, &format!("{name}.png"), &Image::filled(24, 24, rgb));
         fs_err::write(folder.path().join(format!("{name}.txt")), name).unwrap();
     }
-    fs_err::write(folder.path().join("broken.png"), b"zero").unwrap();
+    fs_err::write(folder.path().join("broken.png"), b"none").unwrap();
     fs_err::write(folder.path().join("broken.txt"), "broken").unwrap();
     image_file(&folder, "mute.png", &Image::filled(24, 24, [0; 3]));
     fs_err::write(folder.path().join("mute.txt"), [0xff, 0xfe, 0x80]).unwrap();
