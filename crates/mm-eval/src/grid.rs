@@ -127,12 +127,8 @@ fn words_of(document: &Document) -> String {
 /// its `real` counterparts. Images are magnified to at least 64 pixels. Where sizes differ, the
 /// largest sets the distance.
 pub fn contact_sheet(drawn: &[Image], real: &[Image]) -> Image {
-    if drawn.is_empty() {
-        return Image::filled(1, 1, [255; 3]);
-    }
-    let most = |side: fn(&Image) -> usize| drawn.iter().chain(real).map(side).max().unwrap_or(1);
-    let zoom = (64 / most(Image::width).max(most(Image::height))).max(1);
-    contact_sheet_at(drawn, real, zoom)
+    let [width, height] = largest(drawn, real);
+    contact_sheet_at(drawn, real, (64 / width.max(height)).max(1))
 }
 
 /// Returns a [`contact_sheet`] of images that are magnified by `zoom`.
@@ -140,8 +136,7 @@ pub fn contact_sheet_at(drawn: &[Image], real: &[Image], zoom: usize) -> Image {
     if drawn.is_empty() {
         return Image::filled(1, 1, [255; 3]);
     }
-    let most = |side: fn(&Image) -> usize| drawn.iter().chain(real).map(side).max().unwrap_or(1);
-    let (width, height) = (most(Image::width) * zoom + 4, most(Image::height) * zoom + 4);
+    let [width, height] = largest(drawn, real).map(|side| side * zoom + 4);
     let cols = drawn.len().min(12);
     let bands = drawn.len().div_ceil(cols);
     let pair = if real.is_empty() { 1 } else { 2 };
@@ -153,6 +148,12 @@ pub fn contact_sheet_at(drawn: &[Image], real: &[Image], zoom: usize) -> Image {
         }
     }
     sheet
+}
+
+/// Returns the largest width and the largest height of images; 1 where there is none.
+fn largest(drawn: &[Image], real: &[Image]) -> [usize; 2] {
+    let most = |side: fn(&Image) -> usize| drawn.iter().chain(real).map(side).max().unwrap_or(1);
+    [most(Image::width), most(Image::height)]
 }
 
 /// Returns images of one size edge to edge in rows of `cols`. The rest of the last row is white.

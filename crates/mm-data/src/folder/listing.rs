@@ -91,16 +91,8 @@ impl<'a> Listing<'a> {
     }
 
     fn walk(&mut self, folder: &Path) -> io::Result<()> {
-        let mut inside: Vec<PathBuf> = Vec::new();
-        for entry in fs_err::read_dir(folder)? {
-            inside.push(entry?.path());
-        }
-        inside.sort();
-        for path in inside {
-            let hidden =
-                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        for path in files::sorted(folder)? {
             match fs_err::symlink_metadata(&path) {
-                _ if hidden => {}
                 Err(error) => self.bad.broken(&path, chain(&error)),
                 Ok(found) if found.is_dir() => {
                     if let Err(error) = self.walk(&path) {

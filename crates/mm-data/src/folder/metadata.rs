@@ -81,8 +81,10 @@ fn rows(
     field: &str,
     add: &mut dyn FnMut(usize, Result<Line, String>),
 ) -> Result<(), String> {
-    let mut table = cells(text).into_iter();
-    let Some(Row { cells: head, .. }) = table.next() else { return Ok(()) };
+    let table =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut table = table.into_records().map(|row| row.map_err(|why| why.to_string()));
+    let Some(head) = table.next().transpose()? else { return Ok(()) };
     let column = |wanted: &str| head.iter().position(|name| name.trim() == wanted);
     let lacks = |name: &str, set: &str| {
         let names: Vec<String> = head.iter().map(|name| format!("`{name}`")).collect();
@@ -91,11 +93,13 @@ fn rows(
     let name = FILE_NAMES.iter().find_map(|name| column(name));
     let name = name.ok_or_else(|| lacks("file_name", ""))?;
     let words = column(field).ok_or_else(|| lacks(field, SET))?;
-    for Row { line, cells } in table {
+    for cells in table {
+        let cells = cells?;
+        let line = cells.position().map_or(0, csv::Position::line) as usize;
         let found = match (cells.get(name), cells.get(words)) {
             (Some(name), Some(words)) if cells.len() == head.len() => {
-                caption(words.clone().into_bytes()).map(|text| Line {
-                    name: name.clone(),
+                caption(words.as_bytes().to_vec()).map(|text| Line {
+                    name: name.to_owned(),
                     captions: Some(text).filter(|text| !text.is_empty()).into_iter().collect(),
                 })
             }
@@ -104,37 +108,6 @@ fn rows(
         add(line, found);
     }
     Ok(())
-}
-
-/// A row of a table, and the line on which it begins.
-struct Row {
-    line: usize,
-    cells: Vec<String>,
-}
-
-/// Returns the rows of a table, the first of which is its head.
-fn cells(text: &str) -> Vec<Row> {
-    let (mut reader, mut rest) = (csv_core::Reader::new(), text.as_bytes());
-    let most = 1 + rest.iter().filter(|byte| **byte == b',').count();
-    let (mut out, mut ends) = (vec![0; rest.len() + 1], vec![0; most + 1]);
-    let (mut rows, mut line) = (vec![], 1);
-    let (mut written, mut ended) = (0, 0);
-    loop {
-        let (result, read, more, ends_more) =
-            reader.read_record(rest, &mut out[written..], &mut ends[ended..]);
-        (rest, written, ended) = (&rest[read..], written + more, ended + ends_more);
-        match result {
-            csv_core::ReadRecordResult::InputEmpty => {}
-            csv_core::ReadRecordResult::Record => {
-                let starts = [0].into_iter().chain(ends[..ended].iter().copied());
-                let spans = starts.zip(&ends[..ended]);
-                let cells = spans.map(|(from, to)| String::from_utf8_lossy(&out[from..*to]).into());
-                rows.push(Row { line, cells: cells.collect() });
-                (written, ended, line) = (0, 0, reader.line() as usize);
-            }
-            _ => return rows, // the buffers have room for the whole text
-        }
-    }
 }
 
 /// Reads a UTF-8 file, without a byte-order mark, or says which line is none.

@@ -1,0 +1,213 @@
+//! The engine: one thread owns the device, and requests that are in progress together share passes
+//! through the network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mm_model::{Constrain, Document, GenerateOptions, LoadedModel};
+use mm_patch::{Grid, Image};
+use tokio::sync::mpsc;
+
+/// A model under its public name.
+#[derive(Debug, Clone)]
+pub struct ServedModel {
+    /// The name that requests give.
+    pub name: String,
+    /// When its weights were written, in seconds since 1970.
+    pub created: u64,
+    /// The model.
+    pub model: Arc<LoadedModel>,
+}
+
+/// Bounds of an engine.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineOptions {
+    /// The most jobs that wait for their turn.
+    pub queue: usize,
+    /// The most rows of a pass; a guided image has two.
+    pub max_rows: usize,
+    /// The longest that a job may take from its turn to its end.
+    pub time_limit: Duration,
+}
+
+/// What a request asks of a model.
+pub struct Job {
+    /// The index of the model in the list that the engine was started with.
+    pub model: usize,
+    /// What is made.
+    pub task: Task,
+    /// How it is made; the seed is in here.
+    pub options: GenerateOptions,
+    /// How many clean estimates of each image are sent while it is drawn, spread evenly over its
+    /// denoising steps; the last of them comes before the last step.
+    pub previews: usize,
+}
+
+/// What is made of a prompt.
+pub enum Task {
+    /// Text and images go on where the prompt ends, in the order that the model writes them.
+    Generate {
+        /// The document so far.
+        prompt: Document,
+    },
+    /// Images are drawn. Image `i` has the seed `options.seed + i`.
+    Draw {
+        /// The document before the image.
+        prompt: Document,
+        /// The size of an image.
+        grid: Grid,
+        /// The number of images.
+        count: usize,
+        /// What the images have to keep; none for images that are drawn freely.
+        constraint: Option<Box<dyn Constrain + Send>>,
+    },
+}
+
+/// A job that was taken. Dropping it ends the job before its next pass.
+#[derive(Debug)]
+pub struct Ticket {
+    /// What happens, in order. The last is [`Event::Finished`] or [`Event::Failed`]; nothing comes
+    /// after the end of a dropped engine.
+    pub events: mpsc::UnboundedReceiver<Event>,
+}
+
+/// Something that happened to a job.
+#[derive(Debug)]
+pub enum Event {
+    /// The job's turn has come.
+    Started,
+    /// A piece of text, whole characters.
+    Text(String),
+    /// A denoising step of an image is done.
+    Step {
+        /// The number of the image, from 0.
+        image: usize,
+        /// The steps that are done.
+        done: usize,
+        /// The steps in all.
+        of: usize,
+    },
+    /// The clean estimate of an image that is being drawn.
+    Preview {
+        /// The number of the image, from 0.
+        image: usize,
+        /// The number of the preview, from 0.
+        index: usize,
+        /// The estimate.
+        pixels: Image,
+    },
+    /// An image is finished.
+    Image {
+        /// The number of the image, from 0.
+        image: usize,
+        /// The image.
+        pixels: Image,
+    },
+    /// All is made.
+    Finished {
+        /// Why the text ended.
+        reason: FinishReason,
+        /// What was read and made.
+        usage: Usage,
+    },
+    /// The job ended with an error: a device that fails, numbers that are not finite, a time limit.
+    Failed(String),
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended the document, a stop string appeared, or all images are drawn.
+    Stop,
+    /// The limit of tokens was reached.
+    Length,
+}
+
+/// Tokens that were read and made; a patch of an image is one token, and so is each that marks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Tokens of text in the prompt.
+    pub prompt_text: usize,
+    /// Tokens of images in the prompt.
+    pub prompt_images: usize,
+    /// Tokens of text that were made.
+    pub text: usize,
+    /// Tokens of images that were made.
+    pub images: usize,
+}
+
+/// Why a job was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// As many jobs wait as may.
+    #[error("{waiting} requests wait for their turn, which is the most; try again in {} s", retry_after.as_secs().max(1))]
+    QueueFull {
+        /// The jobs that wait.
+        waiting: usize,
+        /// When a place is likely free.
+        retry_after: Duration,
+    },
+    /// The server ends and takes no new job.
+    #[error("the server is shutting down")]
+    Draining,
+    /// The job cannot be done by this model: its document, size or settings are wrong.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What an engine has done and is doing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EngineStats {
+    /// Jobs that wait for their turn.
+    pub waiting: usize,
+    /// Jobs in progress.
+    pub running: usize,
+    /// Jobs that ended well.
+    pub finished: u64,
+    /// Jobs that failed.
+    pub failed: u64,
+    /// Jobs whose client went away.
+    pub cancelled: u64,
+    /// Passes through a network.
+    pub passes: u64,
+    /// Rows of all passes.
+    pub rows: u64,
+    /// Tokens of text that were made.
+    pub text_tokens: u64,
+    /// Images that were made.
+    pub images: u64,
+}
+
+/// A running engine. Clones are handles to the same one.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    models: Arc<[ServedModel]>,
+}
+
+impl Engine {
+    /// Starts the engine's thread.
+    pub fn start(_models: Vec<ServedModel>, _options: EngineOptions) -> Self {
+        unimplemented!("to be written")
+    }
+
+    /// Returns the models, in the order in which they were given.
+    pub fn models(&self) -> &[ServedModel] {
+        &self.models
+    }
+
+    /// Puts a job into the queue.
+    pub fn submit(&self, _job: Job) -> Result<Ticket, SubmitError> {
+        unimplemented!("to be written")
+    }
+
+    /// Returns what was done so far.
+    pub fn stats(&self) -> EngineStats {
+        unimplemented!("to be written")
+    }
+
+    /// Takes no new job from now on, and waits until those that were taken have ended.
+    pub async fn drain(&self) {
+        unimplemented!("to be written")
+    }
+}
