@@ -3,6 +3,59 @@
 //! | file | endpoints |
 //! | --- | --- |
 //! | `chat` | `POST /v1/chat/completions` |
-//! | `responses` | `POST /v1/responses` |
+//! | `responses` | `POST /v1/responses`, and `GET` and `DELETE /v1/responses/{id}` |
 //! | `images` | `POST /v1/images/generations`, `/v1/images/edits`, `/v1/images/variations` |
 //! | `service` | `GET /v1/models`, `/healthz`, `/readyz`, `/metrics`, `/openapi.json` |
+
+mod chat;
+mod json;
+pub(crate) mod responses;
+mod run;
+mod service;
+mod settings;
+mod talk;
+mod usage;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::routing::{get, post};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use mm_patch::Image;
+
+use crate::state::AppState;
+
+/// Returns every route.
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::complete))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::remove))
+        .route("/v1/models", get(service::models))
+        .route("/v1/models/{id}", get(service::model))
+        .route("/healthz", get(service::healthz))
+        .route("/readyz", get(service::readyz))
+        .route("/metrics", get(service::metrics))
+        .route("/openapi.json", get(service::openapi))
+}
+
+/// Makes an id that no other object has, such as `resp_3f…`.
+pub(crate) fn new_id(prefix: &str) -> String {
+    format!("{prefix}_{:032x}", rand::random::<u128>())
+}
+
+/// Returns the seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Returns an image as base64 of a PNG file.
+fn base64_png(image: &Image) -> String {
+    STANDARD.encode(image.encode_png())
+}
+
+/// Returns an image as a data URI of a PNG file.
+fn data_uri(image: &Image) -> String {
+    format!("data:image/png;base64,{}", base64_png(image))
+}

@@ -1,19 +1,27 @@
 //! An HTTP server for trained models, in the form of the OpenAI API.
 //!
 //! ```text
-//! request ──► api (parse, check, limit) ──► Job ──► Engine (one thread owns the device)
-//! answer  ◄── api (JSON or server-sent events) ◄── Event, Event, … ◄──┘
+//! request ──► guard ──► api (parse, check, limit) ──► Job ──► Engine (one thread owns the device)
+//! answer  ◄── guard ◄── api (JSON or server-sent events) ◄── Event, Event, … ◄──┘
 //! ```
+//!
+//! Nothing is fetched from the network, and no path of a request reaches the file system.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod api;
 mod engine;
 mod error;
+mod guard;
+mod metrics;
+mod server;
 mod state;
+#[cfg(test)]
+mod testing;
 
 pub use engine::{
     Engine, EngineOptions, EngineStats, Event, FinishReason, Job, ServedModel, SubmitError, Task,
     Ticket, Usage,
 };
+pub use server::{router, serve};
 pub use state::{Limits, ServeOptions};

@@ -1,10 +1,19 @@
 //! What every handler of a request knows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mm_patch::Image;
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::DecodePaddingMode;
+use mm_patch::{DecodeOptions, Image};
+use tokio::sync::Semaphore;
 
+use crate::api::responses::Store;
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 use crate::{Engine, ServedModel};
 
 /// Bounds of what a request may hold, checked before anything is decoded.
@@ -57,40 +66,145 @@ pub struct ServeOptions {
     pub cors_origins: Vec<String>,
     /// Whether prompts are written to the log.
     pub log_prompts: bool,
+    /// Whether requests are answered whatever their header `Host` says. Without it, and without a
+    /// key, only names of the loopback are, so that a web page whose name was made to point here
+    /// cannot use the server. [`serve`](crate::serve) sets it for addresses that are not loopback.
+    pub any_host: bool,
 }
 
-/// What every handler of a request knows.
+/// What every handler of a request knows. Clones share everything.
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     pub engine: Engine,
-    pub options: std::sync::Arc<ServeOptions>,
+    pub options: Arc<ServeOptions>,
+    /// Counts of requests, for `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Answers of `/v1/responses` that were kept.
+    pub store: Arc<Store>,
+    /// Lets few images be decoded at once, since each takes its pixels in memory twice.
+    decoding: Arc<Semaphore>,
+    draining: Arc<AtomicBool>,
 }
 
+/// Requests whose images are decoded at once.
+const DECODING: usize = 4;
+
+/// Base64 as it is sent: with padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 impl AppState {
+    /// Makes the state of a server that has answered nothing yet.
+    pub fn new(engine: Engine, options: ServeOptions) -> Self {
+        Self {
+            engine,
+            options: Arc::new(options),
+            metrics: Arc::default(),
+            store: Arc::default(),
+            decoding: Arc::new(Semaphore::new(DECODING)),
+            draining: Arc::default(),
+        }
+    }
+
+    /// Says from now on that the server ends.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the server ends.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// Finds a model by its name; without one, the first is meant.
     pub fn model(&self, name: Option<&str>) -> Result<(usize, &ServedModel), ApiError> {
         let models = self.engine.models();
-        let Some(name) = name else { return Ok((0, &models[0])) };
+        let Some(name) = name else {
+            let first = models.first();
+            return first.map(|model| (0, model)).ok_or_else(|| ApiError::server("no model is served"));
+        };
         let found = models.iter().enumerate().find(|(_, model)| model.name == name);
         found.ok_or_else(|| {
             let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+            let shown: String = name.chars().take(64).collect();
             ApiError::of(
-                axum::http::StatusCode::NOT_FOUND,
+                StatusCode::NOT_FOUND,
                 "invalid_request_error",
-                format!("the model `{name}` is not served here, wanted one of: {}", names.join(", ")),
+                format!(
+                    "the model `{shown}` is not served here, wanted one of: {}",
+                    names.join(", ")
+                ),
             )
             .at("model".into())
             .with_code("model_not_found")
         })
     }
 
+    /// Runs work that takes long, such as decoding images, beside the threads that answer.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turn = Arc::clone(&self.decoding).acquire_owned().await;
+        let turn = turn.map_err(|_| ApiError::server("the server is shutting down"))?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.unwrap_or_else(|_| Err(ApiError::server("the request could not be read")))
+    }
+
     /// Decodes an image that was sent, within the limits. `param` names the field for the error.
-    pub fn decode(&self, _bytes: &[u8], _param: &str) -> Result<Image, ApiError> {
-        unimplemented!("to be written")
+    pub fn decode(&self, bytes: &[u8], param: &str) -> Result<Image, ApiError> {
+        Image::decode(bytes, &self.decode_options()).map_err(|why| unreadable(&why, param))
+    }
+
+    /// Returns the limits under which images and masks are decoded.
+    pub fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions { max_pixels: self.options.limits.image_pixels, ..DecodeOptions::default() }
     }
 
     /// Decodes an image from a data URI or plain base64; a remote address is refused by name.
-    pub fn decode_uri(&self, _uri: &str, _param: &str) -> Result<Image, ApiError> {
-        unimplemented!("to be written")
+    pub fn decode_uri(&self, uri: &str, param: &str) -> Result<Image, ApiError> {
+        self.decode(&Self::bytes_of_uri(uri, param)?, param)
     }
+
+    /// Returns the bytes of an image file in a data URI or in plain base64.
+    pub fn bytes_of_uri(uri: &str, param: &str) -> Result<Vec<u8>, ApiError> {
+        let start = uri.get(..8).unwrap_or(uri).to_ascii_lowercase();
+        for scheme in ["http:", "https:", "file:", "ftp:", "blob:"] {
+            if start.starts_with(scheme) {
+                return Err(ApiError::unsupported(
+                    param,
+                    format!(
+                        "addresses of the scheme `{scheme}` are not fetched, wanted the image \
+                         itself as `data:image/png;base64,...`"
+                    ),
+                ));
+            }
+        }
+        let encoded = if start.starts_with("data:") {
+            let (head, encoded) = uri
+                .split_once(',')
+                .ok_or_else(|| ApiError::invalid(param, "the data URI has no comma"))?;
+            if !head.to_ascii_lowercase().ends_with(";base64") {
+                let why = "the data URI is not in base64, wanted `data:image/png;base64,...`";
+                return Err(ApiError::invalid(param, why));
+            }
+            encoded
+        } else {
+            uri
+        };
+        BASE64.decode(encoded.trim()).map_err(|why| {
+            ApiError::invalid(param, format!("the image is not valid base64: {why}"))
+        })
+    }
+}
+
+/// Says why an image file cannot be read, with the cause.
+pub(crate) fn unreadable(why: &mm_patch::PatchError, param: &str) -> ApiError {
+    let cause = std::error::Error::source(why).map(|cause| format!(": {cause}"));
+    ApiError::invalid(param, format!("{why}{}", cause.unwrap_or_default()))
 }

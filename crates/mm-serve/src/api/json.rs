@@ -1,0 +1,93 @@
+//! Bodies in JSON: what is wrong with one is said with the path to it.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// The object in the body of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct JsonBody(pub Map<String, Value>);
+
+/// A field that OpenAI's API has and this server does not do.
+pub(crate) struct Refused {
+    /// The name of the field.
+    pub field: &'static str,
+    /// Whether a value asks for nothing, so that it may stand there.
+    pub is_harmless: fn(&Value) -> bool,
+    /// What is not done.
+    pub why: &'static str,
+}
+
+impl JsonBody {
+    /// Fails if a field asks for something that is not done here. Unknown fields are ignored.
+    pub fn refuse(&self, refused: &[Refused]) -> Result<(), ApiError> {
+        for Refused { field, is_harmless, why } in refused {
+            if self.0.get(*field).is_some_and(|value| !value.is_null() && !is_harmless(value)) {
+                return Err(ApiError::unsupported(*field, format!("`{field}`: {why}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the object.
+    pub fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
+        serde_path_to_error::deserialize(Value::Object(self.0)).map_err(|why| {
+            let path = why.path().to_string();
+            let message = why.into_inner().to_string();
+            let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+            match (path.as_str(), missing) {
+                (".", Some(field)) => missing_field(field.to_owned()),
+                (path, Some(field)) => missing_field(format!("{path}.{field}")),
+                (".", None) => wrong_body(message),
+                (path, None) => ApiError::invalid(path, format!("`{path}`: {message}")),
+            }
+        })
+    }
+}
+
+fn missing_field(param: String) -> ApiError {
+    let message = format!("`{param}` is missing");
+    ApiError::invalid(param, message).with_code("missing_required_parameter")
+}
+
+fn wrong_body(message: String) -> ApiError {
+    ApiError::of(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+}
+
+impl FromRequest<AppState> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if essence != "application/json" {
+            let found: String = kind.chars().take(64).collect();
+            return Err(ApiError::of(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "invalid_request_error",
+                format!("the header `Content-Type` is `{found}`, wanted application/json"),
+            ));
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(|why| {
+            let limit = state.options.limits.body_bytes;
+            let message = match why.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    format!("the body has more than {limit} bytes, which is the most")
+                }
+                _ => "the body ended before it was whole".to_owned(),
+            };
+            ApiError::of(why.status(), "invalid_request_error", message)
+        })?;
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(object)) => Ok(Self(object)),
+            Ok(_) => Err(wrong_body("the body is not a JSON object".into())),
+            Err(why) => Err(wrong_body(format!("the body is not JSON: {why}"))),
+        }
+    }
+}

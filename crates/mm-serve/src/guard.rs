@@ -1,0 +1,160 @@
+//! What stands before and behind every handler: who may ask, how long it may take, what the log and
+//! the counts learn of it, and the headers that make an answer harmless in a browser.
+//!
+//! ```text
+//! cors ─► [id, clock ─► host, origin, key ─► time limit ─► handler] ─► errors in one form ─► headers
+//! ```
+
+mod answer;
+mod key;
+mod origin;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use self::answer::{Finish, in_error_form, watched};
+use crate::Usage;
+use crate::error::ApiError;
+use crate::state::AppState;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The tokens of a request, which the log tells. Handlers find it in the request's extensions.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    prompt: AtomicUsize,
+    made: AtomicUsize,
+}
+
+impl Tally {
+    /// Adds what a job has read and made.
+    pub fn add(&self, usage: &Usage) {
+        self.prompt.fetch_add(usage.prompt_text + usage.prompt_images, Ordering::Relaxed);
+        self.made.fetch_add(usage.text + usage.images, Ordering::Relaxed);
+    }
+}
+
+/// Puts the guards around routes.
+pub(crate) fn guarded(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
+    let limits = state.options.limits;
+    routes
+        .fallback(no_route)
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(from_fn_with_state(state.clone(), guard))
+        .layer(cors(&state.options.cors_origins))
+}
+
+async fn no_route(request: Request) -> ApiError {
+    let (method, path) = (request.method(), request.uri().path());
+    let path: String = path.chars().take(100).collect();
+    let message = format!("there is no `{method} {path}` here; `GET /openapi.json` lists what is");
+    ApiError::of(StatusCode::NOT_FOUND, "invalid_request_error", message)
+        .with_code("unknown_url")
+}
+
+/// Lets pages of the named origins read answers; with none named, no header is set at all.
+fn cors(origins: &[String]) -> CorsLayer {
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    let origins: Vec<HeaderValue> =
+        origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+}
+
+async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("other", MatchedPath::as_str).to_owned();
+    let tally = Arc::new(Tally::default());
+    request.extensions_mut().insert(Arc::clone(&tally));
+    let finish = Finish {
+        metrics: Arc::clone(&state.metrics),
+        tally,
+        id: id.clone(),
+        method: request.method().clone(),
+        route,
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        since: Instant::now(),
+        whole: false,
+    };
+    let answered = match admitted(&state, &request) {
+        Ok(()) => handled(&state, request, next).await,
+        Err(refused) => refused.into_response(),
+    };
+    let mut response = in_error_form(answered);
+    add_headers(response.headers_mut(), &id);
+    watched(response, finish, state.options.limits.request_time)
+}
+
+/// Returns an error unless the request may be answered at all.
+fn admitted(state: &AppState, request: &Request) -> Result<(), ApiError> {
+    let options = &state.options;
+    if options.api_keys.is_empty() && !options.any_host {
+        origin::check_host(request)?;
+    }
+    origin::check_origin(request, &options.cors_origins)?;
+    if options.api_keys.is_empty() || is_open(request.uri().path()) {
+        return Ok(());
+    }
+    key::check(request.headers(), &options.api_keys)
+}
+
+/// Returns whether a path is answered without a key: what a load balancer asks, and the page, which
+/// holds nothing that is secret and asks for the key itself.
+fn is_open(path: &str) -> bool {
+    ["/healthz", "/readyz"].contains(&path)
+}
+
+/// Calls the handler within the time limit. A handler that panics answers with 500.
+async fn handled(state: &AppState, request: Request, next: Next) -> Response {
+    let limit = state.options.limits.request_time;
+    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(limit, answering).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => ApiError::server("the request could not be handled").into_response(),
+        Err(_) => answer::too_slow(limit).into_response(),
+    }
+}
+
+/// Returns the id that the client gave the request, or a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let fine = |id: &&HeaderValue| {
+        let bytes = id.as_bytes();
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        (1..=64).contains(&bytes.len()) && bytes.iter().all(plain)
+    };
+    headers.get(REQUEST_ID).filter(fine).cloned().unwrap_or_else(|| {
+        HeaderValue::try_from(crate::api::new_id("req")).expect("letters and digits")
+    })
+}
+
+/// Sets the headers that every answer has. A handler may have set its own rules for a page.
+fn add_headers(headers: &mut HeaderMap, id: &HeaderValue) {
+    headers.insert(REQUEST_ID, id.clone());
+    let fixed = HeaderValue::from_static;
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        headers.insert(name, fixed(value));
+    }
+    let policy = fixed("default-src 'none'; frame-ancestors 'none'");
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
+    headers.entry(header::CACHE_CONTROL).or_insert(fixed("no-store"));
+}
