@@ -3,6 +3,9 @@
 //!
 //! With `--against-torch` the same networks are also timed in PyTorch
 //! (`xtask/bench/torch/bench.py`), turn by turn, and the table says how many times as fast `mm` is.
+//! `cargo xtask bench serve` measures the server.
+
+mod serve;
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path, path::PathBuf, process::ExitCode};
 
@@ -20,6 +23,9 @@ const MODES: [&str; 4] = ["eager", "sdpa", "compile", "compile-sdpa"];
 impl flags::Bench {
     /// Builds and measures.
     pub fn run(&self, sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
+        if args.first().is_some_and(|first| first == "serve") {
+            return serve::run(sh, &args[1..]);
+        }
         if args.iter().any(|arg| arg == "--against-torch") {
             return against_torch(sh, args);
         }

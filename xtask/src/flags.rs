@@ -30,6 +30,11 @@ xflags::xflags! {
         /// `--against-torch` times PyTorch on the same shapes, turn by turn, and prints how many
         /// times as fast `mm` is; with it go `--shape NAME`, `--rounds N`, `--steps N` and
         /// `--python FILE` for an interpreter that has PyTorch already.
+        ///
+        /// `serve` measures the server instead, by drawings and texts from 1 to 64 clients at once;
+        /// with it go `--model DIR`, `--requests N`, `--clients 1,4,16,64`, `--device D`, and
+        /// `--abuse N` for N requests some of which are malformed, too large or left by their
+        /// clients, with SIGTERM in the middle.
         cmd bench {}
 
         /// Holds every device to the same numbers: builds with the features that the devices need

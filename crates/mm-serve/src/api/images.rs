@@ -1,0 +1,213 @@
+//! `POST /v1/images/generations`, `/v1/images/edits` and `/v1/images/variations`.
+//!
+//! ```text
+//! body ──► Fields ──► ImageRequest ──► Settings ──► Task ──► Engine ──► Answer ──► JSON or events
+//!       fields.rs     request.rs                   task.rs              answer.rs
+//! ```
+//!
+//! Bodies are JSON or `multipart/form-data`, with the same fields. All that computes, so decoding,
+//! cutting into tokens and encoding, runs beside the threads that answer requests.
+
+mod answer;
+mod fields;
+mod request;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::post;
+use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+pub(crate) use self::answer::{ImageData, ImagesAnswer, ImagesUsage, InputTokens};
+use self::answer::{Answer, Family};
+use self::fields::Fields;
+pub(crate) use self::request::ImageRequest;
+use self::request::Settings;
+use crate::Job;
+use crate::error::{ApiError, ErrorAnswer};
+use crate::state::AppState;
+
+/// Returns the routes of images.
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/v1/images/generations", post(generations))
+        .route("/v1/images/edits", post(edits))
+        .route("/v1/images/variations", post(variations))
+}
+
+/// Draws images after a prompt.
+#[utoipa::path(
+    post,
+    path = "/v1/images/generations",
+    tag = "images",
+    request_body = ImageRequest,
+    responses(
+        (status = 200, body = ImagesAnswer, description = "The images, or with `stream` \
+            `image_generation.partial_image` and `image_generation.completed` as events"),
+        (status = "4XX", body = ErrorAnswer, description = "The request is refused"),
+        (status = "5XX", body = ErrorAnswer, description = "The server failed or is ending"),
+    )
+)]
+pub(crate) async fn generations(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    answer(state, request, Endpoint::Generations).await
+}
+
+/// Draws images from images: of what a mask frees, from an image by its strength, or by
+/// instruction.
+#[utoipa::path(
+    post,
+    path = "/v1/images/edits",
+    tag = "images",
+    request_body(content(
+        (EditRequest = "application/json"),
+        (EditRequest = "multipart/form-data"),
+    )),
+    responses(
+        (status = 200, body = ImagesAnswer, description = "The images, or with `stream` \
+            `image_edit.partial_image` and `image_edit.completed` as events"),
+        (status = "4XX", body = ErrorAnswer, description = "The request is refused"),
+        (status = "5XX", body = ErrorAnswer, description = "The server failed or is ending"),
+    )
+)]
+pub(crate) async fn edits(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    answer(state, request, Endpoint::Edits).await
+}
+
+/// Draws variations of one image.
+#[utoipa::path(
+    post,
+    path = "/v1/images/variations",
+    tag = "images",
+    request_body(content(
+        (EditRequest = "application/json"),
+        (EditRequest = "multipart/form-data"),
+    )),
+    responses(
+        (status = 200, body = ImagesAnswer, description = "The images"),
+        (status = "4XX", body = ErrorAnswer, description = "The request is refused"),
+        (status = "5XX", body = ErrorAnswer, description = "The server failed or is ending"),
+    )
+)]
+pub(crate) async fn variations(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    answer(state, request, Endpoint::Variations).await
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    Generations,
+    Edits,
+    Variations,
+}
+
+async fn answer(
+    state: AppState,
+    request: Request,
+    endpoint: Endpoint,
+) -> Result<Response, ApiError> {
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let fields = Fields::read(request, &state.options.limits).await?;
+    let engine = state.engine.clone();
+    let Prepared { job, answer, stream } =
+        blocking(move || prepare(&state, fields, endpoint, created)).await??;
+    let ticket = engine.submit(job)?;
+    if stream { Ok(answer.stream(ticket)) } else { answer.collect(ticket).await }
+}
+
+/// A job, and how it is answered.
+struct Prepared {
+    job: Job,
+    answer: Answer,
+    stream: bool,
+}
+
+fn prepare(
+    state: &AppState,
+    mut fields: Fields,
+    endpoint: Endpoint,
+    created: u64,
+) -> Result<Prepared, ApiError> {
+    let settings = Settings::of(ImageRequest::take(&mut fields)?, state)?;
+    if state.options.log_prompts {
+        tracing::info!(prompt = settings.prompt, "images");
+    }
+    let (images, mask) = (fields.take_images(), fields.take_mask());
+    let (task, family) = match endpoint {
+        Endpoint::Generations => {
+            (task::generation(&settings, &state.options.limits)?, Family::Generation)
+        }
+        Endpoint::Edits => {
+            (task::edit(&settings, state, &images, mask.as_ref())?, Family::Edit)
+        }
+        Endpoint::Variations => (task::variation(&settings, state, &images)?, Family::Edit),
+    };
+    Ok(Prepared {
+        answer: Answer::of(&settings, family, created),
+        stream: settings.stream,
+        job: Job {
+            model: settings.model,
+            task,
+            previews: settings.previews,
+            options: settings.options,
+        },
+    })
+}
+
+/// Computes beside the threads that answer requests.
+async fn blocking<T: Send + 'static>(
+    compute: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(compute).await;
+    done.map_err(|_| ApiError::server("the request ended in an error of the program"))
+}
+
+/// The schema of a request with images: that of images, and the images themselves.
+pub(crate) enum EditRequest {}
+
+impl ToSchema for EditRequest {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "EditRequest".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((ImageRequest::name().into(), ImageRequest::schema()));
+        ImageRequest::schemas(schemas);
+    }
+}
+
+impl PartialSchema for EditRequest {
+    fn schema() -> RefOr<Schema> {
+        let text = |description: &str| {
+            ObjectBuilder::new().schema_type(Type::String).description(Some(description))
+        };
+        let image = "A file of a form; in JSON a data URI, base64, or an object with `image_url`";
+        let mask = "A file as large as the image, whose transparent pixels are drawn anew, or its \
+                    white ones if none is transparent";
+        let images = ArrayBuilder::new().items(text(image)).description(Some(image));
+        let fields = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .property("image", images)
+            .required("image")
+            .property("mask", text(mask));
+        AllOfBuilder::new()
+            .item(Ref::from_schema_name(ImageRequest::name()))
+            .item(fields)
+            .into()
+    }
+}
