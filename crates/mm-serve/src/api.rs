@@ -8,6 +8,7 @@
 //! | `service` | `GET /v1/models`, `/healthz`, `/readyz`, `/metrics`, `/openapi.json` |
 
 mod chat;
+mod images;
 mod json;
 pub(crate) mod responses;
 mod run;
@@ -32,6 +33,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/responses", post(responses::create))
         .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::remove))
+        .merge(images::routes())
         .route("/v1/models", get(service::models))
         .route("/v1/models/{id}", get(service::model))
         .route("/healthz", get(service::healthz))
