@@ -8,6 +8,8 @@
 mod answer;
 mod key;
 mod origin;
+#[cfg(test)]
+mod tests;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -6,6 +6,8 @@
 
 mod answer;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

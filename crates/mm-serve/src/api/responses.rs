@@ -11,6 +11,8 @@ mod read;
 mod request;
 mod store;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tool;
 
 use std::sync::Arc;
