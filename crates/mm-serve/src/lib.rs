@@ -27,3 +27,8 @@ pub use engine::{
 };
 pub use server::{router, serve};
 pub use state::{Limits, ServeOptions};
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

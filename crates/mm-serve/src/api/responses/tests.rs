@@ -262,7 +262,7 @@ async fn a_wrong_value_is_an_error_that_names_its_field() {
         (drawing(json!({"background": "transparent"})), "tools[0].background"),
         (drawing(json!({"action": "edit"})), "input"),
         (drawing(json!({"input_image_mask": {"file_id": "f"}})), "tools[0].input_image_mask.file_id"),
-        (with(masked, "input", shown), "input"),
+        (with(masked, "input", shown), "tools[0].input_image_mask"),
     ] {
         let answer = respond(&app, &body).await;
         let found = answer.json()["error"]["param"].clone();
