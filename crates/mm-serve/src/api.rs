@@ -8,6 +8,7 @@
 //! | `service` | `GET /v1/models`, `/healthz`, `/readyz`, `/metrics`, `/openapi.json` |
 
 mod chat;
+mod images;
 mod json;
 pub(crate) mod responses;
 mod run;
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/readyz", get(service::readyz))
         .route("/metrics", get(service::metrics))
         .route("/openapi.json", get(service::openapi))
+        .merge(images::routes())
 }
 
 /// Makes an id that no other object has, such as `resp_3f…`.

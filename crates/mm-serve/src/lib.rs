@@ -10,10 +10,12 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod encode;
 mod engine;
 mod error;
 mod guard;
 mod metrics;
+mod multipart;
 mod server;
 mod state;
 #[cfg(test)]
