@@ -18,6 +18,8 @@ mod plan;
 mod read;
 mod report;
 mod sample;
+#[cfg(feature = "serve")]
+mod serve;
 mod train;
 
 use clap::{ArgMatches, CommandFactory, Parser, Subcommand};
@@ -56,6 +58,9 @@ enum Command {
     Sample(sample::SampleArgs),
     /// Draw images between pairs of real images.
     Interpolate(interpolate::InterpolateArgs),
+    /// Serve models over HTTP, in the form of the OpenAI API.
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeArgs),
     /// Measure a model on held-out data.
     Eval(eval::EvalArgs),
     /// Describe a model folder, an image file, or a recipe and its data.
@@ -99,6 +104,8 @@ impl Args {
             Command::Edit(args) => edit::run(&args),
             Command::Sample(args) => sample::run(&args),
             Command::Interpolate(args) => interpolate::run(&args),
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => serve::run(&args),
             Command::Eval(args) => {
                 eval::run(&args, matches.subcommand_matches("eval").expect("this was chosen"))
             }

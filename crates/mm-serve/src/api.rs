@@ -33,13 +33,13 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/responses", post(responses::create))
         .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::remove))
+        .merge(images::routes())
         .route("/v1/models", get(service::models))
         .route("/v1/models/{id}", get(service::model))
         .route("/healthz", get(service::healthz))
         .route("/readyz", get(service::readyz))
         .route("/metrics", get(service::metrics))
         .route("/openapi.json", get(service::openapi))
-        .merge(images::routes())
 }
 
 /// Makes an id that no other object has, such as `resp_3f…`.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{chat, responses};
+use super::{chat, images, responses};
 use crate::ServedModel;
 use crate::error::{ApiError, ErrorAnswer};
 use crate::state::AppState;
@@ -134,6 +134,9 @@ pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
         responses::create,
         responses::retrieve,
         responses::remove,
+        images::generations,
+        images::edits,
+        images::variations,
         models,
         model,
         healthz,

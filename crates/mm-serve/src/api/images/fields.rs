@@ -23,7 +23,7 @@ const MOST_SHOWN: usize = 60;
 
 /// An image as it was sent, and the field in which it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(in crate::api) struct Sent {
     /// The field, such as `image[1]`.
     pub param: String,
     /// The bytes of the file.

@@ -114,14 +114,14 @@ fn refuse(fields: &mut Fields) -> Result<(), ApiError> {
 
 /// A width and a height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
+pub(in crate::api) struct Size {
     pub width: usize,
     pub height: usize,
 }
 
 /// How images are made and answered, checked.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
+pub(in crate::api) struct Settings {
     /// The index of the model.
     pub model: usize,
     /// The model.

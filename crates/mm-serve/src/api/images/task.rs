@@ -20,7 +20,7 @@ const VARIATION: f64 = 0.75;
 const PADDING: usize = 8;
 
 /// Makes the task of drawing after a prompt.
-pub(super) fn generation(settings: &Settings, limits: &Limits) -> Result<Task, ApiError> {
+pub(in crate::api) fn generation(settings: &Settings, limits: &Limits) -> Result<Task, ApiError> {
     if settings.strength.is_some() {
         let message = "`strength` needs an image to start from, as edits and variations have";
         return Err(ApiError::invalid("strength", message));
@@ -35,7 +35,7 @@ pub(super) fn generation(settings: &Settings, limits: &Limits) -> Result<Task, A
 }
 
 /// Makes the task of an edit: of what a mask frees, from an image by strength, or by instruction.
-pub(super) fn edit(
+pub(in crate::api) fn edit(
     settings: &Settings,
     state: &AppState,
     images: &[Sent],

@@ -99,6 +99,9 @@ pub(crate) struct Tool {
     /// `png`, `jpeg` or `webp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_format: Option<String>,
+    /// The quality of JPEG, 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_compression: Option<u64>,
     /// `opaque` or `auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub background: Option<String>,

@@ -1,0 +1,214 @@
+//! Reads a request for a response: what is said, after what, and what is made of it.
+
+use mm_model::{Document, Segment};
+use mm_patch::Image;
+use serde_json::Map;
+
+use super::super::chat::words_of;
+use super::super::settings::Settings;
+use super::super::talk::{
+    Content, Detail, ImageUrl, Reader, Role, Said, check_text, prompt_of, turns_of,
+};
+use super::super::{new_id, now};
+use super::draw::{Drawn, Source, draw};
+use super::object::{ResponseObject, TextSettings};
+use super::request::{Input, Item, ResponsesRequest, ToolChoice};
+use super::tool::{Drawing, ImageFormat, ImageTool};
+use super::unknown;
+use crate::error::ApiError;
+use crate::state::AppState;
+use crate::{Job, Task};
+
+/// A request that is ready to run.
+pub(super) struct Ready {
+    pub job: Job,
+    /// The response without its output.
+    pub response: ResponseObject,
+    /// What was said before the response, for the next request.
+    pub history: Vec<Said>,
+    pub format: ImageFormat,
+    /// The texts of the prompt, for a log that may hold them.
+    pub words: String,
+}
+
+/// Checks a request and reads what it says.
+pub(super) fn prepare(
+    state: &AppState,
+    model: usize,
+    request: ResponsesRequest,
+) -> Result<Ready, ApiError> {
+    let served = &state.engine.models()[model];
+    let tool =
+        ImageTool::of(request.tools.as_deref().unwrap_or_default(), request.tool_choice.as_ref())?;
+    let mut history = match &request.previous_response_id {
+        None => vec![],
+        Some(id) => {
+            let kept = state.store.get(id);
+            kept.ok_or_else(|| unknown(id, "previous_response_id"))?.history.clone()
+        }
+    };
+    let mut reader = Reader { state, model: &served.model, images: 0 };
+    let items = items_of(request.input.as_ref());
+    for (at, item) in items.iter().enumerate() {
+        history.extend(read(&mut reader, item, &format!("input[{at}]"))?);
+    }
+    if history.iter().all(|said| said.segments.is_empty()) {
+        return Err(ApiError::invalid("input", "`input` is empty, wanted text or an image"));
+    }
+    let (job, is_edit, words) = if tool.drawing == Drawing::Forced {
+        let source = Source { request: &request, tool: &tool, items: &items, history: &history };
+        let Drawn { job, is_edit, prompt } = draw(state, model, &source)?;
+        (job, is_edit, prompt)
+    } else {
+        check_text(&served.name, &served.model)?;
+        let prompt = conversation(&request, &history, &reader)?;
+        let mut options = settings_of(&request).options(&served.model, &state.options.limits)?;
+        if tool.drawing == Drawing::Off {
+            options.max_images = 0;
+        }
+        let words = words_of(&prompt);
+        let task = Task::Generate { prompt };
+        (Job { model, task, options, previews: tool.previews }, false, words)
+    };
+    let format = tool.format(is_edit);
+    let response = response_of(request, &served.name, job.options.seed);
+    Ok(Ready { job, response, history, format, words })
+}
+
+/// Lays out instructions and what was said.
+fn conversation(
+    request: &ResponsesRequest,
+    history: &[Said],
+    reader: &Reader<'_>,
+) -> Result<Document, ApiError> {
+    let instructions = request.instructions.as_deref().filter(|text| !text.is_empty());
+    let system = instructions
+        .map(|text| Said { role: Role::System, segments: vec![Segment::context_text(text)] });
+    let said = system.into_iter().chain(history.iter().cloned()).collect();
+    prompt_of(turns_of(said), reader, "input")
+}
+
+fn settings_of(request: &ResponsesRequest) -> Settings {
+    Settings {
+        temperature: request.temperature,
+        top_p: request.top_p,
+        top_k: request.top_k,
+        min_p: request.min_p,
+        seed: request.seed,
+        stop: request.stop.clone(),
+        steps: request.steps,
+        guidance: request.guidance,
+        sampler: request.sampler.clone(),
+        negative_prompt: request.negative_prompt.clone(),
+        max_images: request.max_images,
+        max_tokens: request.max_output_tokens,
+        max_tokens_field: "max_output_tokens",
+    }
+}
+
+/// Returns the items of an input; a text is the message of a user.
+fn items_of(input: Option<&Input>) -> Vec<Item> {
+    match input {
+        None => vec![],
+        Some(Input::Items(items)) => items.clone(),
+        Some(Input::Text(text)) => vec![Item {
+            kind: None,
+            role: Some("user".to_owned()),
+            content: Some(Content::Text(text.clone())),
+            result: None,
+        }],
+    }
+}
+
+/// Reads one item; `param` names it. What a model thought is skipped.
+fn read(reader: &mut Reader<'_>, item: &Item, param: &str) -> Result<Option<Said>, ApiError> {
+    match item.kind.as_deref() {
+        None | Some("message") => {}
+        Some("reasoning") => return Ok(None),
+        Some("image_generation_call") => {
+            let at = format!("{param}.result");
+            let Some(result) = &item.result else {
+                let why = "images are not found by id, wanted the image as `result`, or \
+                           `previous_response_id`";
+                return Err(ApiError::invalid(at, why));
+            };
+            let image = reader.image(result, Detail::Own, &at)?;
+            let segments = vec![Segment::context_image(image)];
+            return Ok(Some(Said { role: Role::Assistant, segments }));
+        }
+        Some(other) => {
+            let shown: String = other.chars().take(40).collect();
+            let why = format!("items of the type `{shown}` are not read, wanted messages");
+            return Err(ApiError::unsupported(format!("{param}.type"), why));
+        }
+    }
+    let role = Role::of(item.role.as_deref().unwrap_or("user"), &format!("{param}.role"))?;
+    let at = format!("{param}.content");
+    let Some(content) = &item.content else {
+        return Err(ApiError::invalid(&at, format!("`{at}` is missing")));
+    };
+    Ok(Some(Said { role, segments: reader.content(content, role, &at)? }))
+}
+
+/// An image of a request, as it was sent.
+pub(super) struct SentUri<'a> {
+    pub uri: &'a str,
+    /// The field in which it stands.
+    pub param: String,
+}
+
+/// Returns the images of the last message of a user.
+pub(super) fn last_images(items: &[Item]) -> Vec<SentUri<'_>> {
+    let is_message = |item: &Item| matches!(item.kind.as_deref(), None | Some("message"));
+    let is_user = |item: &Item| matches!(item.role.as_deref(), None | Some("user"));
+    let last = items.iter().rposition(|item| is_message(item) && is_user(item));
+    let Some(at) = last else { return vec![] };
+    let Some(Content::Parts(parts)) = &items[at].content else { return vec![] };
+    let sent = parts.iter().enumerate().filter_map(|(part_at, part)| {
+        let (ImageUrl::Uri(uri) | ImageUrl::Object { url: uri, .. }) = part.image_url.as_ref()?;
+        Some(SentUri { uri, param: format!("input[{at}].content[{part_at}].image_url") })
+    });
+    sent.collect()
+}
+
+/// Returns the last image of a conversation.
+pub(super) fn newest_image(history: &[Said]) -> Option<&Image> {
+    let segments = history.iter().flat_map(|said| &said.segments);
+    segments.rev().find_map(|segment| match segment {
+        Segment::Image { image, .. } => Some(image),
+        Segment::Text { .. } => None,
+    })
+}
+
+/// Makes the response without its output.
+fn response_of(request: ResponsesRequest, model: &str, seed: u64) -> ResponseObject {
+    ResponseObject {
+        id: new_id("resp"),
+        object: "response",
+        created_at: now(),
+        completed_at: None,
+        status: "in_progress",
+        background: false,
+        error: None,
+        incomplete_details: None,
+        instructions: request.instructions,
+        max_output_tokens: request.max_output_tokens,
+        model: model.to_owned(),
+        output: vec![],
+        parallel_tool_calls: true,
+        previous_response_id: request.previous_response_id,
+        store: request.store.unwrap_or(true),
+        temperature: request.temperature.unwrap_or(0.0),
+        top_p: request.top_p.unwrap_or(1.0),
+        text: TextSettings::default(),
+        tool_choice: Some(
+            request.tool_choice.unwrap_or_else(|| ToolChoice::Mode("auto".to_owned())),
+        ),
+        tools: request.tools.unwrap_or_default(),
+        truncation: "disabled",
+        usage: None,
+        user: request.user,
+        metadata: request.metadata.unwrap_or_else(Map::new),
+        seed,
+    }
+}
