@@ -15,10 +15,10 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
+use axum::{Extension, Router};
 use axum::response::Response;
 use axum::routing::post;
 use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Schema, Type};
@@ -26,14 +26,16 @@ use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 pub(crate) use self::answer::{ImageData, ImagesAnswer, ImagesUsage, InputTokens};
-use self::answer::{Answer, Family};
+use self::answer::{Answer, Family, Sender};
 use self::fields::Fields;
 pub(in crate::api) use self::fields::Sent;
 pub(crate) use self::request::ImageRequest;
 pub(in crate::api) use self::request::Settings;
 pub(in crate::api) use self::task::{edit, generation};
+use super::now;
 use crate::Job;
 use crate::error::{ApiError, ErrorAnswer};
+use crate::guard::Tally;
 use crate::state::AppState;
 
 /// Returns the routes of images.
@@ -59,9 +61,10 @@ pub(crate) fn routes() -> Router<AppState> {
 )]
 pub(crate) async fn generations(
     State(state): State<AppState>,
+    Extension(tally): Extension<Arc<Tally>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    answer(state, request, Endpoint::Generations).await
+    answer(Asked { state, tally, request }, Endpoint::Generations).await
 }
 
 /// Draws images from images: of what a mask frees, from an image by its strength, or by
@@ -83,9 +86,10 @@ pub(crate) async fn generations(
 )]
 pub(crate) async fn edits(
     State(state): State<AppState>,
+    Extension(tally): Extension<Arc<Tally>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    answer(state, request, Endpoint::Edits).await
+    answer(Asked { state, tally, request }, Endpoint::Edits).await
 }
 
 /// Draws variations of one image.
@@ -105,9 +109,10 @@ pub(crate) async fn edits(
 )]
 pub(crate) async fn variations(
     State(state): State<AppState>,
+    Extension(tally): Extension<Arc<Tally>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    answer(state, request, Endpoint::Variations).await
+    answer(Asked { state, tally, request }, Endpoint::Variations).await
 }
 
 /// What a request asks for.
@@ -118,18 +123,22 @@ enum Endpoint {
     Variations,
 }
 
-async fn answer(
+/// A request with all that its answer needs.
+struct Asked {
     state: AppState,
+    tally: Arc<Tally>,
     request: Request,
-    endpoint: Endpoint,
-) -> Result<Response, ApiError> {
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+}
+
+async fn answer(asked: Asked, endpoint: Endpoint) -> Result<Response, ApiError> {
+    let Asked { state, tally, request } = asked;
     let fields = Fields::read(request, &state.options.limits).await?;
-    let engine = state.engine.clone();
-    let Prepared { job, answer, stream } =
-        blocking(move || prepare(&state, fields, endpoint, created)).await??;
-    let ticket = engine.submit(job)?;
-    if stream { Ok(answer.stream(ticket)) } else { answer.collect(ticket).await }
+    let known = state.clone();
+    let prepared = state.blocking(move || prepare(&known, fields, endpoint)).await?;
+    let Prepared { job, answer, stream } = prepared;
+    let ticket = state.engine.submit(job)?;
+    let sender = Sender { state, tally, answer: Arc::new(answer) };
+    if stream { Ok(sender.stream(ticket)) } else { sender.collect(ticket).await }
 }
 
 /// A job, and how it is answered.
@@ -143,7 +152,6 @@ fn prepare(
     state: &AppState,
     mut fields: Fields,
     endpoint: Endpoint,
-    created: u64,
 ) -> Result<Prepared, ApiError> {
     let settings = Settings::of(ImageRequest::take(&mut fields)?, state)?;
     if state.options.log_prompts {
@@ -160,7 +168,7 @@ fn prepare(
         Endpoint::Variations => (task::variation(&settings, state, &images)?, Family::Edit),
     };
     Ok(Prepared {
-        answer: Answer::of(&settings, family, created),
+        answer: Answer::of(&settings, family, now()),
         stream: settings.stream,
         job: Job {
             model: settings.model,
@@ -169,14 +177,6 @@ fn prepare(
             options: settings.options,
         },
     })
-}
-
-/// Computes beside the threads that answer requests.
-async fn blocking<T: Send + 'static>(
-    compute: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(compute).await;
-    done.map_err(|_| ApiError::server("the request ended in an error of the program"))
 }
 
 /// The schema of a request with images: that of images, and the images themselves.

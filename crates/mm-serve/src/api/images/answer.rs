@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::http::HeaderValue;
 use axum::response::sse::{Event as ServerEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -12,12 +13,13 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::blocking;
+use super::super::run::engine_ended;
+use super::request::Settings;
 use crate::encode::{Output, OutputFormat, texts_of};
 use crate::error::ApiError;
+use crate::guard::Tally;
+use crate::state::AppState;
 use crate::{Event, Ticket, Usage};
-
-use super::request::Settings;
 
 /// Images that were made.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -141,33 +143,9 @@ impl Answer {
         }
     }
 
-    /// Waits for all images and answers them in one object.
-    pub async fn collect(self, mut ticket: Ticket) -> Result<Response, ApiError> {
-        let mut images: Vec<Option<Image>> = vec![None; self.count];
-        let usage = loop {
-            match ticket.events.recv().await {
-                Some(Event::Image { image, pixels }) => {
-                    if let Some(place) = images.get_mut(image) {
-                        *place = Some(pixels);
-                    }
-                }
-                Some(Event::Finished { usage, .. }) => break usage,
-                Some(Event::Failed(why)) => return Err(ApiError::server(why)),
-                Some(_) => {}
-                None => return Err(ended_early()),
-            }
-        };
-        let images: Vec<Image> = images.into_iter().flatten().collect();
-        if images.len() != self.count {
-            return Err(ended_early());
-        }
-        let answer = blocking(move || self.whole(&images, usage)).await??;
-        Ok(axum::Json(answer).into_response())
-    }
-
-    fn whole(&self, images: &[Image], usage: Usage) -> Result<ImagesAnswer, ApiError> {
-        let data = images.iter().enumerate().map(|(at, image)| {
-            Ok(ImageData { b64_json: self.base64(at, image)?, seed: self.seed(at) })
+    fn whole(&self, made: &[Made], usage: Usage) -> Result<ImagesAnswer, ApiError> {
+        let data = made.iter().map(|&Made { image, ref pixels }| {
+            Ok(ImageData { b64_json: self.base64(image, pixels)?, seed: self.seed(image) })
         });
         Ok(ImagesAnswer {
             created: self.created,
@@ -175,28 +153,9 @@ impl Answer {
             background: "opaque",
             output_format: self.output.format,
             quality: self.quality.clone(),
-            size: images.first().map_or(String::new(), size_of),
+            size: made.first().map_or(String::new(), |made| size_of(&made.pixels)),
             usage: ImagesUsage::of(usage),
         })
-    }
-
-    /// Answers with a stream of events. A client that goes away drops the ticket with the stream.
-    pub fn stream(self, ticket: Ticket) -> Response {
-        let streaming = Streaming {
-            answer: Arc::new(self),
-            ticket,
-            made: vec![],
-            ready: VecDeque::new(),
-            ended: false,
-        };
-        let events = stream::unfold(streaming, |mut streaming| async move {
-            let event = streaming.next().await?;
-            Some((Ok::<_, Infallible>(event), streaming))
-        });
-        let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
-        let headers = response.headers_mut();
-        headers.insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
-        response
     }
 
     fn seed(&self, image: usize) -> u64 {
@@ -256,6 +215,59 @@ impl Answer {
     }
 }
 
+/// Sends the answer of a request.
+pub(super) struct Sender {
+    pub state: AppState,
+    pub tally: Arc<Tally>,
+    pub answer: Arc<Answer>,
+}
+
+impl Sender {
+    /// Waits for all images and answers them in one object.
+    pub async fn collect(self, mut ticket: Ticket) -> Result<Response, ApiError> {
+        let Self { state, tally, answer } = self;
+        let mut made = vec![];
+        let usage = loop {
+            match ticket.events.recv().await {
+                Some(Event::Image { image, pixels }) => made.push(Made { image, pixels }),
+                Some(Event::Finished { usage, .. }) => break usage,
+                Some(Event::Failed(why)) => return Err(ApiError::server(why)),
+                Some(_) => {}
+                None => return Err(engine_ended()),
+            }
+        };
+        tally.add(&usage);
+        let made = all_of(made, answer.count)?;
+        let whole = state.blocking(move || answer.whole(&made, usage)).await?;
+        Ok(axum::Json(whole).into_response())
+    }
+
+    /// Answers with a stream of events. A client that goes away drops the ticket with the stream.
+    pub fn stream(self, ticket: Ticket) -> Response {
+        let streaming = Streaming {
+            sender: self,
+            ticket,
+            made: vec![],
+            ready: VecDeque::new(),
+            ended: false,
+        };
+        let events = stream::unfold(streaming, |mut streaming| async move {
+            let event = streaming.next().await?;
+            Some((Ok::<_, Infallible>(event), streaming))
+        });
+        let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
+        let headers = response.headers_mut();
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        response
+    }
+}
+
+/// Puts images in their order; fails where one is missing.
+fn all_of(mut made: Vec<Made>, count: usize) -> Result<Vec<Made>, ApiError> {
+    made.sort_by_key(|made| made.image);
+    if made.iter().map(|made| made.image).eq(0..count) { Ok(made) } else { Err(engine_ended()) }
+}
+
 /// An image that is finished, and its number.
 struct Made {
     image: usize,
@@ -264,7 +276,7 @@ struct Made {
 
 /// A stream of events on its way.
 struct Streaming {
-    answer: Arc<Answer>,
+    sender: Sender,
     ticket: Ticket,
     /// Finished images, which wait for the usage.
     made: Vec<Made>,
@@ -291,29 +303,27 @@ impl Streaming {
 
     /// Takes what happens next to the job.
     async fn take(&mut self) -> Result<(), ApiError> {
-        let answer = Arc::clone(&self.answer);
+        let answer = Arc::clone(&self.sender.answer);
+        let state = &self.sender.state;
         match self.ticket.events.recv().await {
             Some(Event::Preview { image, index, pixels }) => {
-                let event = blocking(move || answer.partial(image, index, &pixels)).await??;
-                self.ready.push_back(event);
+                let event = state.blocking(move || answer.partial(image, index, &pixels));
+                self.ready.push_back(event.await?);
             }
             Some(Event::Image { image, pixels }) => self.made.push(Made { image, pixels }),
             Some(Event::Finished { usage, .. }) => {
-                let mut made = std::mem::take(&mut self.made);
-                made.sort_by_key(|made| made.image);
-                if made.len() != answer.count {
-                    return Err(ended_early());
-                }
-                let events = blocking(move || {
+                self.sender.tally.add(&usage);
+                let made = all_of(std::mem::take(&mut self.made), answer.count)?;
+                let events = state.blocking(move || {
                     let event = |made: &Made| answer.completed(made.image, &made.pixels, usage);
                     made.iter().map(event).collect::<Result<Vec<_>, ApiError>>()
                 });
-                self.ready.extend(events.await??);
+                self.ready.extend(events.await?);
                 self.ended = true;
             }
             Some(Event::Failed(why)) => return Err(ApiError::server(why)),
             Some(_) => {}
-            None => return Err(ended_early()),
+            None => return Err(engine_ended()),
         }
         Ok(())
     }
@@ -323,10 +333,6 @@ impl Streaming {
 fn error_event(why: &ApiError) -> ServerEvent {
     let data = json!({ "type": "error", "error": why.error });
     ServerEvent::default().event("error").data(data.to_string())
-}
-
-fn ended_early() -> ApiError {
-    ApiError::server("the engine ended before all images were made")
 }
 
 fn size_of(image: &Image) -> String {

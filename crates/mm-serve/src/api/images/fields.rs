@@ -5,14 +5,12 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::multipart::read_form;
-use crate::state::Limits;
+use crate::state::{AppState, Limits};
 
 /// The names under which input images may stand.
 const IMAGES: [&str; 4] = ["image", "image[]", "images", "images[]"];
@@ -108,7 +106,7 @@ impl Fields {
         let mut fields = Self { is_form: true, ..Self::default() };
         for part in parts {
             let bytes_of = |bytes: Vec<u8>, param: &str| match std::str::from_utf8(&bytes) {
-                Ok(text) if !part.is_file && !text.is_empty() => decode_uri(text, param),
+                Ok(text) if !part.is_file && !text.is_empty() => AppState::bytes_of_uri(text, param),
                 _ => Ok(bytes),
             };
             if part.name == MASK {
@@ -167,11 +165,6 @@ impl Fields {
         }
     }
 
-    /// Says whether a field is there and not null.
-    pub fn has(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(|value| !value.is_null())
-    }
-
     /// Takes all images out, in the order in which they were sent.
     pub fn take_images(&mut self) -> Vec<Sent> {
         std::mem::take(&mut self.images)
@@ -205,29 +198,6 @@ fn sent(param: String, value: &Value) -> Result<Sent, ApiError> {
         );
         return Err(ApiError::invalid(param, message));
     };
-    let bytes = decode_uri(uri, &param)?;
+    let bytes = AppState::bytes_of_uri(uri, &param)?;
     Ok(Sent { param, bytes })
-}
-
-/// Decodes a data URI or plain base64. Addresses are refused by name, since nothing is fetched.
-fn decode_uri(uri: &str, param: &str) -> Result<Vec<u8>, ApiError> {
-    let beginning = uri.get(..8).unwrap_or(uri).to_ascii_lowercase();
-    if beginning.starts_with("http://") || beginning.starts_with("https://") {
-        let message = format!(
-            "`{param}` is the address `{}`, and no address is fetched; wanted a data URI",
-            shown(uri)
-        );
-        return Err(ApiError::unsupported(param, message));
-    }
-    let base64 = match beginning.starts_with("data:").then(|| uri.split_once(',')) {
-        None => uri,
-        Some(Some((head, data))) if head.ends_with(";base64") => data,
-        Some(_) => {
-            let message = format!("`{param}` is a data URI without `;base64,`");
-            return Err(ApiError::invalid(param, message));
-        }
-    };
-    STANDARD.decode(base64.trim()).map_err(|why| {
-        ApiError::invalid(param, format!("`{param}` is not an image in base64: {why}"))
-    })
 }

@@ -5,13 +5,13 @@ use mm_model::{
     Constrain, Document, EditError, ImageToImage, Inpaint, Mask, MaskedArea, Segment, SoftMask,
     Turn,
 };
-use mm_patch::{DecodeOptions, Fit, Grid, Image, PatchError};
+use mm_patch::{Fit, Grid, Image};
 
 use super::fields::Sent;
 use super::request::{Settings, Size, fits, grid_of};
 use crate::Task;
 use crate::error::ApiError;
-use crate::state::{AppState, Limits};
+use crate::state::{AppState, Limits, unreadable};
 
 /// The strength of variations that are asked for without one.
 const VARIATION: f64 = 0.75;
@@ -51,7 +51,7 @@ pub(in crate::api) fn edit(
     };
     match (mask, settings.strength) {
         (Some(mask), _) => {
-            let mask = read_mask(mask, limits)?;
+            let mask = read_mask(mask, state)?;
             let prompt = shown_before(others, settings, limits)?;
             let masked = masked(settings, first.clone(), mask, limits)?;
             draw(settings, prompt, masked)
@@ -125,19 +125,9 @@ fn decoded(
 }
 
 /// Reads a mask file within the limits of images.
-fn read_mask(sent: &Sent, limits: &Limits) -> Result<Mask, ApiError> {
-    let options = DecodeOptions { max_pixels: limits.image_pixels, ..DecodeOptions::default() };
-    let wrong = |why: PatchError| {
-        ApiError::invalid(sent.param.clone(), format!("`{}` cannot be read: {why}", sent.param))
-    };
-    // The header alone is read before anything is decoded.
-    let pixels = Image::count_pixels(&sent.bytes).map_err(wrong)?;
-    if pixels > limits.image_pixels {
-        let most = limits.image_pixels;
-        let message = format!("`{}` has {pixels} pixels, at most {most}", sent.param);
-        return Err(ApiError::invalid(sent.param.clone(), message));
-    }
-    Mask::decode(&sent.bytes, &options).map_err(wrong)
+fn read_mask(sent: &Sent, state: &AppState) -> Result<Mask, ApiError> {
+    let mask = Mask::decode(&sent.bytes, &state.decode_options());
+    mask.map_err(|why| unreadable(&why, &sent.param))
 }
 
 /// Returns the prompt of an edit of one image: the other images stand before the text.
