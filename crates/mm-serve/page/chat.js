@@ -7,7 +7,7 @@ import { action, announce, byId, dataUrlOf, h, imagesIn, loadImage, pixelImage }
 const SAVED = "mm-chat";
 const MAX_ATTACHED = 8;
 const ROOM = 256;
-const EXAMPLES = ["draw a red 7", "draw two letters and say what they are", "draw a blue K on gray"];
+const EXAMPLES = ["draw a red 7", "draw a blue K on gray", "draw two letters and name them"];
 
 /** Talks with the engine of `context`. */
 export class ChatView {
@@ -136,19 +136,22 @@ export class ChatView {
     this.#running = new AbortController();
     this.#setBusy(true);
     const turn = { role: "assistant", parts: [] };
-    const element = h("li", { class: "turn assistant" }, h("span", { class: "who", text: "Model" }));
+    const element = this.#turnElement(turn);
     const waiting = h("p", { class: "hint dots", text: "Answering" });
     element.append(waiting);
     byId("turns").append(element);
     element.scrollIntoView({ block: "end" });
     const messages = this.#turns.map(messageOf);
     if (system) messages.unshift({ role: "system", content: system });
-    const body = { model: this.#context.model(), messages, modalities: ["text", "image"], ...request };
+    const model = this.#context.model();
+    const body = { model, messages, modalities: ["text", "image"], ...request };
     let ending = null;
     try {
       for await (const event of this.#context.engine.chat(body, this.#running.signal)) {
-        if (event.type === "text" || event.type === "image") this.#add(turn, element, event, request);
-        if (event.type === "end" && event.reason === "length") ending = "Ended at the limit of tokens.";
+        if (event.type === "text" || event.type === "image") {
+          this.#add(turn, element, event, request);
+        }
+        if (event.reason === "length") ending = "Ended at the limit of tokens.";
         element.append(waiting);
       }
       if (turn.parts.length === 0) ending = "The model ended its answer without a word.";

@@ -4,7 +4,8 @@ import { card } from "./cards.js";
 import { FieldError, Fields, field, fillSampling, readSampling } from "./fields.js";
 import { samplingFields, showFailure } from "./fields.js";
 import { pngTexts } from "./png.js";
-import { announce, byId, h, imagesIn, pixelImage, settingsFrom } from "./view.js";
+import { announce, byId, h, imagesIn, pixelImage } from "./view.js";
+import { settingsFrom, withSettingsOf } from "./view.js";
 
 const SIZES = ["auto", "32x32", "64x64", "128x128", "256x256"];
 const ROOM_ALONE = 512;
@@ -104,7 +105,7 @@ export class DrawView {
     byId("drawn").replaceChildren(...drawing.places);
     try {
       for await (const event of this.#context.engine.draw(settings, this.#running.signal)) {
-        drawing.take(event);
+        await drawing.take(event);
       }
       announce(settings.n === 1 ? "The image is finished." : "The images are finished.");
     } catch (why) {
@@ -148,15 +149,15 @@ class Drawing {
     return this.#images.map((image) => image.element);
   }
 
-  take({ type, image: at, url, index }) {
+  async take({ type, image: at, url, index }) {
     const place = this.#images[at];
     if (!place) return;
     if (type === "partial") {
       place.partials[index] = url;
       place.show(url, `Denoising: estimate ${index + 1}`);
     } else {
-      const { n, ...settings } = this.settings;
-      settings.seed += at;
+      const { n, ...asked } = this.settings;
+      const settings = await withSettingsOf(url, { ...asked, seed: asked.seed + at });
       const item = this.context.history.add({ kind: "draw", url, settings });
       const partials = place.partials.filter(Boolean);
       const made = card(this.context, item, { partials, room: this.room });

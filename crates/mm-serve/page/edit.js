@@ -6,7 +6,7 @@ import { FieldError, Fields, fillSampling, readSampling } from "./fields.js";
 import { samplingFields, showFailure } from "./fields.js";
 import { Painter } from "./mask.js";
 import { announce, blobOf, byId, dataUrlOf, h, imagesIn, loadImage } from "./view.js";
-import { pixelImage, scrubber, summary } from "./view.js";
+import { pixelImage, scrubber, summary, withSettingsOf } from "./view.js";
 
 const ROOM = 512;
 const HINTS = {
@@ -182,7 +182,8 @@ export class EditView {
           place.partials[event.index] = event.url;
           place.show(event.url, `Denoising: estimate ${event.index + 1}`);
         } else if (!made) {
-          made = this.#context.history.add({ kind: "edit", url: event.url, settings });
+          const told = await withSettingsOf(event.url, settings);
+          made = this.#context.history.add({ kind: "edit", url: event.url, settings: told });
         }
       }
     } finally {

@@ -1,6 +1,6 @@
 // Small pieces that every view is made of: elements, files, and images with what can be done.
 
-import { isPng, withTexts } from "./png.js";
+import { isPng, pngTexts, withTexts } from "./png.js";
 
 /** Images with a shorter side below this are magnified with hard edges. */
 const SMALL = 256;
@@ -119,6 +119,7 @@ const KEYWORDS = {
   steps: "Steps",
   guidance: "Guidance",
   strength: "Strength",
+  size: "Size",
 };
 
 function textsOf(settings) {
@@ -136,6 +137,11 @@ export function settingsFrom(texts) {
     if (texts[keyword] !== undefined) settings[name] = texts[keyword];
   }
   return settings;
+}
+
+/** Returns settings with what the PNG file of an image tells, such as the defaults that it had. */
+export async function withSettingsOf(url, settings) {
+  return { ...settings, ...settingsFrom(await pngTexts(bytesOf(url))) };
 }
 
 /** Says in a line how an image was made. */
