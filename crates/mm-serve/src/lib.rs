@@ -16,6 +16,7 @@ mod error;
 mod guard;
 mod metrics;
 mod multipart;
+mod page;
 mod server;
 mod state;
 #[cfg(test)]
