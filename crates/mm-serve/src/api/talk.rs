@@ -199,9 +199,10 @@ impl Reader<'_> {
         let (generation, patch) = (&self.model.generation, self.model.config.patch);
         let most = self.state.options.limits.patches;
         let own = Grid::of_size(image.width(), image.height(), patch);
+        let is_whole = own.is_ok_and(|grid| grid.tokens() <= most);
         let trained = Fit::CenterCrop { width: generation.width, height: generation.height };
         let fit = match detail {
-            Detail::Own if own.is_ok_and(|grid| grid.tokens() <= most) => return Ok(image.clone()),
+            Detail::Own if is_whole => return Ok(image.clone()),
             Detail::Own | Detail::Trained => trained,
             Detail::High => Fit::Bucket { max_patches: most },
         };

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::response::sse::{self, KeepAlive, Sse};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Serialize;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::super::data_uri;
 use super::super::run::engine_ended;
@@ -78,9 +77,13 @@ pub(super) fn events(
         Choices { header, tally, include_usage, ended: vec![None; tickets.len()] };
     let opening: Vec<sse::Event> = (0..tickets.len()).map(|choice| choices.opening(choice)).collect();
     let jobs = tickets.into_iter().enumerate().map(|(choice, ticket)| {
-        let told = move |event| Told { choice, event: Some(event) };
+        // The ticket lives as long as its stream.
+        let told = stream::unfold(ticket, move |mut ticket| async move {
+            let event = ticket.events.recv().await?;
+            Some((Told { choice, event: Some(event) }, ticket))
+        });
         let cut = stream::once(async move { Told { choice, event: None } });
-        UnboundedReceiverStream::new(ticket.events).map(told).chain(cut).boxed()
+        told.chain(cut).boxed()
     });
     // What follows a choice's end is its `cut`, which says nothing then.
     let told = stream::select_all(jobs);
