@@ -14,11 +14,13 @@ mod encode;
 mod engine;
 mod error;
 mod guard;
+mod id;
 mod metrics;
 mod multipart;
 mod page;
 mod server;
 mod state;
+mod tally;
 #[cfg(test)]
 mod testing;
 

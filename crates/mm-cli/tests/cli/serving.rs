@@ -128,7 +128,8 @@ fn the_official_python_client_works_unchanged() {
         eprintln!("not run: MM_PYTHON names no Python that has the package `openai`");
         return;
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/openai_client.py");
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/openai_client.py");
     let server = Server::start(&[&model()]);
     let output = Command::new(python)
         .arg(script)

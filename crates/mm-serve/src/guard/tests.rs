@@ -152,10 +152,14 @@ async fn a_request_that_takes_too_long_is_ended() {
 async fn models_are_listed_by_name() {
     let app = app();
     let list = get(&app, "/v1/models").await.ok();
-    let names: Vec<&Value> = list["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    let names: Vec<&Value> =
+        list["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
     assert_eq!(names, ["tiny", "other"]);
     let model = get(&app, "/v1/models/other").await.ok();
-    assert_eq!((&model["object"], &model["width"], &model["patch"]), (&"model".into(), &8.into(), &2.into()));
+    assert_eq!(
+        (&model["object"], &model["width"], &model["patch"]),
+        (&"model".into(), &8.into(), &2.into())
+    );
     get(&app, "/v1/models/third").await.is_error(404, Some("model"));
 }
 

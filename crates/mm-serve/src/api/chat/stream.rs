@@ -14,7 +14,7 @@ use super::super::run::engine_ended;
 use super::super::usage::ChatUsage;
 use super::answer::{AnswerPart, AnswerUrl, FINGERPRINT, Header, finish_reason};
 use crate::error::{ApiError, ErrorAnswer};
-use crate::guard::Tally;
+use crate::tally::Tally;
 use crate::{Event, Ticket, Usage};
 
 /// How often a comment is sent while nothing else is, so that no proxy closes the connection.
@@ -73,9 +73,9 @@ pub(super) fn events(
     tally: Arc<Tally>,
     include_usage: bool,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let mut choices =
-        Choices { header, tally, include_usage, ended: vec![None; tickets.len()] };
-    let opening: Vec<sse::Event> = (0..tickets.len()).map(|choice| choices.opening(choice)).collect();
+    let mut choices = Choices { header, tally, include_usage, ended: vec![None; tickets.len()] };
+    let opening: Vec<sse::Event> =
+        (0..tickets.len()).map(|choice| choices.opening(choice)).collect();
     let jobs = tickets.into_iter().enumerate().map(|(choice, ticket)| {
         // The ticket lives as long as its stream.
         let told = stream::unfold(ticket, move |mut ticket| async move {

@@ -97,7 +97,8 @@ async fn a_stream_tells_what_the_whole_answer_holds() {
     let data = answer.data();
     let (done, chunks) = data.split_last().unwrap();
     assert_eq!(*done, "[DONE]");
-    let chunks: Vec<Value> = chunks.iter().map(|data| serde_json::from_str(data).unwrap()).collect();
+    let chunks: Vec<Value> =
+        chunks.iter().map(|data| serde_json::from_str(data).unwrap()).collect();
     let (last, rest) = chunks.split_last().unwrap();
     assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &usage));
     assert!(rest.iter().all(|chunk| chunk["usage"].is_null() && chunk["id"] == last["id"]));
@@ -108,7 +109,8 @@ async fn a_stream_tells_what_the_whole_answer_holds() {
     assert_eq!(message["content"], content);
     let images = deltas.iter().filter_map(|delta| delta["images"].as_array()).flatten();
     assert_eq!(&images.cloned().collect::<Vec<_>>(), message["images"].as_array().unwrap());
-    let reasons: Vec<&Value> = rest.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]).collect();
+    let reasons: Vec<&Value> =
+        rest.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]).collect();
     let (end, before) = reasons.split_last().unwrap();
     assert!(end.is_string() && before.iter().all(|reason| reason.is_null()));
 }

@@ -118,16 +118,19 @@ async fn events_of_a_text_come_in_order_and_hold_the_response() {
     names.dedup();
     let last = names.pop().unwrap();
     assert!(["response.completed", "response.incomplete"].contains(&last), "{last}");
-    assert_eq!(names, [
-        "response.created",
-        "response.in_progress",
-        "response.output_item.added",
-        "response.content_part.added",
-        "response.output_text.delta",
-        "response.output_text.done",
-        "response.content_part.done",
-        "response.output_item.done",
-    ]);
+    assert_eq!(
+        names,
+        [
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.content_part.done",
+            "response.output_item.done",
+        ]
+    );
     let deltas = events.iter().filter_map(|event| event["delta"].as_str());
     let text = deltas.collect::<String>();
     let response = &events.last().unwrap()["response"];
@@ -161,7 +164,8 @@ async fn a_model_with_the_tool_writes_texts_and_images_in_its_own_order() {
             assert_eq!(streamed[at]["content"], item["content"]);
         }
         let added = events.iter().filter(|event| event["type"] == "response.output_item.added");
-        let indices: Vec<u64> = added.map(|event| event["output_index"].as_u64().unwrap()).collect();
+        let indices: Vec<u64> =
+            added.map(|event| event["output_index"].as_u64().unwrap()).collect();
         assert_eq!(indices, (0..output.len() as u64).collect::<Vec<_>>());
         return;
     }
@@ -175,25 +179,31 @@ async fn a_forced_tool_draws_what_the_user_said_with_partial_images() {
     request["steps"] = 4.into();
     let whole = respond(&app, &request).await.ok();
     let call = &whole["output"][0];
-    assert_eq!((&call["type"], &call["action"]), (&"image_generation_call".into(), &"generate".into()));
+    assert_eq!(
+        (&call["type"], &call["action"]),
+        (&"image_generation_call".into(), &"generate".into())
+    );
     let image = image_of(&call["result"]);
     assert_eq!((image.width(), image.height()), (4, 6));
 
     request["stream"] = true.into();
     let answer = respond(&app, &request).await;
     let events = events(&answer);
-    assert_eq!(names_of(&events), [
-        "response.created",
-        "response.in_progress",
-        "response.output_item.added",
-        "response.image_generation_call.in_progress",
-        "response.image_generation_call.generating",
-        "response.image_generation_call.partial_image",
-        "response.image_generation_call.partial_image",
-        "response.image_generation_call.completed",
-        "response.output_item.done",
-        "response.completed",
-    ]);
+    assert_eq!(
+        names_of(&events),
+        [
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.image_generation_call.in_progress",
+            "response.image_generation_call.generating",
+            "response.image_generation_call.partial_image",
+            "response.image_generation_call.partial_image",
+            "response.image_generation_call.completed",
+            "response.output_item.done",
+            "response.completed",
+        ]
+    );
     for (index, event) in [(0, &events[5]), (1, &events[6])] {
         assert_eq!(event["partial_image_index"], index);
         assert_eq!(image_of(&event["partial_image_b64"]).width(), 4);
@@ -261,11 +271,19 @@ async fn a_wrong_value_is_an_error_that_names_its_field() {
         (drawing(json!({"output_format": "tiff"})), "tools[0].output_format"),
         (drawing(json!({"background": "transparent"})), "tools[0].background"),
         (drawing(json!({"action": "edit"})), "input"),
-        (drawing(json!({"input_image_mask": {"file_id": "f"}})), "tools[0].input_image_mask.file_id"),
+        (
+            drawing(json!({"input_image_mask": {"file_id": "f"}})),
+            "tools[0].input_image_mask.file_id",
+        ),
         (with(masked, "input", shown), "tools[0].input_image_mask"),
     ] {
         let answer = respond(&app, &body).await;
         let found = answer.json()["error"]["param"].clone();
-        assert_eq!((answer.status.as_u16(), &found), (400, &param.into()), "{body}: {}", answer.text);
+        assert_eq!(
+            (answer.status.as_u16(), &found),
+            (400, &param.into()),
+            "{body}: {}",
+            answer.text
+        );
     }
 }

@@ -82,9 +82,7 @@ async fn a_strength_starts_from_the_image_and_zero_returns_it() {
     let served = serve();
     let before = gradient(8, 6);
     let file = before.encode_png();
-    let body = |strength: f64| {
-        json!({ "image": uri(&file), "prompt": "ab", "seed": 2, "strength": strength })
-    };
+    let body = |strength: f64| json!({ "image": uri(&file), "prompt": "ab", "seed": 2, "strength": strength });
     assert_eq!(served.json(EDITS, &body(0.0)).await.images(), std::slice::from_ref(&before));
     let mut edit = ImageToImage::new(before, 0.5, PATCH).unwrap();
     let (prompt, options) = (Document::of_text("ab"), served.model.options(2));
@@ -97,12 +95,8 @@ async fn without_mask_and_strength_the_images_and_the_prompt_are_an_instruction(
     let served = serve();
     let (first, second) = (gradient(8, 6), Image::filled(4, 2, [9, 8, 7]));
     let (one, two) = (first.encode_png(), second.encode_png());
-    let parts = [
-        ("image[]@", &one[..]),
-        ("image[]@", &two[..]),
-        ("prompt", b"make it ab"),
-        ("seed", b"3"),
-    ];
+    let parts =
+        [("image[]@", &one[..]), ("image[]@", &two[..]), ("prompt", b"make it ab"), ("seed", b"3")];
     let reply = served.form(EDITS, &parts).await;
     let asked = vec![
         Segment::context_image(first),
