@@ -6,6 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
+use crate::id::random_seed;
 use crate::state::Limits;
 
 /// One string or several.
@@ -60,7 +61,7 @@ impl Settings {
 
     /// Returns the seed that the request gave, or one by chance.
     fn seed(&self) -> u64 {
-        self.seed.map_or_else(|| rand::random::<u32>().into(), i64::cast_unsigned)
+        self.seed.map_or_else(random_seed, i64::cast_unsigned)
     }
 
     fn set_text(&self, options: &mut GenerateOptions, limits: &Limits) -> Result<(), ApiError> {

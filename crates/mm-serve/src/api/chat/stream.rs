@@ -73,7 +73,7 @@ pub(super) fn events(
     tally: Arc<Tally>,
     include_usage: bool,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let mut choices = Choices { header, tally, include_usage, ended: vec![None; tickets.len()] };
+    let choices = Choices { header, tally, include_usage, ended: vec![None; tickets.len()] };
     let opening: Vec<sse::Event> =
         (0..tickets.len()).map(|choice| choices.opening(choice)).collect();
     let jobs = tickets.into_iter().enumerate().map(|(choice, ticket)| {
@@ -96,7 +96,7 @@ pub(super) fn events(
             return Some((stream::iter(step.events), running));
         }
     });
-    let all = stream::iter(opening).chain(rest.flatten()).map(Ok);
+    let all = stream::iter(opening).chain(rest.flatten()).map(Ok::<_, Infallible>);
     Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 

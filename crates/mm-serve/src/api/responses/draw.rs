@@ -31,7 +31,7 @@ pub(super) struct Drawn {
 pub(super) fn draw(state: &AppState, model: usize, source: &Source<'_>) -> Result<Drawn, ApiError> {
     let tool = source.tool;
     let prompt = last_words(source.history);
-    let settings = Settings::of(image_request(source, prompt.clone())?, state)
+    let settings = Settings::of(image_request(source, prompt.clone()), state)
         .map_err(|why| renamed(why, &tool.param))?;
     let mask = tool.fields.input_image_mask.as_ref();
     let mask = mask.map(|mask| mask_of(mask, &tool.param)).transpose()?;
@@ -48,11 +48,11 @@ pub(super) fn draw(state: &AppState, model: usize, source: &Source<'_>) -> Resul
 }
 
 /// Returns the same request as `/v1/images` would get.
-fn image_request(source: &Source<'_>, prompt: String) -> Result<ImageRequest, ApiError> {
+fn image_request(source: &Source<'_>, prompt: String) -> ImageRequest {
     let (request, tool) = (source.request, source.tool);
     let whole =
         |value: Option<u64>| value.map(|value| usize::try_from(value).unwrap_or(usize::MAX));
-    Ok(ImageRequest {
+    ImageRequest {
         model: request.model.clone(),
         prompt: Some(prompt),
         size: tool.fields.size.clone(),
@@ -63,7 +63,7 @@ fn image_request(source: &Source<'_>, prompt: String) -> Result<ImageRequest, Ap
         negative_prompt: request.negative_prompt.clone(),
         strength: tool.fields.strength,
         ..ImageRequest::default()
-    })
+    }
 }
 
 /// Returns the images that are edited: those of the user's last message, or the newest of the

@@ -77,7 +77,7 @@ pub(super) fn events(running: Running) -> Sse<impl Stream<Item = Result<sse::Eve
         Some((stream::iter(events), running))
     });
     let event = |StreamEvent { name, data }: StreamEvent| {
-        Ok(sse::Event::default().event(name).data(data.to_string()))
+        Ok::<_, Infallible>(sse::Event::default().event(name).data(data.to_string()))
     };
     Sse::new(batches.flatten().map(event)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
