@@ -53,18 +53,41 @@ impl Cache {
     /// shorter tokens are padded with zeros on the left up to as many as the longer ones. Ranges of
     /// keys must leave the padding out.
     pub fn with_copies_of(&self, other: &Cache, copies: usize) -> Cache {
-        let tokens = self.tokens().max(other.tokens());
-        let join = |own: &Tensor<4>, one: &Tensor<4>| {
-            let mut rows = vec![padded(own, tokens)];
-            rows.resize(copies + 1, padded(one, tokens));
-            Tensor::cat(rows, 0)
+        let mut all = vec![self];
+        all.resize(copies + 1, other);
+        Self::join(&all)
+    }
+
+    /// Returns the rows of several caches, one after another. Shorter ones are padded with zeros on
+    /// the left up to as many tokens as the longest has. Ranges of keys must leave the padding out.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless all have as many blocks.
+    pub fn join(caches: &[&Cache]) -> Cache {
+        let tokens = caches.iter().map(|cache| cache.tokens()).max().unwrap_or(0);
+        let blocks = caches.first().map_or(0, |cache| cache.blocks.len());
+        assert!(caches.iter().all(|cache| cache.blocks.len() == blocks), "as many blocks");
+        let join = |of: &dyn Fn(&KeyValue) -> &Tensor<4>, block: usize| {
+            let rows = caches.iter().map(|cache| padded(of(&cache.blocks[block]), tokens));
+            Tensor::cat(rows.collect(), 0)
         };
-        let pairs = self.blocks.iter().zip(&other.blocks);
-        let blocks = pairs.map(|(own, one)| KeyValue {
-            keys: join(&own.keys, &one.keys),
-            values: join(&own.values, &one.values),
+        let blocks = (0..blocks).map(|block| KeyValue {
+            keys: join(&|block| &block.keys, block),
+            values: join(&|block| &block.values, block),
         });
         Cache { blocks: blocks.collect() }
+    }
+
+    /// Says whether nothing was appended.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Returns how many numbers the keys and values of all blocks hold.
+    pub fn numbers(&self) -> usize {
+        let count = |x: &Tensor<4>| x.dims().iter().product::<usize>();
+        self.blocks.iter().map(|block| count(&block.keys) + count(&block.values)).sum()
     }
 
     /// Keeps the first `tokens` tokens.

@@ -102,6 +102,14 @@ pub enum GenerateError {
         /// The first of its numbers that is not finite.
         found: f32,
     },
+    /// What was computed of the next token is no number.
+    #[error(
+        "a token's logits hold {found}, wanted finite numbers: the model's weights are broken or far too large"
+    )]
+    NotFiniteLogits {
+        /// The first of them that is not finite.
+        found: f32,
+    },
     /// The device failed, for example because it has no memory left.
     #[error(
         "the device could not compute this image, wanted a smaller image, fewer at once, or another device: {0}"

@@ -8,12 +8,14 @@
 //! | `constrain` | the hook through which an edit takes part |
 //! | `edit` | inpainting, image to image, restoration and other edits over that hook |
 //! | `text` | the loop over tokens under the grammar of documents |
+//! | `pass` | calls of the network as values, so that several documents can share a pass |
 //! | `options` | settings, and those that stand in a model's folder |
 
 mod constrain;
 mod edit;
 mod image;
 mod options;
+mod pass;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -26,5 +28,6 @@ pub use edit::{
 };
 pub use image::{ImageSampler, SamplingMethod, SamplingPlan, constrained_images_of, images_of};
 pub use options::{GenerateOptions, GenerationConfig};
+pub use pass::{JoinedPrefixes, Joining, Network, NetworkAnswer, NetworkCall, Prefix};
 pub use session::GenerationSession;
-pub use text::Event;
+pub use text::{Event, Written};

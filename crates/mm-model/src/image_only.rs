@@ -41,11 +41,7 @@ impl Sequence {
 impl LoadedModel {
     /// What stands before an image of `grid` that is drawn after `prompt`; nothing at all in a
     /// model of images alone.
-    pub(crate) fn drawing_prompt(
-        &self,
-        prompt: &Document,
-        grid: Grid,
-    ) -> Result<Sequence, GenerateError> {
+    pub fn drawing_prompt(&self, prompt: &Document, grid: Grid) -> Result<Sequence, GenerateError> {
         if self.config.has_text() {
             return Ok(self.sequencer().drawing_prompt(prompt, grid)?);
         }

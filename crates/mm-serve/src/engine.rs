@@ -1,5 +1,36 @@
 //! The engine: one thread owns the device, and requests that are in progress together share passes
 //! through the network.
+//!
+//! ```text
+//! submit ─► queue ─► a thread for each job: choice of tokens, sampler, constraint
+//!                      │ calls of the network              ▲ answers
+//!                      ▼                                   │
+//!                    device: gathers the calls of all jobs, joins those of one shape, runs a pass
+//! ```
+//!
+//! A job's bytes are a function of the job alone. Which calls may be joined without changing a bit
+//! is [said by the model](LoadedModel::joining); on the CPU these are all calls of one shape, since
+//! no kernel there lets a row's bits depend on other rows, on padding, or on where a prompt was
+//! cut. On other devices, whose libraries choose kernels by the number of rows, every call is a
+//! pass of its own.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `queue` | jobs that wait, those in progress, what is counted |
+//! | `check` | what is wrong with a job before it is taken |
+//! | `job` | one job from its turn to its end |
+//! | `watch` | the hook that tells of denoising steps |
+//! | `device` | the thread that runs passes |
+//! | `prefixes` | keys and values of prompts, for those that begin alike |
+
+mod check;
+mod device;
+mod job;
+mod prefixes;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,35 +210,67 @@ pub struct EngineStats {
     pub images: u64,
 }
 
-/// A running engine. Clones are handles to the same one.
+/// A running engine. Clones are handles to the same one; it ends with the last of them and the last
+/// job.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use mm_model::{Document, LoadedModel};
+/// use mm_serve::{Engine, EngineOptions, Event, Job, ServedModel, Task};
+///
+/// fn red_letter(model: LoadedModel) -> Result<(), Box<dyn std::error::Error>> {
+///     let (grid, options) = (model.grid()?, model.options(7));
+///     let served = ServedModel { name: "glyphs".into(), created: 0, model: Arc::new(model) };
+///     let bounds =
+///         EngineOptions { queue: 64, max_rows: 16, time_limit: Duration::from_secs(60) };
+///     let engine = Engine::start(vec![served], bounds);
+///     let prompt = Document::of_text("red K on yellow");
+///     let task = Task::Draw { prompt, grid, count: 1, constraint: None };
+///     let mut ticket = engine.submit(Job { model: 0, task, options, previews: 0 })?;
+///     while let Some(event) = ticket.events.blocking_recv() {
+///         if let Event::Step { done, of, .. } = event {
+///             println!("step {done} of {of}");
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Engine {
-    models: Arc<[ServedModel]>,
+    shared: Arc<queue::Shared>,
 }
 
 impl Engine {
     /// Starts the engine's thread.
-    pub fn start(_models: Vec<ServedModel>, _options: EngineOptions) -> Self {
-        unimplemented!("to be written")
+    pub fn start(models: Vec<ServedModel>, options: EngineOptions) -> Self {
+        let models: Arc<[ServedModel]> = models.into();
+        let counters = Arc::default();
+        let calls = device::start(&models, options.max_rows, &counters);
+        Self { shared: queue::Shared::new(models, options, calls, counters) }
     }
 
     /// Returns the models, in the order in which they were given.
     pub fn models(&self) -> &[ServedModel] {
-        &self.models
+        &self.shared.models
     }
 
     /// Puts a job into the queue.
-    pub fn submit(&self, _job: Job) -> Result<Ticket, SubmitError> {
-        unimplemented!("to be written")
+    pub fn submit(&self, job: Job) -> Result<Ticket, SubmitError> {
+        let prompt = check::check(&self.shared.models, &job).map_err(SubmitError::Invalid)?;
+        let (sender, events) = mpsc::unbounded_channel();
+        self.shared.submit(queue::Queued { job, prompt, events: sender })?;
+        Ok(Ticket { events })
     }
 
     /// Returns what was done so far.
     pub fn stats(&self) -> EngineStats {
-        unimplemented!("to be written")
+        self.shared.stats()
     }
 
     /// Takes no new job from now on, and waits until those that were taken have ended.
     pub async fn drain(&self) {
-        unimplemented!("to be written")
+        self.shared.drain().await;
     }
 }

@@ -14,7 +14,7 @@
 use std::ops::Range;
 
 use super::buffer::take;
-use super::matrix::{Matrix, Target};
+use super::matrix::{CHUNK, Matrix, Target};
 use super::simd::{dot, exp, max, sum, vectorised};
 
 /// Most queries in a tile.
@@ -33,6 +33,9 @@ pub(crate) struct Head<'a> {
     pub ranges: &'a [[u32; 2]],
     /// What scores are multiplied by.
     pub scale: f32,
+    /// Whether the bits of a query's output must be those that it has alone: the same in whatever
+    /// pieces a row is computed and whatever stands beside its range of keys. Forward only.
+    pub queries_alone: bool,
 }
 
 /// Where one head's numbers lie inside rows of a larger matrix.
@@ -103,10 +106,18 @@ impl Head<'_> {
         for tile in tiles(self.ranges, most) {
             let width = tile.keys.len();
             let p = &mut scratch[..tile.queries.len() * width];
-            self.scores(&tile, p);
+            if self.queries_alone {
+                self.scores_alone(&tile, p);
+            } else {
+                self.scores(&tile, p);
+            }
             softmax_rows(p, self.seen(&tile), &mut logs[tile.queries.clone()]);
-            let values = self.v.slice(tile.keys.start, width);
-            out.tile(&tile.queries).set(Matrix::rows(p, width), values, 1.0);
+            let (p, values) = (Matrix::rows(p, width), self.v.slice(tile.keys.start, width));
+            if self.queries_alone {
+                mix_alone(&mut out, &tile.queries, p, values);
+            } else {
+                out.tile(&tile.queries).set(p, values, 1.0);
+            }
         }
     }
 
@@ -141,6 +152,25 @@ impl Head<'_> {
         Target::rows(p, tile.keys.len()).set(q, k.t(), self.scale);
     }
 
+    /// Computes `s Q Kᵀ` of a tile with the same bits in every tile.
+    ///
+    /// Where both factors have their channels one after another, `gemm` sums small products over
+    /// lanes and larger ones in order. Here queries are turned first, so that it is always the
+    /// latter.
+    fn scores_alone(&self, tile: &Tile, p: &mut [f32]) {
+        let (first, count) = (tile.queries.start, tile.queries.len());
+        let (channels, stride) = (self.q.width(), count.max(2));
+        let mut turned = take(channels * stride);
+        for query in 0..count {
+            for (channel, x) in self.q.row(first + query).iter().enumerate() {
+                turned[channel * stride + query] = x * self.scale;
+            }
+        }
+        let q = Matrix::transposed(&turned, [count, channels], stride);
+        let k = self.k.slice(tile.keys.start, tile.keys.len());
+        Target::rows(p, tile.keys.len()).set(q, k.t(), 1.0);
+    }
+
     /// Returns what the queries of a tile may attend, and the tile's first key.
     fn seen(&self, tile: &Tile) -> Seen<'_> {
         Seen {
@@ -148,6 +178,17 @@ impl Head<'_> {
             first: tile.keys.start as u32,
             width: tile.keys.len(),
         }
+    }
+}
+
+/// Computes `P V` of a tile, whose keys begin where the range of each of its queries does, with the
+/// same bits in every tile: sums over keys are cut at the same keys, and what is hidden adds zeros.
+fn mix_alone(out: &mut Rows<'_>, queries: &Range<usize>, p: Matrix<'_>, values: Matrix<'_>) {
+    for start in (0..p.width()).step_by(CHUNK) {
+        let keys = CHUNK.min(p.width() - start);
+        let (p, values) = (p.columns(start, keys), values.slice(start, keys));
+        let target = out.tile(queries);
+        if start == 0 { target.set_rows(p, values) } else { target.add_rows(p, values) }
     }
 }
 

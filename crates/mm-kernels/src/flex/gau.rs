@@ -94,9 +94,9 @@ impl GauOp {
         match w.biases {
             Some(biases) => {
                 repeat(biases.in_proj, projected);
-                Target::rows(projected, pw).add(n, in_proj, 1.0);
+                Target::rows(projected, pw).add_rows(n, in_proj);
             }
-            None => Target::rows(projected, pw).set(n, in_proj, 1.0),
+            None => Target::rows(projected, pw).set_rows(n, in_proj),
         }
     }
 
@@ -137,6 +137,7 @@ impl GauOp {
             v: Matrix::strided(&active[first * pw + self.expanded..], [tokens, self.expanded], pw),
             ranges: self.context.row(first_row + row),
             scale: self.scale(),
+            queries_alone: false,
         }
     }
 
@@ -169,7 +170,7 @@ impl GauOp {
             }
         }
         let gated = Matrix::strided(active, [x.len() / width, e], pw);
-        Target::rows(y, width).add(gated, Matrix::rows(w.out_proj, width), 1.0);
+        Target::rows(y, width).add_rows(gated, Matrix::rows(w.out_proj, width));
     }
 }
 

@@ -3,11 +3,16 @@
 
 use gemm::Parallelism;
 
+use super::buffer::take;
 use super::in_parts;
 
 /// Fewest and most rows of a weight gradient that one task computes: the right factor is packed
 /// anew for every task, so few rows cost time, and many leave cores without work.
 const GRADIENT_ROWS: [usize; 2] = [128, 384];
+
+/// The inner indices that `gemm` takes in one go at least: its sums over no more do not depend on
+/// the shape of a product.
+pub(crate) const CHUNK: usize = 512;
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * strides[0] + j * strides[1]]`.
 #[derive(Clone, Copy)]
@@ -33,6 +38,25 @@ impl<'a> Matrix<'a> {
         assert!(from + count <= self.shape[0], "rows inside the matrix");
         let start = (from * self.strides[0]).min(self.data.len());
         Self { data: &self.data[start..], shape: [count, self.shape[1]], ..self }
+    }
+
+    /// Returns one row, whose numbers stand one after another.
+    pub fn row(&self, at: usize) -> &'a [f32] {
+        assert!(at < self.shape[0] && self.strides[1] == 1, "a row of the matrix");
+        &self.data[at * self.strides[0]..][..self.shape[1]]
+    }
+
+    /// Returns columns `from..from + count`. The numbers of a row stand one after another.
+    pub fn columns(self, from: usize, count: usize) -> Self {
+        assert!(from + count <= self.shape[1], "columns inside the matrix");
+        assert_eq!(self.strides[1], 1, "rows, not columns");
+        Self { data: &self.data[from..], shape: [self.shape[0], count], ..self }
+    }
+
+    /// Takes columns of a transposed matrix, of which `stride` is the distance: element `(i, j)` is
+    /// `data[j * stride + i]`.
+    pub fn transposed(data: &'a [f32], shape: [usize; 2], stride: usize) -> Self {
+        Self { data, shape, strides: [1, stride] }
     }
 
     /// Returns the transpose, without moving a number.
@@ -87,6 +111,39 @@ impl<'a> Target<'a> {
     /// Computes `self += scale · a b`.
     pub fn add(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32) {
         self.product(a, b, scale, true);
+    }
+
+    /// Computes `self = a b`; see [`add_rows`](Self::add_rows).
+    pub fn set_rows(self, a: Matrix<'_>, b: Matrix<'_>) {
+        self.product_of_rows(a, b, false);
+    }
+
+    /// Computes `self += a b` so that the bits of a row do not depend on the number of rows.
+    ///
+    /// `gemm` sums over the inner index in order, in chunks of at least [`CHUNK`], and adds what
+    /// was there last. For a single row it has a way of its own, which takes all in one chunk and
+    /// begins with what was there.
+    pub fn add_rows(self, a: Matrix<'_>, b: Matrix<'_>) {
+        self.product_of_rows(a, b, true);
+    }
+
+    fn product_of_rows(self, a: Matrix<'_>, b: Matrix<'_>, keep: bool) {
+        let [rows, inner] = a.shape;
+        if rows != 1 || (inner <= CHUNK && !keep) {
+            return self.product(a, b, 1.0, keep);
+        }
+        let cols = b.width();
+        assert_eq!(self.shape, [1, cols], "shapes of a product");
+        let count = if inner <= CHUNK { 1 } else { 2 };
+        let mut sums = take(count * cols);
+        let same = Matrix { shape: [count, inner], strides: [0, a.strides[1]], ..a };
+        Target::rows(&mut sums, cols).set(same, b, 1.0);
+        let own = &mut self.data[..cols];
+        if keep {
+            super::simd::add(own, &sums[..cols]);
+        } else {
+            own.copy_from_slice(&sums[..cols]);
+        }
     }
 
     fn product(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32, keep: bool) {
@@ -188,6 +245,35 @@ mod tests {
 
     fn numbers(seed: usize, count: usize) -> Vec<f32> {
         (0..count).map(|i| ((i * 37 + seed * 11) % 19) as f32 - 9.0).collect()
+    }
+
+    #[test]
+    fn bits_of_a_row_do_not_depend_on_the_number_of_rows() {
+        let wave = |seed: f32, count: usize| -> Vec<f32> {
+            (0..count).map(|i| (i as f32 * 0.7 + seed).sin()).collect()
+        };
+        for [k, n] in [[1, 5], [3, 16], [48, 40], [257, 100], [512, 96], [700, 130], [1500, 70]] {
+            let (b, most) = (wave(2.0, k * n), 150);
+            let (a, before) = (wave(1.0, most * k), wave(3.0, most * n));
+            let of = |from: usize, rows: usize, keep: bool| {
+                let mut found = before[from * n..(from + rows) * n].to_vec();
+                let left = Matrix::rows(&a[from * k..(from + rows) * k], k);
+                let (target, right) = (Target::rows(&mut found, n), Matrix::rows(&b, n));
+                if keep {
+                    target.add_rows(left, right)
+                } else {
+                    target.set_rows(left, right)
+                }
+                found
+            };
+            for keep in [false, true] {
+                let all = of(0, most, keep);
+                for [from, rows] in [[0, 1], [149, 1], [3, 2], [5, 7], [10, 64], [20, 65]] {
+                    let wanted = &all[from * n..(from + rows) * n];
+                    assert!(of(from, rows, keep) == wanted, "{rows} rows, {k} by {n}, {keep}");
+                }
+            }
+        }
     }
 
     proptest! {

@@ -116,7 +116,7 @@ impl MultiHeadOp {
     fn project(&self, w: Weights<'_>, x: &[f32], n: &mut [f32], qkv: &mut [f32]) {
         let qw = self.qkv_width();
         norm::rows(x, w.attention_norm, self.epsilon, n);
-        Target::rows(qkv, qw).set(Matrix::rows(n, self.width), Matrix::rows(w.qkv_proj, qw), 1.0);
+        Target::rows(qkv, qw).set_rows(Matrix::rows(n, self.width), Matrix::rows(w.qkv_proj, qw));
     }
 
     /// Goes on from the mixed values: `h`, which holds `x`, `F` and `y`.
@@ -132,14 +132,14 @@ impl MultiHeadOp {
         let (width, inner) = (self.width, self.feed_forward);
         let tokens = h.len() / width;
         let out_proj = Matrix::rows(w.out_proj, width);
-        Target::rows(h, width).add(Matrix::rows(mixed, width), out_proj, 1.0);
+        Target::rows(h, width).add_rows(Matrix::rows(mixed, width), out_proj);
         norm::rows(h, w.mlp_norm, self.epsilon, n);
         let gate_up_proj = Matrix::rows(w.gate_up_proj, 2 * inner);
-        Target::rows(gate_up, 2 * inner).set(Matrix::rows(n, width), gate_up_proj, 1.0);
+        Target::rows(gate_up, 2 * inner).set_rows(Matrix::rows(n, width), gate_up_proj);
         let mut m = take(tokens * inner);
         swiglu(inner, gate_up, &mut m);
         y.copy_from_slice(h);
-        Target::rows(y, width).add(Matrix::rows(&m, inner), Matrix::rows(w.down_proj, width), 1.0);
+        Target::rows(y, width).add_rows(Matrix::rows(&m, inner), Matrix::rows(w.down_proj, width));
     }
 
     /// Computes normalised and rotated queries and keys, `[tokens, heads * head]` and
@@ -192,6 +192,7 @@ impl MultiHeadOp {
             v: at(qkv, self.qkv_width(), (heads + key_heads + key_head) * size),
             ranges: self.context.row(first_row + row),
             scale: self.scale(),
+            queries_alone: false,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use burn::prelude::*;
 
+use crate::has_fused_blocks;
+
 /// Computes RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467), `x / sqrt(mean(x²) + ε) · γ`, over
 /// the last axis: `[…, channels]` -> the same shape; `gamma`: `[channels]`. Where the squares
 /// overflow, beyond about 1e19, nothing is a number: with 0 a model that has diverged would look
@@ -14,12 +16,40 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: &Tensor<1>, epsilon: f64) -
 
 /// Computes `x W + b` in the type of `x`, to which weights of another are rounded:
 /// `[…, inputs]` -> `[…, outputs]`; `weight`: `[inputs, outputs]`, `bias`: `[outputs]`.
+///
+/// On the CPU, without gradients, the bits of a row do not depend on the number of rows.
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: &Tensor<2>,
     bias: Option<&Tensor<1>>,
 ) -> Tensor<D> {
+    let (shape, [inputs, outputs]) = (x.dims(), weight.dims());
     let dtype = x.dtype();
     let bias = bias.map(|bias| bias.clone().cast(dtype));
-    burn::tensor::module::linear(x, weight.clone().cast(dtype), bias)
+    let weight = weight.clone().cast(dtype);
+    let rows = shape[..D - 1].iter().product();
+    let least = least_rows(inputs, outputs);
+    let few = rows > 0 && (rows < least || (least > 1 && shape[D.saturating_sub(2)] < least));
+    if !few || weight.is_require_grad() || !has_fused_blocks(&x.device()) {
+        return burn::tensor::module::linear(x, weight, bias);
+    }
+    let mut flat: Tensor<2> = x.reshape([rows, inputs]);
+    if rows < least {
+        let more = Tensor::zeros([least - rows, inputs], (&flat.device(), dtype));
+        flat = Tensor::cat(vec![flat, more], 0);
+    }
+    let mut shape = shape;
+    shape[D - 1] = outputs;
+    burn::tensor::module::linear(flat, weight, bias).narrow(0, 0, rows).reshape(shape)
+}
+
+/// Returns the rows from which on `gemm` takes one way: it sums over at most 512 inputs in one go,
+/// over more of them in chunks, which are others for a single row, and others again where both
+/// sides of the product are small.
+fn least_rows(inputs: usize, outputs: usize) -> usize {
+    match (inputs, outputs) {
+        (..=512, _) => 1,
+        (_, ..=64) => 65,
+        _ => 2,
+    }
 }

@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use mm_diffusion::Level;
-use mm_patch::Image;
+use mm_patch::{Grid, Image};
 
 /// What an image has to keep while it is drawn.
 ///
@@ -31,6 +31,9 @@ use mm_patch::Image;
 /// }
 /// ```
 pub trait Constrain {
+    /// Hears of the grid of the images that are drawn next, one a row.
+    fn begin(&mut self, _grid: Grid) {}
+
     /// Returns the first of `steps` denoising steps that is made; those before are left out.
     fn first_step(&mut self, _steps: usize) -> usize {
         0

@@ -11,6 +11,7 @@ use mm_patch::{Grid, Image, patches_to_image};
 use rand_chacha::ChaCha8Rng;
 
 use super::constrain::{Constrain, Unconstrained};
+use super::pass::Network;
 use super::session::{CachedRows, GenerationSession};
 use crate::random::{Purpose, normals, stream};
 use crate::{Document, GenerateError, GenerateOptions, LoadedModel, Segment};
@@ -65,12 +66,31 @@ impl GenerationSession<'_> {
         let guided = model.config.has_text() && guidance.scale != 1.0;
         let both = if guided {
             let negative = model.drawing_prompt(negative, grid)?;
-            let (negative, _) = CachedRows::prefill(&model.model, &model.config, &[negative]);
+            let negative = self.cached().prefill_beside(&negative);
             Some(self.cached().with_copies_of(&negative))
         } else {
             None
         };
         Ok(ImageSampler { session: self, grid, guidance, both })
+    }
+
+    /// Draws the image of every row from these streams of noise, under a constraint.
+    fn drawn(
+        &self,
+        grid: Grid,
+        options: &GenerateOptions,
+        streams: Vec<ChaCha8Rng>,
+        constraint: &mut dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
+        let levels = self.model().config.schedule.sampling_levels(options.steps)?;
+        let sampler = self.image_against(grid, options.guidance, &options.negative_prompt())?;
+        constraint.begin(grid);
+        let levels = &levels[constraint.first_step(levels.len())..];
+        let plan = SamplingPlan { levels, method: SamplingMethod::Plain(options.sampler) };
+        let mut noise = sampler.noise(streams);
+        let start = constraint.start(noise(), levels);
+        let drawn = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut |_, _| ());
+        constrained_images_of(drawn, grid, constraint)
     }
 }
 
@@ -248,6 +268,37 @@ impl LoadedModel {
         streams: Vec<ChaCha8Rng>,
         constraint: &mut dyn Constrain,
     ) -> Result<Vec<Image>, GenerateError> {
+        self.check_drawing(prompts, options)?;
+        let session = GenerationSession::before_image(self, prompts, grid)?;
+        session.drawn(grid, options, streams, constraint)
+    }
+
+    /// Does what [`Self::draw_constrained`] does for at most as many images as are denoised at
+    /// once, with passes through `network`.
+    pub fn draw_through(
+        &self,
+        network: &dyn Network,
+        prompt: &Document,
+        count: usize,
+        grid: Grid,
+        options: &GenerateOptions,
+        constraint: &mut dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
+        self.check_drawing(std::slice::from_ref(prompt), options)?;
+        let prompt = self.drawing_prompt(prompt, grid)?;
+        let session = GenerationSession::through(network, self, &prompt, count);
+        let streams = (0..count)
+            .map(|at| stream(options.seed.wrapping_add(at as u64), Purpose::Noise, 0, 0))
+            .collect();
+        session.drawn(grid, options, streams, constraint)
+    }
+
+    /// Checks that images can be drawn after these prompts with these settings.
+    pub fn check_drawing(
+        &self,
+        prompts: &[Document],
+        options: &GenerateOptions,
+    ) -> Result<(), GenerateError> {
         self.check(options)?;
         let empty = |prompt: &Document| {
             let silent =
@@ -257,15 +308,7 @@ impl LoadedModel {
         if self.config.network.is_unet() && !prompts.iter().all(empty) {
             return Err(GenerateError::OnlyDraws);
         }
-        let session = GenerationSession::before_image(self, prompts, grid)?;
-        let levels = self.config.schedule.sampling_levels(options.steps)?;
-        let sampler = session.image_against(grid, options.guidance, &options.negative_prompt())?;
-        let levels = &levels[constraint.first_step(levels.len())..];
-        let plan = SamplingPlan { levels, method: SamplingMethod::Plain(options.sampler) };
-        let mut noise = sampler.noise(streams);
-        let start = constraint.start(noise(), levels);
-        let drawn = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut |_, _| ());
-        constrained_images_of(drawn, grid, constraint)
+        Ok(())
     }
 
     /// Starts `images` images of `grid` that follow an empty document.

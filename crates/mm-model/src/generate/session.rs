@@ -4,12 +4,14 @@
 //! Rows whose prompts differ in length are padded on the left, so that each row attends one
 //! unbroken range of keys.
 
+use std::sync::Arc;
+
 use burn::prelude::*;
-use mm_backbone::{BlockOptions, Cache, KeyRanges, Positions};
+use mm_backbone::{Cache, Positions};
 use mm_diffusion::Level;
 use mm_patch::Grid;
 
-use crate::batch::{Inputs, Patches};
+use super::pass::{Ask, Network, NetworkAnswer, NetworkCall, Prefix, Step, StepImages};
 use crate::{Document, GenerateError, LoadedModel, Model, ModelConfig, Sequence};
 
 /// Several documents that are continued together: text token by token, images all patches at once.
@@ -40,6 +42,8 @@ pub struct GenerationSession<'a> {
     rows: CachedRows<'a>,
     /// Hidden states of each row's last token, `[rows, channels]`.
     hidden: Tensor<2>,
+    /// Logits of each row's next token, where the network has made them.
+    logits: Option<Tensor<2>>,
 }
 
 impl<'a> GenerationSession<'a> {
@@ -74,7 +78,25 @@ impl<'a> GenerationSession<'a> {
             return Err(GenerateError::NoPrompt);
         }
         let (rows, hidden) = CachedRows::prefill(&model.model, &model.config, prompts);
-        Ok(Self { model, rows, hidden })
+        Ok(Self { model, rows, hidden, logits: None })
+    }
+
+    /// Starts so many rows after one sequence of tokens, with passes through `network`.
+    pub(super) fn through(
+        network: &'a dyn Network,
+        model: &'a LoadedModel,
+        prompt: &Sequence,
+        rows: usize,
+    ) -> Self {
+        let Prefix { cache, hidden, logits } = network.prompt(prompt);
+        let cached = CachedRows {
+            network: Some(network),
+            cache: if rows == 1 { cache } else { Arc::new(Cache::join(&vec![&*cache; rows])) },
+            rows: vec![Row { start: 0, next: prompt.next.clone() }; rows],
+            ..CachedRows::before(&model.model, &model.config, Cache::new())
+        };
+        let copies = |one: Tensor<2>| one.repeat_dim(0, rows);
+        Self { model, rows: cached, hidden: copies(hidden), logits: logits.map(copies) }
     }
 
     /// Returns the number of rows.
@@ -90,12 +112,14 @@ impl<'a> GenerationSession<'a> {
     /// Returns the logits of the next token of every row, `[rows, vocab]`. Only for models with
     /// text.
     pub fn logits(&self) -> Tensor<2> {
-        self.model.model.logits(self.hidden.clone())
+        let made = self.logits.clone();
+        made.unwrap_or_else(|| self.model.model.logits(self.hidden.clone()))
     }
 
     /// Appends one token to every row.
     pub fn push_tokens(&mut self, ids: &[u32]) {
-        self.hidden = self.rows.push_tokens(ids);
+        let answer = self.rows.push(ids);
+        (self.hidden, self.logits) = (answer.output, answer.logits);
     }
 
     /// Estimates the clean patches of one image a row that comes next, without guidance:
@@ -121,7 +145,9 @@ pub(super) struct CachedRows<'a> {
     model: &'a Model,
     config: &'a ModelConfig,
     device: Device,
-    cache: Cache,
+    /// Who runs the passes; the model itself, if it is nobody else.
+    network: Option<&'a dyn Network>,
+    cache: Arc<Cache>,
     rows: Vec<Row>,
 }
 
@@ -132,15 +158,18 @@ struct Row {
     next: Positions,
 }
 
-/// A run of places that every row appends at once.
-struct Step {
-    ids: Vec<u32>,
-    positions: Vec<[f64; 2]>,
-    ranges: Vec<[u32; 2]>,
-    patches: Option<Patches>,
-}
-
 impl<'a> CachedRows<'a> {
+    /// Begins no row, or with what is cached of one.
+    pub(super) fn before(model: &'a Model, config: &'a ModelConfig, cache: Cache) -> Self {
+        let (device, cache) = (model.device(), Arc::new(cache));
+        Self { model, config, device, network: None, cache, rows: vec![] }
+    }
+
+    /// Returns the keys and values of all rows.
+    pub(super) fn into_cache(self) -> Arc<Cache> {
+        self.cache
+    }
+
     /// Computes the prompts' prefix; returns the decoder and the hidden states of each prompt's
     /// last place, `[rows, width]`.
     pub(super) fn prefill(
@@ -148,24 +177,53 @@ impl<'a> CachedRows<'a> {
         config: &'a ModelConfig,
         prompts: &[Sequence],
     ) -> (Self, Tensor<2>) {
-        let device = model.device();
         let longest = prompts.iter().map(Sequence::len).max().expect("at least one prompt");
         let row = |prompt: &Sequence| Row {
             start: (longest - prompt.len()) as u32,
             next: prompt.next.clone(),
         };
         let rows: Vec<Row> = prompts.iter().map(row).collect();
-        let mut cached = Self { model, config, device, cache: Cache::new(), rows };
+        let mut cached = Self { rows, ..Self::before(model, config, Cache::new()) };
         if longest == 0 {
             let nothing = Tensor::zeros([prompts.len(), config.network.width()], &cached.device);
             return (cached, nothing); // image-only: there is no prefix
         }
         let step = cached.prefix(prompts, longest);
-        let hidden = cached.append(step);
-        let last: Vec<i32> = (1..=prompts.len()).map(|row| (row * longest - 1) as i32).collect();
-        let last = Tensor::from_data(TensorData::new(last, [prompts.len()]), &cached.device);
-        let hidden = hidden.select(0, last);
+        let hidden = cached.append(step, Ask::Word).output;
         (cached, hidden)
+    }
+
+    /// Computes the prefix of one more prompt, with the passes of these rows.
+    pub(super) fn prefill_beside(&self, prompt: &Sequence) -> Self {
+        let Some(network) = self.network else {
+            return Self::prefill(self.model, self.config, std::slice::from_ref(prompt)).0;
+        };
+        let rows = vec![Row { start: 0, next: prompt.next.clone() }];
+        Self { cache: network.prompt(prompt).cache, rows, ..self.clone() }
+    }
+
+    /// Returns the call that computes a prompt whose first `from` tokens are the cached ones;
+    /// nothing if no token is left.
+    pub(super) fn prompt_call(&self, prompt: &Sequence, from: usize) -> Option<NetworkCall> {
+        if prompt.len() == from {
+            return None;
+        }
+        let rest = |image: &&crate::ImageSpan| image.start >= from;
+        let rest = Sequence {
+            ids: prompt.ids[from..].to_vec(),
+            positions: prompt.positions[from..].to_vec(),
+            ranges: prompt.ranges[from..].to_vec(),
+            images: prompt.images.iter().filter(rest).cloned().collect(),
+            targets: vec![],
+            next: prompt.next.clone(),
+        };
+        let mut step =
+            Self { rows: vec![Row { start: 0, next: prompt.next.clone() }], ..self.clone() }
+                .prefix(std::slice::from_ref(&rest), rest.len());
+        for start in step.images.iter_mut().flat_map(|images| &mut images.starts) {
+            *start -= from;
+        }
+        Some(NetworkCall { prefix: self.cache.clone(), rows: 1, step, ask: Ask::Word })
     }
 
     /// Returns these rows followed by a copy of the one row of `other` for each of them. Shorter
@@ -178,25 +236,31 @@ impl<'a> CachedRows<'a> {
         };
         let mut rows: Vec<Row> = self.rows.iter().map(|row| padded(row, &self.cache)).collect();
         rows.resize(2 * self.rows.len(), padded(&other.rows[0], &other.cache));
-        let cache = self.cache.with_copies_of(&other.cache, self.rows.len());
+        let cache = Arc::new(self.cache.with_copies_of(&other.cache, self.rows.len()));
         Self { cache, rows, ..self.clone() }
     }
 
     /// Appends one token a row; hidden states of those places, `[rows, width]`.
+    #[cfg(test)]
     pub(super) fn push_tokens(&mut self, ids: &[u32]) -> Tensor<2> {
+        self.push(ids).output
+    }
+
+    /// Appends one token a row.
+    fn push(&mut self, ids: &[u32]) -> NetworkAnswer {
         let end = self.cache.tokens() as u32 + 1;
         let positions = self.rows.iter_mut().map(|row| row.next.text()).collect();
         let ranges = self.rows.iter().map(|row| [row.start, end]).collect();
-        self.append(Step { ids: ids.to_vec(), positions, ranges, patches: None })
+        let step = Step { ids: ids.to_vec(), positions, ranges, images: None };
+        self.append(step, Ask::Word)
     }
 
     /// The network's output for noisy patches of one image a row that comes next: `[rows, patches,
     /// numbers]` -> the same shape. Nothing is appended.
     pub(super) fn denoise(&self, noisy: Tensor<3>, grid: Grid, time: f64) -> Tensor<3> {
-        let [rows, patches, numbers] = noisy.dims();
+        let shape = noisy.dims();
         let step = self.image_step(noisy, grid, time);
-        let hidden = self.model.hidden_behind(&self.inputs(step), &self.cache);
-        self.model.patches(hidden, &vec![grid; rows]).reshape([rows, patches, numbers])
+        self.call(step, Ask::Output(grid)).output.reshape(shape)
     }
 
     /// The clean patches that the network estimates behind noisy ones: `[rows, patches, numbers]`
@@ -209,30 +273,23 @@ impl<'a> CachedRows<'a> {
     /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.
     pub(super) fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
         let step = self.image_step(clean, grid, self.config.schedule.clean_timestep());
-        self.append(step);
+        self.append(step, Ask::Append);
         for row in &mut self.rows {
             row.next.image(grid.rows, grid.cols);
         }
     }
 
-    fn append(&mut self, step: Step) -> Tensor<2> {
-        let (hidden, new) = self.model.hidden_cached(&self.inputs(step), &self.cache);
-        self.cache.append(new);
-        hidden
+    fn append(&mut self, step: Step, ask: Ask) -> NetworkAnswer {
+        let mut answer = self.call(step, ask);
+        Arc::make_mut(&mut self.cache).append(std::mem::take(&mut answer.new));
+        answer
     }
 
-    fn inputs(&self, step: Step) -> Inputs {
-        let (rows, tokens) = (self.rows.len(), step.ids.len() / self.rows.len());
-        let keys = self.cache.tokens() + tokens;
-        let ranges = KeyRanges::new(rows, keys, step.ranges).expect("every place sees itself");
-        let ids: Vec<i32> = step.ids.iter().map(|&id| id as i32).collect();
-        Inputs {
-            rows,
-            tokens,
-            ids: Tensor::from_data(TensorData::new(ids, [rows * tokens]), &self.device),
-            patches: step.patches,
-            context: self.config.network.attention_context(&step.positions, ranges, &self.device),
-            options: BlockOptions::default(),
+    fn call(&self, step: Step, ask: Ask) -> NetworkAnswer {
+        let call = NetworkCall { prefix: self.cache.clone(), rows: self.rows.len(), step, ask };
+        match self.network {
+            Some(network) => network.call(call),
+            None => call.answer(self.model, self.config),
         }
     }
 
@@ -243,12 +300,9 @@ impl<'a> CachedRows<'a> {
             ids: vec![0; places],
             positions: vec![[0.0; 2]; places],
             ranges: vec![],
-            patches: None,
+            images: None,
         };
-        let (mut pixels, mut image, mut source) =
-            (vec![], vec![], (0..places as i32).collect::<Vec<_>>());
-        let mut at = [vec![], vec![]];
-        let mut grids = vec![];
+        let (mut pixels, mut grids, mut starts) = (vec![], vec![], vec![]);
         for (index, (prompt, row)) in prompts.iter().zip(&self.rows).enumerate() {
             let start = row.start as usize;
             step.ranges.extend((0..row.start).map(|at| [at, at + 1]));
@@ -257,27 +311,20 @@ impl<'a> CachedRows<'a> {
             step.ids[first..(index + 1) * longest].copy_from_slice(&prompt.ids);
             step.positions[first..(index + 1) * longest].copy_from_slice(&prompt.positions);
             for span in &prompt.images {
-                for patch in 0..span.grid.tokens() {
-                    source[first + span.start + patch] = (places + image.len()) as i32;
-                    image.push(grids.len() as i32);
-                    at[0].push((patch / span.grid.cols) as i32);
-                    at[1].push((patch % span.grid.cols) as i32);
-                }
                 pixels.extend_from_slice(&span.patches);
                 grids.push(span.grid);
+                starts.push(first + span.start);
             }
         }
         if !grids.is_empty() {
-            let clean = self.config.schedule.clean_timestep();
             let numbers = self.config.patch_dim();
-            let noisy = TensorData::new(pixels, [image.len(), numbers]);
-            step.patches = Some(Patches {
+            let shape = [pixels.len() / numbers, numbers];
+            let noisy = TensorData::new(pixels, shape);
+            step.images = Some(StepImages {
                 noisy: Tensor::from_data(noisy, &self.device),
-                timesteps: vec![clean; grids.len()],
+                timesteps: vec![self.config.schedule.clean_timestep(); grids.len()],
                 grids,
-                image: self.ints(image),
-                at: at.map(|at| self.ints(at)),
-                source: self.ints(source),
+                starts,
             });
         }
         step
@@ -288,35 +335,17 @@ impl<'a> CachedRows<'a> {
         let [rows, tokens, numbers] = patches.dims();
         assert_eq!([rows, tokens], [self.rows.len(), grid.tokens()]);
         let end = (self.cache.tokens() + tokens) as u32;
-        let places = rows * tokens;
+        let positions = |row: &Row| row.next.clone().image(grid.rows, grid.cols);
         Step {
-            ids: vec![0; places],
-            positions: self
-                .rows
-                .iter()
-                .flat_map(|row| row.next.clone().image(grid.rows, grid.cols))
-                .collect(),
+            ids: vec![0; rows * tokens],
+            positions: self.rows.iter().flat_map(positions).collect(),
             ranges: self.rows.iter().flat_map(|row| vec![[row.start, end]; tokens]).collect(),
-            patches: Some(Patches {
-                noisy: patches.reshape([places, numbers]),
-                image: self.ints((0..places).map(|place| (place / tokens) as i32).collect()),
-                at: [
-                    self.ints(
-                        (0..places).map(|place| (place % tokens / grid.cols) as i32).collect(),
-                    ),
-                    self.ints(
-                        (0..places).map(|place| (place % tokens % grid.cols) as i32).collect(),
-                    ),
-                ],
+            images: Some(StepImages {
+                noisy: patches.reshape([rows * tokens, numbers]),
                 timesteps: vec![time; rows],
                 grids: vec![grid; rows],
-                source: self.ints((places as i32..2 * places as i32).collect()),
+                starts: (0..rows).map(|row| row * tokens).collect(),
             }),
         }
-    }
-
-    fn ints(&self, numbers: Vec<i32>) -> Tensor<1, Int> {
-        let count = numbers.len();
-        Tensor::from_data(TensorData::new(numbers, [count]), &self.device)
     }
 }

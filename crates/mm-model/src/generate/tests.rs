@@ -18,10 +18,10 @@ use crate::{
     UnifiedConfig,
 };
 
-const GRID: Grid = Grid::new(2, 3, 4);
+pub(super) const GRID: Grid = Grid::new(2, 3, 4);
 
 /// Every kind of network, small.
-fn configs() -> Vec<ModelConfig> {
+pub(super) fn configs() -> Vec<ModelConfig> {
     let (heads, key_heads, feed_forward) = (2, 1, 24);
     let base = |depth, block| ModelConfig {
         patch: 4,
@@ -56,7 +56,7 @@ fn configs() -> Vec<ModelConfig> {
     ]
 }
 
-fn unet() -> ModelConfig {
+pub(super) fn unet() -> ModelConfig {
     ModelConfig {
         network: NetworkConfig::Unet(UnetConfig {
             width: 8,
@@ -194,7 +194,7 @@ fn images_of_several_sizes_and_times_in_one_batch_are_what_each_is_alone() {
 }
 
 /// A model of the first configuration, with weights that matter everywhere.
-fn loaded(config: ModelConfig) -> LoadedModel {
+pub(super) fn loaded(config: ModelConfig) -> LoadedModel {
     let tokenizer = Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap();
     let model = model(&config);
     LoadedModel { config, tokenizer, model, generation: GenerationConfig::of_size(12, 8) }

@@ -7,8 +7,10 @@
 use mm_patch::{Grid, Image};
 use mm_text::{Special, StopStrings, TextStream, sample_token};
 
+use super::constrain::{Constrain, Unconstrained};
 use super::image::{SamplingMethod, SamplingPlan, images_of};
 use super::options::GenerateOptions;
+use super::pass::Network;
 use super::session::GenerationSession;
 use crate::random::{Purpose, stream};
 use crate::{Document, GenerateError, LoadedModel, Segment};
@@ -26,6 +28,18 @@ pub enum Event<'a> {
     Step(usize, usize),
 }
 
+/// What the model has written.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Written {
+    /// Text and images, in order.
+    pub document: Document,
+    /// Tokens of text.
+    pub text_tokens: usize,
+    /// Whether the model ended the document or a stop string appeared, and not the limit of tokens.
+    pub ended: bool,
+}
+
 impl LoadedModel {
     /// Goes on with `prompt` until the model ends the document, a stop string appears or a limit is
     /// reached; `on` hears of every piece as it is made. Returns what was made.
@@ -35,18 +49,34 @@ impl LoadedModel {
         options: &GenerateOptions,
         on: &mut dyn FnMut(Event<'_>),
     ) -> Result<Document, GenerateError> {
+        self.check_writing(options)?;
+        let session = GenerationSession::after_prompts(self, std::slice::from_ref(prompt))?;
+        Ok(Writer::new(self, session, options)?.write(&mut Unconstrained, on)?.document)
+    }
+
+    /// Does what [`Self::generate`] does, with passes through `network`. A `constraint` takes part
+    /// in the drawing of every image that the model writes.
+    pub fn generate_through(
+        &self,
+        network: &dyn Network,
+        prompt: &Document,
+        options: &GenerateOptions,
+        constraint: &mut dyn Constrain,
+        on: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Written, GenerateError> {
+        self.check_writing(options)?;
+        let prompt = self.sequencer().prompt(prompt)?;
+        let session = GenerationSession::through(network, self, &prompt, 1);
+        Writer::new(self, session, options)?.write(constraint, on)
+    }
+
+    /// Checks that this model writes, and these settings.
+    pub fn check_writing(&self, options: &GenerateOptions) -> Result<(), GenerateError> {
         self.check_text()?;
         self.check(options)?;
         self.check_words()?;
-        let mut writer = Writer::new(self, prompt, options)?;
-        while writer.go_on() {
-            let id = writer.choose();
-            if id == self.tokenizer.special().end {
-                break;
-            }
-            writer.accept(id, on)?;
-        }
-        Ok(writer.finish(on))
+        StopStrings::new(options.stop.clone())?;
+        Ok(())
     }
 
     /// Writes text after every prompt at once, greedily or by `options.tokens`; no image is drawn.
@@ -55,9 +85,7 @@ impl LoadedModel {
         prompts: &[Document],
         options: &GenerateOptions,
     ) -> Result<Vec<String>, GenerateError> {
-        self.check_text()?;
-        self.check(options)?;
-        self.check_words()?;
+        self.check_writing(options)?;
         let special = self.tokenizer.special();
         let mut session = GenerationSession::after_prompts(self, prompts)?;
         let mut ids: Vec<Vec<u32>> = vec![vec![]; prompts.len()];
@@ -105,16 +133,16 @@ struct Writer<'a> {
     pending: String,
     made: Document,
     tokens: usize,
+    text_tokens: usize,
     images: usize,
 }
 
 impl<'a> Writer<'a> {
     fn new(
         from: &'a LoadedModel,
-        prompt: &Document,
+        session: GenerationSession<'a>,
         options: &'a GenerateOptions,
     ) -> Result<Self, GenerateError> {
-        let session = GenerationSession::after_prompts(from, std::slice::from_ref(prompt))?;
         Ok(Self {
             from,
             options,
@@ -125,8 +153,28 @@ impl<'a> Writer<'a> {
             pending: String::new(),
             made: Document::default(),
             tokens: 0,
+            text_tokens: 0,
             images: 0,
         })
+    }
+
+    fn write(
+        mut self,
+        constraint: &mut dyn Constrain,
+        on: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Written, GenerateError> {
+        let mut ended = false;
+        while self.go_on() {
+            let id = self.choose()?;
+            if id == self.special().end {
+                ended = true;
+                break;
+            }
+            self.accept(id, constraint, on)?;
+        }
+        self.flush(on);
+        let ended = ended || self.stops.stopped().is_some();
+        Ok(Written { document: self.made, text_tokens: self.text_tokens, ended })
     }
 
     fn go_on(&self) -> bool {
@@ -138,7 +186,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The next token under the grammar.
-    fn choose(&mut self) -> u32 {
+    fn choose(&mut self) -> Result<u32, GenerateError> {
         let special = self.special();
         let images_left = self.images < self.options.max_images;
         let most = self.options.max_patches;
@@ -149,10 +197,18 @@ impl<'a> Writer<'a> {
             _ => id == special.image,
         };
         let logits = rows_of(self.session.logits());
-        choose(&logits[0], allowed, self.options, [self.tokens as u64, 0])
+        if let Some(&found) = logits[0].iter().find(|logit| !logit.is_finite()) {
+            return Err(GenerateError::NotFiniteLogits { found });
+        }
+        Ok(choose(&logits[0], allowed, self.options, [self.tokens as u64, 0]))
     }
 
-    fn accept(&mut self, id: u32, on: &mut dyn FnMut(Event<'_>)) -> Result<(), GenerateError> {
+    fn accept(
+        &mut self,
+        id: u32,
+        constraint: &mut dyn Constrain,
+        on: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), GenerateError> {
         let special = self.special();
         self.tokens += 1;
         self.session.push_tokens(&[id]);
@@ -160,9 +216,10 @@ impl<'a> Writer<'a> {
             self.size.push(side);
         } else if id == special.image {
             self.flush(on);
-            self.draw(on)?;
+            self.draw(constraint, on)?;
             self.session.push_tokens(&[special.image_end]);
         } else {
+            self.text_tokens += 1;
             let certain = self.text.push(id);
             self.say(&certain, on);
         }
@@ -195,7 +252,11 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn draw(&mut self, on: &mut dyn FnMut(Event<'_>)) -> Result<(), GenerateError> {
+    fn draw(
+        &mut self,
+        constraint: &mut dyn Constrain,
+        on: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), GenerateError> {
         let size = std::mem::take(&mut self.size);
         let grid = Grid::new(size[0], size[1], self.from.config.patch);
         let levels = self.from.config.schedule.sampling_levels(self.options.steps)?;
@@ -204,21 +265,18 @@ impl<'a> Writer<'a> {
         let sampler = self.session.image_against(grid, guidance, &negative)?;
         let row = stream(self.options.seed, Purpose::Noise, self.images as u64, 0);
         let mut noise = sampler.noise(vec![row]);
-        let start = noise();
-        let plan = SamplingPlan { levels: &levels, method };
-        let patches =
-            sampler.sample(plan, start, &mut noise, &mut |done, of| on(Event::Step(done, of)));
+        constraint.begin(grid);
+        let levels = &levels[constraint.first_step(levels.len())..];
+        let start = constraint.start(noise(), levels);
+        let plan = SamplingPlan { levels, method };
+        let mut done = |done, of| on(Event::Step(done, of));
+        let patches = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut done);
         let image = images_of(patches.clone(), grid)?.remove(0);
         self.session.push_image(patches.clamp(-1.0, 1.0), grid);
         on(Event::Image(&image));
         self.made.segments.push(Segment::target_image(image));
         self.images += 1;
         Ok(())
-    }
-
-    fn finish(mut self, on: &mut dyn FnMut(Event<'_>)) -> Document {
-        self.flush(on);
-        self.made
     }
 }
 

@@ -50,6 +50,7 @@ impl GauOp {
                 v: Matrix::rows(&values, e),
                 ranges: self.context.row(first_row + row),
                 scale: self.scale(),
+                queries_alone: true,
             };
             let data = &mut mixed[row * n_new * e..];
             one.forward(Rows { data, channels: e, stride: e }, &mut logs);

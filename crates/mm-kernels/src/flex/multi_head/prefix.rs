@@ -52,6 +52,7 @@ impl MultiHeadOp {
                 v: Matrix::rows(&all[1], size),
                 ranges: self.context.row(first_row + row),
                 scale: self.scale(),
+                queries_alone: true,
             };
             one.forward(Rows { data: &mut mixed[at..], channels: size, stride: width }, &mut logs);
         }

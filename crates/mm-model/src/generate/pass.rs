@@ -1,0 +1,380 @@
+//! One call of the network as a value, so that calls of several documents can share a pass.
+//!
+//! ```text
+//! session ──► NetworkCall ──► Network ──► LoadedModel::pass(calls of all) ──► NetworkAnswer ──► session
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use burn::prelude::*;
+use mm_backbone::{BlockOptions, Cache, KeyRanges, KeyValue};
+use mm_kernels::has_fused_blocks;
+use mm_patch::Grid;
+
+use super::session::CachedRows;
+use crate::batch::{Inputs, Patches};
+use crate::{LoadedModel, Model, ModelConfig, Sequence};
+
+/// Who computes a document's passes through the network. A [`LoadedModel`] does it itself; a server
+/// hands in one of these, which waits for the calls of other documents and
+/// [runs them together](LoadedModel::pass).
+///
+/// The methods are called by the thread that generates. They return what the same model returns,
+/// or unwind to end the generation.
+pub trait Network: fmt::Debug + Sync {
+    /// Runs one call.
+    fn call(&self, call: NetworkCall) -> NetworkAnswer;
+
+    /// Computes the keys and values of a prompt.
+    fn prompt(&self, prompt: &Sequence) -> Prefix;
+}
+
+/// Tokens of one or several rows that the network is to compute behind what is cached of them.
+#[derive(Debug, Clone)]
+pub struct NetworkCall {
+    pub(super) prefix: Arc<Cache>,
+    pub(super) rows: usize,
+    pub(super) step: Step,
+    pub(super) ask: Ask,
+}
+
+/// What is asked of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Keys and values, and of each row's last token the hidden state, from which logits are made.
+    Word,
+    /// Keys and values alone.
+    Append,
+    /// The network's output at the patches of one image a row, all of this grid.
+    Output(Grid),
+}
+
+/// What the network computed of a [`NetworkCall`].
+#[derive(Debug, Clone)]
+pub struct NetworkAnswer {
+    /// Hidden states of each row's last token, `[rows, width]`, or the output at all patches,
+    /// `[rows * patches, patch_dim]`.
+    pub(super) output: Tensor<2>,
+    /// The logits of each row's next token, `[rows, vocab]`, where they were asked for.
+    pub(super) logits: Option<Tensor<2>>,
+    pub(super) new: Vec<KeyValue>,
+}
+
+/// The keys and values of one prompt, and what its last token leads to.
+#[derive(Debug, Clone)]
+pub struct Prefix {
+    pub(super) cache: Arc<Cache>,
+    /// `[1, width]`
+    pub(super) hidden: Tensor<2>,
+    /// `[1, vocab]`, for models with text.
+    pub(super) logits: Option<Tensor<2>>,
+}
+
+/// A run of places that every row appends at once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Step {
+    pub ids: Vec<u32>,
+    pub positions: Vec<[f64; 2]>,
+    pub ranges: Vec<[u32; 2]>,
+    pub images: Option<StepImages>,
+}
+
+/// The images of a [`Step`].
+#[derive(Debug, Clone)]
+pub(super) struct StepImages {
+    /// The patches of all images, `[patches, patch_dim]`.
+    pub noisy: Tensor<2>,
+    pub grids: Vec<Grid>,
+    pub timesteps: Vec<f64>,
+    /// The place of each image's first patch in the flattened rows.
+    pub starts: Vec<usize>,
+}
+
+/// Which calls of a model may share a pass without changing a bit of any answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joining {
+    /// All that append as many tokens.
+    Any,
+    /// Those whose cached rows are equally long too.
+    EqualPrefix,
+    /// None: the device chooses its kernels by the number of rows.
+    Never,
+}
+
+/// Joined caches of the calls that were run last. Denoising calls of one image all follow the same
+/// prefix, so that rows that go on side by side are joined once.
+#[derive(Debug, Default)]
+pub struct JoinedPrefixes {
+    kept: Vec<Joined>,
+}
+
+#[derive(Debug)]
+struct Joined {
+    parts: Vec<Arc<Cache>>,
+    whole: Arc<Cache>,
+}
+
+/// The most joined caches that are kept.
+const KEPT: usize = 4;
+
+impl JoinedPrefixes {
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.kept.clear();
+    }
+
+    fn join(&mut self, calls: &[&NetworkCall]) -> Arc<Cache> {
+        let join = || {
+            let caches: Vec<&Cache> = calls.iter().map(|call| &*call.prefix).collect();
+            Arc::new(Cache::join(&caches))
+        };
+        if !matches!(calls[0].ask, Ask::Output(_)) {
+            return join();
+        }
+        let is_of = |kept: &Joined| {
+            let mut pairs = kept.parts.iter().zip(calls);
+            kept.parts.len() == calls.len()
+                && pairs.all(|(part, call)| Arc::ptr_eq(part, &call.prefix))
+        };
+        if let Some(at) = self.kept.iter().position(is_of) {
+            return self.kept[at].whole.clone();
+        }
+        let parts = calls.iter().map(|call| call.prefix.clone()).collect();
+        let whole = join();
+        if self.kept.len() == KEPT {
+            self.kept.remove(0);
+        }
+        self.kept.push(Joined { parts, whole: whole.clone() });
+        whole
+    }
+}
+
+impl NetworkCall {
+    /// Returns the number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Says whether this call and another of the same model may share a pass.
+    pub fn joins(&self, other: &Self, joining: Joining) -> bool {
+        let tokens = |call: &Self| call.step.ids.len() / call.rows;
+        let prefixes = [self.prefix.tokens(), other.prefix.tokens()];
+        let like = match (self.ask, other.ask) {
+            (Ask::Output(grid), Ask::Output(other)) => grid == other,
+            (Ask::Output(_), _) | (_, Ask::Output(_)) => false,
+            _ => tokens(self) == tokens(other),
+        };
+        let padded = match joining {
+            // Padding costs memory, so that lengths are to be near each other.
+            Joining::Any => prefixes[0].max(prefixes[1]) <= 2 * prefixes[0].min(prefixes[1]) + 256,
+            Joining::EqualPrefix => prefixes[0] == prefixes[1],
+            Joining::Never => false,
+        };
+        like && padded && self.prefix.is_empty() == other.prefix.is_empty()
+    }
+
+    /// Runs this call alone, without logits.
+    pub(super) fn answer(&self, model: &Model, config: &ModelConfig) -> NetworkAnswer {
+        let inputs = self.inputs(model, config);
+        let tokens = inputs.tokens;
+        if let Ask::Output(grid) = self.ask {
+            let hidden = model.hidden_behind(&inputs, &self.prefix);
+            let output = model.patches(hidden, &vec![grid; self.rows]);
+            return NetworkAnswer { output, logits: None, new: vec![] };
+        }
+        let (hidden, new) = model.hidden_cached(&inputs, &self.prefix);
+        let last: Vec<i32> = (1..=self.rows).map(|row| (row * tokens - 1) as i32).collect();
+        let output = hidden.select(0, ints(last, &model.device()));
+        NetworkAnswer { output, logits: None, new }
+    }
+
+    /// Joins calls that may share a pass.
+    fn join(calls: &[&Self], joined: &mut JoinedPrefixes) -> Self {
+        let prefix = joined.join(calls);
+        let mut step = Step::default();
+        let (mut noisy, mut grids, mut timesteps, mut starts) = (vec![], vec![], vec![], vec![]);
+        for call in calls {
+            let pad = (prefix.tokens() - call.prefix.tokens()) as u32;
+            if let Some(images) = &call.step.images {
+                noisy.push(images.noisy.clone());
+                grids.extend(&images.grids);
+                timesteps.extend(&images.timesteps);
+                starts.extend(images.starts.iter().map(|start| start + step.ids.len()));
+            }
+            step.ids.extend(&call.step.ids);
+            step.positions.extend(&call.step.positions);
+            step.ranges.extend(call.step.ranges.iter().map(|range| range.map(|at| at + pad)));
+        }
+        if !noisy.is_empty() {
+            let noisy = Tensor::cat(noisy, 0);
+            step.images = Some(StepImages { noisy, grids, timesteps, starts });
+        }
+        let rows = calls.iter().map(|call| call.rows).sum();
+        let any_word = calls.iter().any(|call| call.ask == Ask::Word);
+        let ask = if any_word { Ask::Word } else { calls[0].ask };
+        Self { prefix, rows, step, ask }
+    }
+
+    fn inputs(&self, model: &Model, config: &ModelConfig) -> Inputs {
+        let (device, step) = (model.device(), &self.step);
+        let (rows, tokens) = (self.rows, step.ids.len() / self.rows);
+        let keys = self.prefix.tokens() + tokens;
+        let ranges =
+            KeyRanges::new(rows, keys, step.ranges.clone()).expect("every place sees itself");
+        let ids = step.ids.iter().map(|&id| id as i32).collect();
+        Inputs {
+            rows,
+            tokens,
+            ids: ints(ids, &device),
+            patches: step.images.as_ref().map(|images| images.patches(step.ids.len(), &device)),
+            context: config.network.attention_context(&step.positions, ranges, &device),
+            options: BlockOptions::default(),
+        }
+    }
+}
+
+impl StepImages {
+    /// Says of every patch which image it belongs to, where it stands there, and at which of so
+    /// many places.
+    fn patches(&self, places: usize, device: &Device) -> Patches {
+        let mut source: Vec<i32> = (0..places as i32).collect();
+        let (mut image, mut at) = (vec![], [vec![], vec![]]);
+        for (index, (grid, &start)) in self.grids.iter().zip(&self.starts).enumerate() {
+            for patch in 0..grid.tokens() {
+                source[start + patch] = (places + image.len()) as i32;
+                image.push(index as i32);
+                at[0].push((patch / grid.cols) as i32);
+                at[1].push((patch % grid.cols) as i32);
+            }
+        }
+        Patches {
+            noisy: self.noisy.clone(),
+            timesteps: self.timesteps.clone(),
+            grids: self.grids.clone(),
+            image: ints(image, device),
+            at: at.map(|at| ints(at, device)),
+            source: ints(source, device),
+        }
+    }
+}
+
+impl LoadedModel {
+    /// Says which calls of this model may share a pass.
+    pub fn joining(&self) -> Joining {
+        if !has_fused_blocks(&self.model.device()) {
+            return Joining::Never;
+        }
+        match self.config.network.unified() {
+            Some(unified) if unified.backbone.block.is_conditioned() => Joining::EqualPrefix,
+            _ => Joining::Any,
+        }
+    }
+
+    /// Runs calls as one pass, all of which must [join](NetworkCall::joins) the first.
+    pub fn pass(&self, calls: &[&NetworkCall], joined: &mut JoinedPrefixes) -> Vec<NetworkAnswer> {
+        let [one] = calls else {
+            let all = NetworkCall::join(calls, joined);
+            let whole = self.answer(&all);
+            return whole.split(calls);
+        };
+        vec![self.answer(one)]
+    }
+
+    /// Computes the keys and values of a prompt; those of its first tokens may be `known` from a
+    /// prompt that [begins alike](Sequence::shared_tokens).
+    pub fn prefill(&self, prompt: &Sequence, known: Option<(&Prefix, usize)>) -> Prefix {
+        let mut cache = Cache::new();
+        let mut from = 0;
+        if let Some((prefix, tokens)) = known {
+            cache = (*prefix.cache).clone();
+            from = tokens.min(prompt.len().saturating_sub(1));
+            cache.truncate(from);
+        }
+        let rows = CachedRows::before(&self.model, &self.config, cache);
+        let Some(call) = rows.prompt_call(prompt, from) else {
+            let hidden = Tensor::zeros([1, self.config.network.width()], &self.model.device());
+            return Prefix { cache: rows.into_cache(), hidden, logits: None };
+        };
+        let NetworkAnswer { output, logits, new } = self.answer(&call);
+        drop(call);
+        let mut cache = rows.into_cache();
+        Arc::make_mut(&mut cache).append(new);
+        Prefix { cache, hidden: output, logits }
+    }
+
+    /// Runs one call, with logits where they are asked for.
+    fn answer(&self, call: &NetworkCall) -> NetworkAnswer {
+        let mut answer = call.answer(&self.model, &self.config);
+        if call.ask == Ask::Word && self.model.knows_text() {
+            answer.logits = Some(self.model.logits(answer.output.clone()));
+        }
+        answer
+    }
+}
+
+impl Prefix {
+    /// Returns how many numbers are kept.
+    pub fn numbers(&self) -> usize {
+        self.cache.numbers()
+    }
+}
+
+impl Sequence {
+    /// Returns how many of its first tokens stand at the start of another sequence too, so that
+    /// their keys and values are the same. No image is cut.
+    pub fn shared_tokens(&self, other: &Self) -> usize {
+        let like = |at: usize| {
+            self.ids[at] == other.ids[at]
+                && self.positions[at] == other.positions[at]
+                && self.ranges[at] == other.ranges[at]
+        };
+        let most = self.len().min(other.len());
+        let mut shared = (0..most).find(|&at| !like(at)).unwrap_or(most);
+        let mut images = self.images.iter().zip(&other.images);
+        if let Some((first, _)) = images.find(|(own, other)| own != other) {
+            shared = shared.min(first.start);
+        }
+        let (count, others) = (self.images.len(), other.images.len());
+        for image in self.images.iter().skip(others).chain(other.images.iter().skip(count)) {
+            shared = shared.min(image.start);
+        }
+        for image in &self.images {
+            if (image.start..image.start + image.grid.tokens()).contains(&shared) {
+                shared = image.start;
+            }
+        }
+        shared
+    }
+}
+
+impl NetworkAnswer {
+    /// Cuts the answer of joined calls into that of each.
+    fn split(self, calls: &[&NetworkCall]) -> Vec<Self> {
+        let rows: usize = calls.iter().map(|call| call.rows).sum();
+        let each = self.output.dims()[0] / rows;
+        let mut first = 0;
+        let mut answers = Vec::with_capacity(calls.len());
+        for call in calls {
+            let of = |x: &Tensor<4>| x.clone().narrow(0, first, call.rows);
+            let new = self.new.iter();
+            answers.push(Self {
+                output: self.output.clone().narrow(0, first * each, call.rows * each),
+                logits: self.logits.as_ref().map(|all| all.clone().narrow(0, first, call.rows)),
+                new: new
+                    .map(|new| KeyValue { keys: of(&new.keys), values: of(&new.values) })
+                    .collect(),
+            });
+            first += call.rows;
+        }
+        answers
+    }
+}
+
+pub(super) fn ints(numbers: Vec<i32>, device: &Device) -> Tensor<1, Int> {
+    let count = numbers.len();
+    Tensor::from_data(TensorData::new(numbers, [count]), device)
+}

@@ -1,0 +1,223 @@
+//! Jobs that wait, those in progress, and what is counted.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::device::Message;
+use super::job;
+use super::{EngineOptions, EngineStats, Event, Job, ServedModel, SubmitError, Task, Usage};
+
+/// A job that was taken.
+pub(super) struct Queued {
+    pub job: Job,
+    /// What its prompt counts.
+    pub prompt: Usage,
+    pub events: UnboundedSender<Event>,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Finished,
+    Failed,
+    Cancelled,
+}
+
+/// What the jobs' threads and the device's thread count.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Jobs in progress, whose calls the device waits for.
+    pub running: AtomicUsize,
+    pub passes: AtomicU64,
+    pub rows: AtomicU64,
+    pub text_tokens: AtomicU64,
+    pub images: AtomicU64,
+}
+
+/// What all handles of an engine and its jobs share.
+pub(super) struct Shared {
+    pub models: Arc<[ServedModel]>,
+    pub options: EngineOptions,
+    pub counters: Arc<Counters>,
+    /// The way to the device.
+    pub calls: mpsc::Sender<Message>,
+    state: Mutex<State>,
+    /// Rings when a job has ended.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Queued>,
+    running: usize,
+    /// The rows of all jobs in progress.
+    rows: usize,
+    draining: bool,
+    finished: u64,
+    failed: u64,
+    cancelled: u64,
+    /// How long a job takes from its turn to its end, the latest weighted most.
+    usual: Option<Duration>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("models", &self.models.len()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub fn new(
+        models: Arc<[ServedModel]>,
+        options: EngineOptions,
+        calls: mpsc::Sender<Message>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        let (state, ended) = (Mutex::default(), Notify::new());
+        Arc::new(Self { models, options, counters, calls, state, ended })
+    }
+
+    /// Takes a job, or says why not.
+    pub fn submit(self: &Arc<Self>, queued: Queued) -> Result<(), SubmitError> {
+        let mut state = self.state();
+        if state.draining {
+            return Err(SubmitError::Draining);
+        }
+        state.forget_gone();
+        let room = state.waiting.is_empty() && state.has_room(self.rows_of(&queued.job), self);
+        let waiting = state.waiting.len();
+        if !room && waiting >= self.options.queue {
+            return Err(SubmitError::QueueFull { waiting, retry_after: state.free_in() });
+        }
+        state.waiting.push_back(queued);
+        self.start_next(state);
+        Ok(())
+    }
+
+    /// Returns what was done so far.
+    pub fn stats(&self) -> EngineStats {
+        let mut state = self.state();
+        state.forget_gone();
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        EngineStats {
+            waiting: state.waiting.len(),
+            running: state.running,
+            finished: state.finished,
+            failed: state.failed,
+            cancelled: state.cancelled,
+            passes: of(&self.counters.passes),
+            rows: of(&self.counters.rows),
+            text_tokens: of(&self.counters.text_tokens),
+            images: of(&self.counters.images),
+        }
+    }
+
+    /// Takes no new job, and waits until all have ended.
+    pub async fn drain(&self) {
+        self.state().draining = true;
+        loop {
+            let mut ended = pin!(self.ended.notified());
+            ended.as_mut().enable();
+            {
+                let mut state = self.state();
+                state.forget_gone();
+                if state.running == 0 && state.waiting.is_empty() {
+                    return;
+                }
+            }
+            ended.await;
+        }
+    }
+
+    /// Returns the rows that a job has in a pass.
+    fn rows_of(&self, job: &Job) -> usize {
+        match &job.task {
+            Task::Generate { .. } => 1,
+            Task::Draw { count, .. } => {
+                job::branches(&self.models[job.model].model, &job.options)
+                    * job::at_once(&self.models[job.model].model, job, self.options.max_rows)
+                        .min(*count)
+            }
+        }
+    }
+
+    /// Starts the jobs whose turn has come, in the order in which they came.
+    fn start_next(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        state.forget_gone();
+        while let Some(next) = state.waiting.front() {
+            let rows = self.rows_of(&next.job);
+            if !state.has_room(rows, self) {
+                return;
+            }
+            let Some(queued) = state.waiting.pop_front() else { return };
+            state.running += 1;
+            state.rows += rows;
+            self.counters.running.fetch_add(1, Ordering::Relaxed);
+            let (shared, events) = (self.clone(), queued.events.clone());
+            let started = thread::Builder::new().name("mm-job".into()).spawn(move || {
+                let begun = Instant::now();
+                let end = job::run(&shared, queued);
+                shared.ended(end, rows, begun.elapsed());
+            });
+            if let Err(why) = started {
+                let _ = events.send(Event::Failed(format!("no thread could be started: {why}")));
+                state.end(End::Failed, rows, None);
+                self.counters.running.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Notes the end of a job, and starts those that waited for its place.
+    fn ended(self: &Arc<Self>, end: End, rows: usize, took: Duration) {
+        self.counters.running.fetch_sub(1, Ordering::Relaxed);
+        let _ = self.calls.send(Message::Left);
+        let mut state = self.state();
+        state.end(end, rows, Some(took));
+        self.start_next(state);
+        self.ended.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl State {
+    fn has_room(&self, rows: usize, shared: &Shared) -> bool {
+        self.running == 0 || self.rows + rows <= shared.options.max_rows
+    }
+
+    fn end(&mut self, end: End, rows: usize, took: Option<Duration>) {
+        self.running -= 1;
+        self.rows -= rows;
+        match end {
+            End::Finished => self.finished += 1,
+            End::Failed => self.failed += 1,
+            End::Cancelled => self.cancelled += 1,
+        }
+        if let Some(took) = took.filter(|_| end == End::Finished) {
+            self.usual = Some(self.usual.map_or(took, |usual| (usual * 3 + took) / 4));
+        }
+    }
+
+    /// Drops waiting jobs whose clients went away.
+    fn forget_gone(&mut self) {
+        let before = self.waiting.len();
+        self.waiting.retain(|queued| !queued.events.is_closed());
+        self.cancelled += (before - self.waiting.len()) as u64;
+    }
+
+    /// Estimates when a place in the queue is free: a job in progress is half done on average.
+    fn free_in(&self) -> Duration {
+        let usual = self.usual.unwrap_or(Duration::from_secs(1));
+        (usual / 2 / self.running.max(1) as u32).max(Duration::from_secs(1))
+    }
+}
