@@ -10,21 +10,22 @@
 mod chat;
 mod images;
 mod json;
-pub(crate) mod responses;
+mod responses;
 mod run;
 mod service;
 mod settings;
 mod talk;
 mod usage;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mm_patch::Image;
 
+use self::responses::Store;
 use crate::state::AppState;
 
 /// Returns every route.
@@ -40,16 +41,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/readyz", get(service::readyz))
         .route("/metrics", get(service::metrics))
         .route("/openapi.json", get(service::openapi))
-}
-
-/// Makes an id that no other object has, such as `resp_3f…`.
-pub(crate) fn new_id(prefix: &str) -> String {
-    format!("{prefix}_{:032x}", rand::random::<u128>())
-}
-
-/// Returns the seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        .layer(Extension(Arc::new(Store::default())))
 }
 
 /// Returns an image as base64 of a PNG file.

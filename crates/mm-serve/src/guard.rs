@@ -8,10 +8,11 @@
 mod answer;
 mod key;
 mod origin;
+#[cfg(test)]
+mod tests;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use axum::Router;
@@ -23,50 +24,35 @@ use futures_util::FutureExt;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::answer::{Finish, in_error_form, watched};
-use crate::Usage;
 use crate::error::ApiError;
+use crate::id::new_id;
 use crate::state::AppState;
+use crate::tally::Tally;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The tokens of a request, which the log tells. Handlers find it in the request's extensions.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    prompt: AtomicUsize,
-    made: AtomicUsize,
-}
-
-impl Tally {
-    /// Adds what a job has read and made.
-    pub fn add(&self, usage: &Usage) {
-        self.prompt.fetch_add(usage.prompt_text + usage.prompt_images, Ordering::Relaxed);
-        self.made.fetch_add(usage.text + usage.images, Ordering::Relaxed);
-    }
-}
 
 /// Puts the guards around routes.
 pub(crate) fn guarded(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
     let limits = state.options.limits;
-    routes
+    let guarded = routes
         .fallback(no_route)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
-        .layer(from_fn_with_state(state.clone(), guard))
-        .layer(cors(&state.options.cors_origins))
+        .layer(from_fn_with_state(state.clone(), guard));
+    match state.options.cors_origins.as_slice() {
+        [] => guarded,
+        origins => guarded.layer(cors(origins)),
+    }
 }
 
 async fn no_route(request: Request) -> ApiError {
     let (method, path) = (request.method(), request.uri().path());
     let path: String = path.chars().take(100).collect();
     let message = format!("there is no `{method} {path}` here; `GET /openapi.json` lists what is");
-    ApiError::of(StatusCode::NOT_FOUND, "invalid_request_error", message)
-        .with_code("unknown_url")
+    ApiError::of(StatusCode::NOT_FOUND, "invalid_request_error", message).with_code("unknown_url")
 }
 
-/// Lets pages of the named origins read answers; with none named, no header is set at all.
+/// Lets pages of the named origins read answers.
 fn cors(origins: &[String]) -> CorsLayer {
-    if origins.is_empty() {
-        return CorsLayer::new();
-    }
     let origins: Vec<HeaderValue> =
         origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     CorsLayer::new()
@@ -117,7 +103,7 @@ fn admitted(state: &AppState, request: &Request) -> Result<(), ApiError> {
 /// Returns whether a path is answered without a key: what a load balancer asks, and the page, which
 /// holds nothing that is secret and asks for the key itself.
 fn is_open(path: &str) -> bool {
-    ["/healthz", "/readyz"].contains(&path)
+    ["/healthz", "/readyz"].into_iter().chain(crate::page::paths()).any(|open| open == path)
 }
 
 /// Calls the handler within the time limit. A handler that panics answers with 500.
@@ -138,9 +124,11 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
         (1..=64).contains(&bytes.len()) && bytes.iter().all(plain)
     };
-    headers.get(REQUEST_ID).filter(fine).cloned().unwrap_or_else(|| {
-        HeaderValue::try_from(crate::api::new_id("req")).expect("letters and digits")
-    })
+    headers
+        .get(REQUEST_ID)
+        .filter(fine)
+        .cloned()
+        .unwrap_or_else(|| HeaderValue::try_from(new_id("req")).expect("letters and digits"))
 }
 
 /// Sets the headers that every answer has. A handler may have set its own rules for a page.

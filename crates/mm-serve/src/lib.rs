@@ -14,10 +14,13 @@ mod encode;
 mod engine;
 mod error;
 mod guard;
+mod id;
 mod metrics;
 mod multipart;
+mod page;
 mod server;
 mod state;
+mod tally;
 #[cfg(test)]
 mod testing;
 
@@ -27,3 +30,8 @@ pub use engine::{
 };
 pub use server::{router, serve};
 pub use state::{Limits, ServeOptions};
+
+/// The example of the README, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

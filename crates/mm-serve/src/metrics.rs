@@ -88,7 +88,8 @@ struct Number {
 }
 
 fn write_engine(text: &mut String, stats: &EngineStats) -> std::fmt::Result {
-    let gauge = |name, help, value: usize| Number { name, kind: "gauge", help, value: value as u64 };
+    let gauge =
+        |name, help, value: usize| Number { name, kind: "gauge", help, value: value as u64 };
     let counter = |name, help, value| Number { name, kind: "counter", help, value };
     let numbers = [
         gauge("mm_jobs_waiting", "Jobs that wait for their turn.", stats.waiting),

@@ -148,7 +148,8 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn parts_come_in_their_order_and_names_may_repeat() {
-        let parts: [(&str, &[u8]); 3] = [("image[]@", &[0, 255, 13, 10]), ("prompt", b"a"), ("image[]@", b"")];
+        let parts: [(&str, &[u8]); 3] =
+            [("image[]@", &[0, 255, 13, 10]), ("prompt", b"a"), ("image[]@", b"")];
         let found = read(form(&parts)).await.unwrap();
         let wanted = |name: &str, is_file, bytes: &[u8]| Part {
             name: name.to_owned(),

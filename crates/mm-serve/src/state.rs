@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use mm_patch::{DecodeOptions, Image};
 use tokio::sync::Semaphore;
 
-use crate::api::responses::Store;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::{Engine, ServedModel};
@@ -79,8 +78,6 @@ pub(crate) struct AppState {
     pub options: Arc<ServeOptions>,
     /// Counts of requests, for `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// Answers of `/v1/responses` that were kept.
-    pub store: Arc<Store>,
     /// Lets few images be decoded at once, since each takes its pixels in memory twice.
     decoding: Arc<Semaphore>,
     draining: Arc<AtomicBool>,
@@ -102,7 +99,6 @@ impl AppState {
             engine,
             options: Arc::new(options),
             metrics: Arc::default(),
-            store: Arc::default(),
             decoding: Arc::new(Semaphore::new(DECODING)),
             draining: Arc::default(),
         }
@@ -123,7 +119,9 @@ impl AppState {
         let models = self.engine.models();
         let Some(name) = name else {
             let first = models.first();
-            return first.map(|model| (0, model)).ok_or_else(|| ApiError::server("no model is served"));
+            return first
+                .map(|model| (0, model))
+                .ok_or_else(|| ApiError::server("no model is served"));
         };
         let found = models.iter().enumerate().find(|(_, model)| model.name == name);
         found.ok_or_else(|| {

@@ -15,6 +15,8 @@ mod quality;
 mod ranks;
 mod recipes;
 mod resume;
+#[cfg(feature = "serve")]
+mod serving;
 mod su2024;
 mod trainer;
 mod unheard;

@@ -6,6 +6,8 @@
 
 mod answer;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -23,8 +25,8 @@ use super::run::collect;
 use super::settings::{Settings, Strings, count};
 use super::talk::{Content, Part, Reader, Role, Said, check_text, prompt_of, turns_of};
 use crate::error::{ApiError, ErrorAnswer};
-use crate::guard::Tally;
 use crate::state::AppState;
+use crate::tally::Tally;
 use crate::{Job, Task, Ticket};
 
 /// A request for a chat completion. Fields that are not known are ignored.
@@ -171,9 +173,7 @@ pub(crate) async fn complete(
             let why = "`stream_options` is given without `stream`";
             return Err(ApiError::invalid("stream_options", why));
         }
-        (options, _) => {
-            options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
-        }
+        (options, _) => options.as_ref().and_then(|options| options.include_usage).unwrap_or(false),
     };
     let stream = request.stream.unwrap_or(false);
     let ready = {
@@ -267,7 +267,10 @@ fn read(reader: &mut Reader<'_>, message: &Message, param: &str) -> Result<Said,
         let segments = content.map(|content| reader.content(content, role, &at)).transpose()?;
         let segments = segments.unwrap_or_default();
         if segments.is_empty() {
-            return Err(ApiError::invalid(&at, format!("`{at}` is empty, wanted text or an image")));
+            return Err(ApiError::invalid(
+                &at,
+                format!("`{at}` is empty, wanted text or an image"),
+            ));
         }
         return Ok(Said { role, segments });
     }

@@ -18,15 +18,15 @@ mod tests;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::{Extension, Router};
 use axum::response::Response;
 use axum::routing::post;
+use axum::{Extension, Router};
 use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-pub(crate) use self::answer::{ImageData, ImagesAnswer, ImagesUsage, InputTokens};
 use self::answer::{Answer, Family, Sender};
+pub(crate) use self::answer::{ImageData, ImagesAnswer, ImagesUsage, InputTokens};
 use self::fields::Fields;
 pub(in crate::api) use self::fields::Sent;
 pub(crate) use self::request::ImageRequest;
@@ -148,11 +148,7 @@ struct Prepared {
     stream: bool,
 }
 
-fn prepare(
-    state: &AppState,
-    mut fields: Fields,
-    endpoint: Endpoint,
-) -> Result<Prepared, ApiError> {
+fn prepare(state: &AppState, mut fields: Fields, endpoint: Endpoint) -> Result<Prepared, ApiError> {
     let settings = Settings::of(ImageRequest::take(&mut fields)?, state)?;
     if state.options.log_prompts {
         tracing::info!(prompt = settings.prompt, "images");
@@ -162,9 +158,7 @@ fn prepare(
         Endpoint::Generations => {
             (task::generation(&settings, &state.options.limits)?, Family::Generation)
         }
-        Endpoint::Edits => {
-            (task::edit(&settings, state, &images, mask.as_ref())?, Family::Edit)
-        }
+        Endpoint::Edits => (task::edit(&settings, state, &images, mask.as_ref())?, Family::Edit),
         Endpoint::Variations => (task::variation(&settings, state, &images)?, Family::Edit),
     };
     Ok(Prepared {
@@ -207,9 +201,6 @@ impl PartialSchema for EditRequest {
             .property("image", images)
             .required("image")
             .property("mask", text(mask));
-        AllOfBuilder::new()
-            .item(Ref::from_schema_name(ImageRequest::name()))
-            .item(fields)
-            .into()
+        AllOfBuilder::new().item(Ref::from_schema_name(ImageRequest::name())).item(fields).into()
     }
 }

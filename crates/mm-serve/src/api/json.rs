@@ -39,7 +39,8 @@ impl JsonBody {
         serde_path_to_error::deserialize(Value::Object(self.0)).map_err(|why| {
             let path = why.path().to_string();
             let message = why.into_inner().to_string();
-            let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+            let missing =
+                message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
             match (path.as_str(), missing) {
                 (".", Some(field)) => missing_field(field.to_owned()),
                 (path, Some(field)) => missing_field(format!("{path}.{field}")),

@@ -6,11 +6,14 @@
 
 mod assembly;
 mod draw;
+mod items;
 mod object;
 mod read;
 mod request;
 mod store;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tool;
 
 use std::sync::Arc;
@@ -31,8 +34,8 @@ use self::request::{REFUSED, ResponsesRequest};
 use self::stream::Running;
 use super::json::JsonBody;
 use crate::error::{ApiError, ErrorAnswer};
-use crate::guard::Tally;
 use crate::state::AppState;
+use crate::tally::Tally;
 
 /// Answers what is given, after what was said before.
 #[utoipa::path(
@@ -46,21 +49,22 @@ use crate::state::AppState;
 pub(crate) async fn create(
     State(state): State<AppState>,
     Extension(tally): Extension<Arc<Tally>>,
+    Extension(store): Extension<Arc<Store>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     body.refuse(REFUSED)?;
     let request: ResponsesRequest = body.read()?;
     let (model, _) = state.model(request.model.as_deref())?;
     let stream = request.stream.unwrap_or(false);
-    let reading = state.clone();
-    let ready = state.blocking(move || prepare(&reading, model, request)).await?;
+    let (reading, kept) = (state.clone(), Arc::clone(&store));
+    let ready = state.blocking(move || prepare(&reading, &kept, model, request)).await?;
     let Ready { job, response, history, format, words } = ready;
     if state.options.log_prompts {
         tracing::info!(prompt = ?words, "prompt");
     }
     let ticket = state.engine.submit(job)?;
     let running =
-        Running { state, tally, ticket, assembly: Assembly::new(response, format), history };
+        Running { store, tally, ticket, assembly: Assembly::new(response, format), history };
     if stream {
         return Ok(stream::events(running).into_response());
     }
@@ -77,10 +81,10 @@ pub(crate) async fn create(
     )
 )]
 pub(crate) async fn retrieve(
-    State(state): State<AppState>,
+    Extension(store): Extension<Arc<Store>>,
     Path(id): Path<String>,
 ) -> Result<Json<ResponseObject>, ApiError> {
-    state.store.get(&id).map(|kept| Json(kept.response.clone())).ok_or_else(|| unknown(&id, "id"))
+    store.get(&id).map(|kept| Json(kept.response.clone())).ok_or_else(|| unknown(&id, "id"))
 }
 
 /// A response that is kept no more.
@@ -102,10 +106,10 @@ pub(crate) struct Removed {
     )
 )]
 pub(crate) async fn remove(
-    State(state): State<AppState>,
+    Extension(store): Extension<Arc<Store>>,
     Path(id): Path<String>,
 ) -> Result<Json<Removed>, ApiError> {
-    if !state.store.remove(&id) {
+    if !store.remove(&id) {
         return Err(unknown(&id, "id"));
     }
     Ok(Json(Removed { id, object: "response", deleted: true }))

@@ -86,9 +86,8 @@ impl Role {
             }
             other => {
                 let shown: String = other.chars().take(40).collect();
-                let why = format!(
-                    "`{param}` is `{shown}`, wanted system, developer, user or assistant"
-                );
+                let why =
+                    format!("`{param}` is `{shown}`, wanted system, developer, user or assistant");
                 Err(ApiError::invalid(param, why))
             }
         }
@@ -125,12 +124,7 @@ impl Reader<'_> {
     }
 
     /// Reads one part; a refusal says nothing.
-    fn part(
-        &mut self,
-        part: &Part,
-        role: Role,
-        param: &str,
-    ) -> Result<Option<Segment>, ApiError> {
+    fn part(&mut self, part: &Part, role: Role, param: &str) -> Result<Option<Segment>, ApiError> {
         match part.kind.as_str() {
             "text" | "input_text" | "output_text" => {
                 let text = part.text.as_deref().ok_or_else(|| missing(param, "text"))?;
@@ -160,9 +154,7 @@ impl Reader<'_> {
         let url = part.image_url.as_ref().ok_or_else(|| missing(param, "image_url"))?;
         let (uri, detail, at) = match url {
             ImageUrl::Uri(uri) => (uri, &part.detail, format!("{param}.image_url")),
-            ImageUrl::Object { url, detail } => {
-                (url, detail, format!("{param}.image_url.url"))
-            }
+            ImageUrl::Object { url, detail } => (url, detail, format!("{param}.image_url.url")),
         };
         let detail = match detail.as_deref() {
             _ if role == Role::Assistant => Detail::Own,
@@ -199,9 +191,10 @@ impl Reader<'_> {
         let (generation, patch) = (&self.model.generation, self.model.config.patch);
         let most = self.state.options.limits.patches;
         let own = Grid::of_size(image.width(), image.height(), patch);
+        let is_whole = own.is_ok_and(|grid| grid.tokens() <= most);
         let trained = Fit::CenterCrop { width: generation.width, height: generation.height };
         let fit = match detail {
-            Detail::Own if own.is_ok_and(|grid| grid.tokens() <= most) => return Ok(image.clone()),
+            Detail::Own if is_whole => return Ok(image.clone()),
             Detail::Own | Detail::Trained => trained,
             Detail::High => Fit::Bucket { max_patches: most },
         };
@@ -278,7 +271,8 @@ pub(crate) fn check_text(name: &str, model: &LoadedModel) -> Result<(), ApiError
     if model.config.has_text() && model.model.knows_text() {
         return Ok(());
     }
-    let why = format!("the model `{name}` writes no text: it only draws (`/v1/images/generations`)");
+    let why =
+        format!("the model `{name}` writes no text: it only draws (`/v1/images/generations`)");
     Err(ApiError::invalid("model", why).with_code("unsupported_model"))
 }
 
@@ -309,10 +303,8 @@ mod tests {
         let texts = |texts: &[&str]| -> Vec<Segment> {
             texts.iter().map(|text| Segment::context_text(*text)).collect()
         };
-        let first = Turn {
-            asked: texts(&["be brief", "\n", "a", "\n", "b"]),
-            answer: texts(&["c", "d"]),
-        };
+        let first =
+            Turn { asked: texts(&["be brief", "\n", "a", "\n", "b"]), answer: texts(&["c", "d"]) };
         assert_eq!(turns, [first, Turn { asked: texts(&["e"]), answer: vec![] }]);
     }
 

@@ -2,7 +2,6 @@
 //! the log when the last byte is sent.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream, Bytes};
@@ -10,9 +9,9 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 
-use super::Tally;
 use crate::error::{ApiError, ErrorAnswer};
 use crate::metrics::Metrics;
+use crate::tally::Tally;
 
 /// What the log and the counts learn of a request. It is told when this is dropped, which is when
 /// the answer has ended or its client is gone.
@@ -40,8 +39,8 @@ impl Drop for Finish {
             path = self.route,
             status,
             ms = took.as_millis() as u64,
-            prompt_tokens = self.tally.prompt.load(Ordering::Relaxed),
-            made_tokens = self.tally.made.load(Ordering::Relaxed),
+            prompt_tokens = self.tally.prompt(),
+            made_tokens = self.tally.made(),
             "request"
         );
     }
@@ -56,9 +55,10 @@ pub(super) fn too_slow(limit: Duration) -> ApiError {
 /// Gives errors that the router or an extractor made the form of all others.
 pub(super) fn in_error_form(response: Response) -> Response {
     let status = response.status();
-    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
-        kind.as_bytes().starts_with(b"application/json")
-    });
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
@@ -76,8 +76,7 @@ fn reworded(response: Response) -> Response {
         StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than is taken".to_owned(),
         status => status.canonical_reason().unwrap_or("the request failed").to_lowercase(),
     };
-    let kind =
-        if status.is_server_error() { "server_error" } else { "invalid_request_error" };
+    let kind = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
     let allow = response.headers().get(header::ALLOW).cloned();
     let mut answer = ApiError::of(status, kind, message).into_response();
     if let Some(allow) = allow {
@@ -90,9 +89,10 @@ fn reworded(response: Response) -> Response {
 /// as its last event.
 pub(super) fn watched(response: Response, mut finish: Finish, limit: Duration) -> Response {
     finish.status = response.status();
-    let is_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
-        kind.as_bytes().starts_with(b"text/event-stream")
-    });
+    let is_stream = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if !is_stream {
         finish.whole = true;
         return response;

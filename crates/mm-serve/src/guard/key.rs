@@ -12,7 +12,9 @@ pub(crate) const LONGEST: usize = 256;
 pub(super) fn check(headers: &HeaderMap, keys: &[String]) -> Result<(), ApiError> {
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     let Some(shown) = shown else {
-        return Err(refused("an API key is missing, wanted the header `Authorization: Bearer KEY`"));
+        return Err(refused(
+            "an API key is missing, wanted the header `Authorization: Bearer KEY`",
+        ));
     };
     // Every key is compared, whichever is right.
     let right = keys.iter().fold(Choice::from(0), |right, key| right | same(key.as_bytes(), shown));

@@ -33,9 +33,8 @@ pub(super) fn check_origin(request: &Request, named: &[String]) -> Result<(), Ap
     let origin = origin.to_str().unwrap_or("?");
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = origin.split_once("://").map(|(_, authority)| authority);
-    let own = authority.is_some_and(|authority| {
-        host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
-    });
+    let own = authority
+        .is_some_and(|authority| host.is_some_and(|host| host.eq_ignore_ascii_case(authority)));
     if own || named.iter().any(|named| named == origin) {
         return Ok(());
     }
@@ -65,13 +64,19 @@ mod tests {
 
     #[test]
     fn only_names_of_the_loopback_are_its_own() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]:80", "a.localhost"]
+        for host in
+            ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]:80", "a.localhost"]
         {
             assert!(is_loopback(host), "{host}");
         }
-        for host in
-            ["example.org", "127.0.0.1.example.org:80", "localhost.example.org", "0.0.0.0", "", "[::2]:1"]
-        {
+        for host in [
+            "example.org",
+            "127.0.0.1.example.org:80",
+            "localhost.example.org",
+            "0.0.0.0",
+            "",
+            "[::2]:1",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -3,10 +3,11 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::super::data_uri;
 use super::super::run::{Made, Piece};
 use super::super::usage::ChatUsage;
-use super::super::{data_uri, new_id, now};
 use crate::FinishReason;
+use crate::id::{new_id, now};
 
 /// What every object of one answer says.
 #[derive(Debug, Clone)]

@@ -8,14 +8,13 @@ use std::time::Duration;
 use axum::response::sse::{self, KeepAlive, Sse};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Serialize;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::super::data_uri;
 use super::super::run::engine_ended;
 use super::super::usage::ChatUsage;
 use super::answer::{AnswerPart, AnswerUrl, FINGERPRINT, Header, finish_reason};
 use crate::error::{ApiError, ErrorAnswer};
-use crate::guard::Tally;
+use crate::tally::Tally;
 use crate::{Event, Ticket, Usage};
 
 /// How often a comment is sent while nothing else is, so that no proxy closes the connection.
@@ -74,13 +73,17 @@ pub(super) fn events(
     tally: Arc<Tally>,
     include_usage: bool,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let mut choices =
-        Choices { header, tally, include_usage, ended: vec![None; tickets.len()] };
-    let opening: Vec<sse::Event> = (0..tickets.len()).map(|choice| choices.opening(choice)).collect();
+    let mut choices = Choices { header, tally, include_usage, ended: vec![None; tickets.len()] };
+    let opening: Vec<sse::Event> =
+        (0..tickets.len()).map(|choice| choices.opening(choice)).collect();
     let jobs = tickets.into_iter().enumerate().map(|(choice, ticket)| {
-        let told = move |event| Told { choice, event: Some(event) };
+        // The ticket lives as long as its stream.
+        let told = stream::unfold(ticket, move |mut ticket| async move {
+            let event = ticket.events.recv().await?;
+            Some((Told { choice, event: Some(event) }, ticket))
+        });
         let cut = stream::once(async move { Told { choice, event: None } });
-        UnboundedReceiverStream::new(ticket.events).map(told).chain(cut).boxed()
+        told.chain(cut).boxed()
     });
     // What follows a choice's end is its `cut`, which says nothing then.
     let told = stream::select_all(jobs);

@@ -165,8 +165,7 @@ impl Answer {
     fn base64(&self, at: usize, image: &Image) -> Result<String, ApiError> {
         let mut texts = vec![];
         if self.output.format == OutputFormat::Png {
-            let options =
-                mm_model::GenerateOptions { seed: self.seed(at), ..self.options.clone() };
+            let options = mm_model::GenerateOptions { seed: self.seed(at), ..self.options.clone() };
             texts = texts_of(&self.prompt, &self.model, &options);
             texts.push(PngText::new("Size", size_of(image)));
             texts.extend(self.strength.map(|share| PngText::new("Strength", share.to_string())));
@@ -193,7 +192,12 @@ impl Answer {
 
     /// Makes the event of a finished image. The usages of all events of a request add up to what it
     /// used: the prompt was read once, and counts with the first image.
-    fn completed(&self, image: usize, pixels: &Image, usage: Usage) -> Result<ServerEvent, ApiError> {
+    fn completed(
+        &self,
+        image: usize,
+        pixels: &Image,
+        usage: Usage,
+    ) -> Result<ServerEvent, ApiError> {
         let name = self.family.completed();
         let own = match image {
             0 => Usage { images: usage.images / self.count, ..usage },
@@ -244,13 +248,8 @@ impl Sender {
 
     /// Answers with a stream of events. A client that goes away drops the ticket with the stream.
     pub fn stream(self, ticket: Ticket) -> Response {
-        let streaming = Streaming {
-            sender: self,
-            ticket,
-            made: vec![],
-            ready: VecDeque::new(),
-            ended: false,
-        };
+        let streaming =
+            Streaming { sender: self, ticket, made: vec![], ready: VecDeque::new(), ended: false };
         let events = stream::unfold(streaming, |mut streaming| async move {
             let event = streaming.next().await?;
             Some((Ok::<_, Infallible>(event), streaming))

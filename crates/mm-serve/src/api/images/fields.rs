@@ -106,7 +106,9 @@ impl Fields {
         let mut fields = Self { is_form: true, ..Self::default() };
         for part in parts {
             let bytes_of = |bytes: Vec<u8>, param: &str| match std::str::from_utf8(&bytes) {
-                Ok(text) if !part.is_file && !text.is_empty() => AppState::bytes_of_uri(text, param),
+                Ok(text) if !part.is_file && !text.is_empty() => {
+                    AppState::bytes_of_uri(text, param)
+                }
                 _ => Ok(bytes),
             };
             if part.name == MASK {

@@ -8,10 +8,10 @@ use mm_text::MAX_SIDE;
 use utoipa::ToSchema;
 
 use super::fields::{Fields, shown};
+use crate::ServedModel;
 use crate::encode::{Output, OutputFormat};
 use crate::error::ApiError;
 use crate::state::{AppState, Limits};
-use crate::ServedModel;
 
 /// The largest scale of guidance. Images are long burnt out there.
 const MOST_GUIDANCE: f64 = 100.0;
@@ -80,7 +80,8 @@ impl ImageRequest {
             size: fields.take("size", SIZES)?,
             quality: fields.take("quality", "text")?,
             output_format: fields.take("output_format", "png, jpeg or webp")?,
-            output_compression: fields.take("output_compression", "a whole number from 0 to 100")?,
+            output_compression: fields
+                .take("output_compression", "a whole number from 0 to 100")?,
             stream: fields.take("stream", "true or false")?,
             partial_images: fields.take("partial_images", "a whole number from 0 to 3")?,
             seed: fields.take("seed", "a whole number from 0")?,
@@ -210,9 +211,7 @@ impl Settings {
         if tokens > limits.prompt_tokens {
             let most = limits.prompt_tokens;
             let message = format!("the prompt has {tokens} tokens with its images, at most {most}");
-            return Err(
-                ApiError::invalid("prompt", message).with_code("context_length_exceeded")
-            );
+            return Err(ApiError::invalid("prompt", message).with_code("context_length_exceeded"));
         }
         Ok(())
     }
@@ -307,8 +306,9 @@ fn options_of(
         if tokens > limits.prompt_tokens {
             let most = limits.prompt_tokens;
             let message = format!("`negative_prompt` has {tokens} tokens, at most {most}");
-            return Err(ApiError::invalid("negative_prompt", message)
-                .with_code("context_length_exceeded"));
+            return Err(
+                ApiError::invalid("negative_prompt", message).with_code("context_length_exceeded")
+            );
         }
         options.negative = negative.clone();
     }
@@ -337,11 +337,7 @@ fn parse_size(text: &str) -> Result<Option<Size>, ApiError> {
 }
 
 /// Returns the patches of a size; an error names the nearest sizes that can be drawn.
-pub(super) fn grid_of(
-    size: Size,
-    served: &ServedModel,
-    limits: &Limits,
-) -> Result<Grid, ApiError> {
+pub(super) fn grid_of(size: Size, served: &ServedModel, limits: &Limits) -> Result<Grid, ApiError> {
     let Size { width, height } = size;
     let patch = served.model.config.patch;
     let own = &served.model.generation;

@@ -97,11 +97,7 @@ fn draw(settings: &Settings, prompt: Document, kept: Kept) -> Result<Task, ApiEr
 }
 
 /// Decodes images, whose drawings together may have no more pixels than one that is sent.
-fn decoded(
-    images: &[Sent],
-    settings: &Settings,
-    state: &AppState,
-) -> Result<Vec<Image>, ApiError> {
+fn decoded(images: &[Sent], settings: &Settings, state: &AppState) -> Result<Vec<Image>, ApiError> {
     let limits = &state.options.limits;
     if images.len() > limits.images {
         let message = format!("the request has {} images, at most {}", images.len(), limits.images);
@@ -157,11 +153,7 @@ fn turn(images: Vec<Image>, instruction: &str) -> Document {
 
 /// Makes the task of an edit by instruction. The drawing has the size that was asked for, or that
 /// of the first image as the model sees it.
-fn instructed(
-    settings: &Settings,
-    images: &[Image],
-    limits: &Limits,
-) -> Result<Task, ApiError> {
+fn instructed(settings: &Settings, images: &[Image], limits: &Limits) -> Result<Task, ApiError> {
     if !settings.reads() {
         let message = format!(
             "the model `{}` reads no images, wanted `mask` or `strength` beside the image",
@@ -203,8 +195,10 @@ fn masked(
 ) -> Result<Kept, ApiError> {
     let own = size_of(&image);
     if settings.size.is_some_and(|size| size != own) {
-        let message =
-            format!("an edit with a mask keeps the size of its image, {}x{}", own.width, own.height);
+        let message = format!(
+            "an edit with a mask keeps the size of its image, {}x{}",
+            own.width, own.height
+        );
         return Err(ApiError::invalid("size", message));
     }
     let strength = settings.strength.unwrap_or(1.0);

@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 
 use super::super::run::{Piece, push_text};
 use super::super::usage::ResponseUsage;
-use super::super::{new_id, now};
 use super::object::{
     IncompleteDetails, OutputImage, OutputItem, OutputMessage, OutputText, ResponseError,
     ResponseObject,
 };
 use super::tool::ImageFormat;
 use crate::error::ApiError;
+use crate::id::{new_id, now};
 use crate::{Event, FinishReason, Usage};
 
 /// An event of a stream.

@@ -4,7 +4,7 @@ use mm_model::Segment;
 
 use super::super::images::{ImageRequest, Sent, Settings, edit, generation};
 use super::super::talk::{Role, Said};
-use super::read::{last_images, newest_image};
+use super::items::{last_images, newest_image};
 use super::request::{Item, MaskInput, ResponsesRequest};
 use super::tool::{Action, ImageTool};
 use crate::Job;
@@ -28,11 +28,7 @@ pub(super) struct Drawn {
 }
 
 /// Makes the job of drawing what the user said last.
-pub(super) fn draw(
-    state: &AppState,
-    model: usize,
-    source: &Source<'_>,
-) -> Result<Drawn, ApiError> {
+pub(super) fn draw(state: &AppState, model: usize, source: &Source<'_>) -> Result<Drawn, ApiError> {
     let tool = source.tool;
     let prompt = last_words(source.history);
     let settings = Settings::of(image_request(source, prompt.clone())?, state)
@@ -54,7 +50,8 @@ pub(super) fn draw(
 /// Returns the same request as `/v1/images` would get.
 fn image_request(source: &Source<'_>, prompt: String) -> Result<ImageRequest, ApiError> {
     let (request, tool) = (source.request, source.tool);
-    let whole = |value: Option<u64>| value.map(|value| usize::try_from(value).unwrap_or(usize::MAX));
+    let whole =
+        |value: Option<u64>| value.map(|value| usize::try_from(value).unwrap_or(usize::MAX));
     Ok(ImageRequest {
         model: request.model.clone(),
         prompt: Some(prompt),
@@ -87,7 +84,8 @@ fn images_of(source: &Source<'_>, has_mask: bool) -> Result<Vec<Sent>, ApiError>
     }
     if images.is_empty() && (has_mask || tool.action == Action::Edit) {
         let Some(newest) = newest_image(history) else {
-            let why = "there is no image to edit, wanted one in the input or in the response before";
+            let why =
+                "there is no image to edit, wanted one in the input or in the response before";
             return Err(ApiError::invalid("input", why));
         };
         images.push(Sent { param: "input".to_owned(), bytes: newest.encode_png() });

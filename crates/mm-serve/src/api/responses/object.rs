@@ -142,7 +142,8 @@ impl ResponseObject {
             }
             OutputItem::ImageGenerationCall(call) => call.result.as_ref().map_or(0, String::len),
         });
-        let metadata = self.metadata.iter().map(|(name, value)| name.len() + value.to_string().len());
+        let metadata =
+            self.metadata.iter().map(|(name, value)| name.len() + value.to_string().len());
         let texts = [&self.instructions, &self.user].into_iter().flatten().map(String::len);
         size_of::<Self>() + items.chain(metadata).chain(texts).sum::<usize>()
     }

@@ -1,21 +1,20 @@
 //! Reads a request for a response: what is said, after what, and what is made of it.
 
 use mm_model::{Document, Segment};
-use mm_patch::Image;
 use serde_json::Map;
 
 use super::super::chat::words_of;
 use super::super::settings::Settings;
-use super::super::talk::{
-    Content, Detail, ImageUrl, Reader, Role, Said, check_text, prompt_of, turns_of,
-};
-use super::super::{new_id, now};
+use super::super::talk::{Reader, Role, Said, check_text, prompt_of, turns_of};
 use super::draw::{Drawn, Source, draw};
+use super::items::{items_of, read};
 use super::object::{ResponseObject, TextSettings};
-use super::request::{Input, Item, ResponsesRequest, ToolChoice};
+use super::request::{ResponsesRequest, ToolChoice};
+use super::store::Store;
 use super::tool::{Drawing, ImageFormat, ImageTool};
 use super::unknown;
 use crate::error::ApiError;
+use crate::id::{new_id, now};
 use crate::state::AppState;
 use crate::{Job, Task};
 
@@ -34,6 +33,7 @@ pub(super) struct Ready {
 /// Checks a request and reads what it says.
 pub(super) fn prepare(
     state: &AppState,
+    store: &Store,
     model: usize,
     request: ResponsesRequest,
 ) -> Result<Ready, ApiError> {
@@ -43,7 +43,7 @@ pub(super) fn prepare(
     let mut history = match &request.previous_response_id {
         None => vec![],
         Some(id) => {
-            let kept = state.store.get(id);
+            let kept = store.get(id);
             kept.ok_or_else(|| unknown(id, "previous_response_id"))?.history.clone()
         }
     };
@@ -104,80 +104,6 @@ fn settings_of(request: &ResponsesRequest) -> Settings {
         max_tokens: request.max_output_tokens,
         max_tokens_field: "max_output_tokens",
     }
-}
-
-/// Returns the items of an input; a text is the message of a user.
-fn items_of(input: Option<&Input>) -> Vec<Item> {
-    match input {
-        None => vec![],
-        Some(Input::Items(items)) => items.clone(),
-        Some(Input::Text(text)) => vec![Item {
-            kind: None,
-            role: Some("user".to_owned()),
-            content: Some(Content::Text(text.clone())),
-            result: None,
-        }],
-    }
-}
-
-/// Reads one item; `param` names it. What a model thought is skipped.
-fn read(reader: &mut Reader<'_>, item: &Item, param: &str) -> Result<Option<Said>, ApiError> {
-    match item.kind.as_deref() {
-        None | Some("message") => {}
-        Some("reasoning") => return Ok(None),
-        Some("image_generation_call") => {
-            let at = format!("{param}.result");
-            let Some(result) = &item.result else {
-                let why = "images are not found by id, wanted the image as `result`, or \
-                           `previous_response_id`";
-                return Err(ApiError::invalid(at, why));
-            };
-            let image = reader.image(result, Detail::Own, &at)?;
-            let segments = vec![Segment::context_image(image)];
-            return Ok(Some(Said { role: Role::Assistant, segments }));
-        }
-        Some(other) => {
-            let shown: String = other.chars().take(40).collect();
-            let why = format!("items of the type `{shown}` are not read, wanted messages");
-            return Err(ApiError::unsupported(format!("{param}.type"), why));
-        }
-    }
-    let role = Role::of(item.role.as_deref().unwrap_or("user"), &format!("{param}.role"))?;
-    let at = format!("{param}.content");
-    let Some(content) = &item.content else {
-        return Err(ApiError::invalid(&at, format!("`{at}` is missing")));
-    };
-    Ok(Some(Said { role, segments: reader.content(content, role, &at)? }))
-}
-
-/// An image of a request, as it was sent.
-pub(super) struct SentUri<'a> {
-    pub uri: &'a str,
-    /// The field in which it stands.
-    pub param: String,
-}
-
-/// Returns the images of the last message of a user.
-pub(super) fn last_images(items: &[Item]) -> Vec<SentUri<'_>> {
-    let is_message = |item: &Item| matches!(item.kind.as_deref(), None | Some("message"));
-    let is_user = |item: &Item| matches!(item.role.as_deref(), None | Some("user"));
-    let last = items.iter().rposition(|item| is_message(item) && is_user(item));
-    let Some(at) = last else { return vec![] };
-    let Some(Content::Parts(parts)) = &items[at].content else { return vec![] };
-    let sent = parts.iter().enumerate().filter_map(|(part_at, part)| {
-        let (ImageUrl::Uri(uri) | ImageUrl::Object { url: uri, .. }) = part.image_url.as_ref()?;
-        Some(SentUri { uri, param: format!("input[{at}].content[{part_at}].image_url") })
-    });
-    sent.collect()
-}
-
-/// Returns the last image of a conversation.
-pub(super) fn newest_image(history: &[Said]) -> Option<&Image> {
-    let segments = history.iter().flat_map(|said| &said.segments);
-    segments.rev().find_map(|segment| match segment {
-        Segment::Image { image, .. } => Some(image),
-        Segment::Text { .. } => None,
-    })
 }
 
 /// Makes the response without its output.

@@ -11,9 +11,9 @@ use super::super::run::engine_ended;
 use super::super::talk::{Role, Said};
 use super::assembly::{Assembly, StreamEvent};
 use super::object::ResponseObject;
+use super::store::Store;
 use crate::error::ApiError;
-use crate::guard::Tally;
-use crate::state::AppState;
+use crate::tally::Tally;
 use crate::{Event, Ticket};
 
 /// How often a comment is sent while nothing else is, so that no proxy closes the connection.
@@ -21,7 +21,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A response that runs. Dropping it ends its job.
 pub(super) struct Running {
-    pub state: AppState,
+    pub store: Arc<Store>,
     pub tally: Arc<Tally>,
     pub ticket: Ticket,
     pub assembly: Assembly,
@@ -58,15 +58,13 @@ impl Running {
         if self.assembly.is_over() && response.error.is_none() && response.store {
             let said = Said { role: Role::Assistant, segments: self.assembly.segments() };
             self.history.push(said);
-            self.state.store.put(response.clone(), std::mem::take(&mut self.history));
+            self.store.put(response.clone(), std::mem::take(&mut self.history));
         }
     }
 }
 
 /// Sends a response event by event.
-pub(super) fn events(
-    running: Running,
-) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+pub(super) fn events(running: Running) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     let batches = stream::unfold(running, |mut running| async move {
         let mut events = running.assembly.take_events();
         while events.is_empty() {

@@ -92,8 +92,7 @@ impl ImageTool {
             return Err(wrong("quality", "is unknown, wanted auto, low, medium or high"));
         }
         let at = |field: &str| format!("{param}.{field}");
-        let previews =
-            count(&at("partial_images"), fields.partial_images.unwrap_or(0), 0, 3)?;
+        let previews = count(&at("partial_images"), fields.partial_images.unwrap_or(0), 0, 3)?;
         let quality = fields.output_compression.unwrap_or(100);
         let quality = count(&at("output_compression"), quality, 0, 100)? as u8;
         let output = Output { format, quality };

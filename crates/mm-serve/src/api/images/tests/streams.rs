@@ -77,8 +77,7 @@ async fn a_stream_of_many_images_completes_each_and_counts_each_once() {
         value["data"].as_array().unwrap().iter().map(|one| &one["b64_json"]).collect();
     assert_eq!(files, wanted);
     for field in ["input_tokens", "output_tokens", "total_tokens"] {
-        let sum: u64 =
-            completed.iter().map(|one| one.data["usage"][field].as_u64().unwrap()).sum();
+        let sum: u64 = completed.iter().map(|one| one.data["usage"][field].as_u64().unwrap()).sum();
         assert_eq!(value["usage"][field], sum, "{field}");
     }
 }

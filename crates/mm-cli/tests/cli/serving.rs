@@ -1,0 +1,142 @@
+//! `mm serve` as a process: where it listens, what it refuses, how it ends, and that the official
+//! Python client works with it unchanged.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::{device, model, refused};
+
+/// A server that runs; dropping it ends it.
+struct Server {
+    process: Child,
+    /// `127.0.0.1:PORT`.
+    address: String,
+    /// The line that it printed.
+    line: String,
+}
+
+impl Server {
+    /// Starts a server on a free port.
+    fn start(args: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_mm"))
+            .env("MM_DEVICE", device())
+            .args(["serve", "--port", "0", "--device", device()])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
+        let address = address.unwrap_or_else(|| panic!("no address in `{line}`")).to_owned();
+        Self { process, address, line }
+    }
+
+    /// Sends a request and returns the whole answer, headers included.
+    fn ask(&self, request: &str, headers: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let (address, length) = (&self.address, body.len());
+        write!(
+            stream,
+            "{request} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+             content-length: {length}\r\n{headers}\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[cfg(unix)]
+    fn terminate(&mut self) -> Option<i32> {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // it may have ended already
+        let _ = self.process.wait();
+    }
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+
+#[cfg(unix)]
+#[test]
+fn a_server_says_where_it_listens_and_ends_well_when_it_is_told_to() {
+    let mut server = Server::start(&[&model()]);
+    assert!(server.line.ends_with("(models: run)\n"), "{}", server.line);
+    let listed = server.ask("GET /v1/models", "", "");
+    assert!(listed.starts_with("HTTP/1.1 200") && listed.contains("\"id\":\"run\""), "{listed}");
+    let body = r#"{"messages": [{"role": "user", "content": "a"}], "max_tokens": 3}"#;
+    let answer = server.ask("POST /v1/chat/completions", JSON, body);
+    assert!(answer.contains("\"object\":\"chat.completion\""), "{answer}");
+
+    // What is running when the signal comes is finished.
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let body = r#"{"prompt": "a", "steps": 40, "stream": true, "partial_images": 3}"#;
+    let head = format!("POST /v1/images/generations HTTP/1.1\r\nhost: localhost\r\n{JSON}");
+    write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut first = [0; 16];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(server.terminate(), Some(0));
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("event: image_generation.completed"), "{rest}");
+}
+
+#[test]
+fn a_key_file_lets_in_who_has_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.txt");
+    fs_err::write(&keys, "# mine\nsecret-of-mine\n").unwrap();
+    let named = format!("letters={}", model());
+    let server = Server::start(&[&named, "--api-key-file", keys.to_str().unwrap()]);
+    assert!(server.line.ends_with("(models: letters)\n"), "{}", server.line);
+    assert!(server.ask("GET /v1/models", "", "").starts_with("HTTP/1.1 401"));
+    let key = "authorization: Bearer secret-of-mine\r\n";
+    assert!(server.ask("GET /v1/models", key, "").starts_with("HTTP/1.1 200"));
+    assert!(server.ask("GET /healthz", "", "").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn what_would_be_unsafe_or_unclear_is_refused_before_anything_is_loaded() {
+    let said = refused(2, &["serve", &model(), "--host", "0.0.0.0"]);
+    assert!(said.contains("--api-key-file") && said.contains("--insecure"), "{said}");
+    let said = refused(2, &["serve", &model(), &model()]);
+    assert!(said.contains("both named `run`"), "{said}");
+    refused(2, &["serve", &model(), "--host", "example.org"]);
+    refused(2, &["serve", &model(), "--cors-origin", "*"]);
+    refused(2, &["serve", &model(), "--queue", "0"]);
+    refused(2, &["serve"]);
+    refused(1, &["serve", "no/such/folder", "--port", "0"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let said = refused(1, &["serve", &model(), "--port", &port]);
+    assert!(said.contains("cannot listen on"), "{said}");
+}
+
+#[test]
+fn the_official_python_client_works_unchanged() {
+    let Ok(python) = std::env::var("MM_PYTHON") else {
+        eprintln!("not run: MM_PYTHON names no Python that has the package `openai`");
+        return;
+    };
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/openai_client.py");
+    let server = Server::start(&[&model()]);
+    let output = Command::new(python)
+        .arg(script)
+        .arg(format!("http://{}/v1", server.address))
+        .output()
+        .unwrap();
+    let (said, why) = (crate::text(&output.stdout), crate::text(&output.stderr));
+    assert!(output.status.success(), "{said}{why}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 9, "{said}");
+}
