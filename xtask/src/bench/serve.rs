@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use xshell::Shell;
 
 use self::client::{Reply, Request};
-use self::process::Server;
+use self::process::{Launch, Server};
 use super::option;
 use crate::mm;
 
@@ -35,13 +35,16 @@ struct Wanted {
 /// Builds the release program, starts it as a server and measures it.
 pub fn run(sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
     let wanted = parse(sh, args)?;
-    let program = mm::build(sh, mm::device_of(args).as_deref())?;
-    let start = || Server::start(&program, &wanted.model, mm::device_of(args).as_deref());
-    println!("On {}.\n", process::machine());
+    let device = mm::device_of(args);
+    let program = mm::build(sh, device.as_deref())?;
+    let log = mm::target(sh)?.join("bench-serve.log");
+    let launch = Launch { program, model: wanted.model, device, log };
+    launch.clear_log()?;
+    println!("On {}; the log of the server is {}.\n", process::machine(), launch.log.display());
     if let Some(requests) = wanted.abuse {
-        return abuse::run(&start, requests);
+        return abuse::run(&launch, requests);
     }
-    let server = start()?;
+    let server = Server::start(&launch)?;
     let drawing = drawing(1);
     let drawn = client::post(server.address(), &drawing)?;
     let reading = reading(&drawn)?;
@@ -49,7 +52,8 @@ pub fn run(sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
         [("drawings", "images/s", drawing), ("texts", "tokens/s", reading)]
     {
         println!(
-            "| {title}: clients | {unit} | against one | first token, ms | p50, ms | p99, ms | p99 / p50 | memory before, after, MiB |"
+            "| {title}: clients | {unit} | against one | first token, ms | p50, ms | p99, ms \
+             | p99 / p50 | memory before, after, MiB |"
         );
         println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         let mut alone = None;
@@ -205,7 +209,8 @@ impl Round {
             failed => format!(" {failed} requests failed"),
         };
         format!(
-            "| {clients} | {rate:.2} | {:.2} | {first} | {} | {} | {:.2} | {before:.0}, {after:.0} |{failed}",
+            "| {clients} | {rate:.2} | {:.2} | {first} | {} | {} | {:.2} \
+             | {before:.0}, {after:.0} |{failed}",
             rate / alone,
             ms(p50),
             ms(p99),

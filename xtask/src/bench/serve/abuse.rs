@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::client::{self, Lost, Reply, Request};
-use super::process::Server;
+use super::process::{Launch, Server};
 use super::{drawing, reading};
 
 /// The seeds of the drawings, each of which was drawn on a quiet server.
@@ -63,8 +63,8 @@ struct Counts {
 type Address = Mutex<Option<SocketAddr>>;
 
 /// Sends so many requests and prints what became of them.
-pub fn run(start: &dyn Fn() -> Result<Server>, requests: usize) -> Result<ExitCode> {
-    let first = start()?;
+pub fn run(launch: &Launch, requests: usize) -> Result<ExitCode> {
+    let first = Server::start(launch)?;
     let plan = plan(first.address())?;
     let address: Address = Mutex::new(Some(first.address()));
     let counts = Counts::default();
@@ -81,19 +81,21 @@ pub fn run(start: &dyn Fn() -> Result<Server>, requests: usize) -> Result<ExitCo
         for _ in 0..CLIENTS {
             scope.spawn(client);
         }
-        watch(start, first, &address, Progress { done: &done, requests })
+        watch(launch, first, &address, Progress { done: &done, requests })
     });
     if ends.is_err() {
         sent.store(requests, Ordering::Relaxed);
     }
     let [middle, last] = ends?;
+    let panics = launch.panics()?;
     let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
     println!(
-        "\n| requests | right | bad and refused | left by the client | sent again | wrong | lost | stuck | exit codes |"
+        "\n| requests | right | bad and refused | left by the client | sent again | wrong | lost \
+         | stuck | panics | exit codes |"
     );
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
     println!(
-        "| {requests} | {} | {} | {} | {} | {} | {} | {} | {middle:?}, {last:?} |",
+        "| {requests} | {} | {} | {} | {} | {} | {} | {} | {panics} | {middle:?}, {last:?} |",
         count(&counts.right),
         count(&counts.refused),
         count(&counts.left),
@@ -102,7 +104,7 @@ pub fn run(start: &dyn Fn() -> Result<Server>, requests: usize) -> Result<ExitCo
         count(&counts.lost),
         count(&counts.stuck)
     );
-    let bad = count(&counts.wrong) + count(&counts.lost) + count(&counts.stuck);
+    let bad = panics + count(&counts.wrong) + count(&counts.lost) + count(&counts.stuck);
     let well = bad == 0 && [middle, last] == [Some(0); 2];
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -116,7 +118,7 @@ struct Progress<'a> {
 /// Prints the memory of the server over time, ends it in the middle and starts another; returns the
 /// exit codes of the two.
 fn watch(
-    start: &dyn Fn() -> Result<Server>,
+    launch: &Launch,
     first: Server,
     address: &Address,
     progress: Progress<'_>,
@@ -137,7 +139,7 @@ fn watch(
             std::thread::sleep(Duration::from_millis(50));
             *lock(address) = None;
             middle = Some(server.wait()?);
-            server = start()?;
+            server = Server::start(launch)?;
             *lock(address) = Some(server.address());
         }
         if now >= requests {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,28 @@ const END: Duration = Duration::from_secs(120);
 /// What stands in the line that the server prints before its address.
 const LISTENING: &str = "listening on http://";
 
+/// How servers are started.
+pub struct Launch {
+    pub program: PathBuf,
+    pub model: PathBuf,
+    pub device: Option<String>,
+    /// Where the logs of all servers go.
+    pub log: PathBuf,
+}
+
+impl Launch {
+    /// Makes the log empty.
+    pub fn clear_log(&self) -> Result<()> {
+        Ok(fs_err::write(&self.log, [])?)
+    }
+
+    /// Counts the lines of the log that tell of a panic.
+    pub fn panics(&self) -> Result<usize> {
+        let log = fs_err::read(&self.log)?;
+        Ok(String::from_utf8_lossy(&log).matches("panicked at").count())
+    }
+}
+
 /// A running server, which is killed when it is dropped.
 pub struct Server {
     child: Child,
@@ -22,14 +44,17 @@ pub struct Server {
 
 impl Server {
     /// Starts `mm serve` at a free port and waits until it listens.
-    pub fn start(program: &Path, model: &Path, device: Option<&str>) -> Result<Self> {
-        let device = device.map(|device| ["--device", device]);
+    pub fn start(launch: &Launch) -> Result<Self> {
+        let Launch { program, model, device, log } = launch;
+        let log = fs_err::OpenOptions::new().create(true).append(true).open(log)?;
+        let device = device.iter().flat_map(|device| ["--device", device]);
         let mut child = Command::new(program)
             .arg("serve")
             .arg(model)
             .args(["--port", "0"])
-            .args(device.iter().flatten())
+            .args(device)
             .stdout(Stdio::piped())
+            .stderr(log.into_parts().0)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let out = child.stdout.take().context("the output of the server is not there")?;
@@ -38,7 +63,10 @@ impl Server {
         let Some(address) = address else {
             let _ = child.kill();
             let status = child.wait()?;
-            bail!("the server ended with {status} and never said `{LISTENING}…`");
+            bail!(
+                "the server ended with {status} and never said `{LISTENING}…`; its log is {}",
+                launch.log.display()
+            );
         };
         // Whatever else it prints is read, so that it never waits for a reader.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));

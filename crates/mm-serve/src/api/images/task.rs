@@ -5,7 +5,8 @@ use mm_model::{
     Constrain, Document, EditError, ImageToImage, Inpaint, Mask, MaskedArea, Segment, SoftMask,
     Turn,
 };
-use mm_patch::{Fit, Grid, Image};
+use mm_patch::{Grid, Image};
+use mm_text::MAX_SIDE;
 
 use super::fields::Sent;
 use super::request::{Settings, Size, fits, grid_of};
@@ -177,9 +178,11 @@ fn fitted(image: &Image, settings: &Settings, limits: &Limits) -> Result<Image, 
     }
     let max_patches = settings.own_grid()?.tokens();
     let patch = settings.served.model.config.patch;
-    let fitted = Fit::Bucket { max_patches }.apply(image, patch);
-    let (image, _) = fitted.map_err(|why| ApiError::invalid("image", why.to_string()))?;
-    Ok(image)
+    let grid = Grid::nearest(image.width(), image.height(), patch, max_patches)
+        .map_err(|why| ApiError::invalid("image", why.to_string()))?;
+    // A strip may have the patches of an image, but no more on a side than a model counts.
+    let side = |patches: usize| patches.min(MAX_SIDE) * patch;
+    Ok(image.resize(side(grid.cols), side(grid.rows)))
 }
 
 /// Prepares the edit of what a mask frees: of the whole image where it can be drawn whole, and else

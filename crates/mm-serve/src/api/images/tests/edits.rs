@@ -35,14 +35,14 @@ async fn no_bit_outside_of_a_mask_changes_whatever_the_size() {
         let is_free = |x: usize, y: usize| (2..5).contains(&x) && (1..4).contains(&y);
         let before = gradient(width, height);
         let (file, mask) = (before.encode_png(), mask(width, height, is_free));
-        let parts = [
+        let parts: &[Part<'_>] = &[
             ("image@", &file[..]),
             ("mask@", &mask[..]),
             ("prompt", b"ab"),
             ("n", b"2"),
             ("seed", b"1"),
         ];
-        let by_form = served.form(EDITS, &parts).await;
+        let by_form = served.form(EDITS, parts).await;
         let images = by_form.images();
         assert_eq!(images.len(), 2);
         for after in &images {
@@ -82,7 +82,9 @@ async fn a_strength_starts_from_the_image_and_zero_returns_it() {
     let served = serve();
     let before = gradient(8, 6);
     let file = before.encode_png();
-    let body = |strength: f64| json!({ "image": uri(&file), "prompt": "ab", "seed": 2, "strength": strength });
+    let body = |strength: f64| {
+        json!({ "image": uri(&file), "prompt": "ab", "seed": 2, "strength": strength })
+    };
     assert_eq!(served.json(EDITS, &body(0.0)).await.images(), std::slice::from_ref(&before));
     let mut edit = ImageToImage::new(before, 0.5, PATCH).unwrap();
     let (prompt, options) = (Document::of_text("ab"), served.model.options(2));
@@ -95,9 +97,13 @@ async fn without_mask_and_strength_the_images_and_the_prompt_are_an_instruction(
     let served = serve();
     let (first, second) = (gradient(8, 6), Image::filled(4, 2, [9, 8, 7]));
     let (one, two) = (first.encode_png(), second.encode_png());
-    let parts =
-        [("image[]@", &one[..]), ("image[]@", &two[..]), ("prompt", b"make it ab"), ("seed", b"3")];
-    let reply = served.form(EDITS, &parts).await;
+    let parts: &[Part<'_>] = &[
+        ("image[]@", &one[..]),
+        ("image[]@", &two[..]),
+        ("prompt", b"make it ab"),
+        ("seed", b"3"),
+    ];
+    let reply = served.form(EDITS, parts).await;
     let asked = vec![
         Segment::context_image(first),
         Segment::context_image(second),
@@ -130,8 +136,8 @@ async fn variations_start_from_the_image_without_a_prompt() {
     let served = serve();
     let before = gradient(8, 6);
     let file = before.encode_png();
-    let parts = [("image@", &file[..]), ("n", b"2"), ("seed", b"4"), ("size", b"auto")];
-    let reply = served.form(VARIATIONS, &parts).await;
+    let parts: &[Part<'_>] = &[("image@", &file[..]), ("n", b"2"), ("seed", b"4"), ("size", b"auto")];
+    let reply = served.form(VARIATIONS, parts).await;
     let mut edit = ImageToImage::new(before, 0.75, PATCH).unwrap();
     let (prompt, options) = (Document::of_text(""), served.model.options(4));
     let wanted = served.model.draw_constrained(&prompt, 2, edit.grid(), &options, &mut edit);

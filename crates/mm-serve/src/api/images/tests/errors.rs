@@ -93,8 +93,8 @@ async fn numbers_of_a_form_that_are_none_are_named() {
         ("size", "8x7"),
         ("response_format", "url"),
     ] {
-        let parts = [("image@", &file[..]), ("prompt", b"ab"), (name, text.as_bytes())];
-        let reply = served.form(EDITS, &parts).await;
+        let parts: &[Part<'_>] = &[("image@", &file[..]), ("prompt", b"ab"), (name, text.as_bytes())];
+        let reply = served.form(EDITS, parts).await;
         assert_eq!((reply.status.as_u16(), reply.param().as_str()), (400, name), "{text}");
     }
 }
@@ -158,8 +158,8 @@ async fn wrong_images_and_masks_are_named() {
 async fn a_mask_of_another_size_names_both_sizes() {
     let served = serve();
     let (image, mask) = (gradient(8, 6).encode_png(), gradient(4, 4).encode_png());
-    let parts = [("image@", &image[..]), ("mask@", &mask[..]), ("prompt", b"ab")];
-    let reply = served.form(EDITS, &parts).await;
+    let parts: &[Part<'_>] = &[("image@", &image[..]), ("mask@", &mask[..]), ("prompt", b"ab")];
+    let reply = served.form(EDITS, parts).await;
     assert_eq!((reply.status.as_u16(), reply.param().as_str()), (400, "mask"));
     assert_eq!(reply.message(), "the mask has 4 x 4 pixels, wanted 8 x 6");
 }

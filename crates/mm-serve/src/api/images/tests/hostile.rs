@@ -31,8 +31,8 @@ async fn an_image_that_claims_too_many_pixels_is_refused_before_it_is_decoded() 
             let reply = served.form(path, &[("image@", &huge), ("prompt", b"ab")]).await;
             assert_eq!((reply.status.as_u16(), reply.param().as_str()), (400, "image"));
         }
-        let parts = [("image@", &file[..]), ("mask@", &huge[..]), ("prompt", b"ab")];
-        let reply = served.form(EDITS, &parts).await;
+        let parts: &[Part<'_>] = &[("image@", &file[..]), ("mask@", &huge[..]), ("prompt", b"ab")];
+        let reply = served.form(EDITS, parts).await;
         assert_eq!((reply.status.as_u16(), reply.param().as_str()), (400, "mask"));
     }
     let reply = served.form(VARIATIONS, &[("image@", &claiming(10_000, 10_000))]).await;

@@ -86,14 +86,14 @@ async fn a_stream_of_many_images_completes_each_and_counts_each_once() {
 async fn edits_have_events_of_their_own() {
     let served = serve();
     let file = gradient(8, 6).encode_png();
-    let parts = [
+    let parts: &[Part<'_>] = &[
         ("image@", &file[..]),
         ("prompt", b"ab"),
         ("stream", b"true"),
         ("partial_images", b"1"),
         ("output_format", b"webp"),
     ];
-    let found = events(&served.form(EDITS, &parts).await);
+    let found = events(&served.form(EDITS, parts).await);
     let names: Vec<&str> = found.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(names, ["image_edit.partial_image", "image_edit.completed"]);
     assert_eq!(found[1].data["output_format"], "webp");
