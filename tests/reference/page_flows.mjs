@@ -105,8 +105,11 @@ async function flow(name, run) {
   }
 }
 
-const shot = (page, name) =>
-  page.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
+/** Keeps what is seen, and checks that nothing stands beyond the side of the window. */
+async function shot(page, name) {
+  await page.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
+  await checkWidth(page, name);
+}
 
 /** Checks by axe-core that nothing of what is seen shuts out a reader. */
 async function checkAccess(page, where) {
@@ -288,7 +291,7 @@ await flow("a failed answer says why and can be asked again", async () => {
   await page.fill("#message", "draw a red 7");
   await page.press("#message", "Enter");
   const words = await page.locator(".turn .error").textContent();
-  assert.equal(words, "3 requests wait, which is the most Try again in 3 s.");
+  assert.equal(words, "3 requests wait, which is the most; try again in 3 s");
   await shot(page, "chat-failed");
   await checkAccess(page, "a failed answer");
   await page.unroute(CHAT);
@@ -438,7 +441,7 @@ async function openEdit(options = {}) {
   await drawOne(page, "a red 7 on gray");
   await page.getByRole("button", { name: "Edit: a red 7 on gray" }).click();
   await page.locator("#painter canvas").waitFor();
-  await page.locator("#edit-name", { hasText: "×" }).waitFor();
+  await page.locator("#painter-title", { hasText: "×" }).waitFor();
   await page.locator("#edit-form summary").click();
   await page.fill("#edit-steps", "6");
   return page;
@@ -562,7 +565,7 @@ await flow("the history keeps images with their settings, gives them on, and for
   assert.equal(await cards.count(), 3);
   await shot(page, "history");
   await checkAccess(page, "the history");
-  await page.getByRole("button", { name: "Show in chat: a red 7 on gray" }).click();
+  await page.getByRole("button", { name: "Use in chat: a red 7 on gray" }).click();
   await page.locator("#attached li").waitFor();
   await page.getByRole("link", { name: "History" }).click();
   await page.getByRole("button", { name: "Reuse settings: a red 7 on gray" }).click();
@@ -633,7 +636,7 @@ await flow("an image is drawn, scrubbed and masked by the keyboard alone", async
   await shot(page, "keyboard-focus");
   await tabTo("Edit: a red 7");
   await page.keyboard.press("Enter");
-  await page.locator("#edit-name", { hasText: "×" }).waitFor();
+  await page.locator("#painter-title", { hasText: "×" }).waitFor();
   await tabTo("Mask over the image");
   await page.keyboard.press("Space");
   assert.ok((await painted(page)) > 0);
@@ -655,7 +658,6 @@ for (const [name, options] of [
     await idle(page, "edit-result");
     const check = async (view) => {
       await checkAccess(page, `${view}, ${name}`);
-      await checkWidth(page, `${view}, ${name}`);
       await shot(page, `${view}-${name}`);
     };
     await check("edit");

@@ -27,7 +27,7 @@ export function actions(context, item, name, forget = null) {
     buttons.push(action("Reuse settings", name, () => context.reuse(item.settings)));
   }
   buttons.push(action("Edit", name, () => context.edit(item)));
-  buttons.push(action("Show in chat", name, () => context.attach(item)));
+  buttons.push(action("Use in chat", name, () => context.attach(item)));
   if (forget) buttons.push(action("Forget", name, forget));
   return h("div", { class: "actions" }, ...buttons);
 }

@@ -140,7 +140,7 @@ export class ChatView {
     const waiting = h("p", { class: "hint dots", text: "Answering" });
     element.append(waiting);
     byId("turns").append(element);
-    element.scrollIntoView({ block: "end" });
+    toEnd();
     const messages = this.#turns.map(messageOf);
     if (system) messages.unshift({ role: "system", content: system });
     const model = this.#context.model();
@@ -169,6 +169,7 @@ export class ChatView {
   }
 
   #add(turn, element, event, request) {
+    const wasNearEnd = isNearEnd();
     const last = turn.parts.at(-1);
     if (event.type === "text" && last?.type === "text") {
       last.text += event.text;
@@ -181,9 +182,11 @@ export class ChatView {
       const settings = { prompt: lastWords(this.#turns), model: this.#context.model(), ...request };
       turn.parts.push({ type: "image", url: event.url });
       const item = this.#context.history.add({ kind: "chat", url: event.url, settings });
-      element.append(this.#imageElement(item));
+      const made = this.#imageElement(item);
+      made.querySelector("img").addEventListener("load", () => wasNearEnd && toEnd());
+      element.append(made);
     }
-    if (isNearEnd()) element.scrollIntoView({ block: "end" });
+    if (wasNearEnd) toEnd();
   }
 
   /** Says below the question why there is no answer, and offers to ask again. */
@@ -295,6 +298,9 @@ const spoken = ({ parts }) =>
   parts.length === 0
     ? ""
     : `Answer: ${parts.map((part) => (part.type === "text" ? part.text : "an image")).join(" ")}`;
+
+/** Scrolls to the end, where the last turn stands above the message that is written. */
+const toEnd = () => window.scrollTo(0, document.documentElement.scrollHeight);
 
 /** Says whether the end of the page is in sight, so that a reader further up is left alone. */
 const isNearEnd = () =>

@@ -185,6 +185,7 @@ export class Place {
     this.room = room;
     this.text = h("p", { class: "hint", text: "Waiting for its turn…" });
     this.frame = h("div", { class: "frame waiting" });
+    this.frame.style.width = `${room}px`;
     this.element = h(tag, { class: "card" }, this.frame, this.text);
   }
 
