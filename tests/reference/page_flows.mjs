@@ -143,7 +143,9 @@ async function script(page, route, events) {
 const CHAT = "**/v1/chat/completions";
 const DRAW = "**/v1/images/generations";
 const EDIT = "**/v1/images/edits";
-const delta = (what, reason = null) => ({ choices: [{ index: 0, delta: what, finish_reason: reason }] });
+const delta = (what, reason = null) => ({
+  choices: [{ index: 0, delta: what, finish_reason: reason }],
+});
 const url = `data:image/png;base64,${PIXEL}`;
 const ANSWER = [
   delta({ role: "assistant" }),
@@ -319,12 +321,20 @@ await flow("a model answers a message without an error", async () => {
 await flow("a drawing is watched, scrubbed, and the same again by its seed", async () => {
   const page = await open({ view: "draw" });
   await page.locator("#model:enabled").waitFor();
-  const seen = page.getByText(/Denoising: estimate/).first().waitFor();
-  await Promise.all([
-    seen.then(() => shot(page, "draw-busy")),
-    drawOne(page, "a red 7 on gray"),
-  ]);
+  await page.evaluate(() => {
+    globalThis.seen = new Set();
+    const look = () => {
+      for (const text of document.querySelectorAll("#drawn .hint")) seen.add(text.textContent);
+    };
+    const place = document.querySelector("#drawn");
+    new MutationObserver(look).observe(place, { subtree: true, childList: true });
+  });
+  await drawOne(page, "a red 7 on gray");
   await shot(page, "draw-done");
+  const seen = await page.evaluate(() => [...globalThis.seen]);
+  for (const text of ["Waiting for its turn…", "Denoising: estimate 1", "Denoising: estimate 3"]) {
+    assert.ok(seen.includes(text), `${text} was not seen, only ${seen}`);
+  }
   const slider = page.getByRole("slider", { name: "Denoising" });
   assert.equal(await slider.getAttribute("max"), "3", "three estimates are kept");
   const final = await imageOf(page);
@@ -339,6 +349,36 @@ await flow("a drawing is watched, scrubbed, and the same again by its seed", asy
   assert.equal(await imageOf(page), final, "the same seed gave another image");
   await drawOne(page, "a red 7 on gray", { seed: "8" });
   assert.notEqual(await imageOf(page), final);
+});
+
+await flow("a drawing that hangs shows its estimate and can be stopped", async () => {
+  const page = await open({ view: "draw" });
+  await page.evaluate((base64) => {
+    const event = { type: "image_generation.partial_image", partial_image_index: 0 };
+    const text = JSON.stringify({ ...event, b64_json: base64, image_index: 0 });
+    const data = `data: ${text}\r\n\r\n`;
+    globalThis.fetch = (address, { signal }) => {
+      const body = new ReadableStream({
+        start(stream) {
+          // Bytes arrive cut in the middle of a line.
+          for (const half of [data.slice(0, 30), data.slice(30)]) {
+            stream.enqueue(new TextEncoder().encode(half));
+          }
+          signal.addEventListener("abort", () => stream.error(signal.reason));
+        },
+      });
+      const headers = { "content-type": "text/event-stream" };
+      return Promise.resolve(new Response(body, { headers }));
+    };
+  }, PIXEL);
+  await page.fill("#draw-prompt", "a red 7");
+  await page.click("#draw-go");
+  await page.getByText("Denoising: estimate 1").waitFor();
+  await shot(page, "draw-busy");
+  await checkAccess(page, "a drawing in progress");
+  await page.click("#draw-stop");
+  await page.getByText("Stopped at estimate 1; not kept.").waitFor();
+  await page.locator("#draw-go").waitFor();
 });
 
 await flow("several images are drawn side by side, each with its seed", async () => {
@@ -453,7 +493,7 @@ const painted = (page) =>
     return data.filter((value, at) => at % 4 === 3 && value > 0).length;
   });
 
-await flow("a mask is painted by pointer and by keyboard, inverted, undone and cleared", async () => {
+await flow("a mask is painted by pointer and keys, inverted, undone and cleared", async () => {
   const page = await openEdit();
   await page.click("#edit-go");
   assert.match(await page.locator("#mask-problem").textContent(), /Nothing is painted/);
@@ -581,7 +621,7 @@ await flow("the history keeps images with their settings, gives them on, and for
   await page.locator("#history-empty").waitFor();
 });
 
-await flow("a server that wants a key asks for it, and the key goes with every request", async () => {
+await flow("a server that wants a key asks for it, and requests show the key", async () => {
   const page = await open({ view: "edit" });
   const error = { message: "an API key is wanted", code: "invalid_api_key" };
   const keys = [];
