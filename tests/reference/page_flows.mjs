@@ -160,6 +160,7 @@ const ANSWER = [
 const idle = (page, id) => page.locator(`#${id}[aria-busy=false]`).waitFor({ state: "attached" });
 
 async function drawOne(page, caption, { seed = "7", count = "1" } = {}) {
+  await page.locator("#draw-form details").evaluate((details) => (details.open = true));
   await page.fill("#draw-prompt", caption);
   await page.fill("#draw-steps", "6");
   await page.fill("#draw-count", count);
@@ -324,7 +325,9 @@ await flow("a drawing is watched, scrubbed, and the same again by its seed", asy
   await page.evaluate(() => {
     globalThis.seen = new Set();
     const look = () => {
-      for (const text of document.querySelectorAll("#drawn .hint")) seen.add(text.textContent);
+      for (const { textContent } of document.querySelectorAll("#drawn .hint")) {
+        seen.add(textContent);
+      }
     };
     const place = document.querySelector("#drawn");
     new MutationObserver(look).observe(place, { subtree: true, childList: true });
@@ -379,6 +382,18 @@ await flow("a drawing that hangs shows its estimate and can be stopped", async (
   await page.click("#draw-stop");
   await page.getByText("Stopped at estimate 1; not kept.").waitFor();
   await page.locator("#draw-go").waitFor();
+  await page.evaluate(() => {
+    const hanging = globalThis.fetch;
+    globalThis.fetch = async (address) => {
+      const { signal, abort } = { signal: new EventTarget(), abort: new Event("abort") };
+      signal.reason = new TypeError("network error");
+      const response = await hanging(address, { signal });
+      setTimeout(() => signal.dispatchEvent(abort), 300);
+      return response;
+    };
+  });
+  await page.click("#draw-go");
+  await page.getByText("The connection broke before the answer was complete.").waitFor();
 });
 
 await flow("several images are drawn side by side, each with its seed", async () => {
@@ -548,6 +563,12 @@ await flow("a masked edit sends image and mask and compares before and after", a
   assert.equal(sent.steps, "6");
   assert.ok(sent.image > 0 && sent.mask > 0 && sent.seed !== undefined, JSON.stringify(sent));
   assert.ok(!("strength" in sent));
+  const seed = await page.inputValue("#edit-seed");
+  await page.fill("#edit-prompt", "something else");
+  await page.getByRole("button", { name: "Reuse settings: result" }).click();
+  assert.equal(await page.inputValue("#edit-prompt"), "a green 7 on gray");
+  assert.equal(await page.inputValue("#edit-seed"), seed);
+  assert.equal(await page.isChecked("#edit-random"), false);
   await slider.press("ArrowRight");
   assert.equal(await slider.getAttribute("aria-valuetext"), "51 % before, 49 % after");
   const clip = await page.locator(".pair .over").evaluate((image) => image.style.clipPath);

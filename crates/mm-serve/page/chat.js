@@ -31,6 +31,9 @@ export class ChatView {
       event.preventDefault();
       form.requestSubmit();
     });
+    byId("chat-settings").addEventListener("keydown", (event) => {
+      if (event.key === "Enter") event.preventDefault();
+    });
     byId("chat-stop").addEventListener("click", () => this.#running?.abort());
     byId("chat-new").addEventListener("click", () => this.#restart());
     byId("attach").addEventListener("change", (event) => {
@@ -180,7 +183,7 @@ export class ChatView {
       element.append(element.lastText);
     } else {
       const settings = { prompt: lastWords(this.#turns), model: this.#context.model(), ...request };
-      turn.parts.push({ type: "image", url: event.url });
+      turn.parts.push({ type: "image", url: event.url, settings });
       const item = this.#context.history.add({ kind: "chat", url: event.url, settings });
       const made = this.#imageElement(item);
       made.querySelector("img").addEventListener("load", () => wasNearEnd && toEnd());
@@ -210,7 +213,7 @@ export class ChatView {
     const parts = turn.parts.map((part) => {
       if (part.type === "text") return h("p", { text: part.text });
       if (isUser) return pixelImage(part.url, "Image that you sent", ROOM / 2);
-      return this.#imageElement({ kind: "chat", url: part.url, settings: {} });
+      return this.#imageElement({ kind: "chat", url: part.url, settings: part.settings ?? {} });
     });
     return h("li", { class: `turn ${turn.role}` }, who, ...parts);
   }

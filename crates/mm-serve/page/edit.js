@@ -61,9 +61,22 @@ export class EditView {
   async load(item) {
     const { prompt = "", ...settings } = item.settings;
     await this.#show(item.url, prompt || "the image");
-    this.#fields.form.elements.prompt.value = prompt;
-    fillSampling(this.#fields, settings);
+    this.fill({ ...settings, prompt });
     this.#fields.form.elements.random.checked = true;
+  }
+
+  /** Writes settings into the form; the image and its mask stay. */
+  fill({ prompt = "", strength, ...settings }) {
+    const { elements } = this.#fields.form;
+    this.#fields.clear();
+    elements.prompt.value = prompt;
+    fillSampling(this.#fields, settings);
+    if (strength !== undefined) {
+      elements.way.value = "strength";
+      elements.strength.value = strength;
+      byId("strength-value").textContent = elements.strength.value;
+    }
+    this.#showWay();
   }
 
   async #take(file) {
@@ -265,7 +278,7 @@ export function compare(before, after) {
 }
 
 const nothingYet = () =>
-  h("div", { class: "empty" }, h("p", { text: "The result appears here, beside the image." }));
+  h("div", { class: "empty" }, h("p", { text: "The result appears here." }));
 
 function asPng(image) {
   const { naturalWidth: width, naturalHeight: height } = image;
