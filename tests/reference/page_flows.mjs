@@ -8,182 +8,10 @@
 // key is asked for, a queue is full, a stream that breaks), the answer is made here.
 
 import assert from "node:assert/strict";
-import fs from "node:fs";
-import { createRequire } from "node:module";
-import path from "node:path";
 
-const [base, folder, part = ""] = process.argv.slice(2);
-const tools = process.env.MM_PAGE_TOOLS;
-if (!base || !folder || !tools) {
-  console.error("usage: MM_PAGE_TOOLS=DIR node page_flows.mjs URL SCREENSHOTS");
-  process.exit(2);
-}
-const need = createRequire(path.join(path.resolve(tools), "package.json"));
-const { chromium } = need("playwright-core");
-const axeSource = fs.readFileSync(need.resolve("axe-core/axe.min.js"), "utf8");
-fs.mkdirSync(folder, { recursive: true });
-
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-const PATIENCE = 60_000;
-/** One red pixel. */
-const PIXEL =
-  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: FLAGS,
-});
-
-/** What the browser complained about, which must stay empty but for what a flow expects. */
-let complaints = [];
-
-/** Opens the page in a browser of its own, without a past. */
-async function open({ view = "", width = 1280, height = 900, dark = false, still = false } = {}) {
-  const context = await browser.newContext({
-    viewport: { width, height },
-    colorScheme: dark ? "dark" : "light",
-    reducedMotion: still ? "reduce" : "no-preference",
-    acceptDownloads: true,
-    bypassCSP: false,
-  });
-  const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE);
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("console", (message) => {
-    const text = message.text();
-    const isStatus = /Failed to load resource: the server responded with a status/.test(text);
-    if (message.type() === "error" && !isStatus) complaints.push(text);
-  });
-  page.on("request", (request) => {
-    const url = request.url();
-    const isOurs = url.startsWith(base) || /^(data|blob):/.test(url);
-    if (!isOurs) complaints.push(`the page asked for ${url}`);
-  });
-  await page.addInitScript(recordForms);
-  await page.goto(`${base}/${view ? `#${view}` : ""}`);
-  return page;
-}
-
-/** Keeps the forms that the page sends: the browser does not tell of files in them. */
-function recordForms() {
-  globalThis.sentForms = [];
-  const { fetch } = globalThis;
-  globalThis.fetch = (address, init) => {
-    if (init?.body instanceof FormData) {
-      const entries = [...init.body].map(([name, value]) => [name, value.size ?? value]);
-      globalThis.sentForms.push(Object.fromEntries(entries));
-    }
-    return fetch(address, init);
-  };
-}
-
-const lastForm = (page) => page.evaluate(() => globalThis.sentForms.at(-1));
-
-async function flow(name, run) {
-  if (!name.includes(part)) return;
-  complaints = [];
-  try {
-    await run();
-    assert.deepEqual(complaints, [], "the browser complained");
-    console.log(`ok ${name}`);
-  } catch (why) {
-    console.error(`wrong: ${name}\n${why.stack ?? why}`);
-    if (complaints.length > 0) console.error(complaints.join("\n"));
-    await browser.close();
-    process.exit(1);
-  } finally {
-    for (const context of browser.contexts()) await context.close();
-  }
-}
-
-/** Keeps what is seen, and checks that nothing stands beyond the side of the window. */
-async function shot(page, name) {
-  await page.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
-  await checkWidth(page, name);
-}
-
-/** Checks by axe-core that nothing of what is seen shuts out a reader. */
-async function checkAccess(page, where) {
-  // An isolated evaluation is not held by the policy of the page, which forbids foreign scripts.
-  await page.evaluate(axeSource);
-  const found = await page.evaluate(() =>
-    globalThis.axe.run(document, { resultTypes: ["violations"] }),
-  );
-  const violations = found.violations.map(
-    ({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`)}`,
-  );
-  assert.deepEqual(violations, [], `axe-core in ${where}`);
-}
-
-async function checkWidth(page, where) {
-  const [wanted, found] = await page.evaluate(() => [
-    document.documentElement.clientWidth,
-    document.documentElement.scrollWidth,
-  ]);
-  assert.ok(found <= wanted, `${where} is ${found} pixels wide in a window of ${wanted}`);
-}
-
-/** Answers a path with events that are made here. */
-async function script(page, route, events) {
-  const body = events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join("");
-  await page.route(route, (asked) =>
-    asked.fulfill({ contentType: "text/event-stream", body: `${body}data: [DONE]\n\n` }),
-  );
-}
-
-const CHAT = "**/v1/chat/completions";
-const DRAW = "**/v1/images/generations";
-const EDIT = "**/v1/images/edits";
-const delta = (what, reason = null) => ({
-  choices: [{ index: 0, delta: what, finish_reason: reason }],
-});
-const url = `data:image/png;base64,${PIXEL}`;
-const ANSWER = [
-  delta({ role: "assistant" }),
-  delta({ content: "Here " }),
-  delta({ content: "it is:" }),
-  delta({ images: [{ type: "image_url", image_url: { url } }] }),
-  delta({ content: "Is it red?" }),
-  delta({}, "stop"),
-];
-
-/** Waits until a view is no longer busy. */
-const idle = (page, id) => page.locator(`#${id}[aria-busy=false]`).waitFor({ state: "attached" });
-
-async function drawOne(page, caption, { seed = "7", count = "1" } = {}) {
-  await page.locator("#draw-form details").evaluate((details) => (details.open = true));
-  await page.fill("#draw-prompt", caption);
-  await page.fill("#draw-steps", "6");
-  await page.fill("#draw-count", count);
-  if (seed !== null) {
-    await page.uncheck("#draw-random");
-    await page.fill("#draw-seed", seed);
-  }
-  await page.click("#draw-go");
-  await idle(page, "drawn");
-  const places = ["#draw-error", "#draw-form .problem"];
-  for (const place of places) {
-    for (const text of await page.locator(place).allTextContents()) {
-      assert.equal(text, "", "the drawing was refused");
-    }
-  }
-}
-
-const imageOf = (page, at = 0) => page.locator("#drawn .card img").nth(at).getAttribute("src");
-
-async function saved(page, click) {
-  const [file] = await Promise.all([page.waitForEvent("download"), click()]);
-  return { name: file.suggestedFilename(), bytes: fs.readFileSync(await file.path()) };
-}
+import { ANSWER, CHAT, DRAW, EDIT, PIXEL, base, browser, delta, url } from "./page_kit.mjs";
+import { checkAccess, drawOne, flow, forgive, hang, idle, imageOf } from "./page_kit.mjs";
+import { lastForm, open, saved, script, shot } from "./page_kit.mjs";
 
 await flow("the page loads from its server alone and lists the models", async () => {
   const page = await open();
@@ -281,8 +109,22 @@ await flow("an answer that does not end can be stopped", async () => {
   await page.locator("#chat-stop").waitFor();
   await shot(page, "chat-busy");
   await page.click("#chat-stop");
-  await page.getByText("Stopped.").first().waitFor();
+  await page.locator(".turn .hint", { hasText: "Stopped." }).waitFor();
   await page.locator("#send").waitFor();
+});
+
+await flow("a new chat forgets the answer that was on its way", async () => {
+  const page = await open();
+  await hang(page, [delta({ content: "Half an ans" })]);
+  await page.fill("#message", "draw a red 7");
+  await page.press("#message", "Enter");
+  await page.getByText("Half an ans").waitFor();
+  await page.click("#chat-new");
+  await page.locator("#chat-empty").waitFor();
+  await page.locator("#send").waitFor();
+  await page.reload();
+  await page.locator("#chat-empty").waitFor();
+  assert.equal(await page.locator(".turn").count(), 0);
 });
 
 await flow("a failed answer says why and can be asked again", async () => {
@@ -302,6 +144,16 @@ await flow("a failed answer says why and can be asked again", async () => {
   await page.getByRole("button", { name: "Ask again" }).click();
   await page.getByText("out of memory").waitFor();
   assert.equal(await page.locator(".turn.assistant").count(), 1);
+  let sent = null;
+  await page.unroute(CHAT);
+  await page.route(CHAT, (asked) => {
+    sent = asked.request().postDataJSON();
+    const body = `data: ${JSON.stringify(delta({ content: "A whole answer" }, "stop"))}\n\n`;
+    return asked.fulfill({ contentType: "text/event-stream", body });
+  });
+  await page.getByRole("button", { name: "Ask again" }).click();
+  await page.getByText("A whole answer").waitFor();
+  assert.equal(sent.messages.length, 1, "half an answer was sent back");
 });
 
 await flow("a model answers a message without an error", async () => {
@@ -356,24 +208,9 @@ await flow("a drawing is watched, scrubbed, and the same again by its seed", asy
 
 await flow("a drawing that hangs shows its estimate and can be stopped", async () => {
   const page = await open({ view: "draw" });
-  await page.evaluate((base64) => {
-    const event = { type: "image_generation.partial_image", partial_image_index: 0 };
-    const text = JSON.stringify({ ...event, b64_json: base64, image_index: 0 });
-    const data = `data: ${text}\r\n\r\n`;
-    globalThis.fetch = (address, { signal }) => {
-      const body = new ReadableStream({
-        start(stream) {
-          // Bytes arrive cut in the middle of a line.
-          for (const half of [data.slice(0, 30), data.slice(30)]) {
-            stream.enqueue(new TextEncoder().encode(half));
-          }
-          signal.addEventListener("abort", () => stream.error(signal.reason));
-        },
-      });
-      const headers = { "content-type": "text/event-stream" };
-      return Promise.resolve(new Response(body, { headers }));
-    };
-  }, PIXEL);
+  const event = { type: "image_generation.partial_image", partial_image_index: 0 };
+  const estimate = { ...event, b64_json: PIXEL, image_index: 0 };
+  await hang(page, [estimate]);
   await page.fill("#draw-prompt", "a red 7");
   await page.click("#draw-go");
   await page.getByText("Denoising: estimate 1").waitFor();
@@ -382,16 +219,7 @@ await flow("a drawing that hangs shows its estimate and can be stopped", async (
   await page.click("#draw-stop");
   await page.getByText("Stopped at estimate 1; not kept.").waitFor();
   await page.locator("#draw-go").waitFor();
-  await page.evaluate(() => {
-    const hanging = globalThis.fetch;
-    globalThis.fetch = async (address) => {
-      const { signal, abort } = { signal: new EventTarget(), abort: new Event("abort") };
-      signal.reason = new TypeError("network error");
-      const response = await hanging(address, { signal });
-      setTimeout(() => signal.dispatchEvent(abort), 300);
-      return response;
-    };
-  });
+  await hang(page, [estimate], 300);
   await page.click("#draw-go");
   await page.getByText("The connection broke before the answer was complete.").waitFor();
 });
@@ -487,7 +315,7 @@ await flow("a drawing can be stopped, and a server that is gone is told in words
   await page.click("#draw-go");
   await page.getByText("The server cannot be reached.").waitFor();
   await shot(page, "draw-failed");
-  complaints = complaints.filter((text) => !text.includes("net::ERR_FAILED"));
+  forgive("net::ERR_FAILED");
 });
 
 /** Draws an image and takes it into Edit. */

@@ -136,7 +136,9 @@ export class ChatView {
   }
 
   async #answer({ system, request }) {
-    this.#running = new AbortController();
+    const running = new AbortController();
+    const turns = this.#turns;
+    this.#running = running;
     this.#setBusy(true);
     const turn = { role: "assistant", parts: [] };
     const element = this.#turnElement(turn);
@@ -144,13 +146,14 @@ export class ChatView {
     element.append(waiting);
     byId("turns").append(element);
     toEnd();
-    const messages = this.#turns.map(messageOf);
+    const messages = turns.map(messageOf);
     if (system) messages.unshift({ role: "system", content: system });
     const model = this.#context.model();
     const body = { model, messages, modalities: ["text", "image"], ...request };
     let ending = null;
+    let hasFailed = false;
     try {
-      for await (const event of this.#context.engine.chat(body, this.#running.signal)) {
+      for await (const event of this.#context.engine.chat(body, running.signal)) {
         if (event.type === "text" || event.type === "image") {
           this.#add(turn, element, event, request);
         }
@@ -160,11 +163,15 @@ export class ChatView {
       if (turn.parts.length === 0) ending = "The model ended its answer without a word.";
     } catch (why) {
       if (why.name === "AbortError") ending = "Stopped.";
-      else this.#failed(element, why, { system, request });
+      else {
+        hasFailed = true;
+        this.#failed(element, why, { system, request });
+      }
     }
     waiting.remove();
     if (ending) element.append(h("p", { class: "hint", text: ending }));
-    if (turn.parts.length > 0) this.#turns.push(turn);
+    if (turn.parts.length > 0 && !hasFailed) turns.push(turn);
+    if (this.#running !== running) return; // A new chat was begun in the meantime.
     this.#running = null;
     this.#setBusy(false);
     this.#save();
@@ -196,6 +203,7 @@ export class ChatView {
   #failed(element, why, settings) {
     this.#context.refused(why);
     const again = () => {
+      if (this.#running) return;
       element.remove();
       this.#answer(settings);
     };
@@ -226,6 +234,7 @@ export class ChatView {
 
   #restart() {
     this.#running?.abort();
+    this.#running = null;
     this.#turns = [];
     byId("turns").replaceChildren();
     this.#setBusy(false);
