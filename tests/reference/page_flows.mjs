@@ -8,176 +8,10 @@
 // key is asked for, a queue is full, a stream that breaks), the answer is made here.
 
 import assert from "node:assert/strict";
-import fs from "node:fs";
-import { createRequire } from "node:module";
-import path from "node:path";
 
-const [base, folder, part = ""] = process.argv.slice(2);
-const tools = process.env.MM_PAGE_TOOLS;
-if (!base || !folder || !tools) {
-  console.error("usage: MM_PAGE_TOOLS=DIR node page_flows.mjs URL SCREENSHOTS");
-  process.exit(2);
-}
-const need = createRequire(path.join(path.resolve(tools), "package.json"));
-const { chromium } = need("playwright-core");
-const axeSource = fs.readFileSync(need.resolve("axe-core/axe.min.js"), "utf8");
-fs.mkdirSync(folder, { recursive: true });
-
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-const PATIENCE = 60_000;
-/** One red pixel. */
-const PIXEL =
-  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: FLAGS,
-});
-
-/** What the browser complained about, which must stay empty but for what a flow expects. */
-let complaints = [];
-
-/** Opens the page in a browser of its own, without a past. */
-async function open({ view = "", width = 1280, height = 900, dark = false, still = false } = {}) {
-  const context = await browser.newContext({
-    viewport: { width, height },
-    colorScheme: dark ? "dark" : "light",
-    reducedMotion: still ? "reduce" : "no-preference",
-    acceptDownloads: true,
-    bypassCSP: false,
-  });
-  const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE);
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("console", (message) => {
-    const text = message.text();
-    const isStatus = /Failed to load resource: the server responded with a status/.test(text);
-    if (message.type() === "error" && !isStatus) complaints.push(text);
-  });
-  page.on("request", (request) => {
-    const url = request.url();
-    const isOurs = url.startsWith(base) || /^(data|blob):/.test(url);
-    if (!isOurs) complaints.push(`the page asked for ${url}`);
-  });
-  await page.addInitScript(recordForms);
-  await page.goto(`${base}/${view ? `#${view}` : ""}`);
-  return page;
-}
-
-/** Keeps the forms that the page sends: the browser does not tell of files in them. */
-function recordForms() {
-  globalThis.sentForms = [];
-  const { fetch } = globalThis;
-  globalThis.fetch = (address, init) => {
-    if (init?.body instanceof FormData) {
-      const entries = [...init.body].map(([name, value]) => [name, value.size ?? value]);
-      globalThis.sentForms.push(Object.fromEntries(entries));
-    }
-    return fetch(address, init);
-  };
-}
-
-const lastForm = (page) => page.evaluate(() => globalThis.sentForms.at(-1));
-
-async function flow(name, run) {
-  if (!name.includes(part)) return;
-  complaints = [];
-  try {
-    await run();
-    assert.deepEqual(complaints, [], "the browser complained");
-    console.log(`ok ${name}`);
-  } catch (why) {
-    console.error(`wrong: ${name}\n${why.stack ?? why}`);
-    if (complaints.length > 0) console.error(complaints.join("\n"));
-    await browser.close();
-    process.exit(1);
-  } finally {
-    for (const context of browser.contexts()) await context.close();
-  }
-}
-
-const shot = (page, name) =>
-  page.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
-
-/** Checks by axe-core that nothing of what is seen shuts out a reader. */
-async function checkAccess(page, where) {
-  // An isolated evaluation is not held by the policy of the page, which forbids foreign scripts.
-  await page.evaluate(axeSource);
-  const found = await page.evaluate(() =>
-    globalThis.axe.run(document, { resultTypes: ["violations"] }),
-  );
-  const violations = found.violations.map(
-    ({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`)}`,
-  );
-  assert.deepEqual(violations, [], `axe-core in ${where}`);
-}
-
-async function checkWidth(page, where) {
-  const [wanted, found] = await page.evaluate(() => [
-    document.documentElement.clientWidth,
-    document.documentElement.scrollWidth,
-  ]);
-  assert.ok(found <= wanted, `${where} is ${found} pixels wide in a window of ${wanted}`);
-}
-
-/** Answers a path with events that are made here. */
-async function script(page, route, events) {
-  const body = events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join("");
-  await page.route(route, (asked) =>
-    asked.fulfill({ contentType: "text/event-stream", body: `${body}data: [DONE]\n\n` }),
-  );
-}
-
-const CHAT = "**/v1/chat/completions";
-const DRAW = "**/v1/images/generations";
-const EDIT = "**/v1/images/edits";
-const delta = (what, reason = null) => ({ choices: [{ index: 0, delta: what, finish_reason: reason }] });
-const url = `data:image/png;base64,${PIXEL}`;
-const ANSWER = [
-  delta({ role: "assistant" }),
-  delta({ content: "Here " }),
-  delta({ content: "it is:" }),
-  delta({ images: [{ type: "image_url", image_url: { url } }] }),
-  delta({ content: "Is it red?" }),
-  delta({}, "stop"),
-];
-
-/** Waits until a view is no longer busy. */
-const idle = (page, id) => page.locator(`#${id}[aria-busy=false]`).waitFor({ state: "attached" });
-
-async function drawOne(page, caption, { seed = "7", count = "1" } = {}) {
-  await page.fill("#draw-prompt", caption);
-  await page.fill("#draw-steps", "6");
-  await page.fill("#draw-count", count);
-  if (seed !== null) {
-    await page.uncheck("#draw-random");
-    await page.fill("#draw-seed", seed);
-  }
-  await page.click("#draw-go");
-  await idle(page, "drawn");
-  const places = ["#draw-error", "#draw-form .problem"];
-  for (const place of places) {
-    for (const text of await page.locator(place).allTextContents()) {
-      assert.equal(text, "", "the drawing was refused");
-    }
-  }
-}
-
-const imageOf = (page, at = 0) => page.locator("#drawn .card img").nth(at).getAttribute("src");
-
-async function saved(page, click) {
-  const [file] = await Promise.all([page.waitForEvent("download"), click()]);
-  return { name: file.suggestedFilename(), bytes: fs.readFileSync(await file.path()) };
-}
+import { ANSWER, CHAT, DRAW, EDIT, PIXEL, base, browser, delta, url } from "./page_kit.mjs";
+import { checkAccess, drawOne, flow, forgive, hang, idle, imageOf } from "./page_kit.mjs";
+import { lastForm, open, saved, script, shot } from "./page_kit.mjs";
 
 await flow("the page loads from its server alone and lists the models", async () => {
   const page = await open();
@@ -275,8 +109,22 @@ await flow("an answer that does not end can be stopped", async () => {
   await page.locator("#chat-stop").waitFor();
   await shot(page, "chat-busy");
   await page.click("#chat-stop");
-  await page.getByText("Stopped.").first().waitFor();
+  await page.locator(".turn .hint", { hasText: "Stopped." }).waitFor();
   await page.locator("#send").waitFor();
+});
+
+await flow("a new chat forgets the answer that was on its way", async () => {
+  const page = await open();
+  await hang(page, [delta({ content: "Half an ans" })]);
+  await page.fill("#message", "draw a red 7");
+  await page.press("#message", "Enter");
+  await page.getByText("Half an ans").waitFor();
+  await page.click("#chat-new");
+  await page.locator("#chat-empty").waitFor();
+  await page.locator("#send").waitFor();
+  await page.reload();
+  await page.locator("#chat-empty").waitFor();
+  assert.equal(await page.locator(".turn").count(), 0);
 });
 
 await flow("a failed answer says why and can be asked again", async () => {
@@ -288,7 +136,7 @@ await flow("a failed answer says why and can be asked again", async () => {
   await page.fill("#message", "draw a red 7");
   await page.press("#message", "Enter");
   const words = await page.locator(".turn .error").textContent();
-  assert.equal(words, "3 requests wait, which is the most Try again in 3 s.");
+  assert.equal(words, "3 requests wait, which is the most; try again in 3 s");
   await shot(page, "chat-failed");
   await checkAccess(page, "a failed answer");
   await page.unroute(CHAT);
@@ -296,6 +144,16 @@ await flow("a failed answer says why and can be asked again", async () => {
   await page.getByRole("button", { name: "Ask again" }).click();
   await page.getByText("out of memory").waitFor();
   assert.equal(await page.locator(".turn.assistant").count(), 1);
+  let sent = null;
+  await page.unroute(CHAT);
+  await page.route(CHAT, (asked) => {
+    sent = asked.request().postDataJSON();
+    const body = `data: ${JSON.stringify(delta({ content: "A whole answer" }, "stop"))}\n\n`;
+    return asked.fulfill({ contentType: "text/event-stream", body });
+  });
+  await page.getByRole("button", { name: "Ask again" }).click();
+  await page.getByText("A whole answer").waitFor();
+  assert.equal(sent.messages.length, 1, "half an answer was sent back");
 });
 
 await flow("a model answers a message without an error", async () => {
@@ -316,12 +174,22 @@ await flow("a model answers a message without an error", async () => {
 await flow("a drawing is watched, scrubbed, and the same again by its seed", async () => {
   const page = await open({ view: "draw" });
   await page.locator("#model:enabled").waitFor();
-  const seen = page.getByText(/Denoising: estimate/).first().waitFor();
-  await Promise.all([
-    seen.then(() => shot(page, "draw-busy")),
-    drawOne(page, "a red 7 on gray"),
-  ]);
+  await page.evaluate(() => {
+    globalThis.seen = new Set();
+    const look = () => {
+      for (const { textContent } of document.querySelectorAll("#drawn .hint")) {
+        seen.add(textContent);
+      }
+    };
+    const place = document.querySelector("#drawn");
+    new MutationObserver(look).observe(place, { subtree: true, childList: true });
+  });
+  await drawOne(page, "a red 7 on gray");
   await shot(page, "draw-done");
+  const seen = await page.evaluate(() => [...globalThis.seen]);
+  for (const text of ["Waiting for its turn…", "Denoising: estimate 1", "Denoising: estimate 3"]) {
+    assert.ok(seen.includes(text), `${text} was not seen, only ${seen}`);
+  }
   const slider = page.getByRole("slider", { name: "Denoising" });
   assert.equal(await slider.getAttribute("max"), "3", "three estimates are kept");
   const final = await imageOf(page);
@@ -336,6 +204,24 @@ await flow("a drawing is watched, scrubbed, and the same again by its seed", asy
   assert.equal(await imageOf(page), final, "the same seed gave another image");
   await drawOne(page, "a red 7 on gray", { seed: "8" });
   assert.notEqual(await imageOf(page), final);
+});
+
+await flow("a drawing that hangs shows its estimate and can be stopped", async () => {
+  const page = await open({ view: "draw" });
+  const event = { type: "image_generation.partial_image", partial_image_index: 0 };
+  const estimate = { ...event, b64_json: PIXEL, image_index: 0 };
+  await hang(page, [estimate]);
+  await page.fill("#draw-prompt", "a red 7");
+  await page.click("#draw-go");
+  await page.getByText("Denoising: estimate 1").waitFor();
+  await shot(page, "draw-busy");
+  await checkAccess(page, "a drawing in progress");
+  await page.click("#draw-stop");
+  await page.getByText("Stopped at estimate 1; not kept.").waitFor();
+  await page.locator("#draw-go").waitFor();
+  await hang(page, [estimate], 300);
+  await page.click("#draw-go");
+  await page.getByText("The connection broke before the answer was complete.").waitFor();
 });
 
 await flow("several images are drawn side by side, each with its seed", async () => {
@@ -429,7 +315,7 @@ await flow("a drawing can be stopped, and a server that is gone is told in words
   await page.click("#draw-go");
   await page.getByText("The server cannot be reached.").waitFor();
   await shot(page, "draw-failed");
-  complaints = complaints.filter((text) => !text.includes("net::ERR_FAILED"));
+  forgive("net::ERR_FAILED");
 });
 
 /** Draws an image and takes it into Edit. */
@@ -438,7 +324,7 @@ async function openEdit(options = {}) {
   await drawOne(page, "a red 7 on gray");
   await page.getByRole("button", { name: "Edit: a red 7 on gray" }).click();
   await page.locator("#painter canvas").waitFor();
-  await page.locator("#edit-name", { hasText: "×" }).waitFor();
+  await page.locator("#painter-title", { hasText: "×" }).waitFor();
   await page.locator("#edit-form summary").click();
   await page.fill("#edit-steps", "6");
   return page;
@@ -450,7 +336,7 @@ const painted = (page) =>
     return data.filter((value, at) => at % 4 === 3 && value > 0).length;
   });
 
-await flow("a mask is painted by pointer and by keyboard, inverted, undone and cleared", async () => {
+await flow("a mask is painted by pointer and keys, inverted, undone and cleared", async () => {
   const page = await openEdit();
   await page.click("#edit-go");
   assert.match(await page.locator("#mask-problem").textContent(), /Nothing is painted/);
@@ -505,6 +391,12 @@ await flow("a masked edit sends image and mask and compares before and after", a
   assert.equal(sent.steps, "6");
   assert.ok(sent.image > 0 && sent.mask > 0 && sent.seed !== undefined, JSON.stringify(sent));
   assert.ok(!("strength" in sent));
+  const seed = await page.inputValue("#edit-seed");
+  await page.fill("#edit-prompt", "something else");
+  await page.getByRole("button", { name: "Reuse settings: result" }).click();
+  assert.equal(await page.inputValue("#edit-prompt"), "a green 7 on gray");
+  assert.equal(await page.inputValue("#edit-seed"), seed);
+  assert.equal(await page.isChecked("#edit-random"), false);
   await slider.press("ArrowRight");
   assert.equal(await slider.getAttribute("aria-valuetext"), "51 % before, 49 % after");
   const clip = await page.locator(".pair .over").evaluate((image) => image.style.clipPath);
@@ -562,7 +454,7 @@ await flow("the history keeps images with their settings, gives them on, and for
   assert.equal(await cards.count(), 3);
   await shot(page, "history");
   await checkAccess(page, "the history");
-  await page.getByRole("button", { name: "Show in chat: a red 7 on gray" }).click();
+  await page.getByRole("button", { name: "Use in chat: a red 7 on gray" }).click();
   await page.locator("#attached li").waitFor();
   await page.getByRole("link", { name: "History" }).click();
   await page.getByRole("button", { name: "Reuse settings: a red 7 on gray" }).click();
@@ -578,7 +470,7 @@ await flow("the history keeps images with their settings, gives them on, and for
   await page.locator("#history-empty").waitFor();
 });
 
-await flow("a server that wants a key asks for it, and the key goes with every request", async () => {
+await flow("a server that wants a key asks for it, and requests show the key", async () => {
   const page = await open({ view: "edit" });
   const error = { message: "an API key is wanted", code: "invalid_api_key" };
   const keys = [];
@@ -633,7 +525,7 @@ await flow("an image is drawn, scrubbed and masked by the keyboard alone", async
   await shot(page, "keyboard-focus");
   await tabTo("Edit: a red 7");
   await page.keyboard.press("Enter");
-  await page.locator("#edit-name", { hasText: "×" }).waitFor();
+  await page.locator("#painter-title", { hasText: "×" }).waitFor();
   await tabTo("Mask over the image");
   await page.keyboard.press("Space");
   assert.ok((await painted(page)) > 0);
@@ -655,7 +547,6 @@ for (const [name, options] of [
     await idle(page, "edit-result");
     const check = async (view) => {
       await checkAccess(page, `${view}, ${name}`);
-      await checkWidth(page, `${view}, ${name}`);
       await shot(page, `${view}-${name}`);
     };
     await check("edit");

@@ -27,12 +27,13 @@ class Context {
     if (isServed) select.value = name;
   }
 
-  /** Opens the form of Draw with settings. */
-  reuse(settings) {
-    this.draw.fill(settings);
-    go("draw");
-    byId("draw-prompt").focus();
-    announce("Settings restored in Draw.");
+  /** Opens the form in which an image was made, with its settings and its seed. */
+  reuse({ kind, settings }) {
+    const view = kind === "edit" ? "edit" : "draw";
+    go(view);
+    (kind === "edit" ? this.editor : this.draw).fill(settings);
+    byId(`${view}-prompt`).focus();
+    announce("Settings restored.");
   }
 
   /** Opens an image in Edit. */

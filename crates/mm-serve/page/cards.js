@@ -23,11 +23,11 @@ export function card(context, item, { partials = [], room = 320, forget = null }
 export function actions(context, item, name, forget = null) {
   const save = () => download(item).then(() => announce("Downloaded."));
   const buttons = [action("Download", name, save)];
-  if (item.settings.seed !== undefined) {
-    buttons.push(action("Reuse settings", name, () => context.reuse(item.settings)));
+  if (item.settings.seed !== undefined && item.kind !== "chat") {
+    buttons.push(action("Reuse settings", name, () => context.reuse(item)));
   }
   buttons.push(action("Edit", name, () => context.edit(item)));
-  buttons.push(action("Show in chat", name, () => context.attach(item)));
+  buttons.push(action("Use in chat", name, () => context.attach(item)));
   if (forget) buttons.push(action("Forget", name, forget));
   return h("div", { class: "actions" }, ...buttons);
 }

@@ -31,6 +31,9 @@ export class ChatView {
       event.preventDefault();
       form.requestSubmit();
     });
+    byId("chat-settings").addEventListener("keydown", (event) => {
+      if (event.key === "Enter") event.preventDefault();
+    });
     byId("chat-stop").addEventListener("click", () => this.#running?.abort());
     byId("chat-new").addEventListener("click", () => this.#restart());
     byId("attach").addEventListener("change", (event) => {
@@ -133,21 +136,24 @@ export class ChatView {
   }
 
   async #answer({ system, request }) {
-    this.#running = new AbortController();
+    const running = new AbortController();
+    const turns = this.#turns;
+    this.#running = running;
     this.#setBusy(true);
     const turn = { role: "assistant", parts: [] };
     const element = this.#turnElement(turn);
     const waiting = h("p", { class: "hint dots", text: "Answering" });
     element.append(waiting);
     byId("turns").append(element);
-    element.scrollIntoView({ block: "end" });
-    const messages = this.#turns.map(messageOf);
+    toEnd();
+    const messages = turns.map(messageOf);
     if (system) messages.unshift({ role: "system", content: system });
     const model = this.#context.model();
     const body = { model, messages, modalities: ["text", "image"], ...request };
     let ending = null;
+    let hasFailed = false;
     try {
-      for await (const event of this.#context.engine.chat(body, this.#running.signal)) {
+      for await (const event of this.#context.engine.chat(body, running.signal)) {
         if (event.type === "text" || event.type === "image") {
           this.#add(turn, element, event, request);
         }
@@ -157,11 +163,15 @@ export class ChatView {
       if (turn.parts.length === 0) ending = "The model ended its answer without a word.";
     } catch (why) {
       if (why.name === "AbortError") ending = "Stopped.";
-      else this.#failed(element, why, { system, request });
+      else {
+        hasFailed = true;
+        this.#failed(element, why, { system, request });
+      }
     }
     waiting.remove();
     if (ending) element.append(h("p", { class: "hint", text: ending }));
-    if (turn.parts.length > 0) this.#turns.push(turn);
+    if (turn.parts.length > 0 && !hasFailed) turns.push(turn);
+    if (this.#running !== running) return; // A new chat was begun in the meantime.
     this.#running = null;
     this.#setBusy(false);
     this.#save();
@@ -169,6 +179,7 @@ export class ChatView {
   }
 
   #add(turn, element, event, request) {
+    const wasNearEnd = isNearEnd();
     const last = turn.parts.at(-1);
     if (event.type === "text" && last?.type === "text") {
       last.text += event.text;
@@ -179,17 +190,20 @@ export class ChatView {
       element.append(element.lastText);
     } else {
       const settings = { prompt: lastWords(this.#turns), model: this.#context.model(), ...request };
-      turn.parts.push({ type: "image", url: event.url });
+      turn.parts.push({ type: "image", url: event.url, settings });
       const item = this.#context.history.add({ kind: "chat", url: event.url, settings });
-      element.append(this.#imageElement(item));
+      const made = this.#imageElement(item);
+      made.querySelector("img").addEventListener("load", () => wasNearEnd && toEnd());
+      element.append(made);
     }
-    if (isNearEnd()) element.scrollIntoView({ block: "end" });
+    if (wasNearEnd) toEnd();
   }
 
   /** Says below the question why there is no answer, and offers to ask again. */
   #failed(element, why, settings) {
     this.#context.refused(why);
     const again = () => {
+      if (this.#running) return;
       element.remove();
       this.#answer(settings);
     };
@@ -207,7 +221,7 @@ export class ChatView {
     const parts = turn.parts.map((part) => {
       if (part.type === "text") return h("p", { text: part.text });
       if (isUser) return pixelImage(part.url, "Image that you sent", ROOM / 2);
-      return this.#imageElement({ kind: "chat", url: part.url, settings: {} });
+      return this.#imageElement({ kind: "chat", url: part.url, settings: part.settings ?? {} });
     });
     return h("li", { class: `turn ${turn.role}` }, who, ...parts);
   }
@@ -220,6 +234,7 @@ export class ChatView {
 
   #restart() {
     this.#running?.abort();
+    this.#running = null;
     this.#turns = [];
     byId("turns").replaceChildren();
     this.#setBusy(false);
@@ -295,6 +310,9 @@ const spoken = ({ parts }) =>
   parts.length === 0
     ? ""
     : `Answer: ${parts.map((part) => (part.type === "text" ? part.text : "an image")).join(" ")}`;
+
+/** Scrolls to the end, where the last turn stands above the message that is written. */
+const toEnd = () => window.scrollTo(0, document.documentElement.scrollHeight);
 
 /** Says whether the end of the page is in sight, so that a reader further up is left alone. */
 const isNearEnd = () =>

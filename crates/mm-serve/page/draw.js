@@ -33,6 +33,7 @@ export class DrawView {
     form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
     });
+    if (matchMedia("(max-width: 760px)").matches) form.querySelector("details").open = false;
     byId("draw-stop").addEventListener("click", () => this.#running?.abort());
     byId("draw-restore").addEventListener("change", (event) => {
       const [file] = event.target.files;
@@ -103,6 +104,7 @@ export class DrawView {
     const drawing = new Drawing(this.#context, settings);
     byId("draw-empty").hidden = true;
     byId("drawn").replaceChildren(...drawing.places);
+    byId("drawn").firstElementChild.scrollIntoView({ block: "nearest" });
     try {
       for await (const event of this.#context.engine.draw(settings, this.#running.signal)) {
         await drawing.take(event);
@@ -185,6 +187,7 @@ export class Place {
     this.room = room;
     this.text = h("p", { class: "hint", text: "Waiting for its turn…" });
     this.frame = h("div", { class: "frame waiting" });
+    this.frame.style.width = `${room}px`;
     this.element = h(tag, { class: "card" }, this.frame, this.text);
   }
 

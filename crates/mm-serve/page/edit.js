@@ -8,7 +8,7 @@ import { Painter } from "./mask.js";
 import { announce, blobOf, byId, dataUrlOf, h, imagesIn, loadImage } from "./view.js";
 import { pixelImage, scrubber, summary, withSettingsOf } from "./view.js";
 
-const ROOM = 512;
+const ROOM = 416;
 const HINTS = {
   mask: "The image as it should be where it is painted.",
   strength: "The image as it should be.",
@@ -61,9 +61,22 @@ export class EditView {
   async load(item) {
     const { prompt = "", ...settings } = item.settings;
     await this.#show(item.url, prompt || "the image");
-    this.#fields.form.elements.prompt.value = prompt;
-    fillSampling(this.#fields, settings);
+    this.fill({ ...settings, prompt });
     this.#fields.form.elements.random.checked = true;
+  }
+
+  /** Writes settings into the form; the image and its mask stay. */
+  fill({ prompt = "", strength, ...settings }) {
+    const { elements } = this.#fields.form;
+    this.#fields.clear();
+    elements.prompt.value = prompt;
+    fillSampling(this.#fields, settings);
+    if (strength !== undefined) {
+      elements.way.value = "strength";
+      elements.strength.value = strength;
+      byId("strength-value").textContent = elements.strength.value;
+    }
+    this.#showWay();
   }
 
   async #take(file) {
@@ -83,13 +96,13 @@ export class EditView {
     byId("edit-error").hidden = true;
     byId("edit-empty").hidden = true;
     byId("painter").hidden = false;
-    byId("edit-result").replaceChildren();
+    byId("edit-result").replaceChildren(nothingYet());
     const longer = Math.max(image.naturalWidth, image.naturalHeight);
     byId("brush").max = Math.max(16, Math.ceil(longer / 4));
     this.#setSize(Math.max(2, Math.round(longer / 8)));
     await this.#painter.load(this.#source);
     const size = `${image.naturalWidth} × ${image.naturalHeight}`;
-    byId("edit-name").textContent = `${name}, ${size}`;
+    byId("edit-name").textContent = name;
     byId("painter-title").textContent = `Image, ${size}`;
     announce(`Image loaded, ${size} pixels.`);
   }
@@ -119,6 +132,9 @@ export class EditView {
       },
       size: () => Number(brush.value),
       setSize: (size) => this.#setSize(size),
+      changed: () => {
+        if (this.#painter.mask.share() > 0) byId("mask-problem").hidden = true;
+      },
     };
   }
 
@@ -173,7 +189,8 @@ export class EditView {
   async #edit(settings, request) {
     const before = this.#source;
     const place = new Place(ROOM, "div");
-    byId("edit-result").replaceChildren(h("h2", { text: "Result" }), place.element);
+    place.element.prepend(h("h2", { text: "Result" }));
+    byId("edit-result").replaceChildren(place.element);
     place.element.scrollIntoView({ block: "nearest" });
     let made = null;
     try {
@@ -188,7 +205,7 @@ export class EditView {
       }
     } finally {
       if (!made && place.partials.length > 0) place.stop();
-      else if (!made) byId("edit-result").replaceChildren();
+      else if (!made) byId("edit-result").replaceChildren(nothingYet());
     }
     const partials = place.partials.filter(Boolean);
     byId("edit-result").replaceChildren(this.#result(before, made, partials));
@@ -259,6 +276,9 @@ export function compare(before, after) {
     show: (url) => (over.src = url),
   };
 }
+
+const nothingYet = () =>
+  h("div", { class: "empty" }, h("p", { text: "The result appears here." }));
 
 function asPng(image) {
   const { naturalWidth: width, naturalHeight: height } = image;

@@ -106,9 +106,9 @@ export function samplingFields(prefix, extra = []) {
     ...extra,
     field(`${prefix}-steps`, "Steps", numeric("steps", "default")),
     field(`${prefix}-guidance`, "Guidance", numeric("guidance", "default")),
+    seed,
     wide(field(`${prefix}-sampler`, "Sampler", sampler)),
     wide(field(`${prefix}-negative`, "Negative caption", negative, hint)),
-    seed,
   ];
 }
 
@@ -154,7 +154,9 @@ export function showFailure(place, fields, why, names = {}) {
   const param = why.field ?? why.param;
   const name = names[param] ?? param;
   let message = why.message;
-  if (why.status === 429 && why.retryAfter) message += ` Try again in ${why.retryAfter} s.`;
+  if (why.retryAfter && !/try again/i.test(message)) {
+    message += `; try again in ${why.retryAfter} s`;
+  }
   if (name && fields?.problem(name, message)) return;
   place.textContent = param ? `${message} (${param})` : message;
   place.hidden = false;

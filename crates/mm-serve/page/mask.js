@@ -3,7 +3,7 @@
 import { announce, fit, h, loadImage } from "./view.js";
 
 const MAX_UNDO = 30;
-const ROOM = 512;
+const ROOM = 416;
 
 /** The pixels that may change, each 1 or 0. It knows nothing of the page. */
 export class Mask {
@@ -28,14 +28,14 @@ export class Mask {
     return before !== undefined;
   }
 
-  /** Sets the pixels within half of `size` around a point. */
+  /** Sets the pixels of a disc that is `size` wide, around a point. */
   dab(x, y, size, value) {
     const radius = size / 2;
-    const [left, top] = [Math.floor(x - radius), Math.floor(y - radius)];
-    for (let row = Math.max(0, top); row <= Math.min(this.height - 1, top + size); row += 1) {
-      for (let col = Math.max(0, left); col <= Math.min(this.width - 1, left + size); col += 1) {
-        const far = Math.hypot(col + 0.5 - x, row + 0.5 - y);
-        if (far <= Math.max(radius, 0.71)) this.pixels[row * this.width + col] = value;
+    const [left, top] = [edge(x, size), edge(y, size)];
+    for (let row = Math.max(0, top); row < Math.min(this.height, top + size); row += 1) {
+      for (let col = Math.max(0, left); col < Math.min(this.width, left + size); col += 1) {
+        const far = Math.hypot(col + 0.5 - left - radius, row + 0.5 - top - radius);
+        if (far <= radius) this.pixels[row * this.width + col] = value;
       }
     }
   }
@@ -76,13 +76,16 @@ export class Mask {
   }
 }
 
+/** Returns the first pixel of a disc around a point: discs stand on whole pixels. */
+const edge = (center, size) => Math.round(center - size / 2);
+
 /** An image with its mask above it. */
 export class Painter {
   #cursor;
   #last = null;
   #isHeld = false;
 
-  /** `tools` has functions `isErasing`, `size`, `setErasing` and `setSize`. */
+  /** `tools` has functions `isErasing`, `size`, `setErasing`, `setSize` and `changed`. */
   constructor(place, tools, describedBy) {
     this.tools = tools;
     this.image = h("img", { alt: "", class: "pixels", draggable: "false" });
@@ -120,6 +123,7 @@ export class Painter {
       if (value) data.data.set([red, green, blue, 168], at * 4);
     });
     context.putImageData(data, 0, 0);
+    this.tools.changed();
     this.#drawRing();
   }
 
@@ -145,9 +149,9 @@ export class Painter {
   #drawRing() {
     const { width, height } = this.mask;
     const size = this.tools.size();
-    const { x, y } = this.#cursor;
-    this.ring.style.left = `${((x + 0.5 - size / 2) / width) * 100}%`;
-    this.ring.style.top = `${((y + 0.5 - size / 2) / height) * 100}%`;
+    const { x, y } = this.#center();
+    this.ring.style.left = `${(edge(x, size) / width) * 100}%`;
+    this.ring.style.top = `${(edge(y, size) / height) * 100}%`;
     this.ring.style.width = `${(size / width) * 100}%`;
     this.ring.style.height = `${(size / height) * 100}%`;
   }

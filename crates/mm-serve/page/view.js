@@ -69,9 +69,10 @@ export function pixelImage(url, alt, room) {
 }
 
 /** Sets the width of an image: magnified by a whole number if it is small. */
-export function fit(image, room) {
+export function fit(image, most) {
   const { naturalWidth: width, naturalHeight: height } = image;
   if (!width || !height) return;
+  const room = Math.min(most, document.documentElement.clientWidth - 32);
   const longer = Math.max(width, height);
   const isSmall = Math.min(width, height) < SMALL;
   const times = isSmall ? Math.max(1, Math.floor(room / longer)) : Math.min(1, room / longer);

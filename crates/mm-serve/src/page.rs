@@ -31,6 +31,7 @@ struct PageFile {
 const FILES: &[PageFile] = &[
     PageFile { path: "/", content_type: HTML, text: include_str!("../page/index.html") },
     PageFile { path: "/style.css", content_type: STYLE, text: include_str!("../page/style.css") },
+    PageFile { path: "/views.css", content_type: STYLE, text: include_str!("../page/views.css") },
     PageFile { path: "/icon.svg", content_type: SVG, text: include_str!("../page/icon.svg") },
     script("/api.js", include_str!("../page/api.js")),
     script("/app.js", include_str!("../page/app.js")),
