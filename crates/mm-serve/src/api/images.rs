@@ -25,18 +25,18 @@ use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Schema,
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+pub(crate) use self::answer::ImagesAnswer;
 use self::answer::{Answer, Family, Sender};
-pub(crate) use self::answer::{ImageData, ImagesAnswer, ImagesUsage, InputTokens};
 use self::fields::Fields;
 pub(in crate::api) use self::fields::Sent;
 pub(crate) use self::request::ImageRequest;
 pub(in crate::api) use self::request::Settings;
 pub(in crate::api) use self::task::{edit, generation};
-use super::now;
 use crate::Job;
 use crate::error::{ApiError, ErrorAnswer};
-use crate::guard::Tally;
+use crate::id::now;
 use crate::state::AppState;
+use crate::tally::Tally;
 
 /// Returns the routes of images.
 pub(crate) fn routes() -> Router<AppState> {
