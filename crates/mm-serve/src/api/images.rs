@@ -26,16 +26,16 @@ use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use self::answer::{Answer, Family, Sender};
-pub(crate) use self::answer::{ImageData, ImagesAnswer, ImagesUsage, InputTokens};
+pub(crate) use self::answer::ImagesAnswer;
 use self::fields::Fields;
 pub(in crate::api) use self::fields::Sent;
 pub(crate) use self::request::ImageRequest;
 pub(in crate::api) use self::request::Settings;
 pub(in crate::api) use self::task::{edit, generation};
-use super::now;
+use crate::id::now;
 use crate::Job;
 use crate::error::{ApiError, ErrorAnswer};
-use crate::guard::Tally;
+use crate::tally::Tally;
 use crate::state::AppState;
 
 /// Returns the routes of images.

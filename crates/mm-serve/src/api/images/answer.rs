@@ -17,7 +17,7 @@ use super::super::run::engine_ended;
 use super::request::Settings;
 use crate::encode::{Output, OutputFormat, texts_of};
 use crate::error::ApiError;
-use crate::guard::Tally;
+use crate::tally::Tally;
 use crate::state::AppState;
 use crate::{Event, Ticket, Usage};
 
