@@ -245,7 +245,7 @@ fn size_of(image: &Image) -> Size {
 fn wrong(why: EditError) -> ApiError {
     let param = match &why {
         EditError::Size { .. } | EditError::EmptyMask => "mask",
-        EditError::Setting { name, .. } => name,
+        EditError::Setting { name, .. } => *name,
         _ => "image",
     };
     ApiError::invalid(param, why.to_string())

@@ -14,19 +14,14 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use burn::prelude::*;
-use mm_backbone::{BackboneConfig, BlockConfig, GauConfig};
-use mm_diffusion::{Guidance, Prediction, Schedule};
-use mm_model::{
-    Document, GenerateOptions, GenerationConfig, LoadedModel, Model, ModelConfig, NetworkConfig,
-    PositionScheme, TimeConfig, UnifiedConfig,
-};
+use mm_diffusion::Guidance;
+use mm_model::{Document, GenerateOptions, GenerationConfig, LoadedModel};
 use mm_patch::{DecodeOptions, Grid, Image, png_texts};
-use mm_text::Tokenizer;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::multipart::tests::{BOUNDARY, form};
+use crate::testing::{self, PATCH};
 use crate::{Engine, EngineOptions, Limits, ServeOptions, ServedModel};
 
 const GENERATIONS: &str = "/v1/images/generations";
@@ -36,35 +31,10 @@ const VARIATIONS: &str = "/v1/images/variations";
 /// A part of a form; a name that ends in `@` is that of a file.
 type Part<'a> = (&'a str, &'a [u8]);
 
-/// The pixels of a side of a patch of the model.
-const PATCH: usize = 2;
-
-/// Makes a model of 2 x 2 patches and of few numbers, trained for 8 x 6 pixels as it says.
+/// Makes a model of 2 x 2 patches, trained for 8 x 6 pixels as it says.
 fn tiny() -> LoadedModel {
-    let tokenizer = Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap();
-    let config = ModelConfig {
-        patch: PATCH,
-        vocab: 389,
-        time: TimeConfig::Sinusoidal { channels: 4, scale: 1.0 },
-        schedule: Schedule::Linear,
-        prediction: Prediction::Clean,
-        network: NetworkConfig::Unified(UnifiedConfig {
-            patch_bias: true,
-            patch_pos_embed: 0,
-            patch_convolution: false,
-            backbone: BackboneConfig {
-                width: 8,
-                depth: 1,
-                block: BlockConfig::Gau(GauConfig { expansion: 1, key_size: 4, bias: false }),
-                positions: PositionScheme::RopeTv,
-                rotary_base: 100.0,
-                norm_epsilon: 1e-6,
-            },
-        }),
-    };
-    let model = Model::new(&config, 3, &Device::flex()).unwrap();
     let generation = GenerationConfig { steps: 4, ..GenerationConfig::of_size(8, 6) };
-    LoadedModel { config, tokenizer, model, generation }
+    LoadedModel { generation, ..testing::model() }
 }
 
 /// A server, its engine, and the model that it serves.
