@@ -124,7 +124,7 @@ fn calls_that_share_a_pass_get_the_bits_that_each_gets_alone() {
                 assert_same(found, wanted, &format!("in reverse order: {what}"));
             }
         }
-        assert!(shared >= 9, "calls of {what} hardly ever join: {shared} passes");
+        assert!(shared >= 6, "calls of {what} hardly ever join: {shared} passes");
     }
 }
 
