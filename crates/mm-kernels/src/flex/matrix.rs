@@ -120,9 +120,9 @@ impl<'a> Target<'a> {
 
     /// Computes `self += a b` so that the bits of a row do not depend on the number of rows.
     ///
-    /// `gemm` sums over the inner index in order, in chunks of at least [`CHUNK`], and adds what
-    /// was there last. For a single row it has a way of its own, which takes all in one chunk and
-    /// begins with what was there.
+    /// `gemm` sums over the inner index in order, in chunks of at least [`CHUNK`], and adds each
+    /// chunk to what was there. For a single row it has a way of its own, which takes all in one
+    /// chunk and begins with what was there.
     pub fn add_rows(self, a: Matrix<'_>, b: Matrix<'_>) {
         self.product_of_rows(a, b, true);
     }
@@ -134,16 +134,20 @@ impl<'a> Target<'a> {
         }
         let cols = b.width();
         assert_eq!(self.shape, [1, cols], "shapes of a product");
-        let count = if inner <= CHUNK { 1 } else { 2 };
-        let mut sums = take(count * cols);
-        let same = Matrix { shape: [count, inner], strides: [0, a.strides[1]], ..a };
-        Target::rows(&mut sums, cols).set(same, b, 1.0);
         let own = &mut self.data[..cols];
-        if keep {
-            super::simd::add(own, &sums[..cols]);
-        } else {
-            own.copy_from_slice(&sums[..cols]);
+        if inner <= CHUNK {
+            let mut sums = take(cols);
+            Target::rows(&mut sums, cols).set(a, b, 1.0);
+            super::simd::add(own, &sums);
+            return;
         }
+        let mut twice = take(2 * cols);
+        for row in twice.chunks_exact_mut(cols) {
+            row.copy_from_slice(own);
+        }
+        let same = Matrix { shape: [2, inner], strides: [0, a.strides[1]], ..a };
+        Target::rows(&mut twice, cols).product(same, b, 1.0, keep);
+        own.copy_from_slice(&twice[..cols]);
     }
 
     fn product(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32, keep: bool) {

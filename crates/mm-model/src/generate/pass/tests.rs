@@ -88,7 +88,7 @@ fn assert_same(found: &NetworkAnswer, wanted: &NetworkAnswer, what: &str) {
 
 #[test]
 fn calls_that_share_a_pass_get_the_bits_that_each_gets_alone() {
-    let long = "ab ".repeat(400);
+    let long = "ab ".repeat(280);
     let texts = ["a", "", "b b b", "abab a longer prompt", "a", &long, "b", "aaaa", "b aa", &long];
     for config in [configs(), vec![unet(), wide()]].concat() {
         let what = format!("{:?}", config.network);
@@ -107,7 +107,7 @@ fn calls_that_share_a_pass_get_the_bits_that_each_gets_alone() {
                 left.into_iter().enumerate().partition(|(at, made)| *at == 0 || joins(&made.0));
             left = rest.into_iter().map(|(_, made)| made).collect();
             let mut group: Vec<_> = group.into_iter().map(|(_, made)| made).collect();
-            for count in 2..=group.len() {
+            for count in [2, 3, group.len()].into_iter().filter(|&count| count <= group.len()) {
                 let some = &group[..count];
                 let calls: Vec<&NetworkCall> = some.iter().map(|(call, _)| call).collect();
                 let found = model.pass(&calls, &mut JoinedPrefixes::default());
@@ -124,7 +124,7 @@ fn calls_that_share_a_pass_get_the_bits_that_each_gets_alone() {
                 assert_same(found, wanted, &format!("in reverse order: {what}"));
             }
         }
-        assert!(shared >= 9, "calls of {what} hardly ever join: {shared} passes");
+        assert!(shared >= 6, "calls of {what} hardly ever join: {shared} passes");
     }
 }
 
@@ -158,7 +158,7 @@ fn a_prompt_that_goes_on_from_a_known_one_has_the_bits_of_one_computed_whole() {
         Segment::context_image(image)
     };
     let words = |text: &str| Segment::context_text(text);
-    let long = "ab ba ".repeat(150);
+    let long = "ab ba ".repeat(120);
     let whole = [words("ab a"), image(200), words("b b a"), image(9), words(&long), image(7)];
     for config in [configs(), vec![wide()]].concat() {
         let model = loaded(config);
