@@ -18,11 +18,29 @@ pub(super) const UNREAD: &[&str] = &["metadata.parquet"];
 /// The keys of the name of an image, the first that is there.
 const FILE_NAMES: &[&str] = &["file_name", "image_file_name"];
 
-/// The captions of images, by path.
-pub(super) type Captioned = HashMap<PathBuf, Vec<String>>;
+/// What files of metadata say of images, by path.
+pub(super) type Captioned = HashMap<PathBuf, Written>;
+
+/// What all lines say of one image.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) captions: Vec<String>,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// A line that names an image and has no caption for it.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The file of metadata.
+    pub(super) path: PathBuf,
+    /// The line, and what is wrong with it.
+    pub(super) why: String,
+}
 
 /// Adds the captions in the field `field` of a file of metadata; an image may have several lines.
-/// One that is no UTF-8 is an error: it would take the captions of any number of images with it.
+/// A line that cannot be read is broken; what is wrong with one that names an image is kept with
+/// that image. A file that is no UTF-8 is an error: it would take the captions of any number of
+/// images with it.
 pub(super) fn read(
     path: &Path,
     field: &str,
@@ -34,9 +52,16 @@ pub(super) fn read(
     let mut add = |number: usize, found: Result<Line, String>| match found {
         Ok(Line { name, captions }) => {
             let held = listed.entry(path.with_file_name(slashes(&name))).or_default();
-            for caption in captions {
-                if !held.contains(&caption) {
-                    held.push(caption);
+            match captions {
+                Err(why) => held
+                    .faults
+                    .push(Fault { path: path.to_owned(), why: format!("line {number}: {why}") }),
+                Ok(captions) => {
+                    for caption in captions {
+                        if !held.captions.contains(&caption) {
+                            held.captions.push(caption);
+                        }
+                    }
                 }
             }
         }
@@ -54,7 +79,8 @@ pub(super) fn read(
 /// What a line says.
 struct Line {
     name: String,
-    captions: Vec<String>,
+    /// The captions, or what is wrong with them.
+    captions: Result<Vec<String>, String>,
 }
 
 const SET: &str = " (named by the setting `caption`)";
@@ -62,7 +88,7 @@ const SET: &str = " (named by the setting `caption`)";
 fn json_line(line: &str, field: &str) -> Result<Line, String> {
     let found = json_object(line.as_bytes())?;
     let name = file_name(&found)?;
-    let captions = of_field(&found, field, SET)?;
+    let captions = of_field(&found, field, SET);
     Ok(Line { name, captions })
 }
 
@@ -81,8 +107,10 @@ fn rows(
     field: &str,
     add: &mut dyn FnMut(usize, Result<Line, String>),
 ) -> Result<(), String> {
-    let mut table = cells(text).into_iter();
-    let Some(Row { cells: head, .. }) = table.next() else { return Ok(()) };
+    let table =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut table = table.into_records().map(|row| row.map_err(|why| why.to_string()));
+    let Some(head) = table.next().transpose()? else { return Ok(()) };
     let column = |wanted: &str| head.iter().position(|name| name.trim() == wanted);
     let lacks = |name: &str, set: &str| {
         let names: Vec<String> = head.iter().map(|name| format!("`{name}`")).collect();
@@ -91,50 +119,21 @@ fn rows(
     let name = FILE_NAMES.iter().find_map(|name| column(name));
     let name = name.ok_or_else(|| lacks("file_name", ""))?;
     let words = column(field).ok_or_else(|| lacks(field, SET))?;
-    for Row { line, cells } in table {
+    for cells in table {
+        let cells = cells?;
+        let line = cells.position().map_or(0, csv::Position::line) as usize;
         let found = match (cells.get(name), cells.get(words)) {
             (Some(name), Some(words)) if cells.len() == head.len() => {
-                caption(words.clone().into_bytes()).map(|text| Line {
-                    name: name.clone(),
-                    captions: Some(text).filter(|text| !text.is_empty()).into_iter().collect(),
-                })
+                let text = caption(words.as_bytes().to_vec());
+                let captions = text
+                    .map(|text| Some(text).filter(|text| !text.is_empty()).into_iter().collect());
+                Ok(Line { name: name.to_owned(), captions })
             }
             _ => Err(format!("it has {} cells, wanted {}", cells.len(), head.len())),
         };
         add(line, found);
     }
     Ok(())
-}
-
-/// A row of a table, and the line on which it begins.
-struct Row {
-    line: usize,
-    cells: Vec<String>,
-}
-
-/// Returns the rows of a table, the first of which is its head.
-fn cells(text: &str) -> Vec<Row> {
-    let (mut reader, mut rest) = (csv_core::Reader::new(), text.as_bytes());
-    let most = 1 + rest.iter().filter(|byte| **byte == b',').count();
-    let (mut out, mut ends) = (vec![0; rest.len() + 1], vec![0; most + 1]);
-    let (mut rows, mut line) = (vec![], 1);
-    let (mut written, mut ended) = (0, 0);
-    loop {
-        let (result, read, more, ends_more) =
-            reader.read_record(rest, &mut out[written..], &mut ends[ended..]);
-        (rest, written, ended) = (&rest[read..], written + more, ended + ends_more);
-        match result {
-            csv_core::ReadRecordResult::InputEmpty => {}
-            csv_core::ReadRecordResult::Record => {
-                let starts = [0].into_iter().chain(ends[..ended].iter().copied());
-                let spans = starts.zip(&ends[..ended]);
-                let cells = spans.map(|(from, to)| String::from_utf8_lossy(&out[from..*to]).into());
-                rows.push(Row { line, cells: cells.collect() });
-                (written, ended, line) = (0, 0, reader.line() as usize);
-            }
-            _ => return rows, // the buffers have room for the whole text
-        }
-    }
 }
 
 /// Reads a UTF-8 file, without a byte-order mark, or says which line is none.
