@@ -27,8 +27,7 @@ pub struct Metadata {
 impl Metadata {
     /// Starts with the program that writes the image.
     pub fn new() -> Self {
-        let software = concat!("mm ", env!("CARGO_PKG_VERSION"));
-        Self { texts: vec![PngText::new("Software", software)] }
+        Self { texts: vec![PngText::software()] }
     }
 
     /// Starts with the program, the caption, the model folder, and how an image is denoised.

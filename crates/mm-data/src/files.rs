@@ -8,6 +8,7 @@ use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
+use crate::image::EXTENSIONS;
 use crate::split::{hash_bytes, says_held_out};
 
 /// An open file, read from some place on.
@@ -83,12 +84,11 @@ fn bad_pattern(pattern: &str, why: String) -> DataError {
 
 fn inside(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) -> Result<(), DataError> {
     for path in sorted(folder).map_err(DataError::Read)? {
-        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         if path.is_dir() {
             if !path.is_symlink() {
                 inside(&path, endings, found)?;
             }
-        } else if endings.contains(&ending.as_str()) {
+        } else if endings.contains(&&*ending(&path)) {
             found.push(path);
         }
     }
@@ -96,16 +96,46 @@ fn inside(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) -> Result<(
 }
 
 /// Returns what is in a folder, sorted; what is hidden, as `._a.tar` of macOS is, is passed over.
-fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default();
-        if !name.as_encoded_bytes().starts_with(b".") {
+        if !is_hidden(&path) {
             found.push(path);
         }
     }
     found.sort();
+    Ok(found)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// Says whether a name is that of an image file: it ends in one of [`EXTENSIONS`], in any case, and
+/// is not hidden.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use mm_data::is_image;
+///
+/// assert!(is_image(Path::new("photos/a.JPG")));
+/// assert!(!is_image(Path::new("photos/._a.jpg")) && !is_image(Path::new("photos/a.txt")));
+/// ```
+pub fn is_image(path: &Path) -> bool {
+    EXTENSIONS.contains(&&*ending(path)) && !is_hidden(path)
+}
+
+/// Returns the image files in a folder and below it, sorted in each folder. Hidden files and links
+/// to folders are passed over.
+pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = Vec::new();
+    inside(folder, EXTENSIONS, &mut found)?;
     Ok(found)
 }
 

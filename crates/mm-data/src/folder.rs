@@ -68,8 +68,8 @@ pub struct FolderConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Captions {
-    /// A line of `metadata.jsonl` in the image's folder or above it, otherwise `NAME.txt` beside
-    /// the image.
+    /// A line of `metadata.jsonl` or `metadata.csv` in the image's folder or above it, otherwise a
+    /// file beside the image: `NAME.txt`, `NAME.caption` or `NAME.json`.
     #[default]
     Written,
     /// The name of the folder that the image is in.

@@ -162,9 +162,8 @@ impl GlyphSet {
         let characters: Vec<usize> = shown.indices().collect();
         let line = self.fitting_line(&characters, at.face, at.height);
         let start = |whole: usize, part: usize, shift: i32| {
-            let slack = (whole as i32 - part as i32).max(0);
-            let aside = (slack / 2 - 1).max(0);
-            slack / 2 + shift.clamp(-aside, aside)
+            let Center { start, aside } = Center::of(whole, part);
+            start + shift.clamp(-aside, aside)
         };
         let x = start(self.image.width, line.width, at.shift[0]);
         let y = start(self.image.height, line.height, at.shift[1]);
@@ -330,9 +329,25 @@ fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
 /// Draws where a box of `part` pixels starts in `whole`: the center, up to `shift` aside, a pixel
 /// from the edges.
 fn place(whole: usize, part: usize, shift: usize, rng: &mut ChaCha8Rng) -> i32 {
-    let slack = (whole as i32 - part as i32).max(0);
-    let aside = (shift as i32).min((slack / 2 - 1).max(0));
-    slack / 2 + rng.random_range(-aside..=aside)
+    let Center { start, aside } = Center::of(whole, part);
+    let aside = aside.min(shift as i32);
+    start + rng.random_range(-aside..=aside)
+}
+
+/// The middle of an image along one side.
+struct Center {
+    /// Where a box starts that stands there.
+    start: i32,
+    /// How far it may move each way, a pixel from the edges.
+    aside: i32,
+}
+
+impl Center {
+    /// Returns the middle for a box of `part` pixels in `whole`.
+    fn of(whole: usize, part: usize) -> Self {
+        let start = (whole as i32 - part as i32).max(0) / 2;
+        Self { start, aside: (start - 1).max(0) }
+    }
 }
 
 fn paint(image: ImageSettings, cover: &[f32], shown: &Combination) -> Image {

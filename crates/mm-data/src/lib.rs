@@ -37,6 +37,7 @@ pub use dialogue::{DialogueConfig, DialogueSet, Intent, Question};
 pub use documents::{DocumentSet, DocumentsConfig};
 pub use emoji::{CREDIT as EMOJI_CREDIT, EmojiConfig, EmojiGroup, EmojiSet};
 pub use error::DataError;
+pub use files::{image_files, is_image};
 pub use fingerprint::Fingerprint;
 pub use folder::{Captions, FolderConfig, FolderSet};
 pub use glyphs::{
@@ -97,11 +98,6 @@ impl DataConfig {
             Self::Documents(config) => config.validate(),
             Self::Mixture(config) => config.validate(),
         }
-    }
-
-    /// Returns whether its documents are dialogues, whose prompts are turns.
-    pub fn is_dialogue(&self) -> bool {
-        matches!(self, Self::Dialogue(_))
     }
 
     /// Returns whether every image has exactly the size that was asked for; not where one is told

@@ -45,7 +45,7 @@ pub struct Survey {
     pub heights: Summary,
     /// Whether their shapes differ by more than a fifth.
     pub shapes_differ: bool,
-    /// How many items were left out, and the first of them with the reason.
+    /// The number of items that were left out.
     pub left_out: usize,
     /// The first of them with the reason, if there is one.
     pub first_left_out: Option<String>,

@@ -9,7 +9,7 @@ use mm_model::{Document, GenerateOptions, LoadedModel, Segment};
 use serde::Serialize;
 
 use crate::classifier::GlyphClassifier;
-use crate::{EvalError, Evaluator, Score};
+use crate::{EvalError, Evaluator, Score, Share};
 
 /// Limits the tokens of an answer.
 const ANSWER_TOKENS: usize = 48;
@@ -24,22 +24,13 @@ struct Case {
     words: Split,
 }
 
-/// Counts of right answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Right {
-    /// The number of answers that are right.
-    pub right: usize,
-    /// The number of questions.
-    pub of: usize,
-}
-
-/// Counts of right answers by what was asked: `read`, `answer` (which of two, same or different),
+/// Shares of right answers by what was asked: `read`, `answer` (which of two, same or different),
 /// `draw`, `edit` and `draw-more` (two images, or words around an image), each in phrasings of the
 /// training split and, with `-new-words` in the name, in held-out ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct DialogueScore {
-    /// The counts by the names of the groups.
-    pub groups: BTreeMap<String, Right>,
+    /// The shares by the names of the groups.
+    pub shares: BTreeMap<String, Share>,
     /// Some questions that were answered wrongly: what was asked, wanted and answered.
     pub wrong: Vec<[String; 3]>,
 }
@@ -63,9 +54,8 @@ impl Evaluator for DialogueEvaluator {
         seed: u64,
     ) -> Result<Score, EvalError> {
         let found = dialogue_score(model, data, count, &model.options(seed))?;
-        let share = |of: Right| of.right as f64 / of.of.max(1) as f64;
-        let score = Score::new(found.groups.values().map(|group| group.of).sum());
-        Ok(found.groups.iter().fold(score, |score, (name, group)| score.with(name, share(*group))))
+        let score = Score::new(found.shares.values().map(|share| share.of).sum());
+        Ok(found.shares.iter().fold(score, |score, (name, share)| score.share(name, *share)))
     }
 }
 
@@ -130,11 +120,10 @@ pub fn dialogue_score(
             ..options.clone()
         };
         let answer = model.generate(&question.prompt, &options, &mut |_| ())?;
-        let group = score.groups.entry(case.group()).or_default();
-        group.of += 1;
-        if is_right(&question, &answer, &classifier) {
-            group.right += 1;
-        } else {
+        let right = is_right(&question, &answer, &classifier);
+        let share = score.shares.entry(case.group()).or_insert(Share::new(0, 0));
+        *share = Share::new(share.right + usize::from(right), share.of + 1);
+        if !right {
             let wanted = Document { segments: question.answer.clone() };
             let found = described(&answer, Some(&classifier));
             score.wrong.push([

@@ -31,12 +31,12 @@ mod records;
 mod share;
 
 pub use analytic::mean_square_of_noise;
-pub use dialogue::{DialogueEvaluator, DialogueScore, Right, dialogue_score};
+pub use dialogue::{DialogueEvaluator, DialogueScore, dialogue_score};
 pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;
 pub use evaluator::{Evaluator, Score};
 pub use grid::{contact_sheet, contact_sheet_at, image_table, magnified, sample_grid, square_cols};
-pub use losses::{HeldOutLosses, LossEvaluator, document_of, held_out_losses};
+pub use losses::{HeldOutBatch, HeldOutLosses, LossEvaluator, held_out_batches, held_out_losses};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
 pub use share::Share;

@@ -2,7 +2,7 @@
 
 use mm_data::{DataSet, Example, Record, Split, Task};
 use mm_diffusion::ForwardProcess;
-use mm_model::{Collator, Document, IMAGE_LOSS, LoadedModel, Reduction, Segment};
+use mm_model::{Batch, Collator, Document, HostBatch, IMAGE_LOSS, LoadedModel, Reduction, Segment};
 use mm_text::Special;
 use serde::Serialize;
 
@@ -115,40 +115,69 @@ pub fn held_out_losses(
     split: Split,
     count: usize,
 ) -> Result<HeldOutLosses, EvalError> {
+    let (mut text, mut image) = (Mean::default(), Mean::default());
+    let (mut bits, mut bytes) = (0.0, 0);
+    let documents = held_out_batches(model, collator, data, split, count, &mut |found| {
+        let HeldOutBatch { task, target_bytes, host, tensors } = found;
+        if task == Task::Read {
+            bytes += target_bytes;
+            if let Some(nats) = model.model.surprises(&tensors) {
+                let nats = nats.into_data().convert::<f32>();
+                let nats = nats.try_to_vec::<f32>().expect("32-bit floats");
+                let special = model.tokenizer.special();
+                text.add(nats.iter().map(|nats| f64::from(*nats)).sum(), nats.len());
+                bits += bits_of_text(&nats, host.target_ids(), special);
+            }
+            return;
+        }
+        let losses = model.model.losses(&tensors, model.config.prediction);
+        if let Some(loss) = losses.value(IMAGE_LOSS) {
+            let loss = f64::from(loss.into_scalar::<f32>());
+            image.add_images(loss, reduction, host.target_numbers(), host.target_images());
+        }
+    })?;
+    let bits_per_byte = (bytes > 0).then(|| bits / bytes as f64);
+    Ok(HeldOutLosses { text: text.value(), bits_per_byte, image: image.value(), documents })
+}
+
+/// A batch of held-out documents of one task.
+#[derive(Debug)]
+pub struct HeldOutBatch {
+    /// What is asked of the records.
+    pub task: Task,
+    /// The bytes of all target texts.
+    pub target_bytes: usize,
+    /// The batch before it went to the device.
+    pub host: HostBatch,
+    /// The batch on the device.
+    pub tensors: Batch,
+}
+
+/// Shows `measure` the batches on which losses are measured, and returns the number of records:
+/// `count` of a split, or all if there are fewer. Images with captions are read and drawn, or only
+/// drawn by a model of images alone; whole documents are taken as they are.
+pub fn held_out_batches(
+    model: &LoadedModel,
+    collator: &Collator<'_>,
+    data: &DataSet,
+    split: Split,
+    count: usize,
+    measure: &mut dyn FnMut(HeldOutBatch),
+) -> Result<usize, EvalError> {
     let shown = records(data, split, count, collator.seed)?;
     let image_only = !model.config.has_text();
     let tasks: &[Task] = if image_only { &[Task::Draw] } else { &[Task::Read, Task::Draw] };
-    let (mut text, mut image) = (Mean::default(), Mean::default());
-    let (mut bits, mut bytes) = (0.0, 0);
     for (step, chunk) in (0..).zip(shown.chunks(TOGETHER)) {
         for &task in tasks {
-            let made: Vec<Document> =
+            let documents: Vec<Document> =
                 chunk.iter().map(|record| document_of(record, task, image_only)).collect();
-            if task == Task::Read {
-                bytes += made.iter().map(target_bytes).sum::<usize>();
-            }
-            let batch = collator.batch(made.into_iter().zip(0..), step)?;
-            let tensors = batch.to_device(&model.config, &model.model.device());
-            if task == Task::Read {
-                if let Some(nats) = model.model.surprises(&tensors) {
-                    let nats = nats.into_data().convert::<f32>();
-                    let nats = nats.try_to_vec::<f32>().expect("32-bit floats");
-                    let special = model.tokenizer.special();
-                    text.add(nats.iter().map(|nats| f64::from(*nats)).sum(), nats.len());
-                    bits += bits_of_text(&nats, batch.target_ids(), special);
-                }
-                continue;
-            }
-            let losses = model.model.losses(&tensors, model.config.prediction);
-            if let Some(loss) = losses.value(IMAGE_LOSS) {
-                let loss = f64::from(loss.into_scalar::<f32>());
-                image.add_images(loss, reduction, batch.target_numbers(), batch.target_images());
-            }
+            let target_bytes = documents.iter().map(target_bytes).sum();
+            let host = collator.batch(documents.into_iter().zip(0..), step)?;
+            let tensors = host.to_device(&model.config, &model.model.device());
+            measure(HeldOutBatch { task, target_bytes, host, tensors });
         }
     }
-    let bits_per_byte = (bytes > 0).then(|| bits / bytes as f64);
-    let documents = shown.len();
-    Ok(HeldOutLosses { text: text.value(), bits_per_byte, image: image.value(), documents })
+    Ok(shown.len())
 }
 
 /// Returns the bits of those of the target tokens that stand for text, given the nats of all.
@@ -160,7 +189,7 @@ fn bits_of_text(nats: &[f32], ids: &[i32], special: &Special) -> f64 {
 }
 
 /// Returns the document of a record for a task, without words for a model of images only.
-pub fn document_of(record: &Record, task: Task, image_only: bool) -> Document {
+fn document_of(record: &Record, task: Task, image_only: bool) -> Document {
     match record {
         Record::Captioned(example) if image_only => {
             task.document(Example { image: example.image.clone(), caption: String::new() })

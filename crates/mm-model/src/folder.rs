@@ -93,16 +93,19 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<Weights, FolderError> 
 
 /// Lists the files that hold the weights of a model folder.
 pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
-    let whole = folder.join(WEIGHTS);
-    if whole.exists() || !folder.join(INDEX).exists() {
-        return Ok(vec![whole]);
-    }
-    Ok(read_index(folder)?.into_keys().map(|file| folder.join(file)).collect())
+    Ok(match index_of(folder)? {
+        None => vec![folder.join(WEIGHTS)],
+        Some(index) => index.into_keys().map(|file| folder.join(file)).collect(),
+    })
 }
 
-fn read_index(folder: &Path) -> Result<Index, FolderError> {
+/// Reads the index of a folder whose weights are in several files; `None` where they are in one.
+fn index_of(folder: &Path) -> Result<Option<Index>, FolderError> {
     let path = folder.join(INDEX);
-    index_from_bytes(&fs_err::read(&path)?).map_err(|why| why.in_file(path))
+    if folder.join(WEIGHTS).exists() || !path.exists() {
+        return Ok(None);
+    }
+    index_from_bytes(&fs_err::read(&path)?).map(Some).map_err(|why| why.in_file(path))
 }
 
 fn open(path: &Path) -> Result<Shard<File>, FolderError> {
@@ -111,13 +114,13 @@ fn open(path: &Path) -> Result<Shard<File>, FolderError> {
 
 /// Opens the weights of a model folder.
 fn stored(folder: &Path) -> Result<Stored<File>, FolderError> {
-    let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
-    if whole.exists() || !index.exists() {
+    let Some(files) = index_of(folder)? else {
+        let whole = folder.join(WEIGHTS);
         let shard = open(&whole)?;
         return Stored::new(whole.clone(), vec![(whole, shard)]);
-    }
-    let mut shards = vec![];
-    for (file, names) in read_index(folder)? {
+    };
+    let (index, mut shards) = (folder.join(INDEX), vec![]);
+    for (file, names) in files {
         let path = folder.join(&file);
         if !path.exists() {
             let name = names.into_iter().next().unwrap_or_default();

@@ -25,6 +25,11 @@ impl PngText {
     pub fn new(keyword: &str, text: impl Into<String>) -> Self {
         Self { keyword: keyword.to_owned(), text: text.into() }
     }
+
+    /// Returns the text that names this program and its version.
+    pub fn software() -> Self {
+        Self::new("Software", concat!("mm ", env!("CARGO_PKG_VERSION")))
+    }
 }
 
 impl Image {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mm_data::{Split, Task};
-use mm_eval::{HeldOutLosses, document_of, held_out_losses, records};
-use mm_model::{Collator, Document, IMAGE_LOSS, LoadedModel, TEXT_LOSS, weighted_sum};
+use mm_data::Split;
+use mm_eval::{HeldOutBatch, HeldOutLosses, held_out_batches, held_out_losses};
+use mm_model::{Collator, IMAGE_LOSS, LoadedModel, TEXT_LOSS, weighted_sum};
 use serde::Serialize;
 
 use crate::TrainError;
@@ -67,9 +67,6 @@ pub fn evaluate_held_out(training: &Training) -> Result<Validation, TrainError> 
     Ok(measured)
 }
 
-/// The number of records in one batch.
-const TOGETHER: usize = 64;
-
 /// Measures the terms that the recipe does not know, each a mean over its items in all documents.
 fn own_terms(
     training: &Training,
@@ -81,29 +78,22 @@ fn own_terms(
     if !terms.iter().any(is_own) {
         return Ok(BTreeMap::new());
     }
-    let image_only = !model.config.has_text();
-    let tasks: &[Task] = if image_only { &[Task::Draw] } else { &[Task::Read, Task::Draw] };
     let count = training.recipe.run.validate_count;
-    let shown = records(&training.data, Split::HeldOut, count, collator.seed)?;
     let mut sums: BTreeMap<&'static str, (f64, usize)> = BTreeMap::new();
-    for (step, chunk) in (0..).zip(shown.chunks(TOGETHER)) {
-        for &task in tasks {
-            let document = |record| document_of(record, task, image_only);
-            let documents: Vec<Document> = chunk.iter().map(document).collect();
-            let host = collator.batch(documents.into_iter().zip(0..), step)?;
-            let batch = host.to_device(&model.config, &model.model.device());
-            let losses = training.objective.losses(&model.model, &batch);
-            for (term, items) in terms.iter().zip(training.objective.counts(&host)) {
-                let value = losses.value(term.name).filter(|_| is_own(term) && items > 0);
-                if let Some(value) = value {
-                    let scale = term.reduction.factor(host.target_numbers(), host.target_images());
-                    let (sum, all) = sums.entry(term.name).or_default();
-                    *sum += scale * f64::from(value.into_scalar::<f32>()) * items as f64;
-                    *all += items;
-                }
+    let data = &training.data;
+    held_out_batches(model, collator, data, Split::HeldOut, count, &mut |found| {
+        let HeldOutBatch { host, tensors, .. } = found;
+        let losses = training.objective.losses(&model.model, &tensors);
+        for (term, items) in terms.iter().zip(training.objective.counts(&host)) {
+            let value = losses.value(term.name).filter(|_| is_own(term) && items > 0);
+            if let Some(value) = value {
+                let scale = term.reduction.factor(host.target_numbers(), host.target_images());
+                let (sum, all) = sums.entry(term.name).or_default();
+                *sum += scale * f64::from(value.into_scalar::<f32>()) * items as f64;
+                *all += items;
             }
         }
-    }
+    })?;
     Ok(sums.into_iter().map(|(name, (sum, all))| (name, sum / all as f64)).collect())
 }
 

@@ -110,7 +110,6 @@ pub fn write_raw_samples(averaged: &Path, grid: &Image) -> Result<(), TrainError
 /// Returns a grid as a PNG file that names this program and the step of the training.
 fn png(grid: &Image, path: &Path) -> Vec<u8> {
     let step = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let software = concat!("mm ", env!("CARGO_PKG_VERSION"));
-    let texts = [PngText::new("Software", software), PngText::new("Title", step)];
+    let texts = [PngText::software(), PngText::new("Title", step)];
     grid.encode_png_with(&texts).expect("PNG allows these keywords")
 }

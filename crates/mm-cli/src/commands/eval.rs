@@ -10,8 +10,7 @@ use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
 use mm_eval::golden::{Golden, compare};
 use mm_eval::{
-    HeldOutLosses, Right, Share, combinations, dialogue_score, draw_score, held_out_losses,
-    read_score,
+    HeldOutLosses, Share, combinations, dialogue_score, draw_score, held_out_losses, read_score,
 };
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
@@ -251,14 +250,11 @@ fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let score = dialogue_score(&of.model, of.data(), args.count, &of.options)
         .map_err(cannot_generate(&args.model))?;
     if args.json {
-        let share =
-            |(name, group): (&String, &Right)| (name.clone(), Share::new(group.right, group.of));
-        let shares: Vec<(String, Share)> = score.groups.iter().map(share).collect();
-        say!("{}", with_shares(&score, &shares)?);
+        say!("{}", serde_json::to_string(&score)?);
         return Ok(());
     }
-    for (name, group) in &score.groups {
-        print_share(name, group.right, group.of);
+    for (name, share) in &score.shares {
+        say!("{name}: {share}");
     }
     if !score.wrong.is_empty() {
         say!("some wrong answers (asked -> wanted -> answered):");
@@ -276,11 +272,11 @@ fn print_share(name: &str, count: usize, of: usize) {
 /// Returns a score as JSON, with the key `shares` beside its counts.
 fn with_shares(
     score: &impl Serialize,
-    shares: &[(impl AsRef<str>, Share)],
+    shares: &[(&str, Share)],
 ) -> Result<serde_json::Value, Failure> {
     let mut whole = serde_json::to_value(score)?;
     whole["shares"] =
-        shares.iter().map(|(name, share)| (name.as_ref(), serde_json::json!(share))).collect();
+        shares.iter().map(|(name, share)| (*name, serde_json::json!(share))).collect();
     Ok(whole)
 }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use mm_data::survey::{Survey, survey};
 use mm_data::{DataConfig, DataSet, ImageFit};
-use mm_model::NetworkConfig;
 use mm_model::folder::write_atomic;
 use mm_train::Recipe;
 
@@ -142,7 +141,7 @@ fn recipe(found: &Survey, image: [usize; 2]) -> Result<Recipe, Failure> {
     recipe.image.patch = PATCH;
     // An image in its own shape may have one row of all the patches.
     let places = if found.shapes_differ { 0 } else { width.max(height) / PATCH };
-    if let NetworkConfig::Unified(unified) = &mut recipe.model.network {
+    if let Some(unified) = recipe.model.network.unified_mut() {
         unified.patch_pos_embed = places;
     }
     let text = found.text_bytes.mean * found.train as f64;

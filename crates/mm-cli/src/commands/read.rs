@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use mm_data::EXTENSIONS;
+use mm_data::{EXTENSIONS, is_image};
 use mm_model::{Document, GenerateOptions, LoadedModel};
 use serde::Serialize;
 
@@ -113,8 +113,9 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             continue;
         }
         let entries = fs_err::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
+        let paths = entries.into_iter().map(|entry| entry.path());
         let mut found: Vec<PathBuf> =
-            entries.into_iter().map(|entry| entry.path()).filter(|file| is_image(file)).collect();
+            paths.filter(|file| is_image(file) && file.is_file()).collect();
         found.sort();
         if found.is_empty() {
             let endings = EXTENSIONS.join(", ");
@@ -123,11 +124,4 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         files.extend(found);
     }
     Ok(files)
-}
-
-/// Returns whether a file of a folder is an image by its name. Hidden files are not.
-fn is_image(file: &Path) -> bool {
-    let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let ending = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    !hidden && EXTENSIONS.contains(&ending.as_str()) && file.is_file()
 }

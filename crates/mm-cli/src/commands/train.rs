@@ -375,7 +375,9 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Op
         Ending::Complete | Ending::EarlyStopped if progress.images == 0 => {
             tell!("try: mm generate {model} --text \"the beginning of a text\"");
         }
-        Ending::Complete | Ending::EarlyStopped if training.recipe.data.is_dialogue() => {
+        Ending::Complete | Ending::EarlyStopped
+            if matches!(training.recipe.data, DataConfig::Dialogue(_)) =>
+        {
             tell!("try: mm generate {model} --chat --text \"draw red K on yellow\"");
             tell!("     mm generate {model} --chat --image image-1.png --text \"make it blue\"");
         }

@@ -3,6 +3,8 @@
 //! A phrasing is an opening, a core and a closing. A fixed tenth of all phrasings is held out, so
 //! that a test can ask in words that never stood together in training.
 
+use std::sync::LazyLock;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -65,7 +67,14 @@ impl Intent {
     }
 
     /// Returns the phrasings of a split. The tenth whose hashes are smallest is held out.
-    pub fn phrasings(self, split: Split) -> Vec<String> {
+    pub fn phrasings(self, split: Split) -> &'static [String] {
+        static ALL: LazyLock<[[Vec<String>; 2]; Intent::ALL.len()]> =
+            LazyLock::new(|| Intent::ALL.map(Intent::divided));
+        &ALL[self as usize][split as usize]
+    }
+
+    /// Returns the phrasings of both splits, in their order.
+    fn divided(self) -> [Vec<String>; 2] {
         let mut all = vec![];
         for core in self.cores() {
             for opening in OPENINGS {
@@ -76,14 +85,14 @@ impl Intent {
                 }
             }
         }
-        all.sort_by_key(|phrasing| split_hash(phrasing));
-        let kept = all.split_off(all.len().div_ceil(10));
-        if split == Split::HeldOut { all } else { kept }
+        all.sort_by_cached_key(|phrasing| split_hash(phrasing));
+        let train = all.split_off(all.len().div_ceil(10));
+        [train, all]
     }
 
     /// Asks in one phrasing of the split about one thing or two.
     pub fn ask(self, split: Split, first: &str, second: &str, rng: &mut ChaCha8Rng) -> String {
-        let phrasing = pick(&self.phrasings(split), rng).clone();
+        let phrasing = pick(self.phrasings(split), rng);
         phrasing.replace("{2}", second).replace("{}", first)
     }
 }
@@ -117,7 +126,7 @@ mod tests {
 
     #[test]
     fn no_phrasing_asks_for_two_things() {
-        let mut all: Vec<String> = Intent::ALL
+        let mut all: Vec<&String> = Intent::ALL
             .iter()
             .flat_map(|intent| Split::ALL.map(|s| intent.phrasings(s)))
             .flatten()

@@ -36,7 +36,7 @@ fn what_is_held_out_is_never_trained_on() {
         .filter(|one| one.split() == Split::HeldOut)
         .map(|one| one.to_string())
         .collect();
-    let phrasings: Vec<String> = [Intent::Read, Intent::Same]
+    let phrasings: Vec<&String> = [Intent::Read, Intent::Same]
         .iter()
         .flat_map(|intent| intent.phrasings(Split::HeldOut))
         .collect();
@@ -45,7 +45,7 @@ fn what_is_held_out_is_never_trained_on() {
         for segment in set.dialogue(Split::Train, &mut rng).segments {
             if let Segment::Text { text, .. } = segment {
                 assert!(!held_out.iter().any(|caption| text.contains(caption.as_str())), "{text}");
-                assert!(!phrasings.contains(&text), "{text}");
+                assert!(!phrasings.contains(&&text), "{text}");
             }
         }
     }

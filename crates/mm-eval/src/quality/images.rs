@@ -1,10 +1,9 @@
 //! This module makes the sets of images that are compared: real ones from any folder, without
 //! captions, or from a recipe's own data; drawings; and real ones with their tiles shuffled.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use mm_data::{DataSet, EXTENSIONS, Skipped, Split};
+use mm_data::{DataSet, Skipped, Split, image_files};
 use mm_model::random::{Purpose, part_seed, stream};
 use mm_model::{Document, GenerateOptions, LoadedModel};
 use mm_patch::{DecodeOptions, Fit, Grid, Image};
@@ -47,8 +46,7 @@ pub fn folder_images(
     count: usize,
     seed: u64,
 ) -> Result<ImageSet, EvalError> {
-    let mut files = vec![];
-    list(folder, &mut files)?;
+    let mut files = image_files(folder)?;
     files.sort();
     files.shuffle(&mut order(seed));
     let fit = Fit::CenterCrop { width, height };
@@ -170,25 +168,6 @@ pub fn shuffled_tiles(image: &Image, seed: u64, index: u64) -> Image {
 
 fn order(seed: u64) -> rand_chacha::ChaCha8Rng {
     stream(seed, Purpose::Order, u64::MAX - 2, 0)
-}
-
-/// Collects the files whose names end like those of images. Hidden files and linked folders are
-/// passed over.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), EvalError> {
-    for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
-        if hidden {
-            continue;
-        }
-        if fs_err::symlink_metadata(&path)?.is_dir() {
-            list(&path, files)?;
-        } else if ending.is_some_and(|ending| EXTENSIONS.contains(&ending.as_str())) {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn read(path: &Path, fit: Fit) -> Result<Image, String> {

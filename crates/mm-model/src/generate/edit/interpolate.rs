@@ -144,9 +144,8 @@ fn arc(first: &Tensor<3>, last: &Tensor<3>, share: f32) -> Tensor<3> {
 /// `(1 - λ) first + λ last`, number by number, for `cols` even values of λ from 0 to 1, one after
 /// another.
 fn mixtures(first: &[f32], last: &[f32], cols: usize) -> Vec<f32> {
-    let at = |col: usize| col as f32 / (cols - 1).max(1) as f32;
     let mix = |at: f32| first.iter().zip(last).map(move |(a, b)| a * (1.0 - at) + b * at);
-    (0..cols).flat_map(|col| mix(at(col))).collect()
+    evenly(cols).into_iter().flat_map(mix).collect()
 }
 
 #[cfg(test)]
