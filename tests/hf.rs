@@ -43,11 +43,11 @@ const NETWORKS: &[&[(&str, &str)]] = &[
         ("model.patch_convolution", "true"),
     ],
     &[
+        ("model.backbone.depth", "3"),
         (
             "model.backbone.block",
             r#"{ kind = "multi-head", variant = "uvit", heads = 4, key_heads = 2, feed_forward = 48 }"#,
         ),
-        ("model.backbone.depth", "3"),
         ("model.patch_bias", "false"),
     ],
 ];

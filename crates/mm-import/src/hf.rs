@@ -61,8 +61,8 @@ pub enum HfError {
 pub type TakeFile<'a, E> = &'a mut dyn FnMut(&str, &[u8]) -> Result<(), E>;
 
 /// Writes all files of a model but the model card; `take` is given one after another, so that no
-/// more than one file of weights is in memory twice. `shard_bytes` bounds a file of weights, usually
-/// by [`SHARD_BYTES`]; a weight that is larger has a file of its own.
+/// more than one file of weights is in memory twice. `shard_bytes` bounds a file of weights,
+/// usually by [`SHARD_BYTES`]; a weight that is larger has a file of its own.
 pub fn write<E: From<HfError>>(
     model: &LoadedModel,
     weights: &Weights,

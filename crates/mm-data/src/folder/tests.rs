@@ -465,7 +465,7 @@ fn captions_may_be_in_another_field_and_lines_without_it_say_what_they_have() {
     );
     let error = of("text").unwrap_err().to_string();
     let wanted = "1.png: no caption: metadata.jsonl: line 1: it has no `text` (named by the setting \
-                  `caption`), it has `file_name`, `caption`";
+                  `caption`), it has `caption`, `file_name`";
     assert!(error.ends_with(wanted), "{error}");
     assert!(error.contains("skipped 2"), "{error}");
     assert!(of("").unwrap_err().to_string().starts_with("`caption` is ``"));
