@@ -18,7 +18,7 @@ CAPTION = "red K [IMG]"  # the name of a special token in a text is text
 def main(folder: Path):
     torch.set_num_threads(1)
     model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     expected = load_file(folder / "expected.safetensors")
     image = torch.from_numpy(np.array(Image.open(folder / "image.png").convert("RGB")))
     documents, failed = model.documents, False

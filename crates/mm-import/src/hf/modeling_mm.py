@@ -1,7 +1,7 @@
 """One transformer for text and raw pixels, in PyTorch: it reads, draws and trains.
 
     model = AutoModel.from_pretrained(DIR, trust_remote_code=True)
-    tokenizer = AutoTokenizer.from_pretrained(DIR)
+    tokenizer = AutoTokenizer.from_pretrained(DIR, trust_remote_code=True)
     image = model.draw(tokenizer, ["red K on yellow"], seed=0)      # [height, width, 3], bytes
     caption = model.read(tokenizer, [image])
     row = model.documents.document(tokenizer, [image, "red K on yellow"], targets=[False, True])
