@@ -71,7 +71,10 @@ impl Card<'_> {
         writeln!(f, "## Use\n\n```python")?;
         writeln!(f, "from transformers import AutoModel, AutoTokenizer\n")?;
         writeln!(f, "model = AutoModel.from_pretrained(\"{name}\", trust_remote_code=True)")?;
-        writeln!(f, "tokenizer = AutoTokenizer.from_pretrained(\"{name}\", trust_remote_code=True)")?;
+        writeln!(
+            f,
+            "tokenizer = AutoTokenizer.from_pretrained(\"{name}\", trust_remote_code=True)"
+        )?;
         if self.model.config.has_text() {
             writeln!(
                 f,
