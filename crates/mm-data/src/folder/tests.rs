@@ -464,7 +464,7 @@ fn captions_may_be_in_another_field_and_lines_without_it_say_what_they_have() {
           `caption`), it has `file_name`"]
     );
     let error = of("text").unwrap_err().to_string();
-    let wanted = "1.png: no caption: metadata.jsonl: line 1: it has no `text` (named by the setting \
+    let wanted = "1.png`: no caption: metadata.jsonl: line 1: it has no `text` (named by the setting \
                   `caption`), it has `caption`, `file_name`";
     assert!(error.ends_with(wanted), "{error}");
     assert!(error.contains("skipped 2"), "{error}");
