@@ -8,7 +8,8 @@ mod data; // mixed data: ranks, packing, text alone, images of several sizes
 mod fuzz;
 mod generate; // cached = uncached, seeds, the grammar of sequences
 mod golden; // prediction, loss and gradients of Su Jianlin's own layers
-mod golden_optimizer; // Su Jianlin's optimizer, average and rate
+mod golden_optimizer;
+mod hf; // Su Jianlin's optimizer, average and rate
 mod image_only; // images without text: trained, resumed, drawn
 mod jpeg; // JPEG files of every layout give the pixels of Pillow or are refused
 mod learn; // the loss falls and a small set is learned by heart

@@ -1,7 +1,7 @@
 //! This module makes sheets of images: samples beside real images, with a text of what was asked
 //! for, what was read, and how the model continues texts.
 
-use mm_data::{DataSet, EmojiSet, Example, Record, Split};
+use mm_data::{DataError, DataSet, EmojiSet, Example, Record, Split};
 use mm_model::{
     Document, GenerateError, GenerateOptions, LoadedModel, SamplingMethod, SamplingPlan, Segment,
 };
@@ -11,23 +11,33 @@ use crate::reading::read_score;
 use crate::records::{examples, records};
 use crate::{EvalError, TOGETHER};
 
-/// Counts the text documents that are continued.
-const CONTINUATIONS: usize = 8;
+/// Counts the whole documents that are continued.
+const CONTINUATIONS: usize = 12;
 /// Limits the bytes of the beginning of a text document.
 const BEGINNING_BYTES: usize = 64;
 /// Limits the tokens of a continuation.
 const CONTINUATION_TOKENS: usize = 48;
+/// Limits the images of an answer.
+const ANSWER_IMAGES: usize = 3;
 
 /// Returns a grid of images drawn for held-out captions, each over the real image of its caption,
-/// and a text of what was asked for and what was read. A model that draws numbers that are not
-/// finite gets a black image and a text that says so, because a sample must not end a run.
+/// and a text of what was asked for and what was read. Where the held-out split has no record that
+/// can be read, captions of the training split stand in its place. A model that draws numbers that
+/// are not finite gets a black image and a text that says so. Neither may end a run.
 pub fn sample_grid(
     model: &LoadedModel,
     data: &DataSet,
     count: usize,
     seed: u64,
 ) -> Result<(Image, String), EvalError> {
-    match grid_and_text(model, data, count, seed) {
+    let split = shown_split(data);
+    let made = match grid_and_text(model, data, split, count, seed) {
+        Err(EvalError::Data(DataError::AllBroken { .. })) if split == Split::HeldOut => {
+            grid_and_text(model, data, Split::Train, count, seed)
+        }
+        made => made,
+    };
+    match made {
         Err(EvalError::Generate(why @ GenerateError::NotFinite { .. })) => {
             let black = Image::filled(model.generation.width, model.generation.height, [0; 3]);
             Ok((black, format!("{why}\n")))
@@ -36,21 +46,25 @@ pub fn sample_grid(
     }
 }
 
+/// Returns the split whose captions are drawn.
+fn shown_split(data: &DataSet) -> Split {
+    match data.len(Split::HeldOut) {
+        Some(0) => Split::Train,
+        _ if data.downcast_ref::<EmojiSet>().is_some() => Split::Train,
+        _ => Split::HeldOut,
+    }
+}
+
 fn grid_and_text(
     model: &LoadedModel,
     data: &DataSet,
+    split: Split,
     count: usize,
     seed: u64,
 ) -> Result<(Image, String), EvalError> {
     if !model.config.has_text() {
         return Ok((image_only_grid(model, count, seed)?, String::new()));
     }
-    let split = if data.len(Split::HeldOut) == Some(0) || data.downcast_ref::<EmojiSet>().is_some()
-    {
-        Split::Train
-    } else {
-        Split::HeldOut
-    };
     let options = model.options(seed);
     let shown = examples(data, split, count, seed)?;
     let grid = model.grid()?;
@@ -62,17 +76,22 @@ fn grid_and_text(
         let prompts: Vec<Document> = chunk.iter().map(prompt).collect();
         drawn.extend(model.draw(&prompts, grid, &options)?);
     }
-    let mut text = String::from("drawn without words\n");
-    if words {
+    let mut real: Vec<Image> = shown.iter().map(|example| example.image.clone()).collect();
+    if !words {
+        return Ok((contact_sheet(&drawn, &real), String::from("drawn without words\n")));
+    }
+    let mut text = String::new();
+    if !shown.is_empty() {
         let read = read_score(model, data, split, count, &options)?;
-        text = String::from("asked for, from left to right and top to bottom:\n");
+        text += "asked for, from left to right and top to bottom:\n";
         text.extend(shown.iter().map(|example| format!("  {}\n", example.caption)));
         text += &format!("\nread {} of {} right (truth -> read):\n", read.right, read.of);
         text.extend(read.captions.iter().map(|(truth, read)| format!("  {truth} -> {read}\n")));
-        text += &continuations(model, data, split, &options)?;
     }
-    let real: Vec<Image> = shown.into_iter().map(|example| example.image).collect();
-    Ok((contact_sheet(&drawn, &real), text))
+    let whole = continuations(model, data, split, &options)?;
+    drawn.extend(whole.drawn);
+    real.extend(whole.real);
+    Ok((contact_sheet(&drawn, &real), text + &whole.text))
 }
 
 /// Draws a grid of `count` images as the model's generation settings say, about as wide as high.
@@ -88,37 +107,81 @@ fn image_only_grid(model: &LoadedModel, count: usize, seed: u64) -> Result<Image
     Ok(image_table(&drawn, square_cols(drawn.len())))
 }
 
-/// Returns the beginnings of a few documents that begin with text, and how the model continues
-/// them. The text is empty if there are none.
+/// How a model goes on with whole documents.
+#[derive(Default)]
+struct Continuations {
+    /// One line for each document.
+    text: String,
+    /// The images of answers that have as many as the true ones.
+    drawn: Vec<Image>,
+    /// The images of the true answers.
+    real: Vec<Image>,
+}
+
+/// Goes on with a few whole documents: behind what they do not teach, such as a question, or else
+/// behind the beginning of their text.
 fn continuations(
     model: &LoadedModel,
     data: &DataSet,
     split: Split,
     options: &GenerateOptions,
-) -> Result<String, EvalError> {
-    let options =
-        GenerateOptions { max_tokens: CONTINUATION_TOKENS, max_images: 0, ..options.clone() };
-    let mut text = String::new();
+) -> Result<Continuations, EvalError> {
+    let mut all = Continuations::default();
+    let max_tokens = CONTINUATION_TOKENS;
     for record in records(data, split, CONTINUATIONS, options.seed)? {
-        let Some(beginning) = beginning(&record) else { continue };
-        let written = model.generate(&Document::of_text(beginning), &options, &mut |_| {})?;
-        let heading = if text.is_empty() { "\nbeginning -> how the model goes on:\n" } else { "" };
-        text += &format!("{heading}  {beginning:?} -> {:?}\n", words_of(&written));
+        let Record::Whole(mut document) = record else { continue };
+        let wanted = document.segments.split_off(taught(&document));
+        let (prompt, options) = if document.segments.is_empty() {
+            let Some(beginning) = beginning(&wanted) else { continue };
+            let options = GenerateOptions { max_tokens, max_images: 0, ..options.clone() };
+            (Document::of_text(beginning), options)
+        } else {
+            let (max_images, max_patches) = (ANSWER_IMAGES, model.grid()?.tokens());
+            let options =
+                GenerateOptions { max_tokens, max_images, max_patches, ..options.clone() };
+            (document, options)
+        };
+        let written = model.generate(&prompt, &options, &mut |_| {})?;
+        let heading =
+            if all.text.is_empty() { "\nbeginning -> how the model goes on:\n" } else { "" };
+        let line = format!("  {:?} -> {:?}\n", words_of(&prompt), words_of(&written));
+        all.text += &(heading.to_owned() + &line);
+        let (drawn, real) = (images_of(&written.segments), images_of(&wanted));
+        if drawn.len() == real.len() {
+            all.drawn.extend(drawn);
+            all.real.extend(real);
+        }
     }
-    Ok(text)
+    Ok(all)
+}
+
+/// Returns the first segment of those at the end that a document teaches.
+fn taught(document: &Document) -> usize {
+    let given = |segment: &Segment| match segment {
+        Segment::Text { target, .. } | Segment::Image { target, .. } => !target,
+    };
+    document.segments.iter().rposition(given).map_or(0, |last| last + 1)
+}
+
+fn images_of(segments: &[Segment]) -> Vec<Image> {
+    let image = |segment: &Segment| match segment {
+        Segment::Image { image, .. } => Some(image.clone()),
+        Segment::Text { .. } => None,
+    };
+    segments.iter().filter_map(image).collect()
 }
 
 /// Returns the first half of the text that a whole document begins with.
-fn beginning(record: &Record) -> Option<&str> {
-    let Record::Whole(document) = record else { return None };
-    let Some(Segment::Text { text, .. }) = document.segments.first() else { return None };
+fn beginning(segments: &[Segment]) -> Option<&str> {
+    let Some(Segment::Text { text, .. }) = segments.first() else { return None };
     Some(&text[..text.floor_char_boundary((text.len() / 2).min(BEGINNING_BYTES))])
 }
 
+/// Returns the texts of a document, with `[image]` for every image.
 fn words_of(document: &Document) -> String {
     let text = |segment: &Segment| match segment {
         Segment::Text { text, .. } => text.clone(),
-        Segment::Image { .. } => String::new(),
+        Segment::Image { .. } => "[image]".to_owned(),
     };
     document.segments.iter().map(text).collect()
 }

@@ -7,6 +7,7 @@
 #[cfg(test)]
 #[path = "../../mm-model/src/fuzz.rs"]
 mod fuzz;
+pub mod hf;
 pub mod keras;
 
 /// The example of the README, compiled with the tests.

@@ -1,4 +1,7 @@
-//! `mm export`: the weights of a model for another program.
+//! `mm export`: a model for another program.
+
+mod card;
+mod hf;
 
 use std::path::PathBuf;
 
@@ -22,23 +25,40 @@ pub struct ExportArgs {
 enum ExportFormat {
     /// Weights of the network of Su Jianlin's `ddpm-gau.py`, under the names of Keras.
     #[command(after_help = "Example:\n  mm export keras-ddpm faces --out faces.safetensors")]
-    KerasDdpm {
-        /// Model folder.
-        model: PathBuf,
-        /// Safetensors file to write.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-        /// Swap red and blue, for programs that read blue first, as cv2 does.
-        #[arg(long)]
-        bgr: bool,
-        /// Replace a file that exists.
-        #[arg(long)]
-        force: bool,
-    },
+    KerasDdpm(KerasArgs),
+    /// A folder for the Python library transformers, with the network as PyTorch code and a model
+    /// card.
+    #[command(after_help = "Example:
+  mm eval runs/glyphs/model --task draw --json > draw.json
+  mm export hf runs/glyphs/model --out glyphs-hf --results draw.json --license cc-by-4.0
+  python -c 'from transformers import AutoModel; AutoModel.from_pretrained(\"glyphs-hf\", trust_remote_code=True)'")]
+    Hf(hf::HfArgs),
+}
+
+#[derive(Debug, Parser)]
+struct KerasArgs {
+    /// Model folder.
+    model: PathBuf,
+    /// Safetensors file to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Swap red and blue, for programs that read blue first, as cv2 does.
+    #[arg(long)]
+    bgr: bool,
+    /// Replace a file that exists.
+    #[arg(long)]
+    force: bool,
 }
 
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let ExportFormat::KerasDdpm { model, out, bgr, force } = &args.format;
+    match &args.format {
+        ExportFormat::KerasDdpm(args) => keras(args),
+        ExportFormat::Hf(args) => hf::run(args),
+    }
+}
+
+fn keras(args: &KerasArgs) -> Result<(), Failure> {
+    let KerasArgs { model, out, bgr, force } = args;
     free(out, *force)?;
     let loaded = load(model, &device::open("auto")?)?;
     let mut weights = weights_of(&loaded.model);

@@ -358,6 +358,18 @@ fn a_folder_of_images_trains_and_bad_files_are_left_out_by_name() {
     assert!(output.status.success(), "{said}");
     assert!(fs_err::read_to_string(run.join("recipe.toml")).unwrap().contains("max_bad = 0.5"));
     assert!(said.contains("left out") && said.contains("mute"), "{said}");
+
+    // These bytes have a hash that is held out, so that no held-out record can be read.
+    fs_err::write(folder.path().join("broken.png"), b"zero").unwrap();
+    let run = out.path().join("held-out");
+    let mut args = vec!["train", "glyphs", "--device", device(), "--out", run.to_str().unwrap()];
+    args.extend(["--set", &data, "--max-bad", "50%"]);
+    args.extend(QUICK);
+    let output = mm(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let sampled = fs_err::read_dir(run.join("samples")).unwrap().count();
+    assert!(sampled > 0, "captions of the training split are drawn in place of held-out ones");
+
     let empty = tempfile::tempdir().unwrap();
     let data = format!("data={{ source = \"folder\", path = '{}' }}", empty.path().display());
     let said = refused(1, &["train", "glyphs", "--out", "x", "--set", &data]);

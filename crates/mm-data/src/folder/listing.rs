@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use rayon::prelude::*;
 
 use super::Captions;
-use super::metadata::{self, Captioned};
+use super::metadata::{self, Captioned, Fault, Written};
 use crate::bad_records::BadRecords;
 use crate::caption::{caption, json_object, keys, of_field};
 use crate::error::DataError;
@@ -161,12 +161,22 @@ impl<'a> Listing<'a> {
         let mut entries = Vec::new();
         for image in std::mem::take(&mut self.images) {
             let written = listed.remove(&image.path);
+            let (captions, mut faults) = written
+                .map_or((None, vec![]), |Written { captions, faults }| (Some(captions), faults));
             let beside = self.beside(&image.path, field);
-            let found = match (written, beside) {
+            let found = match (captions, beside) {
                 (Some(captions), _) if !captions.is_empty() => Ok(Some(captions)),
-                (Some(_), Ok(None)) => Ok(Some(vec![])),
+                (Some(_), Ok(None)) => match faults.pop() {
+                    Some(Fault { path, why }) => {
+                        Err(format!("no caption: {}: {why}", below(&path, self.root)))
+                    }
+                    None => Ok(Some(vec![])),
+                },
                 (_, beside) => beside,
             };
+            for Fault { path, why } in faults {
+                self.bad.broken(&path, why);
+            }
             let why = match found {
                 Ok(Some(captions)) if captions.is_empty() => "its caption is empty".to_owned(),
                 Ok(Some(captions)) => {

@@ -18,11 +18,29 @@ pub(super) const UNREAD: &[&str] = &["metadata.parquet"];
 /// The keys of the name of an image, the first that is there.
 const FILE_NAMES: &[&str] = &["file_name", "image_file_name"];
 
-/// The captions of images, by path.
-pub(super) type Captioned = HashMap<PathBuf, Vec<String>>;
+/// What files of metadata say of images, by path.
+pub(super) type Captioned = HashMap<PathBuf, Written>;
+
+/// What all lines say of one image.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) captions: Vec<String>,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// A line that names an image and has no caption for it.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The file of metadata.
+    pub(super) path: PathBuf,
+    /// The line, and what is wrong with it.
+    pub(super) why: String,
+}
 
 /// Adds the captions in the field `field` of a file of metadata; an image may have several lines.
-/// One that is no UTF-8 is an error: it would take the captions of any number of images with it.
+/// A line that cannot be read is broken; what is wrong with one that names an image is kept with
+/// that image. A file that is no UTF-8 is an error: it would take the captions of any number of
+/// images with it.
 pub(super) fn read(
     path: &Path,
     field: &str,
@@ -34,9 +52,16 @@ pub(super) fn read(
     let mut add = |number: usize, found: Result<Line, String>| match found {
         Ok(Line { name, captions }) => {
             let held = listed.entry(path.with_file_name(slashes(&name))).or_default();
-            for caption in captions {
-                if !held.contains(&caption) {
-                    held.push(caption);
+            match captions {
+                Err(why) => held
+                    .faults
+                    .push(Fault { path: path.to_owned(), why: format!("line {number}: {why}") }),
+                Ok(captions) => {
+                    for caption in captions {
+                        if !held.captions.contains(&caption) {
+                            held.captions.push(caption);
+                        }
+                    }
                 }
             }
         }
@@ -54,7 +79,8 @@ pub(super) fn read(
 /// What a line says.
 struct Line {
     name: String,
-    captions: Vec<String>,
+    /// The captions, or what is wrong with them.
+    captions: Result<Vec<String>, String>,
 }
 
 const SET: &str = " (named by the setting `caption`)";
@@ -62,7 +88,7 @@ const SET: &str = " (named by the setting `caption`)";
 fn json_line(line: &str, field: &str) -> Result<Line, String> {
     let found = json_object(line.as_bytes())?;
     let name = file_name(&found)?;
-    let captions = of_field(&found, field, SET)?;
+    let captions = of_field(&found, field, SET);
     Ok(Line { name, captions })
 }
 
@@ -98,10 +124,10 @@ fn rows(
         let line = cells.position().map_or(0, csv::Position::line) as usize;
         let found = match (cells.get(name), cells.get(words)) {
             (Some(name), Some(words)) if cells.len() == head.len() => {
-                caption(words.as_bytes().to_vec()).map(|text| Line {
-                    name: name.to_owned(),
-                    captions: Some(text).filter(|text| !text.is_empty()).into_iter().collect(),
-                })
+                let text = caption(words.as_bytes().to_vec());
+                let captions = text
+                    .map(|text| Some(text).filter(|text| !text.is_empty()).into_iter().collect());
+                Ok(Line { name: name.to_owned(), captions })
             }
             _ => Err(format!("it has {} cells, wanted {}", cells.len(), head.len())),
         };

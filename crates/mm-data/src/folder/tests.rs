@@ -459,17 +459,15 @@ fn captions_may_be_in_another_field_and_lines_without_it_say_what_they_have() {
     let set = of("caption").unwrap();
     assert_eq!(set.captions(), ["red"]);
     assert_eq!(
-        reasons(&set, &folder)[1],
-        "metadata.jsonl: line 2: it has no `caption` (named by the setting `caption`), it has `file_name`"
+        reasons(&set, &folder),
+        ["2.png: no caption: metadata.jsonl: line 2: it has no `caption` (named by the setting \
+          `caption`), it has `file_name`"]
     );
     let error = of("text").unwrap_err().to_string();
-    assert!(
-        error.ends_with(
-            "no caption: neither `1.txt` nor a line of `metadata.jsonl` or `metadata.csv`"
-        ),
-        "{error}"
-    );
-    assert!(error.contains("skipped 4"), "{error}");
+    let wanted = "1.png`: no caption: metadata.jsonl: line 1: it has no `text` (named by the setting \
+                  `caption`), it has `caption`, `file_name`";
+    assert!(error.ends_with(wanted), "{error}");
+    assert!(error.contains("skipped 2"), "{error}");
     assert!(of("").unwrap_err().to_string().starts_with("`caption` is ``"));
 }
 
@@ -523,10 +521,14 @@ fn metadata_may_have_lists_other_names_windows_paths_and_numbers_that_json_does_
     let mut captions: Vec<&str> = set.entries.iter().map(|entry| &entry.caption[..]).collect();
     captions.sort_unstable();
     assert_eq!(captions, ["eins", "one", "two"]);
+    let mut found = reasons(&set, &folder);
+    found.sort_unstable();
     assert_eq!(
-        reasons(&set, &folder)[2..],
+        found,
         [
-            "metadata.jsonl: line 3: its `text` is a number, wanted a text or a list of texts",
+            "3.png: no caption: metadata.jsonl: line 3: its `text` is a number, wanted a text or a \
+             list of texts",
+            "4.png: no caption: neither `4.txt` nor a line of `metadata.jsonl` or `metadata.csv`",
             "metadata.jsonl: line 4: its `file_name` is a number, wanted a text",
         ]
     );
