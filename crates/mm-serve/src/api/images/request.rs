@@ -71,7 +71,7 @@ pub(crate) struct ImageRequest {
 
 impl ImageRequest {
     /// Takes the fields of a request that are known, and refuses those that cannot be done.
-    pub fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+    pub(super) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
         refuse(fields)?;
         Ok(Self {
             model: fields.take("model", "the name of a model")?,
