@@ -25,18 +25,18 @@ use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Schema,
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use self::answer::{Answer, Family, Sender};
 pub(crate) use self::answer::ImagesAnswer;
+use self::answer::{Answer, Family, Sender};
 use self::fields::Fields;
 pub(in crate::api) use self::fields::Sent;
 pub(crate) use self::request::ImageRequest;
 pub(in crate::api) use self::request::Settings;
 pub(in crate::api) use self::task::{edit, generation};
-use crate::id::now;
 use crate::Job;
 use crate::error::{ApiError, ErrorAnswer};
-use crate::tally::Tally;
+use crate::id::now;
 use crate::state::AppState;
+use crate::tally::Tally;
 
 /// Returns the routes of images.
 pub(crate) fn routes() -> Router<AppState> {

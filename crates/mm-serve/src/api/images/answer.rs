@@ -17,8 +17,8 @@ use super::super::run::engine_ended;
 use super::request::Settings;
 use crate::encode::{Output, OutputFormat, texts_of};
 use crate::error::ApiError;
-use crate::tally::Tally;
 use crate::state::AppState;
+use crate::tally::Tally;
 use crate::{Event, Ticket, Usage};
 
 /// Images that were made.

@@ -244,7 +244,7 @@ async fn a_wrong_value_is_an_error_that_names_its_field() {
     let app = app();
     let image = data_uri(&Image::filled(8, 6, [9; 3]));
     let small = data_uri(&Image::filled(2, 2, [9; 3]));
-    let shown = json!([{"role": "user", "content": [{"type": "input_image", "image_url": image}]}]);
+    let shown = json!([{"role": "user", "content": [{"type": "input_image", "image_url": image}, {"type": "input_text", "text": "a"}]}]);
     let with = |mut base: Value, field: &str, value: Value| {
         base[field] = value;
         base

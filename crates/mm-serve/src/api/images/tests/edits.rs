@@ -82,9 +82,7 @@ async fn a_strength_starts_from_the_image_and_zero_returns_it() {
     let served = serve();
     let before = gradient(8, 6);
     let file = before.encode_png();
-    let body = |strength: f64| {
-        json!({ "image": uri(&file), "prompt": "ab", "seed": 2, "strength": strength })
-    };
+    let body = |strength: f64| json!({ "image": uri(&file), "prompt": "ab", "seed": 2, "strength": strength });
     assert_eq!(served.json(EDITS, &body(0.0)).await.images(), std::slice::from_ref(&before));
     let mut edit = ImageToImage::new(before, 0.5, PATCH).unwrap();
     let (prompt, options) = (Document::of_text("ab"), served.model.options(2));
@@ -136,7 +134,8 @@ async fn variations_start_from_the_image_without_a_prompt() {
     let served = serve();
     let before = gradient(8, 6);
     let file = before.encode_png();
-    let parts: &[Part<'_>] = &[("image@", &file[..]), ("n", b"2"), ("seed", b"4"), ("size", b"auto")];
+    let parts: &[Part<'_>] =
+        &[("image@", &file[..]), ("n", b"2"), ("seed", b"4"), ("size", b"auto")];
     let reply = served.form(VARIATIONS, parts).await;
     let mut edit = ImageToImage::new(before, 0.75, PATCH).unwrap();
     let (prompt, options) = (Document::of_text(""), served.model.options(4));

@@ -93,7 +93,8 @@ async fn numbers_of_a_form_that_are_none_are_named() {
         ("size", "8x7"),
         ("response_format", "url"),
     ] {
-        let parts: &[Part<'_>] = &[("image@", &file[..]), ("prompt", b"ab"), (name, text.as_bytes())];
+        let parts: &[Part<'_>] =
+            &[("image@", &file[..]), ("prompt", b"ab"), (name, text.as_bytes())];
         let reply = served.form(EDITS, parts).await;
         assert_eq!((reply.status.as_u16(), reply.param().as_str()), (400, name), "{text}");
     }
