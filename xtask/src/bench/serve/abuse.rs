@@ -55,18 +55,29 @@ struct Counts {
     refused: AtomicUsize,
     left: AtomicUsize,
     again: AtomicUsize,
+    /// Connections that an ending server closed without an answer: those that no program had taken
+    /// from the system's queue.
+    unread: AtomicUsize,
     lost: AtomicUsize,
     stuck: AtomicUsize,
 }
 
-/// Where requests go: none while no server runs.
-type Address = Mutex<Option<SocketAddr>>;
+/// Where requests go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Target {
+    /// The address of the server that runs, if one does.
+    address: Option<SocketAddr>,
+    /// Whether it was told to end.
+    ends: bool,
+}
+
+type Address = Mutex<Target>;
 
 /// Sends so many requests and prints what became of them.
 pub fn run(launch: &Launch, requests: usize) -> Result<ExitCode> {
     let first = Server::start(launch)?;
     let plan = plan(first.address())?;
-    let address: Address = Mutex::new(Some(first.address()));
+    let address = Mutex::new(Target { address: Some(first.address()), ends: false });
     let counts = Counts::default();
     let (sent, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let client = || loop {
@@ -90,16 +101,17 @@ pub fn run(launch: &Launch, requests: usize) -> Result<ExitCode> {
     let panics = launch.panics()?;
     let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
     println!(
-        "\n| requests | right | bad and refused | left by the client | sent again | wrong | lost \
-         | stuck | panics | exit codes |"
+        "\n| requests | right | bad and refused | left by the client | sent again | of these unread \
+         | wrong | lost | stuck | panics | exit codes |"
     );
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
     println!(
-        "| {requests} | {} | {} | {} | {} | {} | {} | {} | {panics} | {middle:?}, {last:?} |",
+        "| {requests} | {} | {} | {} | {} | {} | {} | {} | {} | {panics} | {middle:?}, {last:?} |",
         count(&counts.right),
         count(&counts.refused),
         count(&counts.left),
         count(&counts.again),
+        count(&counts.unread),
         count(&counts.wrong),
         count(&counts.lost),
         count(&counts.stuck)
@@ -134,13 +146,14 @@ fn watch(
             println!("| {seconds:.0} | {now} | {:.0} |", server.memory_mib());
         }
         if middle.is_none() && 2 * now >= requests {
+            lock(address).ends = true;
             server.terminate()?;
             // Clients run into the ending server for a moment, as they do in life.
             std::thread::sleep(Duration::from_millis(50));
-            *lock(address) = None;
+            lock(address).address = None;
             middle = Some(server.wait()?);
             server = Server::start(launch)?;
-            *lock(address) = Some(server.address());
+            *lock(address) = Target { address: Some(server.address()), ends: false };
         }
         if now >= requests {
             return Ok([middle.flatten(), server.end()?]);
@@ -149,7 +162,7 @@ fn watch(
     }
 }
 
-fn lock(address: &Address) -> std::sync::MutexGuard<'_, Option<SocketAddr>> {
+fn lock(address: &Address) -> std::sync::MutexGuard<'_, Target> {
     address.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -266,13 +279,15 @@ fn again(
     let start = Instant::now();
     loop {
         let to = *lock(address);
-        let outcome = to.map_or(Err(Lost::Refused), &send);
-        let ending = *lock(address) != to;
+        let outcome = to.address.map_or(Err(Lost::Refused), &send);
+        let now = *lock(address);
         let taken = match &outcome {
             Ok(Some(reply)) => ![429, 503].contains(&reply.status),
             Err(Lost::Refused) => false,
-            // The connection stood in the queue of the system when the server closed it.
-            Err(Lost::Unanswered) => !ending,
+            Err(Lost::Unanswered) if now.ends || now != to => {
+                counts.unread.fetch_add(1, Ordering::Relaxed);
+                false
+            }
             Ok(None) | Err(_) => true,
         };
         if taken || start.elapsed() > AGAIN {

@@ -189,5 +189,5 @@ async fn a_body_that_is_too_large_is_refused_as_such() {
     assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
     let reply = served.form(EDITS, &[("prompt", b"ab"), ("image@", &large)]).await;
     assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(reply.param(), "image");
+    assert!(reply.message().contains("too large"), "{}", reply.message());
 }
