@@ -8,6 +8,7 @@
 mod files;
 mod images;
 mod models;
+mod requests;
 mod sources;
 mod texts;
 
@@ -41,4 +42,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "index", run: models::index },
     Target { name: "keras", run: models::keras },
     Target { name: "golden", run: models::golden },
+    Target { name: "request", run: requests::json },
+    Target { name: "form", run: requests::form },
 ];
