@@ -56,13 +56,13 @@ pub fn run(sh: &Shell, args: &[OsString]) -> Result<ExitCode> {
              | p99 / p50 | memory before, after, MiB |"
         );
         println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-        let mut alone = None;
+        let mut single = None;
         for &clients in &wanted.clients {
             let before = server.memory_mib();
             let round = measure(server.address(), &request, wanted.requests.max(clients), clients)?;
             let after = server.memory_mib();
-            let alone = *alone.get_or_insert(round.per_second());
-            println!("{}", round.line(clients, alone, [before, after]));
+            let single = *single.get_or_insert(round.per_second());
+            println!("{}", round.line(clients, single, [before, after]));
         }
         println!();
     }
@@ -198,7 +198,7 @@ impl Round {
     }
 
     /// Makes one line of the table.
-    fn line(&self, clients: usize, alone: f64, memory: [f64; 2]) -> String {
+    fn line(&self, clients: usize, single: f64, memory: [f64; 2]) -> String {
         let ms = |seconds: f64| format!("{:.0}", 1000.0 * seconds);
         let first = quantile(&self.firsts, 0.5).map_or("-".into(), ms);
         let [p50, p99] = [0.5, 0.99].map(|share| quantile(&self.totals, share).unwrap_or(f64::NAN));
@@ -211,7 +211,7 @@ impl Round {
         format!(
             "| {clients} | {rate:.2} | {:.2} | {first} | {} | {} | {:.2} \
              | {before:.0}, {after:.0} |{failed}",
-            rate / alone,
+            rate / single,
             ms(p50),
             ms(p99),
             p99 / p50

@@ -101,8 +101,8 @@ pub fn run(launch: &Launch, requests: usize) -> Result<ExitCode> {
     let panics = launch.panics()?;
     let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
     println!(
-        "\n| requests | right | bad and refused | left by the client | sent again | of these unread \
-         | wrong | lost | stuck | panics | exit codes |"
+        "\n| requests | right | bad and refused | left by the client | sent again \
+         | of these unread | wrong | lost | stuck | panics | exit codes |"
     );
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
     println!(

@@ -64,7 +64,7 @@ pub(crate) struct ImageRequest {
     pub sampler: Option<String>,
     /// Text that images shall not look like.
     pub negative_prompt: Option<String>,
-    /// Of edits and variations: the share of the steps that is made, starting from the image.
+    /// The share of the steps that edits and variations make, starting from the image.
     #[schema(minimum = 0, maximum = 1)]
     pub strength: Option<f64>,
 }

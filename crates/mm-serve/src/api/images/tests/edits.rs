@@ -82,7 +82,12 @@ async fn a_strength_starts_from_the_image_and_zero_returns_it() {
     let served = serve();
     let before = gradient(8, 6);
     let file = before.encode_png();
-    let body = |strength: f64| json!({ "image": uri(&file), "prompt": "ab", "seed": 2, "strength": strength });
+    let image = uri(&file);
+    let body = |strength: f64| {
+        let mut body = json!({ "image": image, "prompt": "ab", "seed": 2 });
+        body["strength"] = json!(strength);
+        body
+    };
     assert_eq!(served.json(EDITS, &body(0.0)).await.images(), std::slice::from_ref(&before));
     let mut edit = ImageToImage::new(before, 0.5, PATCH).unwrap();
     let (prompt, options) = (Document::of_text("ab"), served.model.options(2));
