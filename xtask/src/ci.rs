@@ -5,12 +5,15 @@ use anyhow::Result;
 use xshell::{Shell, cmd};
 
 use crate::{
-    compare, costs, flags,
+    compare, costs, flags, mm,
     test::{self, Step},
 };
 
 /// Names the script that installs system packages that some checks use and none needs.
 const PACKAGES: &str = "xtask/scripts/install-optional.sh";
+
+/// Names the script that installs the clients through which tests speak to the server.
+const CLIENTS: &str = "xtask/scripts/install-clients.sh";
 
 /// Type-checks every backend, though no machine has them all, and the dashboard. `DOCS_RS=1` keeps
 /// the build scripts of the CUDA compiler from downloading what only linking needs.
@@ -100,6 +103,7 @@ impl flags::Ci {
             if let Err(error) = cmd!(sh, "bash {PACKAGES}").quiet().run() {
                 println!("going on without them: {error}");
             }
+            install_clients(sh)?;
         }
         let replaced: &[Step] = match compare::no_software_vulkan(sh) {
             None => &SOFTWARE,
@@ -112,6 +116,17 @@ impl flags::Ci {
         println!("{}", test::announcement(&steps, costs::TEST_DISK));
         test::run_all(sh, &steps, false)
     }
+}
+
+/// Installs clients of the server into a folder of the target, where the tests find them.
+fn install_clients(sh: &Shell) -> Result<()> {
+    let folder = mm::target(sh)?.join("clients");
+    println!("== clients of the server: bash {CLIENTS} {}", folder.display());
+    if let Err(error) = cmd!(sh, "bash {CLIENTS} {folder}").quiet().run() {
+        println!("going on without them: {error}");
+    }
+    sh.set_var("MM_CLIENTS", folder);
+    Ok(())
 }
 
 /// Returns the steps of `cargo xtask test` and those of the backends, with some replaced by those

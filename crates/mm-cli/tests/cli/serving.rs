@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::{device, model, refused};
@@ -122,21 +122,61 @@ fn what_would_be_unsafe_or_unclear_is_refused_before_anything_is_loaded() {
     assert!(said.contains("cannot listen on"), "{said}");
 }
 
-#[test]
-fn the_official_python_client_works_unchanged() {
-    let Ok(python) = std::env::var("MM_PYTHON") else {
-        eprintln!("not run: MM_PYTHON names no Python that has the package `openai`");
-        return;
-    };
-    let script =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/openai_client.py");
-    let server = Server::start(&[&model()]);
-    let output = Command::new(python)
-        .arg(script)
-        .arg(format!("http://{}/v1", server.address))
-        .output()
-        .unwrap();
+/// Returns a program of the folder that `xtask/scripts/install-clients.sh` filled, if it is there.
+fn client(path: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("MM_CLIENTS").map(PathBuf::from);
+    let found = folder.map(|folder| folder.join(path)).filter(|path| path.exists());
+    if found.is_none() {
+        let how = "`bash xtask/scripts/install-clients.sh DIR` and MM_CLIENTS=DIR";
+        eprintln!("not run: there is no `{path}` in a folder MM_CLIENTS; {how}");
+    }
+    found
+}
+
+/// Returns a script of `tests/reference`.
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference").join(name)
+}
+
+/// Runs a client and returns what it printed, one `ok` for each call that did what it must.
+fn calls(mut client: Command) -> String {
+    let output = client.output().unwrap();
     let (said, why) = (crate::text(&output.stdout), crate::text(&output.stderr));
     assert!(output.status.success(), "{said}{why}");
+    said.to_owned()
+}
+
+#[test]
+fn the_official_python_client_works_unchanged() {
+    let Some(python) = client("python/bin/python") else { return };
+    let server = Server::start(&[&model()]);
+    let mut client = Command::new(python);
+    client.arg(script("openai_client.py")).arg(format!("http://{}/v1", server.address));
+    let said = calls(client);
     assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 9, "{said}");
+}
+
+#[test]
+fn the_official_npm_client_works_unchanged() {
+    let Some(modules) = client("node_modules/openai") else { return };
+    let server = Server::start(&[&model()]);
+    // Packages are looked for beside the script.
+    let beside = modules.parent().unwrap().parent().unwrap().join("openai_client.mjs");
+    fs_err::copy(script("openai_client.mjs"), &beside).unwrap();
+    let mut client = Command::new("node");
+    client.arg(beside).arg(format!("http://{}/v1", server.address));
+    let said = calls(client);
+    assert!(said.lines().filter(|line| line.starts_with("ok ")).count() >= 8, "{said}");
+}
+
+#[test]
+fn every_flow_of_the_page_works_in_a_browser() {
+    let Some(modules) = client("node_modules/playwright-core") else { return };
+    let server = Server::start(&[&model()]);
+    let shots = tempfile::tempdir().unwrap();
+    let mut client = Command::new("node");
+    client.env("MM_PAGE_TOOLS", modules.parent().unwrap().parent().unwrap());
+    client.arg(script("page_flows.mjs")).arg(format!("http://{}", server.address));
+    client.arg(shots.path());
+    calls(client);
 }
