@@ -84,8 +84,8 @@ impl Cache {
         self.blocks.is_empty()
     }
 
-    /// Returns how many numbers the keys and values of all blocks hold.
-    pub fn numbers(&self) -> usize {
+    /// Returns how many values the keys and values of all blocks hold.
+    pub fn values(&self) -> usize {
         let count = |x: &Tensor<4>| x.dims().iter().product::<usize>();
         self.blocks.iter().map(|block| count(&block.keys) + count(&block.values)).sum()
     }

@@ -7,6 +7,7 @@ mod adamw;
 mod blocks;
 mod choice;
 mod context;
+mod device;
 #[cfg(feature = "flex")]
 mod flex;
 mod instructions;

@@ -28,6 +28,6 @@ pub use edit::{
 };
 pub use image::{ImageSampler, SamplingMethod, SamplingPlan, constrained_images_of, images_of};
 pub use options::{GenerateOptions, GenerationConfig};
-pub use pass::{JoinedPrefixes, Joining, Network, NetworkAnswer, NetworkCall, Prefix};
+pub use pass::{JoinedPrefixes, Joining, KnownTokens, Network, NetworkAnswer, NetworkCall, Prefix};
 pub use session::GenerationSession;
 pub use text::{Event, Written};

@@ -40,9 +40,9 @@ pub use error::{ConfigError, DocumentError, FileError, FolderError, GenerateErro
 pub use generate::{
     CaptionSwap, Color, Constrain, Deblur, EditError, Event, FromNoise, GenerateOptions,
     GenerationConfig, GenerationSession, ImageSampler, ImageToImage, Inpaint, JoinedPrefixes,
-    Joining, Kernel, Margins, Mask, MaskedArea, Measurement, Network, NetworkAnswer, NetworkCall,
-    Prefix, Region, Restore, RoundTrip, SamplingMethod, SamplingPlan, SoftMask, SuperResolution,
-    Unconstrained, Written, constrained_images_of, images_of, luma, outpaint,
+    Joining, Kernel, KnownTokens, Margins, Mask, MaskedArea, Measurement, Network, NetworkAnswer,
+    NetworkCall, Prefix, Region, Restore, RoundTrip, SamplingMethod, SamplingPlan, SoftMask,
+    SuperResolution, Unconstrained, Written, constrained_images_of, images_of, luma, outpaint,
 };
 pub use loaded::{LoadedModel, ModelParts};
 pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};

@@ -26,6 +26,8 @@
 mod check;
 mod device;
 mod job;
+mod message;
+mod outlet;
 mod prefixes;
 mod queue;
 #[cfg(test)]
@@ -171,7 +173,7 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// As many jobs wait as may.
+    /// No more jobs may wait.
     #[error("{waiting} requests wait for their turn, which is the most; try again in {} s", retry_after.as_secs().max(1))]
     QueueFull {
         /// The jobs that wait.
@@ -248,19 +250,19 @@ impl Engine {
         let models: Arc<[ServedModel]> = models.into();
         let counters = Arc::default();
         let calls = device::start(&models, options.max_rows, &counters);
-        Self { shared: queue::Shared::new(models, options, calls, counters) }
+        Self { shared: queue::Shared::new(job::Resources { models, options, counters, calls }) }
     }
 
     /// Returns the models, in the order in which they were given.
     pub fn models(&self) -> &[ServedModel] {
-        &self.shared.models
+        &self.shared.with.models
     }
 
     /// Puts a job into the queue.
     pub fn submit(&self, job: Job) -> Result<Ticket, SubmitError> {
-        let prompt = check::check(&self.shared.models, &job).map_err(SubmitError::Invalid)?;
+        let prompt = check::check(&self.shared.with.models, &job).map_err(SubmitError::Invalid)?;
         let (sender, events) = mpsc::unbounded_channel();
-        self.shared.submit(queue::Queued { job, prompt, events: sender })?;
+        self.shared.submit(job::Queued { job, prompt, events: sender })?;
         Ok(Ticket { events })
     }
 

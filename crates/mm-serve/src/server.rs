@@ -38,7 +38,7 @@ pub async fn serve(
     let app = router_of(state.clone());
     let (drained, ready_to_close) = oneshot::channel::<()>();
     let closing = async move {
-        let _ = ready_to_close.await; // an error means that the sender is gone, and so is the server
+        let _ = ready_to_close.await; // without a sender there is no server either
     };
     let serving = axum::serve(listener, app).with_graceful_shutdown(closing).into_future();
     tokio::pin!(serving);

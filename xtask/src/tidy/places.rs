@@ -10,7 +10,9 @@ use super::source::Source;
 const FEATURE_PLACES: &[&str] = &[
     "crates/mm-cli/src/device.rs",
     "crates/mm-cli/src/device/",
+    "crates/mm-cli/src/commands.rs", // the server
     "crates/mm-cli/src/commands/train/dashboard.rs",
+    "crates/mm-cli/tests/cli/main.rs", // of the server
     "crates/mm-eval/src/quality.rs",
     "crates/mm-kernels/src/",
     "crates/mm-model/src/lib.rs",

@@ -9,6 +9,7 @@ use burn::tensor::DType;
 
 use super::bridge::{Primitive, apply, in_place, on_slices, primitive};
 use super::{Checkpointed, ConvolutionOp, GauOp, KvPrefix, MultiHeadOp, NormOp, Op, update};
+use crate::device::is_flex;
 use crate::kernels::multi_head;
 use crate::{
     AdamW, AttentionContext, BlockKernels, BlockOptions, GauWeights, KeyValue, KvUpdate,
@@ -25,7 +26,7 @@ impl BlockKernels for FlexKernels {
     }
 
     fn covers(&self, device: &Device, dtype: DType) -> bool {
-        dtype == DType::F32 && *device == Device::flex()
+        dtype == DType::F32 && is_flex(device)
     }
 
     fn fuses_blocks(&self) -> bool {

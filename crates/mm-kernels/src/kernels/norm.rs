@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 
-use crate::has_fused_blocks;
+use crate::device::is_flex;
 
 /// Computes RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467), `x / sqrt(mean(x²) + ε) · γ`, over
 /// the last axis: `[…, channels]` -> the same shape; `gamma`: `[channels]`. Where the squares
@@ -30,7 +30,7 @@ pub fn linear<const D: usize>(
     let rows = shape[..D - 1].iter().product();
     let least = least_rows(inputs, outputs);
     let few = rows > 0 && (rows < least || (least > 1 && shape[D.saturating_sub(2)] < least));
-    if !few || weight.is_require_grad() || !has_fused_blocks(&x.device()) {
+    if !few || weight.is_require_grad() || !is_flex(&x.device()) {
         return burn::tensor::module::linear(x, weight, bias);
     }
     let mut flat: Tensor<2> = x.reshape([rows, inputs]);

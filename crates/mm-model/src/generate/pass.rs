@@ -15,7 +15,6 @@ use mm_backbone::{BlockOptions, Cache, KeyRanges, KeyValue};
 use mm_kernels::has_fused_blocks;
 use mm_patch::Grid;
 
-use super::session::CachedRows;
 use crate::batch::{Inputs, Patches};
 use crate::{LoadedModel, Model, ModelConfig, Sequence};
 
@@ -72,6 +71,15 @@ pub struct Prefix {
     pub(super) hidden: Tensor<2>,
     /// `[1, vocab]`, for models with text.
     pub(super) logits: Option<Tensor<2>>,
+}
+
+/// What a prompt has in common with one whose keys and values are there.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownTokens<'a> {
+    /// The keys and values of the other prompt.
+    pub prefix: &'a Prefix,
+    /// The tokens at the start of both, see [`Sequence::shared_tokens`].
+    pub tokens: usize,
 }
 
 /// A run of places that every row appends at once.
@@ -284,30 +292,8 @@ impl LoadedModel {
         vec![self.answer(one)]
     }
 
-    /// Computes the keys and values of a prompt; those of its first tokens may be `known` from a
-    /// prompt that [begins alike](Sequence::shared_tokens).
-    pub fn prefill(&self, prompt: &Sequence, known: Option<(&Prefix, usize)>) -> Prefix {
-        let mut cache = Cache::new();
-        let mut from = 0;
-        if let Some((prefix, tokens)) = known {
-            cache = (*prefix.cache).clone();
-            from = tokens.min(prompt.len().saturating_sub(1));
-            cache.truncate(from);
-        }
-        let rows = CachedRows::before(&self.model, &self.config, cache);
-        let Some(call) = rows.prompt_call(prompt, from) else {
-            let hidden = Tensor::zeros([1, self.config.network.width()], &self.model.device());
-            return Prefix { cache: rows.into_cache(), hidden, logits: None };
-        };
-        let NetworkAnswer { output, logits, new } = self.answer(&call);
-        drop(call);
-        let mut cache = rows.into_cache();
-        Arc::make_mut(&mut cache).append(new);
-        Prefix { cache, hidden: output, logits }
-    }
-
     /// Runs one call, with logits where they are asked for.
-    fn answer(&self, call: &NetworkCall) -> NetworkAnswer {
+    pub(super) fn answer(&self, call: &NetworkCall) -> NetworkAnswer {
         let mut answer = call.answer(&self.model, &self.config);
         if call.ask == Ask::Word && self.model.knows_text() {
             answer.logits = Some(self.model.logits(answer.output.clone()));
@@ -317,9 +303,9 @@ impl LoadedModel {
 }
 
 impl Prefix {
-    /// Returns how many numbers are kept.
-    pub fn numbers(&self) -> usize {
-        self.cache.numbers()
+    /// Returns how many values are kept.
+    pub fn values(&self) -> usize {
+        self.cache.values()
     }
 }
 

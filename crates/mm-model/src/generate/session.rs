@@ -11,7 +11,9 @@ use mm_backbone::{Cache, Positions};
 use mm_diffusion::Level;
 use mm_patch::Grid;
 
-use super::pass::{Ask, Network, NetworkAnswer, NetworkCall, Prefix, Step, StepImages};
+use super::pass::{
+    Ask, KnownTokens, Network, NetworkAnswer, NetworkCall, Prefix, Step, StepImages,
+};
 use crate::{Document, GenerateError, LoadedModel, Model, ModelConfig, Sequence};
 
 /// Several documents that are continued together: text token by token, images all patches at once.
@@ -136,6 +138,30 @@ impl<'a> GenerationSession<'a> {
     /// Returns the cached rows, for the sampler of an image.
     pub(super) fn cached(&self) -> &CachedRows<'a> {
         &self.rows
+    }
+}
+
+impl LoadedModel {
+    /// Computes the keys and values of a prompt; those of its first tokens may be `known` from a
+    /// prompt that [begins alike](Sequence::shared_tokens).
+    pub fn prefill(&self, prompt: &Sequence, known: Option<KnownTokens<'_>>) -> Prefix {
+        let mut cache = Cache::new();
+        let mut from = 0;
+        if let Some(KnownTokens { prefix, tokens }) = known {
+            cache = (*prefix.cache).clone();
+            from = tokens.min(prompt.len().saturating_sub(1));
+            cache.truncate(from);
+        }
+        let rows = CachedRows::before(&self.model, &self.config, cache);
+        let Some(call) = rows.prompt_call(prompt, from) else {
+            let hidden = Tensor::zeros([1, self.config.network.width()], &self.model.device());
+            return Prefix { cache: rows.into_cache(), hidden, logits: None };
+        };
+        let NetworkAnswer { output, logits, new } = self.answer(&call);
+        drop(call);
+        let mut cache = rows.into_cache();
+        Arc::make_mut(&mut cache).append(new);
+        Prefix { cache, hidden: output, logits }
     }
 }
 

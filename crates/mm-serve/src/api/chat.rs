@@ -1,8 +1,8 @@
 //! `POST /v1/chat/completions`: a conversation of texts and images, answered with texts and images.
 //!
-//! `content` of the answer is its text. Its images stand in `images`, and texts and images together,
-//! in the order in which they were made, in `parts`. A client that sends the whole message back
-//! gives the model its own images again, to the bit.
+//! `content` of the answer is its text. Its images stand in `images`, and texts and images
+//! together, in the order in which they were made, in `parts`. A client that sends the whole
+//! message back gives the model its own images again, to the bit.
 
 mod answer;
 mod stream;
@@ -48,7 +48,7 @@ pub(crate) struct ChatRequest {
     top_p: Option<f64>,
     /// Texts that end the answer, at most four.
     stop: Option<Strings>,
-    /// The same seed gives the same answer.
+    /// Decides every random choice, so that it repeats an answer.
     seed: Option<i64>,
     /// The number of answers; answer `i` has the seed `seed + i`.
     n: Option<u64>,

@@ -53,7 +53,7 @@ pub(crate) enum ImageUrl {
 pub(crate) enum Detail {
     /// The size that the model was trained on.
     Trained,
-    /// As many patches as may be, with the image's aspect.
+    /// The image keeps its aspect and has as many patches as may be.
     High,
     /// Its own size, if that is a whole number of patches: what the model has drawn.
     Own,

@@ -10,28 +10,12 @@ use std::time::{Duration, Instant};
 use mm_model::{JoinedPrefixes, LoadedModel, NetworkAnswer, NetworkCall, Prefix, Sequence};
 
 use super::ServedModel;
-use super::job::{Outlet, Stop, words_of};
+use super::message::{Answer, Counters, Message, Work};
+use super::outlet::{Outlet, Stop, words_of};
 use super::prefixes::Prefixes;
-use super::queue::Counters;
 
 /// The longest that calls wait for those of other jobs.
 const GATHERING: Duration = Duration::from_millis(3);
-
-/// What a job tells the device.
-pub(super) enum Message {
-    /// Work to do; the job waits for the answer.
-    Work { model: usize, outlet: Outlet, work: Work },
-    /// A job has ended, so that nobody needs to wait for it.
-    Left,
-}
-
-/// Work of a job, and where the answer goes.
-pub(super) enum Work {
-    Call { call: Box<NetworkCall>, answer: Answer<NetworkAnswer> },
-    Prompt { prompt: Arc<Sequence>, answer: Answer<Prefix> },
-}
-
-type Answer<T> = mpsc::Sender<Result<T, Stop>>;
 
 /// A call that waits for its pass.
 struct Call {
@@ -175,11 +159,11 @@ impl DeviceThread {
             Err(stop) if calls.len() == 1 => vec![Err(stop)],
             Err(_) => {
                 self.joined[model].clear();
-                let alone = |call| {
+                let one_call = |call| {
                     let mut answers = self.pass(model, &from, &[call])?;
                     Ok(answers.remove(0))
                 };
-                calls.into_iter().map(alone).collect::<Vec<Result<NetworkAnswer, Stop>>>()
+                calls.into_iter().map(one_call).collect::<Vec<Result<NetworkAnswer, Stop>>>()
             }
         };
         for (Call { call, answer, .. }, found) in group.into_iter().zip(answers) {

@@ -1,12 +1,11 @@
 //! One job from its turn to its end, on a thread of its own. Its passes are run by the device's
 //! thread; what is left is choice of tokens, steps of samplers, constraints.
 
-use std::any::Any;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mm_model::{
     Constrain, Document, GenerateError, GenerateOptions, LoadedModel, Network, NetworkAnswer,
@@ -16,56 +15,37 @@ use mm_patch::{Grid, Image};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::check::image_tokens;
-use super::device::{Message, Work};
-use super::queue::{Counters, End, Queued, Shared};
+use super::message::{Counters, Message, Work};
+use super::outlet::{Outlet, Stop, words_of};
 use super::watch::{Progress, Watch};
-use super::{Event, FinishReason, Job, Task, Usage};
+use super::{EngineOptions, Event, FinishReason, Job, ServedModel, Task, Usage};
 
 /// Images that are denoised at once, as the model does alone.
 const TOGETHER: usize = 16;
 
-/// Where a job's events go, and how long it may take.
-#[derive(Debug, Clone)]
-pub(super) struct Outlet {
-    events: UnboundedSender<Event>,
-    begun: Instant,
-    limit: Duration,
+/// A job that was taken.
+pub(super) struct Queued {
+    pub job: Job,
+    /// What its prompt counts.
+    pub prompt: Usage,
+    pub events: UnboundedSender<Event>,
 }
 
-/// Why a job's thread unwinds before its end.
-#[derive(Debug, Clone)]
-pub(super) enum Stop {
-    /// The client went away.
-    Gone,
-    /// The time is over.
-    Late(Duration),
-    /// The device failed.
-    Device(String),
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Finished,
+    Failed,
+    Cancelled,
 }
 
-impl Outlet {
-    /// Tells the client, and ends the job if there is none or the time is over.
-    pub fn send(&self, event: Event) {
-        let _ = self.events.send(event);
-        if let Some(stop) = self.stop() {
-            stop.unwind();
-        }
-    }
-
-    /// Says why the job is to end now, if it is.
-    pub fn stop(&self) -> Option<Stop> {
-        if self.events.is_closed() {
-            return Some(Stop::Gone);
-        }
-        (self.begun.elapsed() > self.limit).then_some(Stop::Late(self.limit))
-    }
-}
-
-impl Stop {
-    /// Ends the job's thread up to where it catches this.
-    fn unwind(self) -> ! {
-        resume_unwind(Box::new(self)) // no panic: nothing is printed
-    }
+/// What every job works with.
+pub(super) struct Resources {
+    pub models: Arc<[ServedModel]>,
+    pub options: EngineOptions,
+    pub counters: Arc<Counters>,
+    /// The way to the device.
+    pub calls: mpsc::Sender<Message>,
 }
 
 /// The network as a job sees it.
@@ -101,13 +81,13 @@ impl Network for Remote<'_> {
 }
 
 /// Does a job to its end, whatever happens.
-pub(super) fn run(shared: &Shared, queued: Queued) -> End {
+pub(super) fn run(with: &Resources, queued: Queued) -> End {
     let Queued { job, prompt, events } = queued;
     let outlet =
-        Outlet { events: events.clone(), begun: Instant::now(), limit: shared.options.time_limit };
+        Outlet { events: events.clone(), begun: Instant::now(), limit: with.options.time_limit };
     let done = catch_unwind(AssertUnwindSafe(|| {
         outlet.send(Event::Started);
-        work(shared, job, prompt, &outlet)
+        work(with, job, prompt, &outlet)
     }));
     let why = match done {
         Ok(Ok(finished)) => {
@@ -131,13 +111,6 @@ pub(super) fn run(shared: &Shared, queued: Queued) -> End {
     End::Failed
 }
 
-/// Returns the message of a panic.
-pub(super) fn words_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "unknown cause".to_owned())
-}
-
 /// Returns the rows of an image in a pass: two where guidance may be active.
 pub(super) fn branches(model: &LoadedModel, options: &GenerateOptions) -> usize {
     if model.config.has_text() && options.guidance.scale != 1.0 { 2 } else { 1 }
@@ -148,11 +121,16 @@ pub(super) fn at_once(model: &LoadedModel, job: &Job, max_rows: usize) -> usize 
     (max_rows / branches(model, &job.options)).clamp(1, TOGETHER)
 }
 
-fn work(shared: &Shared, job: Job, prompt: Usage, outlet: &Outlet) -> Result<Event, GenerateError> {
-    let (model, calls) = (&*shared.models[job.model].model, shared.calls.clone());
-    let at_once = at_once(model, &job, shared.options.max_rows);
+fn work(
+    with: &Resources,
+    job: Job,
+    prompt: Usage,
+    outlet: &Outlet,
+) -> Result<Event, GenerateError> {
+    let (model, calls) = (&*with.models[job.model].model, with.calls.clone());
+    let at_once = at_once(model, &job, with.options.max_rows);
     let Job { task, options, previews, model: index } = job;
-    let (counters, remote) = (&*shared.counters, Remote { model: index, outlet, calls });
+    let (counters, remote) = (&*with.counters, Remote { model: index, outlet, calls });
     let doing = Doing { model, options, previews, counters, outlet, remote };
     match task {
         Task::Generate { prompt: document } => doing.generate(&document, prompt),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mm_model::{Joining, LoadedModel, Prefix, Sequence};
+use mm_model::{Joining, KnownTokens, LoadedModel, Prefix, Sequence};
 
 /// The most prompts that are kept.
 const MOST: usize = 64;
@@ -27,7 +27,7 @@ impl Kept {
     /// Counts keys, values and pixels.
     fn numbers(&self) -> usize {
         let pixels = self.prompt.images.iter().map(|image| image.patches.len()).sum::<usize>();
-        self.prefix.numbers() + pixels
+        self.prefix.values() + pixels
     }
 }
 
@@ -56,7 +56,7 @@ impl Prefixes {
             return Found { prefix, computed: false };
         }
         let best = best.filter(|_| from.joining() == Joining::Any);
-        let known = best.map(|(at, tokens)| (&self.kept[at].prefix, tokens));
+        let known = best.map(|(at, tokens)| KnownTokens { prefix: &self.kept[at].prefix, tokens });
         let prefix = from.prefill(prompt, known);
         if !prompt.is_empty() {
             self.keep(Kept { model, prompt: prompt.clone(), prefix: prefix.clone() });

@@ -3,52 +3,20 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::device::Message;
-use super::job;
-use super::{EngineOptions, EngineStats, Event, Job, ServedModel, SubmitError, Task, Usage};
-
-/// A job that was taken.
-pub(super) struct Queued {
-    pub job: Job,
-    /// What its prompt counts.
-    pub prompt: Usage,
-    pub events: UnboundedSender<Event>,
-}
-
-/// How a job ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Finished,
-    Failed,
-    Cancelled,
-}
-
-/// What the jobs' threads and the device's thread count.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    /// Jobs in progress, whose calls the device waits for.
-    pub running: AtomicUsize,
-    pub passes: AtomicU64,
-    pub rows: AtomicU64,
-    pub text_tokens: AtomicU64,
-    pub images: AtomicU64,
-}
+use super::job::{self, End, Queued, Resources};
+use super::message::Message;
+use super::{EngineStats, Event, Job, SubmitError, Task};
 
 /// What all handles of an engine and its jobs share.
 pub(super) struct Shared {
-    pub models: Arc<[ServedModel]>,
-    pub options: EngineOptions,
-    pub counters: Arc<Counters>,
-    /// The way to the device.
-    pub calls: mpsc::Sender<Message>,
+    pub with: Resources,
     state: Mutex<State>,
     /// Rings when a job has ended.
     ended: Notify,
@@ -70,19 +38,13 @@ struct State {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("models", &self.models.len()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("models", &self.with.models.len()).finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    pub fn new(
-        models: Arc<[ServedModel]>,
-        options: EngineOptions,
-        calls: mpsc::Sender<Message>,
-        counters: Arc<Counters>,
-    ) -> Arc<Self> {
-        let (state, ended) = (Mutex::default(), Notify::new());
-        Arc::new(Self { models, options, counters, calls, state, ended })
+    pub fn new(with: Resources) -> Arc<Self> {
+        Arc::new(Self { with, state: Mutex::default(), ended: Notify::new() })
     }
 
     /// Takes a job, or says why not.
@@ -94,7 +56,7 @@ impl Shared {
         state.forget_gone();
         let room = state.waiting.is_empty() && state.has_room(self.rows_of(&queued.job), self);
         let waiting = state.waiting.len();
-        if !room && waiting >= self.options.queue {
+        if !room && waiting >= self.with.options.queue {
             return Err(SubmitError::QueueFull { waiting, retry_after: state.free_in() });
         }
         state.waiting.push_back(queued);
@@ -113,10 +75,10 @@ impl Shared {
             finished: state.finished,
             failed: state.failed,
             cancelled: state.cancelled,
-            passes: of(&self.counters.passes),
-            rows: of(&self.counters.rows),
-            text_tokens: of(&self.counters.text_tokens),
-            images: of(&self.counters.images),
+            passes: of(&self.with.counters.passes),
+            rows: of(&self.with.counters.rows),
+            text_tokens: of(&self.with.counters.text_tokens),
+            images: of(&self.with.counters.images),
         }
     }
 
@@ -142,9 +104,13 @@ impl Shared {
         match &job.task {
             Task::Generate { .. } => 1,
             Task::Draw { count, .. } => {
-                job::branches(&self.models[job.model].model, &job.options)
-                    * job::at_once(&self.models[job.model].model, job, self.options.max_rows)
-                        .min(*count)
+                job::branches(&self.with.models[job.model].model, &job.options)
+                    * job::at_once(
+                        &self.with.models[job.model].model,
+                        job,
+                        self.with.options.max_rows,
+                    )
+                    .min(*count)
             }
         }
     }
@@ -160,25 +126,25 @@ impl Shared {
             let Some(queued) = state.waiting.pop_front() else { return };
             state.running += 1;
             state.rows += rows;
-            self.counters.running.fetch_add(1, Ordering::Relaxed);
+            self.with.counters.running.fetch_add(1, Ordering::Relaxed);
             let (shared, events) = (self.clone(), queued.events.clone());
             let started = thread::Builder::new().name("mm-job".into()).spawn(move || {
                 let begun = Instant::now();
-                let end = job::run(&shared, queued);
+                let end = job::run(&shared.with, queued);
                 shared.ended(end, rows, begun.elapsed());
             });
             if let Err(why) = started {
                 let _ = events.send(Event::Failed(format!("no thread could be started: {why}")));
                 state.end(End::Failed, rows, None);
-                self.counters.running.fetch_sub(1, Ordering::Relaxed);
+                self.with.counters.running.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
 
     /// Notes the end of a job, and starts those that waited for its place.
     fn ended(self: &Arc<Self>, end: End, rows: usize, took: Duration) {
-        self.counters.running.fetch_sub(1, Ordering::Relaxed);
-        let _ = self.calls.send(Message::Left);
+        self.with.counters.running.fetch_sub(1, Ordering::Relaxed);
+        let _ = self.with.calls.send(Message::Left);
         let mut state = self.state();
         state.end(end, rows, Some(took));
         self.start_next(state);
@@ -192,7 +158,7 @@ impl Shared {
 
 impl State {
     fn has_room(&self, rows: usize, shared: &Shared) -> bool {
-        self.running == 0 || self.rows + rows <= shared.options.max_rows
+        self.running == 0 || self.rows + rows <= shared.with.options.max_rows
     }
 
     fn end(&mut self, end: End, rows: usize, took: Option<Duration>) {

@@ -281,8 +281,8 @@ fn jobs_at_once_give_the_bytes_of_jobs_one_by_one_and_of_the_model_alone() {
         let passes = running.stats().passes;
         for (asked, at_once) in asked.iter().zip(&at_once) {
             let fresh = engine(std::slice::from_ref(&model), BOUNDS);
-            let alone = outcome(fresh.submit(asked.job(0, 2)).unwrap());
-            assert_eq!(*at_once, alone, "{asked:?} of {what}");
+            let by_itself = outcome(fresh.submit(asked.job(0, 2)).unwrap());
+            assert_eq!(*at_once, by_itself, "{asked:?} of {what}");
             let direct = asked.direct(&model);
             assert_eq!(at_once.text, direct.text, "{asked:?} of {what}");
             assert!(at_once.images == direct.images, "images of {asked:?} of {what}");

@@ -8,7 +8,7 @@ use mm_model::{Constrain, constrained_images_of};
 use mm_patch::{Grid, Image};
 
 use super::Event;
-use super::job::Outlet;
+use super::outlet::Outlet;
 
 /// A constraint under watch.
 pub(super) struct Watch<'a> {

@@ -1,5 +1,5 @@
-//! Answers on their way out: every error in OpenAI's form, streams that end in time, and one line in
-//! the log when the last byte is sent.
+//! Answers on their way out: every error in OpenAI's form, streams that end in time, and one line
+//! in the log when the last byte is sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

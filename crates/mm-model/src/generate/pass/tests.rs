@@ -11,7 +11,9 @@ use mm_patch::Image;
 use super::{JoinedPrefixes, Joining, Network, NetworkAnswer, NetworkCall, Prefix};
 use crate::generate::tests::{GRID, configs, loaded, unet};
 use crate::random::{Purpose, normals, stream};
-use crate::{Document, GenerationSession, LoadedModel, ModelConfig, Segment, Sequence};
+use crate::{
+    Document, GenerationSession, KnownTokens, LoadedModel, ModelConfig, Segment, Sequence,
+};
 
 /// Runs every call alone, and keeps it with its answer.
 #[derive(Debug)]
@@ -174,7 +176,7 @@ fn a_prompt_that_goes_on_from_a_known_one_has_the_bits_of_one_computed_whole() {
             let tokens = start.shared_tokens(&prompt);
             assert!(tokens + 1 >= start.len(), "{tokens} of {} are shared", start.len());
             let known = model.prefill(&start, None);
-            let found = model.prefill(&prompt, Some((&known, tokens)));
+            let found = model.prefill(&prompt, Some(KnownTokens { prefix: &known, tokens }));
             assert_eq!(found.hidden.to_data(), wanted.hidden.to_data());
             assert_eq!(
                 found.logits.as_ref().map(Tensor::to_data),

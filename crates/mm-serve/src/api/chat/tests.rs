@@ -122,9 +122,9 @@ async fn every_choice_has_a_seed_of_its_own() {
     several["n"] = 3.into();
     let several = chat(&app, &several).await.ok();
     for at in 0..3_u64 {
-        let alone = chat(&app, &request(5 + at)).await.ok();
+        let single = chat(&app, &request(5 + at)).await.ok();
         let choice = &several["choices"][at as usize];
-        assert_eq!(choice["message"], alone["choices"][0]["message"]);
+        assert_eq!(choice["message"], single["choices"][0]["message"]);
         assert_eq!(choice["index"], at);
     }
     let mut streamed = with("n", 2.into());

@@ -35,7 +35,7 @@ pub(crate) struct ResponsesRequest {
     pub user: Option<String>,
     /// Texts that end the response, at most four.
     pub stop: Option<Strings>,
-    /// The same seed gives the same response.
+    /// Decides every random choice, so that it repeats a response.
     pub seed: Option<i64>,
     /// Denoising steps of an image.
     pub steps: Option<u64>,

@@ -14,7 +14,7 @@ pub(super) enum Drawing {
     Off,
     /// Where the model chooses to.
     Chosen,
-    /// At once: what the user said last is drawn.
+    /// What the user said last is drawn at once.
     Forced,
 }
 
