@@ -1,7 +1,6 @@
 //! Reads a request for a response: what is said, after what, and what is made of it.
 
 use mm_model::{Document, Segment};
-use serde_json::Map;
 
 use super::super::chat::words_of;
 use super::super::settings::Settings;
@@ -134,7 +133,7 @@ fn response_of(request: ResponsesRequest, model: &str, seed: u64) -> ResponseObj
         truncation: "disabled",
         usage: None,
         user: request.user,
-        metadata: request.metadata.unwrap_or_else(Map::new),
+        metadata: request.metadata.unwrap_or_default(),
         seed,
     }
 }
