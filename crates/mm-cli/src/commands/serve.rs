@@ -40,7 +40,7 @@ pub struct ServeArgs {
     /// Listen on an address that is not loopback without any key.
     #[arg(long)]
     insecure: bool,
-    /// Origin whose web pages may use the server, such as https://example.org; can be repeated.
+    /// Origin whose web pages may use the server, such as `https://example.org`; can be repeated.
     #[arg(long, value_name = "URL")]
     cors_origin: Vec<Origin>,
     /// Most requests that wait for their turn; further ones are answered with 429.
