@@ -80,23 +80,27 @@ impl Network for Remote<'_> {
     }
 }
 
+/// How a job ended, and the event that tells its client, to be sent once the end is counted.
+pub(super) struct Ending {
+    pub end: End,
+    pub last: Option<Event>,
+}
+
 /// Does a job to its end, whatever happens.
-pub(super) fn run(with: &Resources, queued: Queued) -> End {
+pub(super) fn run(with: &Resources, queued: Queued) -> Ending {
     let Queued { job, prompt, events } = queued;
-    let outlet =
-        Outlet { events: events.clone(), begun: Instant::now(), limit: with.options.time_limit };
+    let outlet = Outlet { events, begun: Instant::now(), limit: with.options.time_limit };
     let done = catch_unwind(AssertUnwindSafe(|| {
         outlet.send(Event::Started);
         work(with, job, prompt, &outlet)
     }));
     let why = match done {
         Ok(Ok(finished)) => {
-            let _ = events.send(finished);
-            return End::Finished;
+            return Ending { end: End::Finished, last: Some(finished) };
         }
         Ok(Err(why)) => why.to_string(),
         Err(payload) => match payload.downcast::<Stop>().map(|stop| *stop) {
-            Ok(Stop::Gone) => return End::Cancelled,
+            Ok(Stop::Gone) => return Ending { end: End::Cancelled, last: None },
             Ok(Stop::Late(limit)) => {
                 format!(
                     "the request took longer than {} s, which is the limit",
@@ -107,8 +111,7 @@ pub(super) fn run(with: &Resources, queued: Queued) -> End {
             Err(payload) => format!("the request failed: {}", words_of(&*payload)),
         },
     };
-    let _ = events.send(Event::Failed(why));
-    End::Failed
+    Ending { end: End::Failed, last: Some(Event::Failed(why)) }
 }
 
 /// Returns the rows of an image in a pass: two where guidance may be active.

@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
-use super::job::{self, End, Queued, Resources};
+use super::job::{self, End, Ending, Queued, Resources};
 use super::message::Message;
 use super::{EngineStats, Event, Job, SubmitError, Task};
 
@@ -130,8 +131,9 @@ impl Shared {
             let (shared, events) = (self.clone(), queued.events.clone());
             let started = thread::Builder::new().name("mm-job".into()).spawn(move || {
                 let begun = Instant::now();
-                let end = job::run(&shared.with, queued);
-                shared.ended(end, rows, begun.elapsed());
+                let client = queued.events.clone();
+                let ending = job::run(&shared.with, queued);
+                shared.ended(ending, &client, rows, begun.elapsed());
             });
             if let Err(why) = started {
                 let _ = events.send(Event::Failed(format!("no thread could be started: {why}")));
@@ -141,12 +143,21 @@ impl Shared {
         }
     }
 
-    /// Notes the end of a job, and starts those that waited for its place.
-    fn ended(self: &Arc<Self>, end: End, rows: usize, took: Duration) {
+    /// Notes the end of a job, tells its client, and starts those that waited for its place.
+    fn ended(
+        self: &Arc<Self>,
+        ending: Ending,
+        client: &UnboundedSender<Event>,
+        rows: usize,
+        took: Duration,
+    ) {
         self.with.counters.running.fetch_sub(1, Ordering::Relaxed);
         let _ = self.with.calls.send(Message::Left);
         let mut state = self.state();
-        state.end(end, rows, Some(took));
+        state.end(ending.end, rows, Some(took));
+        if let Some(last) = ending.last {
+            let _ = client.send(last); // the client may be gone
+        }
         self.start_next(state);
         self.ended.notify_waiters();
     }
