@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use clap::Args;
-use mm_diffusion::GuidanceRule;
 use mm_model::GenerateOptions;
 use mm_patch::{Grid, PngText};
 
@@ -32,15 +31,7 @@ impl Metadata {
 
     /// Starts with the program, the caption, the model folder, and how an image is denoised.
     pub fn of(caption: &str, folder: &Path, options: &GenerateOptions) -> Self {
-        let GenerateOptions { sampler, steps, guidance, negative, .. } = options;
-        let rule = Some(guidance.rule).filter(|rule| *rule != GuidanceRule::Plain);
-        Self::new()
-            .with("Description", caption)
-            .with("Negative", negative)
-            .model(folder)
-            .sampling(sampler, *steps, options.seed)
-            .with("Guidance", guidance.scale)
-            .with("Guidance rule", rule.map_or(String::new(), |rule| rule.to_string()))
+        Self { texts: options.png_texts(caption, &model_name(folder)) }
     }
 
     /// Adds a text under a keyword. An empty one is left out.

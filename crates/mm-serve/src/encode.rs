@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
-use mm_diffusion::GuidanceRule;
 use mm_model::GenerateOptions;
 use mm_patch::{Format, Image, PatchError, PngText};
 use serde::{Deserialize, Serialize};
@@ -65,24 +64,11 @@ fn jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, PatchError> {
     Ok(file)
 }
 
-/// Returns the texts that a PNG file has of an image, under the keywords that `mm draw` writes.
-/// Texts that are empty are left out, and so are characters that PNG does not allow.
+/// Returns the texts that a PNG file has of an image, as `mm draw` writes them. The character that
+/// PNG does not allow in a text is left out.
 pub(crate) fn texts_of(caption: &str, model: &str, options: &GenerateOptions) -> Vec<PngText> {
-    let GenerateOptions { sampler, steps, guidance, negative, seed, .. } = options;
-    let rule = Some(guidance.rule).filter(|rule| *rule != GuidanceRule::Plain);
-    let texts = [
-        ("Description", caption.to_owned()),
-        ("Negative", negative.clone()),
-        ("Model", model.to_owned()),
-        ("Seed", seed.to_string()),
-        ("Sampler", sampler.to_string()),
-        ("Steps", steps.to_string()),
-        ("Guidance", guidance.scale.to_string()),
-        ("Guidance rule", rule.map_or(String::new(), |rule| rule.to_string())),
-    ];
-    let written = texts.into_iter().filter(|(_, text)| !text.is_empty());
-    let written = written.map(|(keyword, text)| PngText::new(keyword, text.replace('\0', "")));
-    [PngText::software()].into_iter().chain(written).collect()
+    let texts = options.png_texts(caption, model).into_iter();
+    texts.map(|text| PngText { text: text.text.replace('\0', ""), ..text }).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! How text and images are generated, and the settings that stand in a model's folder.
 
-use mm_diffusion::{Guidance, Sampler, Schedule};
-use mm_patch::{Grid, PatchError};
+use mm_diffusion::{Guidance, GuidanceRule, Sampler, Schedule};
+use mm_patch::{Grid, PatchError, PngText};
 use mm_text::{MAX_SIDE, TokenSampling};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,37 @@ impl Default for GenerateOptions {
 }
 
 impl GenerateOptions {
+    /// Returns what a PNG file tells of an image that was drawn with these options: the program,
+    /// the caption, the model and the settings, in the order in which they are written. Empty texts
+    /// are left out.
+    ///
+    /// ```
+    /// use mm_model::GenerateOptions;
+    ///
+    /// let texts = GenerateOptions::default().png_texts("red K", "glyphs");
+    /// let keywords: Vec<&str> = texts.iter().map(|text| text.keyword.as_str()).collect();
+    /// let wanted =
+    ///     ["Software", "Description", "Model", "Seed", "Sampler", "Steps", "Guidance"];
+    /// assert_eq!(keywords, wanted);
+    /// ```
+    pub fn png_texts(&self, caption: &str, model: &str) -> Vec<PngText> {
+        let Self { sampler, steps, guidance, negative, seed, .. } = self;
+        let rule = Some(guidance.rule).filter(|rule| *rule != GuidanceRule::Plain);
+        let texts = [
+            ("Description", caption.to_owned()),
+            ("Negative", negative.clone()),
+            ("Model", model.to_owned()),
+            ("Seed", seed.to_string()),
+            ("Sampler", sampler.to_string()),
+            ("Steps", steps.to_string()),
+            ("Guidance", guidance.scale.to_string()),
+            ("Guidance rule", rule.map_or(String::new(), |rule| rule.to_string())),
+        ];
+        let written = texts.into_iter().filter(|(_, text)| !text.is_empty());
+        let written = written.map(|(keyword, text)| PngText::new(keyword, text));
+        [PngText::software()].into_iter().chain(written).collect()
+    }
+
     /// Returns the prompt from which guidance leads away.
     pub(super) fn negative_prompt(&self) -> Document {
         let words = self.negative.as_str();

@@ -20,7 +20,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use self::answer::{ChatAnswer, Header};
-use super::json::{JsonBody, Refused};
+use super::json::{JsonBody, Refused, is_empty};
 use super::run::collect;
 use super::settings::{Settings, Strings, count};
 use super::talk::{Content, Part, Reader, Role, Said, check_text, prompt_of, turns_of};
@@ -88,14 +88,6 @@ pub(crate) struct Message {
     parts: Option<Vec<Part>>,
     /// Not supported.
     tool_calls: Option<Value>,
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    }
 }
 
 fn is_zero(value: &Value) -> bool {

@@ -51,6 +51,15 @@ impl JsonBody {
     }
 }
 
+/// Says whether a value is a list or an object that holds nothing, and so asks for nothing.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
 fn missing_field(param: String) -> ApiError {
     let message = format!("`{param}` is missing");
     ApiError::invalid(param, message).with_code("missing_required_parameter")

@@ -40,8 +40,8 @@ pub(crate) struct Settings {
 const STOPS: usize = 4;
 /// The longest text that is not part of the conversation, in bytes.
 const LONGEST: usize = 4096;
-/// The strongest guidance.
-const GUIDANCE: f64 = 100.0;
+/// The strongest guidance. Images are long burnt out there.
+pub(crate) const MOST_GUIDANCE: f64 = 100.0;
 
 impl Settings {
     /// Returns the model's settings, replaced where the request gave one.
@@ -112,7 +112,7 @@ impl Settings {
             right.map_err(|why| ApiError::invalid("steps", why.to_string()))?;
         }
         if let Some(scale) = self.guidance {
-            options.guidance.scale = number("guidance", scale, 0.0, GUIDANCE)?;
+            options.guidance.scale = number("guidance", scale, 0.0, MOST_GUIDANCE)?;
         }
         if let Some(sampler) = &self.sampler {
             let found: Result<Sampler, _> = sampler.parse();

@@ -69,7 +69,7 @@ impl From<HfError> for Stopped {
 pub fn run(args: &HfArgs) -> Result<(), Failure> {
     let (dtype, out) = (args.dtype.into(), &args.out);
     let results = args.results.iter().map(|path| results(path)).collect::<Result<Vec<_>, _>>()?;
-    for name in ["config.json", "model.safetensors", "README.md"] {
+    for name in ["config.json", "model.safetensors", "README.md", SAMPLES] {
         free(&out.join(name), args.force)?;
     }
     let model = load(&args.model, &device::open("auto")?)?;

@@ -7,14 +7,13 @@ use mm_patch::Grid;
 use mm_text::MAX_SIDE;
 use utoipa::ToSchema;
 
+use super::super::settings::MOST_GUIDANCE;
 use super::fields::{Fields, shown};
 use crate::ServedModel;
 use crate::encode::{Output, OutputFormat};
 use crate::error::ApiError;
+use crate::id::random_seed;
 use crate::state::{AppState, Limits};
-
-/// The largest scale of guidance. Images are long burnt out there.
-const MOST_GUIDANCE: f64 = 100.0;
 
 /// The most bytes of a prompt for each token that it may have. A longer one is refused before it is
 /// cut into tokens.
@@ -313,13 +312,6 @@ fn options_of(
         options.negative = negative.clone();
     }
     Ok(options)
-}
-
-/// Returns a seed that differs from request to request. It has 32 bits, so that programs that keep
-/// numbers as floats can give it back.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one("seed") >> 32
 }
 
 /// Parses a size; none stands for `auto`.

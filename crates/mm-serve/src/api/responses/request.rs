@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::super::json::Refused;
+use super::super::json::{Refused, is_empty};
 use super::super::settings::Strings;
 use super::super::talk::Content;
 
@@ -128,14 +128,6 @@ pub(crate) enum ToolChoice {
         #[serde(rename = "type")]
         kind: String,
     },
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    }
 }
 
 /// What OpenAI's API has and is not done here.
