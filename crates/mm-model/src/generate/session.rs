@@ -12,7 +12,7 @@ use mm_diffusion::Level;
 use mm_patch::Grid;
 
 use super::pass::{
-    Ask, KnownTokens, Network, NetworkAnswer, NetworkCall, Prefix, Step, StepImages,
+    Ask, DocumentId, KnownTokens, Network, NetworkAnswer, NetworkCall, Prefix, Step, StepImages,
 };
 use crate::{Document, GenerateError, LoadedModel, Model, ModelConfig, Sequence};
 
@@ -173,6 +173,7 @@ pub(super) struct CachedRows<'a> {
     device: Device,
     /// Who runs the passes; the model itself, if it is nobody else.
     network: Option<&'a dyn Network>,
+    document: DocumentId,
     cache: Arc<Cache>,
     rows: Vec<Row>,
 }
@@ -188,7 +189,8 @@ impl<'a> CachedRows<'a> {
     /// Begins no row, or with what is cached of one.
     pub(super) fn before(model: &'a Model, config: &'a ModelConfig, cache: Cache) -> Self {
         let (device, cache) = (model.device(), Arc::new(cache));
-        Self { model, config, device, network: None, cache, rows: vec![] }
+        let document = DocumentId::default();
+        Self { model, config, device, network: None, document, cache, rows: vec![] }
     }
 
     /// Returns the keys and values of all rows.
@@ -249,7 +251,8 @@ impl<'a> CachedRows<'a> {
         for start in step.images.iter_mut().flat_map(|images| &mut images.starts) {
             *start -= from;
         }
-        Some(NetworkCall { prefix: self.cache.clone(), rows: 1, step, ask: Ask::Word })
+        let (document, prefix) = (self.document.number(), self.cache.clone());
+        Some(NetworkCall { document, prefix, rows: 1, step, ask: Ask::Word })
     }
 
     /// Returns these rows followed by a copy of the one row of `other` for each of them. Shorter
@@ -312,7 +315,8 @@ impl<'a> CachedRows<'a> {
     }
 
     fn call(&self, step: Step, ask: Ask) -> NetworkAnswer {
-        let call = NetworkCall { prefix: self.cache.clone(), rows: self.rows.len(), step, ask };
+        let (document, rows) = (self.document.number(), self.rows.len());
+        let call = NetworkCall { document, prefix: self.cache.clone(), rows, step, ask };
         match self.network {
             Some(network) => network.call(call),
             None => call.answer(self.model, self.config),
