@@ -6,6 +6,7 @@
 //!                                         norm, attention, rotary, simd: what they are made of
 //!                                         convolution: over the pixels of images
 //!                                         matrix: products, through the `gemm` crate
+//!                                         bf16: products of factors rounded to 16 bits
 //!                                         buffer: work memory that is used again
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! number of threads, so one thread and many give the same bits.
 
 mod attention;
+mod bf16;
 mod bridge;
 mod buffer;
 mod checkpointing;

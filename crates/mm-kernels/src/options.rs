@@ -34,10 +34,11 @@ pub struct BlockOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The type of the weights; the fused kernels of the CPU compute in this type alone.
+    /// The type of the weights.
     #[default]
     F32,
-    /// 16 bits with the range of 32 and a mantissa of 8, so that no loss needs to be scaled.
+    /// 16 bits with the range of 32 and a mantissa of 8, so that no loss needs to be scaled. The
+    /// fused kernels of the CPU round the factors of products to it and keep all else in 32 bits.
     Bf16,
 }
 

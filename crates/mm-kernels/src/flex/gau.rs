@@ -21,6 +21,7 @@ use super::matrix::{Matrix, Target};
 use super::rotary::turn;
 use super::simd::{self, sigmoid, vectorised};
 use super::{Forward, Op, in_parts, next_pieces, norm};
+use crate::Precision;
 use crate::context::HostContext;
 
 /// One unit's sizes and where its tokens stand. Inputs, in order: `x`, `γ`, `W_i`, `γ_q`, `γ_k`,
@@ -35,6 +36,8 @@ pub(crate) struct GauOp {
     pub key_size: usize,
     /// The number added to the mean square in the norm.
     pub epsilon: f32,
+    /// The type that factors of products are rounded to.
+    pub precision: Precision,
     /// Angles and mask.
     pub context: HostContext,
 }
@@ -94,9 +97,9 @@ impl GauOp {
         match w.biases {
             Some(biases) => {
                 repeat(biases.in_proj, projected);
-                Target::rows(projected, pw).add_rows(n, in_proj);
+                Target::rows(projected, pw).of(self.precision).add_rows(n, in_proj);
             }
-            None => Target::rows(projected, pw).set_rows(n, in_proj),
+            None => Target::rows(projected, pw).of(self.precision).set_rows(n, in_proj),
         }
     }
 
@@ -138,6 +141,7 @@ impl GauOp {
             ranges: self.context.row(first_row + row),
             scale: self.scale(),
             queries_alone: false,
+            precision: self.precision,
         }
     }
 
@@ -170,7 +174,8 @@ impl GauOp {
             }
         }
         let gated = Matrix::strided(active, [x.len() / width, e], pw);
-        Target::rows(y, width).add_rows(gated, Matrix::rows(w.out_proj, width));
+        let out_proj = Matrix::rows(w.out_proj, width);
+        Target::rows(y, width).of(self.precision).add_rows(gated, out_proj);
     }
 }
 

@@ -1,10 +1,11 @@
-//! Matrix products on strided slices, through the `gemm` crate (AVX2, AVX-512, NEON by run-time
-//! detection), one thread each.
+//! Matrix products on strided slices, one thread each: through the `gemm` crate (AVX2, AVX-512,
+//! NEON by run-time detection), or of factors that are rounded to 16 bits, through [`bf16`].
 
 use gemm::Parallelism;
 
 use super::buffer::take;
-use super::in_parts;
+use super::{bf16, in_parts};
+use crate::Precision;
 
 /// Fewest and most rows of a weight gradient that one task computes: the right factor is packed
 /// anew for every task, so few rows cost time, and many leave cores without work.
@@ -17,9 +18,9 @@ pub(crate) const CHUNK: usize = 512;
 /// A matrix inside a slice: element `(i, j)` is `data[i * strides[0] + j * strides[1]]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
-    shape: [usize; 2],
-    strides: [usize; 2],
+    pub(super) data: &'a [f32],
+    pub(super) shape: [usize; 2],
+    pub(super) strides: [usize; 2],
 }
 
 impl<'a> Matrix<'a> {
@@ -89,18 +90,24 @@ pub(crate) struct Target<'a> {
     data: &'a mut [f32],
     shape: [usize; 2],
     stride: usize,
+    precision: Precision,
 }
 
 impl<'a> Target<'a> {
     /// Takes rows of `cols` numbers one after another.
     pub fn rows(data: &'a mut [f32], cols: usize) -> Self {
         let shape = [data.len() / cols, cols];
-        Self { data, shape, stride: cols }
+        Self { data, shape, stride: cols, precision: Precision::F32 }
     }
 
     /// Takes `shape` rows and columns, rows `stride` apart.
     pub fn strided(data: &'a mut [f32], shape: [usize; 2], stride: usize) -> Self {
-        Self { data, shape, stride }
+        Self { data, shape, stride, precision: Precision::F32 }
+    }
+
+    /// Rounds the factors of the product to this type, unless it is that of the numbers.
+    pub fn of(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Computes `self = scale · a b`.
@@ -129,7 +136,8 @@ impl<'a> Target<'a> {
 
     fn product_of_rows(self, a: Matrix<'_>, b: Matrix<'_>, keep: bool) {
         let [rows, inner] = a.shape;
-        if rows != 1 || (inner <= CHUNK && !keep) {
+        let bf16 = self.precision == Precision::Bf16; // whose rows never depend on each other
+        if bf16 || rows != 1 || (inner <= CHUNK && !keep) {
             return self.product(a, b, 1.0, keep);
         }
         let cols = b.width();
@@ -164,6 +172,12 @@ impl<'a> Target<'a> {
         let own = [self.stride, 1];
         assert!(reach(self.shape, own) <= self.data.len(), "the product is inside its slice");
         assert!(self.shape[0] <= 1 || self.stride >= n, "rows of the product do not overlap");
+        if self.precision == Precision::Bf16 && m * n * k > 0 {
+            let out = bf16::Out { data: self.data.as_mut_ptr(), row: self.stride };
+            // SAFETY: the assertions above bound every address of these shapes and strides, and no
+            // size is 0; the product is borrowed mutably and so apart from both factors.
+            return unsafe { bf16::product(out, a, b, scale, keep) };
+        }
         pack_less();
         // SAFETY: the three assertions above bound every address that `gemm` forms from these
         // shapes and strides; the product is borrowed mutably and so apart from both factors, and
@@ -224,7 +238,10 @@ impl<'a> Product<'a> {
 }
 
 /// Computes products, which all share the threads.
-pub(crate) fn weight_gradients<const N: usize>(products: [Product<'_>; N]) -> [Vec<f32>; N] {
+pub(crate) fn weight_gradients<const N: usize>(
+    products: [Product<'_>; N],
+    precision: Precision,
+) -> [Vec<f32>; N] {
     let mut gradients =
         products.each_ref().map(|Product { left, right }| vec![0.0; left.height() * right.width()]);
     let mut tasks = vec![];
@@ -237,7 +254,7 @@ pub(crate) fn weight_gradients<const N: usize>(products: [Product<'_>; N]) -> [V
     }
     tasks.sort_by_key(|(.., part)| std::cmp::Reverse(part.len())); // large ones first
     in_parts(tasks, |_, (left, right, part)| {
-        Target::rows(part, right.width()).set(left, right, 1.0);
+        Target::rows(part, right.width()).of(precision).set(left, right, 1.0);
     });
     gradients
 }

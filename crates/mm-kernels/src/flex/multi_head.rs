@@ -20,6 +20,7 @@ use super::matrix::{Matrix, Target};
 use super::rotary::turn;
 use super::simd::{sigmoid, vectorised};
 use super::{Forward, Op, in_parts, next_pieces, norm};
+use crate::Precision;
 use crate::context::HostContext;
 
 /// One block's sizes and where its tokens stand. Inputs, in order: `x`, `γ₁`, `W_a`, `γ_q`, `γ_k`,
@@ -36,6 +37,8 @@ pub(crate) struct MultiHeadOp {
     pub feed_forward: usize,
     /// The number added to the mean square in all norms.
     pub epsilon: f32,
+    /// The type that factors of products are rounded to.
+    pub precision: Precision,
     /// Angles and mask.
     pub context: HostContext,
 }
@@ -90,6 +93,11 @@ impl MultiHeadOp {
         (self.heads + 2 * self.key_heads) * self.head_size()
     }
 
+    /// Returns the place of a product of factors in the block's precision.
+    fn product<'a>(&self, out: &'a mut [f32], cols: usize) -> Target<'a> {
+        Target::rows(out, cols).of(self.precision)
+    }
+
     fn scale(&self) -> f32 {
         (self.head_size() as f32).sqrt().recip()
     }
@@ -116,7 +124,8 @@ impl MultiHeadOp {
     fn project(&self, w: Weights<'_>, x: &[f32], n: &mut [f32], qkv: &mut [f32]) {
         let qw = self.qkv_width();
         norm::rows(x, w.attention_norm, self.epsilon, n);
-        Target::rows(qkv, qw).set_rows(Matrix::rows(n, self.width), Matrix::rows(w.qkv_proj, qw));
+        let (n, qkv_proj) = (Matrix::rows(n, self.width), Matrix::rows(w.qkv_proj, qw));
+        self.product(qkv, qw).set_rows(n, qkv_proj);
     }
 
     /// Goes on from the mixed values: `h`, which holds `x`, `F` and `y`.
@@ -132,14 +141,15 @@ impl MultiHeadOp {
         let (width, inner) = (self.width, self.feed_forward);
         let tokens = h.len() / width;
         let out_proj = Matrix::rows(w.out_proj, width);
-        Target::rows(h, width).add_rows(Matrix::rows(mixed, width), out_proj);
+        self.product(h, width).add_rows(Matrix::rows(mixed, width), out_proj);
         norm::rows(h, w.mlp_norm, self.epsilon, n);
         let gate_up_proj = Matrix::rows(w.gate_up_proj, 2 * inner);
-        Target::rows(gate_up, 2 * inner).set_rows(Matrix::rows(n, width), gate_up_proj);
+        self.product(gate_up, 2 * inner).set_rows(Matrix::rows(n, width), gate_up_proj);
         let mut m = take(tokens * inner);
         swiglu(inner, gate_up, &mut m);
         y.copy_from_slice(h);
-        Target::rows(y, width).add_rows(Matrix::rows(&m, inner), Matrix::rows(w.down_proj, width));
+        let down_proj = Matrix::rows(w.down_proj, width);
+        self.product(y, width).add_rows(Matrix::rows(&m, inner), down_proj);
     }
 
     /// Computes normalised and rotated queries and keys, `[tokens, heads * head]` and
@@ -193,6 +203,7 @@ impl MultiHeadOp {
             ranges: self.context.row(first_row + row),
             scale: self.scale(),
             queries_alone: false,
+            precision: self.precision,
         }
     }
 }

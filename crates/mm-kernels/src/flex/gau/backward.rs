@@ -53,10 +53,11 @@ impl GauOp {
         }
         let parts = in_parts(tasks, |index, part| self.backward_part(w, index * rows, part));
         let [dnorm, dquery, dkey, dbias, dbeta_q, dbeta_k, dbias_o] = add_up(parts);
-        let [din_proj, dout_proj] = weight_gradients([
+        let products = [
             Product::new(Matrix::rows(&n, width), Matrix::rows(&projected, pw)),
             Product::new(Matrix::rows(&gated, e), Matrix::rows(dy, width)),
-        ]);
+        ];
+        let [din_proj, dout_proj] = weight_gradients(products, self.precision);
         let mut grads = vec![dx, dnorm, din_proj, dquery, dkey, dout_proj];
         if w.biases.is_some() {
             grads.extend([dbias, dbeta_q, dbeta_k, dbias_o]);
@@ -74,7 +75,8 @@ impl GauOp {
         swish_and_slope(part.projected, &mut active);
         let mut dmixed = take(tokens * e);
         let out_proj = Matrix::rows(w.out_proj, width);
-        Target::rows(&mut dmixed, e).set(Matrix::rows(part.dy, width), out_proj.t(), 1.0);
+        let dy = Matrix::rows(part.dy, width);
+        Target::rows(&mut dmixed, e).of(self.precision).set(dy, out_proj.t(), 1.0);
 
         let mut dactive = take_zeroed(active.len());
         gate_backward(pw, &active, part.mixed, &mut dmixed, &mut dactive, part.gated);
@@ -100,7 +102,8 @@ impl GauOp {
         norm::rows(part.x, w.norm, self.epsilon, part.n);
         let mut dn = take(part.x.len());
         let in_proj = Matrix::rows(w.in_proj, pw);
-        Target::rows(&mut dn, width).set(Matrix::rows(part.projected, pw), in_proj.t(), 1.0);
+        let dprojected = Matrix::rows(part.projected, pw);
+        Target::rows(&mut dn, width).of(self.precision).set(dprojected, in_proj.t(), 1.0);
         part.dx.copy_from_slice(part.dy);
         norm::rows_backward(part.x, w.norm, &dn, self.epsilon, part.dx, &mut small[0]);
         small

@@ -51,6 +51,7 @@ impl GauOp {
                 ranges: self.context.row(first_row + row),
                 scale: self.scale(),
                 queries_alone: true,
+                precision: self.precision,
             };
             let data = &mut mixed[row * n_new * e..];
             one.forward(Rows { data, channels: e, stride: e }, &mut logs);

@@ -3,7 +3,7 @@
 use super::{MultiHeadOp, Turns, Weights};
 use crate::flex::attention::{HeadGradients, Rows};
 use crate::flex::buffer::{Buffer, take, take_zeroed};
-use crate::flex::matrix::{Matrix, Product, Target, weight_gradients};
+use crate::flex::matrix::{Matrix, Product, weight_gradients};
 use crate::flex::rotary::turn_back;
 use crate::flex::simd::{sigmoid, vectorised};
 use crate::flex::{add_up, in_parts, next_pieces, norm};
@@ -64,12 +64,13 @@ impl MultiHeadOp {
         }
         let parts = in_parts(tasks, |index, part| self.backward_part(w, index * rows, part));
         let [dnorm, dquery, dkey, dmlp_norm] = add_up(parts);
-        let [dqkv, dout, dgate_up, ddown] = weight_gradients([
+        let products = [
             Product::new(Matrix::rows(&n, width), Matrix::rows(&qkv, qw)),
             Product::new(Matrix::rows(&mixed, width), Matrix::rows(&dh, width)),
             Product::new(Matrix::rows(&n2, width), Matrix::rows(&gate_up, 2 * inner)),
             Product::new(Matrix::rows(&m, inner), Matrix::rows(dy, width)),
-        ]);
+        ];
+        let [dqkv, dout, dgate_up, ddown] = weight_gradients(products, self.precision);
         vec![dx, dnorm, dqkv, dquery, dkey, dout, dmlp_norm, dgate_up, ddown]
     }
 
@@ -83,25 +84,25 @@ impl MultiHeadOp {
         norm::rows(part.h, w.mlp_norm, self.epsilon, part.n2);
         let mut dm = take(tokens * inner);
         let down_proj = Matrix::rows(w.down_proj, width);
-        Target::rows(&mut dm, inner).set(Matrix::rows(part.dy, width), down_proj.t(), 1.0);
+        self.product(&mut dm, inner).set(Matrix::rows(part.dy, width), down_proj.t(), 1.0);
         swiglu_backward(inner, &dm, part.gate_up, part.m);
         drop(dm);
         let mut dn = take(tokens * width);
         let (dgate_up, gate_up_proj) =
             (Matrix::rows(part.gate_up, 2 * inner), Matrix::rows(w.gate_up_proj, 2 * inner));
-        Target::rows(&mut dn, width).set(dgate_up, gate_up_proj.t(), 1.0);
+        self.product(&mut dn, width).set(dgate_up, gate_up_proj.t(), 1.0);
         part.dh.copy_from_slice(part.dy);
         norm::rows_backward(part.h, w.mlp_norm, &dn, self.epsilon, part.dh, dmlp_norm);
 
         let out_proj = Matrix::rows(w.out_proj, width);
-        Target::rows(&mut dn, width).set(Matrix::rows(part.dh, width), out_proj.t(), 1.0);
+        self.product(&mut dn, width).set(Matrix::rows(part.dh, width), out_proj.t(), 1.0);
         let grads = self.attention_backward(w, first_row, part.qkv, &dn, part.logs);
         self.qkv_backward(w, first_row, &grads, part.qkv, dquery, dkey);
 
         norm::rows(part.x, w.attention_norm, self.epsilon, part.n);
         let qw = self.qkv_width();
         let qkv_proj = Matrix::rows(w.qkv_proj, qw);
-        Target::rows(&mut dn, width).set(Matrix::rows(part.qkv, qw), qkv_proj.t(), 1.0);
+        self.product(&mut dn, width).set(Matrix::rows(part.qkv, qw), qkv_proj.t(), 1.0);
         part.dx.copy_from_slice(part.dh);
         norm::rows_backward(part.x, w.attention_norm, &dn, self.epsilon, part.dx, dnorm);
         small

@@ -53,6 +53,7 @@ impl MultiHeadOp {
                 ranges: self.context.row(first_row + row),
                 scale: self.scale(),
                 queries_alone: true,
+                precision: self.precision,
             };
             one.forward(Rows { data: &mut mixed[at..], channels: size, stride: width }, &mut logs);
         }
