@@ -100,11 +100,6 @@ impl RunConfig {
             measured || self.patience == 0,
             "0 without `run.validate_every`",
         );
-        checks.check(
-            "run.precision",
-            self.precision == Precision::F32 || !self.activation_checkpointing,
-            "f32 with `run.activation_checkpointing`, which only the 32-bit kernels offer",
-        );
         checks.check("run.spike", self.spike == 0.0 || self.spike > 1.0, "0 or above 1")
     }
 }
