@@ -130,14 +130,14 @@ impl WeightType {
         }
     }
 
-    fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::Bf16 | Self::F16 => 2,
         }
     }
 
-    fn stored(self) -> Dtype {
+    pub(crate) fn stored(self) -> Dtype {
         match self {
             Self::F32 => Dtype::F32,
             Self::Bf16 => Dtype::BF16,
@@ -145,7 +145,7 @@ impl WeightType {
         }
     }
 
-    fn write(self, values: &[f32]) -> Vec<u8> {
+    pub(crate) fn write(self, values: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::Bf16 => {

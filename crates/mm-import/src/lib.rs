@@ -1,6 +1,7 @@
 //! Weights that other programs publish, read into models of ours and written back.
 //!
-//! Bytes come in and bytes go out: this crate touches no file. Deliberately absent: trainers.
+//! Files are touched in `published/source.rs` alone, which opens the folder of a published model;
+//! everywhere else bytes come in and bytes go out. Deliberately absent: trainers.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -9,6 +10,8 @@
 mod fuzz;
 pub mod hf;
 pub mod keras;
+pub mod kinds;
+pub mod published;
 
 /// The example of the README, compiled with the tests.
 #[cfg(doctest)]

@@ -52,12 +52,22 @@ pub fn save(
     weights: &Weights,
     generation: &GenerationConfig,
 ) -> Result<(), FolderError> {
+    save_all_but_weights(folder, config, tokenizer, generation)?;
+    save_weights(&folder.join(WEIGHTS), weights)
+}
+
+/// Writes the files of a model folder but the weights, which may be too large to be in memory.
+pub fn save_all_but_weights(
+    folder: &Path,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    generation: &GenerationConfig,
+) -> Result<(), FolderError> {
     fs_err::create_dir_all(folder)?;
     let settings = serde_json::to_vec_pretty(generation).expect("settings are plain data");
     write_atomic(&folder.join(CONFIG), &config_to_bytes(config))?;
     write_atomic(&folder.join(GENERATION), &settings)?;
-    write_atomic(&folder.join(TOKENIZER), tokenizer.to_json().as_bytes())?;
-    save_weights(&folder.join(WEIGHTS), weights)
+    write_atomic(&folder.join(TOKENIZER), tokenizer.to_json().as_bytes())
 }
 
 /// Reads and checks `config.json` alone.
@@ -105,7 +115,11 @@ fn index_of(folder: &Path) -> Result<Option<Index>, FolderError> {
     if folder.join(WEIGHTS).exists() || !path.exists() {
         return Ok(None);
     }
-    index_from_bytes(&fs_err::read(&path)?).map(Some).map_err(|why| why.in_file(path))
+    read_index(&path).map(Some)
+}
+
+fn read_index(path: &Path) -> Result<Index, FolderError> {
+    index_from_bytes(&fs_err::read(path)?).map_err(|why| why.in_file(path))
 }
 
 fn open(path: &Path) -> Result<Shard<File>, FolderError> {
@@ -114,13 +128,20 @@ fn open(path: &Path) -> Result<Shard<File>, FolderError> {
 
 /// Opens the weights of a model folder.
 fn stored(folder: &Path) -> Result<Stored<File>, FolderError> {
-    let Some(files) = index_of(folder)? else {
-        let whole = folder.join(WEIGHTS);
+    open_tensors(folder, "model")
+}
+
+/// Opens the tensors of a folder: `STEM.safetensors`, or else the files that
+/// `STEM.safetensors.index.json` names.
+pub fn open_tensors(folder: &Path, stem: &str) -> Result<Stored<File>, FolderError> {
+    let whole = folder.join(format!("{stem}.safetensors"));
+    let index = folder.join(format!("{stem}.safetensors.index.json"));
+    if whole.exists() || !index.exists() {
         let shard = open(&whole)?;
         return Stored::new(whole.clone(), vec![(whole, shard)]);
-    };
-    let (index, mut shards) = (folder.join(INDEX), vec![]);
-    for (file, names) in files {
+    }
+    let mut shards = vec![];
+    for (file, names) in read_index(&index)? {
         let path = folder.join(&file);
         if !path.exists() {
             let name = names.into_iter().next().unwrap_or_default();
@@ -133,6 +154,25 @@ fn stored(folder: &Path) -> Result<Stored<File>, FolderError> {
         shards.push((path, shard));
     }
     Stored::new(index, shards)
+}
+
+/// Writes a file as [`write_atomic`] does, in pieces, so that it is never in memory whole.
+pub fn write_atomic_in_pieces<E: From<FolderError>>(
+    path: &Path,
+    write: &mut dyn FnMut(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
+    let scratch = scratch_beside(path);
+    let io = |why: std::io::Error| E::from(FolderError::from(why));
+    let written = (|| {
+        let mut file = File::create(&scratch).map_err(io)?;
+        write(&mut file)?;
+        file.sync_all().map_err(io)?;
+        fs_err::rename(&scratch, path).map_err(io)
+    })();
+    if written.is_err() {
+        let _ = fs_err::remove_file(&scratch); // the first error is the one to report
+    }
+    written
 }
 
 /// Writes a file so that at any moment the target is either the old one or the new one, whole.

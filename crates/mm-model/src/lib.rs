@@ -29,7 +29,7 @@ mod networks;
 pub mod parameters;
 pub mod random;
 mod sequence;
-mod stored;
+pub mod stored;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
 pub use collate::Collator;

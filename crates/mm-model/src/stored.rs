@@ -8,7 +8,7 @@ mod shard;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use mm_backbone::Init;
@@ -16,10 +16,12 @@ use mm_backbone::Init;
 use crate::parameters::{filled, shapes_of};
 use crate::{FileError, FolderError, Model, ModelConfig};
 
-pub(crate) use shard::Shard;
+pub use safetensors::tensor::{Dtype, TensorInfo};
+pub use shard::Shard;
 
 /// All files of a set of weights.
-pub(crate) struct Stored<R> {
+#[derive(Debug)]
+pub struct Stored<R> {
     /// The file that an error of the whole set names.
     home: PathBuf,
     shards: Vec<(PathBuf, Shard<R>)>,
@@ -40,6 +42,33 @@ impl<R: Read + Seek> Stored<R> {
             }
         }
         Ok(Self { home, shards })
+    }
+
+    /// Returns the file that an error of the whole set names.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Returns the names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.shards.iter().flat_map(|(_, shard)| shard.names())
+    }
+
+    /// Returns shape and type of a tensor.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.shards.iter().find_map(|(_, shard)| shard.tensor(name))
+    }
+
+    /// Reads the bytes of a tensor as they are stored: little-endian, last axis fastest.
+    pub fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>, FolderError> {
+        let holds = |(_, shard): &&mut (PathBuf, Shard<R>)| shard.has(name);
+        match self.shards.iter_mut().find(holds) {
+            Some((path, shard)) => shard.read_bytes(name).map_err(|why| why.in_file(&*path)),
+            None => {
+                let (name, wanted) = (name.to_owned(), vec![]);
+                Err(FileError::Missing { name, wanted }.in_file(&self.home))
+            }
+        }
     }
 
     /// Makes the network of a configuration with these weights. Memory is taken after their number

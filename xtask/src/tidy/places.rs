@@ -20,7 +20,7 @@ const FEATURE_PLACES: &[&str] = &[
 ];
 
 /// Names the places where files may be read or written: model folders, training states, metrics,
-/// folders of data, what the system tells of memory, the program and the automation. Tests are
+/// folders of data and of published models, what the system tells of memory, the program and the automation. Tests are
 /// free. A folder ends in `/`.
 const FILE_PLACES: &[&str] = &[
     "crates/mm-cli/",
@@ -30,6 +30,7 @@ const FILE_PLACES: &[&str] = &[
     "crates/mm-data/src/folder/",
     "crates/mm-eval/src/quality/features.rs",
     "crates/mm-eval/src/quality/images.rs",
+    "crates/mm-import/src/published/source.rs",
     "crates/mm-model/src/folder.rs",
     "crates/mm-model/src/folder/",
     "crates/mm-train/src/checkpoint.rs",

@@ -10,6 +10,8 @@ use mm_import::keras::{swap_red_and_blue, write};
 use mm_model::folder::write_atomic;
 use mm_model::parameters::weights_of;
 
+pub use hf::DtypeArg;
+
 use crate::device;
 use crate::files::free;
 use crate::model::load;

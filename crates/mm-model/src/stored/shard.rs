@@ -18,7 +18,7 @@ const LENGTH_BYTES: u64 = 8;
 
 /// A safetensors file: its header is in memory, its tensors are not.
 #[derive(Debug)]
-pub(crate) struct Shard<R> {
+pub struct Shard<R> {
     reader: R,
     tensors: BTreeMap<String, TensorInfo>,
     /// The byte at which the tensors begin.
@@ -88,10 +88,8 @@ impl<R: Read + Seek> Shard<R> {
     /// Reads a tensor of this shape as 32-bit floats, last axis fastest.
     pub fn read(&mut self, name: &str, wanted: &[usize]) -> Result<Vec<f32>, FileError> {
         self.check(name, wanted)?;
-        let TensorInfo { dtype, data_offsets: (from, to), .. } = *self.info(name, wanted)?;
-        self.reader.seek(SeekFrom::Start(self.start + from as u64))?;
-        let mut bytes = vec![0; to - from];
-        self.reader.read_exact(&mut bytes)?;
+        let dtype = self.info(name, wanted)?.dtype;
+        let bytes = self.read_bytes(name)?;
         let two = || bytes.as_chunks().0.iter().map(|two| u16::from_le_bytes(*two));
         Ok(match dtype {
             Dtype::F16 => two().map(|bits| f16::from_bits(bits).to_f32()).collect(),
@@ -102,6 +100,20 @@ impl<R: Read + Seek> Shard<R> {
             }
             _ => bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect(),
         })
+    }
+
+    /// Returns shape and type of a tensor.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name)
+    }
+
+    /// Reads the bytes of a tensor as they are stored: little-endian, last axis fastest.
+    pub fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>, FileError> {
+        let (from, to) = self.info(name, &[])?.data_offsets;
+        self.reader.seek(SeekFrom::Start(self.start + from as u64))?;
+        let mut bytes = vec![0; to - from];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn info(&self, name: &str, wanted: &[usize]) -> Result<&TensorInfo, FileError> {
