@@ -24,9 +24,9 @@ pub struct BlockOptions {
     /// [calculate](Device::supports_dtype) in it.
     pub precision: Precision,
     /// Whether a block keeps nothing for the backward pass but its input and computes its forward
-    /// pass again (Chen et al. 2016, arXiv:1604.06174). Only
-    /// [fused](crate::BlockKernels::fuses_blocks) blocks can do so; reference operations go on
-    /// keeping what they need.
+    /// pass again (Chen et al. 2016, arXiv:1604.06174). [Fused](crate::BlockKernels::fuses_blocks)
+    /// blocks do so themselves; device operations go on keeping what they need, unless a caller
+    /// runs them within [`checkpointed`](crate::checkpointed).
     pub activation_checkpointing: bool,
 }
 

@@ -2,7 +2,7 @@
 (crates/mm-cli/src/commands/bench/network.rs), trained with fused Adam, and sampled behind a cached
 prompt. It prints one JSON object.
 
-    python bench.py SHAPE --threads N --steps N --mode eager|sdpa|compile|compile-sdpa
+    python bench.py SHAPE --threads N --steps N --mode eager|sdpa|compile|compile-sdpa --device cpu|cuda
 """
 
 import argparse
@@ -95,7 +95,9 @@ def main():
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--mode", default="eager")
+    p.add_argument("--device", default="cpu")
     a = p.parse_args()
+    torch.set_default_device(a.device)
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     width, depth, rows, document, documents, rest = SHAPES[a.shape]
@@ -109,6 +111,8 @@ def main():
         for i in range(a.steps + warm):
             start = time.perf_counter()
             step()
+            if a.device != "cpu":
+                torch.cuda.synchronize()
             if i >= warm:
                 seconds.append(time.perf_counter() - start)
 
@@ -147,7 +151,7 @@ def main():
     seconds.sort()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"shape": a.shape, "mode": a.mode, "threads": a.threads, "seconds": seconds,
-                      "median": seconds[len(seconds) // 2], "peak_mib": peak, "torch": torch.__version__}))
+                      "median": seconds[len(seconds) // 2], "peak_mib": peak, "device": a.device, "torch": torch.__version__}))
 
 
 main()
