@@ -131,7 +131,7 @@ def main():
             command = [args.mm, "draw", args.model, "--captions", captions, "--out", drawn, "--json", *args.draw]
             lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
             objects = [json.loads(line) for line in lines]
-            score("drawings", read, [(line["caption"], line["file"]) for line in objects if "file" in line])
+            score("drawings", read, [(line["caption"], line["image"]) for line in objects])
     return 0
 
 
