@@ -16,7 +16,7 @@ use mm_backbone::{BlockOptions, Cache, KeyRanges, KeyValue};
 use mm_kernels::has_fused_blocks;
 use mm_patch::Grid;
 
-use crate::batch::{Inputs, Patches};
+use crate::batch::{Inputs, Jump, Patches};
 use crate::{LoadedModel, Model, ModelConfig, Sequence};
 
 /// Who computes a document's passes through the network. A [`LoadedModel`] does it itself; a server
@@ -100,6 +100,8 @@ pub(super) struct StepImages {
     pub noisy: Tensor<2>,
     pub grids: Vec<Grid>,
     pub timesteps: Vec<f64>,
+    /// One for each image; only a distilled network looks at them.
+    pub jumps: Vec<Jump>,
     /// The place of each image's first patch in the flattened rows.
     pub starts: Vec<usize>,
 }
@@ -252,12 +254,14 @@ impl NetworkCall {
         let prefix = joined.join(calls);
         let mut step = Step::default();
         let (mut noisy, mut grids, mut timesteps, mut starts) = (vec![], vec![], vec![], vec![]);
+        let mut jumps = vec![];
         for call in calls {
             let pad = (prefix.tokens() - call.prefix.tokens()) as u32;
             if let Some(images) = &call.step.images {
                 noisy.push(images.noisy.clone());
                 grids.extend(&images.grids);
                 timesteps.extend(&images.timesteps);
+                jumps.extend(&images.jumps);
                 starts.extend(images.starts.iter().map(|start| start + step.ids.len()));
             }
             step.ids.extend(&call.step.ids);
@@ -266,7 +270,7 @@ impl NetworkCall {
         }
         if !noisy.is_empty() {
             let noisy = Tensor::cat(noisy, 0);
-            step.images = Some(StepImages { noisy, grids, timesteps, starts });
+            step.images = Some(StepImages { noisy, grids, timesteps, jumps, starts });
         }
         let rows = calls.iter().map(|call| call.rows).sum();
         let any_word = calls.iter().any(|call| call.ask == Ask::Word);
@@ -309,6 +313,7 @@ impl StepImages {
         Patches {
             noisy: self.noisy.clone(),
             timesteps: self.timesteps.clone(),
+            jumps: self.jumps.clone(),
             grids: self.grids.clone(),
             image: ints(image, device),
             at: at.map(|at| ints(at, device)),

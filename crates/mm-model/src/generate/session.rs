@@ -14,6 +14,7 @@ use mm_patch::Grid;
 use super::pass::{
     Ask, DocumentId, KnownTokens, Network, NetworkAnswer, NetworkCall, Prefix, Step, StepImages,
 };
+use crate::batch::Jump;
 use crate::{Document, GenerateError, LoadedModel, Model, ModelConfig, Sequence};
 
 /// Several documents that are continued together: text token by token, images all patches at once.
@@ -284,24 +285,45 @@ impl<'a> CachedRows<'a> {
         self.append(step, Ask::Word)
     }
 
-    /// The network's output for noisy patches of one image a row that comes next: `[rows, patches,
-    /// numbers]` -> the same shape. Nothing is appended.
+    /// The network's output for noisy patches of one image a row that comes next, asked for no step:
+    /// `[rows, patches, numbers]` -> the same shape. Nothing is appended.
+    #[cfg(test)]
     pub(super) fn denoise(&self, noisy: Tensor<3>, grid: Grid, time: f64) -> Tensor<3> {
+        self.denoise_by(noisy, grid, time, Jump::default())
+    }
+
+    /// The network's output for noisy patches of one image a row that comes next, of a step of which
+    /// a distilled network is told: `[rows, patches, numbers]` -> the same shape. Nothing is
+    /// appended.
+    fn denoise_by(&self, noisy: Tensor<3>, grid: Grid, time: f64, jump: Jump) -> Tensor<3> {
         let shape = noisy.dims();
-        let step = self.image_step(noisy, grid, time);
+        let step = self.image_step(noisy, grid, time, jump);
         self.call(step, Ask::Output(grid)).output.reshape(shape)
     }
 
     /// The clean patches that the network estimates behind noisy ones: `[rows, patches, numbers]`
     /// -> the same shape.
     pub(super) fn clean(&self, noisy: Tensor<3>, grid: Grid, level: &Level) -> Tensor<3> {
-        let output = self.denoise(noisy.clone(), grid, level.timestep);
+        self.clean_by(noisy, grid, level, Jump::default())
+    }
+
+    /// Does what [`Self::clean`] does, `[rows, patches, numbers]` -> the same shape, and tells a
+    /// distilled network of a step: then it estimates where the whole step leads to.
+    pub(super) fn clean_by(
+        &self,
+        noisy: Tensor<3>,
+        grid: Grid,
+        level: &Level,
+        jump: Jump,
+    ) -> Tensor<3> {
+        let output = self.denoise_by(noisy.clone(), grid, level.timestep, jump);
         self.config.prediction.to_clean_at(output, noisy, level)
     }
 
     /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.
     pub(super) fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
-        let step = self.image_step(clean, grid, self.config.schedule.clean_timestep());
+        let time = self.config.schedule.clean_timestep();
+        let step = self.image_step(clean, grid, time, Jump::default());
         self.append(step, Ask::Append);
         for row in &mut self.rows {
             row.next.image(grid.rows, grid.cols);
@@ -353,6 +375,7 @@ impl<'a> CachedRows<'a> {
             step.images = Some(StepImages {
                 noisy: Tensor::from_data(noisy, &self.device),
                 timesteps: vec![self.config.schedule.clean_timestep(); grids.len()],
+                jumps: vec![Jump::default(); grids.len()],
                 grids,
                 starts,
             });
@@ -361,7 +384,7 @@ impl<'a> CachedRows<'a> {
     }
 
     /// One image a row as one run of places.
-    fn image_step(&self, patches: Tensor<3>, grid: Grid, time: f64) -> Step {
+    fn image_step(&self, patches: Tensor<3>, grid: Grid, time: f64, jump: Jump) -> Step {
         let [rows, tokens, numbers] = patches.dims();
         assert_eq!([rows, tokens], [self.rows.len(), grid.tokens()]);
         let end = (self.cache.tokens() + tokens) as u32;
@@ -373,6 +396,7 @@ impl<'a> CachedRows<'a> {
             images: Some(StepImages {
                 noisy: patches.reshape([rows * tokens, numbers]),
                 timesteps: vec![time; rows],
+                jumps: vec![jump; rows],
                 grids: vec![grid; rows],
                 starts: (0..rows).map(|row| row * tokens).collect(),
             }),

@@ -93,7 +93,7 @@ impl Unet {
 
     /// `[patches, numbers]` of all images.
     fn patches(&self, patches: &Patches, options: BlockOptions) -> Tensor<2> {
-        let times = self.time.forward(&patches.timesteps, &self.device());
+        let times = self.time.forward(&patches.timesteps, &patches.jumps, &self.device());
         on_pixels(patches.noisy.clone(), &patches.grids, &mut |images, which| {
             let which: Vec<i32> = which.iter().map(|image| *image as i32).collect();
             let which = TensorData::new(which.clone(), [which.len()]);
