@@ -142,7 +142,7 @@ fn summary(shape: &str, threads: usize, runs: &BTreeMap<String, Vec<Value>>) -> 
             [] => "-".to_owned(),
         }
     };
-    let own = seconds(runs, "mm f32").iter().zip(seconds(runs, "mm bf16"));
+    let own = seconds(runs, "mm f32").into_iter().zip(seconds(runs, "mm bf16"));
     let own = median(own.map(|(wide, narrow)| wide / narrow).collect());
     format!(
         "{shape}, {threads} threads: f32 {} times as fast as the best PyTorch in f32, bf16 {} times \
