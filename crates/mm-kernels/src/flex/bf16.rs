@@ -6,8 +6,8 @@
 //!
 //! Factors are rounded while they are packed in pairs of inner indices, the form that `vdpbf16ps`
 //! takes. A block of the left factor, [`MOST_ROWS`] by [`MOST_INNER`], stays in the second cache;
-//! the right factor is packed a panel of a tile's columns at a time and meets all rows of the block,
-//! unless it was [packed](Packed) as a whole before.
+//! the right factor is packed a panel of a tile's columns at a time, which meets all rows of the
+//! block, unless it was [packed](Packed) as a whole before.
 //!
 //! The sum of a number of the product runs over the inner index in order, in one lane, cut at every
 //! [`MOST_INNER`]: its bits depend on nothing but its own row, its own column and that cut. Other
@@ -21,7 +21,7 @@ mod portable;
 mod tests;
 
 use super::buffer::{Buffer, take};
-use super::matrix::Matrix;
+use super::factor::Matrix;
 
 /// Rows of a packed block of the left factor.
 const MOST_ROWS: usize = 512;
@@ -265,7 +265,7 @@ unsafe fn pack_right(way: Way, b: Matrix<'_>, inner: [usize; 2], cols: [usize; 2
 /// A right factor, which many products share.
 #[derive(Debug)]
 pub(super) struct Packed {
-    places: Buffer,
+    pairs: Buffer,
     skipped: usize,
     /// Inner indices and columns.
     shape: [usize; 2],
@@ -282,8 +282,8 @@ impl Packed {
         let [k, n] = b.shape;
         assert!(k * n > 0 && b.strides.contains(&1), "a matrix of lines");
         assert!(b.reach() <= b.data.len(), "the factor is inside its slice");
-        let (places, skipped) = take_places(n.next_multiple_of(16) * k.div_ceil(2));
-        let mut packed = Self { places, skipped, shape: b.shape };
+        let (pairs, skipped) = take_places(n.next_multiple_of(16) * k.div_ceil(2));
+        let mut packed = Self { pairs, skipped, shape: b.shape };
         let [_, tile_cols] = way.tile_size();
         for inner in (0..k).step_by(MOST_INNER) {
             for col in (0..n).step_by(tile_cols) {
@@ -291,7 +291,7 @@ impl Packed {
                 let at = packed.offset(inner, col);
                 // SAFETY: the panel is inside the factor, and behind its offset there is room.
                 unsafe {
-                    let to = packed.places.as_mut_ptr().add(at).cast();
+                    let to = packed.pairs.as_mut_ptr().add(at).cast();
                     pack_right(way, b, sizes[0], sizes[1], to);
                 }
             }
@@ -308,7 +308,7 @@ impl Packed {
     }
 
     fn panel(&self, inner: usize, col: usize) -> *const u32 {
-        self.places[self.offset(inner, col)..].as_ptr().cast()
+        self.pairs[self.offset(inner, col)..].as_ptr().cast()
     }
 }
 
