@@ -7,6 +7,7 @@
 //!                                         convolution: over the pixels of images
 //!                                         matrix: products, through the `gemm` crate
 //!                                         bf16: products of factors rounded to 16 bits
+//!                                         factor: matrices inside slices
 //!                                         buffer: work memory that is used again
 //! ```
 //!
@@ -20,6 +21,7 @@ mod bridge;
 mod buffer;
 mod checkpointing;
 mod convolution;
+mod factor;
 mod gau;
 mod kernels;
 mod matrix;

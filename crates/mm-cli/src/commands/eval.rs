@@ -103,6 +103,7 @@ const FLAGS: &[(&[&str], &[Task])] = {
         (&["negative", "guidance_rule", "guidance_interval"], &[Draw, Dialogue, Fid, Kid, Nearest]),
         (&["temperature", "top_k", "top_p", "min_p"], &[Read, Words, Pairs, Dialogue]),
         (&["max_tokens"], &[Read, Dialogue]),
+        (&["precision"], &[Read, Draw, Words, Pairs, Dialogue, Fid, Kid, Nearest]),
         (&["golden", "tolerance"], &[Golden]),
         (&["real", "real_count", "force"], &[Fid, Kid, Nearest]),
         (&["out"], &[Nearest]),

@@ -110,15 +110,15 @@ impl Head<'_> {
         for tile in tiles(self.ranges, most) {
             let width = tile.keys.len();
             let p = &mut scratch[..tile.queries.len() * width];
-            let alone = self.queries_alone && self.precision == Precision::F32;
-            if alone {
+            let one_by_one = self.queries_alone && self.precision == Precision::F32;
+            if one_by_one {
                 self.scores_alone(&tile, p);
             } else {
                 self.scores(&tile, p);
             }
             softmax_rows(p, self.seen(&tile), &mut logs[tile.queries.clone()]);
             let (p, values) = (Matrix::rows(p, width), self.v.slice(tile.keys.start, width));
-            if alone {
+            if one_by_one {
                 mix_alone(&mut out, &tile.queries, p, values);
             } else {
                 self.product(out.tile(&tile.queries)).set(p, values, 1.0);

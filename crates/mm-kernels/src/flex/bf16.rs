@@ -6,7 +6,8 @@
 //!
 //! Factors are rounded while they are packed in pairs of inner indices, the form that `vdpbf16ps`
 //! takes. A block of the left factor, [`MOST_ROWS`] by [`MOST_INNER`], stays in the second cache;
-//! the right factor is packed a panel of a tile's columns at a time and meets all rows of the block.
+//! the right factor is packed a panel of a tile's columns at a time, which meets all rows of the
+//! block, unless it was [packed](Packed) as a whole before.
 //!
 //! The sum of a number of the product runs over the inner index in order, in one lane, cut at every
 //! [`MOST_INNER`]: its bits depend on nothing but its own row, its own column and that cut. Other
@@ -20,12 +21,12 @@ mod portable;
 mod tests;
 
 use super::buffer::{Buffer, take};
-use super::matrix::Matrix;
+use super::factor::Matrix;
 
 /// Rows of a packed block of the left factor.
 const MOST_ROWS: usize = 512;
 /// Inner indices of a packed block, an even number.
-const MOST_INNER: usize = 512;
+const MOST_INNER: usize = 768;
 /// Columns of a packed panel of a left factor whose rows stand apart.
 const LEFT_PANEL: usize = 16;
 /// Places between the rows of a packed left factor besides its own: rows then do not all begin in
@@ -185,7 +186,7 @@ pub(super) struct Out {
 /// Both factors are inside their slices, one stride of each is 1, their inner sizes are equal and
 /// all sizes are at least 1; `out` is as large as the product, apart from both, and its rows do not
 /// overlap.
-pub(super) unsafe fn product(out: Out, a: Matrix<'_>, b: Matrix<'_>, scale: f32, keep: bool) {
+pub(super) unsafe fn product(out: Out, a: Matrix<'_>, b: Right<'_>, scale: f32, keep: bool) {
     // SAFETY: the caller's promise.
     unsafe { product_by(Way::of_this_processor(), out, a, b, scale, keep) }
 }
@@ -197,8 +198,8 @@ fn take_places(len: usize) -> (Buffer, usize) {
     (buffer, skipped)
 }
 
-unsafe fn product_by(way: Way, out: Out, a: Matrix<'_>, b: Matrix<'_>, scale: f32, keep: bool) {
-    let ([m, k], n) = (a.shape, b.shape[1]);
+unsafe fn product_by(way: Way, out: Out, a: Matrix<'_>, b: Right<'_>, scale: f32, keep: bool) {
+    let ([m, k], [_, n]) = (a.shape, b.shape());
     let [tile_rows, tile_cols] = way.tile_size();
     let (block_rows, block_inner) = (m.min(MOST_ROWS), k.min(MOST_INNER));
     let pairs = block_inner.next_multiple_of(32) / 2;
@@ -218,13 +219,14 @@ unsafe fn product_by(way: Way, out: Out, a: Matrix<'_>, b: Matrix<'_>, scale: f3
             let left = unsafe { pack_left(way, a, [row, rows], [inner, count], left_start) };
             for col in (0..n).step_by(tile_cols) {
                 let cols = tile_cols.min(n - col);
-                let step = cols.next_multiple_of(16);
-                let at = inner * b.strides[0] + col * b.strides[1];
-                let (line, lines) = lines_of(b.t());
-                let from = b.data[at..].as_ptr();
-                let panel = Panel { from, line, inner: count, cols, to: right, step };
-                // SAFETY: the panel is inside the factor; the buffer is large enough.
-                unsafe { way.pack(&panel, lines) };
+                let right = match b {
+                    // SAFETY: the panel is inside the factor; the buffer is large enough.
+                    Right::Loose(b) => unsafe {
+                        pack_right(way, b, [inner, count], [col, cols], right);
+                        right.cast_const()
+                    },
+                    Right::Packed(b) => b.panel(inner, col),
+                };
                 for first in (0..rows).step_by(tile_rows) {
                     // SAFETY: packed blocks hold these rows and columns, as `out` does.
                     unsafe {
@@ -233,7 +235,7 @@ unsafe fn product_by(way: Way, out: Out, a: Matrix<'_>, b: Matrix<'_>, scale: f3
                             a_row: left.row,
                             a_step: left.step,
                             b: right,
-                            b_step: step,
+                            b_step: cols.next_multiple_of(16),
                             pairs: count.div_ceil(2),
                             rows: tile_rows.min(rows - first),
                             cols,
@@ -245,6 +247,86 @@ unsafe fn product_by(way: Way, out: Out, a: Matrix<'_>, b: Matrix<'_>, scale: f3
                     }
                 }
             }
+        }
+    }
+}
+
+/// Packs `[first, count]` inner indices and columns of the right factor, a panel of a tile.
+unsafe fn pack_right(way: Way, b: Matrix<'_>, inner: [usize; 2], cols: [usize; 2], to: *mut u32) {
+    let [[inner, count], [col, cols]] = [inner, cols];
+    let at = inner * b.strides[0] + col * b.strides[1];
+    let (line, lines) = lines_of(b.t());
+    let step = cols.next_multiple_of(16);
+    let panel = Panel { from: b.data[at..].as_ptr(), line, inner: count, cols, to, step };
+    // SAFETY: the caller's promise.
+    unsafe { way.pack(&panel, lines) };
+}
+
+/// A right factor, which many products share.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pairs: Buffer,
+    skipped: usize,
+    /// Inner indices and columns.
+    shape: [usize; 2],
+}
+
+impl Packed {
+    /// Rounds and packs a whole factor, which lies inside its slice, has a stride of 1 and no size
+    /// of 0.
+    pub fn new(b: Matrix<'_>) -> Self {
+        Self::by(Way::of_this_processor(), b)
+    }
+
+    fn by(way: Way, b: Matrix<'_>) -> Self {
+        let [k, n] = b.shape;
+        assert!(k * n > 0 && b.strides.contains(&1), "a matrix of lines");
+        assert!(b.reach() <= b.data.len(), "the factor is inside its slice");
+        let (pairs, skipped) = take_places(n.next_multiple_of(16) * k.div_ceil(2));
+        let mut packed = Self { pairs, skipped, shape: b.shape };
+        let [_, tile_cols] = way.tile_size();
+        for inner in (0..k).step_by(MOST_INNER) {
+            for col in (0..n).step_by(tile_cols) {
+                let sizes = [[inner, MOST_INNER.min(k - inner)], [col, tile_cols.min(n - col)]];
+                let at = packed.offset(inner, col);
+                // SAFETY: the panel is inside the factor, and behind its offset there is room.
+                unsafe {
+                    let to = packed.pairs.as_mut_ptr().add(at).cast();
+                    pack_right(way, b, sizes[0], sizes[1], to);
+                }
+            }
+        }
+        packed
+    }
+
+    /// Returns where the panel of a tile's columns begins in a block of inner indices: in front of
+    /// it are all columns of earlier blocks and this block's pairs of earlier columns.
+    fn offset(&self, inner: usize, col: usize) -> usize {
+        let [k, n] = self.shape;
+        let pairs = MOST_INNER.min(k - inner).div_ceil(2);
+        self.skipped + inner / 2 * n.next_multiple_of(16) + pairs * col
+    }
+
+    fn panel(&self, inner: usize, col: usize) -> *const u32 {
+        self.pairs[self.offset(inner, col)..].as_ptr().cast()
+    }
+}
+
+/// The right factor of a product.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// Numbers that are packed on the way.
+    Loose(Matrix<'a>),
+    /// A factor that was packed before.
+    Packed(&'a Packed),
+}
+
+impl Right<'_> {
+    /// Returns the inner indices and the columns.
+    pub fn shape(&self) -> [usize; 2] {
+        match self {
+            Self::Loose(matrix) => matrix.shape,
+            Self::Packed(packed) => packed.shape,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The CPU's family of kernels: between the trait's tensors and the operations on slices.
 //!
 //! The kernels take and give 32-bit floats alone. Where a tensor is of another kind than
-//! [`covers`](BlockKernels::covers) says, the reference computes. Blocks that multiply in fewer bits
-//! round the factors of their products; all else stays in 32 bits.
+//! [`covers`](BlockKernels::covers) says, the reference computes. Blocks that multiply in fewer
+//! bits round the factors of their products; all else stays in 32 bits.
 
 use burn::backend::Flex;
 use burn::prelude::*;

@@ -53,8 +53,8 @@ pub struct RunConfig {
     /// Whether blocks keep only their input for the backward pass, and compute forward again.
     #[serde(default)]
     pub activation_checkpointing: bool,
-    /// The type in which blocks multiply, and so the type of what they keep for the backward pass;
-    /// weights are 32-bit floats.
+    /// The type in which blocks multiply; weights are 32-bit floats. What blocks keep for the
+    /// backward pass has this type too, but on the CPU, whose kernels keep 32-bit floats.
     #[serde(default)]
     pub precision: Precision,
 }
