@@ -16,6 +16,7 @@ mod init;
 mod linear;
 mod multi_head;
 mod norm;
+pub mod parameters;
 mod positions;
 mod rotary;
 mod sizes;
