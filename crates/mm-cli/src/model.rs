@@ -173,7 +173,8 @@ fn sampler(text: &str) -> Result<Sampler, String> {
 }
 
 /// The samplers that have a name of their own.
-pub const SAMPLERS: &[&str] = &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun"];
+pub const SAMPLERS: &[&str] =
+    &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun", "euler-maruyama"];
 
 /// Opens a model folder.
 pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {

@@ -45,7 +45,7 @@ pub enum DiffusionError {
     },
     /// No sampler has this name.
     #[error(
-        "sampler is `{found}`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`"
+        "sampler is `{found}`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `dpm++2m-uncapped`, `euler`, `heun` or `euler-maruyama`"
     )]
     Sampler {
         /// The name that was given.

@@ -42,7 +42,9 @@ pub enum WeightType {
 #[non_exhaustive]
 pub enum HfError {
     /// The Python code has the transformer alone.
-    #[error("the network is a U-Net, wanted a transformer: `modeling_mm.py` has no U-Net")]
+    #[error(
+        "the network only draws, wanted the joined transformer, which alone `modeling_mm.py` has"
+    )]
     Unet,
     /// The weights cannot be put into a safetensors file.
     #[error(transparent)]
@@ -70,7 +72,7 @@ pub fn write<E: From<HfError>>(
     shard_bytes: usize,
     take: TakeFile<'_, E>,
 ) -> Result<(), E> {
-    if model.config.network.is_unet() {
+    if model.config.network.only_draws() {
         return Err(HfError::Unet.into());
     }
     let pretty = |value: &Value| serde_json::to_vec_pretty(value).expect("plain data");

@@ -45,6 +45,8 @@ pub struct Patches {
     pub at: [Tensor<1, Int>; 2],
     /// The time the network is told for each image, `[images]`.
     pub timesteps: Vec<f64>,
+    /// The class the network is told for each image, `[images]`.
+    pub classes: Vec<Option<u32>>,
     /// Rows and columns of each image.
     pub grids: Vec<Grid>,
     /// The row of every token of the batch in the table of all token embeddings followed by all
@@ -98,6 +100,7 @@ pub struct HostBatch {
     image: Vec<i32>,
     at: [Vec<i32>; 2],
     timesteps: Vec<f64>,
+    classes: Vec<Option<u32>>,
     grids: Vec<Grid>,
     target_grids: Vec<Grid>,
     source: Vec<i32>,
@@ -188,6 +191,7 @@ impl HostBatch {
             image: vec![],
             at: [vec![], vec![]],
             timesteps: vec![],
+            classes: vec![],
             grids: vec![],
             target_grids: vec![],
             source: (0..places as i32).collect(),
@@ -234,6 +238,7 @@ impl HostBatch {
                 }
             }
             self.timesteps.push(noise.level.timestep);
+            self.classes.push(sequence.class);
             self.grids.push(span.grid);
             if span.target {
                 self.target_grids.push(span.grid);
@@ -262,6 +267,7 @@ impl HostBatch {
             image: ints(&self.image),
             at: [ints(&self.at[0]), ints(&self.at[1])],
             timesteps: self.timesteps.clone(),
+            classes: self.classes.clone(),
             grids: self.grids.clone(),
             source: ints(&self.source),
         });

@@ -63,7 +63,7 @@ impl GenerationSession<'_> {
         negative: &Document,
     ) -> Result<ImageSampler<'_>, GenerateError> {
         let model = self.model();
-        let guided = model.config.has_text() && guidance.scale != 1.0;
+        let guided = model.config.has_prompts() && guidance.scale != 1.0;
         let both = if guided {
             let negative = model.drawing_prompt(negative, grid)?;
             let negative = self.cached().prefill_beside(&negative);
@@ -114,8 +114,8 @@ impl ImageSampler<'_> {
         level.eps_in(noisy, clean)
     }
 
-    /// Returns a source of standard normal noise `[rows, patches, patch_dim]`, fresh at every call,
-    /// each row from its own stream.
+    /// Returns a source of normal noise `[rows, patches, patch_dim]`, fresh at every call, each row
+    /// from its own stream; its deviation is that of the network, which is 1 but for some.
     ///
     /// # Panics
     ///
@@ -125,9 +125,11 @@ impl ImageSampler<'_> {
         assert_eq!(streams.len(), shape[0], "one stream of noise a row");
         let device = self.session.model().model.device();
         let count = shape[1] * shape[2];
+        let scale = self.session.model().config.network.noise_scale();
         move || {
             let fresh: Vec<f32> = streams.iter_mut().flat_map(|rng| normals(rng, count)).collect();
-            Tensor::from_data(TensorData::new(fresh, shape), &device)
+            let fresh = Tensor::from_data(TensorData::new(fresh, shape), &device);
+            if scale == 1.0 { fresh } else { fresh * scale }
         }
     }
 

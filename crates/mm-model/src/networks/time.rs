@@ -30,6 +30,8 @@ pub(crate) struct TimeWaves {
     second: Linear,
     channels: usize,
     scale: f64,
+    /// What the exponents of frequencies are divided by.
+    over: usize,
 }
 
 transparent_module!(TimeEmbedding { Table, Sinusoidal });
@@ -40,12 +42,9 @@ impl TimeEmbedding {
             TimeConfig::Table { steps } => {
                 Self::Table(TimeTable { table: init.uniform([steps, width], 0.05) })
             }
-            TimeConfig::Sinusoidal { channels, scale } => Self::Sinusoidal(TimeWaves {
-                first: Linear::new(init, channels, width, true),
-                second: Linear::new(init, width, width, true),
-                channels,
-                scale,
-            }),
+            TimeConfig::Sinusoidal { channels, scale } => {
+                Self::Sinusoidal(TimeWaves::new(channels, scale, width, init))
+            }
         }
     }
 
@@ -59,19 +58,52 @@ impl TimeEmbedding {
                 let indices = Tensor::from_data(TensorData::new(indices, [times.len()]), device);
                 table.table.val().select(0, indices)
             }
-            Self::Sinusoidal(waves) => {
-                let half = waves.channels / 2;
-                let angle =
-                    |t: f64, i: usize| t * waves.scale * 10_000f64.powf(-(i as f64) / half as f64);
-                let row = |t: f64| {
-                    let sines = (0..half).map(move |i| angle(t, i).sin() as f32);
-                    sines.chain((0..half).map(move |i| angle(t, i).cos() as f32))
-                };
-                let numbers: Vec<f32> = times.iter().flat_map(|&t| row(t)).collect();
-                let features = TensorData::new(numbers, [times.len(), waves.channels]);
-                let hidden = waves.first.forward(Tensor::<2>::from_data(features, device));
-                waves.second.forward(silu(hidden))
-            }
+            Self::Sinusoidal(waves) => waves.forward(times, device),
         }
     }
+}
+
+impl TimeWaves {
+    /// Makes the map of `channels` waves to `width` channels.
+    pub(crate) fn new(channels: usize, scale: f64, width: usize, init: &mut Init) -> Self {
+        Self {
+            first: Linear::new(init, channels, width, true),
+            second: Linear::new(init, width, width, true),
+            channels,
+            scale,
+            over: channels / 2,
+        }
+    }
+
+    /// Makes such a map whose slowest wave has the frequency 1/10000 itself, as in diffusers.
+    pub(crate) fn up_to_the_base(
+        channels: usize,
+        scale: f64,
+        width: usize,
+        init: &mut Init,
+    ) -> Self {
+        let over = (channels / 2).saturating_sub(1).max(1);
+        Self { over, ..Self::new(channels, scale, width, init) }
+    }
+
+    /// `[images]` -> `[images, width]`.
+    pub(crate) fn forward(&self, times: &[f64], device: &Device) -> Tensor<2> {
+        let times: Vec<f64> = times.iter().map(|t| t * self.scale).collect();
+        let numbers = sines(&times, self.channels, self.over);
+        let features = TensorData::new(numbers, [times.len(), self.channels]);
+        let hidden = self.first.forward(Tensor::<2>::from_data(features, device));
+        self.second.forward(silu(hidden))
+    }
+}
+
+/// Returns the sines, then the cosines, of every time `t`, at the angles `t 10000^(-i/over)`:
+/// `channels` numbers each.
+pub(crate) fn sines(times: &[f64], channels: usize, over: usize) -> Vec<f32> {
+    let half = channels / 2;
+    let angle = |t: f64, i: usize| t * 10_000f64.powf(-(i as f64) / over as f64);
+    let row = |t: f64| {
+        let sines = (0..half).map(move |i| angle(t, i).sin() as f32);
+        sines.chain((0..half).map(move |i| angle(t, i).cos() as f32))
+    };
+    times.iter().flat_map(|&t| row(t)).collect()
 }
