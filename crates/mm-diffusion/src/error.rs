@@ -53,7 +53,7 @@ pub enum DiffusionError {
     },
     /// No rule of guidance has this name.
     #[error(
-        "guidance rule is `{found}`, wanted `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL` or `apg:PARALLEL:NORM`"
+        "guidance rule is `{found}`, wanted `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL`, `apg:PARALLEL:NORM` or `channels:GUIDED:ALL`"
     )]
     GuidanceRule {
         /// The name that was given.

@@ -92,10 +92,8 @@ impl Sizes {
             let wanted = "of 3 colors: networks of latents lack their autoencoder";
             return Err(of.misfit(patch_map, wanted));
         }
-        let classes = match of.has("label_emb.weight") {
-            true => of.sizes::<2>("label_emb.weight")?[0],
-            false => 0,
-        };
+        let table = "label_emb.weight";
+        let classes = if of.has(table) { of.sizes::<2>(table)?[0] } else { 0 };
         let [_, tokens, _] = of.sizes("pos_embed")?;
         let before = 1 + usize::from(classes > 0);
         let wanted = format!("{before} tokens and a square of patches");

@@ -17,6 +17,11 @@ impl<'a> Prefixed<'a> {
         Some(Self { set, prefix })
     }
 
+    /// Takes all tensors, without a prefix.
+    pub fn whole(set: &'a dyn Tensors) -> Self {
+        Self { set, prefix: String::new() }
+    }
+
     /// Returns the full name.
     pub fn name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)

@@ -4,6 +4,7 @@ mod network;
 
 use mm_backbone::BackboneConfig;
 use mm_diffusion::{Prediction, Schedule};
+use mm_patch::{Grid, PatchError};
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, UnetConfig, VitConfig};
@@ -154,6 +155,14 @@ impl ModelConfig {
     /// Whether there is text, or images alone.
     pub fn has_text(&self) -> bool {
         self.vocab > 0
+    }
+
+    /// Returns the patches of an image of this size in pixels: of its pixels, or of its latents where
+    /// the network draws those.
+    pub fn grid(&self, width: usize, height: usize) -> Result<Grid, PatchError> {
+        let factor = self.network.vit().map_or(1, VitConfig::factor);
+        let grid = Grid::of_size(width, height, self.patch.saturating_mul(factor))?;
+        Ok(Grid { patch: self.patch, channels: self.network.channels(), ..grid })
     }
 
     /// Whether a drawing has a prompt: text, or a class.

@@ -67,6 +67,14 @@ pub enum DocumentError {
         /// Rows and columns of the network.
         wanted: String,
     },
+    /// The network draws latents, and pixels were asked for.
+    #[error("patches of {found} channels, wanted {wanted}: this network draws latents")]
+    Channels {
+        /// Channels of the patches.
+        found: usize,
+        /// Channels of a latent.
+        wanted: usize,
+    },
     /// The image has more rows or columns than there are size tokens.
     #[error(
         "image {index} of the document has {rows} x {cols} patches, wanted at most {most} x {most}"

@@ -87,6 +87,10 @@ impl ModelConfig {
 
 /// Fails unless the network knows where the patches of such an image stand.
 fn check_size(vit: &VitConfig, grid: Grid) -> Result<(), DocumentError> {
+    let (found, wanted) = (grid.channels, vit.channels());
+    if found != wanted {
+        return Err(DocumentError::Channels { found, wanted });
+    }
     let found = [grid.rows, grid.cols];
     match vit.only_size() {
         Some(only) if only != found => {

@@ -101,6 +101,15 @@ impl Model {
         }
     }
 
+    /// The pixels of latents that the network draws, `[images, channels, rows, cols]` ->
+    /// `[images, colors, height, width]`; nothing for a network of pixels.
+    pub fn decode(&self, latents: Tensor<4>) -> Option<Tensor<4>> {
+        match self {
+            Self::Vit(vit) => vit.decode(latents),
+            Self::Unified(_) | Self::Unet(_) => None,
+        }
+    }
+
     /// The network's output at all patches of images of these `grids`, one after another: hidden
     /// `[patches, channels]` -> `[patches, numbers]`.
     pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {

@@ -226,13 +226,15 @@ impl Drawing<'_> {
 
 /// Returns the patches of an image of this size, or of the model's own size.
 pub fn grid(size: Option<Size>, model: &LoadedModel) -> Result<Grid, Failure> {
-    let patch = model.config.patch;
+    let generation = &model.generation;
     match size {
-        Some(size) => Grid::of_size(size.width, size.height, patch)
+        Some(size) => model
+            .config
+            .grid(size.width, size.height)
             .map_err(|why| usage!("`--size {size}`: {why}")),
         None => model
-            .generation
-            .grid(patch)
+            .config
+            .grid(generation.width, generation.height)
             .map_err(|why| usage!("`width` and `height` of generation_config.json: {why}")),
     }
 }

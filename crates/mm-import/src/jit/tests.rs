@@ -112,6 +112,19 @@ fn fused_and_split_names_with_any_prefix_give_the_same_weights() {
 }
 
 #[test]
+fn a_pipeline_of_the_port_is_known_by_its_network() {
+    let folder = tempfile::tempdir().unwrap();
+    // The port names its pipeline by a module and a class.
+    let index = r#"{ "_class_name": ["pipeline_jit", "JiTPipeline"] }"#;
+    fs_err::write(folder.path().join("model_index.json"), index).unwrap();
+    let network = folder.path().join("transformer");
+    fs_err::create_dir(&network).unwrap();
+    fs_err::write(network.join("config.json"), CONFIG).unwrap();
+    GOLDEN.below("weights.").write(&network.join(format!("{STEM}.safetensors")));
+    assert!(open(folder.path()).is_ok());
+}
+
+#[test]
 fn a_file_alone_is_known_by_its_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jit.safetensors");

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use burn::prelude::*;
 use mm_diffusion::{Analytic, Guidance, Level, Sampler, analytic_dpm};
-use mm_patch::{Grid, Image, patches_to_image};
+use mm_patch::{Grid, Image, patches_to_image, patchify, unpatchify};
 use rand_chacha::ChaCha8Rng;
 
 use super::constrain::{Constrain, Unconstrained};
@@ -90,7 +90,7 @@ impl GenerationSession<'_> {
         let mut noise = sampler.noise(streams);
         let start = constraint.start(noise(), levels);
         let drawn = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut |_, _| ());
-        constrained_images_of(drawn, grid, constraint)
+        self.model().finished(drawn, grid, constraint)
     }
 }
 
@@ -295,6 +295,30 @@ impl LoadedModel {
         session.drawn(grid, options, streams, constraint)
     }
 
+    /// Turns what was drawn, `[rows, patches, patch_dim]`, into one image a row: patches of pixels, or
+    /// of latents, which are decoded. Numbers that are not finite are an error.
+    pub fn images_of(&self, patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
+        self.finished(patches, grid, &Unconstrained)
+    }
+
+    /// Does what [`Self::images_of`] does with `[rows, patches, patch_dim]`, and makes every image
+    /// keep a constraint.
+    fn finished(
+        &self,
+        patches: Tensor<3>,
+        grid: Grid,
+        constraint: &dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
+        if self.config.network.vit().is_none_or(|vit| vit.factor() == 1) {
+            return constrained_images_of(patches, grid, constraint);
+        }
+        let latents = unpatchify(patches, grid);
+        let pixels = self.model.decode(latents).expect("latents have an autoencoder");
+        let [_, _, height, width] = pixels.dims();
+        let grid = Grid::new(height, width, 1);
+        constrained_images_of(patchify(pixels, grid), grid, constraint)
+    }
+
     /// Checks that images can be drawn after these prompts with these settings.
     pub fn check_drawing(
         &self,
@@ -313,13 +337,20 @@ impl LoadedModel {
         Ok(())
     }
 
-    /// Starts `images` images of `grid` that follow an empty document.
+    /// Starts `images` images of `grid` that follow an empty document; where a network draws nothing
+    /// without a class, classes are taken in turn.
     pub fn image_session(
         &self,
         grid: Grid,
         images: usize,
     ) -> Result<GenerationSession<'_>, GenerateError> {
-        GenerationSession::before_image(self, &vec![Document::default(); images], grid)
+        let classes = self.config.network.classes().filter(|classes| !classes.none);
+        let prompt = |image: usize| match classes {
+            Some(classes) => Document::of_text(&(image % classes.count).to_string()),
+            None => Document::default(),
+        };
+        let prompts: Vec<Document> = (0..images).map(prompt).collect();
+        GenerationSession::before_image(self, &prompts, grid)
     }
 
     /// Draws the images of these numbers from noise, without prompts.
@@ -338,7 +369,7 @@ impl LoadedModel {
             let mut noise = sampler.noise(numbered(seed, first..end));
             let start = noise();
             let clean = sampler.sample(plan, start, &mut noise, &mut |_, _| ());
-            drawn.extend(images_of(clean, grid)?);
+            drawn.extend(self.images_of(clean, grid)?);
         }
         Ok(drawn)
     }

@@ -96,6 +96,15 @@ impl Vit {
         })
     }
 
+    /// The pixels of latents, `[images, channels, rows, cols]` -> `[images, colors, height, width]`;
+    /// nothing for a network of pixels.
+    pub(crate) fn decode(&self, latents: Tensor<4>) -> Option<Tensor<4>> {
+        match self {
+            Self::Dit(dit) => dit.decode(latents),
+            Self::Jit(_) | Self::Uvit(_) => None,
+        }
+    }
+
     /// `[images, patches, numbers]`
     pub(crate) fn forward(&self, images: SameSize<'_>) -> Tensor<3> {
         match self {

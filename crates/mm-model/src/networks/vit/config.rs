@@ -52,6 +52,14 @@ impl VitConfig {
         }
     }
 
+    /// Returns the side of a latent in pixels; 1 for a network of pixels.
+    pub fn factor(&self) -> usize {
+        match self {
+            Self::Dit(dit) => dit.codec.as_ref().map_or(1, |codec| codec.network.factor()),
+            Self::Jit(_) | Self::Uvit(_) => 1,
+        }
+    }
+
     /// Returns rows and columns of patches, where the network has learned only one size.
     pub fn only_size(&self) -> Option<[usize; 2]> {
         match self {

@@ -19,6 +19,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use mm_backbone::{Init, Linear, MlpKind, NormKind, VisionBlock, VisionBlockConfig, VisionNorm};
+use mm_codec::{KlAutoencoder, KlConfig};
 use serde::{Deserialize, Serialize};
 
 use super::config::{check, check_heads};
@@ -51,6 +52,9 @@ pub struct DitConfig {
     /// Whether every block has embeddings of its own.
     #[serde(default)]
     pub own_embeddings: bool,
+    /// The autoencoder whose latents the network draws; without one it draws pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<KlConfig>,
 }
 
 impl DitConfig {
@@ -60,7 +64,12 @@ impl DitConfig {
         let (channels, epsilon) = (self.channels, self.norm_epsilon);
         check("vit.classes.none", self.classes.none, "false", "true for a DiT")?;
         check("vit.channels", (1..=1 << 10).contains(&channels), channels, "1 to 1024")?;
-        check("vit.norm_epsilon", epsilon > 0.0 && epsilon < 1.0, epsilon, "above 0, below 1")
+        check("vit.norm_epsilon", epsilon > 0.0 && epsilon < 1.0, epsilon, "above 0, below 1")?;
+        let Some(codec) = &self.codec else { return Ok(()) };
+        let sizes = codec.validate().map_err(|why| why.to_string());
+        check("vit.codec", sizes.is_ok(), sizes.err().unwrap_or_default(), "sizes that fit")?;
+        let latents = codec.latent_channels;
+        check("vit.codec", latents == channels, latents, "as many channels as `vit.channels`")
     }
 
     fn block(&self) -> VisionBlockConfig {
@@ -83,7 +92,8 @@ impl DitConfig {
         if self.own_embeddings { self.depth } else { 1 }
     }
 
-    /// Numbers that are learned; `time` are those of one embedding of the time.
+    /// Numbers that are learned, without the autoencoder's; `time` are those of one embedding of the
+    /// time.
     pub(super) fn parameters(&self, numbers: f64, time: f64) -> f64 {
         let [width, rows, depth, sets] =
             [self.width, self.classes.rows(), self.depth, self.embeddings()]
@@ -104,6 +114,7 @@ pub struct Dit {
     blocks: Vec<VisionBlock>,
     norm: VisionNorm,
     patch_out: Linear,
+    codec: Option<KlAutoencoder>,
     #[module(skip)]
     config: DitConfig,
 }
@@ -135,12 +146,20 @@ impl Dit {
             blocks: (0..depth).map(|_| VisionBlock::new(&block, depth, init)).collect(),
             norm: VisionNorm::new(init, NormKind::LayerFixed, width, EPSILON, true),
             patch_out: Linear::zero(init, width, numbers),
+            codec: sizes.codec.as_ref().map(|codec| KlAutoencoder::drawn(codec, init)),
             config: sizes.clone(),
         }
     }
 
     pub(super) fn device(&self) -> Device {
         self.patch_in.weight.val().device()
+    }
+
+    /// The pixels of latents as the network draws them, `[images, channels, rows, cols]` ->
+    /// `[images, colors, height, width]`; nothing for a network of pixels.
+    pub(super) fn decode(&self, latents: Tensor<4>) -> Option<Tensor<4>> {
+        let codec = self.codec.as_ref()?;
+        Some(codec.decode(codec.unscaled(latents)))
     }
 
     /// `[images, patches, numbers]`

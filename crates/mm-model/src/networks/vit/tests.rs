@@ -37,6 +37,7 @@ fn configs() -> Vec<ModelConfig> {
             inner,
             norm_epsilon,
             own_embeddings,
+            codec: None,
         };
         base(VitConfig::Dit(sizes))
     };
