@@ -23,6 +23,7 @@ mod rotary;
 mod sizes;
 mod transparent;
 mod uvit;
+mod vision;
 
 pub use backbone::Backbone;
 pub use cache::Cache;
@@ -35,5 +36,7 @@ pub use linear::Linear;
 pub use mm_kernels::{
     AnyTensor, AttentionContext, BlockOptions, KeyRanges, KeyRangesError, KeyValue, Precision,
 };
-pub use norm::RmsNorm;
+pub use norm::{LayerNorm, NormKind, RmsNorm};
 pub use positions::{PositionScheme, Positions};
+pub use uvit::LongSkip;
+pub use vision::{MlpKind, VisionBlock, VisionBlockConfig, VisionNorm};

@@ -62,8 +62,8 @@ pub struct DrawingArgs {
     /// Text that images shall not look like; guidance leads away from it.
     #[arg(long, value_name = "T", default_value = "")]
     negative: String,
-    /// Rule of guidance: cfg, cfg-zero, cfg-zero:UNTIL, rescaled:SHARE, apg, apg:PARALLEL or
-    /// apg:PARALLEL:NORM [default: the model's].
+    /// Rule of guidance: cfg, cfg-zero, cfg-zero:UNTIL, rescaled:SHARE, apg, apg:PARALLEL,
+    /// apg:PARALLEL:NORM, channels:GUIDED:ALL [default: the model's].
     #[arg(long, value_name = "RULE")]
     guidance_rule: Option<GuidanceRule>,
     /// Interval of guidance, in signal fractions from 0 (noise) to 1 (image) [default: the
@@ -206,7 +206,8 @@ fn sampler(text: &str) -> Result<Sampler, String> {
 }
 
 /// The samplers that have a name of their own.
-pub const SAMPLERS: &[&str] = &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun"];
+pub const SAMPLERS: &[&str] =
+    &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun", "euler-maruyama"];
 
 /// Opens a model folder.
 pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {

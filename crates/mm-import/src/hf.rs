@@ -42,7 +42,9 @@ pub enum WeightType {
 #[non_exhaustive]
 pub enum HfError {
     /// The Python code has the transformer alone.
-    #[error("the network is a U-Net, wanted a transformer: `modeling_mm.py` has no U-Net")]
+    #[error(
+        "the network only draws, wanted the joined transformer, which alone `modeling_mm.py` has"
+    )]
     Unet,
     /// The Python code does not tell a network of steps and guidance.
     #[error("the model is distilled, wanted one that is not: `modeling_mm.py` knows no such time")]
@@ -73,7 +75,7 @@ pub fn write<E: From<HfError>>(
     shard_bytes: usize,
     take: TakeFile<'_, E>,
 ) -> Result<(), E> {
-    if model.config.network.is_unet() {
+    if model.config.network.only_draws() {
         return Err(HfError::Unet.into());
     }
     if model.config.time.is_distilled() {

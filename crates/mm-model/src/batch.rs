@@ -64,6 +64,8 @@ pub struct Patches {
     /// How far a step goes, and how it is guided, for each image; none where the network is not
     /// told, or where nothing is asked but the estimate at the time itself.
     pub jumps: Vec<Jump>,
+    /// The class the network is told for each image, `[images]`.
+    pub classes: Vec<Option<u32>>,
     /// Rows and columns of each image.
     pub grids: Vec<Grid>,
     /// The row of every token of the batch in the table of all token embeddings followed by all
@@ -117,6 +119,7 @@ pub struct HostBatch {
     image: Vec<i32>,
     at: [Vec<i32>; 2],
     timesteps: Vec<f64>,
+    classes: Vec<Option<u32>>,
     grids: Vec<Grid>,
     target_grids: Vec<Grid>,
     source: Vec<i32>,
@@ -207,6 +210,7 @@ impl HostBatch {
             image: vec![],
             at: [vec![], vec![]],
             timesteps: vec![],
+            classes: vec![],
             grids: vec![],
             target_grids: vec![],
             source: (0..places as i32).collect(),
@@ -253,6 +257,7 @@ impl HostBatch {
                 }
             }
             self.timesteps.push(noise.level.timestep);
+            self.classes.push(sequence.class);
             self.grids.push(span.grid);
             if span.target {
                 self.target_grids.push(span.grid);
@@ -282,6 +287,7 @@ impl HostBatch {
             at: [ints(&self.at[0]), ints(&self.at[1])],
             timesteps: self.timesteps.clone(),
             jumps: vec![],
+            classes: self.classes.clone(),
             grids: self.grids.clone(),
             source: ints(&self.source),
         });

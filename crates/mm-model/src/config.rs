@@ -4,9 +4,10 @@ mod network;
 
 use mm_backbone::BackboneConfig;
 use mm_diffusion::{Prediction, Schedule};
+use mm_patch::{Grid, PatchError};
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, UnetConfig};
+use crate::{ConfigError, UnetConfig, VitConfig};
 
 pub use network::{NetworkConfig, NetworkFields, UnifiedConfig};
 
@@ -49,6 +50,8 @@ struct ModelFields {
     patch_convolution: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unet: Option<UnetConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vit: Option<VitConfig>,
 }
 
 impl TryFrom<ModelFields> for ModelConfig {
@@ -62,6 +65,7 @@ impl TryFrom<ModelFields> for ModelConfig {
             patch_convolution: fields.patch_convolution,
             backbone: fields.backbone,
             unet: fields.unet,
+            vit: fields.vit,
         };
         let network = network.try_into()?;
         Ok(Self { patch, vocab, time, schedule, prediction, network })
@@ -71,7 +75,7 @@ impl TryFrom<ModelFields> for ModelConfig {
 impl From<ModelConfig> for ModelFields {
     fn from(config: ModelConfig) -> Self {
         let ModelConfig { patch, vocab, time, schedule, prediction, network } = config;
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet } =
+        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, vit } =
             network.into();
         Self {
             patch,
@@ -84,6 +88,7 @@ impl From<ModelConfig> for ModelFields {
             backbone,
             patch_convolution,
             unet,
+            vit,
         }
     }
 }
@@ -173,6 +178,7 @@ impl ModelConfig {
         match &self.network {
             NetworkConfig::Unified(unified) => Ok(unified.backbone.validate()?),
             NetworkConfig::Unet(unet) => unet.validate(),
+            NetworkConfig::Vit(vit) => vit.validate(&self.time),
         }
     }
 
@@ -181,7 +187,20 @@ impl ModelConfig {
         self.vocab > 0
     }
 
-    /// Trained numbers of the model, of either network; counted as those of the
+    /// Returns the patches of an image of this size in pixels: of its pixels, or of its latents where
+    /// the network draws those.
+    pub fn grid(&self, width: usize, height: usize) -> Result<Grid, PatchError> {
+        let factor = self.network.vit().map_or(1, VitConfig::factor);
+        let grid = Grid::of_size(width, height, self.patch.saturating_mul(factor))?;
+        Ok(Grid { patch: self.patch, channels: self.network.channels(), ..grid })
+    }
+
+    /// Whether a drawing has a prompt: text, or a class.
+    pub fn has_prompts(&self) -> bool {
+        self.has_text() || self.network.classes().is_some()
+    }
+
+    /// Trained numbers of the model, of any network; counted as those of the
     /// [backbone](mm_backbone::BackboneConfig::parameters) are.
     pub fn parameters(&self) -> usize {
         let time = |width: f64| match self.time {
@@ -191,6 +210,7 @@ impl ModelConfig {
         };
         let (outside, network) = match &self.network {
             NetworkConfig::Unet(unet) => (time(unet.width as f64), unet.parameters()),
+            NetworkConfig::Vit(vit) => (vit.parameters(self.patch_dim() as f64, time), 0),
             NetworkConfig::Unified(unified) => {
                 let [width, numbers, vocab, places] =
                     [unified.backbone.width, self.patch_dim(), self.vocab, unified.patch_pos_embed]
@@ -206,9 +226,9 @@ impl ModelConfig {
         (outside + network as f64) as usize
     }
 
-    /// Numbers in one patch: `patch * patch * RGB_CHANNELS`.
+    /// Numbers in one patch: `patch * patch` times those of a pixel, or of a latent.
     pub fn patch_dim(&self) -> usize {
-        self.patch * self.patch * mm_patch::RGB_CHANNELS
+        self.patch * self.patch * self.network.channels()
     }
 }
 

@@ -51,6 +51,30 @@ pub enum DocumentError {
         /// What it may hold.
         wanted: &'static str,
     },
+    /// The prompt names no class of the model.
+    #[error("the prompt is {found}, wanted {wanted}")]
+    Class {
+        /// The prompt.
+        found: String,
+        /// What it may be.
+        wanted: String,
+    },
+    /// The network has learned positions of another size.
+    #[error("an image of {found} patches, wanted {wanted}: this network has learned one size")]
+    OnlySize {
+        /// Rows and columns of the image.
+        found: String,
+        /// Rows and columns of the network.
+        wanted: String,
+    },
+    /// The network draws latents, and pixels were asked for.
+    #[error("patches of {found} channels, wanted {wanted}: this network draws latents")]
+    Channels {
+        /// Channels of the patches.
+        found: usize,
+        /// Channels of a latent.
+        wanted: usize,
+    },
     /// The image has more rows or columns than there are size tokens.
     #[error(
         "image {index} of the document has {rows} x {cols} patches, wanted at most {most} x {most}"

@@ -48,7 +48,9 @@ pub use generate::{
 pub use loaded::{LoadedModel, ModelParts};
 pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
 pub use mm_backbone::PositionScheme;
-pub use networks::{Model, UnetConfig};
+pub use networks::{
+    Classes, DitConfig, JitConfig, Model, UnetConfig, UvitConfig, VitConfig, numbers_of_places,
+};
 pub use sequence::{ImageSpan, Sequence, Sequencer};
 
 /// The example of the README, compiled with the tests.

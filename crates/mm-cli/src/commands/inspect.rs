@@ -89,6 +89,7 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
 fn print_network(config: &ModelConfig) {
     match &config.network {
         NetworkConfig::Unet(unet) => say!("{unet:?}"),
+        NetworkConfig::Vit(vit) => say!("{vit:?}"),
         NetworkConfig::Unified(UnifiedConfig { backbone, .. }) => {
             say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
         }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use burn::prelude::*;
 use mm_diffusion::{Analytic, Guidance, GuidanceRule, Level, Sampler, analytic_dpm};
-use mm_patch::{Grid, Image, patches_to_image};
+use mm_patch::{Grid, Image, patches_to_image, patchify, unpatchify};
 use rand_chacha::ChaCha8Rng;
 
 use super::constrain::{Constrain, Unconstrained};
@@ -65,7 +65,7 @@ impl GenerationSession<'_> {
     ) -> Result<ImageSampler<'_>, GenerateError> {
         let model = self.model();
         let distilled = model.config.time.is_distilled(); // which takes guidance as an input
-        let guided = model.config.has_text() && guidance.scale != 1.0 && !distilled;
+        let guided = model.config.has_prompts() && guidance.scale != 1.0 && !distilled;
         let both = if guided {
             let negative = model.drawing_prompt(negative, grid)?;
             let negative = self.cached().prefill_beside(&negative);
@@ -92,7 +92,7 @@ impl GenerationSession<'_> {
         let mut noise = sampler.noise(streams);
         let start = constraint.start(noise(), levels);
         let drawn = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut |_, _| ());
-        constrained_images_of(drawn, grid, constraint)
+        self.model().finished(drawn, grid, constraint)
     }
 }
 
@@ -126,8 +126,8 @@ impl ImageSampler<'_> {
         level.eps_in(noisy, clean)
     }
 
-    /// Returns a source of standard normal noise `[rows, patches, patch_dim]`, fresh at every call,
-    /// each row from its own stream.
+    /// Returns a source of normal noise `[rows, patches, patch_dim]`, fresh at every call, each row
+    /// from its own stream; its deviation is that of the network, which is 1 but for some.
     ///
     /// # Panics
     ///
@@ -137,9 +137,11 @@ impl ImageSampler<'_> {
         assert_eq!(streams.len(), shape[0], "one stream of noise a row");
         let device = self.session.model().model.device();
         let count = shape[1] * shape[2];
+        let scale = self.session.model().config.network.noise_scale();
         move || {
             let fresh: Vec<f32> = streams.iter_mut().flat_map(|rng| normals(rng, count)).collect();
-            Tensor::from_data(TensorData::new(fresh, shape), &device)
+            let fresh = Tensor::from_data(TensorData::new(fresh, shape), &device);
+            if scale == 1.0 { fresh } else { fresh * scale }
         }
     }
 
@@ -306,6 +308,30 @@ impl LoadedModel {
         session.drawn(grid, options, streams, constraint)
     }
 
+    /// Turns what was drawn, `[rows, patches, patch_dim]`, into one image a row: patches of pixels, or
+    /// of latents, which are decoded. Numbers that are not finite are an error.
+    pub fn images_of(&self, patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
+        self.finished(patches, grid, &Unconstrained)
+    }
+
+    /// Does what [`Self::images_of`] does with `[rows, patches, patch_dim]`, and makes every image
+    /// keep a constraint.
+    fn finished(
+        &self,
+        patches: Tensor<3>,
+        grid: Grid,
+        constraint: &dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
+        if self.config.network.vit().is_none_or(|vit| vit.factor() == 1) {
+            return constrained_images_of(patches, grid, constraint);
+        }
+        let latents = unpatchify(patches, grid);
+        let pixels = self.model.decode(latents).expect("latents have an autoencoder");
+        let [_, _, height, width] = pixels.dims();
+        let grid = Grid::new(height, width, 1);
+        constrained_images_of(patchify(pixels, grid), grid, constraint)
+    }
+
     /// Checks that images can be drawn after these prompts with these settings.
     pub fn check_drawing(
         &self,
@@ -328,13 +354,20 @@ impl LoadedModel {
         Ok(())
     }
 
-    /// Starts `images` images of `grid` that follow an empty document.
+    /// Starts `images` images of `grid` that follow an empty document; where a network draws nothing
+    /// without a class, classes are taken in turn.
     pub fn image_session(
         &self,
         grid: Grid,
         images: usize,
     ) -> Result<GenerationSession<'_>, GenerateError> {
-        GenerationSession::before_image(self, &vec![Document::default(); images], grid)
+        let classes = self.config.network.classes().filter(|classes| !classes.none);
+        let prompt = |image: usize| match classes {
+            Some(classes) => Document::of_text(&(image % classes.count).to_string()),
+            None => Document::default(),
+        };
+        let prompts: Vec<Document> = (0..images).map(prompt).collect();
+        GenerationSession::before_image(self, &prompts, grid)
     }
 
     /// Draws the images of these numbers from noise, without prompts.
@@ -353,7 +386,7 @@ impl LoadedModel {
             let mut noise = sampler.noise(numbered(seed, first..end));
             let start = noise();
             let clean = sampler.sample(plan, start, &mut noise, &mut |_, _| ());
-            drawn.extend(images_of(clean, grid)?);
+            drawn.extend(self.images_of(clean, grid)?);
         }
         Ok(drawn)
     }

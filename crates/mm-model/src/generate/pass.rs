@@ -102,6 +102,7 @@ pub(super) struct StepImages {
     pub timesteps: Vec<f64>,
     /// One for each image; only a distilled network looks at them.
     pub jumps: Vec<Jump>,
+    pub classes: Vec<Option<u32>>,
     /// The place of each image's first patch in the flattened rows.
     pub starts: Vec<usize>,
 }
@@ -260,7 +261,7 @@ impl NetworkCall {
         let prefix = joined.join(calls);
         let mut step = Step::default();
         let (mut noisy, mut grids, mut timesteps, mut starts) = (vec![], vec![], vec![], vec![]);
-        let mut jumps = vec![];
+        let (mut jumps, mut classes) = (vec![], vec![]);
         for call in calls {
             let pad = (prefix.tokens() - call.prefix.tokens()) as u32;
             if let Some(images) = &call.step.images {
@@ -268,6 +269,7 @@ impl NetworkCall {
                 grids.extend(&images.grids);
                 timesteps.extend(&images.timesteps);
                 jumps.extend(&images.jumps);
+                classes.extend(&images.classes);
                 starts.extend(images.starts.iter().map(|start| start + step.ids.len()));
             }
             step.ids.extend(&call.step.ids);
@@ -276,7 +278,7 @@ impl NetworkCall {
         }
         if !noisy.is_empty() {
             let noisy = Tensor::cat(noisy, 0);
-            step.images = Some(StepImages { noisy, grids, timesteps, jumps, starts });
+            step.images = Some(StepImages { noisy, grids, timesteps, jumps, classes, starts });
         }
         let rows = calls.iter().map(|call| call.rows).sum();
         let any_word = calls.iter().any(|call| call.ask == Ask::Word);
@@ -320,6 +322,7 @@ impl StepImages {
             noisy: self.noisy.clone(),
             timesteps: self.timesteps.clone(),
             jumps: self.jumps.clone(),
+            classes: self.classes.clone(),
             grids: self.grids.clone(),
             image: ints(image, device),
             at: at.map(|at| ints(at, device)),

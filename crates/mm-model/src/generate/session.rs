@@ -96,7 +96,7 @@ impl<'a> GenerationSession<'a> {
         let cached = CachedRows {
             network: Some(network),
             cache: if rows == 1 { cache } else { Arc::new(Cache::join(&vec![&*cache; rows])) },
-            rows: vec![Row { start: 0, next: prompt.next.clone() }; rows],
+            rows: vec![Row::after(prompt); rows],
             precision: model.generation.precision,
             ..CachedRows::before(&model.model, &model.config, Cache::new())
         };
@@ -188,6 +188,15 @@ struct Row {
     /// Padding on the left; the document starts here.
     start: u32,
     next: Positions,
+    /// The class of its images.
+    class: Option<u32>,
+}
+
+impl Row {
+    /// Begins behind a prompt, without padding.
+    fn after(prompt: &Sequence) -> Self {
+        Self { start: 0, next: prompt.next.clone(), class: prompt.class }
+    }
 }
 
 impl<'a> CachedRows<'a> {
@@ -214,7 +223,7 @@ impl<'a> CachedRows<'a> {
         let longest = prompts.iter().map(Sequence::len).max().expect("at least one prompt");
         let row = |prompt: &Sequence| Row {
             start: (longest - prompt.len()) as u32,
-            next: prompt.next.clone(),
+            ..Row::after(prompt)
         };
         let rows: Vec<Row> = prompts.iter().map(row).collect();
         let mut cached = Self { rows, precision, ..Self::before(model, config, Cache::new()) };
@@ -233,7 +242,7 @@ impl<'a> CachedRows<'a> {
             let prompts = std::slice::from_ref(prompt);
             return Self::prefill(self.model, self.config, self.precision, prompts).0;
         };
-        let rows = vec![Row { start: 0, next: prompt.next.clone() }];
+        let rows = vec![Row::after(prompt)];
         Self { cache: network.prompt(prompt).cache, rows, ..self.clone() }
     }
 
@@ -251,10 +260,10 @@ impl<'a> CachedRows<'a> {
             images: prompt.images.iter().filter(rest).cloned().collect(),
             targets: vec![],
             next: prompt.next.clone(),
+            class: prompt.class,
         };
-        let mut step =
-            Self { rows: vec![Row { start: 0, next: prompt.next.clone() }], ..self.clone() }
-                .prefix(std::slice::from_ref(&rest), rest.len());
+        let mut step = Self { rows: vec![Row::after(prompt)], ..self.clone() }
+            .prefix(std::slice::from_ref(&rest), rest.len());
         for start in step.images.iter_mut().flat_map(|images| &mut images.starts) {
             *start -= from;
         }
@@ -268,7 +277,7 @@ impl<'a> CachedRows<'a> {
         let tokens = self.cache.tokens().max(other.cache.tokens());
         let padded = |row: &Row, cache: &Cache| Row {
             start: row.start + (tokens - cache.tokens()) as u32,
-            next: row.next.clone(),
+            ..row.clone()
         };
         let mut rows: Vec<Row> = self.rows.iter().map(|row| padded(row, &self.cache)).collect();
         rows.resize(2 * self.rows.len(), padded(&other.rows[0], &other.cache));
@@ -323,7 +332,8 @@ impl<'a> CachedRows<'a> {
         jump: Jump,
     ) -> Tensor<3> {
         let output = self.denoise_by(noisy.clone(), grid, level.timestep, jump);
-        self.config.prediction.to_clean_at(output, noisy, level)
+        let clean = self.config.prediction.to_clean_at(output, noisy.clone(), level);
+        self.config.network.limited(clean, noisy, level)
     }
 
     /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.
@@ -361,6 +371,7 @@ impl<'a> CachedRows<'a> {
             images: None,
         };
         let (mut pixels, mut grids, mut starts) = (vec![], vec![], vec![]);
+        let mut classes = vec![];
         for (index, (prompt, row)) in prompts.iter().zip(&self.rows).enumerate() {
             let start = row.start as usize;
             step.ranges.extend((0..row.start).map(|at| [at, at + 1]));
@@ -371,6 +382,7 @@ impl<'a> CachedRows<'a> {
             for span in &prompt.images {
                 pixels.extend_from_slice(&span.patches);
                 grids.push(span.grid);
+                classes.push(prompt.class);
                 starts.push(first + span.start);
             }
         }
@@ -382,6 +394,7 @@ impl<'a> CachedRows<'a> {
                 noisy: Tensor::from_data(noisy, &self.device),
                 timesteps: vec![self.config.schedule.clean_timestep(); grids.len()],
                 jumps: vec![Jump::default(); grids.len()],
+                classes,
                 grids,
                 starts,
             });
@@ -403,6 +416,7 @@ impl<'a> CachedRows<'a> {
                 noisy: patches.reshape([rows * tokens, numbers]),
                 timesteps: vec![time; rows],
                 jumps: vec![jump; rows],
+                classes: self.rows.iter().map(|row| row.class).collect(),
                 grids: vec![grid; rows],
                 starts: (0..rows).map(|row| row * tokens).collect(),
             }),

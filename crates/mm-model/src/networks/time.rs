@@ -32,6 +32,8 @@ pub(crate) struct TimeWaves {
     second: Linear,
     channels: usize,
     scale: f64,
+    /// What the exponents of frequencies are divided by.
+    over: usize,
 }
 
 /// The sum of the embeddings of the time, of how far a step goes and of the guidance. Those of the
@@ -44,32 +46,6 @@ pub(crate) struct JumpWaves {
 }
 
 transparent_module!(TimeEmbedding { Table, Sinusoidal, Distilled });
-
-impl TimeWaves {
-    fn new(channels: usize, scale: f64, width: usize, init: &mut Init) -> Self {
-        let first = Linear::new(init, channels, width, true);
-        Self { first, second: Linear::new(init, width, width, true), channels, scale }
-    }
-
-    fn silent(channels: usize, scale: f64, width: usize, init: &mut Init) -> Self {
-        let first = Linear::new(init, channels, width, true);
-        Self { first, second: Linear::zero(init, width, width), channels, scale }
-    }
-
-    /// `[images]` -> `[images, width]`.
-    fn forward(&self, times: &[f64], device: &Device) -> Tensor<2> {
-        let half = self.channels / 2;
-        let angle = |t: f64, i: usize| t * self.scale * 10_000f64.powf(-(i as f64) / half as f64);
-        let row = |t: f64| {
-            let sines = (0..half).map(move |i| angle(t, i).sin() as f32);
-            sines.chain((0..half).map(move |i| angle(t, i).cos() as f32))
-        };
-        let numbers: Vec<f32> = times.iter().flat_map(|&t| row(t)).collect();
-        let features = TensorData::new(numbers, [times.len(), self.channels]);
-        let hidden = self.first.forward(Tensor::<2>::from_data(features, device));
-        self.second.forward(silu(hidden))
-    }
-}
 
 impl JumpWaves {
     /// `[images]` -> `[images, width]`.
@@ -115,4 +91,55 @@ impl TimeEmbedding {
             Self::Distilled(waves) => waves.forward(times, jumps, device),
         }
     }
+}
+
+impl TimeWaves {
+    /// Makes the map of `channels` waves to `width` channels.
+    pub(crate) fn new(channels: usize, scale: f64, width: usize, init: &mut Init) -> Self {
+        Self {
+            first: Linear::new(init, channels, width, true),
+            second: Linear::new(init, width, width, true),
+            channels,
+            scale,
+            over: channels / 2,
+        }
+    }
+
+    /// Makes such a map that is zero for every time.
+    fn silent(channels: usize, scale: f64, width: usize, init: &mut Init) -> Self {
+        let second = Linear::zero(init, width, width);
+        Self { second, ..Self::new(channels, scale, width, init) }
+    }
+
+    /// Makes such a map whose slowest wave has the frequency 1/10000 itself, as in diffusers.
+    pub(crate) fn up_to_the_base(
+        channels: usize,
+        scale: f64,
+        width: usize,
+        init: &mut Init,
+    ) -> Self {
+        let over = (channels / 2).saturating_sub(1).max(1);
+        Self { over, ..Self::new(channels, scale, width, init) }
+    }
+
+    /// `[images]` -> `[images, width]`.
+    pub(crate) fn forward(&self, times: &[f64], device: &Device) -> Tensor<2> {
+        let times: Vec<f64> = times.iter().map(|t| t * self.scale).collect();
+        let numbers = sines(&times, self.channels, self.over);
+        let features = TensorData::new(numbers, [times.len(), self.channels]);
+        let hidden = self.first.forward(Tensor::<2>::from_data(features, device));
+        self.second.forward(silu(hidden))
+    }
+}
+
+/// Returns the sines, then the cosines, of every time `t`, at the angles `t 10000^(-i/over)`:
+/// `channels` numbers each.
+pub(crate) fn sines(times: &[f64], channels: usize, over: usize) -> Vec<f32> {
+    let half = channels / 2;
+    let angle = |t: f64, i: usize| t * 10_000f64.powf(-(i as f64) / over as f64);
+    let row = |t: f64| {
+        let sines = (0..half).map(move |i| angle(t, i).sin() as f32);
+        sines.chain((0..half).map(move |i| angle(t, i).cos() as f32))
+    };
+    times.iter().flat_map(|&t| row(t)).collect()
 }

@@ -117,7 +117,7 @@ pub(super) fn run(with: &Resources, queued: Queued, lane: usize) -> Ending {
 
 /// Returns the rows of an image in a pass: two where guidance may be active.
 pub(super) fn branches(model: &LoadedModel, options: &GenerateOptions) -> usize {
-    if model.config.has_text() && options.guidance.scale != 1.0 { 2 } else { 1 }
+    if model.config.has_prompts() && options.guidance.scale != 1.0 { 2 } else { 1 }
 }
 
 /// Returns the images of a job that are denoised at once.

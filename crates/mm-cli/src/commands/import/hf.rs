@@ -7,9 +7,10 @@ use clap::Parser;
 use mm_import::hf::WeightType;
 use mm_import::kinds::{KINDS, kind_of, open};
 use mm_import::published::{ImportError, ImportProgress, Imported, Source};
-use mm_model::folder::{save_all_but_weights, write_atomic_in_pieces};
+use mm_model::folder::{save_all_but_weights, write_atomic, write_atomic_in_pieces};
 
 use crate::commands::export::DtypeArg;
+use crate::commands::import::recipe::recipe_of;
 use crate::files::free;
 use crate::terminal::{Failure, grouped, say};
 
@@ -46,6 +47,9 @@ pub fn run(args: &HfArgs) -> Result<(), Failure> {
     let dtype = args.dtype.map(WeightType::from);
     let write = &mut |file: &mut dyn Write| imported.write_weights(dtype, file, &mut show);
     write_atomic_in_pieces(&out.join("model.safetensors"), write).map_err(failed)?;
+    if let Some(recipe) = recipe_of(&imported)? {
+        write_atomic(&out.join("recipe.toml"), toml::to_string_pretty(&recipe)?.as_bytes())?;
+    }
     let numbers = |shape: &[usize]| shape.iter().product::<usize>();
     let parameters = imported.weights.iter().map(|plan| numbers(&plan.shape)).sum();
     say!("{}: {}, {} parameters", out.display(), kind.name, grouped(parameters));
