@@ -19,6 +19,7 @@ mod metrics;
 mod multipart;
 mod page;
 mod server;
+mod site;
 mod state;
 mod tally;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use engine::{
     Ticket, Usage,
 };
 pub use server::{router, serve};
+pub use site::{SiteFile, SiteModel, WASM_FILES, site};
 pub use state::{Limits, ServeOptions};
 
 /// The example of the README, compiled with the tests.

@@ -22,7 +22,8 @@ pub fn router(engine: Engine, options: ServeOptions) -> Router {
 }
 
 fn router_of(state: AppState) -> Router {
-    guard::guarded(page::with_page(api::routes()), &state).with_state(state)
+    let routes = page::with_site(page::with_page(api::routes()), &state.options.site);
+    guard::guarded(routes, &state).with_state(state)
 }
 
 /// Answers requests until `shutdown` is ready. From then on `/readyz` and new work are answered
