@@ -63,6 +63,7 @@ async function ready(view, options = {}) {
 }
 
 async function draw(page, caption, seed, settings = {}) {
+  await page.locator("#draw-form details").evaluate((details) => (details.open = true));
   await page.fill("#draw-prompt", caption);
   await page.fill("#draw-seed", String(seed));
   await page.locator("#draw-random").uncheck();

@@ -21,6 +21,7 @@ const TALKING = ["temperature", "max_tokens", "seed", "steps", "guidance"];
 export class LocalEngine {
   #models = null;
   #module = null;
+  #name = null;
   #tab = null;
   #tell = () => {};
 
@@ -103,14 +104,21 @@ export class LocalEngine {
     }
   }
 
-  /** Returns the worker that holds a model, once it does. */
-  async #ready(name = this.#tab?.name ?? this.#models?.[0]?.id) {
-    if (this.#tab?.name !== name) {
-      this.#tab?.close();
-      this.#tab = new Tab(name, await this.#files(name), this.#tell);
+  /** Returns the worker that holds a model, once it does. What failed is tried anew. */
+  async #ready(name = this.#name ?? this.#models?.[0]?.id) {
+    if (this.#name !== name) {
+      this.#tab?.then((tab) => tab.close(), () => {});
+      this.#name = name;
+      this.#tab = this.#files(name).then((files) => new Tab(name, files, this.#tell));
     }
-    await this.#tab.started();
-    return this.#tab;
+    try {
+      const tab = await this.#tab;
+      await tab.started();
+      return tab;
+    } catch (why) {
+      if (this.#name === name) this.#name = null;
+      throw why;
+    }
   }
 
   async #files(name) {
@@ -121,6 +129,7 @@ export class LocalEngine {
     this.#module ??= compiled(progress);
     const names = Object.keys(PARTS);
     const loads = names.map((part) => loaded(`${model.folder}${PARTS[part]}`, progress));
+    this.#module.catch(() => (this.#module = null));
     const [module, ...blobs] = await Promise.all([this.#module, ...loads]);
     const parts = Object.fromEntries(names.map((part, at) => [part, blobs[at]]));
     return { module, parts, begun };
@@ -323,7 +332,11 @@ async function loaded(path, progress) {
 
 async function compiled(progress) {
   const blob = await loaded("wasm/mm_web_bg.wasm", progress);
-  return WebAssembly.compile(await blob.arrayBuffer());
+  try {
+    return await WebAssembly.compile(await blob.arrayBuffer());
+  } catch (why) {
+    throw new Failure(`The program cannot be compiled by this browser: ${why.message}`);
+  }
 }
 
 /** Returns the fields of a request that have a value; those of a form are text. */
