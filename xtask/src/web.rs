@@ -105,7 +105,9 @@ impl Tools {
             return Ok(Self { linker_for_debian: None, bindgen });
         }
         let lacks = || {
-            format!("there is no standard library for {TARGET}: `rustup target add {TARGET}`, or {installs}")
+            format!(
+                "there is no standard library for {TARGET}: `rustup target add {TARGET}`, or {installs}"
+            )
         };
         ensure!(DEBIAN.iter().all(|path| sh.path_exists(path)), lacks());
         let said = cmd!(sh, "/usr/bin/rustc --version").quiet().read()?;
@@ -160,7 +162,9 @@ fn test(sh: &Shell, target: &Path, wasm: &Path, as_tested: bool) -> Result<()> {
     let model = run.join("model");
     cmd!(sh, "node tests/reference/web_node.mjs {wasm} {model} {mm}").run()?;
     let Some(page_tools) = page_tools() else {
-        println!("not run: the page in Chromium; xtask/scripts/install-clients.sh DIR --browser and MM_CLIENTS=DIR");
+        println!(
+            "not run: the page in Chromium; xtask/scripts/install-clients.sh DIR --browser and MM_CLIENTS=DIR"
+        );
         return Ok(());
     };
     let shots = folder.join("screenshots");

@@ -117,6 +117,7 @@ export class LocalEngine {
       return tab;
     } catch (why) {
       if (this.#name === name) this.#name = null;
+      this.#tell("No model is loaded.");
       throw why;
     }
   }

@@ -26,9 +26,9 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use self::answer::{Finish, in_error_form, watched};
 use crate::error::ApiError;
 use crate::id::new_id;
-use crate::page;
 use crate::state::AppState;
 use crate::tally::Tally;
+use crate::{local, page};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -105,7 +105,7 @@ fn admitted(state: &AppState, request: &Request) -> Result<(), ApiError> {
 /// holds nothing that is secret and asks for the key itself, and a site.
 fn is_open(path: &str) -> bool {
     let mut open = ["/healthz", "/readyz"].into_iter().chain(page::paths());
-    page::is_of_site(path) || open.any(|open| open == path)
+    local::is_of_site(path) || open.any(|open| open == path)
 }
 
 /// Calls the handler within the time limit. A handler that panics answers with 500.

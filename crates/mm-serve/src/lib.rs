@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod guard;
 mod id;
+mod local;
 mod metrics;
 mod multipart;
 mod page;

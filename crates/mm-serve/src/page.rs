@@ -2,15 +2,11 @@
 //! load nothing from anywhere else.
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::HeaderName;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::response::Redirect;
 use axum::routing::get;
-
-use crate::site::{self, SiteFile};
 
 /// What the page may do: run its own scripts and styles, show images that it made, and ask the
 /// server that it came from.
@@ -18,10 +14,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-const HTML: &str = "text/html; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const SVG: &str = "image/svg+xml";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const STYLE: &str = "text/css; charset=utf-8";
+pub(crate) const SCRIPT: &str = "text/javascript; charset=utf-8";
+pub(crate) const SVG: &str = "image/svg+xml";
 
 /// A file of the page.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +60,8 @@ impl PageFile {
     }
 }
 
-fn headers(
+/// Returns the headers of a file of this type under this policy.
+pub(crate) fn headers(
     content_type: &'static str,
     policy: &'static str,
 ) -> [(HeaderName, &'static str); 5] {
@@ -87,47 +84,6 @@ pub(crate) fn with_page<S: Clone + Send + Sync + 'static>(router: Router<S>) -> 
 /// Returns the paths of the page, which are answered without a key.
 pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|file| file.path)
-}
-
-/// The path below which a site is.
-const SITE: &str = "/local";
-
-/// Says whether a path is one of a site. It is answered without a key, since what a site holds is
-/// meant for everyone who opens it.
-pub(crate) fn is_of_site(path: &str) -> bool {
-    path.strip_prefix(SITE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Adds the routes of a site, whose model runs in the browser, to a router; none for no files.
-pub(crate) fn with_site<S>(router: Router<S>, files: &[SiteFile]) -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-{
-    if files.is_empty() {
-        return router;
-    }
-    // Addresses in the page are relative, so its own must end with a slash.
-    let router = router.route(SITE, get(|| async { Redirect::permanent("local/") }));
-    files.iter().fold(router, |router, file| {
-        let name = if file.path == "index.html" { "" } else { file.path.as_str() };
-        let headers = headers(type_of(&file.path), site::POLICY);
-        let bytes = Bytes::from(file.bytes.clone());
-        let answer = move || async move { (StatusCode::OK, headers, bytes) };
-        router.route(&format!("{SITE}/{name}"), get(answer))
-    })
-}
-
-/// Returns the type of a file by its ending.
-fn type_of(path: &str) -> &'static str {
-    match path.rsplit_once('.').map(|parts| parts.1) {
-        Some("html") => HTML,
-        Some("css") => STYLE,
-        Some("js") => SCRIPT,
-        Some("svg") => SVG,
-        Some("json") => "application/json",
-        Some("wasm") => "application/wasm",
-        _ => "application/octet-stream",
-    }
 }
 
 #[cfg(test)]
@@ -160,36 +116,6 @@ mod tests {
             let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
             assert_eq!(body, file.text.as_bytes());
         }
-    }
-
-    #[tokio::test]
-    async fn a_site_is_answered_below_its_path_with_types_and_its_policy() {
-        let files = [
-            SiteFile::new("index.html", "page"),
-            SiteFile::new("wasm/mm_web_bg.wasm", [0, 97]),
-            SiteFile::new("models/0/model.safetensors", [1]),
-        ];
-        let answer = async |path: &str, files: &[SiteFile]| {
-            let request = Request::get(path).body(Body::empty()).unwrap();
-            with_site(Router::new(), files).oneshot(request).await.unwrap()
-        };
-        for (path, wanted) in [
-            ("/local/", HTML),
-            ("/local/wasm/mm_web_bg.wasm", "application/wasm"),
-            ("/local/models/0/model.safetensors", "application/octet-stream"),
-        ] {
-            let response = answer(path, &files).await;
-            assert_eq!(response.status(), StatusCode::OK, "{path}");
-            assert_eq!(response.headers()[CONTENT_TYPE], wanted);
-            let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
-            assert!(policy.contains("script-src 'self' 'wasm-unsafe-eval';"), "{policy}");
-            assert!(is_of_site(path) && !is_of_site(&path[1..]));
-        }
-        let moved = answer("/local", &files).await;
-        assert_eq!(moved.headers()["location"], "local/");
-        assert_eq!(answer("/local/other", &files).await.status(), StatusCode::NOT_FOUND);
-        assert_eq!(answer("/local/", &[]).await.status(), StatusCode::NOT_FOUND);
-        assert!(is_of_site("/local") && !is_of_site("/locality"));
     }
 
     #[test]

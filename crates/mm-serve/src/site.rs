@@ -91,9 +91,8 @@ fn page() -> String {
 fn keeper(files: &[SiteFile]) -> String {
     let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let kept: Vec<&str> = ["./"].into_iter().chain(paths).collect();
-    let version = files.iter().fold(SEED, |sum, file| {
-        fnv(fnv(sum, file.path.as_bytes()), &file.bytes)
-    });
+    let version =
+        files.iter().fold(SEED, |sum, file| fnv(fnv(sum, file.path.as_bytes()), &file.bytes));
     let kept = json!(kept);
     format!("const VERSION = \"{version:016x}\";\nconst FILES = {kept};\n{KEEPER}")
 }
@@ -113,7 +112,8 @@ mod tests {
 
     fn small() -> Vec<SiteFile> {
         let wasm = WASM_FILES.map(|name| SiteFile::new(name, name)).to_vec();
-        let files = vec![SiteFile::new("config.json", "{}"), SiteFile::new("model.safetensors", "w")];
+        let files =
+            vec![SiteFile::new("config.json", "{}"), SiteFile::new("model.safetensors", "w")];
         site(wasm, vec![SiteModel { name: "tiny \"1\"".to_owned(), files }])
     }
 

@@ -10,6 +10,8 @@
 //! | --- | --- |
 //! | `model` | one model and what it does on request |
 //! | `request` | what may be asked, with the bounds of every field |
+//! | `made` | what is told while a model works |
+//! | `shown` | images of a request, read and fitted |
 //! | `talk` | messages of a conversation as a document |
 //! | `watch` | the hook that tells of denoising steps |
 //! | `worker` | the classes and functions that JavaScript sees; compiled for WebAssembly alone |
@@ -20,8 +22,10 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod made;
 mod model;
 mod request;
+mod shown;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -30,5 +34,6 @@ mod watch;
 mod worker;
 
 pub use error::WebError;
-pub use model::{Made, Told, WebModel};
+pub use made::{Made, Told};
+pub use model::WebModel;
 pub use request::{ChatRequest, DrawRequest, Message, Part, ReadRequest, Role};

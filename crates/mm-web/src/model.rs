@@ -5,40 +5,17 @@ use mm_model::{
     Constrain, Document, GenerateOptions, ImageToImage, Inpaint, LoadedModel, Mask, MaskedArea,
     ModelParts, Segment, SoftMask, Turn, Unconstrained,
 };
-use mm_patch::{DecodeOptions, Fit, Grid, Image, PngText};
+use mm_patch::{DecodeOptions, Grid, Image, PngText};
 
+use crate::error::WebError;
+use crate::made::{Made, Told};
+use crate::request::{ChatRequest, DrawRequest, ReadRequest};
+use crate::shown::{decoded, fitted};
+use crate::talk;
 use crate::watch::Watch;
-use crate::{ChatRequest, DrawRequest, ReadRequest, WebError, talk};
 
 /// The pixels around a mask that are drawn with it where an image is too large to be drawn whole.
 const PADDING: usize = 8;
-
-/// Something that a model has just made.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Made {
-    /// A denoising step of an image.
-    Step {
-        /// Calls of the network that were made.
-        done: usize,
-        /// Calls of the network in all.
-        of: usize,
-        /// What the image would be if it were finished now; none where that is not known.
-        estimate: Option<Image>,
-    },
-    /// A finished image.
-    Image {
-        /// The pixels.
-        pixels: Image,
-        /// The file, with what tells of the drawing.
-        png: Vec<u8>,
-    },
-    /// A piece of text, whole characters.
-    Text(String),
-}
-
-/// Hears of what is made.
-pub type Told<'a> = &'a mut dyn FnMut(Made);
 
 /// A model under its name.
 #[derive(Debug)]
@@ -98,7 +75,7 @@ impl WebModel {
                 self.drawn(&prompt, edit.grid(), request, &mut edit, told)
             }
             (None, None) => {
-                let shown = self.fitted(&image, "image")?;
+                let shown = fitted(&self.model, &image, "image")?;
                 let grid = request.grid(&self.model)?.map_or_else(|| self.own_grid(), Ok)?;
                 let asked = vec![
                     Segment::context_image(shown),
@@ -113,7 +90,7 @@ impl WebModel {
     /// Writes a caption of an image, as `mm read` does.
     pub fn read(&self, request: &ReadRequest, image: &[u8]) -> Result<String, WebError> {
         let options = request.options(&self.model)?;
-        let image = self.fitted(&decoded(image, "image")?, "image")?;
+        let image = fitted(&self.model, &decoded(image, "image")?, "image")?;
         let mut texts = self.model.read(&[Document::of_image(image)], &options)?;
         Ok(texts.pop().unwrap_or_default())
     }
@@ -126,7 +103,7 @@ impl WebModel {
         told: Told<'_>,
     ) -> Result<(), WebError> {
         let options = request.options(&self.model)?;
-        let prompt = Document::of_turns(talk::turns(self, &request.messages, images)?);
+        let prompt = Document::of_turns(talk::turns(&self.model, &request.messages, images)?);
         let mut failed = None;
         let mut on = |event: mm_model::Event<'_>| match event {
             mm_model::Event::Text(text) => told(Made::Text(text.to_owned())),
@@ -140,14 +117,6 @@ impl WebModel {
         };
         self.model.generate(&prompt, &options, &mut on)?;
         failed.map_or(Ok(()), Err)
-    }
-
-    /// Returns an image at the size that the model was trained on.
-    pub(crate) fn fitted(&self, image: &Image, field: &'static str) -> Result<Image, WebError> {
-        let (width, height) = (self.model.generation.width, self.model.generation.height);
-        let fit = Fit::CenterCrop { width, height };
-        let fitted = fit.apply(image, self.model.config.patch);
-        fitted.map(|(image, _)| image).map_err(|source| WebError::Image { field, source })
     }
 
     fn own_grid(&self) -> Result<Grid, WebError> {
@@ -198,10 +167,4 @@ impl WebModel {
         let png = png.map_err(|source| WebError::Image { field: "size", source })?;
         Ok(Made::Image { pixels, png })
     }
-}
-
-/// Reads an image file; `field` is where it stands in the request.
-pub(crate) fn decoded(file: &[u8], field: &'static str) -> Result<Image, WebError> {
-    let image = Image::decode(file, &DecodeOptions::default());
-    image.map_err(|source| WebError::Image { field, source })
 }

@@ -7,7 +7,7 @@ use mm_patch::Grid;
 use mm_text::MAX_SIDE;
 use serde::Deserialize;
 
-use crate::WebError;
+use crate::error::WebError;
 
 /// The most denoising steps of an image.
 const MOST_STEPS: usize = 1000;
@@ -134,7 +134,8 @@ impl DrawRequest {
             return Ok(None);
         };
         let patch = model.config.patch;
-        let side = |text: &str| text.parse().ok().filter(|side| (1..=MAX_SIDE * patch).contains(side));
+        let side =
+            |text: &str| text.parse().ok().filter(|side| (1..=MAX_SIDE * patch).contains(side));
         let sides = size.split_once('x').and_then(|(w, h)| Some((side(w)?, side(h)?)));
         let grid = sides.and_then(|(width, height)| Grid::of_size(width, height, patch).ok());
         let own = &model.generation;

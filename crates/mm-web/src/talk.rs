@@ -1,16 +1,16 @@
 //! Messages to turns: the texts and images of a conversation, in the order in which they stand.
 
-use mm_model::{Segment, TURN_END, Turn};
+use mm_model::{LoadedModel, Segment, TURN_END, Turn};
 use mm_patch::{Grid, Image};
 
-use crate::model::decoded;
+use crate::error::WebError;
 use crate::request::{Message, Part, Role};
-use crate::{WebError, WebModel};
+use crate::shown::{decoded, fitted};
 
 /// Lays messages out as turns. What the system says stands before the first turn, and what one side
 /// says in several messages is one turn's.
 pub(crate) fn turns(
-    model: &WebModel,
+    model: &LoadedModel,
     messages: &[Message],
     images: &[Vec<u8>],
 ) -> Result<Vec<Turn>, WebError> {
@@ -46,7 +46,7 @@ pub(crate) fn turns(
 }
 
 fn segment(
-    model: &WebModel,
+    model: &LoadedModel,
     role: Role,
     part: &Part,
     images: &[Vec<u8>],
@@ -65,10 +65,10 @@ fn segment(
 }
 
 /// Returns an image as the model sees it: its own drawings as they are, others fitted.
-fn shown(model: &WebModel, role: Role, image: &Image) -> Result<Image, WebError> {
-    let own = Grid::of_size(image.width(), image.height(), model.model.config.patch);
+fn shown(model: &LoadedModel, role: Role, image: &Image) -> Result<Image, WebError> {
+    let own = Grid::of_size(image.width(), image.height(), model.config.patch);
     if role == Role::Assistant && own.is_ok() {
         return Ok(image.clone());
     }
-    model.fitted(image, "messages")
+    fitted(model, image, "messages")
 }

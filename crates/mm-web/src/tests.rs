@@ -71,9 +71,7 @@ fn a_drawing_is_that_of_the_library_for_the_same_seed_and_every_step_is_told() {
     assert_eq!(image(&made), &wanted[0]);
     assert_eq!(made.len(), 4);
     for (at, step) in made[..3].iter().enumerate() {
-        let Made::Step { done, of: 3, estimate: Some(estimate) } = step else {
-            panic!("{step:?}")
-        };
+        let Made::Step { done, of: 3, estimate: Some(estimate) } = step else { panic!("{step:?}") };
         assert_eq!((*done, estimate.width(), estimate.height()), (at + 1, 8, 6));
     }
 }
@@ -187,7 +185,11 @@ fn a_wrong_field_is_named_with_what_was_found_and_wanted() {
     check(r#"{"steps": 0}"#, "steps", "`steps` is 0, wanted 1 to 1000");
     check(r#"{"guidance": -1}"#, "guidance", "`guidance` is -1, wanted 0 to 100");
     check(r#"{"sampler": "oiler"}"#, "sampler", "`sampler` is oiler, wanted the name");
-    check(r#"{"size": "5x4"}"#, "size", "`size` is 5x4, wanted `auto` or WIDTHxHEIGHT in multiples of 2");
+    check(
+        r#"{"size": "5x4"}"#,
+        "size",
+        "`size` is 5x4, wanted `auto` or WIDTHxHEIGHT in multiples of 2",
+    );
     check(r#"{"size": "999999x2"}"#, "size", "at most 4096 patches");
     check(r#"{"strength": 1.5}"#, "strength", "`strength` is 1.5");
     let asked: DrawRequest = request("{}");
@@ -198,11 +200,13 @@ fn a_wrong_field_is_named_with_what_was_found_and_wanted() {
     assert_eq!(why.field(), Some("image"));
     let asked: DrawRequest = request(r#"{"strength": 0.5}"#);
     assert_eq!(told(|on| tiny.draw(&asked, on)).unwrap_err().field(), Some("strength"));
-    let asked: ChatRequest = request(
-        r#"{"messages": [{"role": "user", "content": [{"type": "image", "image": 1}]}]}"#,
-    );
+    let asked: ChatRequest =
+        request(r#"{"messages": [{"role": "user", "content": [{"type": "image", "image": 1}]}]}"#);
     let why = told(|on| tiny.chat(&asked, &[file], on)).unwrap_err();
-    assert_eq!(why.words(), "`messages` is image 1, wanted an image below 1, the number that was given");
+    assert_eq!(
+        why.words(),
+        "`messages` is image 1, wanted an image below 1, the number that was given"
+    );
 }
 
 #[test]
@@ -218,9 +222,9 @@ fn an_unknown_field_and_weights_that_are_cut_are_refused_by_name() {
         config: config.as_bytes(),
         tokenizer: tokenizer.as_bytes(),
         generation: &serde_json::to_vec(&model.generation).unwrap(),
-        weights: &mm_model::parameters::weights_to_bytes(
-            &mm_model::parameters::weights_of(&model.model),
-        )
+        weights: &mm_model::parameters::weights_to_bytes(&mm_model::parameters::weights_of(
+            &model.model,
+        ))
         .unwrap(),
     };
     assert!(WebModel::load("whole", parts, &Device::flex()).is_ok());
@@ -232,7 +236,7 @@ fn an_unknown_field_and_weights_that_are_cut_are_refused_by_name() {
 proptest! {
     #[test]
     fn bytes_that_are_no_image_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(model::decoded(&bytes, "image").is_err());
+        prop_assert!(shown::decoded(&bytes, "image").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use mm_diffusion::{Level, Sampler};
 use mm_model::{Constrain, constrained_images_of};
 use mm_patch::{Grid, Image};
 
-use crate::{Made, Told};
+use crate::made::{Made, Told};
 
 /// A constraint under watch: after every call of the network, the clean estimate is told.
 pub(crate) struct Watch<'a> {

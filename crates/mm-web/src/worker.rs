@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use crate::model::decoded;
-use crate::{Made, WebError, WebModel};
+use crate::error::WebError;
+use crate::made::Made;
+use crate::model::WebModel;
+use crate::shown::decoded;
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = include_str!("types.d.ts");

@@ -37,11 +37,13 @@ enum ExportFormat {
     Hf(hf::HfArgs),
     /// A site of plain files that runs the model in the visitor's browser.
     #[cfg(feature = "serve")]
-    #[command(after_help = "The compiled program comes from `cargo xtask web`; see docs/browser.md.
+    #[command(
+        after_help = "The compiled program comes from `cargo xtask web`; see docs/browser.md.
 
 Examples:
   mm export web runs/glyphs/model --out site
-  python3 -m http.server --directory site")]
+  python3 -m http.server --directory site"
+    )]
     Web(web::WebArgs),
 }
 

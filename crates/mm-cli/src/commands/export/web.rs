@@ -158,7 +158,9 @@ mod tests {
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
             fs_err::write(path, "x").unwrap();
         };
-        ["models.json", "wasm/a.wasm", "models/0/w", ".hidden/b", "{c}"].map(write);
+        for path in ["models.json", "wasm/a.wasm", "models/0/w", ".hidden/b", "{c}"] {
+            write(path);
+        }
         let mut paths: Vec<String> =
             read_site(root.path()).unwrap().into_iter().map(|file| file.path).collect();
         paths.sort();
