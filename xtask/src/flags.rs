@@ -95,6 +95,20 @@ xflags::xflags! {
             optional --quick
         }
 
+        /// Compiles the library for browsers into `target/web` and tests it in Node and in a
+        /// headless Chromium: see docs/browser.md.
+        ///
+        /// It takes rustup's target `wasm32-unknown-unknown` or Debian's compiler for it, and
+        /// `wasm-bindgen`; `xtask/scripts/install-web.sh` installs the latter two.
+        cmd web {
+            /// Only compiles.
+            optional --no-tests
+            /// Builds no program to compare with and takes the one that the tests have built.
+            optional --as-tested
+            /// Does nothing where the tools are not there, or where `ci` has run for long.
+            optional --if-there
+        }
+
         /// Runs what continuous integration runs: optional system packages if the system has a
         /// script for them, then `test`, the type check of every backend, the comparison of the
         /// backends that run here, and the packages.
@@ -200,6 +214,7 @@ mod tests {
             "tidy",
             "docs",
             "fuzz",
+            "web",
         ];
         for command in commands {
             let heading = format!("xtask {command}\n");

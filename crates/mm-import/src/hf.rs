@@ -185,6 +185,12 @@ fn shards(weights: &Weights, dtype: WeightType, most: usize) -> Vec<Vec<&str>> {
     shards
 }
 
+/// Writes all weights as one safetensors file.
+pub fn weights_file(weights: &Weights, dtype: WeightType) -> Result<Vec<u8>, HfError> {
+    let names: Vec<&str> = weights.keys().map(String::as_str).collect();
+    file(weights, &names, dtype)
+}
+
 /// Writes the weights of these names as safetensors.
 fn file(weights: &Weights, names: &[&str], dtype: WeightType) -> Result<Vec<u8>, HfError> {
     let mut bytes = Vec::with_capacity(names.len());

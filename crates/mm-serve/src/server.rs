@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::state::AppState;
-use crate::{Engine, ServeOptions, api, guard, page};
+use crate::{Engine, ServeOptions, api, guard, local, page};
 
 /// How long answers that are already made may take to be read once the server ends.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -33,7 +33,8 @@ pub fn router(engine: Engine, options: ServeOptions) -> Router {
 }
 
 fn router_of(state: AppState) -> Router {
-    guard::guarded(page::with_page(api::routes()), &state).with_state(state)
+    let routes = local::with_site(page::with_page(api::routes()), &state.options.site);
+    guard::guarded(routes, &state).with_state(state)
 }
 
 /// Answers requests until `shutdown` is ready. From then on `/readyz` and new work are answered

@@ -12,6 +12,7 @@ use clap::{Args, Parser, ValueEnum};
 use mm_serve::{Engine, EngineOptions, Limits, ServeOptions, ServedModel};
 use tokio::net::TcpListener;
 
+use super::export::web::read_site;
 use crate::device::DeviceArg;
 use crate::files::within;
 use crate::terminal::{Failure, failed, say, tell, usage};
@@ -53,6 +54,10 @@ pub struct ServeArgs {
     /// the CPU, else 1].
     #[arg(long, value_name = "N")]
     passes: Option<usize>,
+    /// Folder that `mm export web` wrote; it is served at /local, where the model runs in the
+    /// browser.
+    #[arg(long, value_name = "SITE")]
+    site: Option<PathBuf>,
     /// Write prompts to the log.
     #[arg(long)]
     log_prompts: bool,
@@ -226,6 +231,7 @@ fn options(args: &ServeArgs) -> Result<ServeOptions, Failure> {
         cors_origins: args.cors_origin.iter().map(|origin| origin.0.clone()).collect(),
         log_prompts: args.log_prompts,
         any_host: false,
+        site: args.site.as_deref().map(read_site).transpose()?.unwrap_or_default(),
     })
 }
 
