@@ -4,7 +4,6 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use burn::prelude::*;
 use mm_backbone::{
     Backbone, BackboneConfig, BlockConfig, BlockOptions, Init, KeyRanges, MultiHeadConfig,
     MultiHeadVariant, PositionScheme, Positions,
