@@ -56,8 +56,9 @@ pub struct CompareArgs {
     /// with which a driver crashes.
     #[arg(long, conflicts_with_all = ["json", "markdown", "losses"])]
     operations: bool,
-    /// Instead of the checks, measure the memory of a forward and a backward pass over 256, 1024 and
-    /// 4096 tokens: as recorded operations, with attention in tiles, and with blocks computed again.
+    /// Instead of the checks, measure the memory of a forward and a backward pass over 256, 1024
+    /// and 4096 tokens: in recorded operations, with attention in tiles, and with blocks computed
+    /// again.
     #[arg(long, conflicts_with_all = ["json", "markdown", "losses", "operations"])]
     memory: bool,
     /// Run the checks on one device and print its numbers, as a worker process does.

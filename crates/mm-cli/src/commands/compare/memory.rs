@@ -4,7 +4,6 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use burn::prelude::*;
 use mm_backbone::{
     Backbone, BackboneConfig, BlockConfig, BlockOptions, Init, KeyRanges, MultiHeadConfig,
     MultiHeadVariant, PositionScheme, Positions,
@@ -47,8 +46,8 @@ const BLOCKS: BackboneConfig = BackboneConfig {
     norm_epsilon: 1e-6,
 };
 
-/// Computes one pass and prints the MiB that the device holds, and the seconds of a second pass: the
-/// work of a worker process. For the processor, this is the memory of the process.
+/// Computes one pass and prints the MiB that the device holds, and the seconds of a second pass:
+/// the work of a worker process. For the processor, this is the memory of the process.
 pub fn work(name: &str, tokens: usize, again: bool) -> Result<(), Failure> {
     let device = device::open(name)?;
     let tracked = device.clone().autodiff();
