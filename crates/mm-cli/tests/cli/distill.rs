@@ -14,7 +14,7 @@ fn a_distilled_model_draws_in_its_steps_and_is_not_distilled_again() {
     let args = ["distill", &teacher, "--steps", "1", "--out", out, "--run-steps", "3"];
     let said = done(&[&args[..], &["--device", device()]].concat());
     assert!(
-        said.starts_with("1 steps against the teacher's 2, root of the mean squared"),
+        said.starts_with("steps 1, against the teacher's 2: root of the mean squared"),
         "{said}"
     );
     for file in MODEL_FILES {
