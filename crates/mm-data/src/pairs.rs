@@ -2,9 +2,9 @@
 //! documents that ask whether two images are the same, or which of them has the detail.
 //!
 //! Both images show one [word](crate::WordSet) at the same place in the same colors. Where they
-//! differ, one of them has a stroke more (a line of 4 to 8 pixels, one pixel thick), a block more (a
-//! square of 2 to 4 pixels in another color), or another letter in one place. The faces are of fixed
-//! width, so another letter moves nothing else.
+//! differ, one of them has a stroke more (a line of 4 to 8 pixels, one pixel thick), a block more
+//! (a square of 2 to 4 pixels in another color), or another letter in one place. The faces are of
+//! fixed width, so another letter moves nothing else.
 //!
 //! Held out are pairs of held-out words ([`Split::of_key`]); where a letter differs, both words are
 //! of the split.

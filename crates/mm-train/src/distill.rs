@@ -3,20 +3,20 @@
 //!
 //! The student is the teacher with two more inputs, how far a step goes and how strongly it is
 //! guided. At time `t` (0 is noise, 1 the image) it learns the mean velocity from `t` to `r`, as a
-//! clean estimate `x` with `u(z, t, r) = (x - z) / (1 - t)`. A mean over an interval is the mean over
-//! its parts, weighed by their lengths, so with a short first part `e`:
+//! clean estimate `x` with `u(z, t, r) = (x - z) / (1 - t)`. A mean over an interval is the mean
+//! over its parts, weighed by their lengths, so with a short first part `e`:
 //!
 //! ```text
 //! (r - t) u(z, t, r) = e v(z, t) + (r - t - e) u(z + e v, t + e, r)
 //! ```
 //!
 //! `v` is the guided velocity of the teacher, and the last term is the student itself, without
-//! gradient. This is the finite-difference form of MeanFlow's identity `u = v + (r - t) du/dt` (Geng
-//! et al. 2025, arXiv:2505.13447) along the guided velocity, which needs no forward-mode
+//! gradient. This is the finite-difference form of MeanFlow's identity `u = v + (r - t) du/dt`
+//! (Geng et al. 2025, arXiv:2505.13447) along the guided velocity, which needs no forward-mode
 //! differentiation: two forward passes take the place of a Jacobian-vector product, as in the
 //! discrete curriculum of arXiv:2604.08837 and in interval splitting (arXiv:2510.20771). Shortcut
-//! models (Frans et al. 2024, arXiv:2410.12557) are the case `e = (r - t) / 2`. Estimating the clean
-//! image rather than the velocity follows arXiv:2601.22158.
+//! models (Frans et al. 2024, arXiv:2410.12557) are the case `e = (r - t) / 2`. Estimating the
+//! clean image rather than the velocity follows arXiv:2601.22158.
 //!
 //! With `e` as long as a step of the teacher, the exact solution is the drawing that the teacher
 //! makes with Euler's method, so what is left is the error of learning.

@@ -19,11 +19,11 @@ use crate::terminal::{Failure, say, tell, usage};
 
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "The model must be a transformer that predicts clean images on the linear path, as the recipes
-glyphs, dialogue, words-64 and emoji-* train them, and it must not be distilled already. Its number of
-steps, sampler and guidance are what the new model learns to draw at once; `--guidance` of the new model
-is an input of its network, so that a drawing in two steps takes two passes and not four. It reads as
-before. Steps are taken in memory: a run that is stopped has to begin anew.
+    after_help = "The model must be a transformer that predicts clean images on the linear path, as the
+recipes glyphs, dialogue, words-64 and emoji-* train them, and it must not be distilled already. Its
+number of steps, sampler and guidance are what the new model learns to draw at once. `--guidance` of
+the new model is an input of its network, so that a drawing in two steps takes two passes and not
+four. It reads as before. Steps are taken in memory: a run that is stopped has to begin anew.
 
 Example:
   mm distill runs/glyphs/model --steps 2 --out runs/glyphs-2
@@ -138,8 +138,8 @@ fn compare(
     let (steps, all) = (args.steps, teacher.generation.steps);
     let root = |distance: f64| 255.0 * distance.sqrt();
     say!(
-        "{steps} steps against the teacher's {all}, root of the mean squared difference of bytes \
-         in {} drawings: {:.1} now, {:.1} by the teacher in {steps} steps",
+        "steps {steps}, against the teacher's {all}: root of the mean squared difference of bytes \
+         in {} drawings {:.1} now, {:.1} by the teacher in as few steps",
         prompts.len(),
         root(new),
         root(old)
