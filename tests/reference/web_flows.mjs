@@ -12,7 +12,7 @@ import http from "node:http";
 import path from "node:path";
 
 import { base, browser, checkAccess, flow, forgive, idle, open, shot } from "./page_kit.mjs";
-import { drawn, run, scratch } from "./web_kit.mjs";
+import { FLEX, drawn, run, scratch } from "./web_kit.mjs";
 
 const { MM: mm, MM_MODEL: model, MM_WASM: wasm } = process.env;
 const site = path.join(scratch(), "site");
@@ -88,11 +88,15 @@ const pixels = (page, url) =>
 const first = (page) => page.locator("#drawn .card img").first().getAttribute("src");
 const urlOf = (file) => `data:image/png;base64,${file.toString("base64")}`;
 
+/** Compares a drawing of the page with that of `mm draw`, up to rounding: see web_node.mjs. */
 async function checkDrawing(page, caption, seed) {
   const found = await pixels(page, await first(page));
   const wanted = await pixels(page, urlOf(drawn(mm, model, caption, seed)));
-  assert.ok(found.length > 1000);
-  assert.deepEqual(found, wanted, "the page draws other bytes than mm draw");
+  assert.equal(found.length, wanted.length);
+  const apart = found.map((byte, at) => Math.abs(byte - wanted[at]));
+  const count = apart.filter((by) => by > 0).length;
+  if (count > 0) console.log(`“${caption}”: ${count} of ${apart.length} bytes differ`);
+  assert.ok(count <= apart.length / 200 && Math.max(...apart) <= 1, "another drawing than mm draw's");
 }
 
 await serve();
@@ -105,7 +109,7 @@ await flow("the page loads its model and says what runs where", async () => {
   await checkAccess(page, "a site");
 });
 
-await flow("a caption and a seed draw the bytes of mm draw, with an estimate at every step", async () => {
+await flow("a caption and a seed draw what mm draw draws, with an estimate at every step", async () => {
   const page = await ready("draw");
   await draw(page, "red K on yellow", 7);
   await checkDrawing(page, "red K on yellow", 7);
@@ -135,7 +139,7 @@ await flow("a dropped image is read as mm read reads it", async () => {
     const text = document.getElementById("read-text").textContent;
     return text !== "" && text !== "Reading…";
   });
-  const wanted = run(mm, "read", model, name).slice(0, -1);
+  const wanted = run(mm, "read", model, name, ...FLEX).slice(0, -1);
   assert.equal(await page.locator("#read-text").textContent(), wanted || "The model wrote nothing.");
   await shot(page, "local-read");
   await checkAccess(page, "a caption");

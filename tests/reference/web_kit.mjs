@@ -7,6 +7,9 @@ import path from "node:path";
 
 const PARTS = ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors"];
 
+/** The device that computes as the library in the browser does. */
+export const FLEX = ["--device", "flex"];
+
 /** Returns the contents of the four files of a model folder, in the order of `Model.load`. */
 export const parts = (folder) => PARTS.map((name) => fs.readFileSync(path.join(folder, name)));
 
@@ -25,6 +28,6 @@ export function scratch() {
 /** Lets `mm draw` draw an image; returns its file. */
 export function drawn(mm, model, caption, seed, ...more) {
   const out = path.join(scratch(), "drawn.png");
-  run(mm, "draw", model, caption, "--seed", String(seed), "--device", "flex", "--out", out, ...more);
+  run(mm, "draw", model, caption, "--seed", String(seed), ...FLEX, "--out", out, ...more);
   return fs.readFileSync(out);
 }

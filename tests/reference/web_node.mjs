@@ -11,7 +11,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-import { drawn, parts, run, scratch } from "./web_kit.mjs";
+import { FLEX, drawn, parts, run, scratch } from "./web_kit.mjs";
 
 const [wasm, folder, mm, flag] = process.argv.slice(2);
 if (!mm) {
@@ -33,8 +33,17 @@ function told(call) {
 /** Draws an image; returns its file. */
 const draw = (request) => told((on) => model.draw(request, on)).at(-1).png;
 
-/** Fails unless two image files have the same pixels; says by how much they differ. */
+/** Fails unless two image files have the same pixels. */
 function same(found, wanted, what) {
+  alike(found, wanted, what, 0);
+}
+
+/**
+ * Fails unless two image files are the same but for rounding: this processor has wider vector
+ * instructions than WebAssembly, which add in another order, so that a byte in some thousand may be
+ * off by one.
+ */
+function alike(found, wanted, what, share = 0.005) {
   const [a, b] = [web.pixels(found), web.pixels(wanted)];
   assert.deepEqual([a.width, a.height], [b.width, b.height], `the size of ${what}`);
   let [largest, count] = [0, 0];
@@ -42,7 +51,9 @@ function same(found, wanted, what) {
     largest = Math.max(largest, Math.abs(byte - b.rgb[at]));
     count += byte === b.rgb[at] ? 0 : 1;
   });
-  assert.equal(count, 0, `${what}: ${count} of ${a.rgb.length} bytes differ, by up to ${largest}`);
+  const said = `${what}: ${count} of ${a.rgb.length} bytes differ, by up to ${largest}`;
+  if (count > 0) console.log(said);
+  assert.ok(count <= share * a.rgb.length && largest <= 1, said);
 }
 
 function test(name, check) {
@@ -68,15 +79,15 @@ test("a model says what it is", () => {
   assert.ok(info.parameters > 1000);
 });
 
-test("a caption and a seed draw the bytes that mm draw draws", () => {
+test("a caption and a seed draw what mm draw draws", () => {
   for (const [caption, seed] of [["red K on yellow", 7], ["blue 3", 0], ["", 4294967295]]) {
-    same(draw({ prompt: caption, seed }), drawn(mm, folder, caption, seed), `“${caption}”`);
+    alike(draw({ prompt: caption, seed }), drawn(mm, folder, caption, seed), `“${caption}”`);
   }
   const more = ["--steps", "4", "--sampler", "dpm++2m", "--guidance", "1.5", "--negative", "red"];
   const request = { steps: 4, sampler: "dpm++2m", guidance: 1.5, negative_prompt: "red" };
   const size = ["--size", "64x32"];
   const wanted = drawn(mm, folder, "a K", 3, ...more, ...size);
-  same(draw({ prompt: "a K", seed: 3, size: "64x32", ...request }), wanted, "with all settings");
+  alike(draw({ prompt: "a K", seed: 3, size: "64x32", ...request }), wanted, "with all settings");
 });
 
 test("every step is told with its estimate, and the image comes last", () => {
@@ -89,33 +100,36 @@ test("every step is told with its estimate, and the image comes last", () => {
 test("an image is read as mm read reads it", () => {
   const file = path.join(scratch(), "k.png");
   fs.writeFileSync(file, draw({ prompt: "red K on yellow", seed: 7 }));
-  assert.equal(model.read({}, fs.readFileSync(file)), run(mm, "read", folder, file).slice(0, -1));
+  assert.equal(model.read({}, fs.readFileSync(file)), run(mm, "read", folder, file, ...FLEX).slice(0, -1));
 });
 
-test("an edit with a mask draws the bytes that mm edit draws", () => {
+test("an edit draws what mm edit draws", () => {
   const at = (name) => path.join(scratch(), name);
   const [image, mask, out] = [at("image.png"), at("mask.png"), at("out.png")];
   fs.writeFileSync(image, draw({ prompt: "red K on yellow", seed: 7 }));
   // A drawing in gray is as good a mask as any.
   fs.writeFileSync(mask, draw({ prompt: "white K on black", seed: 2 }));
-  run(mm, "edit", "inpaint", folder, image, "blue K", "--mask", mask, "--seed", "5", "--out", out);
+  run(mm, "edit", "inpaint", folder, image, "blue K", "--mask", mask, "--seed", "5", ...FLEX, "--out", out);
   const files = [image, mask].map((file) => fs.readFileSync(file));
   const made = told((on) => model.edit({ prompt: "blue K", seed: 5 }, ...files, on));
-  same(made.at(-1).png, fs.readFileSync(out), "the edit");
-  run(mm, "edit", "img2img", folder, image, "blue K", "--strength", "0.6", "--out", out, "--force");
+  alike(made.at(-1).png, fs.readFileSync(out), "the edit");
+  run(mm, "edit", "img2img", folder, image, "blue K", "--strength", "0.6", ...FLEX, "--out", out, "--force");
   const request = { prompt: "blue K", strength: 0.6 };
   const again = told((on) => model.edit(request, files[0], undefined, on));
-  same(again.at(-1).png, fs.readFileSync(out), "the edit by strength");
+  alike(again.at(-1).png, fs.readFileSync(out), "the edit by strength");
 });
 
 test("a conversation is answered piece by piece, the same for one seed", () => {
   const content = [{ type: "text", text: "draw red K" }];
-  const request = { messages: [{ role: "user", content }], temperature: 1, max_tokens: 40, seed: 8 };
-  const text = () =>
-    told((on) => model.generate(request, [], on)).map((made) => made.text ?? `[${made.type}]`);
-  const answer = text();
-  assert.ok(answer.length > 0);
-  assert.deepEqual(text(), answer);
+  const messages = [{ role: "user", content }];
+  const answer = (seed) => {
+    const request = { messages, temperature: 2, max_tokens: 40, steps: 2, seed };
+    return told((on) => model.generate(request, [], on)).map(({ type, text }) => text ?? type);
+  };
+  const answers = Array.from({ length: 8 }, (_, seed) => answer(seed));
+  assert.ok(answers.some((pieces) => pieces.length > 1), "eight answers without a word");
+  assert.ok(new Set(answers.map(String)).size > 1, "all seeds answer alike");
+  answers.forEach((pieces, seed) => assert.deepEqual(answer(seed), pieces));
 });
 
 test("an error has the library's words and the field that is wrong", () => {

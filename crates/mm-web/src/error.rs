@@ -63,12 +63,15 @@ impl WebError {
         }
     }
 
-    /// Returns the message with all its causes in one line.
+    /// Returns the message with its causes in one line; one that is told already is left out.
     pub fn words(&self) -> String {
         let mut words = self.to_string();
         let mut cause = self.source();
         while let Some(why) = cause {
-            words = format!("{words}: {why}");
+            let told = why.to_string();
+            if !words.contains(&told) {
+                words = format!("{words}: {told}");
+            }
             cause = why.source();
         }
         words
