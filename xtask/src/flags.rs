@@ -28,8 +28,10 @@ xflags::xflags! {
         /// threads; with arguments, runs `mm bench` with them.
         ///
         /// `--against-torch` times PyTorch on the same shapes, turn by turn, and prints how many
-        /// times as fast `mm` is; with it go `--shape NAME`, `--rounds N`, `--steps N` and
-        /// `--python FILE` for an interpreter that has PyTorch already.
+        /// times as fast `mm` is; with it go `--shape NAME,NAME`, `--threads N`, `--rounds N`,
+        /// `--steps N`, `--ways compile-bf16,eager-f32` and `--python FILE` for an interpreter that
+        /// has PyTorch already. Each way of PyTorch is eager or compiled, with plain or fused
+        /// (`sdpa`) attention, in f32, in f32 with MKL's AVX-512 code (`mkl`), or in bf16.
         ///
         /// `serve` measures the server instead, by drawings and texts from 1 to 64 clients at once;
         /// with it go `--model DIR`, `--requests N`, `--clients 1,4,16,64`, `--device D`, and

@@ -46,6 +46,9 @@ pub enum HfError {
         "the network only draws, wanted the joined transformer, which alone `modeling_mm.py` has"
     )]
     Unet,
+    /// The Python code does not tell a network of steps and guidance.
+    #[error("the model is distilled, wanted one that is not: `modeling_mm.py` knows no such time")]
+    Distilled,
     /// The weights cannot be put into a safetensors file.
     #[error(transparent)]
     Weights(#[from] SafeTensorError),
@@ -74,6 +77,9 @@ pub fn write<E: From<HfError>>(
 ) -> Result<(), E> {
     if model.config.network.only_draws() {
         return Err(HfError::Unet.into());
+    }
+    if model.config.time.is_distilled() {
+        return Err(HfError::Distilled.into());
     }
     let pretty = |value: &Value| serde_json::to_vec_pretty(value).expect("plain data");
     take("config.json", &pretty(&config(&model.config, &model.generation, dtype)))?;

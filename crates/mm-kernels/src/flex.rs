@@ -6,6 +6,8 @@
 //!                                         norm, attention, rotary, simd: what they are made of
 //!                                         convolution: over the pixels of images
 //!                                         matrix: products, through the `gemm` crate
+//!                                         bf16: products of factors rounded to 16 bits
+//!                                         factor: matrices inside slices
 //!                                         buffer: work memory that is used again
 //! ```
 //!
@@ -14,10 +16,12 @@
 //! number of threads, so one thread and many give the same bits.
 
 mod attention;
+mod bf16;
 mod bridge;
 mod buffer;
 mod checkpointing;
 mod convolution;
+mod factor;
 mod gau;
 mod kernels;
 mod matrix;

@@ -7,6 +7,8 @@ mod adamw;
 mod blocks;
 mod choice;
 mod context;
+#[cfg(feature = "cube")]
+mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
@@ -14,6 +16,7 @@ mod instructions;
 mod kernels;
 mod mask;
 mod options;
+mod own_gradient;
 mod rotary;
 #[cfg(test)]
 mod testing;
@@ -31,6 +34,7 @@ pub use instructions::InstructionSet;
 pub use kernels::{BlockKernels, Reference, linear, rms_norm};
 pub use mask::{KeyRanges, KeyRangesError};
 pub use options::{BlockOptions, Precision};
+pub use own_gradient::{AnyTensor, checkpointed};
 pub use rotary::{AxisFrequency, RotaryTables};
 pub use update::{SumOfSquares, moving_average, sum_of_squares};
 pub use work_memory::{WorkArrays, WorkMemory};

@@ -34,6 +34,22 @@ pub struct Inputs {
     pub options: BlockOptions,
 }
 
+/// What a distilled network is told of a sampler's step, beside the time at which it begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Jump {
+    /// From the time at which the step begins to that at which it ends, from 0 to 1 on the linear
+    /// path. At 0 the network estimates the clean image at the time itself.
+    pub size: f64,
+    /// The scale of guidance that the step follows; 1 is none.
+    pub guidance: f64,
+}
+
+impl Default for Jump {
+    fn default() -> Self {
+        Self { size: 0.0, guidance: 1.0 }
+    }
+}
+
 /// Patches of all images of a batch, one after another.
 #[derive(Debug, Clone)]
 pub struct Patches {
@@ -47,6 +63,9 @@ pub struct Patches {
     pub timesteps: Vec<f64>,
     /// The class the network is told for each image, `[images]`.
     pub classes: Vec<Option<u32>>,
+    /// How far a step goes, and how it is guided, for each image; none where the network is not
+    /// told, or where nothing is asked but the estimate at the time itself.
+    pub jumps: Vec<Jump>,
     /// Rows and columns of each image.
     pub grids: Vec<Grid>,
     /// The row of every token of the batch in the table of all token embeddings followed by all
@@ -268,6 +287,7 @@ impl HostBatch {
             at: [ints(&self.at[0]), ints(&self.at[1])],
             timesteps: self.timesteps.clone(),
             classes: self.classes.clone(),
+            jumps: vec![],
             grids: self.grids.clone(),
             source: ints(&self.source),
         });

@@ -109,6 +109,22 @@ pub enum TimeConfig {
         /// What the time is multiplied by first: 1000 for times in [0, 1].
         scale: f64,
     },
+    /// The sinusoidal embedding of the time, of how far a sampler's step goes and of the scale of
+    /// guidance, each with a perceptron of its own; their sum is added. Such a model draws in few
+    /// steps and without a second branch for guidance.
+    Distilled {
+        /// Numbers of sines and cosines together, even.
+        channels: usize,
+        /// What the time and the step are multiplied by first, and a tenth of the guidance.
+        scale: f64,
+    },
+}
+
+impl TimeConfig {
+    /// Whether the network is told the step and the guidance, and not the time alone.
+    pub fn is_distilled(&self) -> bool {
+        matches!(self, Self::Distilled { .. })
+    }
 }
 
 impl ModelConfig {
@@ -122,12 +138,26 @@ impl ModelConfig {
             return wrong("vocab", self.vocab.to_string(), "at least 2 token ids, or 0 for none");
         }
         match (&self.time, &self.schedule) {
-            (TimeConfig::Sinusoidal { channels, .. }, _) if *channels == 0 || channels % 2 == 1 => {
+            (
+                TimeConfig::Sinusoidal { channels, .. } | TimeConfig::Distilled { channels, .. },
+                _,
+            ) if *channels == 0 || channels % 2 == 1 => {
                 return wrong("time.channels", channels.to_string(), "an even number, at least 2");
             }
             // The sine of what is not finite is not a number, and 0 hides the time.
-            (TimeConfig::Sinusoidal { scale, .. }, _) if !(*scale > 0.0 && *scale <= 1e6) => {
+            (TimeConfig::Sinusoidal { scale, .. } | TimeConfig::Distilled { scale, .. }, _)
+                if !(*scale > 0.0 && *scale <= 1e6) =>
+            {
                 return wrong("time.scale", scale.to_string(), "above 0, at most 1000000");
+            }
+            (TimeConfig::Distilled { .. }, schedule)
+                if *schedule != Schedule::Linear
+                    || self.prediction != Prediction::Clean
+                    || self.network.is_unet() =>
+            {
+                let wanted = "table or sinusoidal: only a transformer that predicts clean images \
+                              on the linear path can be distilled";
+                return wrong("time.kind", "distilled".into(), wanted);
             }
             (TimeConfig::Table { .. }, Schedule::Linear) => {
                 return wrong(
@@ -176,6 +206,7 @@ impl ModelConfig {
         let time = |width: f64| match self.time {
             TimeConfig::Table { steps } => steps as f64 * width,
             TimeConfig::Sinusoidal { channels, .. } => (channels as f64 + 2.0 + width) * width,
+            TimeConfig::Distilled { channels, .. } => 3.0 * (channels as f64 + 2.0 + width) * width,
         };
         let (outside, network) = match &self.network {
             NetworkConfig::Unet(unet) => (time(unet.width as f64), unet.parameters()),

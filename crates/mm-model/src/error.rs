@@ -115,6 +115,12 @@ pub enum GenerateError {
     /// The network draws images of no prompt and nothing else.
     #[error("this network is a U-Net, which knows no text and takes no prompt; it can only draw")]
     OnlyDraws,
+    /// Guidance of a distilled model is an input of its network, and nothing else.
+    #[error(
+        "this model is distilled: its guidance is a scale alone, wanted no negative text and no \
+         other rule than `cfg`"
+    )]
+    Distilled,
     /// The model has no text side.
     #[error("this model knows images alone: it neither reads nor writes text")]
     NoText,

@@ -30,8 +30,9 @@ pub mod parameters;
 pub mod random;
 mod sequence;
 pub mod stored;
+mod unprompted;
 
-pub use batch::{Batch, HostBatch, ImageNoise, Sample};
+pub use batch::{Batch, HostBatch, ImageNoise, Jump, Sample};
 pub use collate::Collator;
 pub use config::{ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig};
 pub use conversation::{TURN_END, Turn};

@@ -49,6 +49,10 @@ pub struct ServeArgs {
     /// Most rows of a pass through a network; a guided image takes two.
     #[arg(long, value_name = "N", default_value_t = 32)]
     max_rows: usize,
+    /// Passes that run at once, each on its share of the cores [default: one a core for small models on
+    /// the CPU, else 1].
+    #[arg(long, value_name = "N")]
+    passes: Option<usize>,
     /// Write prompts to the log.
     #[arg(long)]
     log_prompts: bool,
@@ -142,6 +146,9 @@ impl FromStr for Origin {
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     within("--queue", args.queue, 1_000_000)?;
     within("--max-rows", args.max_rows, 4096)?;
+    if let Some(passes) = args.passes {
+        within("--passes", passes, 4096)?;
+    }
     let options = options(args)?;
     let models = models::named(&args.models)?;
     let address = SocketAddr::new(args.host.0, args.port);
@@ -165,6 +172,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         EngineOptions {
             queue: args.queue,
             max_rows: args.max_rows,
+            lanes: args.passes,
             time_limit: options.limits.request_time,
         },
     );

@@ -6,13 +6,14 @@
 use std::ops::Range;
 
 use burn::prelude::*;
-use mm_diffusion::{Analytic, Guidance, Level, Sampler, analytic_dpm};
+use mm_diffusion::{Analytic, Guidance, GuidanceRule, Level, Sampler, analytic_dpm};
 use mm_patch::{Grid, Image, patches_to_image, patchify, unpatchify};
 use rand_chacha::ChaCha8Rng;
 
 use super::constrain::{Constrain, Unconstrained};
 use super::pass::Network;
 use super::session::{CachedRows, GenerationSession};
+use crate::batch::Jump;
 use crate::random::{Purpose, normals, stream};
 use crate::{Document, GenerateError, GenerateOptions, LoadedModel, Segment};
 
@@ -63,7 +64,8 @@ impl GenerationSession<'_> {
         negative: &Document,
     ) -> Result<ImageSampler<'_>, GenerateError> {
         let model = self.model();
-        let guided = model.config.has_prompts() && guidance.scale != 1.0;
+        let distilled = model.config.time.is_distilled(); // which takes guidance as an input
+        let guided = model.config.has_prompts() && guidance.scale != 1.0 && !distilled;
         let both = if guided {
             let negative = model.drawing_prompt(negative, grid)?;
             let negative = self.cached().prefill_beside(&negative);
@@ -98,6 +100,16 @@ impl ImageSampler<'_> {
     /// Estimates the clean patches behind noisy ones: `[rows, patches, patch_dim]` -> the same
     /// shape.
     pub fn denoise(&self, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
+        self.denoise_by(noisy, level, 0.0)
+    }
+
+    /// Does what [`Self::denoise`] does, `[rows, patches, patch_dim]` -> the same shape, for a step
+    /// of this size, of which a distilled network is told.
+    fn denoise_by(&self, noisy: Tensor<3>, level: &Level, size: f64) -> Tensor<3> {
+        if self.session.model().config.time.is_distilled() {
+            let jump = Jump { size, guidance: self.guidance.scale };
+            return self.session.cached().clean_by(noisy, self.grid, level, jump);
+        }
         let Some(both) = self.both.as_ref().filter(|_| self.guidance.active(level)) else {
             return self.session.denoise(noisy, self.grid, level);
         };
@@ -164,7 +176,8 @@ impl ImageSampler<'_> {
         };
         let mut call = 0;
         let mut denoise = |noisy: Tensor<3>, level: &Level| {
-            let clean = self.denoise(constraint.state(noisy, level), level);
+            let noisy = constraint.state(noisy, level);
+            let clean = self.denoise_by(noisy, level, step_size(plan.levels, level));
             call += 1;
             done(call, calls);
             constraint.clean(clean, level)
@@ -326,6 +339,10 @@ impl LoadedModel {
         options: &GenerateOptions,
     ) -> Result<(), GenerateError> {
         self.check(options)?;
+        let plain = options.guidance.rule == GuidanceRule::Plain;
+        if self.config.time.is_distilled() && !(plain && options.negative.is_empty()) {
+            return Err(GenerateError::Distilled);
+        }
         let empty = |prompt: &Document| {
             let silent =
                 |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());
@@ -375,6 +392,15 @@ impl LoadedModel {
     }
 }
 
+/// Returns how far the step goes that begins at a level, as a difference of signal fractions; 0 for
+/// a level that is none of the plan's.
+fn step_size(levels: &[Level], now: &Level) -> f64 {
+    match levels.iter().position(|level| level == now) {
+        Some(at) => levels.get(at + 1).map_or(1.0, Level::signal_fraction) - now.signal_fraction(),
+        None => 0.0,
+    }
+}
+
 /// The streams of noise of images without prompts, by their numbers.
 pub(super) fn numbered(seed: u64, numbers: Range<u64>) -> Vec<ChaCha8Rng> {
     numbers.map(|number| stream(seed, Purpose::Noise, 0, number)).collect()
@@ -411,6 +437,17 @@ pub fn constrained_images_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_steps_of_a_plan_reach_from_noise_to_the_clean_end() {
+        let levels = mm_diffusion::Schedule::Linear.sampling_levels(4).unwrap();
+        for level in &levels {
+            assert_eq!(step_size(&levels, level), 0.25);
+        }
+        assert_eq!(step_size(&levels[3..], &levels[3]), 0.25);
+        assert_eq!(step_size(&levels[..1], &levels[0]), 1.0);
+        assert_eq!(step_size(&levels[..1], &levels[1]), 0.0);
+    }
 
     #[test]
     fn numbers_beyond_the_range_make_a_image_and_those_that_are_none_do_not() {

@@ -6,6 +6,7 @@ use burn::tensor::activation::silu;
 use mm_backbone::{Init, Linear, transparent_module};
 
 use crate::TimeConfig;
+use crate::batch::Jump;
 
 /// Maps timesteps `[images]` to embeddings `[images, width]`.
 #[derive(Debug, Clone)]
@@ -13,6 +14,7 @@ use crate::TimeConfig;
 pub(crate) enum TimeEmbedding {
     Table(TimeTable),
     Sinusoidal(TimeWaves),
+    Distilled(JumpWaves),
 }
 
 /// Su's form: one learned row for each step index.
@@ -34,7 +36,28 @@ pub(crate) struct TimeWaves {
     over: usize,
 }
 
-transparent_module!(TimeEmbedding { Table, Sinusoidal });
+/// The sum of the embeddings of the time, of how far a step goes and of the guidance. Those of the
+/// step and of the guidance are zero at first, so that nothing has changed when distillation begins.
+#[derive(Module, Debug)]
+pub(crate) struct JumpWaves {
+    time: TimeWaves,
+    size: TimeWaves,
+    guidance: TimeWaves,
+}
+
+transparent_module!(TimeEmbedding { Table, Sinusoidal, Distilled });
+
+impl JumpWaves {
+    /// `[images]` -> `[images, width]`.
+    fn forward(&self, times: &[f64], jumps: &[Jump], device: &Device) -> Tensor<2> {
+        let jump = |at: usize| jumps.get(at).copied().unwrap_or_default();
+        let sizes: Vec<f64> = (0..times.len()).map(|at| jump(at).size).collect();
+        let guidance: Vec<f64> = (0..times.len()).map(|at| jump(at).guidance / 10.0).collect();
+        self.time.forward(times, device)
+            + self.size.forward(&sizes, device)
+            + self.guidance.forward(&guidance, device)
+    }
+}
 
 impl TimeEmbedding {
     pub(crate) fn new(config: &TimeConfig, width: usize, init: &mut Init) -> Self {
@@ -45,11 +68,17 @@ impl TimeEmbedding {
             TimeConfig::Sinusoidal { channels, scale } => {
                 Self::Sinusoidal(TimeWaves::new(channels, scale, width, init))
             }
+            TimeConfig::Distilled { channels, scale } => Self::Distilled(JumpWaves {
+                time: TimeWaves::new(channels, scale, width, init),
+                size: TimeWaves::silent(channels, scale, width, init),
+                guidance: TimeWaves::silent(channels, scale, width, init),
+            }),
         }
     }
 
-    /// `[images]` -> `[images, width]`.
-    pub(crate) fn forward(&self, times: &[f64], device: &Device) -> Tensor<2> {
+    /// Embeds the times, and the jumps where the network knows them; without any, the jumps are of
+    /// size 0. `[images]` -> `[images, width]`.
+    pub(crate) fn forward(&self, times: &[f64], jumps: &[Jump], device: &Device) -> Tensor<2> {
         match self {
             Self::Table(table) => {
                 let last = table.table.val().dims()[0] - 1;
@@ -59,6 +88,7 @@ impl TimeEmbedding {
                 table.table.val().select(0, indices)
             }
             Self::Sinusoidal(waves) => waves.forward(times, device),
+            Self::Distilled(waves) => waves.forward(times, jumps, device),
         }
     }
 }
@@ -73,6 +103,13 @@ impl TimeWaves {
             scale,
             over: channels / 2,
         }
+    }
+
+    /// Makes such a map that is zero at first.
+    fn silent(channels: usize, scale: f64, width: usize, init: &mut Init) -> Self {
+        let first = Linear::new(init, channels, width, true);
+        let (second, over) = (Linear::zero(init, width, width), channels / 2);
+        Self { first, second, channels, scale, over }
     }
 
     /// Makes such a map whose slowest wave has the frequency 1/10000 itself, as in diffusers.

@@ -117,7 +117,7 @@ impl Unified {
             None => words,
             Some(patches) => {
                 // [images, width]
-                let times = self.time.forward(&patches.timesteps, &self.device());
+                let times = self.time.forward(&patches.timesteps, &patches.jumps, &self.device());
                 let mut pixels = self.patch_in.forward(patches.noisy.clone());
                 if self.backbone.is_conditioned() {
                     conditioned = Some(condition(times, patches, places));

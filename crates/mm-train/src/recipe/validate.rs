@@ -75,7 +75,6 @@ impl Recipe {
             writes || !by_text,
             "`loss` or `image`, since the model writes no text",
         );
-        self.validate_activation_checkpointing(checks);
         checks.check("sample.steps", self.sample.steps > 0, "at least 1");
         checks.check("sample.count", self.sample.count > 0, "at least 1");
     }
@@ -107,18 +106,6 @@ impl Recipe {
             "two-image documents only with the source `glyphs`",
         );
         checks.check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")
-    }
-
-    /// Checks that fused kernels compute the blocks, which is what can be computed again.
-    fn validate_activation_checkpointing(&self, checks: &mut Checks) {
-        let no = |which: bool| !(self.run.activation_checkpointing && which);
-        let field = "run.activation_checkpointing";
-        let NetworkConfig::Unified(network) = &self.model.network else {
-            let wanted = "false, since no kernel computes the blocks of a `unet` or a `vit`";
-            return checks.check(field, no(true), wanted);
-        };
-        let dit = network.backbone.block.is_conditioned();
-        checks.check(field, no(dit), "false, since no kernel computes `dit` blocks");
     }
 
     /// Checks that a network of classes only learns to draw.
