@@ -36,7 +36,7 @@ pub use linear::Linear;
 pub use mm_kernels::{
     AnyTensor, AttentionContext, BlockOptions, KeyRanges, KeyRangesError, KeyValue, Precision,
 };
-pub use norm::{LayerNorm, NormKind, RmsNorm};
+pub use norm::RmsNorm;
 pub use positions::{PositionScheme, Positions};
 pub use uvit::LongSkip;
-pub use vision::{MlpKind, VisionBlock, VisionBlockConfig, VisionNorm};
+pub use vision::{MlpKind, NormKind, VisionBlock, VisionBlockConfig, VisionNorm};

@@ -17,13 +17,17 @@
 //! values. Here all tokens of an image see each other, one condition belongs to a whole image, and
 //! nothing is cached. Everything is computed by device operations, without a fused kernel.
 
+mod norm;
+
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, gelu_approximate, silu};
 use mm_kernels::{AttentionContext, Precision, kernels_of, modulate};
 
 use crate::condition::Modulation;
-use crate::norm::Norm;
-use crate::{Condition, Init, Linear, NormKind, RmsNorm};
+use crate::{Condition, Init, Linear, RmsNorm};
+use norm::BlockNorm;
+
+pub use norm::NormKind;
 
 /// Sizes and choices of a [`VisionBlock`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,12 +89,12 @@ pub enum MlpKind {
 /// One block, `[images, tokens, channels]` -> the same shape.
 #[derive(Module, Debug)]
 pub struct VisionBlock {
-    attention_norm: Norm,
+    attention_norm: BlockNorm,
     qkv_proj: Linear,
     query_norm: Option<RmsNorm>,
     key_norm: Option<RmsNorm>,
     out_proj: Linear,
-    mlp_norm: Norm,
+    mlp_norm: BlockNorm,
     up_proj: Linear,
     down_proj: Linear,
     modulation: Option<Modulation>,
@@ -108,12 +112,12 @@ impl VisionBlock {
         let ups = if mlp == MlpKind::SwiGlu { 2 * inner } else { inner };
         let head_norm = |init: &mut Init| config.rotary.then(|| RmsNorm::new(init, head, epsilon));
         Self {
-            attention_norm: Norm::new(init, norm, width, epsilon),
+            attention_norm: BlockNorm::new(init, norm, width, epsilon),
             qkv_proj: Linear::new(init, width, 3 * width, config.qkv_bias),
             query_norm: head_norm(init),
             key_norm: head_norm(init),
             out_proj: Linear::residual(init, width, width, true, depth),
-            mlp_norm: Norm::new(init, norm, width, config.mlp_epsilon),
+            mlp_norm: BlockNorm::new(init, norm, width, config.mlp_epsilon),
             up_proj: Linear::new(init, width, ups, true),
             down_proj: Linear::residual(init, inner, width, true, depth),
             modulation: config.conditioned.then(|| Modulation::new(init, width, 6)),
@@ -181,7 +185,7 @@ impl VisionBlock {
 /// The norm behind the last block, modulated by the condition where blocks are.
 #[derive(Module, Debug)]
 pub struct VisionNorm {
-    norm: Norm,
+    norm: BlockNorm,
     modulation: Option<Modulation>,
 }
 
@@ -195,7 +199,7 @@ impl VisionNorm {
         conditioned: bool,
     ) -> Self {
         Self {
-            norm: Norm::new(init, kind, width, epsilon),
+            norm: BlockNorm::new(init, kind, width, epsilon),
             modulation: conditioned.then(|| Modulation::new(init, width, 2)),
         }
     }

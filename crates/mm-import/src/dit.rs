@@ -265,7 +265,7 @@ impl Sizes {
         let side = self.side * self.codec.network.factor();
         let (sampler, guidance) =
             (Sampler::Ddim { eta: 0.0 }, Guidance { scale: 4.0, ..Guidance::OFF });
-        GenerationConfig { width: side, height: side, sampler, steps: 50, guidance }
+        GenerationConfig { sampler, steps: 50, guidance, ..GenerationConfig::of_size(side, side) }
     }
 
     fn plans(&self, set: &dyn Tensors) -> Result<Vec<WeightPlan>, ImportError> {

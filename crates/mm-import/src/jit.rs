@@ -186,7 +186,12 @@ impl Sizes {
         };
         let guidance = Guidance { scale, from: 0.1 + 1e-7, ..Guidance::OFF };
         let side = self.side * self.patch;
-        GenerationConfig { width: side, height: side, sampler: Sampler::Heun, steps: 50, guidance }
+        GenerationConfig {
+            sampler: Sampler::Heun,
+            steps: 50,
+            guidance,
+            ..GenerationConfig::of_size(side, side)
+        }
     }
 
     /// Compares the table of places with what the network computes.

@@ -136,7 +136,12 @@ impl Sizes {
         } else {
             (Sampler::DpmSolverPp2m, 50)
         };
-        GenerationConfig { width: side, height: side, sampler, steps, guidance: Guidance::OFF }
+        GenerationConfig {
+            sampler,
+            steps,
+            guidance: Guidance::OFF,
+            ..GenerationConfig::of_size(side, side)
+        }
     }
 
     fn plans(&self, of: &Prefixed<'_>) -> Vec<WeightPlan> {

@@ -61,11 +61,11 @@ pub struct Patches {
     pub at: [Tensor<1, Int>; 2],
     /// The time the network is told for each image, `[images]`.
     pub timesteps: Vec<f64>,
+    /// The class the network is told for each image, `[images]`.
+    pub classes: Vec<Option<u32>>,
     /// How far a step goes, and how it is guided, for each image; none where the network is not
     /// told, or where nothing is asked but the estimate at the time itself.
     pub jumps: Vec<Jump>,
-    /// The class the network is told for each image, `[images]`.
-    pub classes: Vec<Option<u32>>,
     /// Rows and columns of each image.
     pub grids: Vec<Grid>,
     /// The row of every token of the batch in the table of all token embeddings followed by all
@@ -286,8 +286,8 @@ impl HostBatch {
             image: ints(&self.image),
             at: [ints(&self.at[0]), ints(&self.at[1])],
             timesteps: self.timesteps.clone(),
-            jumps: vec![],
             classes: self.classes.clone(),
+            jumps: vec![],
             grids: self.grids.clone(),
             source: ints(&self.source),
         });

@@ -100,9 +100,9 @@ pub(super) struct StepImages {
     pub noisy: Tensor<2>,
     pub grids: Vec<Grid>,
     pub timesteps: Vec<f64>,
+    pub classes: Vec<Option<u32>>,
     /// One for each image; only a distilled network looks at them.
     pub jumps: Vec<Jump>,
-    pub classes: Vec<Option<u32>>,
     /// The place of each image's first patch in the flattened rows.
     pub starts: Vec<usize>,
 }
@@ -261,15 +261,16 @@ impl NetworkCall {
         let prefix = joined.join(calls);
         let mut step = Step::default();
         let (mut noisy, mut grids, mut timesteps, mut starts) = (vec![], vec![], vec![], vec![]);
-        let (mut jumps, mut classes) = (vec![], vec![]);
+        let mut classes = vec![];
+        let mut jumps = vec![];
         for call in calls {
             let pad = (prefix.tokens() - call.prefix.tokens()) as u32;
             if let Some(images) = &call.step.images {
                 noisy.push(images.noisy.clone());
                 grids.extend(&images.grids);
                 timesteps.extend(&images.timesteps);
-                jumps.extend(&images.jumps);
                 classes.extend(&images.classes);
+                jumps.extend(&images.jumps);
                 starts.extend(images.starts.iter().map(|start| start + step.ids.len()));
             }
             step.ids.extend(&call.step.ids);
@@ -278,7 +279,7 @@ impl NetworkCall {
         }
         if !noisy.is_empty() {
             let noisy = Tensor::cat(noisy, 0);
-            step.images = Some(StepImages { noisy, grids, timesteps, jumps, classes, starts });
+            step.images = Some(StepImages { noisy, grids, timesteps, classes, jumps, starts });
         }
         let rows = calls.iter().map(|call| call.rows).sum();
         let any_word = calls.iter().any(|call| call.ask == Ask::Word);
@@ -321,8 +322,8 @@ impl StepImages {
         Patches {
             noisy: self.noisy.clone(),
             timesteps: self.timesteps.clone(),
-            jumps: self.jumps.clone(),
             classes: self.classes.clone(),
+            jumps: self.jumps.clone(),
             grids: self.grids.clone(),
             image: ints(image, device),
             at: at.map(|at| ints(at, device)),

@@ -393,8 +393,8 @@ impl<'a> CachedRows<'a> {
             step.images = Some(StepImages {
                 noisy: Tensor::from_data(noisy, &self.device),
                 timesteps: vec![self.config.schedule.clean_timestep(); grids.len()],
-                jumps: vec![Jump::default(); grids.len()],
                 classes,
+                jumps: vec![Jump::default(); grids.len()],
                 grids,
                 starts,
             });
@@ -415,8 +415,8 @@ impl<'a> CachedRows<'a> {
             images: Some(StepImages {
                 noisy: patches.reshape([rows * tokens, numbers]),
                 timesteps: vec![time; rows],
-                jumps: vec![jump; rows],
                 classes: self.rows.iter().map(|row| row.class).collect(),
+                jumps: vec![jump; rows],
                 grids: vec![grid; rows],
                 starts: (0..rows).map(|row| row * tokens).collect(),
             }),

@@ -105,10 +105,11 @@ impl TimeWaves {
         }
     }
 
-    /// Makes such a map that is zero for every time.
+    /// Makes such a map that is zero at first.
     fn silent(channels: usize, scale: f64, width: usize, init: &mut Init) -> Self {
-        let second = Linear::zero(init, width, width);
-        Self { second, ..Self::new(channels, scale, width, init) }
+        let first = Linear::new(init, channels, width, true);
+        let (second, over) = (Linear::zero(init, width, width), channels / 2);
+        Self { first, second, channels, scale, over }
     }
 
     /// Makes such a map whose slowest wave has the frequency 1/10000 itself, as in diffusers.

@@ -2,7 +2,7 @@
 
 use mm_backbone::Precision;
 use mm_data::DataConfig;
-use mm_model::VitConfig;
+use mm_model::{NetworkConfig, VitConfig};
 
 use super::check::Checks;
 use super::{BestBy, LossConfig, Recipe};

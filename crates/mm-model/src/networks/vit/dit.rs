@@ -133,7 +133,7 @@ impl Dit {
         let rows = sizes.classes.rows();
         let (channels, scale) = match config.time {
             TimeConfig::Sinusoidal { channels, scale } => (channels, scale),
-            TimeConfig::Table { .. } => (256, 1.0),
+            _ => (256, 1.0), // which `validate` refuses
         };
         let embed = |init: &mut Init| TimeAndClass {
             time: TimeWaves::up_to_the_base(channels, scale, width, init),

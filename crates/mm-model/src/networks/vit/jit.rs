@@ -146,7 +146,7 @@ impl Jit {
         let JitConfig { width, heads, context_tokens, context_start, .. } = self.config;
         let class = self.config.classes.rows_of(classes, &device);
         let class = self.class_embed.val().select(0, class); // [images, width]
-        let condition = self.time.forward(times, &device) + class.clone();
+        let condition = self.time.forward(times, &[], &device) + class.clone();
         let mut x = self.patch_in.forward(self.patch_reduce.forward(noisy));
         x = x + sines_of_places(grid, width, &device);
         let mut attention = context(count, grid, 0, width / heads, &device);

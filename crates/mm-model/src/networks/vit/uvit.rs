@@ -126,7 +126,7 @@ impl Uvit {
         let block = sizes.block();
         let scale = match config.time {
             TimeConfig::Sinusoidal { scale, .. } => scale,
-            TimeConfig::Table { .. } => 1.0,
+            _ => 1.0, // which `validate` refuses
         };
         Self {
             class_embed: (rows > 0).then(|| init.normal([rows, width], 0.02)),
