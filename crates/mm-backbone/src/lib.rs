@@ -32,5 +32,5 @@ pub use linear::Linear;
 pub use mm_kernels::{
     AttentionContext, BlockOptions, KeyRanges, KeyRangesError, KeyValue, Precision,
 };
-pub use norm::RmsNorm;
+pub use norm::{LayerNorm, RmsNorm};
 pub use positions::{PositionScheme, Positions};

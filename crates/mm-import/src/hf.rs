@@ -44,6 +44,11 @@ pub enum HfError {
     /// The Python code has the transformer alone.
     #[error("the network is a U-Net, wanted a transformer: `modeling_mm.py` has no U-Net")]
     Unet,
+    /// The Python code does not have such blocks.
+    #[error(
+        "the network is of published weights, wanted one of this program: `modeling_mm.py` has no such blocks"
+    )]
+    Published,
     /// The weights cannot be put into a safetensors file.
     #[error(transparent)]
     Weights(#[from] SafeTensorError),
@@ -72,6 +77,10 @@ pub fn write<E: From<HfError>>(
 ) -> Result<(), E> {
     if model.config.network.is_unet() {
         return Err(HfError::Unet.into());
+    }
+    let unified = model.config.network.unified();
+    if unified.is_some_and(|unified| unified.backbone.block.is_persimmon()) {
+        return Err(HfError::Published.into());
     }
     let pretty = |value: &Value| serde_json::to_vec_pretty(value).expect("plain data");
     take("config.json", &pretty(&config(&model.config, &model.generation, dtype)))?;

@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod fuyu;
 #[cfg(test)]
 #[path = "../../mm-model/src/fuzz.rs"]
 mod fuzz;

@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use burn::prelude::*;
-use mm_patch::Grid;
+use mm_patch::{Fit, Grid};
 use mm_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,17 @@ impl LoadedModel {
         }
     }
 
+    /// Returns how images of any size are brought into the form that the model knows: those of Fuyu
+    /// keep their aspect, others are cropped to the size that the model was trained on.
+    pub fn fit(&self) -> Fit {
+        let GenerationConfig { width, height, .. } = self.generation;
+        if self.tokenizer.special().by_rows.is_some() {
+            // Fuyu's processor fills up with 1 of 255.
+            return Fit::ShrinkAndFill { width, height, background: [1; 3] };
+        }
+        Fit::CenterCrop { width, height }
+    }
+
     /// Returns the patches of an image of the size that the model was trained on.
     pub fn grid(&self) -> Result<Grid, DocumentError> {
         self.generation
@@ -103,7 +114,7 @@ impl LoadedModel {
         options.sampler.validate()?;
         options.guidance.validate()?;
         let (found, wanted) = (self.tokenizer.vocab(), self.config.vocab);
-        if found == wanted || !self.config.has_text() {
+        if fits(&self.tokenizer, &self.config) {
             return Ok(());
         }
         Err(GenerateError::Vocab { found, wanted })
@@ -122,11 +133,19 @@ pub(crate) fn tokenizer_from_bytes(
 ) -> Result<Tokenizer, FileError> {
     let tokenizer =
         Tokenizer::from_json(bytes).map_err(|why| FileError::malformed(TOKENIZER, &why))?;
-    let (found, wanted) = (tokenizer.vocab(), config.vocab);
-    if config.has_text() && found != wanted {
+    if !fits(&tokenizer, config) {
+        let (found, wanted) = (tokenizer.vocab(), config.vocab);
         return Err(FileError::Vocab { found, wanted });
     }
     Ok(tokenizer)
+}
+
+/// Says whether a tokenizer belongs to a model: both have as many ids. A published model may have
+/// more than its tokenizer, to fill a table up.
+fn fits(tokenizer: &Tokenizer, config: &ModelConfig) -> bool {
+    let (found, wanted) = (tokenizer.vocab(), config.vocab);
+    let is_published = tokenizer.special().by_rows.is_some();
+    !config.has_text() || found == wanted || (is_published && found < wanted)
 }
 
 /// Writes the contents of `config.json`.

@@ -300,6 +300,9 @@ impl LoadedModel {
         options: &GenerateOptions,
     ) -> Result<(), GenerateError> {
         self.check(options)?;
+        if !self.config.draws() {
+            return Err(GenerateError::OnlyReads);
+        }
         let empty = |prompt: &Document| {
             let silent =
                 |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());

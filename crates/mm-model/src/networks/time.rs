@@ -35,8 +35,9 @@ pub(crate) struct TimeWaves {
 transparent_module!(TimeEmbedding { Table, Sinusoidal });
 
 impl TimeEmbedding {
-    pub(crate) fn new(config: &TimeConfig, width: usize, init: &mut Init) -> Self {
-        match *config {
+    /// Makes the embedding; a network that is not told the time has none.
+    pub(crate) fn new(config: &TimeConfig, width: usize, init: &mut Init) -> Option<Self> {
+        Some(match *config {
             TimeConfig::Table { steps } => {
                 Self::Table(TimeTable { table: init.uniform([steps, width], 0.05) })
             }
@@ -46,7 +47,8 @@ impl TimeEmbedding {
                 channels,
                 scale,
             }),
-        }
+            TimeConfig::None => return None,
+        })
     }
 
     /// `[images]` -> `[images, width]`.

@@ -45,6 +45,7 @@ impl Recipe {
         let time = match model.time {
             TimeConfig::Table { steps } => steps,
             TimeConfig::Sinusoidal { channels, .. } => channels,
+            TimeConfig::None => 0,
         };
         checks.check("model.time", time <= 1 << 24, "of at most 16777216 steps or channels");
         let steps = model.schedule.steps().unwrap_or(0);
