@@ -3,7 +3,31 @@
 mod folders;
 mod golden;
 
+use std::path::{Path, PathBuf};
+
 use super::*;
+use crate::kinds;
+
+/// Returns the folder of the golden files.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/fuyu")
+}
+
+fn imported() -> Imported {
+    kinds::open(&Source::new(&folder()).unwrap()).unwrap()
+}
+
+/// Returns the name that a tensor of the Hub has in the library since 5.0, which goes on writing
+/// the names of the Hub.
+fn new_name(name: &str) -> String {
+    if let Some(rest) = name.strip_prefix("language_model.model.") {
+        return format!("model.language_model.{rest}");
+    }
+    match name.strip_prefix("language_model.") {
+        Some(head) => head.to_owned(),
+        None => format!("model.{name}"),
+    }
+}
 
 #[test]
 fn heads_are_parted_and_pairs_made_neighbors() {
@@ -22,7 +46,7 @@ fn heads_are_parted_and_pairs_made_neighbors() {
 
 #[test]
 fn sizes_stand_in_the_text_part_or_beside_it() {
-    let path = std::path::Path::new("config.json");
+    let path = Path::new("config.json");
     let flat = json!({ "hidden_size": 64, "num_attention_heads": 4, "rope_theta": 100.0 });
     let nested = json!({ "hidden_size": 9, "text_config": {
         "hidden_size": 64, "num_attention_heads": 4,
@@ -38,7 +62,7 @@ fn sizes_stand_in_the_text_part_or_beside_it() {
 #[test]
 fn what_the_network_does_not_know_is_refused_by_name() {
     let check = |raw: Value, wanted: &str| {
-        let why = FuyuConfig::read(&raw, std::path::Path::new("c.json")).unwrap_err();
+        let why = FuyuConfig::read(&raw, Path::new("c.json")).unwrap_err();
         assert_eq!(why.to_string(), wanted);
     };
     check(json!({ "hidden_act": "gelu" }), "`c.json`: `hidden_act` is \"gelu\", wanted \"relu2\"");

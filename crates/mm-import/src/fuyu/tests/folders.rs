@@ -1,4 +1,5 @@
-//! Folders of Fuyu in other forms, and folders that are refused.
+//! Folders of Fuyu in other forms, and folders that are refused. The golden folder has the names of
+//! the Hub, in one file of 32-bit floats, and a configuration with a part for the text.
 
 use std::path::Path;
 
@@ -6,7 +7,7 @@ use burn::tensor::bf16;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
-use super::golden::{folder, imported};
+use super::{folder, imported, new_name};
 use crate::kinds::open;
 use crate::published::{Source, Tensors};
 
@@ -52,29 +53,19 @@ fn copied() -> tempfile::TempDir {
     made
 }
 
-/// Returns the name that a tensor has on the Hub.
-fn old_name(name: &str) -> String {
-    let name = name.strip_prefix("model.").unwrap_or(name);
-    match name.strip_prefix("language_model.") {
-        Some(rest) => format!("language_model.model.{rest}"),
-        None if name.starts_with("lm_head") => format!("language_model.{name}"),
-        None => name.to_owned(),
-    }
-}
-
 #[test]
-fn old_names_shards_16_bits_and_a_flat_configuration_give_the_same_model() {
+fn new_names_shards_16_bits_and_a_flat_configuration_give_the_same_model() {
     let wanted = (imported().all_weights().unwrap(), imported().config);
     let made = copied();
     let mut all = tensors();
     for one in &mut all {
-        one.name = old_name(&one.name);
+        one.name = new_name(&one.name);
         let numbers = one.bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four));
         one.bytes = numbers.flat_map(|number| bf16::from_f32(number).to_le_bytes()).collect();
         one.dtype = Dtype::BF16;
     }
     all.push(Made {
-        name: "language_model.model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(),
+        name: "model.language_model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(),
         dtype: Dtype::F32,
         shape: vec![1],
         bytes: vec![0; 4],
@@ -122,13 +113,13 @@ fn refused_tensors(spoil: impl FnOnce(&mut Vec<Made>)) -> String {
     })
 }
 
-const NORM: &str = "model.language_model.final_layernorm.bias";
+const NORM: &str = "language_model.model.final_layernorm.bias";
 
 #[test]
 fn missing_misshaped_mistyped_and_unknown_tensors_are_named() {
     let norm = |all: &mut Vec<Made>| all.iter().position(|one| one.name == NORM).unwrap();
-    let missing = refused_tensors(|all| drop(all.remove(norm(all))));
-    let file = "`M/model.safetensors`: tensor `model.language_model.final_layernorm.bias`";
+    let missing = refused_tensors(|all| all.retain(|one| one.name != NORM));
+    let file = "`M/model.safetensors`: tensor `language_model.model.final_layernorm.bias`";
     assert_eq!(missing, format!("{file} is missing, wanted [32]"));
     let misshaped = refused_tensors(|all| {
         let at = norm(all);
@@ -159,7 +150,7 @@ fn files_that_are_no_weights_are_refused_by_what_they_are() {
     check(
         "model.safetensors",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 18000000\n",
-        "`M/model.safetensors`: a Git LFS pointer of 71 bytes, wanted the file of 18000000 bytes that it stands for, which `git lfs pull` fetches",
+        "`M/model.safetensors`: a Git LFS pointer of 70 bytes, wanted the file of 18000000 bytes that it stands for, which `git lfs pull` fetches",
     );
     let numbers = "wanted safetensors, which hold numbers alone";
     for (file, bytes, found) in [
