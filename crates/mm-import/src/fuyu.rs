@@ -56,7 +56,7 @@ fn open(source: &Source) -> Result<Imported, ImportError> {
     let names = Names::of(&*set);
     Ok(Imported {
         config: config.model(),
-        tokenizer: tokenizer(source, &raw)?,
+        tokenizer: tokenizer(source, &raw, config.vocab)?,
         generation: generation(source, config.patch)?,
         weights: plans(&config, &names),
         sets: vec![set],
@@ -191,8 +191,9 @@ impl Heads {
     }
 }
 
-/// Reads the tokenizer, whose template is made to say how a document begins and ends.
-fn tokenizer(source: &Source, config: &Value) -> Result<Tokenizer, ImportError> {
+/// Reads the tokenizer, whose template is made to say how a document begins and ends. A table of
+/// embeddings may have more rows than there are tokens; they get tokens that stand for no text.
+fn tokenizer(source: &Source, config: &Value, vocab: usize) -> Result<Tokenizer, ImportError> {
     let mut file = source.json(TOKENIZER)?;
     let path = source.file(TOKENIZER);
     let settings = source.json_if_there(GENERATION)?.unwrap_or_default();
@@ -220,13 +221,33 @@ fn tokenizer(source: &Source, config: &Value) -> Result<Tokenizer, ImportError> 
     });
     file["truncation"] = Value::Null;
     file["padding"] = Value::Null;
-    let read = Tokenizer::from_json(file.to_string().as_bytes());
-    let read = read.map_err(|why| ImportError::Tokenizer { path: path.clone(), source: why })?;
+    let parse = |file: &Value| {
+        let read = Tokenizer::from_json(file.to_string().as_bytes());
+        read.map_err(|why| ImportError::Tokenizer { path: path.clone(), source: why })
+    };
+    let read = parse(&file)?;
     if read.special().by_rows.is_none() {
         let found = "without `|SPEAKER|` and `|NEWLINE|`";
         return Err(wrong_field(&path, "model.vocab", found, "the tokens of Fuyu"));
     }
-    Ok(read)
+    let found = read.vocab();
+    if found > vocab {
+        let wanted = format!("at most the {vocab} of config.json");
+        return Err(wrong_field(&path, "model.vocab", format!("{found} tokens"), wanted));
+    }
+    if found == vocab {
+        return Ok(read);
+    }
+    let filler = |id: usize| {
+        json!({
+            "id": id, "content": format!("|UNUSED{id}|"), "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true,
+        })
+    };
+    if let Some(added) = file["added_tokens"].as_array_mut() {
+        added.extend((found..vocab).map(filler));
+    }
+    parse(&file)
 }
 
 /// Returns the token of an id, among the added ones and in the vocabulary.

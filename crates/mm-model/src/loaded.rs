@@ -114,7 +114,7 @@ impl LoadedModel {
         options.sampler.validate()?;
         options.guidance.validate()?;
         let (found, wanted) = (self.tokenizer.vocab(), self.config.vocab);
-        if fits(&self.tokenizer, &self.config) {
+        if found == wanted || !self.config.has_text() {
             return Ok(());
         }
         Err(GenerateError::Vocab { found, wanted })
@@ -133,19 +133,11 @@ pub(crate) fn tokenizer_from_bytes(
 ) -> Result<Tokenizer, FileError> {
     let tokenizer =
         Tokenizer::from_json(bytes).map_err(|why| FileError::malformed(TOKENIZER, &why))?;
-    if !fits(&tokenizer, config) {
-        let (found, wanted) = (tokenizer.vocab(), config.vocab);
+    let (found, wanted) = (tokenizer.vocab(), config.vocab);
+    if config.has_text() && found != wanted {
         return Err(FileError::Vocab { found, wanted });
     }
     Ok(tokenizer)
-}
-
-/// Says whether a tokenizer belongs to a model: both have as many ids. A published model may have
-/// more than its tokenizer, to fill a table up.
-fn fits(tokenizer: &Tokenizer, config: &ModelConfig) -> bool {
-    let (found, wanted) = (tokenizer.vocab(), config.vocab);
-    let is_published = tokenizer.special().by_rows.is_some();
-    !config.has_text() || found == wanted || (is_published && found < wanted)
 }
 
 /// Writes the contents of `config.json`.

@@ -4,6 +4,8 @@
 //! Such a tokenizer is the author's, so only its ends are checked: it must have the tokens that lay
 //! out images, and a template that says how a document begins and ends.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::TextError;
@@ -60,6 +62,18 @@ impl PieceStyle {
     pub(crate) fn strips_blank(self) -> bool {
         self == Self::Sentence { strips_blank: true }
     }
+}
+
+/// Returns the ids of the added tokens that stand for no text.
+pub(crate) fn silent_ids(json: &Value) -> HashSet<u32> {
+    let added = json["added_tokens"].as_array().into_iter().flatten();
+    let special = added.filter(|token| token["special"] == true);
+    special.filter_map(|token| u32::try_from(token["id"].as_u64()?).ok()).collect()
+}
+
+/// Returns the tokens that stand for the single bytes of a text.
+pub(crate) fn byte_tokens(text: &str) -> Vec<String> {
+    text.bytes().map(|byte| format!("<0x{byte:02X}>")).collect()
 }
 
 /// Says whether a file has the tokens by which Fuyu lays out images.

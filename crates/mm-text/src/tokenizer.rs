@@ -92,9 +92,8 @@ impl Tokenizer {
     /// Returns the ids of `text`, of which none is special: `[IMG]` in a text is five characters.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         if self.special.by_rows.is_some() {
-            // Special tokens in the text are text here too, but for the model's own added words.
             let ids = self.inner.encode(text, false).map(|found| found.get_ids().to_vec());
-            return ids.unwrap_or_default();
+            return self.spelled_out(ids.unwrap_or_default());
         }
         // `tokenizers::Tokenizer::encode` would look for special tokens in the text first.
         let mut words = PreTokenizedString::from(text);
@@ -107,6 +106,24 @@ impl Tokenizer {
             .expect("every byte is in the vocabulary")
             .get_ids()
             .to_vec()
+    }
+
+    /// Spells the special tokens that a published vocabulary finds in a text in bytes, since they are
+    /// text here too.
+    fn spelled_out(&self, ids: Vec<u32>) -> Vec<u32> {
+        let is_name = |id: u32| id != self.special.pad && self.special.is_special(id);
+        if !ids.iter().any(|id| is_name(*id)) {
+            return ids;
+        }
+        let spell = |id: u32| {
+            let name = self.inner.id_to_token(id).filter(|_| is_name(id));
+            let bytes = name.map(|name| published::byte_tokens(&name));
+            let spelled = bytes.map(|bytes| {
+                bytes.iter().filter_map(|token| self.inner.token_to_id(token)).collect()
+            });
+            spelled.unwrap_or(vec![id])
+        };
+        ids.into_iter().flat_map(spell).collect()
     }
 
     /// Returns the text of `ids`. Special tokens and ids outside the vocabulary stand for no text;
@@ -151,8 +168,9 @@ impl Tokenizer {
         inner.set_encode_special_tokens(true);
         let special = published::special_of(json, &|name| inner.token_to_id(name))?;
         let style = published::PieceStyle::of(json);
+        let silent = published::silent_ids(json);
         let piece = |id| match inner.id_to_token(id) {
-            Some(token) if !special.is_special(id) => style.bytes(&token),
+            Some(token) if !special.is_special(id) && !silent.contains(&id) => style.bytes(&token),
             _ => Vec::new(),
         };
         let pieces = (0..inner.get_vocab_size(true) as u32).map(piece).collect();
