@@ -72,7 +72,7 @@ def main(folder: Path):
     tokenizer = make_tokenizer(folder / "tokenizer.json")
     vocab = tokenizer.get_vocab()
     text_config = {
-        "model_type": "persimmon", "vocab_size": 280, "hidden_size": 32, "intermediate_size": 96, "num_hidden_layers": 3,
+        "model_type": "persimmon", "vocab_size": 400, "hidden_size": 32, "intermediate_size": 96, "num_hidden_layers": 3,
         "num_attention_heads": 2, "hidden_act": "relu2", "layer_norm_eps": 1e-5, "max_position_embeddings": 512,
         "rope_parameters": {"rope_theta": 25000.0, "partial_rotary_factor": 0.5, "rope_type": "default"}, "qk_layernorm": True,
         "eos_token_id": vocab["|ENDOFTEXT|"], "bos_token_id": 1,
@@ -142,4 +142,5 @@ def main(folder: Path):
     print("written:", expected["written"].tolist(), repr(tokenizer.decode(expected["written"])), "loss", loss.item())
 
 
-main(Path(sys.argv[1]))
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
