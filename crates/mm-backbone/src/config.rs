@@ -94,10 +94,10 @@ pub enum MultiHeadVariant {
     /// DiT's modulation by a condition, adaLN-Zero (Peebles & Xie 2022): norms are shifted and
     /// scaled, and branches gated, by a linear map of each token's condition that starts at zero.
     Dit,
-    /// The block of Persimmon and Fuyu (Adept 2023): every norm is a LayerNorm with an offset, those
-    /// of queries and keys too; every map has a bias; the feed-forward half squares a ReLU and has
-    /// no gate; half of the channels of a head turn with the position. Each query head has a key
-    /// head of its own.
+    /// The block of Persimmon and Fuyu (Adept 2023): every norm is a LayerNorm with an offset, even
+    /// of queries and keys; every map has a bias; the feed-forward half squares a ReLU and has no
+    /// gate; half of the channels of a head turn with the position. Each query head has a key head
+    /// of its own.
     Persimmon,
 }
 

@@ -30,8 +30,8 @@ pub enum PositionScheme {
     /// The layout of `su2024`: the first half of the channels turns with the row, the second with
     /// the column.
     Halves,
-    /// One after another in reading order, patches as text, as in Fuyu. Every token sees those before
-    /// it and no other.
+    /// One after another in reading order, patches as text, as in Fuyu. Every token sees those
+    /// before it and no other.
     Sequence,
 }
 

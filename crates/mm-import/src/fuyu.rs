@@ -1,14 +1,14 @@
 //! Fuyu-8b (Adept 2023): raw patches and text into one causal transformer, text out. The network is
 //! Persimmon's.
 //!
-//! Sizes and names are those of `FuyuForCausalLM` in `transformers` 5.24, and the older names of the
-//! weights on the Hub:
+//! Sizes and names are those of `FuyuForCausalLM` in `transformers` 5.24, and the older names of
+//! the weights on the Hub, with `B` for `model.language_model` and `language_model.model`:
 //!
 //! | ours | 5.x | on the Hub |
 //! | --- | --- | --- |
-//! | `token_embed` | `model.language_model.embed_tokens.weight` | `language_model.model.embed_tokens.weight` |
-//! | `backbone.blocks.I.…` | `model.language_model.layers.I.…` | `language_model.model.layers.I.…` |
-//! | `backbone.norm` | `model.language_model.final_layernorm` | `language_model.model.final_layernorm` |
+//! | `token_embed` | `B.embed_tokens.weight` | `B.embed_tokens.weight` |
+//! | `backbone.blocks.I.…` | `B.layers.I.…` | `B.layers.I.…` |
+//! | `backbone.norm` | `B.final_layernorm` | `B.final_layernorm` |
 //! | `token_out` | `lm_head` | `language_model.lm_head` |
 //! | `patch_in` | `model.vision_embed_tokens` | `vision_embed_tokens` |
 //!

@@ -4,6 +4,7 @@
 //! Tensors of type F32, F16, BF16 and F64 are read, the last rounded to 32-bit floats. No file is
 //! opened here: a shard is anything that can be read and sought in.
 
+mod fill;
 mod shard;
 
 use std::collections::BTreeMap;
@@ -13,9 +14,10 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use mm_backbone::Init;
 
-use crate::parameters::{filled, filled_as_stored, shapes_of};
+use crate::parameters::{filled, shapes_of};
 use crate::{FileError, FolderError, Model, ModelConfig};
 
+use fill::filled_as_stored;
 pub use safetensors::tensor::{Dtype, TensorInfo};
 pub use shard::{Place, Shard};
 

@@ -42,8 +42,9 @@ pub enum Fit {
         /// The most patches an image may have.
         max_patches: usize,
     },
-    /// Shrinks the whole image until it fits, with its aspect kept, and fills up to whole patches on
-    /// the right and at the bottom, as Fuyu's image processor does. A smaller image keeps its size.
+    /// Shrinks the whole image until it fits, with its aspect kept, and fills up to whole patches
+    /// on the right and at the bottom, as Fuyu's image processor does. A smaller image keeps its
+    /// size.
     ShrinkAndFill {
         /// The most columns of pixels.
         width: usize,
@@ -100,8 +101,8 @@ fn pad(image: &Image, mut canvas: Image) -> Image {
     canvas
 }
 
-/// Shrinks an image that is too large, by a triangle filter; sides are rounded down, as Fuyu's image
-/// processor does.
+/// Shrinks an image that is too large, by a triangle filter; sides are rounded down, as Fuyu's
+/// image processor does.
 fn shrunk(image: &Image, width: usize, height: usize) -> Image {
     if image.width() <= width && image.height() <= height {
         return image.clone();

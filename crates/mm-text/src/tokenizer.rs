@@ -108,8 +108,8 @@ impl Tokenizer {
             .to_vec()
     }
 
-    /// Spells the special tokens that a published vocabulary finds in a text in bytes, since they are
-    /// text here too.
+    /// Spells the special tokens that a published vocabulary finds in a text in bytes, since they
+    /// are text here too.
     fn spelled_out(&self, ids: Vec<u32>) -> Vec<u32> {
         let is_name = |id: u32| id != self.special.pad && self.special.is_special(id);
         if !ids.iter().any(|id| is_name(*id)) {

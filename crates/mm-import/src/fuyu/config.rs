@@ -1,4 +1,4 @@
-//! The sizes of a Fuyu in `config.json`: in its `text_config`, or beside it as in the files of 2023.
+//! The sizes of a Fuyu in `config.json`: in its `text_config`, or beside it as in files of 2023.
 //! What a file leaves out is as in `FuyuConfig` and `PersimmonConfig` of `transformers` 5.24.
 
 use std::path::Path;

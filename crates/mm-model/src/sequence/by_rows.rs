@@ -1,13 +1,13 @@
-//! Documents of Fuyu (Adept 2023): an image is rows of patches with a newline token behind each, and
-//! every place sees those before it and no other.
+//! Documents of Fuyu (Adept 2023): an image is rows of patches with a newline token behind each,
+//! and every place sees those before it and no other.
 //!
 //! ```text
 //! p p p |NEWLINE| p p p |NEWLINE| <s> w h a t ? <0x04> a n s w e r |ENDOFTEXT|
 //! ```
 //!
 //! `<s>` stands before the first text, behind the images in front of it, and `<0x04>` behind a
-//! question about an image, as the processor of Fuyu in `transformers` 5.24 lays them out. Without an
-//! image there is no `<0x04>`. Each row of patches is an [`ImageSpan`] of its own.
+//! question about an image, as the processor of Fuyu in `transformers` 5.24 lays them out. Without
+//! an image there is no `<0x04>`. Each row of patches is an [`ImageSpan`] of its own.
 
 use mm_patch::{Grid, Image, image_to_patches};
 use mm_text::Rows;

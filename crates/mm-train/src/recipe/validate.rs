@@ -2,7 +2,7 @@
 
 use mm_backbone::Precision;
 use mm_data::DataConfig;
-use mm_model::{NetworkConfig, TimeConfig};
+use mm_model::NetworkConfig;
 
 use super::check::Checks;
 use super::{BestBy, LossConfig, Recipe};
@@ -99,7 +99,7 @@ impl Recipe {
         let only_draws = mix.read == [0.0, 0.0] && rest == 0.0;
         checks.check("mix", self.vocab > 0 || only_draws, "only `draw` where `vocab` is 0");
         let draws = mix.draw != [0.0, 0.0] || mix.finished > 0.0;
-        let able = self.model.time != TimeConfig::None || !draws;
+        let able = self.model.time != mm_model::TimeConfig::None || !draws;
         checks.check("mix", able, "only documents that are read where `model.time` is none");
         let glyphs = matches!(self.data, DataConfig::Glyphs(_));
         checks.check(

@@ -4,10 +4,10 @@ use std::io::{IsTerminal, Write, stderr};
 use std::path::PathBuf;
 
 use clap::Parser;
+use mm_data::ImageSettings;
 use mm_import::hf::WeightType;
 use mm_import::kinds::{KINDS, kind_of, open};
 use mm_import::published::{ImportError, ImportProgress, Imported, Source};
-use mm_data::ImageSettings;
 use mm_model::folder::{save_all_but_weights, write_atomic, write_atomic_in_pieces};
 use mm_train::{LoraConfig, Recipe};
 
