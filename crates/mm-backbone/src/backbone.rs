@@ -6,8 +6,9 @@ use mm_kernels::{AttentionContext, BlockOptions, KeyValue, KvUpdate};
 use crate::block::Block;
 use crate::cache::Cache;
 use crate::dit::FinalLayer;
+use crate::norm::Norm;
 use crate::uvit::LongSkip;
-use crate::{BackboneConfig, BackboneError, Condition, Init, RmsNorm};
+use crate::{BackboneConfig, BackboneError, Condition, Init};
 
 /// A stack of pre-norm residual blocks, and a norm behind the last.
 ///
@@ -46,7 +47,7 @@ use crate::{BackboneConfig, BackboneError, Condition, Init, RmsNorm};
 #[derive(Module, Debug)]
 pub struct Backbone {
     pub(crate) blocks: Vec<Block>,
-    pub(crate) norm: RmsNorm,
+    pub(crate) norm: Norm,
     /// The joins of a U-ViT, the innermost first; other stacks have none.
     pub(crate) skips: Vec<LongSkip>,
     /// The modulation of the norm in a DiT.
@@ -58,7 +59,8 @@ impl Backbone {
     pub fn new(config: &BackboneConfig, init: &mut Init) -> Result<Self, BackboneError> {
         config.validate()?;
         let blocks = (0..config.depth).map(|_| Block::new(config, init)).collect();
-        let norm = RmsNorm::new(init, config.width, config.norm_epsilon);
+        let is_persimmon = config.block.is_persimmon();
+        let norm = Norm::new(init, config.width, config.norm_epsilon, is_persimmon);
         let skips = LongSkip::all(init, config.width, config.skips());
         let final_layer = config.block.is_conditioned().then(|| FinalLayer::new(config, init));
         Ok(Self { blocks, norm, skips, final_layer })
@@ -177,11 +179,19 @@ mod tests {
         let multi_head = |variant| {
             BlockConfig::MultiHead(MultiHeadConfig { variant, heads, key_heads, feed_forward })
         };
+        let variant = MultiHeadVariant::Persimmon;
+        let persimmon = BlockConfig::MultiHead(MultiHeadConfig {
+            variant,
+            heads,
+            key_heads: heads,
+            feed_forward,
+        });
         vec![
             with(2, BlockConfig::Gau(GauConfig { expansion: 2, key_size: 16, bias: true })),
             with(2, multi_head(MultiHeadVariant::Plain)),
             with(3, multi_head(MultiHeadVariant::Uvit)),
             with(2, multi_head(MultiHeadVariant::Dit)),
+            with(2, persimmon),
         ]
     }
 

@@ -36,7 +36,7 @@ pub use linear::Linear;
 pub use mm_kernels::{
     AnyTensor, AttentionContext, BlockOptions, KeyRanges, KeyRangesError, KeyValue, Precision,
 };
-pub use norm::RmsNorm;
+pub use norm::{LayerNorm, RmsNorm};
 pub use positions::{PositionScheme, Positions};
 pub use uvit::LongSkip;
 pub use vision::{MlpKind, NormKind, VisionBlock, VisionBlockConfig, VisionNorm};

@@ -7,7 +7,7 @@ use burn::prelude::Device;
 use clap::{Args, ValueEnum};
 use mm_backbone::Precision;
 use mm_diffusion::{Guidance, GuidanceRule, Sampler};
-use mm_model::{GenerateOptions, LoadedModel};
+use mm_model::{FolderError, GenerateOptions, LoadedModel};
 use mm_text::TokenSampling;
 use mm_train::did_you_mean;
 
@@ -125,10 +125,11 @@ pub struct SamplingArgs {
 }
 
 impl CommonArgs {
-    /// Opens a model folder on the device that was asked for.
+    /// Opens a model folder on the device that was asked for, to be asked and not trained.
     pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
         let device = self.device.open()?;
-        let mut model = load(folder, &device)?;
+        let mut model =
+            LoadedModel::load_to_ask(folder, &device).map_err(|why| no_model(folder, why))?;
         if let Some(precision) = self.precision {
             model.generation.precision = precision.precision();
         }
@@ -211,17 +212,20 @@ pub const SAMPLERS: &[&str] =
 
 /// Opens a model folder.
 pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {
-    LoadedModel::load(folder, device).map_err(|why| {
-        let inside = folder.join("model"); // a run folder has one
-        let hint = if inside.is_dir() {
-            format!("did you mean `{}`?", inside.display())
-        } else {
-            "a model folder holds config.json, generation_config.json, model.safetensors and \
-             tokenizer.json"
-                .to_owned()
-        };
-        Failure::failed(why).hint(hint)
-    })
+    LoadedModel::load(folder, device).map_err(|why| no_model(folder, why))
+}
+
+/// Says what a model folder holds, beside the error of one that cannot be opened.
+fn no_model(folder: &Path, why: FolderError) -> Failure {
+    let inside = folder.join("model"); // a run folder has one
+    let hint = if inside.is_dir() {
+        format!("did you mean `{}`?", inside.display())
+    } else {
+        "a model folder holds config.json, generation_config.json, model.safetensors and \
+         tokenizer.json"
+            .to_owned()
+    };
+    Failure::failed(why).hint(hint)
 }
 
 /// Names the model folder in an error of generation.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dit;
+pub mod fuyu;
 #[cfg(test)]
 #[path = "../../mm-model/src/fuzz.rs"]
 mod fuzz;

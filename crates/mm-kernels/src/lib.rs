@@ -14,6 +14,8 @@ mod device;
 mod flex;
 mod instructions;
 mod kernels;
+#[cfg(feature = "mmap")]
+mod mapped;
 mod mask;
 mod options;
 mod own_gradient;
@@ -26,12 +28,14 @@ mod work_memory;
 pub use adamw::AdamW;
 pub use blocks::{
     BlockModulation, BranchModulation, GauWeights, KeyValue, KvUpdate, LinearWeights,
-    MultiHeadWeights, ScaleOffset, modulate,
+    MultiHeadBiases, MultiHeadWeights, ScaleOffset, modulate,
 };
 pub use choice::{convolution, has_fused_blocks, kernels_for, kernels_of, register};
 pub use context::AttentionContext;
 pub use instructions::InstructionSet;
-pub use kernels::{BlockKernels, Reference, linear, rms_norm};
+pub use kernels::{BlockKernels, Reference, layer_norm, linear, rms_norm};
+#[cfg(feature = "mmap")]
+pub use mapped::{MappedFile, map_file};
 pub use mask::{KeyRanges, KeyRangesError};
 pub use options::{BlockOptions, Precision};
 pub use own_gradient::{AnyTensor, checkpointed};

@@ -118,6 +118,8 @@ pub enum TimeConfig {
         /// What the time and the step are multiplied by first, and a tenth of the guidance.
         scale: f64,
     },
+    /// It is not told: the network reads, and draws no image, as Fuyu.
+    None,
 }
 
 impl TimeConfig {
@@ -174,6 +176,23 @@ impl ModelConfig {
             }
             _ => {}
         }
+        if !self.draws() && (!self.has_text() || self.network.is_unet()) {
+            return wrong(
+                "time.kind",
+                "none".into(),
+                "another, since a network without text draws",
+            );
+        }
+        if let NetworkConfig::Unified(unified) = &self.network
+            && !self.draws()
+            && (unified.patch_convolution || unified.backbone.block.is_conditioned())
+        {
+            return wrong(
+                "time.kind",
+                "none".into(),
+                "another, since the network asks for the time",
+            );
+        }
         self.schedule.validate()?;
         match &self.network {
             NetworkConfig::Unified(unified) => Ok(unified.backbone.validate()?),
@@ -200,6 +219,11 @@ impl ModelConfig {
         self.has_text() || self.network.classes().is_some()
     }
 
+    /// Whether the network draws images, or only reads.
+    pub fn draws(&self) -> bool {
+        self.time != TimeConfig::None
+    }
+
     /// Trained numbers of the model, of any network; counted as those of the
     /// [backbone](mm_backbone::BackboneConfig::parameters) are.
     pub fn parameters(&self) -> usize {
@@ -207,6 +231,7 @@ impl ModelConfig {
             TimeConfig::Table { steps } => steps as f64 * width,
             TimeConfig::Sinusoidal { channels, .. } => (channels as f64 + 2.0 + width) * width,
             TimeConfig::Distilled { channels, .. } => 3.0 * (channels as f64 + 2.0 + width) * width,
+            TimeConfig::None => 0.0,
         };
         let (outside, network) = match &self.network {
             NetworkConfig::Unet(unet) => (time(unet.width as f64), unet.parameters()),
@@ -215,8 +240,9 @@ impl ModelConfig {
                 let [width, numbers, vocab, places] =
                     [unified.backbone.width, self.patch_dim(), self.vocab, unified.patch_pos_embed]
                         .map(|size| size as f64);
-                let biases = if unified.patch_bias { width + numbers } else { 0.0 };
-                let ends = 2.0 * vocab * width + 2.0 * numbers * width + biases;
+                let out = if self.draws() { 1.0 } else { 0.0 };
+                let biases = if unified.patch_bias { width + out * numbers } else { 0.0 };
+                let ends = 2.0 * vocab * width + (1.0 + out) * numbers * width + biases;
                 let convolution =
                     if unified.patch_convolution { 3.0 * 3.0 * 3.0 * 3.0 + 3.0 } else { 0.0 };
                 let outside = ends + 2.0 * places * width + time(width) + convolution;

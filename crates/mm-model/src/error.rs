@@ -75,6 +75,14 @@ pub enum DocumentError {
         /// Channels of a latent.
         wanted: usize,
     },
+    /// The model is to be trained to draw, which it cannot.
+    #[error(
+        "image {index} of the document is to be drawn, wanted one to be read: this model draws none"
+    )]
+    OnlyReads {
+        /// Which image, counted from 1.
+        index: usize,
+    },
     /// The image has more rows or columns than there are size tokens.
     #[error(
         "image {index} of the document has {rows} x {cols} patches, wanted at most {most} x {most}"
@@ -148,6 +156,9 @@ pub enum GenerateError {
     /// There is nothing to generate from.
     #[error("no prompt was given, wanted at least one")]
     NoPrompt,
+    /// The network reads images and draws none.
+    #[error("this model only reads: it draws no images")]
+    OnlyReads,
 }
 
 /// A model folder that cannot be read or written.

@@ -6,12 +6,14 @@
 //! module of the crate that touches files; it stands behind the feature `fs`.
 
 mod index;
+mod mapped;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use fs_err::File;
+use mm_kernels::has_fused_blocks;
 use mm_text::Tokenizer;
 
 use crate::loaded::{
@@ -19,7 +21,7 @@ use crate::loaded::{
     generation_from_bytes, tokenizer_from_bytes,
 };
 use crate::parameters::{Weight, Weights, shapes_of, weights_of, weights_to_bytes};
-use crate::stored::{Shard, Stored};
+use crate::stored::{Place, Shard, Stored};
 use crate::{FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig};
 use index::{INDEX, Index, index_from_bytes};
 
@@ -34,6 +36,27 @@ impl LoadedModel {
             .map_err(|why| why.in_file(path))?;
         let generation = load_generation_config(folder)?;
         let model = stored(folder)?.model(&config, device)?;
+        Ok(Self { config, tokenizer, model, generation })
+    }
+
+    /// Does what [`load`](Self::load) does for a model that is only asked and not trained. On the
+    /// CPU the weights of a published model are mapped from their files and stay in their type:
+    /// matrices of 16 bits are widened as they are used. Everything else is loaded as usual.
+    pub fn load_to_ask(folder: &Path, device: &Device) -> Result<Self, FolderError> {
+        let config = load_config(folder)?;
+        let unified = config.network.unified();
+        let stays = unified.is_some_and(|unified| unified.backbone.block.is_persimmon());
+        if !stays || !has_fused_blocks(device) {
+            return Self::load(folder, device);
+        }
+        let path = folder.join(TOKENIZER);
+        let tokenizer = tokenizer_from_bytes(&fs_err::read(&path)?, &config)
+            .map_err(|why| why.in_file(path))?;
+        let generation = load_generation_config(folder)?;
+        let stored = stored(folder)?;
+        let maps = mapped::map_all(stored.files())?;
+        let data = |file: usize, place: Place| maps[file].data(&place);
+        let model = stored.model_as_stored(&config, device, &data)?;
         Ok(Self { config, tokenizer, model, generation })
     }
 

@@ -4,6 +4,7 @@
 //! Tensors of type F32, F16, BF16 and F64 are read, the last rounded to 32-bit floats. No file is
 //! opened here: a shard is anything that can be read and sought in.
 
+mod fill;
 mod shard;
 
 use std::collections::BTreeMap;
@@ -16,8 +17,13 @@ use mm_backbone::Init;
 use crate::parameters::{filled, shapes_of};
 use crate::{FileError, FolderError, Model, ModelConfig};
 
+use fill::filled_as_stored;
 pub use safetensors::tensor::{Dtype, TensorInfo};
-pub use shard::Shard;
+pub use shard::{Place, Shard};
+
+/// Returns the numbers of a tensor from the number of its file and its place there; nothing if they
+/// cannot be used where they lie.
+pub type DataOf<'a> = &'a dyn Fn(usize, Place) -> Option<TensorData>;
 
 /// All files of a set of weights.
 #[derive(Debug)]
@@ -83,6 +89,36 @@ impl<R: Read + Seek> Stored<R> {
             .map_err(|why| FileError::from(why).in_file(self.home.clone()))?;
         self.check(&shapes_of(&blank))?;
         filled(blank, &mut |name, shape| self.read(name, shape))
+    }
+
+    /// Makes the network of a configuration with these weights, whose matrices stay in the type in
+    /// which they are stored. `data` returns the numbers of a tensor from its place in a file,
+    /// without a copy if it can; nothing has it read as 32-bit floats.
+    pub fn model_as_stored(
+        mut self,
+        config: &ModelConfig,
+        device: &Device,
+        data: DataOf<'_>,
+    ) -> Result<Model, FolderError> {
+        let shapes = Model::drawn(config, &mut Init::shapes(device))
+            .map_err(|why| FileError::from(why).in_file(self.home.clone()))?;
+        self.check(&shapes_of(&shapes))?;
+        filled_as_stored(shapes, device, &mut |name, shape| {
+            let holds = |(_, shard): &(PathBuf, Shard<R>)| shard.has(name);
+            if let Some(index) = self.shards.iter().position(holds)
+                && shape.len() > 1
+                && let Some(found) = self.shards[index].1.place(name)
+                && let Some(data) = data(index, found)
+            {
+                return Ok(data);
+            }
+            Ok(TensorData::new(self.read(name, shape)?, shape.to_vec()))
+        })
+    }
+
+    /// Returns the files in the order in which a [`DataOf`] counts them.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|(path, _)| path.as_path())
     }
 
     /// Compares every name, shape and type with those wanted.

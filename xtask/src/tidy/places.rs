@@ -21,8 +21,8 @@ const FEATURE_PLACES: &[&str] = &[
 ];
 
 /// Names the places where files may be read or written: model folders, training states, metrics,
-/// folders of data and of published models, what the system tells of memory, the program and the automation. Tests are
-/// free. A folder ends in `/`.
+/// folders of data and of published models, what the system tells of memory, the program and the
+/// automation. Tests are free. A folder ends in `/`.
 const FILE_PLACES: &[&str] = &[
     "crates/mm-cli/",
     "crates/mm-data/src/files.rs",

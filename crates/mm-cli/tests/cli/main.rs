@@ -12,6 +12,7 @@ mod folders;
 mod kills;
 mod migration;
 mod numbers;
+mod published;
 mod quality;
 mod ranks;
 mod recipes;

@@ -1,4 +1,4 @@
-//! The files of a published model: JSON files and sets of tensors. A source is a folder, or one file
+//! The files of a published model: JSON files and sets of tensors. A source is a folder, or a file
 //! of weights. Nothing that a file holds is ever run.
 
 use std::fmt;

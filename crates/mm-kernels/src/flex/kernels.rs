@@ -101,7 +101,7 @@ impl BlockKernels for FlexKernels {
         context: &AttentionContext,
         options: BlockOptions,
     ) -> Tensor<3> {
-        if weights.modulation.is_some() {
+        if !is_fused(weights) {
             return multi_head(self, x, weights, context, options.precision, None).0;
         }
         match multi_head_inputs(&x, weights) {
@@ -119,7 +119,7 @@ impl BlockKernels for FlexKernels {
         prefix: Option<&KeyValue>,
         update: KvUpdate,
     ) -> (Tensor<3>, Option<KeyValue>) {
-        if weights.modulation.is_some() {
+        if !is_fused(weights) {
             let (y, new) = multi_head(self, x, weights, context, options.precision, prefix);
             return (y, (update == KvUpdate::Keep).then_some(new));
         }
@@ -174,6 +174,11 @@ impl BlockKernels for FlexKernels {
         let [] = in_place([], [plain(x)], |[], [x]| sum = update::sum_of_squares(x));
         Some(sum)
     }
+}
+
+/// Says whether the fused block has all that these weights ask for.
+fn is_fused(weights: &MultiHeadWeights) -> bool {
+    weights.modulation.is_none() && weights.biases.is_none() && weights.is_gated()
 }
 
 /// Says whether tensors of `[numbers]` can be changed as they are, without autodiff.

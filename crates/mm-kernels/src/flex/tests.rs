@@ -183,6 +183,7 @@ fn head_weights(trained: &mut Trained, key_heads: usize) -> MultiHeadWeights {
         down_proj: trained.matrix(feed_forward, WIDTH),
         epsilon: 1e-6,
         modulation: None,
+        biases: None,
     }
 }
 

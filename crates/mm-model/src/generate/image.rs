@@ -343,6 +343,9 @@ impl LoadedModel {
         if self.config.time.is_distilled() && !(plain && options.negative.is_empty()) {
             return Err(GenerateError::Distilled);
         }
+        if !self.config.draws() {
+            return Err(GenerateError::OnlyReads);
+        }
         let empty = |prompt: &Document| {
             let silent =
                 |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());

@@ -68,6 +68,9 @@ impl<'a> GenerationSession<'a> {
         prompts: &[Document],
         grid: Grid,
     ) -> Result<Self, GenerateError> {
+        if !model.config.draws() {
+            return Err(GenerateError::OnlyReads);
+        }
         let prompts: Vec<Sequence> = prompts
             .iter()
             .map(|prompt| model.drawing_prompt(prompt, grid))

@@ -60,8 +60,9 @@ impl JumpWaves {
 }
 
 impl TimeEmbedding {
-    pub(crate) fn new(config: &TimeConfig, width: usize, init: &mut Init) -> Self {
-        match *config {
+    /// Makes the embedding; a network that is not told the time has none.
+    pub(crate) fn new(config: &TimeConfig, width: usize, init: &mut Init) -> Option<Self> {
+        Some(match *config {
             TimeConfig::Table { steps } => {
                 Self::Table(TimeTable { table: init.uniform([steps, width], 0.05) })
             }
@@ -73,7 +74,8 @@ impl TimeEmbedding {
                 size: TimeWaves::silent(channels, scale, width, init),
                 guidance: TimeWaves::silent(channels, scale, width, init),
             }),
-        }
+            TimeConfig::None => return None,
+        })
     }
 
     /// Embeds the times, and the jumps where the network knows them; without any, the jumps are of

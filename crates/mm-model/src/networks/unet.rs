@@ -63,7 +63,8 @@ impl Unet {
             blocks.into_iter().map(block).collect::<Vec<_>>()
         };
         Self {
-            time: TimeEmbedding::new(time, config.width, init),
+            time: TimeEmbedding::new(time, config.width, init)
+                .expect("a checked U-Net is told the time"),
             first: Convolution::new(init, mm_patch::RGB_CHANNELS, config.width, 1.0),
             down: down.into_iter().enumerate().map(|blocks| level(blocks, init)).collect(),
             middle: Residual::new(init, config, middle, gain, false),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 
 use burn::tensor::{bf16, f16};
 use safetensors::SafeTensorError;
@@ -23,6 +24,17 @@ pub struct Shard<R> {
     tensors: BTreeMap<String, TensorInfo>,
     /// The byte at which the tensors begin.
     start: u64,
+}
+
+/// Where the numbers of a tensor lie in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Their type.
+    pub dtype: Dtype,
+    /// The shape of the tensor.
+    pub shape: Vec<usize>,
+    /// The bytes of the file.
+    pub bytes: Range<usize>,
 }
 
 impl<R: Read + Seek> Shard<R> {
@@ -100,6 +112,15 @@ impl<R: Read + Seek> Shard<R> {
             }
             _ => bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect(),
         })
+    }
+
+    /// Returns where the numbers of a tensor lie in the file.
+    pub fn place(&self, name: &str) -> Option<Place> {
+        let info = self.tensors.get(name)?;
+        let (from, to) = info.data_offsets;
+        let start = self.start as usize;
+        let (shape, dtype) = (info.shape.clone(), info.dtype);
+        Some(Place { dtype, shape, bytes: start + from..start + to })
     }
 
     /// Returns shape and type of a tensor.

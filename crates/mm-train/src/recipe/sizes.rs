@@ -47,6 +47,7 @@ impl Recipe {
             TimeConfig::Sinusoidal { channels, .. } | TimeConfig::Distilled { channels, .. } => {
                 channels
             }
+            TimeConfig::None => 0,
         };
         checks.check("model.time", time <= 1 << 24, "of at most 16777216 steps or channels");
         let steps = model.schedule.steps().unwrap_or(0);

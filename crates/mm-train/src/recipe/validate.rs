@@ -99,6 +99,9 @@ impl Recipe {
         checks.check("mix", last, "some share above 0 at the last step");
         let only_draws = mix.read == [0.0, 0.0] && rest == 0.0;
         checks.check("mix", self.vocab > 0 || only_draws, "only `draw` where `vocab` is 0");
+        let draws = mix.draw != [0.0, 0.0] || mix.finished > 0.0;
+        let able = self.model.time != mm_model::TimeConfig::None || !draws;
+        checks.check("mix", able, "only documents that are read where `model.time` is none");
         let glyphs = matches!(self.data, DataConfig::Glyphs(_));
         checks.check(
             "mix",

@@ -43,6 +43,7 @@ pub const CHECKS: &[Check] = &[
     check("loss, gradients: multi-head blocks", 2e-5, multi_head_loss),
     check("loss, gradients: U-ViT", 2e-5, uvit_loss),
     check("loss, gradients: DiT", 2e-5, dit_loss),
+    check("loss, gradients: Persimmon", 2e-5, persimmon_loss),
     check("loss, gradients: U-Net", 5e-5, unet_loss),
     check("the same, all blocks computed again", 5e-5, computed_again),
     check("20 training steps, losses", 1e-4, twenty_losses),
@@ -152,6 +153,10 @@ fn uvit_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
 
 fn dit_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
     loss(on, small_recipe(network::DIT, 1)?)
+}
+
+fn persimmon_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
+    loss(on, small_recipe(network::PERSIMMON, 1)?)
 }
 
 fn unet_loss(on: &On) -> Result<Vec<Numbers>, Failure> {

@@ -30,6 +30,13 @@ pub const MULTI_HEAD: BlockConfig = multi_head_config(MultiHeadVariant::Plain);
 pub const UVIT: BlockConfig = multi_head_config(MultiHeadVariant::Uvit);
 /// A multi-head block that the noise level modulates.
 pub const DIT: BlockConfig = multi_head_config(MultiHeadVariant::Dit);
+/// A multi-head block of Persimmon and Fuyu, in which each query head has a key head.
+pub const PERSIMMON: BlockConfig = BlockConfig::MultiHead(MultiHeadConfig {
+    variant: MultiHeadVariant::Persimmon,
+    heads: 4,
+    key_heads: 4,
+    feed_forward: 96,
+});
 
 const fn multi_head_config(variant: MultiHeadVariant) -> BlockConfig {
     let (heads, key_heads, feed_forward) = (4, 2, 96);
