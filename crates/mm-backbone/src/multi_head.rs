@@ -46,6 +46,11 @@ impl MultiHeadBlock {
         }
     }
 
+    /// Says whether a condition changes the block.
+    pub(crate) fn is_modulated(&self) -> bool {
+        self.modulation.is_some()
+    }
+
     /// Returns the weights as kernels take them, for tokens `x`: `[batch, tokens, channels]`.
     pub(crate) fn weights(&self, x: &Tensor<3>, condition: Option<&Condition>) -> MultiHeadWeights {
         let [batch, tokens, _] = x.dims();

@@ -5,6 +5,7 @@ mod bench;
 mod compare;
 mod data;
 mod devices;
+mod distill;
 mod draw;
 mod edit;
 mod eval;
@@ -46,6 +47,8 @@ enum Command {
     Init(init::InitArgs),
     /// Train a model as a recipe describes.
     Train(train::TrainArgs),
+    /// Teach a copy of a model to draw in few steps, without a second branch for guidance.
+    Distill(distill::DistillArgs),
     /// Continue a prompt of texts and images with texts and images.
     Generate(generate::GenerateArgs),
     /// Write a caption for each image.
@@ -95,6 +98,7 @@ impl Args {
         match self.command {
             Command::Init(args) => init::run(&args),
             Command::Train(args) => train::run(&args),
+            Command::Distill(args) => distill::run(&args),
             Command::Generate(args) => {
                 let matches = matches.subcommand_matches("generate").expect("this was chosen");
                 generate::run(&args, &generate::prompt_order(matches))

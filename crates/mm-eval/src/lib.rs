@@ -25,10 +25,12 @@ mod fuzz;
 pub mod golden;
 mod grid;
 mod losses;
+mod pairs;
 pub mod quality;
 mod reading;
 mod records;
 mod share;
+mod words;
 
 pub use analytic::mean_square_of_noise;
 pub use dialogue::{DialogueEvaluator, DialogueScore, dialogue_score};
@@ -37,9 +39,11 @@ pub use error::EvalError;
 pub use evaluator::{Evaluator, Score};
 pub use grid::{contact_sheet, contact_sheet_at, image_table, magnified, sample_grid, square_cols};
 pub use losses::{HeldOutBatch, HeldOutLosses, LossEvaluator, held_out_batches, held_out_losses};
+pub use pairs::{PairsEvaluator, PairsScore, pairs_score};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
 pub use share::Share;
+pub use words::{CharacterErrors, WordsEvaluator, WordsScore, WrongText, words_score};
 
 /// Counts the images that are drawn or read in one batch.
 const TOGETHER: usize = 64;

@@ -42,13 +42,18 @@ pub enum WeightType {
 #[non_exhaustive]
 pub enum HfError {
     /// The Python code has the transformer alone.
-    #[error("the network is a U-Net, wanted a transformer: `modeling_mm.py` has no U-Net")]
+    #[error(
+        "the network only draws, wanted the joined transformer, which alone `modeling_mm.py` has"
+    )]
     Unet,
     /// The Python code does not have such blocks.
     #[error(
         "the network is of published weights, wanted one of this program: `modeling_mm.py` has no such blocks"
     )]
     Published,
+    /// The Python code does not tell a network of steps and guidance.
+    #[error("the model is distilled, wanted one that is not: `modeling_mm.py` knows no such time")]
+    Distilled,
     /// The weights cannot be put into a safetensors file.
     #[error(transparent)]
     Weights(#[from] SafeTensorError),
@@ -75,12 +80,15 @@ pub fn write<E: From<HfError>>(
     shard_bytes: usize,
     take: TakeFile<'_, E>,
 ) -> Result<(), E> {
-    if model.config.network.is_unet() {
+    if model.config.network.only_draws() {
         return Err(HfError::Unet.into());
     }
     let unified = model.config.network.unified();
     if unified.is_some_and(|unified| unified.backbone.block.is_persimmon()) {
         return Err(HfError::Published.into());
+    }
+    if model.config.time.is_distilled() {
+        return Err(HfError::Distilled.into());
     }
     let pretty = |value: &Value| serde_json::to_vec_pretty(value).expect("plain data");
     take("config.json", &pretty(&config(&model.config, &model.generation, dtype)))?;
@@ -184,6 +192,12 @@ fn shards(weights: &Weights, dtype: WeightType, most: usize) -> Vec<Vec<&str>> {
         shards.last_mut().expect("never empty").push(name.as_str());
     }
     shards
+}
+
+/// Writes all weights as one safetensors file.
+pub fn weights_file(weights: &Weights, dtype: WeightType) -> Result<Vec<u8>, HfError> {
+    let names: Vec<&str> = weights.keys().map(String::as_str).collect();
+    file(weights, &names, dtype)
 }
 
 /// Writes the weights of these names as safetensors.

@@ -5,14 +5,21 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod dit;
 pub mod fuyu;
 #[cfg(test)]
 #[path = "../../mm-model/src/fuzz.rs"]
 mod fuzz;
+#[cfg(test)]
+mod goldens;
 pub mod hf;
+pub mod jit;
 pub mod keras;
 pub mod kinds;
 pub mod published;
+pub mod pytorch;
+pub mod uvit;
+mod vision;
 
 /// The example of the README, compiled with the tests.
 #[cfg(doctest)]

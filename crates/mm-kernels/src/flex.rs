@@ -7,6 +7,8 @@
 //!                                         convolution: over the pixels of images
 //!                                         half: a few rows times a matrix of 16-bit floats
 //!                                         matrix: products, through the `gemm` crate
+//!                                         bf16: products of factors rounded to 16 bits
+//!                                         factor: matrices inside slices
 //!                                         buffer: work memory that is used again
 //! ```
 //!
@@ -15,10 +17,12 @@
 //! number of threads, so one thread and many give the same bits.
 
 mod attention;
+mod bf16;
 mod bridge;
 mod buffer;
 mod checkpointing;
 mod convolution;
+mod factor;
 mod gau;
 pub(crate) mod half;
 mod kernels;

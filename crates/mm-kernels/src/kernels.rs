@@ -4,6 +4,7 @@ mod attention;
 mod gau;
 mod multi_head;
 mod norm;
+pub(crate) mod tiled;
 
 use std::fmt;
 

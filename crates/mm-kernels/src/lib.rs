@@ -7,6 +7,8 @@ mod adamw;
 mod blocks;
 mod choice;
 mod context;
+#[cfg(feature = "cube")]
+mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
@@ -16,6 +18,7 @@ mod kernels;
 mod mapped;
 mod mask;
 mod options;
+mod own_gradient;
 mod rotary;
 #[cfg(test)]
 mod testing;
@@ -35,6 +38,7 @@ pub use kernels::{BlockKernels, Reference, layer_norm, linear, rms_norm};
 pub use mapped::{MappedFile, map_file};
 pub use mask::{KeyRanges, KeyRangesError};
 pub use options::{BlockOptions, Precision};
+pub use own_gradient::{AnyTensor, checkpointed};
 pub use rotary::{AxisFrequency, RotaryTables};
 pub use update::{SumOfSquares, moving_average, sum_of_squares};
 pub use work_memory::{WorkArrays, WorkMemory};

@@ -4,9 +4,10 @@ mod network;
 
 use mm_backbone::BackboneConfig;
 use mm_diffusion::{Prediction, Schedule};
+use mm_patch::{Grid, PatchError};
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, UnetConfig};
+use crate::{ConfigError, UnetConfig, VitConfig};
 
 pub use network::{NetworkConfig, NetworkFields, UnifiedConfig};
 
@@ -49,6 +50,8 @@ struct ModelFields {
     patch_convolution: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unet: Option<UnetConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vit: Option<VitConfig>,
 }
 
 impl TryFrom<ModelFields> for ModelConfig {
@@ -62,6 +65,7 @@ impl TryFrom<ModelFields> for ModelConfig {
             patch_convolution: fields.patch_convolution,
             backbone: fields.backbone,
             unet: fields.unet,
+            vit: fields.vit,
         };
         let network = network.try_into()?;
         Ok(Self { patch, vocab, time, schedule, prediction, network })
@@ -71,7 +75,7 @@ impl TryFrom<ModelFields> for ModelConfig {
 impl From<ModelConfig> for ModelFields {
     fn from(config: ModelConfig) -> Self {
         let ModelConfig { patch, vocab, time, schedule, prediction, network } = config;
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet } =
+        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, vit } =
             network.into();
         Self {
             patch,
@@ -84,6 +88,7 @@ impl From<ModelConfig> for ModelFields {
             backbone,
             patch_convolution,
             unet,
+            vit,
         }
     }
 }
@@ -106,6 +111,22 @@ pub enum TimeConfig {
     },
     /// It is not told: the network reads, and draws no image, as Fuyu.
     None,
+    /// The sinusoidal embedding of the time, of how far a sampler's step goes and of the scale of
+    /// guidance, each with a perceptron of its own; their sum is added. Such a model draws in few
+    /// steps and without a second branch for guidance.
+    Distilled {
+        /// Numbers of sines and cosines together, even.
+        channels: usize,
+        /// What the time and the step are multiplied by first, and a tenth of the guidance.
+        scale: f64,
+    },
+}
+
+impl TimeConfig {
+    /// Whether the network is told the step and the guidance, and not the time alone.
+    pub fn is_distilled(&self) -> bool {
+        matches!(self, Self::Distilled { .. })
+    }
 }
 
 impl ModelConfig {
@@ -119,12 +140,26 @@ impl ModelConfig {
             return wrong("vocab", self.vocab.to_string(), "at least 2 token ids, or 0 for none");
         }
         match (&self.time, &self.schedule) {
-            (TimeConfig::Sinusoidal { channels, .. }, _) if *channels == 0 || channels % 2 == 1 => {
+            (
+                TimeConfig::Sinusoidal { channels, .. } | TimeConfig::Distilled { channels, .. },
+                _,
+            ) if *channels == 0 || channels % 2 == 1 => {
                 return wrong("time.channels", channels.to_string(), "an even number, at least 2");
             }
             // The sine of what is not finite is not a number, and 0 hides the time.
-            (TimeConfig::Sinusoidal { scale, .. }, _) if !(*scale > 0.0 && *scale <= 1e6) => {
+            (TimeConfig::Sinusoidal { scale, .. } | TimeConfig::Distilled { scale, .. }, _)
+                if !(*scale > 0.0 && *scale <= 1e6) =>
+            {
                 return wrong("time.scale", scale.to_string(), "above 0, at most 1000000");
+            }
+            (TimeConfig::Distilled { .. }, schedule)
+                if *schedule != Schedule::Linear
+                    || self.prediction != Prediction::Clean
+                    || self.network.is_unet() =>
+            {
+                let wanted = "table or sinusoidal: only a transformer that predicts clean images \
+                              on the linear path can be distilled";
+                return wrong("time.kind", "distilled".into(), wanted);
             }
             (TimeConfig::Table { .. }, Schedule::Linear) => {
                 return wrong(
@@ -141,7 +176,7 @@ impl ModelConfig {
             }
             _ => {}
         }
-        if !self.draws() && (!self.has_text() || self.network.is_unet()) {
+        if !self.draws() && (!self.has_text() || self.network.only_draws()) {
             return wrong(
                 "time.kind",
                 "none".into(),
@@ -162,6 +197,7 @@ impl ModelConfig {
         match &self.network {
             NetworkConfig::Unified(unified) => Ok(unified.backbone.validate()?),
             NetworkConfig::Unet(unet) => unet.validate(),
+            NetworkConfig::Vit(vit) => vit.validate(&self.time),
         }
     }
 
@@ -175,16 +211,31 @@ impl ModelConfig {
         self.time != TimeConfig::None
     }
 
-    /// Trained numbers of the model, of either network; counted as those of the
+    /// Returns the patches of an image of this size in pixels: of its pixels, or of its latents where
+    /// the network draws those.
+    pub fn grid(&self, width: usize, height: usize) -> Result<Grid, PatchError> {
+        let factor = self.network.vit().map_or(1, VitConfig::factor);
+        let grid = Grid::of_size(width, height, self.patch.saturating_mul(factor))?;
+        Ok(Grid { patch: self.patch, channels: self.network.channels(), ..grid })
+    }
+
+    /// Whether a drawing has a prompt: text, or a class.
+    pub fn has_prompts(&self) -> bool {
+        self.has_text() || self.network.classes().is_some()
+    }
+
+    /// Trained numbers of the model, of any network; counted as those of the
     /// [backbone](mm_backbone::BackboneConfig::parameters) are.
     pub fn parameters(&self) -> usize {
         let time = |width: f64| match self.time {
             TimeConfig::Table { steps } => steps as f64 * width,
             TimeConfig::Sinusoidal { channels, .. } => (channels as f64 + 2.0 + width) * width,
             TimeConfig::None => 0.0,
+            TimeConfig::Distilled { channels, .. } => 3.0 * (channels as f64 + 2.0 + width) * width,
         };
         let (outside, network) = match &self.network {
             NetworkConfig::Unet(unet) => (time(unet.width as f64), unet.parameters()),
+            NetworkConfig::Vit(vit) => (vit.parameters(self.patch_dim() as f64, time), 0),
             NetworkConfig::Unified(unified) => {
                 let [width, numbers, vocab, places] =
                     [unified.backbone.width, self.patch_dim(), self.vocab, unified.patch_pos_embed]
@@ -201,9 +252,9 @@ impl ModelConfig {
         (outside + network as f64) as usize
     }
 
-    /// Numbers in one patch: `patch * patch * RGB_CHANNELS`.
+    /// Numbers in one patch: `patch * patch` times those of a pixel, or of a latent.
     pub fn patch_dim(&self) -> usize {
-        self.patch * self.patch * mm_patch::RGB_CHANNELS
+        self.patch * self.patch * self.network.channels()
     }
 }
 

@@ -30,8 +30,9 @@ pub mod parameters;
 pub mod random;
 mod sequence;
 pub mod stored;
+mod unprompted;
 
-pub use batch::{Batch, HostBatch, ImageNoise, Sample};
+pub use batch::{Batch, HostBatch, ImageNoise, Jump, Sample};
 pub use collate::Collator;
 pub use config::{ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig};
 pub use conversation::{TURN_END, Turn};
@@ -47,7 +48,9 @@ pub use generate::{
 pub use loaded::{LoadedModel, ModelParts};
 pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
 pub use mm_backbone::PositionScheme;
-pub use networks::{Model, UnetConfig};
+pub use networks::{
+    Classes, DitConfig, JitConfig, Model, UnetConfig, UvitConfig, VitConfig, numbers_of_places,
+};
 pub use sequence::{ImageSpan, Sequence, Sequencer};
 
 /// The example of the README, compiled with the tests.

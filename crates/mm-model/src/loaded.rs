@@ -103,8 +103,8 @@ impl LoadedModel {
 
     /// Returns the patches of an image of the size that the model was trained on.
     pub fn grid(&self) -> Result<Grid, DocumentError> {
-        self.generation
-            .grid(self.config.patch)
+        self.config
+            .grid(self.generation.width, self.generation.height)
             .map_err(|source| DocumentError::Image { index: 1, source })
     }
 

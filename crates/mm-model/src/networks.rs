@@ -1,12 +1,14 @@
-//! The network behind one interface: the joined transformer, or a U-Net that only draws.
+//! The network behind one interface: the joined transformer, or a network that only draws.
 
 mod convolution;
 mod pixels;
 mod time;
 mod unet;
 mod unified;
+mod vit;
 
 pub use unet::UnetConfig;
+pub use vit::{Classes, DitConfig, JitConfig, UvitConfig, VitConfig, numbers_of_places};
 
 use burn::prelude::*;
 use mm_backbone::{Cache, Init, KeyValue, transparent_module};
@@ -16,6 +18,7 @@ use crate::batch::Inputs;
 use crate::{ConfigError, ModelConfig, NetworkConfig};
 use unet::Unet;
 use unified::Unified;
+use vit::Vit;
 
 /// One network. It holds weights, nothing else.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ pub enum Model {
     Unified(Unified),
     /// A convolutional network of images alone.
     Unet(Unet),
+    /// A published transformer that only draws.
+    Vit(Vit),
 }
 
 impl Model {
@@ -38,6 +43,7 @@ impl Model {
         config.validate()?;
         Ok(match &config.network {
             NetworkConfig::Unet(unet) => Self::Unet(Unet::new(unet, &config.time, init)),
+            NetworkConfig::Vit(vit) => Self::Vit(Vit::new(vit, config, init)),
             NetworkConfig::Unified(unified) => Self::Unified(Unified::new(unified, config, init)?),
         })
     }
@@ -47,6 +53,7 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.device(),
             Self::Unet(unet) => unet.device(),
+            Self::Vit(vit) => vit.device(),
         }
     }
 
@@ -61,15 +68,17 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.hidden(inputs),
             Self::Unet(unet) => unet.hidden(inputs),
+            Self::Vit(vit) => vit.hidden(inputs),
         }
     }
 
     /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix, and what
-    /// the cache takes to include them: nothing for a U-Net.
+    /// the cache takes to include them: nothing for a network that only draws.
     pub fn hidden_cached(&self, inputs: &Inputs, cache: &Cache) -> (Tensor<2>, Vec<KeyValue>) {
         match self {
             Self::Unified(unified) => unified.hidden_cached(inputs, cache),
             Self::Unet(unet) => (unet.hidden(inputs), vec![]),
+            Self::Vit(vit) => (vit.hidden(inputs), vec![]),
         }
     }
 
@@ -79,6 +88,7 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.hidden_behind(inputs, cache),
             Self::Unet(unet) => unet.hidden(inputs),
+            Self::Vit(vit) => vit.hidden(inputs),
         }
     }
 
@@ -87,7 +97,16 @@ impl Model {
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.logits(hidden),
-            Self::Unet(_) => unreachable!("a U-Net has no words"),
+            Self::Unet(_) | Self::Vit(_) => unreachable!("a network that only draws has no words"),
+        }
+    }
+
+    /// The pixels of latents that the network draws, `[images, channels, rows, cols]` ->
+    /// `[images, colors, height, width]`; nothing for a network of pixels.
+    pub fn decode(&self, latents: Tensor<4>) -> Option<Tensor<4>> {
+        match self {
+            Self::Vit(vit) => vit.decode(latents),
+            Self::Unified(_) | Self::Unet(_) => None,
         }
     }
 
@@ -96,9 +115,9 @@ impl Model {
     pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.patches(hidden, grids),
-            Self::Unet(_) => hidden, // which are its patches
+            Self::Unet(_) | Self::Vit(_) => hidden, // which are its patches
         }
     }
 }
 
-transparent_module!(Model { Unified, Unet });
+transparent_module!(Model { Unified, Unet, Vit });

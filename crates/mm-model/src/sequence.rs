@@ -34,6 +34,8 @@ pub struct Sequence {
     pub targets: Vec<(usize, u32)>,
     /// The state from which further tokens are placed.
     pub next: Positions,
+    /// The class of the images, for networks that know classes.
+    pub class: Option<u32>,
 }
 
 /// An image inside a [`Sequence`].
@@ -161,6 +163,7 @@ impl Sequence {
             images: vec![],
             targets: vec![],
             next: Positions::new(scheme),
+            class: None,
         }
     }
 

@@ -10,7 +10,8 @@ use super::source::Source;
 const FEATURE_PLACES: &[&str] = &[
     "crates/mm-cli/src/device.rs",
     "crates/mm-cli/src/device/",
-    "crates/mm-cli/src/commands.rs", // the server
+    "crates/mm-cli/src/commands.rs",        // the server
+    "crates/mm-cli/src/commands/export.rs", // of the server's page
     "crates/mm-cli/src/commands/train/dashboard.rs",
     "crates/mm-cli/tests/cli/main.rs", // of the server
     "crates/mm-eval/src/quality.rs",

@@ -1,6 +1,7 @@
 //! `mm import`: a model folder from the weights of another program.
 
 mod hf;
+mod recipe;
 
 use std::path::PathBuf;
 

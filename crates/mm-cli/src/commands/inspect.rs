@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use clap::Parser;
-use mm_backbone::Init;
+use mm_backbone::{Init, Precision};
 use mm_data::{DataSet, Split};
 use mm_model::parameters::shapes_of;
 use mm_model::{GenerationConfig, LoadedModel, Model, ModelConfig, NetworkConfig, UnifiedConfig};
@@ -67,7 +67,7 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
         say!("  {part}: {count}");
     }
     print_network(&config);
-    let GenerationConfig { width, height, sampler, steps, guidance } = generation;
+    let GenerationConfig { width, height, sampler, steps, guidance, precision } = generation;
     let mut how = format!("sampler {sampler}, {steps} steps");
     if guidance.scale != 1.0 {
         how += &format!(
@@ -78,6 +78,9 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
             how += &format!(" by {}", guidance.rule);
         }
     }
+    if precision != Precision::F32 {
+        how += &format!(", products in {}", precision.name());
+    }
     say!("generation: images of {width}x{height}, {how}");
     print_sizes(width, height, config.patch, config.vocab);
     Ok(())
@@ -86,6 +89,7 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
 fn print_network(config: &ModelConfig) {
     match &config.network {
         NetworkConfig::Unet(unet) => say!("{unet:?}"),
+        NetworkConfig::Vit(vit) => say!("{vit:?}"),
         NetworkConfig::Unified(UnifiedConfig { backbone, .. }) => {
             say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
         }

@@ -4,6 +4,7 @@
 mod bounds;
 mod data;
 mod devices;
+mod distill;
 mod drawing;
 mod edit;
 mod endurance;
@@ -21,6 +22,7 @@ mod serving;
 mod su2024;
 mod trainer;
 mod unheard;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -111,6 +111,11 @@ impl WeightPlan {
         }
     }
 
+    /// Compares the published tensors with what is wanted of them.
+    pub fn check(&self, sets: &[Box<dyn Tensors>]) -> Result<(), ImportError> {
+        self.from.iter().try_for_each(|origin| origin.check(&*sets[origin.set]))
+    }
+
     /// Moves all origins to another set of the source.
     #[must_use]
     pub fn in_set(mut self, set: usize) -> Self {

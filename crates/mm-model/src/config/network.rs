@@ -1,10 +1,11 @@
-//! Which network a model has: the transformer that reads and writes, or a U-Net that only draws.
+//! Which network a model has: the transformer that reads and writes, or one that only draws.
 
 use burn::prelude::*;
 use mm_backbone::{BackboneConfig, PositionScheme};
+use mm_diffusion::Level;
 use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};
 
-use crate::{ConfigError, UnetConfig};
+use crate::{Classes, ConfigError, UnetConfig, VitConfig};
 
 /// The network of a model with its sizes.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +14,8 @@ pub enum NetworkConfig {
     Unified(UnifiedConfig),
     /// A U-Net, which draws images of no prompt and knows no text.
     Unet(UnetConfig),
+    /// A published transformer, which draws images of a class or of none and knows no text.
+    Vit(VitConfig),
 }
 
 /// The transformer, and what is between it and raw pixels.
@@ -31,8 +34,8 @@ pub struct UnifiedConfig {
     pub backbone: BackboneConfig,
 }
 
-/// What `config.json` and the table `[model]` of a recipe say of a network. Either `backbone` or
-/// `unet` is given, and the other fields belong to the former.
+/// What `config.json` and the table `[model]` of a recipe say of a network. One of `backbone`,
+/// `unet` and `vit` is given, and the other fields belong to the first.
 ///
 /// ```
 /// use mm_model::{NetworkConfig, NetworkFields};
@@ -52,6 +55,8 @@ pub struct NetworkFields {
     pub backbone: Option<BackboneConfig>,
     /// The sizes of the U-Net.
     pub unet: Option<UnetConfig>,
+    /// The sizes of a published transformer that only draws.
+    pub vit: Option<VitConfig>,
 }
 
 impl TryFrom<NetworkFields> for NetworkConfig {
@@ -63,8 +68,17 @@ impl TryFrom<NetworkFields> for NetworkConfig {
             found: found.to_string(),
             wanted,
         };
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet } =
+        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, vit } =
             fields;
+        if let Some(vit) = vit {
+            let alone = backbone.is_none() && unet.is_none();
+            let plain = patch_bias.is_none() && patch_pos_embed.is_none();
+            return if alone && plain && patch_convolution.is_none() {
+                Ok(Self::Vit(vit))
+            } else {
+                Err(wrong("vit", &"given beside the fields of another", "one network alone"))
+            };
+        }
         match (backbone, unet) {
             (None, None) => {
                 Err(wrong("backbone", &"absent", "a transformer's sizes, or those of `unet`"))
@@ -108,8 +122,10 @@ impl From<NetworkConfig> for NetworkFields {
                 patch_convolution: Some(unified.patch_convolution),
                 backbone: Some(unified.backbone),
                 unet: None,
+                vit: None,
             },
             NetworkConfig::Unet(unet) => Self { unet: Some(unet), ..Self::default() },
+            NetworkConfig::Vit(vit) => Self { vit: Some(vit), ..Self::default() },
         }
     }
 }
@@ -120,34 +136,73 @@ impl NetworkConfig {
         matches!(self, Self::Unet(_))
     }
 
-    /// Returns the transformer; a U-Net has none.
+    /// Says whether the network draws and does nothing else.
+    pub fn only_draws(&self) -> bool {
+        !matches!(self, Self::Unified(_))
+    }
+
+    /// Returns the published transformer that only draws, if it is one.
+    pub fn vit(&self) -> Option<&VitConfig> {
+        match self {
+            Self::Vit(vit) => Some(vit),
+            Self::Unified(_) | Self::Unet(_) => None,
+        }
+    }
+
+    /// Returns the classes that the network draws, if it knows any.
+    pub fn classes(&self) -> Option<&Classes> {
+        self.vit().map(VitConfig::classes).filter(|classes| classes.count > 0)
+    }
+
+    /// Returns the numbers of one pixel, or of one latent.
+    pub fn channels(&self) -> usize {
+        self.vit().map_or(mm_patch::RGB_CHANNELS, VitConfig::channels)
+    }
+
+    /// Returns the deviation of the noise that images are mixed with.
+    pub fn noise_scale(&self) -> f64 {
+        self.vit().map_or(1.0, VitConfig::noise_scale)
+    }
+
+    /// Returns an estimate of clean patches whose velocity is divided by no less noise than the
+    /// network is trained with: `clean`, `noisy`: `[batch, patches, numbers]` -> the same shape.
+    pub(crate) fn limited(&self, clean: Tensor<3>, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
+        let least = self.vit().map_or(0.0, VitConfig::min_noise);
+        if level.noise >= least {
+            return clean;
+        }
+        noisy.clone() + (clean - noisy) * (level.noise / least)
+    }
+
+    /// Returns the transformer; other networks have none.
     pub fn unified(&self) -> Option<&UnifiedConfig> {
         match self {
             Self::Unified(unified) => Some(unified),
-            Self::Unet(_) => None,
+            Self::Unet(_) | Self::Vit(_) => None,
         }
     }
 
-    /// Returns the transformer to change it; a U-Net has none.
+    /// Returns the transformer to change it; other networks have none.
     pub fn unified_mut(&mut self) -> Option<&mut UnifiedConfig> {
         match self {
             Self::Unified(unified) => Some(unified),
-            Self::Unet(_) => None,
+            Self::Unet(_) | Self::Vit(_) => None,
         }
     }
 
-    /// Returns how tokens are placed on the plane. A U-Net does not look at their positions.
+    /// Returns how tokens are placed on the plane. A network that only draws does not look at
+    /// their positions.
     pub fn positions(&self) -> PositionScheme {
         self.unified().map_or(PositionScheme::RopeTv, |unified| unified.backbone.positions)
     }
 
-    /// Returns the channels of the hidden states before any token; a U-Net keeps none.
+    /// Returns the channels of the hidden states before any token; others keep none.
     pub(crate) fn width(&self) -> usize {
         self.unified().map_or(0, |unified| unified.backbone.width)
     }
 
-    /// Returns where tokens stand, `[row, column]` each, and what they may attend. A U-Net asks for
-    /// neither, so its tokens have one angle that nothing turns by.
+    /// Returns where tokens stand, `[row, column]` each, and what they may attend. A network that
+    /// only draws asks for neither, so its tokens have one angle that nothing turns by.
     pub(crate) fn attention_context(
         &self,
         positions: &[[f64; 2]],
@@ -156,7 +211,7 @@ impl NetworkConfig {
     ) -> AttentionContext {
         match self {
             Self::Unified(unified) => unified.backbone.attention_context(positions, ranges, device),
-            Self::Unet(_) => {
+            Self::Unet(_) | Self::Vit(_) => {
                 let unused = AxisFrequency { axis: 0, theta: 1.0 };
                 AttentionContext::new(RotaryTables::new(&[unused], positions), ranges, device)
             }

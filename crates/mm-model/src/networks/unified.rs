@@ -125,7 +125,7 @@ impl Unified {
                 let mut pixels = self.patch_in.forward(patches.noisy.clone());
                 if let Some(time) = &self.time {
                     // [images, width]
-                    let times = time.forward(&patches.timesteps, &self.device());
+                    let times = time.forward(&patches.timesteps, &patches.jumps, &self.device());
                     if self.backbone.is_conditioned() {
                         conditioned = Some(condition(times, patches, places));
                     } else {

@@ -2,7 +2,7 @@
 
 use mm_backbone::{BackboneConfig, InitLaw};
 use mm_diffusion::{Prediction, Schedule};
-use mm_model::{ConfigError, NetworkConfig, NetworkFields, TimeConfig, UnetConfig};
+use mm_model::{ConfigError, NetworkConfig, NetworkFields, TimeConfig, UnetConfig, VitConfig};
 use serde::{Deserialize, Serialize};
 
 /// Holds the table `[model]`: the network, as far as the data do not decide it.
@@ -40,6 +40,8 @@ struct ModelTable {
     backbone: Option<BackboneConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unet: Option<UnetConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vit: Option<VitConfig>,
 }
 
 impl TryFrom<ModelTable> for ModelSettings {
@@ -53,6 +55,7 @@ impl TryFrom<ModelTable> for ModelSettings {
             patch_convolution: table.patch_convolution,
             backbone: table.backbone,
             unet: table.unet,
+            vit: table.vit,
         };
         Ok(Self { init, time, schedule, prediction, network: network.try_into()? })
     }
@@ -61,7 +64,7 @@ impl TryFrom<ModelTable> for ModelSettings {
 impl From<ModelSettings> for ModelTable {
     fn from(settings: ModelSettings) -> Self {
         let ModelSettings { init, time, schedule, prediction, network } = settings;
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet } =
+        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, vit } =
             network.into();
         Self {
             patch_bias,
@@ -73,6 +76,7 @@ impl From<ModelSettings> for ModelTable {
             prediction,
             backbone,
             unet,
+            vit,
         }
     }
 }

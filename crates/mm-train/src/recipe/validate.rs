@@ -2,7 +2,7 @@
 
 use mm_backbone::Precision;
 use mm_data::DataConfig;
-use mm_model::NetworkConfig;
+use mm_model::{NetworkConfig, VitConfig};
 
 use super::check::Checks;
 use super::{BestBy, LossConfig, Recipe};
@@ -56,14 +56,16 @@ impl Recipe {
         checks.add(self.sample.sampler.validate().map_err(RecipeError::Diffusion));
         checks.add(self.sample.guidance.validate().map_err(RecipeError::Diffusion));
         self.validate_mix(checks);
-        let writes = self.vocab > 0 && !self.model.network.is_unet();
+        let writes = self.vocab > 0 && !self.model.network.only_draws();
         let LossConfig { text, image, .. } = self.loss;
         checks.check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite");
         checks.check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite");
         let learns = image > 0.0 || writes && text > 0.0;
         checks.check("loss.image", learns, "above 0 where no text is a target");
-        if self.model.network.is_unet() {
-            self.validate_without_text(checks);
+        match &self.model.network {
+            NetworkConfig::Unet(_) => self.validate_without_text(checks),
+            NetworkConfig::Vit(vit) => self.validate_with_classes(vit, checks),
+            NetworkConfig::Unified(_) => {}
         }
         self.optimizer.validate(checks);
         self.run.validate(checks);
@@ -73,7 +75,6 @@ impl Recipe {
             writes || !by_text,
             "`loss` or `image`, since the model writes no text",
         );
-        self.validate_activation_checkpointing(checks);
         checks.check("sample.steps", self.sample.steps > 0, "at least 1");
         checks.check("sample.count", self.sample.count > 0, "at least 1");
     }
@@ -110,16 +111,25 @@ impl Recipe {
         checks.check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")
     }
 
-    /// Checks that fused kernels compute the blocks, which is what can be computed again.
-    fn validate_activation_checkpointing(&self, checks: &mut Checks) {
-        let no = |which: bool| !(self.run.activation_checkpointing && which);
-        let field = "run.activation_checkpointing";
-        let NetworkConfig::Unified(network) = &self.model.network else {
-            let wanted = "false, since a `unet` has no blocks to compute again";
-            return checks.check(field, no(true), wanted);
-        };
-        let dit = network.backbone.block.is_conditioned();
-        checks.check(field, no(dit), "false, since no kernel computes `dit` blocks");
+    /// Checks that a network of classes only learns to draw.
+    fn validate_with_classes(&self, vit: &VitConfig, checks: &mut Checks) {
+        let mix = &self.mix;
+        let others = [mix.read[0], mix.read[1], mix.finished, mix.same_or_different, mix.which_one];
+        let wanted = "shares of only `draw`, since a `vit` reads nothing";
+        checks.check("mix", others == [0.0; 5], wanted);
+        let wanted = "0, since a `vit` has no text";
+        checks.check("vocab", self.vocab == 0, wanted);
+        checks.check("loss.text", self.loss.text == 0.0, wanted);
+        let single = self.run.precision == Precision::F32;
+        checks.check("run.precision", single, "f32, since a `vit` computes in nothing else");
+        let kept = !self.run.activation_checkpointing;
+        let wanted = "false, since nothing of a `vit` is computed again";
+        checks.check("run.activation_checkpointing", kept, wanted);
+        let dropped = vit.classes().none || vit.classes().count == 0 || mix.caption_drop == 0.0;
+        let wanted = "0, since this network has no embedding of no class";
+        checks.check("mix.caption_drop", dropped, wanted);
+        let pixels = vit.channels() == mm_patch::RGB_CHANNELS;
+        checks.check("model.vit", pixels, "of 3 channels, since records hold pixels");
     }
 
     /// Checks that a U-Net only learns to draw.

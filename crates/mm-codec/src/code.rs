@@ -1,0 +1,149 @@
+//! Autoencoders whose cells are codes: `fsq` and `vq-vae` differ in the quantizer alone.
+
+use burn::prelude::*;
+use mm_backbone::Init;
+use serde::{Deserialize, Serialize};
+
+use crate::codebook::{Codebook, CodebookConfig};
+use crate::decoder::Decoder;
+use crate::encoder::Encoder;
+use crate::fsq::Fsq;
+use crate::{AutoencoderSizes, CodecError};
+
+/// What makes a code of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum QuantizerConfig {
+    /// Rounding of every channel.
+    Fsq(Fsq),
+    /// The nearest vector of a codebook.
+    Codebook(CodebookConfig),
+}
+
+/// Sizes of an autoencoder of codes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodeConfig {
+    /// The encoder and the decoder.
+    pub network: AutoencoderSizes,
+    /// What makes a code of a cell.
+    pub quantizer: QuantizerConfig,
+}
+
+impl CodeConfig {
+    /// Checks every field that can be wrong.
+    pub fn validate(&self) -> Result<(), CodecError> {
+        self.network.validate()?;
+        match &self.quantizer {
+            QuantizerConfig::Fsq(fsq) => fsq.validate(),
+            QuantizerConfig::Codebook(codebook) => codebook.validate(),
+        }
+    }
+
+    /// Returns the number of codes.
+    pub fn codes(&self) -> usize {
+        match &self.quantizer {
+            QuantizerConfig::Fsq(fsq) => fsq.codes(),
+            QuantizerConfig::Codebook(codebook) => codebook.codes,
+        }
+    }
+
+    /// Returns the channels of a cell.
+    pub fn channels(&self) -> usize {
+        match &self.quantizer {
+            QuantizerConfig::Fsq(fsq) => fsq.levels.len(),
+            QuantizerConfig::Codebook(codebook) => codebook.channels,
+        }
+    }
+}
+
+/// The weights of an autoencoder of codes.
+#[derive(Module, Debug)]
+pub struct CodeAutoencoder {
+    encoder: Encoder,
+    decoder: Decoder,
+    /// Absent where nothing of the quantizer is learned.
+    codebook: Option<Codebook>,
+    #[module(skip)]
+    config: CodeConfig,
+}
+
+impl CodeAutoencoder {
+    /// Draws weights under the law of `init`; the configuration is valid.
+    pub fn drawn(config: &CodeConfig, init: &mut Init) -> Self {
+        let (network, channels) = (&config.network, config.channels());
+        let colors = mm_patch::RGB_CHANNELS;
+        Self {
+            encoder: Encoder::new(init, network, colors, channels),
+            decoder: Decoder::new(init, network, channels, colors),
+            codebook: match &config.quantizer {
+                QuantizerConfig::Fsq(_) => None,
+                QuantizerConfig::Codebook(codebook) => Some(Codebook::new(init, codebook)),
+            },
+            config: config.clone(),
+        }
+    }
+
+    /// Returns the sizes.
+    pub fn config(&self) -> &CodeConfig {
+        &self.config
+    }
+
+    /// Returns the device that holds the weights.
+    pub fn device(&self) -> Device {
+        self.encoder.device()
+    }
+
+    /// Returns the codebook, if there is one.
+    pub fn codebook(&self) -> Option<&Codebook> {
+        self.codebook.as_ref()
+    }
+
+    /// Returns the autoencoder with its codebook replaced by what `change` makes of it.
+    pub fn with_codebook(self, change: impl FnOnce(Codebook) -> Codebook) -> Self {
+        Self { codebook: self.codebook.map(change), ..self }
+    }
+
+    /// Encodes images without rounding anything: `[images, 3, height, width]` -> `[images,
+    /// channels, rows, cols]`.
+    pub fn cells(&self, images: Tensor<4>) -> Tensor<4> {
+        self.encoder.forward(images)
+    }
+
+    /// Replaces cells by those that have a code, `[images, channels, rows, cols]` -> the same
+    /// shape.
+    pub fn quantize(&self, cells: Tensor<4>) -> Tensor<4> {
+        match (&self.config.quantizer, &self.codebook) {
+            (QuantizerConfig::Fsq(fsq), _) => fsq.quantize(cells),
+            (QuantizerConfig::Codebook(_), Some(codebook)) => codebook.quantize(cells),
+            (QuantizerConfig::Codebook(_), None) => unreachable!("it is made with one"),
+        }
+    }
+
+    /// Encodes images to codes in reading order: `[images, 3, height, width]` -> `[images, rows *
+    /// cols]`.
+    pub fn codes(&self, images: Tensor<4>) -> Tensor<2, Int> {
+        let cells = self.cells(images);
+        match (&self.config.quantizer, &self.codebook) {
+            (QuantizerConfig::Fsq(fsq), _) => fsq.codes_of(fsq.quantize(cells)),
+            (QuantizerConfig::Codebook(_), Some(codebook)) => codebook.codes_of(cells),
+            (QuantizerConfig::Codebook(_), None) => unreachable!("it is made with one"),
+        }
+    }
+
+    /// Decodes codes in reading order: `[images, rows * cols]` -> `[images, 3, height, width]`.
+    pub fn images(&self, codes: Tensor<2, Int>, grid: [usize; 2]) -> Tensor<4> {
+        self.decode(match (&self.config.quantizer, &self.codebook) {
+            (QuantizerConfig::Fsq(fsq), _) => fsq.cells_of(codes, grid),
+            (QuantizerConfig::Codebook(_), Some(codebook)) => codebook.cells_of(codes, grid),
+            (QuantizerConfig::Codebook(_), None) => unreachable!("it is made with one"),
+        })
+    }
+
+    /// Decodes cells that have codes: `[images, channels, rows, cols]` -> `[images, 3, height,
+    /// width]`.
+    pub fn decode(&self, cells: Tensor<4>) -> Tensor<4> {
+        self.decoder.forward(cells)
+    }
+}

@@ -1,0 +1,27 @@
+//! Image codecs: images to latents or codes, and back.
+//!
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod attention;
+mod code;
+mod codebook;
+mod codec;
+mod convolution;
+mod decoder;
+mod encoder;
+mod error;
+mod fsq;
+mod kl;
+mod norm;
+mod residual;
+mod sizes;
+
+pub use code::{CodeAutoencoder, CodeConfig, QuantizerConfig};
+pub use codebook::{Codebook, CodebookConfig};
+pub use codec::{CellGrid, Codec, CodecConfig, CodecPass, ImageCodec, RawPatches};
+pub use error::CodecError;
+pub use fsq::{Fsq, FsqActivation};
+pub use kl::{KlAutoencoder, KlConfig, Posterior};
+pub use sizes::AutoencoderSizes;
