@@ -128,8 +128,8 @@ impl CommonArgs {
     /// Opens a model folder on the device that was asked for, to be asked and not trained.
     pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
         let device = self.device.open()?;
-        let mut model =
-            LoadedModel::load_to_ask(folder, &device).map_err(|why| no_model(folder, why))?;
+        let loaded = LoadedModel::load_to_ask(folder, &device);
+        let mut model = loaded.map_err(|why| no_model(folder, why))?;
         if let Some(precision) = self.precision {
             model.generation.precision = precision.precision();
         }

@@ -46,14 +46,14 @@ pub enum HfError {
         "the network only draws, wanted the joined transformer, which alone `modeling_mm.py` has"
     )]
     Unet,
-    /// The Python code does not tell a network of steps and guidance.
-    #[error("the model is distilled, wanted one that is not: `modeling_mm.py` knows no such time")]
-    Distilled,
     /// The Python code does not have such blocks.
     #[error(
         "the network is of published weights, wanted one of this program: `modeling_mm.py` has no such blocks"
     )]
     Published,
+    /// The Python code does not tell a network of steps and guidance.
+    #[error("the model is distilled, wanted one that is not: `modeling_mm.py` knows no such time")]
+    Distilled,
     /// The weights cannot be put into a safetensors file.
     #[error(transparent)]
     Weights(#[from] SafeTensorError),
@@ -83,12 +83,12 @@ pub fn write<E: From<HfError>>(
     if model.config.network.only_draws() {
         return Err(HfError::Unet.into());
     }
-    if model.config.time.is_distilled() {
-        return Err(HfError::Distilled.into());
-    }
     let unified = model.config.network.unified();
     if unified.is_some_and(|unified| unified.backbone.block.is_persimmon()) {
         return Err(HfError::Published.into());
+    }
+    if model.config.time.is_distilled() {
+        return Err(HfError::Distilled.into());
     }
     let pretty = |value: &Value| serde_json::to_vec_pretty(value).expect("plain data");
     take("config.json", &pretty(&config(&model.config, &model.generation, dtype)))?;

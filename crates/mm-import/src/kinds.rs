@@ -4,7 +4,7 @@ use crate::fuyu;
 use crate::published::{ImportError, Imported, Kind, Source};
 
 /// All kinds, in the order in which they are listed.
-pub const KINDS: &[Kind] = &[crate::dit::KIND, fuyu::KIND, crate::jit::KIND, crate::uvit::KIND];
+pub const KINDS: &[Kind] = &[fuyu::KIND, crate::dit::KIND, crate::jit::KIND, crate::uvit::KIND];
 
 /// Opens a published model, whose kind is found from its files.
 pub fn open(source: &Source) -> Result<Imported, ImportError> {

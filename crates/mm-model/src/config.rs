@@ -109,6 +109,8 @@ pub enum TimeConfig {
         /// What the time is multiplied by first: 1000 for times in [0, 1].
         scale: f64,
     },
+    /// It is not told: the network reads, and draws no image, as Fuyu.
+    None,
     /// The sinusoidal embedding of the time, of how far a sampler's step goes and of the scale of
     /// guidance, each with a perceptron of its own; their sum is added. Such a model draws in few
     /// steps and without a second branch for guidance.
@@ -176,7 +178,7 @@ impl ModelConfig {
             }
             _ => {}
         }
-        if !self.draws() && (!self.has_text() || self.network.is_unet()) {
+        if !self.draws() && (!self.has_text() || self.network.only_draws()) {
             return wrong(
                 "time.kind",
                 "none".into(),
@@ -206,6 +208,11 @@ impl ModelConfig {
         self.vocab > 0
     }
 
+    /// Whether the network draws images, or only reads.
+    pub fn draws(&self) -> bool {
+        self.time != TimeConfig::None
+    }
+
     /// Returns the patches of an image of this size in pixels: of its pixels, or of its latents where
     /// the network draws those.
     pub fn grid(&self, width: usize, height: usize) -> Result<Grid, PatchError> {
@@ -230,8 +237,8 @@ impl ModelConfig {
         let time = |width: f64| match self.time {
             TimeConfig::Table { steps } => steps as f64 * width,
             TimeConfig::Sinusoidal { channels, .. } => (channels as f64 + 2.0 + width) * width,
-            TimeConfig::Distilled { channels, .. } => 3.0 * (channels as f64 + 2.0 + width) * width,
             TimeConfig::None => 0.0,
+            TimeConfig::Distilled { channels, .. } => 3.0 * (channels as f64 + 2.0 + width) * width,
         };
         let (outside, network) = match &self.network {
             NetworkConfig::Unet(unet) => (time(unet.width as f64), unet.parameters()),

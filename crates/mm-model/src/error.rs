@@ -51,6 +51,14 @@ pub enum DocumentError {
         /// What it may hold.
         wanted: &'static str,
     },
+    /// The model is to be trained to draw, which it cannot.
+    #[error(
+        "image {index} of the document is to be drawn, wanted one to be read: this model draws none"
+    )]
+    OnlyReads {
+        /// Which image, counted from 1.
+        index: usize,
+    },
     /// The prompt names no class of the model.
     #[error("the prompt is {found}, wanted {wanted}")]
     Class {
@@ -74,14 +82,6 @@ pub enum DocumentError {
         found: usize,
         /// Channels of a latent.
         wanted: usize,
-    },
-    /// The model is to be trained to draw, which it cannot.
-    #[error(
-        "image {index} of the document is to be drawn, wanted one to be read: this model draws none"
-    )]
-    OnlyReads {
-        /// Which image, counted from 1.
-        index: usize,
     },
     /// The image has more rows or columns than there are size tokens.
     #[error(

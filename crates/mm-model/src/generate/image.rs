@@ -339,12 +339,12 @@ impl LoadedModel {
         options: &GenerateOptions,
     ) -> Result<(), GenerateError> {
         self.check(options)?;
+        if !self.config.draws() {
+            return Err(GenerateError::OnlyReads);
+        }
         let plain = options.guidance.rule == GuidanceRule::Plain;
         if self.config.time.is_distilled() && !(plain && options.negative.is_empty()) {
             return Err(GenerateError::Distilled);
-        }
-        if !self.config.draws() {
-            return Err(GenerateError::OnlyReads);
         }
         let empty = |prompt: &Document| {
             let silent =

@@ -4,17 +4,14 @@ use std::io::{IsTerminal, Write, stderr};
 use std::path::PathBuf;
 
 use clap::Parser;
-use mm_data::ImageSettings;
 use mm_import::hf::WeightType;
 use mm_import::kinds::{KINDS, kind_of, open};
 use mm_import::published::{ImportError, ImportProgress, Imported, Source};
 use mm_model::folder::{save_all_but_weights, write_atomic, write_atomic_in_pieces};
-use mm_train::{LoraConfig, Recipe};
 
 use crate::commands::export::DtypeArg;
 use crate::commands::import::recipe::recipe_of;
 use crate::files::free;
-use crate::recipes;
 use crate::terminal::{Failure, grouped, say};
 
 #[derive(Debug, Parser)]
@@ -34,9 +31,6 @@ pub struct HfArgs {
     #[arg(long)]
     force: bool,
 }
-
-/// The recipe from which the settings of tuning are taken.
-const RECIPE: &str = "glyphs";
 
 pub fn run(args: &HfArgs) -> Result<(), Failure> {
     let out = &args.out;
@@ -60,27 +54,6 @@ pub fn run(args: &HfArgs) -> Result<(), Failure> {
     let parameters = imported.weights.iter().map(|plan| numbers(&plan.shape)).sum();
     say!("{}: {}, {} parameters", out.display(), kind.name, grouped(parameters));
     Ok(())
-}
-
-/// Returns a recipe that tunes an imported model by adapters, with `mm train --init`; nothing for
-/// one of sizes that recipes do not have. Data and length are to be set by hand.
-fn recipe_of(imported: &Imported) -> Result<Option<Recipe>, Failure> {
-    let Imported { config, generation, .. } = imported;
-    let mut recipe = recipes::find(RECIPE)?;
-    let (width, height) = (generation.width, generation.height);
-    recipe.image = ImageSettings { width, height, patch: config.patch };
-    recipe.vocab = config.vocab;
-    recipe.model.time = config.time.clone();
-    recipe.model.schedule = config.schedule;
-    recipe.model.prediction = config.prediction;
-    recipe.model.network = config.network.clone();
-    recipe.optimizer.lora = LoraConfig { rank: 8, alpha: 16.0 };
-    if !config.draws() {
-        recipe.mix.draw = [0.0; 2];
-        recipe.mix.read = [1.0; 2];
-        recipe.mix.finished = 0.0;
-    }
-    Ok(recipe.validate().is_ok().then_some(recipe))
 }
 
 /// Prints what is known.

@@ -1,22 +1,29 @@
-//! The recipe by which an imported network that draws pixels is trained on.
+//! The recipe by which an imported network is trained on: one that draws pixels whole, one that reads
+//! by adapters.
 
 use mm_data::{Captions, DataConfig, ImageSettings};
 use mm_diffusion::{LossWeight, Prediction, TimestepSampling};
 use mm_import::published::Imported;
 use mm_model::{NetworkConfig, Reduction, VitConfig};
-use mm_train::Recipe;
 use mm_train::recipe::{EmaStart, OptimizerKind};
+use mm_train::{LoraConfig, Recipe};
 
 use crate::recipes;
 use crate::terminal::Failure;
 
 /// The recipe whose other values are taken: images alone, in a folder.
 const BASE: &str = "su2024-64";
+/// The recipe of images with captions.
+const WITH_CAPTIONS: &str = "glyphs";
 
 /// Makes the recipe; nothing for networks that are not trained here, such as those of latents.
 pub fn recipe_of(imported: &Imported) -> Result<Option<Recipe>, Failure> {
     let config = &imported.config;
-    let NetworkConfig::Vit(vit) = &config.network else { return Ok(None) };
+    let vit = match &config.network {
+        NetworkConfig::Vit(vit) => vit,
+        NetworkConfig::Unified(_) => return adapters(imported),
+        _ => return Ok(None),
+    };
     if vit.channels() != mm_patch::RGB_CHANNELS {
         return Ok(None);
     }
@@ -57,4 +64,25 @@ pub fn recipe_of(imported: &Imported) -> Result<Option<Recipe>, Failure> {
     recipe.sample.guidance = generation.guidance;
     recipe.validate()?;
     Ok(Some(recipe))
+}
+
+/// Makes the recipe that tunes a joined transformer by adapters; nothing for one of sizes that
+/// recipes do not have. Data and length are to be set by hand.
+fn adapters(imported: &Imported) -> Result<Option<Recipe>, Failure> {
+    let Imported { config, generation, .. } = imported;
+    let mut recipe = recipes::find(WITH_CAPTIONS)?;
+    let (width, height) = (generation.width, generation.height);
+    recipe.image = ImageSettings { width, height, patch: config.patch };
+    recipe.vocab = config.vocab;
+    recipe.model.time = config.time.clone();
+    recipe.model.schedule = config.schedule;
+    recipe.model.prediction = config.prediction;
+    recipe.model.network = config.network.clone();
+    recipe.optimizer.lora = LoraConfig { rank: 8, alpha: 16.0 };
+    if !config.draws() {
+        recipe.mix.draw = [0.0; 2];
+        recipe.mix.read = [1.0; 2];
+        recipe.mix.finished = 0.0;
+    }
+    Ok(recipe.validate().is_ok().then_some(recipe))
 }
