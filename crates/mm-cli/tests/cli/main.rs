@@ -9,6 +9,7 @@ mod drawing;
 mod edit;
 mod endurance;
 mod folders;
+mod imported;
 mod kills;
 mod migration;
 mod numbers;

@@ -62,6 +62,7 @@ pub fn recipe_of(imported: &Imported) -> Result<Option<Recipe>, Failure> {
     recipe.sample.sampler = generation.sampler;
     recipe.sample.steps = generation.steps;
     recipe.sample.guidance = generation.guidance;
+    recipe.sample.count = 4;
     recipe.validate()?;
     Ok(Some(recipe))
 }
