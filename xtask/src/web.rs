@@ -158,7 +158,9 @@ fn test(sh: &Shell, target: &Path, wasm: &Path, as_tested: bool) -> Result<()> {
     sh.create_dir(&folder)?;
     let run = folder.join("run");
     // A few steps are enough for a model whose drawings differ from noise and from each other.
-    cmd!(sh, "{mm} train glyphs --steps 12 --out {run} --seed 5").ignore_stdout().run()?;
+    cmd!(sh, "{mm} train glyphs --steps 12 --out {run} --seed 5 --device flex")
+        .ignore_stdout()
+        .run()?;
     let model = run.join("model");
     cmd!(sh, "node tests/reference/web_node.mjs {wasm} {model} {mm}").run()?;
     let Some(page_tools) = page_tools() else {

@@ -281,6 +281,9 @@ fn announce(
         "try it:\n  curl http://{address}/v1/{path}{key} -H 'content-type: application/json' \
          -d '{body}'"
     );
+    if !options.site.is_empty() {
+        tell!("the model in the browser itself: http://{address}/local");
+    }
     Ok(())
 }
 

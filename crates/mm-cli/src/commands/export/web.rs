@@ -27,8 +27,8 @@ pub struct WebArgs {
     /// Folder of the compiled program, which `cargo xtask web` writes [default: target/web].
     #[arg(long, value_name = "DIR")]
     wasm: Option<PathBuf>,
-    /// Type of the weights that are written: f16 is half as large to load, f32 draws the bytes that
-    /// `mm draw` draws.
+    /// Type of the weights that are written: f16 is half as large to load, f32 draws what `mm draw`
+    /// draws.
     #[arg(long, value_enum, default_value = "f16")]
     weights: Weights,
     /// Replace files that exist.
