@@ -118,8 +118,8 @@ impl Tools {
         Ok(Self { linker_for_debian: Some(linker), bindgen })
     }
 
-    /// Compiles the library, with the flags of `.cargo/config.toml`, and makes of it what JavaScript
-    /// imports.
+    /// Compiles the library, with the flags of `.cargo/config.toml`, and makes of it what
+    /// JavaScript imports.
     fn build(&self, sh: &Shell, target: &Path, out: &Path) -> Result<()> {
         let folder = target.join("wasm");
         let _folder = sh.push_env("CARGO_TARGET_DIR", &folder);
