@@ -41,7 +41,7 @@ def make_tokenizer(path: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_file=str(path), unk_token="<unk>", bos_token="<s>", eos_token="|ENDOFTEXT|")
 
 
-def picture(width: int, height: int, seed: int) -> np.ndarray:
+def waves_image(width: int, height: int, seed: int) -> np.ndarray:
     """Smooth waves, so that resizing is well defined, with some noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
@@ -92,7 +92,7 @@ def main(folder: Path):
 
     expected = {}
     for name, size in {"image": (100, 77), "large": (211, 150)}.items():
-        expected[name] = torch.from_numpy(picture(*size, seed=len(name)))
+        expected[name] = torch.from_numpy(waves_image(*size, seed=len(name)))
     ask = lambda pixels: processor(images=Image.fromarray(pixels.numpy()), text=TEXT, return_legacy_image_output=False, return_tensors="pt")
     inputs, large = ask(expected["image"]), ask(expected["large"])
     pixels = inputs["pixel_values"].float()

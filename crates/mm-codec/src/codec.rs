@@ -236,9 +236,9 @@ impl Codec {
         }
     }
 
-    /// Encodes images and decodes them again as training does; both arguments are `[images, 3,
-    /// height, width]`. `noise` is standard normal, and Gaussian latents take as many of its
-    /// numbers as they have.
+    /// Encodes images and decodes them again as training does. Both arguments are
+    /// `[images, 3, height, width]`. `noise` is standard normal, and Gaussian latents take as many
+    /// of its numbers as they have.
     pub fn pass(&self, images: Tensor<4>, noise: Tensor<4>) -> CodecPass {
         let device = images.device();
         match self {

@@ -59,7 +59,7 @@ impl PairsConfig {
     }
 }
 
-/// In what two images differ.
+/// What two images differ in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Difference {

@@ -95,7 +95,7 @@ struct Room {
     height: usize,
     lines: usize,
     letters: usize,
-    /// From one baseline to the next, in pixels.
+    /// The distance from one baseline to the next, in pixels.
     pitch: i32,
 }
 

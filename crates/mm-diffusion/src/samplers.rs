@@ -116,8 +116,8 @@ pub fn ddpm(
 /// The Euler-Maruyama method on the reverse process dz = (-½β z - β ∇ln p) dt + √β dw (Song et al.
 /// 2021, arXiv:2011.13456, eqs. 6 and 32), as U-ViT is sampled in a thousand steps.
 ///
-/// With ∇ln p = -ε̂ / n and B = β(t) (t - t'), a step is z' = (1 + ½B) z - B ε̂ / n + √B w, without w
-/// after the last. The times t are those at which the process with β(t) = 0.1 + 19.9 t
+/// With ∇ln p = -ε̂ / n and B = β(t) (t - t'), a step is z' = (1 + ½B) z - B ε̂ / n + √B w, without
+/// w after the last. The times t are those at which the process with β(t) = 0.1 + 19.9 t
 /// ([`Schedule::Vp`](crate::Schedule::Vp)) has the signal-to-noise ratio of a level, at most 1. A
 /// schedule that does not keep the variance becomes one that does by scaling.
 ///

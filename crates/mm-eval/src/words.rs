@@ -25,7 +25,7 @@ const TEXT_TOKENS: usize = 48;
 ///
 /// let errors = CharacterErrors::of([("HELLO 42", "HELO 47"), ("AB", "AB")].into_iter());
 /// assert_eq!((errors.edits, errors.characters, errors.texts), (2, 10, 2));
-/// assert_eq!((errors.rate, errors.right), (0.2, 1));
+/// assert_eq!((errors.error_rate, errors.right), (0.2, 1));
 /// assert!(errors.low < 0.2 && 0.2 < errors.high);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -39,7 +39,7 @@ pub struct CharacterErrors {
     /// The number of texts without any error.
     pub right: usize,
     /// Edits over characters; above 1 where much is read that is not there, and 0 of none.
-    pub rate: f64,
+    pub error_rate: f64,
     /// The lower end of the 95 % interval; 0 of none.
     pub low: f64,
     /// The upper end of the 95 % interval; 1 of none, and at least the rate.
@@ -70,7 +70,7 @@ impl CharacterErrors {
 
 impl std::fmt::Display for CharacterErrors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [rate, low, high] = [self.rate, self.low, self.high].map(|share| 100.0 * share);
+        let [rate, low, high] = [self.error_rate, self.low, self.high].map(|share| 100.0 * share);
         let Self { edits, characters, texts, right, .. } = self;
         write!(
             f,
@@ -137,10 +137,10 @@ impl Evaluator for WordsEvaluator {
         seed: u64,
     ) -> Result<Score, EvalError> {
         let found = words_score(model, data, split, count, &model.options(seed))?;
-        let score = Score::new(found.all.texts).with("error", found.all.rate);
+        let score = Score::new(found.all.texts).with("error", found.all.error_rate);
         Ok(found.heights.iter().fold(score, |score, (height, errors)| {
             score
-                .with(&format!("error_{height}"), errors.rate)
+                .with(&format!("error_{height}"), errors.error_rate)
                 .with(&format!("error_{height}_low"), errors.low)
                 .with(&format!("error_{height}_high"), errors.high)
         }))
@@ -201,9 +201,9 @@ mod tests {
             assert_eq!((errors.edits, errors.characters), (edits, truth.len()), "{truth} {read}");
         }
         let much = CharacterErrors::of([("A", "XXXX")].into_iter());
-        assert_eq!((much.rate, much.high), (4.0, 4.0));
+        assert_eq!((much.error_rate, much.high), (4.0, 4.0));
         let none = CharacterErrors::of(std::iter::empty());
-        assert_eq!((none.rate, none.low, none.high), (0.0, 0.0, 1.0));
+        assert_eq!((none.error_rate, none.low, none.high), (0.0, 0.0, 1.0));
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Golden {
         &self.arrays[name].1
     }
 
+    /// Returns an array as a tensor with its axes, such as `[images, channels, rows, cols]`.
     pub fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
         let (shape, values) = &self.arrays[name];
         Tensor::from_data(TensorData::new(values.clone(), shape.clone()), &Device::flex())
@@ -224,6 +225,8 @@ pub fn drawn(
     unpatchify(image.sample(plan, start, &mut fresh, &mut |_, _| ()), grid)
 }
 
+/// Returns the greatest distance of two tensors of the same axes, such as `[batch, tokens,
+/// channels]`.
 pub fn apart<const D: usize>(one: Tensor<D>, other: Tensor<D>) -> f32 {
     assert_eq!(one.dims(), other.dims());
     (one - other).abs().max().into_scalar::<f32>()

@@ -1,5 +1,5 @@
-//! The engine: a few threads own the device, and requests that are in progress together share passes
-//! through the network.
+//! The engine: a few threads own the device, and requests that are in progress together share
+//! passes through the network.
 //!
 //! ```text
 //! submit ─► queue ─► a thread for each job: choice of tokens, sampler, constraint

@@ -312,7 +312,7 @@ struct Targets {
     times: Vec<f64>,
     /// The number of patches of each.
     patches: Vec<usize>,
-    /// For every patch of the batch its row in the table of all patches followed by those of the
+    /// The row of every patch of the batch in the table of all patches followed by those of the
     /// targets, which takes the place of a target patch.
     replaced: Tensor<1, Int>,
 }

@@ -31,6 +31,7 @@ const FILE_PLACES: &[&str] = &[
     "crates/mm-data/src/folder/",
     "crates/mm-eval/src/quality/features.rs",
     "crates/mm-eval/src/quality/images.rs",
+    "crates/mm-import/src/goldens.rs",
     "crates/mm-import/src/published/source.rs",
     "crates/mm-model/src/folder.rs",
     "crates/mm-model/src/folder/",

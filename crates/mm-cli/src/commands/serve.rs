@@ -50,8 +50,8 @@ pub struct ServeArgs {
     /// Most rows of a pass through a network; a guided image takes two.
     #[arg(long, value_name = "N", default_value_t = 32)]
     max_rows: usize,
-    /// Passes that run at once, each on its share of the cores [default: one a core for small models on
-    /// the CPU, else 1].
+    /// Passes that run at once, each on its share of the cores [default: one a core for small
+    /// models on the CPU, else 1].
     #[arg(long, value_name = "N")]
     passes: Option<usize>,
     /// Folder that `mm export web` wrote; it is served at /local, where the model runs in the

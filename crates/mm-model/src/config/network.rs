@@ -71,9 +71,9 @@ impl TryFrom<NetworkFields> for NetworkConfig {
         let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, vit } =
             fields;
         if let Some(vit) = vit {
-            let alone = backbone.is_none() && unet.is_none();
+            let only = backbone.is_none() && unet.is_none();
             let plain = patch_bias.is_none() && patch_pos_embed.is_none();
-            return if alone && plain && patch_convolution.is_none() {
+            return if only && plain && patch_convolution.is_none() {
                 Ok(Self::Vit(vit))
             } else {
                 Err(wrong("vit", &"given beside the fields of another", "one network alone"))

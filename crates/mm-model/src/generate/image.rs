@@ -308,8 +308,8 @@ impl LoadedModel {
         session.drawn(grid, options, streams, constraint)
     }
 
-    /// Turns what was drawn, `[rows, patches, patch_dim]`, into one image a row: patches of pixels, or
-    /// of latents, which are decoded. Numbers that are not finite are an error.
+    /// Turns what was drawn, `[rows, patches, patch_dim]`, into one image a row: patches of pixels,
+    /// or of latents, which are decoded. Numbers that are not finite are an error.
     pub fn images_of(&self, patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
         self.finished(patches, grid, &Unconstrained)
     }
@@ -357,8 +357,8 @@ impl LoadedModel {
         Ok(())
     }
 
-    /// Starts `images` images of `grid` that follow an empty document; where a network draws nothing
-    /// without a class, classes are taken in turn.
+    /// Starts `images` images of `grid` that follow an empty document; where a network draws
+    /// nothing without a class, classes are taken in turn.
     pub fn image_session(
         &self,
         grid: Grid,

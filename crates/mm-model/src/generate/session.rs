@@ -303,15 +303,15 @@ impl<'a> CachedRows<'a> {
         self.append(step, Ask::Word)
     }
 
-    /// The network's output for noisy patches of one image a row that comes next, asked for no step:
-    /// `[rows, patches, numbers]` -> the same shape. Nothing is appended.
+    /// The network's output for noisy patches of one image a row that comes next, asked for no
+    /// step: `[rows, patches, numbers]` -> the same shape. Nothing is appended.
     #[cfg(test)]
     pub(super) fn denoise(&self, noisy: Tensor<3>, grid: Grid, time: f64) -> Tensor<3> {
         self.denoise_by(noisy, grid, time, Jump::default())
     }
 
-    /// The network's output for noisy patches of one image a row that comes next, of a step of which
-    /// a distilled network is told: `[rows, patches, numbers]` -> the same shape. Nothing is
+    /// The network's output for noisy patches of one image a row that comes next, of a step of
+    /// which a distilled network is told: `[rows, patches, numbers]` -> the same shape. Nothing is
     /// appended.
     fn denoise_by(&self, noisy: Tensor<3>, grid: Grid, time: f64, jump: Jump) -> Tensor<3> {
         let shape = noisy.dims();

@@ -37,7 +37,8 @@ pub(crate) struct TimeWaves {
 }
 
 /// The sum of the embeddings of the time, of how far a step goes and of the guidance. Those of the
-/// step and of the guidance are zero at first, so that nothing has changed when distillation begins.
+/// step and of the guidance are zero at first, so that nothing has changed when distillation
+/// begins.
 #[derive(Module, Debug)]
 pub(crate) struct JumpWaves {
     time: TimeWaves,

@@ -13,11 +13,8 @@ mod positions;
 mod uvit;
 
 pub use classes::Classes;
-pub use config::VitConfig;
-pub use dit::DitConfig;
-pub use jit::JitConfig;
+pub use config::{DitConfig, JitConfig, UvitConfig, VitConfig};
 pub use positions::numbers_of_places;
-pub use uvit::UvitConfig;
 
 use burn::prelude::*;
 use mm_backbone::{Init, transparent_module};
@@ -51,7 +48,7 @@ pub(crate) struct SameSize<'a> {
     /// Rows and columns.
     pub grid: Grid,
     /// The time of every image.
-    pub times: &'a [f64],
+    pub timesteps: &'a [f64],
     /// The class of every image.
     pub classes: &'a [Option<u32>],
 }
@@ -92,12 +89,12 @@ impl Vit {
         by_size(patches.noisy.clone(), &patches.grids, &mut |noisy, grid, which| {
             let times: Vec<f64> = which.iter().map(|image| patches.timesteps[*image]).collect();
             let classes: Vec<_> = which.iter().map(|image| patches.classes[*image]).collect();
-            self.forward(SameSize { noisy, grid, times: &times, classes: &classes })
+            self.forward(SameSize { noisy, grid, timesteps: &times, classes: &classes })
         })
     }
 
-    /// The pixels of latents, `[images, channels, rows, cols]` -> `[images, colors, height, width]`;
-    /// nothing for a network of pixels.
+    /// The pixels of latents, `[images, channels, rows, cols]` -> `[images, colors, height,
+    /// width]`; nothing for a network of pixels.
     pub(crate) fn decode(&self, latents: Tensor<4>) -> Option<Tensor<4>> {
         match self {
             Self::Dit(dit) => dit.decode(latents),

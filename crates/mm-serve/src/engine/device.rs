@@ -67,7 +67,7 @@ impl Lanes {
             let (sender, messages) = mpsc::channel();
             let share = (cores / count).max(1);
             let name = move |_| format!("mm-lane-{lane}");
-            let alone = ThreadPoolBuilder::new().num_threads(share).thread_name(name).build();
+            let pool = ThreadPoolBuilder::new().num_threads(share).thread_name(name).build();
             let mut device = DeviceThread {
                 joined: models.iter().map(|_| JoinedPrefixes::default()).collect(),
                 models: models.clone(),
@@ -76,7 +76,7 @@ impl Lanes {
                 prefixes: Arc::clone(&prefixes),
                 lane,
                 jobs: jobs.clone(),
-                alone: alone.ok().filter(|_| count > 1),
+                pool: pool.ok().filter(|_| count > 1),
                 calls: vec![],
                 prompts: vec![],
             };
@@ -130,7 +130,7 @@ struct DeviceThread {
     /// The jobs of each lane.
     jobs: Arc<[AtomicUsize]>,
     /// This lane's share of the cores; nothing if it is the only lane.
-    alone: Option<ThreadPool>,
+    pool: Option<ThreadPool>,
     calls: Vec<Call>,
     prompts: Vec<Prompt>,
 }
@@ -186,8 +186,8 @@ impl DeviceThread {
     fn compute<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Stop> {
         let others = self.jobs.iter().enumerate().filter(|&(lane, _)| lane != self.lane);
         let others_work = others.map(|(_, jobs)| jobs.load(Ordering::Relaxed)).any(|jobs| jobs > 0);
-        caught(|| match self.alone.as_ref().filter(|_| others_work) {
-            Some(alone) => alone.install(work),
+        caught(|| match self.pool.as_ref().filter(|_| others_work) {
+            Some(pool) => pool.install(work),
             None => work(),
         })
     }

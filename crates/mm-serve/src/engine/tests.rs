@@ -290,8 +290,8 @@ fn jobs_at_once_give_the_bytes_of_jobs_one_by_one_and_of_the_model_alone() {
         }
         let rows = running.stats().rows;
         assert!(rows > passes * 3 / 2, "{rows} rows in {passes} passes of {what}");
-        // Narrow passes cut jobs in other places, lanes run several of them at once, and prompts are
-        // known by now.
+        // Narrow passes cut jobs in other places, lanes run several of them at once, and prompts
+        // are known by now.
         for bounds in
             [EngineOptions { max_rows: 3, ..BOUNDS }, EngineOptions { lanes: Some(3), ..BOUNDS }]
         {

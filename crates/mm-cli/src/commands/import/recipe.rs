@@ -1,5 +1,5 @@
-//! The recipe by which an imported network is trained on: one that draws pixels whole, one that reads
-//! by adapters.
+//! The recipe by which an imported network is trained on: one that draws pixels whole, one that
+//! reads by adapters.
 
 use mm_data::{Captions, DataConfig, ImageSettings};
 use mm_diffusion::{LossWeight, Prediction, TimestepSampling};

@@ -1,10 +1,20 @@
 //! Which of the published networks a model has, as plain data.
 
+mod dit;
+mod jit;
+mod uvit;
+
 use mm_patch::RGB_CHANNELS;
 use serde::{Deserialize, Serialize};
 
-use super::{Classes, DitConfig, JitConfig, UvitConfig};
+use super::Classes;
 use crate::{ConfigError, TimeConfig};
+
+pub use dit::DitConfig;
+pub(super) use dit::EPSILON as DIT_EPSILON;
+pub use jit::JitConfig;
+pub(super) use uvit::EPSILON as UVIT_EPSILON;
+pub use uvit::UvitConfig;
 
 /// A published transformer that only draws, with its sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,8 +94,8 @@ impl VitConfig {
         }
     }
 
-    /// Counts the numbers that are learned, for patches of so many numbers; `time` gives those of an
-    /// embedding of the time for a width.
+    /// Counts the numbers that are learned, for patches of so many numbers; `time` gives those of
+    /// an embedding of the time for a width.
     pub(crate) fn parameters(&self, numbers: f64, time: impl Fn(f64) -> f64) -> f64 {
         match self {
             Self::Jit(jit) => jit.parameters(numbers) + time(jit.width as f64),
@@ -96,7 +106,7 @@ impl VitConfig {
 }
 
 /// Fails with the field unless a condition holds.
-pub(super) fn check(
+fn check(
     field: &'static str,
     holds: bool,
     found: impl ToString,
@@ -109,12 +119,7 @@ pub(super) fn check(
 }
 
 /// Checks the sizes that all networks have.
-pub(super) fn check_heads(
-    width: usize,
-    depth: usize,
-    heads: usize,
-    inner: usize,
-) -> Result<(), ConfigError> {
+fn check_heads(width: usize, depth: usize, heads: usize, inner: usize) -> Result<(), ConfigError> {
     let channels = 1..=MOST_CHANNELS;
     check("vit.width", channels.contains(&width), width, "1 to 65536 channels")?;
     check("vit.depth", (1..=MOST_BLOCKS).contains(&depth), depth, "1 to 1024 blocks")?;

@@ -8,9 +8,9 @@
 //! ε = W' ((1 + γ) ⊙ norm(x) + β) + b'           γ, β of c
 //! ```
 //!
-//! In diffusers' `DiTTransformer2DModel` every block carries an MLP and an embedding of its own, and
-//! the last norm uses those of the first block. Published weights repeat one set, and then one is
-//! kept. The published last map also predicts a variance for every number, which no sampler here
+//! In diffusers' `DiTTransformer2DModel` every block carries an MLP and an embedding of its own,
+//! and the last norm uses those of the first block. Published weights repeat one set, and then one
+//! is kept. The published last map also predicts a variance for every number, which no sampler here
 //! reads, so it is left out. Frequencies of the time are `10000^(-i/127)`, as in diffusers, where
 //! the paper's code has 128.
 //!
@@ -18,92 +18,14 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use mm_backbone::{Init, Linear, MlpKind, NormKind, VisionBlock, VisionBlockConfig, VisionNorm};
-use mm_codec::{KlAutoencoder, KlConfig};
-use serde::{Deserialize, Serialize};
+use mm_backbone::{Init, Linear, NormKind, VisionBlock, VisionNorm};
+use mm_codec::KlAutoencoder;
 
-use super::config::{check, check_heads};
+use super::SameSize;
+use super::config::{DIT_EPSILON as EPSILON, DitConfig};
 use super::positions::{context, sines_of_places};
-use super::{Classes, SameSize};
 use crate::networks::time::TimeWaves;
-use crate::{ConfigError, ModelConfig, TimeConfig};
-
-/// The number added to the variance in norms that diffusers fixes.
-const EPSILON: f64 = 1e-6;
-
-/// Sizes of a DiT.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DitConfig {
-    /// The classes.
-    pub classes: Classes,
-    /// Numbers of one latent, or of one pixel.
-    pub channels: usize,
-    /// Channels of a token.
-    pub width: usize,
-    /// Number of blocks.
-    pub depth: usize,
-    /// Number of heads.
-    pub heads: usize,
-    /// Hidden channels of the perceptrons.
-    pub inner: usize,
-    /// The number added to the variance in the norms before perceptrons.
-    pub norm_epsilon: f64,
-    /// Whether every block has embeddings of its own.
-    #[serde(default)]
-    pub own_embeddings: bool,
-    /// The autoencoder whose latents the network draws; without one it draws pixels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub codec: Option<KlConfig>,
-}
-
-impl DitConfig {
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        self.classes.validate()?;
-        check_heads(self.width, self.depth, self.heads, self.inner)?;
-        let (channels, epsilon) = (self.channels, self.norm_epsilon);
-        check("vit.classes.none", self.classes.none, "false", "true for a DiT")?;
-        check("vit.channels", (1..=1 << 10).contains(&channels), channels, "1 to 1024")?;
-        check("vit.norm_epsilon", epsilon > 0.0 && epsilon < 1.0, epsilon, "above 0, below 1")?;
-        let Some(codec) = &self.codec else { return Ok(()) };
-        let sizes = codec.validate().map_err(|why| why.to_string());
-        check("vit.codec", sizes.is_ok(), sizes.err().unwrap_or_default(), "sizes that fit")?;
-        let latents = codec.latent_channels;
-        check("vit.codec", latents == channels, latents, "as many channels as `vit.channels`")
-    }
-
-    fn block(&self) -> VisionBlockConfig {
-        VisionBlockConfig {
-            width: self.width,
-            heads: self.heads,
-            inner: self.inner,
-            norm: NormKind::LayerFixed,
-            attention_epsilon: EPSILON,
-            mlp_epsilon: self.norm_epsilon,
-            rotary: false,
-            qkv_bias: true,
-            mlp: MlpKind::GeluTanh,
-            conditioned: true,
-        }
-    }
-
-    /// Embeddings of time and class.
-    fn embeddings(&self) -> usize {
-        if self.own_embeddings { self.depth } else { 1 }
-    }
-
-    /// Numbers that are learned, without the autoencoder's; `time` are those of one embedding of the
-    /// time.
-    pub(super) fn parameters(&self, numbers: f64, time: f64) -> f64 {
-        let [width, rows, depth, sets] =
-            [self.width, self.classes.rows(), self.depth, self.embeddings()]
-                .map(|size| size as f64);
-        let patches = (numbers + 1.0) * width + (width + 1.0) * numbers;
-        let embeddings = sets * (time + rows * width);
-        let blocks = depth * self.block().parameters();
-        patches + embeddings + blocks + 2.0 * (width + 1.0) * width
-    }
-}
+use crate::{ModelConfig, TimeConfig};
 
 /// The weights of a DiT.
 #[derive(Module, Debug)]
@@ -164,7 +86,7 @@ impl Dit {
 
     /// `[images, patches, numbers]`
     pub(super) fn forward(&self, images: SameSize<'_>) -> Tensor<3> {
-        let SameSize { noisy, grid, times, classes } = images;
+        let SameSize { noisy, grid, timesteps: times, classes } = images;
         let (device, width) = (self.device(), self.config.width);
         let class = self.config.classes.rows_of(classes, &device);
         let condition = |embed: &TimeAndClass| {

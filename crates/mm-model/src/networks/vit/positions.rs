@@ -17,8 +17,8 @@ pub(crate) fn sines_of_places(grid: Grid, width: usize, device: &Device) -> Tens
     Tensor::from_data(TensorData::new(numbers, [1, grid.tokens(), width]), device)
 }
 
-/// Returns the fixed embedding of every patch in JiT and DiT, last axis fastest: sines and cosines of
-/// the column, then of the row, `rows * cols` times `width` numbers.
+/// Returns the fixed embedding of every patch in JiT and DiT, last axis fastest: sines and cosines
+/// of the column, then of the row, `rows * cols` times `width` numbers.
 pub fn numbers_of_places(rows: usize, cols: usize, width: usize) -> Vec<f32> {
     let quarter = width / 4;
     let angle = |place: usize, k: usize| place as f64 * BASE.powf(-(k as f64) / quarter as f64);

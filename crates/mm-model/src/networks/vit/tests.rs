@@ -93,17 +93,17 @@ fn an_image_is_computed_alike_alone_and_beside_others_and_sees_its_class_and_tim
         let noisy = Init::new(5, &device).normal([2, 6, grid.patch_dim()], 1.0).val();
         let (both, class) = ([4.0, 9.0], config.network.classes().map(|_| 1));
         let run = |noisy: Tensor<3>, times: &[f64], classes: &[Option<u32>]| {
-            vit.forward(SameSize { noisy, grid, times, classes })
+            vit.forward(SameSize { noisy, grid, timesteps: times, classes })
         };
         let together = run(noisy.clone(), &both, &[class, class]);
-        let alone = run(noisy.clone().narrow(0, 1, 1), &both[1..], &[class]);
-        let apart = (together.narrow(0, 1, 1) - alone.clone()).abs().max().into_scalar::<f32>();
+        let single = run(noisy.clone().narrow(0, 1, 1), &both[1..], &[class]);
+        let apart = (together.narrow(0, 1, 1) - single.clone()).abs().max().into_scalar::<f32>();
         assert!(apart < 1e-5, "{apart} {config:?}");
         let other_time = run(noisy.clone().narrow(0, 1, 1), &[8.0], &[class]);
-        assert!((other_time - alone.clone()).abs().max().into_scalar::<f32>() > 1e-4);
+        assert!((other_time - single.clone()).abs().max().into_scalar::<f32>() > 1e-4);
         if class.is_some() {
             let other = run(noisy.narrow(0, 1, 1), &both[1..], &[Some(2)]);
-            assert!((other - alone).abs().max().into_scalar::<f32>() > 1e-4, "{config:?}");
+            assert!((other - single).abs().max().into_scalar::<f32>() > 1e-4, "{config:?}");
         }
     }
 }

@@ -16,88 +16,15 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use mm_backbone::{
-    Init, Linear, LongSkip, MlpKind, NormKind, VisionBlock, VisionBlockConfig, VisionNorm,
-};
+use mm_backbone::{Init, Linear, LongSkip, NormKind, VisionBlock, VisionNorm};
 use mm_patch::{patchify, unpatchify};
-use serde::{Deserialize, Serialize};
 
-use super::config::{check, check_heads};
+use super::SameSize;
+use super::config::{UVIT_EPSILON as EPSILON, UvitConfig};
 use super::positions::context;
-use super::{Classes, SameSize};
 use crate::networks::convolution::Convolution;
 use crate::networks::time::sines;
-use crate::{ConfigError, ModelConfig, TimeConfig};
-
-/// The number added to the variance in all norms.
-const EPSILON: f64 = 1e-5;
-
-/// Sizes of a U-ViT.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UvitConfig {
-    /// The classes.
-    pub classes: Classes,
-    /// Rows of patches; the learned positions fix them.
-    pub rows: usize,
-    /// Columns of patches.
-    pub cols: usize,
-    /// Channels of a token.
-    pub width: usize,
-    /// Number of blocks, odd.
-    pub depth: usize,
-    /// Number of heads.
-    pub heads: usize,
-    /// Hidden channels of the perceptrons.
-    pub inner: usize,
-    /// Whether the map to queries, keys and values has a bias.
-    #[serde(default)]
-    pub qkv_bias: bool,
-    /// Whether a convolution over the pixels closes the network.
-    pub convolution: bool,
-}
-
-impl UvitConfig {
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        self.classes.validate()?;
-        check_heads(self.width, self.depth, self.heads, self.inner)?;
-        let (rows, cols, depth) = (self.rows, self.cols, self.depth);
-        check("vit.depth", depth % 2 == 1, depth, "an odd number of blocks")?;
-        check("vit.rows", (1..=1 << 12).contains(&rows), rows, "1 to 4096")?;
-        check("vit.cols", (1..=1 << 12).contains(&cols), cols, "1 to 4096")
-    }
-
-    /// The tokens in front of the patches.
-    fn before(&self) -> usize {
-        1 + usize::from(self.classes.count > 0)
-    }
-
-    fn block(&self) -> VisionBlockConfig {
-        VisionBlockConfig {
-            width: self.width,
-            heads: self.heads,
-            inner: self.inner,
-            norm: NormKind::Layer,
-            attention_epsilon: EPSILON,
-            mlp_epsilon: EPSILON,
-            rotary: false,
-            qkv_bias: self.qkv_bias,
-            mlp: MlpKind::Gelu,
-            conditioned: false,
-        }
-    }
-
-    pub(super) fn parameters(&self, numbers: f64, channels: f64) -> f64 {
-        let tokens = (self.before() + self.rows * self.cols) as f64;
-        let [width, rows, depth, skips] =
-            [self.width, self.classes.rows(), self.depth, self.depth / 2].map(|size| size as f64);
-        let patches = (numbers + 1.0) * width + (width + 1.0) * numbers;
-        let skips = skips * (2.0 * width + 1.0) * width;
-        let closing = if self.convolution { (9.0 * channels + 1.0) * channels } else { 0.0 };
-        let tables = (tokens + rows) * width;
-        patches + tables + depth * self.block().parameters() + skips + 2.0 * width + closing
-    }
-}
+use crate::{ModelConfig, TimeConfig};
 
 /// The weights of a U-ViT.
 #[derive(Module, Debug)]
@@ -105,7 +32,7 @@ pub struct Uvit {
     /// `[classes, width]`
     class_embed: Option<Param<Tensor<2>>>,
     patch_in: Linear,
-    /// Of the class, the time and every patch: `[tokens, width]`.
+    /// The positions of the class, the time and every patch: `[tokens, width]`.
     pos_embed: Param<Tensor<2>>,
     blocks: Vec<VisionBlock>,
     /// The joins, the innermost first.
@@ -150,7 +77,7 @@ impl Uvit {
 
     /// `[images, patches, numbers]`
     pub(super) fn forward(&self, images: SameSize<'_>) -> Tensor<3> {
-        let SameSize { noisy, grid, times, classes } = images;
+        let SameSize { noisy, grid, timesteps: times, classes } = images;
         let (count, device) = (times.len(), self.device());
         let mut tokens = vec![self.time_tokens(times), self.patch_in.forward(noisy)];
         if let Some(table) = &self.class_embed {
