@@ -61,7 +61,7 @@ impl CharacterErrors {
             characters,
             texts: counted.len(),
             right: counted.iter().filter(|[edits, _]| *edits == 0).count(),
-            rate,
+            error_rate: rate,
             low: interval.low,
             high: interval.high.max(rate),
         }

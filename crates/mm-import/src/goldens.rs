@@ -225,8 +225,8 @@ pub fn drawn(
     unpatchify(image.sample(plan, start, &mut fresh, &mut |_, _| ()), grid)
 }
 
-/// Returns the greatest distance of two tensors of the same axes, such as `[batch, tokens,
-/// channels]`.
+/// Returns the greatest distance of two tensors of equal axes, such as
+/// `[batch, tokens, channels]`.
 pub fn apart<const D: usize>(one: Tensor<D>, other: Tensor<D>) -> f32 {
     assert_eq!(one.dims(), other.dims());
     (one - other).abs().max().into_scalar::<f32>()
