@@ -5,8 +5,8 @@
 //! N_k <- γ N_k + (1 - γ) n_k,   m_k <- γ m_k + (1 - γ) Σ z,   e_k = m_k / N_k
 //! ```
 //!
-//! with `n_k` the share of cells that are nearest to `e_k` and `Σ z` their sum, over all cells. The
-//! gradient of a quantized cell is that of the cell.
+//! Here `n_k` is the share of cells that are nearest to `e_k`, and `Σ z` their sum over all cells.
+//! The gradient of a quantized cell is that of the cell.
 //!
 //! Those shares and sums must be of a whole batch, which is computed in parts and on several
 //! machines. So they travel as gradients do: [`Codebook::statistics`] is zero, and its gradients of
@@ -145,7 +145,8 @@ impl Codebook {
         let found = self.codes_of(cells.clone());
         let cells = flat(cells.detach());
         let [count, _] = cells.dims();
-        let of_code = found.reshape([count]).one_hot::<2>(codes).float().transpose(); // [codes, cells]
+        let one_hot = found.reshape([count]).one_hot::<2>(codes).float();
+        let of_code = one_hot.transpose(); // [codes, cells]
         let shares = of_code.clone().mean_dim(1).reshape([codes]);
         let sums = of_code.matmul(cells) / count as f64;
         let value = (self.counts.val() * shares).sum() + (self.sums.val() * sums).sum();

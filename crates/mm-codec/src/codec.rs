@@ -152,6 +152,14 @@ impl CodecConfig {
         }
     }
 
+    /// Returns the channels of an image.
+    pub fn colors(&self) -> usize {
+        match self {
+            Self::Kl(config) => config.colors,
+            Self::Codes(_) => mm_patch::RGB_CHANNELS,
+        }
+    }
+
     /// Returns the count of numbers of a cell.
     pub fn channels(&self) -> usize {
         match self {
@@ -236,9 +244,9 @@ impl Codec {
         }
     }
 
-    /// Encodes images and decodes them again as training does; both arguments are `[images, 3,
-    /// height, width]`. `noise` is standard normal, and Gaussian latents take as many of its
-    /// numbers as they have.
+    /// Encodes images and decodes them again as training does. Both arguments are
+    /// `[images, 3, height, width]`. `noise` is standard normal, and Gaussian latents take as many
+    /// of its numbers as they have.
     pub fn pass(&self, images: Tensor<4>, noise: Tensor<4>) -> CodecPass {
         let device = images.device();
         match self {

@@ -89,7 +89,7 @@ mod tests {
         let mut init = Init::new(1, &device);
         let x = init.normal([2, 3, 6, 4], 1.0).val();
         let near = Convolution::of_neighbors(&mut init, 3, 5, 1.0);
-        let alone = Convolution::of_pixels(&mut init, 3, 5, 1.0);
+        let single = Convolution::of_pixels(&mut init, 3, 5, 1.0);
         let close = |found: Tensor<4>, wanted: Tensor<4>| {
             assert_eq!(found.dims(), wanted.dims());
             let most = (found - wanted).abs().max().into_scalar::<f32>();
@@ -100,7 +100,7 @@ mod tests {
             conv2d(x, map.weight.val(), Some(map.bias.val()), options)
         };
         close(near.forward(x.clone()), plain(&near, x.clone(), 1, 1));
-        close(alone.forward(x.clone()), plain(&alone, x.clone(), 1, 0));
+        close(single.forward(x.clone()), plain(&single, x.clone(), 1, 0));
         let below = Tensor::zeros([2, 3, 1, 4], &device);
         let padded = Tensor::cat(vec![x.clone(), below], 2);
         let padded = Tensor::cat(vec![padded, Tensor::zeros([2, 3, 7, 1], &device)], 3);

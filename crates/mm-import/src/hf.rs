@@ -70,7 +70,7 @@ pub fn write<E: From<HfError>>(
     shard_bytes: usize,
     take: TakeFile<'_, E>,
 ) -> Result<(), E> {
-    if model.config.network.is_unet() {
+    if !matches!(model.config.network, mm_model::NetworkConfig::Unified(_)) {
         return Err(HfError::Unet.into());
     }
     let pretty = |value: &Value| serde_json::to_vec_pretty(value).expect("plain data");

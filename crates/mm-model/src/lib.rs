@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+mod codec;
 mod collate;
 mod config;
 mod conversation;
@@ -32,8 +33,11 @@ mod sequence;
 mod stored;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Sample};
+pub use codec::{CodeImage, LatentImage};
 pub use collate::Collator;
-pub use config::{ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig};
+pub use config::{
+    CodedConfig, ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig,
+};
 pub use conversation::{TURN_END, Turn};
 pub use document::{Document, Segment};
 pub use error::{ConfigError, DocumentError, FileError, FolderError, GenerateError};
@@ -45,7 +49,7 @@ pub use generate::{
     SuperResolution, Unconstrained, Written, constrained_images_of, images_of, luma, outpaint,
 };
 pub use loaded::{LoadedModel, ModelParts};
-pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
+pub use losses::{IMAGE_LOSS, LATENT_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
 pub use mm_backbone::PositionScheme;
 pub use networks::{Model, UnetConfig};
 pub use sequence::{ImageSpan, Sequence, Sequencer};

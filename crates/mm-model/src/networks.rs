@@ -1,15 +1,20 @@
-//! The network behind one interface: the joined transformer, or a U-Net that only draws.
+//! The network behind one interface: the joined transformer, a U-Net that only draws, or a codec
+//! that encodes and decodes.
 
+pub(crate) mod autoencoder;
+mod coded;
 mod convolution;
 mod pixels;
 mod time;
 mod unet;
 mod unified;
 
+pub(crate) use coded::Coded;
 pub use unet::UnetConfig;
 
 use burn::prelude::*;
 use mm_backbone::{Cache, Init, KeyValue, transparent_module};
+use mm_codec::Codec;
 use mm_patch::Grid;
 
 use crate::batch::Inputs;
@@ -25,6 +30,10 @@ pub enum Model {
     Unified(Unified),
     /// A convolutional network of images alone.
     Unet(Unet),
+    /// A network that encodes images and decodes them again.
+    Codec(Codec),
+    /// One transformer for text and codes.
+    Coded(Coded),
 }
 
 impl Model {
@@ -39,6 +48,8 @@ impl Model {
         Ok(match &config.network {
             NetworkConfig::Unet(unet) => Self::Unet(Unet::new(unet, &config.time, init)),
             NetworkConfig::Unified(unified) => Self::Unified(Unified::new(unified, config, init)?),
+            NetworkConfig::Codec(codec) => Self::Codec(Codec::drawn(codec, init)),
+            NetworkConfig::Coded(coded) => Self::Coded(Coded::new(coded, config, init)?),
         })
     }
 
@@ -47,12 +58,49 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.device(),
             Self::Unet(unet) => unet.device(),
+            Self::Codec(codec) => codec.device(),
+            Self::Coded(coded) => coded.device(),
+        }
+    }
+
+    /// Returns the codec, if the network is one.
+    pub fn codec(&self) -> Option<&Codec> {
+        match self {
+            Self::Codec(codec) => Some(codec),
+            _ => None,
+        }
+    }
+
+    /// Returns the network with its codec replaced by what `change` makes of it.
+    pub fn with_codec(self, change: impl FnOnce(Codec) -> Codec) -> Self {
+        match self {
+            Self::Codec(codec) => Self::Codec(change(codec)),
+            Self::Coded(coded) => {
+                let own = Codec::Codes(coded.codec().clone());
+                match change(own) {
+                    Codec::Codes(codec) => Self::Coded(coded.with_codec(codec)),
+                    Codec::Kl(_) => Self::Coded(coded), // which has no codes
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Returns the transformer over words and codes, if the network is one.
+    pub(crate) fn coded(&self) -> Option<&Coded> {
+        match self {
+            Self::Coded(coded) => Some(coded),
+            _ => None,
         }
     }
 
     /// Whether the network takes and writes text, and sees what stands before an image.
     pub fn knows_text(&self) -> bool {
-        matches!(self, Self::Unified(unified) if unified.knows_text())
+        match self {
+            Self::Unified(unified) => unified.knows_text(),
+            Self::Coded(_) => true,
+            Self::Unet(_) | Self::Codec(_) => false,
+        }
     }
 
     /// Hidden states of a whole batch, `[rows * tokens, channels]`: what [`logits`](Self::logits)
@@ -61,15 +109,18 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.hidden(inputs),
             Self::Unet(unet) => unet.hidden(inputs),
+            Self::Codec(codec) => autoencoder::hidden(codec, inputs),
+            Self::Coded(coded) => coded.hidden(inputs),
         }
     }
 
     /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix, and what
-    /// the cache takes to include them: nothing for a U-Net.
+    /// the cache takes to include them: nothing for a U-Net and a codec.
     pub fn hidden_cached(&self, inputs: &Inputs, cache: &Cache) -> (Tensor<2>, Vec<KeyValue>) {
         match self {
             Self::Unified(unified) => unified.hidden_cached(inputs, cache),
-            Self::Unet(unet) => (unet.hidden(inputs), vec![]),
+            Self::Coded(coded) => coded.hidden_cached(inputs, cache),
+            Self::Unet(_) | Self::Codec(_) => (self.hidden(inputs), vec![]),
         }
     }
 
@@ -78,7 +129,8 @@ impl Model {
     pub fn hidden_behind(&self, inputs: &Inputs, cache: &Cache) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.hidden_behind(inputs, cache),
-            Self::Unet(unet) => unet.hidden(inputs),
+            Self::Coded(coded) => coded.hidden_behind(inputs, cache),
+            Self::Unet(_) | Self::Codec(_) => self.hidden(inputs),
         }
     }
 
@@ -87,7 +139,8 @@ impl Model {
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.logits(hidden),
-            Self::Unet(_) => unreachable!("a U-Net has no words"),
+            Self::Coded(coded) => coded.logits(hidden),
+            Self::Unet(_) | Self::Codec(_) => unreachable!("neither has words"),
         }
     }
 
@@ -96,9 +149,10 @@ impl Model {
     pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.patches(hidden, grids),
-            Self::Unet(_) => hidden, // which are its patches
+            Self::Unet(_) | Self::Codec(_) => hidden, // which are its patches
+            Self::Coded(_) => unreachable!("codes are tokens"),
         }
     }
 }
 
-transparent_module!(Model { Unified, Unet });
+transparent_module!(Model { Unified, Unet, Codec, Coded });

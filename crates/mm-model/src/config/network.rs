@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 use mm_backbone::{BackboneConfig, PositionScheme};
+use mm_codec::{CodeConfig, CodecConfig};
 use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};
 
 use crate::{ConfigError, UnetConfig};
@@ -13,6 +14,19 @@ pub enum NetworkConfig {
     Unified(UnifiedConfig),
     /// A U-Net, which draws images of no prompt and knows no text.
     Unet(UnetConfig),
+    /// A codec, which encodes images and decodes them again, and neither draws nor knows text.
+    Codec(CodecConfig),
+    /// One transformer for text and for the codes of a codec.
+    Coded(CodedConfig),
+}
+
+/// A transformer over words and codes, and the codec that makes codes of images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodedConfig {
+    /// The transformer.
+    pub unified: UnifiedConfig,
+    /// The codec.
+    pub codec: CodeConfig,
 }
 
 /// The transformer, and what is between it and raw pixels.
@@ -31,8 +45,8 @@ pub struct UnifiedConfig {
     pub backbone: BackboneConfig,
 }
 
-/// What `config.json` and the table `[model]` of a recipe say of a network. Either `backbone` or
-/// `unet` is given, and the other fields belong to the former.
+/// What `config.json` and the table `[model]` of a recipe say of a network. One of `backbone`,
+/// `unet` and `codec` is given, and the other fields belong to the first.
 ///
 /// ```
 /// use mm_model::{NetworkConfig, NetworkFields};
@@ -52,6 +66,8 @@ pub struct NetworkFields {
     pub backbone: Option<BackboneConfig>,
     /// The sizes of the U-Net.
     pub unet: Option<UnetConfig>,
+    /// The sizes of the codec.
+    pub codec: Option<CodecConfig>,
 }
 
 impl TryFrom<NetworkFields> for NetworkConfig {
@@ -63,8 +79,30 @@ impl TryFrom<NetworkFields> for NetworkConfig {
             found: found.to_string(),
             wanted,
         };
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet } =
+        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, codec } =
             fields;
+        if let Some(codec) = codec {
+            if unet.is_some() {
+                return Err(wrong("codec", &"given beside `unet`", "one network alone"));
+            }
+            if backbone.is_none() {
+                return Ok(Self::Codec(codec));
+            }
+            let CodecConfig::Codes(codec) = codec else {
+                return Err(wrong("codec", &"of latents beside `backbone`", "a codec of codes"));
+            };
+            let fields = NetworkFields {
+                patch_bias,
+                patch_pos_embed,
+                patch_convolution,
+                backbone,
+                ..NetworkFields::default()
+            };
+            return match Self::try_from(fields)? {
+                Self::Unified(unified) => Ok(Self::Coded(CodedConfig { unified, codec })),
+                other => Ok(other),
+            };
+        }
         match (backbone, unet) {
             (None, None) => {
                 Err(wrong("backbone", &"absent", "a transformer's sizes, or those of `unet`"))
@@ -108,31 +146,55 @@ impl From<NetworkConfig> for NetworkFields {
                 patch_convolution: Some(unified.patch_convolution),
                 backbone: Some(unified.backbone),
                 unet: None,
+                codec: None,
             },
             NetworkConfig::Unet(unet) => Self { unet: Some(unet), ..Self::default() },
+            NetworkConfig::Codec(codec) => Self { codec: Some(codec), ..Self::default() },
+            NetworkConfig::Coded(CodedConfig { unified, codec }) => {
+                let codec = Some(CodecConfig::Codes(codec));
+                Self { codec, ..NetworkConfig::Unified(unified).into() }
+            }
         }
     }
 }
 
 impl NetworkConfig {
+    /// Returns the transformer over words and codes, if the network is one.
+    pub fn coded(&self) -> Option<&CodedConfig> {
+        match self {
+            Self::Coded(coded) => Some(coded),
+            _ => None,
+        }
+    }
+
     /// Says whether the network is a U-Net.
     pub fn is_unet(&self) -> bool {
         matches!(self, Self::Unet(_))
     }
 
-    /// Returns the transformer; a U-Net has none.
-    pub fn unified(&self) -> Option<&UnifiedConfig> {
+    /// Returns the codec, if the network is one.
+    pub fn codec(&self) -> Option<&CodecConfig> {
         match self {
-            Self::Unified(unified) => Some(unified),
-            Self::Unet(_) => None,
+            Self::Codec(codec) => Some(codec),
+            _ => None,
         }
     }
 
-    /// Returns the transformer to change it; a U-Net has none.
+    /// Returns the transformer; a U-Net and a codec have none.
+    pub fn unified(&self) -> Option<&UnifiedConfig> {
+        match self {
+            Self::Unified(unified) => Some(unified),
+            Self::Coded(coded) => Some(&coded.unified),
+            Self::Unet(_) | Self::Codec(_) => None,
+        }
+    }
+
+    /// Returns the transformer to change it; a U-Net and a codec have none.
     pub fn unified_mut(&mut self) -> Option<&mut UnifiedConfig> {
         match self {
             Self::Unified(unified) => Some(unified),
-            Self::Unet(_) => None,
+            Self::Coded(coded) => Some(&mut coded.unified),
+            Self::Unet(_) | Self::Codec(_) => None,
         }
     }
 
@@ -156,10 +218,25 @@ impl NetworkConfig {
     ) -> AttentionContext {
         match self {
             Self::Unified(unified) => unified.backbone.attention_context(positions, ranges, device),
-            Self::Unet(_) => {
+            Self::Coded(coded) => {
+                let backbone = &coded.unified.backbone;
+                backbone.attention_context(positions, causal(&ranges), device)
+            }
+            Self::Unet(_) | Self::Codec(_) => {
                 let unused = AxisFrequency { axis: 0, theta: 1.0 };
                 AttentionContext::new(RotaryTables::new(&[unused], positions), ranges, device)
             }
         }
     }
+}
+
+/// Returns ranges in which no token sees one behind it: a code is a token like any other.
+fn causal(ranges: &KeyRanges) -> KeyRanges {
+    let (queries, keys) = (ranges.queries(), ranges.keys());
+    let before = keys - queries;
+    let own = ranges.ranges().iter().enumerate().map(|(at, range)| {
+        let last = (before + at % queries + 1) as u32;
+        [range[0], range[1].min(last)]
+    });
+    KeyRanges::new(ranges.batch(), keys, own.collect()).expect("every place sees itself")
 }

@@ -1,6 +1,7 @@
 //! The table `[model]` of a recipe.
 
 use mm_backbone::{BackboneConfig, InitLaw};
+use mm_codec::CodecConfig;
 use mm_diffusion::{Prediction, Schedule};
 use mm_model::{ConfigError, NetworkConfig, NetworkFields, TimeConfig, UnetConfig};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ struct ModelTable {
     backbone: Option<BackboneConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unet: Option<UnetConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    codec: Option<CodecConfig>,
 }
 
 impl TryFrom<ModelTable> for ModelSettings {
@@ -53,6 +56,7 @@ impl TryFrom<ModelTable> for ModelSettings {
             patch_convolution: table.patch_convolution,
             backbone: table.backbone,
             unet: table.unet,
+            codec: table.codec,
         };
         Ok(Self { init, time, schedule, prediction, network: network.try_into()? })
     }
@@ -61,7 +65,7 @@ impl TryFrom<ModelTable> for ModelSettings {
 impl From<ModelSettings> for ModelTable {
     fn from(settings: ModelSettings) -> Self {
         let ModelSettings { init, time, schedule, prediction, network } = settings;
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet } =
+        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, codec } =
             network.into();
         Self {
             patch_bias,
@@ -73,6 +77,7 @@ impl From<ModelSettings> for ModelTable {
             prediction,
             backbone,
             unet,
+            codec,
         }
     }
 }

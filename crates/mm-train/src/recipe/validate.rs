@@ -1,11 +1,12 @@
 //! Checks what the types of a recipe do not say and what no file needs to be read for, by field.
 
 use mm_backbone::Precision;
+use mm_codec::{CodecConfig, QuantizerConfig};
 use mm_data::DataConfig;
-use mm_model::NetworkConfig;
+use mm_diffusion::LossWeight;
 
 use super::check::Checks;
-use super::{BestBy, LossConfig, Recipe};
+use super::{BestBy, LossConfig, OptimizerKind, Recipe, Reduction, Represent};
 use crate::RecipeError;
 
 /// The number of characters of a value that are shown.
@@ -56,7 +57,7 @@ impl Recipe {
         checks.add(self.sample.sampler.validate().map_err(RecipeError::Diffusion));
         checks.add(self.sample.guidance.validate().map_err(RecipeError::Diffusion));
         self.validate_mix(checks);
-        let writes = self.vocab > 0 && !self.model.network.is_unet();
+        let writes = self.vocab > 0 && self.model.network.unified().is_some();
         let LossConfig { text, image, .. } = self.loss;
         checks.check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite");
         checks.check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite");
@@ -65,6 +66,8 @@ impl Recipe {
         if self.model.network.is_unet() {
             self.validate_without_text(checks);
         }
+        self.validate_codec(checks);
+        self.validate_codes(checks);
         self.optimizer.validate(checks);
         self.run.validate(checks);
         let by_text = self.run.best == BestBy::Text;
@@ -76,6 +79,65 @@ impl Recipe {
         self.validate_activation_checkpointing(checks);
         checks.check("sample.steps", self.sample.steps > 0, "at least 1");
         checks.check("sample.count", self.sample.count > 0, "at least 1");
+    }
+
+    /// Checks that images of codes have a codec, and that nothing is asked that only denoising
+    /// has.
+    fn validate_codes(&self, checks: &mut Checks) {
+        let coded = self.model.network.coded().is_some();
+        if self.represent == Represent::Patches {
+            let none = self.codec.is_none();
+            checks.check("image.codec", none, "absent, or `image.represent` = \"codes\"");
+            checks.check("image.represent", !coded, "codes, since `model.codec` has them");
+            return;
+        }
+        let known = coded || self.codec.is_some();
+        checks.check("image.codec", known, "a model folder that `mm train codec-fsq` made");
+        let unified = self.model.network.unified();
+        checks.check("image.represent", unified.is_some(), "patches, unless there is a `backbone`");
+        let words = self.vocab > 0;
+        checks.check("vocab", words, "at least 389, since codes follow words");
+        let whole = unified.is_none_or(|unified| !unified.patch_convolution);
+        checks.check("model.patch_convolution", whole, "false, since codes are tokens");
+        let placed = unified.is_none_or(|unified| unified.patch_pos_embed == 0);
+        checks.check("model.patch_pos_embed", placed, "0, since codes are tokens");
+        let mean = self.loss.reduction == Reduction::Mean;
+        checks.check("loss.reduction", mean, "mean, since codes are not denoised");
+        let one = self.loss.weight == LossWeight::One;
+        checks.check("loss.weight", one, "{ kind = \"one\" }, since codes are not denoised");
+        let scale = self.sample.guidance.scale;
+        checks.check("sample.guidance.scale", scale == 1.0, "1, since codes are not denoised")
+    }
+
+    /// Checks what a codec can be trained with, and that nothing else asks for what only a codec
+    /// has.
+    fn validate_codec(&self, checks: &mut Checks) {
+        let latent = self.loss.latent;
+        checks.check("loss.latent", latent >= 0.0 && latent.is_finite(), "0 or more, finite");
+        let Some(codec) = self.model.network.codec() else {
+            checks.check("loss.latent", latent == 0.0, "0, since only a `codec` has latents");
+            return;
+        };
+        let quantizer = match codec {
+            CodecConfig::Codes(codes) => Some(&codes.quantizer),
+            _ => None,
+        };
+        match quantizer {
+            Some(QuantizerConfig::Codebook(_)) => {
+                checks.check("loss.latent", latent > 0.0, "above 0 for a codebook");
+            }
+            Some(_) => checks.check("loss.latent", latent == 0.0, "0, since nothing is learned"),
+            None => {}
+        }
+        let single = self.run.precision == Precision::F32;
+        checks.check("run.precision", single, "f32, since a `codec` computes in nothing else");
+        checks.check("loss.text", self.loss.text == 0.0, "0, since a `codec` writes no text");
+        let plain = self.optimizer.kind != OptimizerKind::Muon;
+        checks.check("optimizer.kind", plain, "adamw or lamb, since a `codec` has no matrices");
+        let rank = self.optimizer.lora.rank;
+        checks.check("optimizer.lora.rank", rank == 0, "0, since a `codec` has no blocks to adapt");
+        let scale = self.sample.guidance.scale;
+        checks.check("sample.guidance.scale", scale == 1.0, "1, since a `codec` knows no prompts")
     }
 
     /// Checks that the data and the model have the documents that get a share.
@@ -111,7 +173,7 @@ impl Recipe {
     fn validate_activation_checkpointing(&self, checks: &mut Checks) {
         let no = |which: bool| !(self.run.activation_checkpointing && which);
         let field = "run.activation_checkpointing";
-        let NetworkConfig::Unified(network) = &self.model.network else {
+        let Some(network) = self.model.network.unified() else {
             let wanted = "false, since a `unet` has no blocks to compute again";
             return checks.check(field, no(true), wanted);
         };
