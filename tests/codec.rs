@@ -20,6 +20,7 @@ fn small(text: &str, changes: &[(&str, &str)]) -> Recipe {
     let narrow = text.replace("[16, 32, 48]", "[8, 8, 8]").replace("groups = 8", "groups = 4");
     let narrow = narrow.replace("codes = 512", "codes = 32");
     let base = [
+        ("data.letters", "[1, 1]"),
         ("image.width", "16"),
         ("image.height", "16"),
         ("run.batch", "6"),

@@ -1,12 +1,15 @@
 //! `cargo xtask ci` runs the same checks as a contributor's machine, and then those of the backends
 //! that the default build lacks. Nothing here can run on a server alone.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
 use crate::{
     compare, costs, flags, mm,
     test::{self, Step},
+    web,
 };
 
 /// Names the script that installs system packages that some checks use and none needs.
@@ -40,6 +43,15 @@ const PACKAGE: Step = Step {
     says: "every crate can be packaged",
     env: "",
     command: "cargo package --workspace --no-verify --allow-dirty",
+    in_quick: false,
+};
+
+/// Compiles for browsers and tests that. It comes last, since it may be left out for want of time.
+const WEB: Step = Step {
+    name: "web",
+    says: "the library in Node and in Chromium, if the tools are there",
+    env: "",
+    command: "cargo xtask web --as-tested --if-there",
     in_quick: false,
 };
 
@@ -98,6 +110,8 @@ const SOFTWARE: [Step; 5] = [
 impl flags::Ci {
     /// Prepares the machine as far as it can, then tests.
     pub fn run(&self, sh: &Shell) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        sh.set_var(web::BEGAN, now.as_secs().to_string());
         if cfg!(target_os = "linux") && sh.path_exists(PACKAGES) {
             println!("== optional system packages: bash {PACKAGES}");
             if let Err(error) = cmd!(sh, "bash {PACKAGES}").quiet().run() {
@@ -141,7 +155,7 @@ fn steps(replaced: &[Step]) -> Vec<&Step> {
     all()
         .map(|step| other(&step).unwrap_or(step))
         .chain(added)
-        .chain([&FUZZING, &TYPE_CHECKS, &PACKAGE])
+        .chain([&FUZZING, &TYPE_CHECKS, &PACKAGE, &WEB])
         .collect()
 }
 
@@ -159,7 +173,7 @@ mod tests {
     fn with_a_graphics_device_the_same_steps_are_built_with_its_backend() {
         let names = |steps: &[&Step]| steps.iter().map(|step| step.name).collect::<Vec<_>>();
         let (plain, mut software) = (steps(&[]), steps(&SOFTWARE));
-        let added = software.remove(software.len() - 4);
+        let added = software.remove(software.len() - 5);
         assert_eq!(added.name, "tests on wgpu");
         assert_eq!(names(&plain), names(&software));
         let with_wgpu = |steps: &[&Step]| {

@@ -31,6 +31,7 @@ const STEPS: &[(&str, Minutes)] = &[
     ("fuzzing", Minutes { first: None, later: None }),
     ("all backends", Minutes { first: Some(5.5), later: None }),
     ("packages", Minutes { first: Some(0.6), later: None }),
+    ("web", Minutes { first: None, later: None }),
 ];
 
 /// Is the disk space of `target` after all steps of `cargo xtask test`, in GiB.

@@ -28,8 +28,10 @@ xflags::xflags! {
         /// threads; with arguments, runs `mm bench` with them.
         ///
         /// `--against-torch` times PyTorch on the same shapes, turn by turn, and prints how many
-        /// times as fast `mm` is; with it go `--shape NAME`, `--rounds N`, `--steps N` and
-        /// `--python FILE` for an interpreter that has PyTorch already.
+        /// times as fast `mm` is; with it go `--shape NAME,NAME`, `--threads N`, `--rounds N`,
+        /// `--steps N`, `--ways compile-bf16,eager-f32` and `--python FILE` for an interpreter that
+        /// has PyTorch already. Each way of PyTorch is eager or compiled, with plain or fused
+        /// (`sdpa`) attention, in f32, in f32 with MKL's AVX-512 code (`mkl`), or in bf16.
         ///
         /// `serve` measures the server instead, by drawings and texts from 1 to 64 clients at once;
         /// with it go `--model DIR`, `--requests N`, `--clients 1,4,16,64`, `--device D`, and
@@ -91,6 +93,20 @@ xflags::xflags! {
             /// Leaves out what a change seldom breaks: documentation and the build without a
             /// backend.
             optional --quick
+        }
+
+        /// Compiles the library for browsers into `target/web` and tests it in Node and in a
+        /// headless Chromium: see docs/browser.md.
+        ///
+        /// It takes rustup's target `wasm32-unknown-unknown` or Debian's compiler for it, and
+        /// `wasm-bindgen`; `xtask/scripts/install-web.sh` installs the latter two.
+        cmd web {
+            /// Only compiles.
+            optional --no-tests
+            /// Builds no program to compare with and takes the one that the tests have built.
+            optional --as-tested
+            /// Does nothing where the tools are not there, or where `ci` has run for long.
+            optional --if-there
         }
 
         /// Runs what continuous integration runs: optional system packages if the system has a
@@ -198,6 +214,7 @@ mod tests {
             "tidy",
             "docs",
             "fuzz",
+            "web",
         ];
         for command in commands {
             let heading = format!("xtask {command}\n");

@@ -19,6 +19,7 @@ mod study;
 mod test;
 mod tidy;
 mod train;
+mod web;
 
 use std::{env, ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -55,6 +56,7 @@ fn run() -> Result<ExitCode> {
         XtaskCmd::Tidy(command) => command.run(sh)?,
         XtaskCmd::Docs(command) => command.run(sh)?,
         XtaskCmd::Fuzz(command) => command.run(sh)?,
+        XtaskCmd::Web(command) => command.run(sh)?,
         _ => flags::Help {}.run(),
     }
     Ok(ExitCode::SUCCESS)

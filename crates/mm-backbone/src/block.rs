@@ -1,8 +1,11 @@
 //! One residual block of either kind.
 
 use burn::prelude::*;
-use mm_kernels::{AttentionContext, BlockOptions, KeyValue, KvUpdate, kernels_of};
+use mm_kernels::{
+    AnyTensor, AttentionContext, BlockOptions, KeyValue, KvUpdate, Precision, kernels_of,
+};
 
+use crate::checkpointing::checkpointed;
 use crate::gau::GatedAttentionUnit;
 use crate::multi_head::MultiHeadBlock;
 use crate::{BackboneConfig, BlockConfig, Condition, Init};
@@ -35,6 +38,9 @@ impl Block {
         condition: Option<&Condition>,
         options: BlockOptions,
     ) -> Tensor<3> {
+        if options.activation_checkpointing && !self.checkpoints_itself(&x, options) {
+            return self.forward_checkpointed(x, context, condition, options);
+        }
         let kernels = kernels_of(&x);
         match self {
             Self::Gau(block) => kernels.gau(x, &block.weights(), context, options),
@@ -43,6 +49,40 @@ impl Block {
                 kernels.multi_head(x, &weights, context, options)
             }
         }
+    }
+
+    /// Says whether a kernel computes the whole block and so can keep nothing but its input,
+    /// `[batch, tokens, channels]`.
+    fn checkpoints_itself(&self, x: &Tensor<3>, options: BlockOptions) -> bool {
+        let modulated = match self {
+            Self::Gau(_) => false,
+            Self::MultiHead(block) => block.is_modulated(),
+        };
+        !modulated && options.precision == Precision::F32 && kernels_of(x).fuses_blocks()
+    }
+
+    /// Computes `x`, `[batch, tokens, channels]` -> the same shape, and again in the backward pass,
+    /// with the modulation that a condition makes.
+    fn forward_checkpointed(
+        &self,
+        x: Tensor<3>,
+        context: &AttentionContext,
+        condition: Option<&Condition>,
+        options: BlockOptions,
+    ) -> Tensor<3> {
+        let options = BlockOptions { activation_checkpointing: false, ..options };
+        let context = context.clone();
+        let mut inputs: Vec<AnyTensor> = vec![x.into()];
+        inputs.extend(condition.map(|condition| condition.rows().into()));
+        let condition = condition.map(Condition::without_autodiff);
+        checkpointed(self, inputs, move |block: &Self, inputs| {
+            let mut inputs = inputs.into_iter();
+            let x = inputs.next().expect("the tokens").into_tensor::<3>();
+            let rows = inputs.next().map(AnyTensor::into_tensor::<2>);
+            let condition =
+                condition.as_ref().zip(rows).map(|(condition, rows)| condition.with_rows(rows));
+            block.forward(x, &context, condition.as_ref(), options)
+        })
     }
 
     /// Computes tokens behind a prefix, `[batch, tokens, channels]` -> the same shape, and their

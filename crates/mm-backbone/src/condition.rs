@@ -34,6 +34,22 @@ impl Condition {
     pub fn new(rows: Tensor<2>, index: Tensor<1, Int>) -> Self {
         Self { rows, index }
     }
+
+    /// Returns the rows, `[rows, channels]`.
+    pub(crate) fn rows(&self) -> Tensor<2> {
+        self.rows.clone()
+    }
+
+    /// Returns the condition without autodiff.
+    pub(crate) fn without_autodiff(&self) -> Self {
+        let (rows, index) = (self.rows.clone(), self.index.clone());
+        Self { rows: rows.without_autodiff(), index: index.without_autodiff() }
+    }
+
+    /// Returns a condition of the same tokens with other rows, `[rows, channels]`.
+    pub(crate) fn with_rows(&self, rows: Tensor<2>) -> Self {
+        Self { rows, index: self.index.clone() }
+    }
 }
 
 /// The map `W swish(c) + b` from a token's condition `c` to several vectors, which are all zero at

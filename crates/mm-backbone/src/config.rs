@@ -94,6 +94,11 @@ pub enum MultiHeadVariant {
     /// DiT's modulation by a condition, adaLN-Zero (Peebles & Xie 2022): norms are shifted and
     /// scaled, and branches gated, by a linear map of each token's condition that starts at zero.
     Dit,
+    /// The block of Persimmon and Fuyu (Adept 2023): every norm is a LayerNorm with an offset, even
+    /// of queries and keys; every map has a bias; the feed-forward half squares a ReLU and has no
+    /// gate; half of the channels of a head turn with the position. Each query head has a key head
+    /// of its own.
+    Persimmon,
 }
 
 impl BlockConfig {
@@ -105,6 +110,11 @@ impl BlockConfig {
     /// Says whether the stack has long skip connections.
     pub(crate) fn has_skips(&self) -> bool {
         self.is_variant(MultiHeadVariant::Uvit)
+    }
+
+    /// Says whether norms are LayerNorms, maps have biases, and nothing gates.
+    pub fn is_persimmon(&self) -> bool {
+        self.is_variant(MultiHeadVariant::Persimmon)
     }
 
     fn is_variant(&self, wanted: MultiHeadVariant) -> bool {
@@ -133,6 +143,9 @@ impl BackboneConfig {
                 multiple("width", self.width, heads.saturating_mul(4))?;
                 if variant == MultiHeadVariant::Uvit && self.depth.is_multiple_of(2) {
                     return Err(BackboneError::Even { field: "depth", found: self.depth });
+                }
+                if variant == MultiHeadVariant::Persimmon {
+                    multiple("key_heads", key_heads, heads)?;
                 }
                 Ok(())
             }

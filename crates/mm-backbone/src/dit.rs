@@ -26,7 +26,8 @@ use burn::prelude::*;
 use mm_kernels::modulate;
 
 use crate::condition::Modulation;
-use crate::{BackboneConfig, Condition, Init, RmsNorm};
+use crate::norm::Norm;
+use crate::{BackboneConfig, Condition, Init};
 
 /// The modulation of the norm behind the last block.
 #[derive(Module, Debug)]
@@ -43,7 +44,7 @@ impl FinalLayer {
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
-        norm: &RmsNorm,
+        norm: &Norm,
         condition: Option<&Condition>,
     ) -> Tensor<3> {
         let [batch, tokens, _] = x.dims();

@@ -7,6 +7,7 @@
 mod backbone;
 mod block;
 mod cache;
+mod checkpointing;
 mod condition;
 mod config;
 mod dit;
@@ -22,16 +23,20 @@ mod rotary;
 mod sizes;
 mod transparent;
 mod uvit;
+mod vision;
 
 pub use backbone::Backbone;
 pub use cache::Cache;
+pub use checkpointing::checkpointed;
 pub use condition::Condition;
 pub use config::{BackboneConfig, BlockConfig, GauConfig, MultiHeadConfig, MultiHeadVariant};
 pub use error::BackboneError;
 pub use init::{Init, InitLaw};
 pub use linear::Linear;
 pub use mm_kernels::{
-    AttentionContext, BlockOptions, KeyRanges, KeyRangesError, KeyValue, Precision,
+    AnyTensor, AttentionContext, BlockOptions, KeyRanges, KeyRangesError, KeyValue, Precision,
 };
-pub use norm::RmsNorm;
+pub use norm::{LayerNorm, RmsNorm};
 pub use positions::{PositionScheme, Positions};
+pub use uvit::LongSkip;
+pub use vision::{MlpKind, NormKind, VisionBlock, VisionBlockConfig, VisionNorm};

@@ -2,9 +2,18 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use mm_kernels::kernels_of;
+use mm_kernels::{kernels_of, layer_norm};
 
 use crate::Init;
+
+/// The norm of a stack. Its kind is not part of the names of its weights.
+#[derive(Debug, Clone)]
+pub(crate) enum Norm {
+    Rms(RmsNorm),
+    Layer(LayerNorm),
+}
+
+transparent_module!(Norm { Rms, Layer });
 
 /// RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467) over the channels,
 /// `x / sqrt(mean(x²) + ε) · γ`, with a learned scale and no offset.
@@ -22,6 +31,27 @@ use crate::Init;
 pub struct RmsNorm {
     /// `[channels]`
     pub gamma: Param<Tensor<1>>,
+    pub(crate) epsilon: f64,
+}
+
+/// LayerNorm (Ba, Kiros & Hinton 2016, arXiv:1607.06450) over the channels,
+/// `(x - mean(x)) / sqrt(var(x) + ε) · γ + β`, with a learned scale and offset.
+///
+/// ```
+/// use burn::prelude::*;
+/// use mm_backbone::{Init, LayerNorm};
+///
+/// let device = Device::flex();
+/// let norm = LayerNorm::new(&mut Init::new(0, &device), 2, 1e-6);
+/// let y = norm.forward(Tensor::from_floats([[[3.0, 5.0]]], &device));
+/// assert!((y.max().into_scalar::<f32>() - 1.0).abs() < 1e-5);
+/// ```
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// `[channels]`
+    pub gamma: Param<Tensor<1>>,
+    /// `[channels]`
+    pub beta: Param<Tensor<1>>,
     pub(crate) epsilon: f64,
 }
 

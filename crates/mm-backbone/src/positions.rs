@@ -9,6 +9,7 @@
 //! | RoPE-TV | `L + (wh - h)/2 + i` | `L + (wh - w)/2 + j` | `L + wh + 1` |
 //! | RoPE-Tie | `L + i (wh + 1)/(h + 1)` | `L + j (wh + 1)/(w + 1)` | `L + wh + 1` |
 //! | halves | `L + i` | `L + j` | `L + max(w, h) + 1` |
+//! | sequence | `L + w(i - 1) + j` | `L + w(i - 1) + j` | `L + wh + 1` |
 //!
 //! Sources: RoPE-Tie, kexue.fm/archives/10040; RoPE-TV, kexue.fm/archives/10352. The network of
 //! `su2024` has images alone, and "halves" is its layout of channels with the plain grid of
@@ -29,6 +30,9 @@ pub enum PositionScheme {
     /// The layout of `su2024`: the first half of the channels turns with the row, the second with
     /// the column.
     Halves,
+    /// One after another in reading order, patches as text, as in Fuyu. Every token sees those
+    /// before it and no other.
+    Sequence,
 }
 
 /// Hands out positions `[row, column]` from the start of a document to its end.
@@ -62,12 +66,15 @@ impl Positions {
     /// Returns the positions of the next image's patches in reading order, `rows * cols` of them.
     pub fn image(&mut self, rows: usize, cols: usize) -> Vec<[f64; 2]> {
         let (h, w, l) = (rows as f64, cols as f64, self.last);
+        if self.scheme == PositionScheme::Sequence {
+            return (0..rows * cols).map(|_| self.text()).collect();
+        }
         let (start, step, length) = match self.scheme {
             PositionScheme::RopeTv => ([(w * h - h) / 2.0, (w * h - w) / 2.0], [1.0, 1.0], w * h),
             PositionScheme::RopeTie => {
                 ([0.0, 0.0], [(w * h + 1.0) / (h + 1.0), (w * h + 1.0) / (w + 1.0)], w * h)
             }
-            PositionScheme::Halves => ([0.0, 0.0], [1.0, 1.0], w.max(h)),
+            PositionScheme::Halves | PositionScheme::Sequence => ([0.0, 0.0], [1.0, 1.0], w.max(h)),
         };
         self.last = l + length;
         let coordinate =

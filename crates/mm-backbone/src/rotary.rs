@@ -3,7 +3,9 @@
 //!
 //! With `c` channels, `θ_p = base^(-2p/c)`; RoPE-TV and RoPE-Tie give even `p` the row and odd `p`
 //! the column, so that a token on the diagonal turns exactly as in 1-D RoPE. The halves layout
-//! gives pairs `0..c/4` the row and the rest the column, both with `θ_p = base^(-4p/c)`.
+//! gives pairs `0..c/4` the row and the rest the column, both with `θ_p = base^(-4p/c)`. In a
+//! Persimmon block the first half of the channels turns, by `θ_p = base^(-4p/c)`, and the rest
+//! stands still.
 
 use burn::prelude::*;
 use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};
@@ -32,8 +34,14 @@ impl BackboneConfig {
         let pairs = self.rotary_channels() / 2;
         let theta = |index: usize, of: usize| self.rotary_base.powf(-(index as f64) / of as f64);
         let half = pairs / 2;
+        if self.block.is_persimmon() {
+            let turning = (0..half).map(|pair| theta(pair, half));
+            let still = std::iter::repeat_n(0.0, pairs - half);
+            let all = turning.chain(still);
+            return all.map(|theta| AxisFrequency { axis: 0, theta }).collect();
+        }
         let frequency = |pair: usize| match self.positions {
-            PositionScheme::RopeTv | PositionScheme::RopeTie => {
+            PositionScheme::RopeTv | PositionScheme::RopeTie | PositionScheme::Sequence => {
                 AxisFrequency { axis: pair % 2, theta: theta(pair, pairs) }
             }
             PositionScheme::Halves => {

@@ -19,6 +19,13 @@ impl BackboneConfig {
                 let biases = if bias { projected + 2.0 * key_size + width } else { 0.0 };
                 width + width * projected + 2.0 * key_size + expanded * width + biases
             }
+            BlockConfig::MultiHead(MultiHeadConfig { heads, feed_forward, .. })
+                if self.block.is_persimmon() =>
+            {
+                let (head, inner) = ((self.width / heads) as f64, feed_forward as f64);
+                let matrices = 4.0 * width * width + 2.0 * width * inner;
+                matrices + (3.0 + 1.0 + 1.0 + 4.0) * width + inner + 4.0 * head
+            }
             BlockConfig::MultiHead(MultiHeadConfig { heads, key_heads, feed_forward, .. }) => {
                 let head = (self.width / heads) as f64;
                 let [heads, key_heads, inner] = [heads, key_heads, feed_forward].map(|n| n as f64);
@@ -27,7 +34,8 @@ impl BackboneConfig {
             }
         };
         let skips = skips * (2.0 * width + 1.0) * width;
-        (depth * block + width + skips + modulations * (width + 1.0) * width) as usize
+        let norm = if self.block.is_persimmon() { 2.0 * width } else { width };
+        (depth * block + norm + skips + modulations * (width + 1.0) * width) as usize
     }
 
     /// Counts the numbers of one block's matrices, which is what a token is multiplied with.
@@ -38,9 +46,10 @@ impl BackboneConfig {
                 width * (2 * expansion * width + key_size) + expansion * width * width
             }
             BlockConfig::MultiHead(MultiHeadConfig { heads, key_heads, feed_forward, .. }) => {
+                let into = if self.block.is_persimmon() { 1 } else { 2 };
                 width * (heads + 2 * key_heads) * (width / heads)
                     + width * width
-                    + 3 * width * feed_forward
+                    + (into + 1) * width * feed_forward
             }
         }
     }
@@ -108,8 +117,12 @@ mod tests {
     use burn::module::Module;
     use burn::prelude::Device;
 
-    const VARIANTS: [MultiHeadVariant; 3] =
-        [MultiHeadVariant::Plain, MultiHeadVariant::Uvit, MultiHeadVariant::Dit];
+    const VARIANTS: [MultiHeadVariant; 4] = [
+        MultiHeadVariant::Plain,
+        MultiHeadVariant::Uvit,
+        MultiHeadVariant::Dit,
+        MultiHeadVariant::Persimmon,
+    ];
 
     fn gau() -> BackboneConfig {
         BackboneConfig {
@@ -130,6 +143,7 @@ mod tests {
             BlockConfig::Gau(GauConfig { expansion: 3, key_size: 8, bias: false }),
         ];
         for variant in VARIANTS {
+            let key_heads = if variant == MultiHeadVariant::Persimmon { heads } else { key_heads };
             let config = MultiHeadConfig { variant, heads, key_heads, feed_forward };
             blocks.push(BlockConfig::MultiHead(config));
         }

@@ -27,19 +27,19 @@ use crate::{Init, Linear};
 
 /// The join of one block of the second half with its mirror in the first.
 #[derive(Module, Debug)]
-pub(crate) struct LongSkip {
+pub struct LongSkip {
     proj: Linear,
 }
 
 impl LongSkip {
     /// Makes `count` joins, in the order in which they are met.
-    pub(crate) fn all(init: &mut Init, width: usize, count: usize) -> Vec<Self> {
+    pub fn all(init: &mut Init, width: usize, count: usize) -> Vec<Self> {
         (0..count).map(|_| Self { proj: Linear::new(init, 2 * width, width, true) }).collect()
     }
 
     /// Joins `x` from the block before with `mirror` from the first half, both
     /// `[batch, tokens, channels]` -> the same shape.
-    pub(crate) fn forward(&self, x: Tensor<3>, mirror: Tensor<3>) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, mirror: Tensor<3>) -> Tensor<3> {
         self.proj.forward(Tensor::cat(vec![x, mirror], 2))
     }
 }

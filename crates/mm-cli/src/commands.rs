@@ -6,6 +6,7 @@ mod codec;
 mod compare;
 mod data;
 mod devices;
+mod distill;
 mod draw;
 mod edit;
 mod eval;
@@ -47,6 +48,8 @@ enum Command {
     Init(init::InitArgs),
     /// Train a model as a recipe describes.
     Train(train::TrainArgs),
+    /// Teach a copy of a model to draw in few steps, without a second branch for guidance.
+    Distill(distill::DistillArgs),
     /// Continue a prompt of texts and images with texts and images.
     Generate(generate::GenerateArgs),
     /// Write a caption for each image.
@@ -98,6 +101,7 @@ impl Args {
         match self.command {
             Command::Init(args) => init::run(&args),
             Command::Train(args) => train::run(&args),
+            Command::Distill(args) => distill::run(&args),
             Command::Generate(args) => {
                 let matches = matches.subcommand_matches("generate").expect("this was chosen");
                 generate::run(&args, &generate::prompt_order(matches))

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use mm_model::LoadedModel;
 use mm_model::folder::write_atomic;
-use mm_model::{GenerationConfig, LoadedModel};
-use mm_patch::{DecodeOptions, Fit, Format, Grid, Image, MAX_PIXELS, PngText};
+use mm_patch::{DecodeOptions, Format, Grid, Image, MAX_PIXELS, PngText};
 
 use crate::metadata::Metadata;
 use crate::terminal::{Failure, usage};
@@ -97,10 +97,9 @@ pub fn read_image(path: &Path) -> Result<Image, Failure> {
         .map_err(|why| Failure::because(format!("cannot read `{}`", path.display()), why))
 }
 
-/// Fits an image to the size that the model was trained on.
+/// Brings an image into the form that the model knows.
 pub fn fitted(image: &Image, model: &LoadedModel) -> Result<Image, Failure> {
-    let GenerationConfig { width, height, .. } = model.generation;
-    Ok(Fit::CenterCrop { width, height }.apply(image, model.config.patch)?.0)
+    Ok(model.fit().apply(image, model.config.patch)?.0)
 }
 
 #[cfg(test)]

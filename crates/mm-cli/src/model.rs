@@ -4,14 +4,15 @@ use std::path::Path;
 use std::str::FromStr;
 
 use burn::prelude::Device;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use mm_backbone::Precision;
 use mm_diffusion::{Guidance, GuidanceRule, Sampler};
-use mm_model::{GenerateOptions, LoadedModel};
+use mm_model::{FolderError, GenerateOptions, LoadedModel};
 use mm_text::TokenSampling;
 use mm_train::did_you_mean;
 
 use crate::device::DeviceArg;
-use crate::terminal::Failure;
+use crate::terminal::{Failure, usage};
 
 /// Flags that choose the device and the seed.
 #[derive(Debug, Args)]
@@ -21,6 +22,28 @@ pub struct CommonArgs {
     /// Seed of the noise and of the tokens.
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
+    /// Type that blocks multiply in [default: the model's].
+    #[arg(long, value_enum, value_name = "TYPE")]
+    precision: Option<PrecisionArg>,
+}
+
+/// The type that blocks multiply in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// 32-bit floats.
+    F32,
+    /// Factors of products in 16 bits (bfloat16), for devices that calculate in them.
+    Bf16,
+}
+
+impl PrecisionArg {
+    /// Returns the library's name of the type.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 /// Flags that choose how images are drawn.
@@ -39,8 +62,8 @@ pub struct DrawingArgs {
     /// Text that images shall not look like; guidance leads away from it.
     #[arg(long, value_name = "T", default_value = "")]
     negative: String,
-    /// Rule of guidance: cfg, cfg-zero, cfg-zero:UNTIL, rescaled:SHARE, apg, apg:PARALLEL or
-    /// apg:PARALLEL:NORM [default: the model's].
+    /// Rule of guidance: cfg, cfg-zero, cfg-zero:UNTIL, rescaled:SHARE, apg, apg:PARALLEL,
+    /// apg:PARALLEL:NORM, channels:GUIDED:ALL [default: the model's].
     #[arg(long, value_name = "RULE")]
     guidance_rule: Option<GuidanceRule>,
     /// Interval of guidance, in signal fractions from 0 (noise) to 1 (image) [default: the
@@ -102,9 +125,20 @@ pub struct SamplingArgs {
 }
 
 impl CommonArgs {
-    /// Opens a model folder on the device that was asked for.
+    /// Opens a model folder on the device that was asked for, to be asked and not trained.
     pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
-        load(folder, &self.device.open()?)
+        let device = self.device.open()?;
+        let loaded = LoadedModel::load_to_ask(folder, &device);
+        let mut model = loaded.map_err(|why| no_model(folder, why))?;
+        if let Some(precision) = self.precision {
+            model.generation.precision = precision.precision();
+        }
+        let precision = model.generation.precision;
+        if device.supports_dtype(precision.dtype()) {
+            return Ok(model);
+        }
+        let why = usage!("{device:?} does not calculate in {}", precision.name());
+        Err(why.hint("give `--precision f32`"))
     }
 }
 
@@ -173,21 +207,25 @@ fn sampler(text: &str) -> Result<Sampler, String> {
 }
 
 /// The samplers that have a name of their own.
-pub const SAMPLERS: &[&str] = &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun"];
+pub const SAMPLERS: &[&str] =
+    &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun", "euler-maruyama"];
 
 /// Opens a model folder.
 pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {
-    LoadedModel::load(folder, device).map_err(|why| {
-        let inside = folder.join("model"); // a run folder has one
-        let hint = if inside.is_dir() {
-            format!("did you mean `{}`?", inside.display())
-        } else {
-            "a model folder holds config.json, generation_config.json, model.safetensors and \
-             tokenizer.json"
-                .to_owned()
-        };
-        Failure::failed(why).hint(hint)
-    })
+    LoadedModel::load(folder, device).map_err(|why| no_model(folder, why))
+}
+
+/// Says what a model folder holds, beside the error of one that cannot be opened.
+fn no_model(folder: &Path, why: FolderError) -> Failure {
+    let inside = folder.join("model"); // a run folder has one
+    let hint = if inside.is_dir() {
+        format!("did you mean `{}`?", inside.display())
+    } else {
+        "a model folder holds config.json, generation_config.json, model.safetensors and \
+         tokenizer.json"
+            .to_owned()
+    };
+    Failure::failed(why).hint(hint)
 }
 
 /// Names the model folder in an error of generation.
@@ -196,6 +234,18 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     move |why| Failure::because(format!("cannot generate with `{}`", folder.display()), why)
+}
+
+/// Returns the name of a folder, or of the one around a folder that is called `model`.
+pub fn name_of(folder: &Path) -> String {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let whole = fs_err::canonicalize(&whole).unwrap_or(whole); // `.` and `..` have names too
+    let name = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    match name(&whole) {
+        Some(own) if own == "model" => whole.parent().and_then(name).unwrap_or(own),
+        Some(own) => own,
+        None => "model".to_owned(),
+    }
 }
 
 #[cfg(test)]

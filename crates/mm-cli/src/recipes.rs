@@ -8,9 +8,10 @@ use mm_train::{Recipe, did_you_mean};
 use crate::terminal::{Failure, usage};
 
 /// The name and the text of every embedded recipe.
-pub const EMBEDDED: [(&str, &str); 13] = [
+pub const EMBEDDED: [(&str, &str); 14] = [
     ("glyphs", include_str!("../recipes/glyphs.toml")),
     ("dialogue", include_str!("../recipes/dialogue.toml")),
+    ("words-64", include_str!("../recipes/words-64.toml")),
     ("emoji-32", include_str!("../recipes/emoji-32.toml")),
     ("emoji-64", include_str!("../recipes/emoji-64.toml")),
     ("su2024-64", include_str!("../recipes/su2024-64.toml")),
@@ -79,6 +80,8 @@ pub fn with_max_bad(recipe: Recipe, share: f64) -> Result<Recipe, Failure> {
         DataConfig::Glyphs(_) => "glyphs",
         DataConfig::Emoji(_) => "emoji",
         DataConfig::Dialogue(_) => "dialogue",
+        DataConfig::Words(_) => "words",
+        DataConfig::Pairs(_) => "pairs",
         _ => "mixture",
     };
     Err(usage!(

@@ -173,7 +173,12 @@ impl DataConfig {
     /// sources each have one.
     pub fn max_bad(&self) -> f64 {
         match self {
-            Self::Glyphs(_) | Self::Emoji(_) | Self::Dialogue(_) | Self::Mixture(_) => 0.0,
+            Self::Glyphs(_)
+            | Self::Emoji(_)
+            | Self::Dialogue(_)
+            | Self::Words(_)
+            | Self::Pairs(_)
+            | Self::Mixture(_) => 0.0,
             Self::Folder(config) => config.max_bad,
             Self::Webdataset(config) => config.max_bad,
             Self::Parquet(config) => config.max_bad,
@@ -185,7 +190,11 @@ impl DataConfig {
     /// comes with the program is never broken.
     pub fn has_max_bad(&self) -> bool {
         match self {
-            Self::Glyphs(_) | Self::Emoji(_) | Self::Dialogue(_) => false,
+            Self::Glyphs(_)
+            | Self::Emoji(_)
+            | Self::Dialogue(_)
+            | Self::Words(_)
+            | Self::Pairs(_) => false,
             Self::Folder(_) | Self::Webdataset(_) | Self::Parquet(_) | Self::Documents(_) => true,
             Self::Mixture(mixture) => mixture.parts.iter().any(|part| part.data.has_max_bad()),
         }
@@ -195,7 +204,11 @@ impl DataConfig {
     pub fn with_max_bad(&self, max_bad: f64) -> Self {
         let mut config = self.clone();
         match &mut config {
-            Self::Glyphs(_) | Self::Emoji(_) | Self::Dialogue(_) => {}
+            Self::Glyphs(_)
+            | Self::Emoji(_)
+            | Self::Dialogue(_)
+            | Self::Words(_)
+            | Self::Pairs(_) => {}
             Self::Folder(config) => config.max_bad = max_bad,
             Self::Webdataset(config) => config.max_bad = max_bad,
             Self::Parquet(config) => config.max_bad = max_bad,

@@ -17,7 +17,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub use combination::Combination;
-pub use faces::{CHARACTERS, FACE_NAMES, Faces, Mask};
+pub use faces::{CHARACTERS, FACE_NAMES, Faces, Mask, NARROW_FACE};
+pub(crate) use pairs::pair;
 pub use pairs::{Likeness, Place, which_question};
 pub use palette::{Background, Ink};
 
@@ -146,7 +147,10 @@ impl GlyphSet {
         let x = place(self.image.width, line.width, self.shift[0], rng);
         let y = place(self.image.height, line.height, self.shift[1], rng);
         let cover = line.cover(self.image, x, y);
-        Example { image: paint(self.image, &cover, shown), caption: shown.to_string() }
+        Example {
+            image: paint(self.image, &cover, shown.ink(), shown.background()),
+            caption: shown.to_string(),
+        }
     }
 
     /// Draws where a glyph stands, without saying which glyph.
@@ -167,7 +171,7 @@ impl GlyphSet {
         };
         let x = start(self.image.width, line.width, at.shift[0]);
         let y = start(self.image.height, line.height, at.shift[1]);
-        paint(self.image, &line.cover(self.image, x, y), shown)
+        paint(self.image, &line.cover(self.image, x, y), shown.ink(), shown.background())
     }
 
     /// Returns a combination of the split, each equally likely for its number of characters.
@@ -196,9 +200,7 @@ impl GlyphSet {
             })
             .find(fits)
             .unwrap_or_else(|| {
-                Line::new(
-                    characters.iter().map(|&c| self.faces.mask(faces::NARROW_FACE, 0, c)).collect(),
-                )
+                Line::new(characters.iter().map(|&c| self.faces.mask(NARROW_FACE, 0, c)).collect())
             })
     }
 }
@@ -253,21 +255,35 @@ pub(crate) struct Placement {
     shift: [i32; 2],
 }
 
-/// Masks side by side, and the box that holds them.
-struct Line<'a> {
+/// Masks side by side, in one row or several, and the box that holds them.
+pub(crate) struct Line<'a> {
     /// Left and top edge of each mask within the box.
     masks: Vec<(i32, i32, &'a Mask)>,
-    width: usize,
-    height: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    /// From the start of the first baseline to the left edge of the box.
+    pub(crate) left: i32,
+    /// From the first baseline to the top edge of the box.
+    pub(crate) top: i32,
 }
 
 impl<'a> Line<'a> {
     fn new(masks: Vec<&'a Mask>) -> Self {
-        let mut pen = 0;
-        let mut placed: Vec<(i32, i32, &Mask)> = Vec::with_capacity(masks.len());
-        for mask in masks {
-            placed.push((pen + mask.left, -mask.top, mask));
-            pen += mask.advance;
+        Self::of_rows(vec![masks], 0)
+    }
+
+    /// Sets rows of masks below each other, all from the left, with `pitch` pixels from baseline to
+    /// baseline.
+    pub(crate) fn of_rows(rows: Vec<Vec<&'a Mask>>, pitch: i32) -> Self {
+        let mut placed: Vec<(i32, i32, &Mask)> = vec![];
+        let mut baseline = 0;
+        for row in rows {
+            let mut pen = 0;
+            for mask in row {
+                placed.push((pen + mask.left, baseline - mask.top, mask));
+                pen += mask.advance;
+            }
+            baseline += pitch;
         }
         let edge = |of: fn(&(i32, i32, &Mask)) -> i32| placed.iter().map(of);
         let left = edge(|m| m.0).min().unwrap_or(0);
@@ -277,12 +293,13 @@ impl<'a> Line<'a> {
         for mask in &mut placed {
             *mask = (mask.0 - left, mask.1 - top, mask.2);
         }
-        Self { masks: placed, width: (right - left) as usize, height: (bottom - top) as usize }
+        let (width, height) = ((right - left) as usize, (bottom - top) as usize);
+        Self { masks: placed, width, height, left, top }
     }
 
     /// Computes the coverage of every pixel of an image with the box at (`x`, `y`); what stands out
     /// is cut.
-    fn cover(&self, image: ImageSettings, x: i32, y: i32) -> Vec<f32> {
+    pub(crate) fn cover(&self, image: ImageSettings, x: i32, y: i32) -> Vec<f32> {
         let mut cover = vec![0.0_f32; image.width * image.height];
         for &(left, top, mask) in &self.masks {
             for (at, &value) in mask.cover.iter().enumerate() {
@@ -328,7 +345,7 @@ fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
 
 /// Draws where a box of `part` pixels starts in `whole`: the center, up to `shift` aside, a pixel
 /// from the edges.
-fn place(whole: usize, part: usize, shift: usize, rng: &mut ChaCha8Rng) -> i32 {
+pub(crate) fn place(whole: usize, part: usize, shift: usize, rng: &mut ChaCha8Rng) -> i32 {
     let Center { start, aside } = Center::of(whole, part);
     let aside = aside.min(shift as i32);
     start + rng.random_range(-aside..=aside)
@@ -350,9 +367,13 @@ impl Center {
     }
 }
 
-fn paint(image: ImageSettings, cover: &[f32], shown: &Combination) -> Image {
-    let (ink, background) =
-        (shown.ink().rgb().map(f32::from), shown.background().rgb().map(f32::from));
+pub(crate) fn paint(
+    image: ImageSettings,
+    cover: &[f32],
+    ink: Ink,
+    background: Background,
+) -> Image {
+    let (ink, background) = (ink.rgb().map(f32::from), background.rgb().map(f32::from));
     let rgb = cover.iter().flat_map(|&cover| {
         [0, 1, 2]
             .map(|color| (background[color] + (ink[color] - background[color]) * cover + 0.5) as u8)

@@ -18,6 +18,7 @@ mod glyphs;
 mod guard;
 mod image;
 mod mixture;
+mod pairs;
 mod parquet;
 mod permutation;
 mod record;
@@ -29,6 +30,7 @@ pub mod survey;
 mod task;
 #[cfg(test)]
 mod testing;
+mod words;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,7 @@ pub use glyphs::{
 pub use guard::is_guarded;
 pub use image::{EXTENSIONS, ImageFit, ImageSettings};
 pub use mixture::{MixtureConfig, MixtureSet, Part, PartConfig};
+pub use pairs::{Asked, Difference, PairSet, PairsConfig};
 pub use parquet::{ParquetConfig, ParquetSet};
 pub use record::{Example, Record};
 pub use sampler::{DocumentSampler, Numbered, SamplerConfig};
@@ -54,6 +57,7 @@ pub use shards::{ShardSet, WebdatasetConfig};
 pub use source::{DataSet, DataSource};
 pub use split::{Split, split_hash};
 pub use task::{MixConfig, Task};
+pub use words::{WordSet, WordsConfig};
 
 /// Where records come from, as the table `[data]` of a recipe says it.
 ///
@@ -73,6 +77,10 @@ pub enum DataConfig {
     Emoji(EmojiConfig),
     /// Dialogues about glyphs and emoji, made in code.
     Dialogue(DialogueConfig),
+    /// One to three words in an image, drawn in code.
+    Words(WordsConfig),
+    /// Two images that are the same or differ in one detail, drawn in code.
+    Pairs(PairsConfig),
     /// A folder of image files with captions.
     Folder(FolderConfig),
     /// Tar shards in the manner of WebDataset.
@@ -92,6 +100,8 @@ impl DataConfig {
             Self::Glyphs(config) => config.validate(),
             Self::Emoji(config) => config.validate(),
             Self::Dialogue(config) => config.validate(),
+            Self::Words(config) => config.validate(),
+            Self::Pairs(config) => config.validate(),
             Self::Folder(config) => config.validate(),
             Self::Webdataset(config) => config.validate(),
             Self::Parquet(config) => config.validate(),
@@ -104,7 +114,11 @@ impl DataConfig {
     /// from the files alone.
     pub fn has_one_size(&self) -> bool {
         match self {
-            Self::Glyphs(_) | Self::Emoji(_) | Self::Dialogue(_) => true,
+            Self::Glyphs(_)
+            | Self::Emoji(_)
+            | Self::Dialogue(_)
+            | Self::Words(_)
+            | Self::Pairs(_) => true,
             Self::Folder(FolderConfig { fit, .. })
             | Self::Webdataset(WebdatasetConfig { fit, .. })
             | Self::Parquet(ParquetConfig { fit, .. }) => *fit != ImageFit::Aspect,
@@ -122,6 +136,8 @@ impl DataSet {
             DataConfig::Glyphs(config) => Self::from_source(GlyphSet::open(config, image)?),
             DataConfig::Emoji(config) => Self::from_source(EmojiSet::open(config, image)?),
             DataConfig::Dialogue(config) => Self::from_source(DialogueSet::open(config, image)?),
+            DataConfig::Words(config) => Self::from_source(WordSet::open(config, image)?),
+            DataConfig::Pairs(config) => Self::from_source(PairSet::open(config, image)?),
             DataConfig::Folder(config) => Self::from_source(FolderSet::open(config, image)?),
             DataConfig::Webdataset(config) => Self::from_source(ShardSet::open(config, image)?),
             DataConfig::Parquet(config) => Self::from_source(ParquetSet::open(config, image)?),

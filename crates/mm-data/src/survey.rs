@@ -167,7 +167,12 @@ impl DataConfig {
     pub fn with_fit(&self, fit: ImageFit) -> Self {
         let mut config = self.clone();
         match &mut config {
-            Self::Glyphs(_) | Self::Emoji(_) | Self::Dialogue(_) | Self::Mixture(_) => {}
+            Self::Glyphs(_)
+            | Self::Emoji(_)
+            | Self::Dialogue(_)
+            | Self::Words(_)
+            | Self::Pairs(_)
+            | Self::Mixture(_) => {}
             Self::Folder(config) => config.fit = fit,
             Self::Webdataset(config) => config.fit = fit,
             Self::Parquet(config) => config.fit = fit,
@@ -190,7 +195,11 @@ impl DataConfig {
         };
         let mut config = self.clone();
         match &mut config {
-            Self::Glyphs(_) | Self::Emoji(_) | Self::Dialogue(_) => {}
+            Self::Glyphs(_)
+            | Self::Emoji(_)
+            | Self::Dialogue(_)
+            | Self::Words(_)
+            | Self::Pairs(_) => {}
             Self::Folder(config) => {
                 if !config.path.as_os_str().is_empty() {
                     config.path = path(&config.path);

@@ -45,7 +45,7 @@ pub enum DiffusionError {
     },
     /// No sampler has this name.
     #[error(
-        "sampler is `{found}`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`"
+        "sampler is `{found}`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `dpm++2m-uncapped`, `euler`, `heun` or `euler-maruyama`"
     )]
     Sampler {
         /// The name that was given.
@@ -53,7 +53,7 @@ pub enum DiffusionError {
     },
     /// No rule of guidance has this name.
     #[error(
-        "guidance rule is `{found}`, wanted `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL` or `apg:PARALLEL:NORM`"
+        "guidance rule is `{found}`, wanted `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL`, `apg:PARALLEL:NORM` or `channels:GUIDED:ALL`"
     )]
     GuidanceRule {
         /// The name that was given.

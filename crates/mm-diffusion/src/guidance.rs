@@ -103,6 +103,10 @@ impl Guidance {
             GuidanceRule::Rescaled { share } => {
                 rule::rescaled(share, conditional.clone(), self.combine(conditional, unconditional))
             }
+            GuidanceRule::Channels { guided, all } => {
+                let whole = self.combine(conditional.clone(), unconditional);
+                rule::channels(guided, all, conditional, whole)
+            }
             GuidanceRule::Projected { parallel, norm } => {
                 rule::projected(self.scale, parallel, norm, conditional, unconditional)
             }

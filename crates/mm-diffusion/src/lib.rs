@@ -71,8 +71,8 @@ pub use likelihood::{DenoiseTraced, bits_per_dimension, likelihood_levels, log_d
 pub use prediction::Prediction;
 pub use sampler::Sampler;
 pub use samplers::{
-    Denoise, Noise, Step, ddim, ddpm, dpm_solver_pp_2m, dpm_solver_pp_2m_uncapped, euler, heun,
-    steps,
+    Denoise, Noise, Step, ddim, ddpm, dpm_solver_pp_2m, dpm_solver_pp_2m_uncapped, euler,
+    euler_maruyama, heun, steps,
 };
 pub use schedule::Schedule;
 pub use timesteps::TimestepSampling;

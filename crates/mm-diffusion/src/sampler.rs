@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Denoise, DiffusionError, Level, Noise, ddim, ddpm, dpm_solver_pp_2m, dpm_solver_pp_2m_uncapped,
-    euler, heun,
+    euler, euler_maruyama, heun,
 };
 
-/// Names a sampler: `ddpm`, `ddim`, `ddim:0.5`, `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`,
-/// in recipes too.
+/// Names a sampler: `ddpm`, `ddim`, `ddim:0.5`, `dpm++2m`, `dpm++2m-uncapped`, `euler`, `heun` or
+/// `euler-maruyama`, in recipes too.
 ///
 /// ```
 /// use mm_diffusion::Sampler;
@@ -41,6 +41,8 @@ pub enum Sampler {
     Euler,
     /// [`heun`], of second order at two network calls a step.
     Heun,
+    /// [`euler_maruyama`], stochastic, for a thousand steps.
+    EulerMaruyama,
 }
 
 impl Sampler {
@@ -52,7 +54,7 @@ impl Sampler {
 
     /// Runs the sampler from the noise `x` over `levels`, noisiest first, to the clean end.
     ///
-    /// Only [`ddpm`], and [`ddim`] with `eta` above 0, ask for `noise`.
+    /// Only [`ddpm`], [`euler_maruyama`], and [`ddim`] with `eta` above 0, ask for `noise`.
     ///
     /// `x`: `[batch, tokens, channels]` -> `[batch, tokens, channels]`.
     pub fn sample(
@@ -69,6 +71,7 @@ impl Sampler {
             Sampler::DpmSolverPp2mUncapped => dpm_solver_pp_2m_uncapped(levels, x, denoise),
             Sampler::Euler => euler(levels, x, denoise),
             Sampler::Heun => heun(levels, x, denoise),
+            Sampler::EulerMaruyama => euler_maruyama(levels, x, denoise, noise),
         }
     }
 
@@ -85,7 +88,8 @@ impl Sampler {
             | Sampler::Ddim { .. }
             | Sampler::DpmSolverPp2m
             | Sampler::DpmSolverPp2mUncapped
-            | Sampler::Euler => steps,
+            | Sampler::Euler
+            | Sampler::EulerMaruyama => steps,
         }
     }
 }
@@ -100,6 +104,7 @@ impl fmt::Display for Sampler {
             Sampler::DpmSolverPp2mUncapped => f.write_str("dpm++2m-uncapped"),
             Sampler::Euler => f.write_str("euler"),
             Sampler::Heun => f.write_str("heun"),
+            Sampler::EulerMaruyama => f.write_str("euler-maruyama"),
         }
     }
 }
@@ -116,6 +121,7 @@ impl FromStr for Sampler {
             "dpm++2m-uncapped" => Sampler::DpmSolverPp2mUncapped,
             "euler" => Sampler::Euler,
             "heun" => Sampler::Heun,
+            "euler-maruyama" => Sampler::EulerMaruyama,
             _ => {
                 let eta = text.strip_prefix("ddim:").ok_or_else(unknown)?;
                 Sampler::Ddim { eta: eta.parse().map_err(|_| unknown())? }
@@ -149,8 +155,16 @@ mod tests {
     use crate::Schedule;
     use crate::gaussian::{WIDE, rows};
 
-    const ALL: [&str; 7] =
-        ["ddpm", "ddim", "ddim:0.5", "dpm++2m", "dpm++2m-uncapped", "euler", "heun"];
+    const ALL: [&str; 8] = [
+        "ddpm",
+        "ddim",
+        "ddim:0.5",
+        "dpm++2m",
+        "dpm++2m-uncapped",
+        "euler",
+        "heun",
+        "euler-maruyama",
+    ];
 
     #[test]
     fn every_name_reads_back_as_itself() {
@@ -166,7 +180,7 @@ mod tests {
     #[test]
     fn unknown_names_and_etas_are_refused_with_the_names_that_exist() {
         let refused = |name: &str| name.parse::<Sampler>().unwrap_err().to_string();
-        expect!["sampler is `plms`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`"]
+        expect!["sampler is `plms`, wanted `ddpm`, `ddim`, `ddim:ETA` (ETA from 0 to 1), `dpm++2m`, `dpm++2m-uncapped`, `euler`, `heun` or `euler-maruyama`"]
             .assert_eq(&refused("plms"));
         expect!["`eta` is 1.5, wanted a number from 0 to 1"].assert_eq(&refused("ddim:1.5"));
         assert!("ddim:".parse::<Sampler>().is_err() && "ddim:NaN".parse::<Sampler>().is_err());

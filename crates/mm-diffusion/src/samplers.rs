@@ -113,6 +113,43 @@ pub fn ddpm(
     x
 }
 
+/// The Euler-Maruyama method on the reverse process dz = (-½β z - β ∇ln p) dt + √β dw (Song et al.
+/// 2021, arXiv:2011.13456, eqs. 6 and 32), as U-ViT is sampled in a thousand steps.
+///
+/// With ∇ln p = -ε̂ / n and B = β(t) (t - t'), a step is z' = (1 + ½B) z - B ε̂ / n + √B w, without w
+/// after the last. The times t are those at which the process with β(t) = 0.1 + 19.9 t
+/// ([`Schedule::Vp`](crate::Schedule::Vp)) has the signal-to-noise ratio of a level, at most 1. A
+/// schedule that does not keep the variance becomes one that does by scaling.
+///
+/// `x`: `[batch, tokens, channels]` -> `[batch, tokens, channels]`.
+pub fn euler_maruyama(
+    levels: &[Level],
+    x: Tensor<3>,
+    denoise: &mut Denoise<'_>,
+    noise: &mut Noise<'_>,
+) -> Tensor<3> {
+    let Some(first) = levels.first() else { return x };
+    let mut y = x / variance(first).sqrt();
+    for Step { index, now, next } in steps(levels) {
+        let (t, scale) = (vp_time(now), variance(now).sqrt());
+        let b = (0.1 + 19.9 * t) * (t - vp_time(next));
+        let clean = denoise(y.clone() * scale, now);
+        let eps = now.eps_in(y.clone() * scale, clean);
+        y = y * (1.0 + b / 2.0) - eps * (b * scale / now.noise);
+        if next.noise > 0.0 {
+            y = y + noise(index) * b.sqrt();
+        }
+    }
+    y // the clean end has the variance 1
+}
+
+/// Returns the time at which the variance-preserving process has the signal-to-noise ratio of a
+/// level: -ln signal² = 0.1 t + 9.95 t², solved for t, and at most 1.
+fn vp_time(level: &Level) -> f64 {
+    let lost = -(level.signal.powi(2) / variance(level)).ln();
+    (((0.1f64.powi(2) + 4.0 * 9.95 * lost).sqrt() - 0.1) / 19.9).min(1.0)
+}
+
 /// DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12): the estimated image, the direction back to
 /// the noise, and fresh noise σ.
 ///

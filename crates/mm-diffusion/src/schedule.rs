@@ -1,7 +1,7 @@
 //! Schedules: which noise levels there are, and which of them a sampler visits.
 //!
-//! `Su2024` and `Cosine` keep the variance, `signal² + noise² = 1`, and have `steps` levels, told
-//! to the network by index, of which 0 is the least noisy. `Linear` is the straight path of flow
+//! All but `Linear` keep the variance, `signal² + noise² = 1`, and have `steps` levels, told to the
+//! network by index, of which 0 is the least noisy. `Linear` is the straight path of flow
 //! matching, whose timestep is a real number that is 1 at the image.
 
 use std::f64::consts::FRAC_PI_2;
@@ -42,6 +42,18 @@ pub enum Schedule {
         /// T.
         steps: usize,
     },
+    /// The schedule of Ho et al. 2020 (arXiv:2006.11239, section 4), which DiT has: β_t rises
+    /// linearly from 0.0001 to 0.02, and signal² is the product of 1 - β_t.
+    LinearBeta {
+        /// T.
+        steps: usize,
+    },
+    /// The variance-preserving process of Song et al. 2021 (arXiv:2011.13456, eq. 33), which U-ViT
+    /// has: β(t) = 0.1 + 19.9 t, and signal² = exp(-∫β). Index i stands for the time (i + 1) / T.
+    Vp {
+        /// T.
+        steps: usize,
+    },
     /// The straight path, z = t · clean + (1 - t) · eps (Liu et al. 2022, arXiv:2209.03003; Lipman
     /// et al. 2022, arXiv:2210.02747, with σ_min = 0). The timestep t = 0 is pure noise and t = 1
     /// is the clean image.
@@ -62,7 +74,10 @@ impl Schedule {
     /// Returns the number of levels, or `None` where timesteps are continuous.
     pub fn steps(&self) -> Option<usize> {
         match *self {
-            Schedule::Su2024 { steps } | Schedule::Cosine { steps } => Some(steps),
+            Schedule::Su2024 { steps }
+            | Schedule::Cosine { steps }
+            | Schedule::LinearBeta { steps }
+            | Schedule::Vp { steps } => Some(steps),
             Schedule::Linear => None,
         }
     }
@@ -86,6 +101,8 @@ impl Schedule {
         let step = index as usize + 1; // the papers count t from 1
         let signal_squared = match self {
             Schedule::Su2024 { .. } => su2024_signal_squared(step, steps),
+            Schedule::LinearBeta { .. } => linear_beta_signal_squared(step, steps),
+            Schedule::Vp { .. } => vp_signal_squared(step as f64 / steps as f64),
             _ => cosine_signal_squared(step, steps),
         };
         let (signal, noise) = (signal_squared.sqrt(), (1.0 - signal_squared).sqrt());
@@ -97,7 +114,7 @@ impl Schedule {
     pub fn clean_timestep(&self) -> f64 {
         match self {
             Schedule::Linear => 1.0,
-            Schedule::Su2024 { .. } | Schedule::Cosine { .. } => 0.0,
+            _ => 0.0,
         }
     }
 
@@ -191,6 +208,17 @@ fn cosine_signal_squared(step: usize, steps: usize) -> f64 {
     (1..=step).map(|t| 1.0 - (1.0 - f(t) / f(t - 1)).min(0.999)).product()
 }
 
+/// Returns the ᾱ_t of Ho et al.: the product of 1 - β_t.
+fn linear_beta_signal_squared(step: usize, steps: usize) -> f64 {
+    let slope = (0.02 - 0.0001) / steps.saturating_sub(1).max(1) as f64;
+    (0..step).map(|index| 1.0 - (0.0001 + slope * index as f64)).product()
+}
+
+/// Returns exp(-∫β) from 0 to `time`, the square of the factor in eq. 33 of Song et al.
+fn vp_signal_squared(time: f64) -> f64 {
+    (-(0.1 * time + 0.5 * (20.0 - 0.1) * time * time)).exp()
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
@@ -238,6 +266,38 @@ mod tests {
                 499  0.7027401 0.7114467 -0.1 dB
                 998  0.0015585 0.9999988 -56.1 dB
                 999  0.0000493 1.0000000 -86.1 dB
+            "#]],
+        );
+    }
+
+    #[test]
+    fn five_rows_of_the_linear_beta_schedule() {
+        // The squares of the signals are those of diffusers' `DDIMScheduler` with its defaults
+        // 0.0001, 0.02 and `linear`: 0.9999, 0.8970, 0.0786, 0.00011 and 0.00004.
+        check_rows(
+            Schedule::LinearBeta { steps: 1000 },
+            [0.0, 99.0, 499.0, 948.0, 999.0],
+            expect![[r#"
+                0    0.9999500 0.0100000 +40.0 dB
+                99   0.9471104 0.3209079 +9.4 dB
+                499  0.2803342 0.9599025 -10.7 dB
+                948  0.0104973 0.9999449 -39.6 dB
+                999  0.0063528 0.9999798 -43.9 dB
+            "#]],
+        );
+    }
+
+    #[test]
+    fn five_rows_of_the_variance_preserving_schedule() {
+        check_rows(
+            Schedule::Vp { steps: 1000 },
+            [0.0, 99.0, 499.0, 899.0, 999.0],
+            expect![[r#"
+                0    0.9999450 0.0104854 +39.6 dB
+                99   0.9467218 0.3220525 +9.4 dB
+                499  0.2811829 0.9596542 -10.7 dB
+                899  0.0169965 0.9998555 -35.4 dB
+                999  0.0065716 0.9999784 -43.6 dB
             "#]],
         );
     }

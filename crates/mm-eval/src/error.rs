@@ -23,6 +23,12 @@ pub enum EvalError {
     /// The data set has no dialogues to ask about.
     #[error("the data set is not `dialogue`, wanted `dialogue`: no other has questions")]
     NotDialogues,
+    /// The data set has no words whose height is known.
+    #[error("the data set is not `words`, wanted `words`: no other says how high its letters are")]
+    NotWords,
+    /// The data set has no pairs to ask about.
+    #[error("the data set is not `pairs`, wanted `pairs`: no other asks what differs")]
+    NotPairs,
     /// The bytes are not a network that can be run.
     #[error("not an ONNX network that can be run: {why}")]
     Network {

@@ -70,6 +70,11 @@ fn grid_and_text(
     }
     let options = model.options(seed);
     let shown = examples(data, split, count, seed)?;
+    if !model.config.draws() {
+        let seen: Vec<Image> = shown.iter().map(|example| example.image.clone()).collect();
+        let text = readings(model, data, split, count, &shown, &options)?;
+        return Ok((image_table(&seen, square_cols(seen.len())), text));
+    }
     let grid = model.grid()?;
     let words = model.model.knows_text();
     let mut drawn = vec![];
@@ -83,14 +88,7 @@ fn grid_and_text(
     if !words {
         return Ok((contact_sheet(&drawn, &real), String::from("drawn without words\n")));
     }
-    let mut text = String::new();
-    if !shown.is_empty() {
-        let read = read_score(model, data, split, count, &options)?;
-        text += "asked for, from left to right and top to bottom:\n";
-        text.extend(shown.iter().map(|example| format!("  {}\n", example.caption)));
-        text += &format!("\nread {} of {} right (truth -> read):\n", read.right, read.of);
-        text.extend(read.captions.iter().map(|(truth, read)| format!("  {truth} -> {read}\n")));
-    }
+    let text = readings(model, data, split, count, &shown, &options)?;
     let whole = continuations(model, data, split, &options)?;
     drawn.extend(whole.drawn);
     real.extend(whole.real);
@@ -109,6 +107,26 @@ fn decoded_grid(
     let real: Vec<Image> = shown.into_iter().map(|example| example.image).collect();
     let decoded = model.reconstruct(&real)?;
     Ok((contact_sheet(&decoded, &real), String::from("decoded, each over what was encoded\n")))
+}
+
+/// Says which captions were asked for, and how they are read.
+fn readings(
+    model: &LoadedModel,
+    data: &DataSet,
+    split: Split,
+    count: usize,
+    shown: &[Example],
+    options: &GenerateOptions,
+) -> Result<String, EvalError> {
+    if shown.is_empty() {
+        return Ok(String::new());
+    }
+    let read = read_score(model, data, split, count, options)?;
+    let mut text = "asked for, from left to right and top to bottom:\n".to_owned();
+    text.extend(shown.iter().map(|example| format!("  {}\n", example.caption)));
+    text += &format!("\nread {} of {} right (truth -> read):\n", read.right, read.of);
+    text.extend(read.captions.iter().map(|(truth, read)| format!("  {truth} -> {read}\n")));
+    Ok(text)
 }
 
 /// Draws a grid of `count` images as the model's generation settings say, about as wide as high.

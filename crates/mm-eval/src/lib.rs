@@ -27,10 +27,12 @@ mod fuzz;
 pub mod golden;
 mod grid;
 mod losses;
+mod pairs;
 pub mod quality;
 mod reading;
 mod records;
 mod share;
+mod words;
 
 pub use analytic::mean_square_of_noise;
 pub use codec::{CodecScore, UsageScore, codec_score};
@@ -41,9 +43,11 @@ pub use evaluator::{Evaluator, Score};
 pub use fidelity::{CodeUsage, psnr, squared_error, ssim};
 pub use grid::{contact_sheet, contact_sheet_at, image_table, magnified, sample_grid, square_cols};
 pub use losses::{HeldOutBatch, HeldOutLosses, LossEvaluator, held_out_batches, held_out_losses};
+pub use pairs::{PairsEvaluator, PairsScore, pairs_score};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
 pub use share::Share;
+pub use words::{CharacterErrors, WordsEvaluator, WordsScore, WrongText, words_score};
 
 /// Counts the images that are drawn or read in one batch.
 const TOGETHER: usize = 64;

@@ -165,8 +165,9 @@ pub fn held_out_batches(
     measure: &mut dyn FnMut(HeldOutBatch),
 ) -> Result<usize, EvalError> {
     let shown = records(data, split, count, collator.seed)?;
-    let image_only = !model.config.has_text();
-    let tasks: &[Task] = if image_only { &[Task::Draw] } else { &[Task::Read, Task::Draw] };
+    let image_only = !model.config.has_prompts();
+    let tasks: &[Task] =
+        if !model.config.has_text() { &[Task::Draw] } else { &[Task::Read, Task::Draw] };
     for (step, chunk) in (0..).zip(shown.chunks(TOGETHER)) {
         for &task in tasks {
             let documents: Vec<Document> =

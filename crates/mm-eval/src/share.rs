@@ -38,15 +38,30 @@ impl Share {
     /// (p + z²/2n ± z √(p (1 - p)/n + z²/4n²)) / (1 + z²/n)
     /// ```
     pub fn new(right: usize, of: usize) -> Self {
-        if of == 0 {
-            return Self { right, of, value: 0.0, low: 0.0, high: 1.0 };
+        let value = if of == 0 { 0.0 } else { right as f64 / of as f64 };
+        let Interval { low, high } = Self::of_rate(value, of as f64);
+        Self { right, of, value, low, high }
+    }
+
+    /// Returns the interval of a rate that was found among `n` independent things, a number that
+    /// need not be whole; from 0 to 1 if there are none.
+    pub(crate) fn of_rate(rate: f64, n: f64) -> Interval {
+        if n <= 0.0 {
+            return Interval { low: 0.0, high: 1.0 };
         }
-        let n = of as f64;
-        let (p, square) = (right as f64 / n, Z * Z / n);
+        let (p, square) = (rate, Z * Z / n);
         let half = Z * (p * (1.0 - p) / n + square / (4.0 * n)).sqrt();
         let end = |sign: f64| ((p + square / 2.0 + sign * half) / (1.0 + square)).clamp(0.0, 1.0);
-        Self { right, of, value: p, low: end(-1.0), high: end(1.0) }
+        Interval { low: end(-1.0), high: end(1.0) }
     }
+}
+
+/// The ends of a 95 % interval.
+pub(crate) struct Interval {
+    /// The lower end, 0 to 1.
+    pub(crate) low: f64,
+    /// The upper end, 0 to 1.
+    pub(crate) high: f64,
 }
 
 impl fmt::Display for Share {

@@ -42,8 +42,18 @@ pub enum WeightType {
 #[non_exhaustive]
 pub enum HfError {
     /// The Python code has the transformer alone.
-    #[error("the network is a U-Net, wanted a transformer: `modeling_mm.py` has no U-Net")]
+    #[error(
+        "the network only draws, wanted the joined transformer, which alone `modeling_mm.py` has"
+    )]
     Unet,
+    /// The Python code does not have such blocks.
+    #[error(
+        "the network is of published weights, wanted one of this program: `modeling_mm.py` has no such blocks"
+    )]
+    Published,
+    /// The Python code does not tell a network of steps and guidance.
+    #[error("the model is distilled, wanted one that is not: `modeling_mm.py` knows no such time")]
+    Distilled,
     /// The weights cannot be put into a safetensors file.
     #[error(transparent)]
     Weights(#[from] SafeTensorError),
@@ -72,6 +82,13 @@ pub fn write<E: From<HfError>>(
 ) -> Result<(), E> {
     if !matches!(model.config.network, mm_model::NetworkConfig::Unified(_)) {
         return Err(HfError::Unet.into());
+    }
+    let unified = model.config.network.unified();
+    if unified.is_some_and(|unified| unified.backbone.block.is_persimmon()) {
+        return Err(HfError::Published.into());
+    }
+    if model.config.time.is_distilled() {
+        return Err(HfError::Distilled.into());
     }
     let pretty = |value: &Value| serde_json::to_vec_pretty(value).expect("plain data");
     take("config.json", &pretty(&config(&model.config, &model.generation, dtype)))?;
@@ -130,14 +147,14 @@ impl WeightType {
         }
     }
 
-    fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::Bf16 | Self::F16 => 2,
         }
     }
 
-    fn stored(self) -> Dtype {
+    pub(crate) fn stored(self) -> Dtype {
         match self {
             Self::F32 => Dtype::F32,
             Self::Bf16 => Dtype::BF16,
@@ -145,7 +162,7 @@ impl WeightType {
         }
     }
 
-    fn write(self, values: &[f32]) -> Vec<u8> {
+    pub(crate) fn write(self, values: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::Bf16 => {
@@ -175,6 +192,12 @@ fn shards(weights: &Weights, dtype: WeightType, most: usize) -> Vec<Vec<&str>> {
         shards.last_mut().expect("never empty").push(name.as_str());
     }
     shards
+}
+
+/// Writes all weights as one safetensors file.
+pub fn weights_file(weights: &Weights, dtype: WeightType) -> Result<Vec<u8>, HfError> {
+    let names: Vec<&str> = weights.keys().map(String::as_str).collect();
+    file(weights, &names, dtype)
 }
 
 /// Writes the weights of these names as safetensors.

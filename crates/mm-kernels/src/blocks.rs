@@ -64,7 +64,8 @@ pub struct MultiHeadWeights {
     pub out_proj: Tensor<2>,
     /// The scale of the norm before the feed-forward half, `[width]`.
     pub mlp_norm: Tensor<1>,
-    /// The map to gate and values of SwiGLU, `[width, 2 feed_forward]`.
+    /// The map to gate and values of SwiGLU, `[width, 2 feed_forward]`, or without a gate,
+    /// `[width, feed_forward]`, of a feed-forward half that squares a ReLU.
     pub gate_up_proj: Tensor<2>,
     /// The map that closes the feed-forward half, `[feed_forward, width]`.
     pub down_proj: Tensor<2>,
@@ -72,6 +73,30 @@ pub struct MultiHeadWeights {
     pub epsilon: f64,
     /// How a condition changes the two halves, in a DiT block.
     pub modulation: Option<BlockModulation>,
+    /// What is added behind every norm and every map; with it, norms are LayerNorms.
+    pub biases: Option<MultiHeadBiases>,
+}
+
+/// The biases of a multi-head block whose norms are LayerNorms (Ba, Kiros & Hinton 2016,
+/// arXiv:1607.06450), those of queries and keys too.
+#[derive(Debug, Clone)]
+pub struct MultiHeadBiases {
+    /// The offset of the norm before attention, `[width]`.
+    pub attention_norm: Tensor<1>,
+    /// The bias of the map to queries, keys and values, `[(heads + 2 key_heads) head_size]`.
+    pub qkv_proj: Tensor<1>,
+    /// The offset of the norm of every query, `[head_size]`.
+    pub query_norm: Tensor<1>,
+    /// The offset of the norm of every key, `[head_size]`.
+    pub key_norm: Tensor<1>,
+    /// The bias of the map that closes attention, `[width]`.
+    pub out_proj: Tensor<1>,
+    /// The offset of the norm before the feed-forward half, `[width]`.
+    pub mlp_norm: Tensor<1>,
+    /// The bias of the map into the feed-forward half, `[2 feed_forward]` or `[feed_forward]`.
+    pub gate_up_proj: Tensor<1>,
+    /// The bias of the map that closes the feed-forward half, `[width]`.
+    pub down_proj: Tensor<1>,
 }
 
 impl MultiHeadWeights {
@@ -93,6 +118,11 @@ impl MultiHeadWeights {
     /// Returns the inner channels of the feed-forward half.
     pub fn feed_forward(&self) -> usize {
         self.down_proj.dims()[0]
+    }
+
+    /// Says whether the feed-forward half has a gate.
+    pub fn is_gated(&self) -> bool {
+        self.gate_up_proj.dims()[1] != self.feed_forward()
     }
 }
 

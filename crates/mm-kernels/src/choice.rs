@@ -15,6 +15,8 @@ static REGISTERED: RwLock<Vec<&'static dyn BlockKernels>> = RwLock::new(Vec::new
 const OWN: &[&dyn BlockKernels] = &[
     #[cfg(feature = "flex")]
     &crate::flex::FlexKernels,
+    #[cfg(feature = "cube")]
+    &crate::cube::CubeKernels,
 ];
 
 /// Adds kernels, which are asked before all others from then on.

@@ -1,9 +1,11 @@
 //! Where tokens stand and whom they may attend: what every block of one forward pass shares.
 
-use std::sync::OnceLock;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use burn::prelude::*;
 
+use crate::mask::hidden;
 use crate::{KeyRanges, Precision, RotaryTables};
 
 /// Rotary angles and mask of a batch, on the host for kernels of the CPU, and as tensors, made when
@@ -23,7 +25,8 @@ use crate::{KeyRanges, Precision, RotaryTables};
 pub struct AttentionContext {
     host: HostContext,
     device: Device,
-    tensors: OnceLock<DeviceContext>,
+    /// What all copies of a context share once it is made.
+    tensors: Arc<DeviceContext>,
 }
 
 /// Angles and mask on the host.
@@ -34,14 +37,14 @@ pub(crate) struct HostContext {
 }
 
 /// Angles and mask on the device.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 struct DeviceContext {
-    /// `[batch, 1, tokens, pairs, 1]`
-    cos: Tensor<5>,
-    /// `[batch, 1, tokens, pairs, 1]`
-    sin: Tensor<5>,
+    /// Cosines and sines, `[batch, 1, tokens, pairs, 1]` each.
+    angles: OnceLock<[Tensor<5>; 2]>,
+    /// The first key of every query and one past the last, `[batch, 1, queries, 1]` each.
+    columns: OnceLock<[Tensor<4, Int>; 2]>,
     /// `[batch, 1, queries, keys]`, `true` = hidden.
-    hidden: Tensor<4, Bool>,
+    hidden: OnceLock<Tensor<4, Bool>>,
 }
 
 impl AttentionContext {
@@ -53,7 +56,7 @@ impl AttentionContext {
     pub fn new(tables: RotaryTables, ranges: KeyRanges, device: &Device) -> Self {
         assert_eq!(tables.tokens(), ranges.batch() * ranges.queries(), "one position a query");
         let host = HostContext { tables, ranges };
-        Self { host, device: device.clone(), tensors: OnceLock::new() }
+        Self { host, device: device.clone(), tensors: Arc::default() }
     }
 
     /// Returns the angles.
@@ -78,7 +81,7 @@ impl AttentionContext {
         let [batch, heads, tokens, channels] = x.dims();
         let pairs = precision.widen(x).reshape([batch, heads, tokens, channels / 2, 2]);
         let (even, odd) = (pairs.clone().slice_dim(4, 0..1), pairs.slice_dim(4, 1..2));
-        let DeviceContext { cos, sin, .. } = self.tensors().clone();
+        let [cos, sin] = self.angles().clone();
         let turned_even = even.clone() * cos.clone() - odd.clone() * sin.clone();
         let turned_odd = odd * cos + even * sin;
         let turned = Tensor::cat(vec![turned_even, turned_odd], 4);
@@ -87,21 +90,36 @@ impl AttentionContext {
 
     /// Returns the inverted mask, `[batch, 1, queries, keys]`, where `true` means hidden.
     pub fn hidden(&self) -> Tensor<4, Bool> {
-        self.tensors().hidden.clone()
+        let all = || {
+            let [start, end] = self.columns().clone();
+            hidden(start, end, 0..self.ranges().keys())
+        };
+        self.tensors.hidden.get_or_init(all).clone()
     }
 
-    fn tensors(&self) -> &DeviceContext {
-        self.tensors.get_or_init(|| {
+    /// Returns the inverted mask of some queries and keys, `[batch, 1, queries, keys]`. Only that
+    /// of all is kept.
+    pub(crate) fn hidden_part(&self, queries: Range<usize>, keys: Range<usize>) -> Tensor<4, Bool> {
+        let (all_queries, all_keys) = (self.ranges().queries(), self.ranges().keys());
+        if queries.len() == all_queries && keys.len() == all_keys {
+            return self.hidden();
+        }
+        let part = |column: &Tensor<4, Int>| column.clone().narrow(2, queries.start, queries.len());
+        let [start, end] = self.columns();
+        hidden(part(start), part(end), keys)
+    }
+
+    fn columns(&self) -> &[Tensor<4, Int>; 2] {
+        self.tensors.columns.get_or_init(|| self.ranges().columns(&self.device))
+    }
+
+    fn angles(&self) -> &[Tensor<5>; 2] {
+        self.tensors.angles.get_or_init(|| {
             let HostContext { tables, ranges } = &self.host;
             let shape = [ranges.batch(), 1, ranges.queries(), tables.pairs(), 1];
-            let table = |numbers: &[f32]| {
+            [tables.cos(), tables.sin()].map(|numbers| {
                 Tensor::from_data(TensorData::new(numbers.to_vec(), shape), &self.device)
-            };
-            DeviceContext {
-                cos: table(tables.cos()),
-                sin: table(tables.sin()),
-                hidden: ranges.hidden(&self.device),
-            }
+            })
         })
     }
 }

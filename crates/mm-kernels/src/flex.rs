@@ -5,7 +5,10 @@
 //!   kernels: the trait's methods          multi_head, gau: one block each
 //!                                         norm, attention, rotary, simd: what they are made of
 //!                                         convolution: over the pixels of images
+//!                                         half: a few rows times a matrix of 16-bit floats
 //!                                         matrix: products, through the `gemm` crate
+//!                                         bf16: products of factors rounded to 16 bits
+//!                                         factor: matrices inside slices
 //!                                         buffer: work memory that is used again
 //! ```
 //!
@@ -14,11 +17,14 @@
 //! number of threads, so one thread and many give the same bits.
 
 mod attention;
+mod bf16;
 mod bridge;
 mod buffer;
 mod checkpointing;
 mod convolution;
+mod factor;
 mod gau;
+pub(crate) mod half;
 mod kernels;
 mod matrix;
 mod multi_head;

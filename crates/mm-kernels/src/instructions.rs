@@ -43,6 +43,20 @@ impl InstructionSet {
         #[cfg(not(target_arch = "x86_64"))]
         Self::Baseline
     }
+
+    /// Says whether this processor multiplies numbers of 16 bits, bfloat16, in vectors of 512 bits
+    /// (AVX512-BF16). Where it does not, products in bf16 give the same and take longer than those
+    /// in 32 bits.
+    #[inline]
+    pub fn has_bf16() -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let all = Self::of_this_processor() == Self::Avx512;
+            all && std::is_x86_feature_detected!("avx512bf16")
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
 }
 
 impl fmt::Display for InstructionSet {

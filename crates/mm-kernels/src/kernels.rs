@@ -4,6 +4,7 @@ mod attention;
 mod gau;
 mod multi_head;
 mod norm;
+pub(crate) mod tiled;
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ use crate::{
 };
 
 pub(crate) use multi_head::multi_head;
-pub use norm::{linear, rms_norm};
+pub use norm::{layer_norm, linear, rms_norm};
 
 /// Kernels of one family of backends.
 ///

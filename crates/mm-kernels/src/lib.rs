@@ -7,13 +7,18 @@ mod adamw;
 mod blocks;
 mod choice;
 mod context;
+#[cfg(feature = "cube")]
+mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
 mod instructions;
 mod kernels;
+#[cfg(feature = "mmap")]
+mod mapped;
 mod mask;
 mod options;
+mod own_gradient;
 mod rotary;
 #[cfg(test)]
 mod testing;
@@ -23,14 +28,17 @@ mod work_memory;
 pub use adamw::AdamW;
 pub use blocks::{
     BlockModulation, BranchModulation, GauWeights, KeyValue, KvUpdate, LinearWeights,
-    MultiHeadWeights, ScaleOffset, modulate,
+    MultiHeadBiases, MultiHeadWeights, ScaleOffset, modulate,
 };
 pub use choice::{convolution, has_fused_blocks, kernels_for, kernels_of, register};
 pub use context::AttentionContext;
 pub use instructions::InstructionSet;
-pub use kernels::{BlockKernels, Reference, linear, rms_norm};
+pub use kernels::{BlockKernels, Reference, layer_norm, linear, rms_norm};
+#[cfg(feature = "mmap")]
+pub use mapped::{MappedFile, map_file};
 pub use mask::{KeyRanges, KeyRangesError};
 pub use options::{BlockOptions, Precision};
+pub use own_gradient::{AnyTensor, checkpointed};
 pub use rotary::{AxisFrequency, RotaryTables};
 pub use update::{SumOfSquares, moving_average, sum_of_squares};
 pub use work_memory::{WorkArrays, WorkMemory};

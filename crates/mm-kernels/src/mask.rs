@@ -5,6 +5,7 @@
 //! range of keys: from the start of its document to itself, or to the end of its image. So the mask
 //! is two numbers a query, and kernels can skip what is hidden.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::prelude::*;
@@ -105,21 +106,48 @@ impl KeyRanges {
         (start as usize..end as usize).contains(&key)
     }
 
-    /// Returns the mask as operations of a device take it, `[batch, 1, queries, keys]`, where
-    /// `true` means hidden. This is the one place where the mask is inverted.
-    pub(crate) fn hidden(&self, device: &Device) -> Tensor<4, Bool> {
-        let column = |side: usize| -> Tensor<4, Int> {
+    /// Returns the smallest range of keys that holds all that these queries of all rows may attend.
+    pub(crate) fn span(&self, queries: Range<usize>) -> Range<usize> {
+        let all = || (0..self.batch).flat_map(|row| &self.row(row)[queries.clone()]);
+        let start = all().map(|range| range[0]).min().unwrap_or(0);
+        let end = all().map(|range| range[1]).max().unwrap_or(0);
+        start as usize..end as usize
+    }
+
+    /// Says whether these queries of all rows may attend exactly these keys.
+    pub(crate) fn all_attend(&self, queries: Range<usize>, keys: Range<usize>) -> bool {
+        let wanted = [keys.start as u32, keys.end as u32];
+        (0..self.batch).all(|row| self.row(row)[queries.clone()].iter().all(|it| *it == wanted))
+    }
+
+    /// Returns the ranges of one row.
+    fn row(&self, row: usize) -> &[[u32; 2]] {
+        &self.ranges[row * self.queries..(row + 1) * self.queries]
+    }
+
+    /// Returns the first key of every query, and one past the last, `[batch, 1, queries, 1]` each.
+    pub(crate) fn columns(&self, device: &Device) -> [Tensor<4, Int>; 2] {
+        [0, 1].map(|side| {
             let numbers: Vec<i32> = self.ranges.iter().map(|range| range[side] as i32).collect();
             Tensor::from_data(TensorData::new(numbers, [self.batch, 1, self.queries, 1]), device)
-        };
-        let shape = [self.batch, 1, self.queries, self.keys];
-        let keys = Tensor::<1, Int>::arange(0..self.keys as i64, device)
-            .reshape([1, 1, 1, self.keys])
-            .expand(shape);
-        keys.clone()
-            .lower(column(0).expand(shape))
-            .bool_or(keys.greater_equal(column(1).expand(shape)))
+        })
     }
+}
+
+/// Returns the mask of some keys as operations of a device take it, `[batch, 1, queries, keys]`,
+/// where `true` means hidden, given the first key of every query and one past the last,
+/// `[batch, 1, queries, 1]` each. This is the one place where the mask is inverted.
+pub(crate) fn hidden(
+    start: Tensor<4, Int>,
+    end: Tensor<4, Int>,
+    keys: Range<usize>,
+) -> Tensor<4, Bool> {
+    let [batch, _, queries, _] = start.dims();
+    let shape = [batch, 1, queries, keys.len()];
+    let keys = Tensor::<1, Int>::arange(keys.start as i64..keys.end as i64, &start.device())
+        .reshape([1, 1, 1, keys.len()])
+        .expand(shape);
+    keys.clone().lower(start.expand(shape)).bool_or(keys.greater_equal(end.expand(shape)))
 }
 
 #[cfg(test)]
@@ -130,7 +158,8 @@ mod tests {
     fn check_mask(ranges: Vec<[u32; 2]>, expected: Expect) {
         let tokens = ranges.len();
         let mask = KeyRanges::new(1, tokens, ranges).unwrap();
-        let hidden = mask.hidden(&Device::flex()).into_data().try_to_vec::<bool>().unwrap();
+        let [start, end] = mask.columns(&Device::flex());
+        let hidden = hidden(start, end, 0..tokens).into_data().try_to_vec::<bool>().unwrap();
         let mut drawing = String::new();
         for query in 0..tokens {
             for key in 0..tokens {

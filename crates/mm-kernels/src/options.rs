@@ -24,9 +24,9 @@ pub struct BlockOptions {
     /// [calculate](Device::supports_dtype) in it.
     pub precision: Precision,
     /// Whether a block keeps nothing for the backward pass but its input and computes its forward
-    /// pass again (Chen et al. 2016, arXiv:1604.06174). Only
-    /// [fused](crate::BlockKernels::fuses_blocks) blocks can do so; reference operations go on
-    /// keeping what they need.
+    /// pass again (Chen et al. 2016, arXiv:1604.06174). [Fused](crate::BlockKernels::fuses_blocks)
+    /// blocks do so themselves; device operations go on keeping what they need, unless a caller
+    /// runs them within [`checkpointed`](crate::checkpointed).
     pub activation_checkpointing: bool,
 }
 
@@ -34,10 +34,11 @@ pub struct BlockOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The type of the weights; the fused kernels of the CPU compute in this type alone.
+    /// The type of the weights.
     #[default]
     F32,
-    /// 16 bits with the range of 32 and a mantissa of 8, so that no loss needs to be scaled.
+    /// 16 bits with the range of 32 and a mantissa of 8, so that no loss needs to be scaled. The
+    /// fused kernels of the CPU round the factors of products to it and keep all else in 32 bits.
     Bf16,
 }
 

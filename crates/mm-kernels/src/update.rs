@@ -83,11 +83,22 @@ impl SumOfSquares {
 
     /// Returns the sum, added up in 64-bit floats.
     pub fn read(self) -> f64 {
+        self.read_with(vec![]).0
+    }
+
+    /// Returns the sum and, read in the same turn, other numbers: of each of `others`, `[1]`, as a
+    /// 32-bit float.
+    pub fn read_with(self, others: Vec<Tensor<1>>) -> (f64, Vec<f32>) {
         let Self { host, pending } = self;
-        if pending.is_empty() {
-            return host;
-        }
-        host + Tensor::cat(pending, 0).into_data().iter::<f64>().sum::<f64>()
+        let of_squares = pending.len();
+        let all: Vec<Tensor<1>> =
+            pending.into_iter().chain(others).map(Tensor::without_autodiff).collect();
+        let Some(dtype) = all.first().map(Tensor::dtype) else { return (host, vec![]) };
+        let all: Vec<_> = all.into_iter().map(|number| number.cast(dtype)).collect();
+        let numbers: Vec<f64> = Tensor::cat(all, 0).into_data().iter::<f64>().collect();
+        let (squares, others) = numbers.split_at(of_squares);
+        let sum = host + squares.iter().sum::<f64>();
+        (sum, others.iter().map(|number| *number as f32).collect())
     }
 }
 
@@ -149,11 +160,16 @@ mod tests {
         let wanted = square(&x) + square(&y);
         let fused = kernels_of(&x).sum_of_squares(flat(x.clone()));
         assert_eq!(fused.is_some(), cfg!(feature = "flex"));
-        for (first, second) in [(x.clone(), y.clone()), (x.autodiff(), y.autodiff())] {
+        assert_eq!(SumOfSquares::default().read(), 0.0);
+        let tracked = [&x, &y].map(|x| x.clone().autodiff());
+        for (first, second) in [(x.clone(), y.clone()), tracked.into()] {
             let mut sum = SumOfSquares::default();
             sum.add(&first);
             sum.add(&second);
-            assert!((sum.read() / wanted - 1.0).abs() < 1e-5);
+            let third = Tensor::<1>::from_floats([2.5], &x.device());
+            let (found, others) = sum.read_with(vec![third.clone(), third]);
+            assert!((found / wanted - 1.0).abs() < 1e-5);
+            assert_eq!(others, [2.5, 2.5]);
         }
     }
 }

@@ -34,6 +34,22 @@ pub struct Inputs {
     pub options: BlockOptions,
 }
 
+/// What a distilled network is told of a sampler's step, beside the time at which it begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Jump {
+    /// From the time at which the step begins to that at which it ends, from 0 to 1 on the linear
+    /// path. At 0 the network estimates the clean image at the time itself.
+    pub size: f64,
+    /// The scale of guidance that the step follows; 1 is none.
+    pub guidance: f64,
+}
+
+impl Default for Jump {
+    fn default() -> Self {
+        Self { size: 0.0, guidance: 1.0 }
+    }
+}
+
 /// Patches of all images of a batch, one after another.
 #[derive(Debug, Clone)]
 pub struct Patches {
@@ -45,6 +61,11 @@ pub struct Patches {
     pub at: [Tensor<1, Int>; 2],
     /// The time the network is told for each image, `[images]`.
     pub timesteps: Vec<f64>,
+    /// The class the network is told for each image, `[images]`.
+    pub classes: Vec<Option<u32>>,
+    /// How far a step goes, and how it is guided, for each image; none where the network is not
+    /// told, or where nothing is asked but the estimate at the time itself.
+    pub jumps: Vec<Jump>,
     /// Rows and columns of each image.
     pub grids: Vec<Grid>,
     /// The row of every token of the batch in the table of all token embeddings followed by all
@@ -98,6 +119,7 @@ pub struct HostBatch {
     image: Vec<i32>,
     at: [Vec<i32>; 2],
     timesteps: Vec<f64>,
+    classes: Vec<Option<u32>>,
     grids: Vec<Grid>,
     target_grids: Vec<Grid>,
     source: Vec<i32>,
@@ -188,6 +210,7 @@ impl HostBatch {
             image: vec![],
             at: [vec![], vec![]],
             timesteps: vec![],
+            classes: vec![],
             grids: vec![],
             target_grids: vec![],
             source: (0..places as i32).collect(),
@@ -234,6 +257,7 @@ impl HostBatch {
                 }
             }
             self.timesteps.push(noise.level.timestep);
+            self.classes.push(sequence.class);
             self.grids.push(span.grid);
             if span.target {
                 self.target_grids.push(span.grid);
@@ -262,6 +286,8 @@ impl HostBatch {
             image: ints(&self.image),
             at: [ints(&self.at[0]), ints(&self.at[1])],
             timesteps: self.timesteps.clone(),
+            classes: self.classes.clone(),
+            jumps: vec![],
             grids: self.grids.clone(),
             source: ints(&self.source),
         });

@@ -39,7 +39,7 @@ impl Collator<'_> {
         let mut samples = vec![];
         for (document, index) in documents {
             let sequence = match self.config.vocab {
-                0 => Sequence::image_only(&document, patch, positions)?,
+                0 => self.config.image_sequence(&document)?,
                 _ => sequencer.complete(&document)?,
             };
             let noise = self.noise(&sequence, step, index);
@@ -56,6 +56,7 @@ impl Collator<'_> {
         let coded = self.config.network.coded().is_some();
         let mut times = stream(self.seed, Purpose::Time, step, index);
         let mut noise = stream(self.seed, Purpose::Noise, step, index);
+        let scale = self.config.network.noise_scale() as f32;
         sequence
             .images
             .iter()
@@ -65,7 +66,11 @@ impl Collator<'_> {
                 }
                 let uniform = times.random::<f64>();
                 let normal = times.sample::<f64, _>(StandardNormal);
-                self.process.draw(uniform, normal, normals(&mut noise, span.patches.len()))
+                let mut eps = normals(&mut noise, span.patches.len());
+                if scale != 1.0 {
+                    eps.iter_mut().for_each(|eps| *eps *= scale);
+                }
+                self.process.draw(uniform, normal, eps)
             })
             .collect()
     }

@@ -5,9 +5,10 @@ mod network;
 use mm_backbone::BackboneConfig;
 use mm_codec::CodecConfig;
 use mm_diffusion::{Prediction, Schedule};
+use mm_patch::{Grid, PatchError};
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, UnetConfig};
+use crate::{ConfigError, UnetConfig, VitConfig};
 
 pub use network::{CodedConfig, NetworkConfig, NetworkFields, UnifiedConfig};
 
@@ -52,6 +53,7 @@ struct ModelFields {
     unet: Option<UnetConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codec: Option<CodecConfig>,
+    vit: Option<VitConfig>,
 }
 
 impl TryFrom<ModelFields> for ModelConfig {
@@ -66,6 +68,7 @@ impl TryFrom<ModelFields> for ModelConfig {
             backbone: fields.backbone,
             unet: fields.unet,
             codec: fields.codec,
+            vit: fields.vit,
         };
         let network = network.try_into()?;
         Ok(Self { patch, vocab, time, schedule, prediction, network })
@@ -75,8 +78,15 @@ impl TryFrom<ModelFields> for ModelConfig {
 impl From<ModelConfig> for ModelFields {
     fn from(config: ModelConfig) -> Self {
         let ModelConfig { patch, vocab, time, schedule, prediction, network } = config;
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, codec } =
-            network.into();
+        let NetworkFields {
+            patch_bias,
+            patch_pos_embed,
+            patch_convolution,
+            backbone,
+            unet,
+            vit,
+            codec,
+        } = network.into();
         Self {
             patch,
             vocab,
@@ -89,6 +99,7 @@ impl From<ModelConfig> for ModelFields {
             patch_convolution,
             unet,
             codec,
+            vit,
         }
     }
 }
@@ -109,6 +120,26 @@ pub enum TimeConfig {
         /// What the time is multiplied by first: 1000 for times in [0, 1].
         scale: f64,
     },
+    /// It is not told: the network reads, and draws no image, as Fuyu.
+    None,
+    /// The sinusoidal embedding of the time, of how far a sampler's step goes and of the scale of
+    /// guidance, each with a perceptron of its own; their sum is added. Such a model draws in few
+    /// steps and without a second branch for guidance.
+    Distilled {
+        /// Numbers of sines and cosines together, even.
+        channels: usize,
+        /// What the time and the step are multiplied by first, and a tenth of the guidance.
+        scale: f64,
+    },
+    /// It is not told: the network reads, and draws no image, as Fuyu.
+    None,
+}
+
+impl TimeConfig {
+    /// Whether the network is told the step and the guidance, and not the time alone.
+    pub fn is_distilled(&self) -> bool {
+        matches!(self, Self::Distilled { .. })
+    }
 }
 
 impl ModelConfig {
@@ -122,12 +153,26 @@ impl ModelConfig {
             return wrong("vocab", self.vocab.to_string(), "at least 2 token ids, or 0 for none");
         }
         match (&self.time, &self.schedule) {
-            (TimeConfig::Sinusoidal { channels, .. }, _) if *channels == 0 || channels % 2 == 1 => {
+            (
+                TimeConfig::Sinusoidal { channels, .. } | TimeConfig::Distilled { channels, .. },
+                _,
+            ) if *channels == 0 || channels % 2 == 1 => {
                 return wrong("time.channels", channels.to_string(), "an even number, at least 2");
             }
             // The sine of what is not finite is not a number, and 0 hides the time.
-            (TimeConfig::Sinusoidal { scale, .. }, _) if !(*scale > 0.0 && *scale <= 1e6) => {
+            (TimeConfig::Sinusoidal { scale, .. } | TimeConfig::Distilled { scale, .. }, _)
+                if !(*scale > 0.0 && *scale <= 1e6) =>
+            {
                 return wrong("time.scale", scale.to_string(), "above 0, at most 1000000");
+            }
+            (TimeConfig::Distilled { .. }, schedule)
+                if *schedule != Schedule::Linear
+                    || self.prediction != Prediction::Clean
+                    || self.network.is_unet() =>
+            {
+                let wanted = "table or sinusoidal: only a transformer that predicts clean images \
+                              on the linear path can be distilled";
+                return wrong("time.kind", "distilled".into(), wanted);
             }
             (TimeConfig::Table { .. }, Schedule::Linear) => {
                 return wrong(
@@ -144,12 +189,30 @@ impl ModelConfig {
             }
             _ => {}
         }
+        if !self.draws() && (!self.has_text() || self.network.only_draws()) {
+            return wrong(
+                "time.kind",
+                "none".into(),
+                "another, since a network without text draws",
+            );
+        }
+        if let NetworkConfig::Unified(unified) = &self.network
+            && !self.draws()
+            && (unified.patch_convolution || unified.backbone.block.is_conditioned())
+        {
+            return wrong(
+                "time.kind",
+                "none".into(),
+                "another, since the network asks for the time",
+            );
+        }
         self.schedule.validate()?;
         match &self.network {
             NetworkConfig::Unified(unified) => Ok(unified.backbone.validate()?),
             NetworkConfig::Unet(unet) => unet.validate(),
             NetworkConfig::Codec(codec) => self.validate_codec(codec),
             NetworkConfig::Coded(coded) => self.validate_coded(coded),
+            NetworkConfig::Vit(vit) => vit.validate(&self.time),
         }
     }
 
@@ -200,12 +263,37 @@ impl ModelConfig {
         self.vocab > 0
     }
 
-    /// Trained numbers of the model, of either network; counted as those of the
+    /// Whether the network draws images, or only reads.
+    pub fn draws(&self) -> bool {
+        self.time != TimeConfig::None
+    }
+
+    /// Returns the patches of an image of this size in pixels: of its pixels, or of its latents where
+    /// the network draws those.
+    pub fn grid(&self, width: usize, height: usize) -> Result<Grid, PatchError> {
+        let factor = self.network.vit().map_or(1, VitConfig::factor);
+        let grid = Grid::of_size(width, height, self.patch.saturating_mul(factor))?;
+        Ok(Grid { patch: self.patch, channels: self.network.channels(), ..grid })
+    }
+
+    /// Whether a drawing has a prompt: text, or a class.
+    pub fn has_prompts(&self) -> bool {
+        self.has_text() || self.network.classes().is_some()
+    }
+
+    /// Whether the network draws images, or only reads.
+    pub fn draws(&self) -> bool {
+        self.time != TimeConfig::None
+    }
+
+    /// Trained numbers of the model, of any network; counted as those of the
     /// [backbone](mm_backbone::BackboneConfig::parameters) are.
     pub fn parameters(&self) -> usize {
         let time = |width: f64| match self.time {
             TimeConfig::Table { steps } => steps as f64 * width,
             TimeConfig::Sinusoidal { channels, .. } => (channels as f64 + 2.0 + width) * width,
+            TimeConfig::None => 0.0,
+            TimeConfig::Distilled { channels, .. } => 3.0 * (channels as f64 + 2.0 + width) * width,
         };
         let (outside, network) = match &self.network {
             NetworkConfig::Codec(codec) => (0.0, codec.parameters()),
@@ -220,12 +308,14 @@ impl ModelConfig {
                 let codec = mm_codec::CodecConfig::Codes(codec.clone());
                 (inner.parameters() as f64, codec.parameters())
             }
+            NetworkConfig::Vit(vit) => (vit.parameters(self.patch_dim() as f64, time), 0),
             NetworkConfig::Unified(unified) => {
                 let [width, numbers, vocab, places] =
                     [unified.backbone.width, self.patch_dim(), self.vocab, unified.patch_pos_embed]
                         .map(|size| size as f64);
-                let biases = if unified.patch_bias { width + numbers } else { 0.0 };
-                let ends = 2.0 * vocab * width + 2.0 * numbers * width + biases;
+                let out = if self.draws() { 1.0 } else { 0.0 };
+                let biases = if unified.patch_bias { width + out * numbers } else { 0.0 };
+                let ends = 2.0 * vocab * width + (1.0 + out) * numbers * width + biases;
                 let convolution =
                     if unified.patch_convolution { 3.0 * 3.0 * 3.0 * 3.0 + 3.0 } else { 0.0 };
                 let outside = ends + 2.0 * places * width + time(width) + convolution;
@@ -235,9 +325,9 @@ impl ModelConfig {
         (outside + network as f64) as usize
     }
 
-    /// Numbers in one patch: `patch * patch * RGB_CHANNELS`.
+    /// Numbers in one patch: `patch * patch` times those of a pixel, or of a latent.
     pub fn patch_dim(&self) -> usize {
-        self.patch * self.patch * mm_patch::RGB_CHANNELS
+        self.patch * self.patch * self.network.channels()
     }
 }
 

@@ -54,6 +54,38 @@ pub enum DocumentError {
         /// What it may hold.
         wanted: &'static str,
     },
+    /// The model is to be trained to draw, which it cannot.
+    #[error(
+        "image {index} of the document is to be drawn, wanted one to be read: this model draws none"
+    )]
+    OnlyReads {
+        /// Which image, counted from 1.
+        index: usize,
+    },
+    /// The prompt names no class of the model.
+    #[error("the prompt is {found}, wanted {wanted}")]
+    Class {
+        /// The prompt.
+        found: String,
+        /// What it may be.
+        wanted: String,
+    },
+    /// The network has learned positions of another size.
+    #[error("an image of {found} patches, wanted {wanted}: this network has learned one size")]
+    OnlySize {
+        /// Rows and columns of the image.
+        found: String,
+        /// Rows and columns of the network.
+        wanted: String,
+    },
+    /// The network draws latents, and pixels were asked for.
+    #[error("patches of {found} channels, wanted {wanted}: this network draws latents")]
+    Channels {
+        /// Channels of the patches.
+        found: usize,
+        /// Channels of a latent.
+        wanted: usize,
+    },
     /// The image has more rows or columns than there are size tokens.
     #[error(
         "image {index} of the document has {rows} x {cols} patches, wanted at most {most} x {most}"
@@ -117,6 +149,12 @@ pub enum GenerateError {
     /// The images cannot be encoded.
     #[error(transparent)]
     Codec(#[from] mm_codec::CodecError),
+    /// Guidance of a distilled model is an input of its network, and nothing else.
+    #[error(
+        "this model is distilled: its guidance is a scale alone, wanted no negative text and no \
+         other rule than `cfg`"
+    )]
+    Distilled,
     /// The model has no text side.
     #[error("this model knows images alone: it neither reads nor writes text")]
     NoText,
@@ -144,6 +182,9 @@ pub enum GenerateError {
     /// There is nothing to generate from.
     #[error("no prompt was given, wanted at least one")]
     NoPrompt,
+    /// The network reads images and draws none.
+    #[error("this model only reads: it draws no images")]
+    OnlyReads,
 }
 
 /// A model folder that cannot be read or written.

@@ -6,6 +6,7 @@
 //! module of the crate that touches files; it stands behind the feature `fs`.
 
 mod index;
+mod mapped;
 mod published;
 
 use std::io::Write;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use fs_err::File;
+use mm_kernels::has_fused_blocks;
 use mm_text::Tokenizer;
 
 use crate::loaded::{
@@ -20,7 +22,7 @@ use crate::loaded::{
     generation_from_bytes, tokenizer_from_bytes,
 };
 use crate::parameters::{Weight, Weights, shapes_of, weights_of, weights_to_bytes};
-use crate::stored::{Shard, Stored};
+use crate::stored::{Place, Shard, Stored};
 use crate::{FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig};
 use index::{INDEX, Index, index_from_bytes};
 
@@ -43,6 +45,27 @@ impl LoadedModel {
         Ok(Self { config, tokenizer, model, generation })
     }
 
+    /// Does what [`load`](Self::load) does for a model that is only asked and not trained. On the
+    /// CPU the weights of a published model are mapped from their files and stay in their type:
+    /// matrices of 16 bits are widened as they are used. Everything else is loaded as usual.
+    pub fn load_to_ask(folder: &Path, device: &Device) -> Result<Self, FolderError> {
+        let config = load_config(folder)?;
+        let unified = config.network.unified();
+        let stays = unified.is_some_and(|unified| unified.backbone.block.is_persimmon());
+        if !stays || !has_fused_blocks(device) {
+            return Self::load(folder, device);
+        }
+        let path = folder.join(TOKENIZER);
+        let tokenizer = tokenizer_from_bytes(&fs_err::read(&path)?, &config)
+            .map_err(|why| why.in_file(path))?;
+        let generation = load_generation_config(folder)?;
+        let stored = stored(folder)?;
+        let maps = mapped::map_all(stored.files())?;
+        let data = |file: usize, place: Place| maps[file].data(&place);
+        let model = stored.model_as_stored(&config, device, &data)?;
+        Ok(Self { config, tokenizer, model, generation })
+    }
+
     /// Writes the four files into `folder`, which is made if it is not there; each replaces its
     /// forerunner at once.
     pub fn save(&self, folder: &Path) -> Result<(), FolderError> {
@@ -58,12 +81,22 @@ pub fn save(
     weights: &Weights,
     generation: &GenerationConfig,
 ) -> Result<(), FolderError> {
+    save_all_but_weights(folder, config, tokenizer, generation)?;
+    save_weights(&folder.join(WEIGHTS), weights)
+}
+
+/// Writes the files of a model folder but the weights, which may be too large to be in memory.
+pub fn save_all_but_weights(
+    folder: &Path,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    generation: &GenerationConfig,
+) -> Result<(), FolderError> {
     fs_err::create_dir_all(folder)?;
     let settings = serde_json::to_vec_pretty(generation).expect("settings are plain data");
     write_atomic(&folder.join(CONFIG), &config_to_bytes(config))?;
     write_atomic(&folder.join(GENERATION), &settings)?;
-    write_atomic(&folder.join(TOKENIZER), tokenizer.to_json().as_bytes())?;
-    save_weights(&folder.join(WEIGHTS), weights)
+    write_atomic(&folder.join(TOKENIZER), tokenizer.to_json().as_bytes())
 }
 
 /// Reads and checks `config.json` alone.
@@ -111,7 +144,11 @@ fn index_of(folder: &Path) -> Result<Option<Index>, FolderError> {
     if folder.join(WEIGHTS).exists() || !path.exists() {
         return Ok(None);
     }
-    index_from_bytes(&fs_err::read(&path)?).map(Some).map_err(|why| why.in_file(path))
+    read_index(&path).map(Some)
+}
+
+fn read_index(path: &Path) -> Result<Index, FolderError> {
+    index_from_bytes(&fs_err::read(path)?).map_err(|why| why.in_file(path))
 }
 
 fn open(path: &Path) -> Result<Shard<File>, FolderError> {
@@ -120,13 +157,20 @@ fn open(path: &Path) -> Result<Shard<File>, FolderError> {
 
 /// Opens the weights of a model folder.
 fn stored(folder: &Path) -> Result<Stored<File>, FolderError> {
-    let Some(files) = index_of(folder)? else {
-        let whole = folder.join(WEIGHTS);
+    open_tensors(folder, "model")
+}
+
+/// Opens the tensors of a folder: `STEM.safetensors`, or else the files that
+/// `STEM.safetensors.index.json` names.
+pub fn open_tensors(folder: &Path, stem: &str) -> Result<Stored<File>, FolderError> {
+    let whole = folder.join(format!("{stem}.safetensors"));
+    let index = folder.join(format!("{stem}.safetensors.index.json"));
+    if whole.exists() || !index.exists() {
         let shard = open(&whole)?;
         return Stored::new(whole.clone(), vec![(whole, shard)]);
-    };
-    let (index, mut shards) = (folder.join(INDEX), vec![]);
-    for (file, names) in files {
+    }
+    let mut shards = vec![];
+    for (file, names) in read_index(&index)? {
         let path = folder.join(&file);
         if !path.exists() {
             let name = names.into_iter().next().unwrap_or_default();
@@ -139,6 +183,25 @@ fn stored(folder: &Path) -> Result<Stored<File>, FolderError> {
         shards.push((path, shard));
     }
     Stored::new(index, shards)
+}
+
+/// Writes a file as [`write_atomic`] does, in pieces, so that it is never in memory whole.
+pub fn write_atomic_in_pieces<E: From<FolderError>>(
+    path: &Path,
+    write: &mut dyn FnMut(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
+    let scratch = scratch_beside(path);
+    let io = |why: std::io::Error| E::from(FolderError::from(why));
+    let written = (|| {
+        let mut file = File::create(&scratch).map_err(io)?;
+        write(&mut file)?;
+        file.sync_all().map_err(io)?;
+        fs_err::rename(&scratch, path).map_err(io)
+    })();
+    if written.is_err() {
+        let _ = fs_err::remove_file(&scratch); // the first error is the one to report
+    }
+    written
 }
 
 /// Writes a file so that at any moment the target is either the old one or the new one, whole.

@@ -5,7 +5,10 @@ use mm_backbone::PositionScheme;
 use mm_patch::{Grid, image_to_patches};
 use mm_text::{Special, Tokenizer};
 
-use crate::{Document, DocumentError, GenerateError, LoadedModel, Segment, Sequence};
+use crate::{
+    Document, DocumentError, GenerateError, LoadedModel, ModelConfig, NetworkConfig, Segment,
+    Sequence, VitConfig,
+};
 
 /// The smallest tokenizer, special tokens and bytes: a model folder always holds one, a model of
 /// images alone never asks it.
@@ -45,14 +48,56 @@ impl LoadedModel {
         if self.config.has_text() {
             return Ok(self.sequencer().drawing_prompt(prompt, grid)?);
         }
-        no_text(prompt)?;
+        let class = match &self.config.network {
+            NetworkConfig::Vit(vit) => {
+                check_size(vit, grid)?;
+                vit.classes().of(prompt)?
+            }
+            _ => {
+                no_text(prompt)?;
+                None
+            }
+        };
         match prompt.segments.iter().find(|segment| matches!(segment, Segment::Image { .. })) {
             Some(_) => {
                 let found = "an image to go on from".to_owned();
                 Err(DocumentError::NotImageOnly { found, wanted: "nothing" }.into())
             }
-            None => Ok(Sequence::empty(self.config.network.positions())),
+            None => Ok(Sequence { class, ..Sequence::empty(self.config.network.positions()) }),
         }
+    }
+}
+
+impl ModelConfig {
+    /// The sequence of a document that is one image, with its class where the network knows
+    /// classes. A document without a class stays one in training, which guidance needs.
+    pub fn image_sequence(&self, document: &Document) -> Result<Sequence, DocumentError> {
+        let positions = self.network.positions();
+        let Some(vit) = self.network.vit() else {
+            return Sequence::image_only(document, self.patch, positions);
+        };
+        let class = vit.classes().of(document)?;
+        let is_image = |segment: &&Segment| matches!(segment, Segment::Image { .. });
+        let segments = document.segments.iter().filter(is_image).cloned().collect();
+        let sequence = Sequence::image_only(&Document { segments }, self.patch, positions)?;
+        check_size(vit, sequence.images[0].grid)?;
+        Ok(Sequence { class, ..sequence })
+    }
+}
+
+/// Fails unless the network knows where the patches of such an image stand.
+fn check_size(vit: &VitConfig, grid: Grid) -> Result<(), DocumentError> {
+    let (found, wanted) = (grid.channels, vit.channels());
+    if found != wanted {
+        return Err(DocumentError::Channels { found, wanted });
+    }
+    let found = [grid.rows, grid.cols];
+    match vit.only_size() {
+        Some(only) if only != found => {
+            let [found, wanted] = [found, only].map(|[rows, cols]| format!("{rows} x {cols}"));
+            Err(DocumentError::OnlySize { found, wanted })
+        }
+        _ => Ok(()),
     }
 }
 

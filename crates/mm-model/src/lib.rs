@@ -30,9 +30,10 @@ mod networks;
 pub mod parameters;
 pub mod random;
 mod sequence;
-mod stored;
+pub mod stored;
+mod unprompted;
 
-pub use batch::{Batch, HostBatch, ImageNoise, Sample};
+pub use batch::{Batch, HostBatch, ImageNoise, Jump, Sample};
 pub use codec::{CodeImage, LatentImage};
 pub use collate::Collator;
 pub use config::{
@@ -51,7 +52,9 @@ pub use generate::{
 pub use loaded::{LoadedModel, ModelParts};
 pub use losses::{IMAGE_LOSS, LATENT_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
 pub use mm_backbone::PositionScheme;
-pub use networks::{Model, UnetConfig};
+pub use networks::{
+    Classes, DitConfig, JitConfig, Model, UnetConfig, UvitConfig, VitConfig, numbers_of_places,
+};
 pub use sequence::{ImageSpan, Sequence, Sequencer};
 
 /// The example of the README, compiled with the tests.

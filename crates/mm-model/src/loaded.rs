@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use burn::prelude::*;
-use mm_patch::Grid;
+use mm_patch::{Fit, Grid};
 use mm_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
@@ -90,10 +90,21 @@ impl LoadedModel {
         }
     }
 
+    /// Returns how images of any size are brought into the form that the model knows: those of Fuyu
+    /// keep their aspect, others are cropped to the size that the model was trained on.
+    pub fn fit(&self) -> Fit {
+        let GenerationConfig { width, height, .. } = self.generation;
+        if self.tokenizer.special().by_rows.is_some() {
+            // Fuyu's processor fills up with 1 of 255.
+            return Fit::ShrinkAndFill { width, height, background: [1; 3] };
+        }
+        Fit::CenterCrop { width, height }
+    }
+
     /// Returns the patches of an image of the size that the model was trained on.
     pub fn grid(&self) -> Result<Grid, DocumentError> {
-        self.generation
-            .grid(self.config.patch)
+        self.config
+            .grid(self.generation.width, self.generation.height)
             .map_err(|source| DocumentError::Image { index: 1, source })
     }
 

@@ -1,4 +1,4 @@
-//! The network behind one interface: the joined transformer, a U-Net that only draws, or a codec
+//! The network behind one interface: the joined transformer, a network that only draws, or a codec
 //! that encodes and decodes.
 
 pub(crate) mod autoencoder;
@@ -8,9 +8,11 @@ mod pixels;
 mod time;
 mod unet;
 mod unified;
+mod vit;
 
 pub(crate) use coded::Coded;
 pub use unet::UnetConfig;
+pub use vit::{Classes, DitConfig, JitConfig, UvitConfig, VitConfig, numbers_of_places};
 
 use burn::prelude::*;
 use mm_backbone::{Cache, Init, KeyValue, transparent_module};
@@ -21,6 +23,7 @@ use crate::batch::Inputs;
 use crate::{ConfigError, ModelConfig, NetworkConfig};
 use unet::Unet;
 use unified::Unified;
+use vit::Vit;
 
 /// One network. It holds weights, nothing else.
 #[derive(Debug, Clone)]
@@ -34,6 +37,8 @@ pub enum Model {
     Codec(Codec),
     /// One transformer for text and codes.
     Coded(Coded),
+    /// A published transformer that only draws.
+    Vit(Vit),
 }
 
 impl Model {
@@ -47,6 +52,7 @@ impl Model {
         config.validate()?;
         Ok(match &config.network {
             NetworkConfig::Unet(unet) => Self::Unet(Unet::new(unet, &config.time, init)),
+            NetworkConfig::Vit(vit) => Self::Vit(Vit::new(vit, config, init)),
             NetworkConfig::Unified(unified) => Self::Unified(Unified::new(unified, config, init)?),
             NetworkConfig::Codec(codec) => Self::Codec(Codec::drawn(codec, init)),
             NetworkConfig::Coded(coded) => Self::Coded(Coded::new(coded, config, init)?),
@@ -58,6 +64,7 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.device(),
             Self::Unet(unet) => unet.device(),
+            Self::Vit(vit) => vit.device(),
             Self::Codec(codec) => codec.device(),
             Self::Coded(coded) => coded.device(),
         }
@@ -99,7 +106,7 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.knows_text(),
             Self::Coded(_) => true,
-            Self::Unet(_) | Self::Codec(_) => false,
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => false,
         }
     }
 
@@ -111,16 +118,17 @@ impl Model {
             Self::Unet(unet) => unet.hidden(inputs),
             Self::Codec(codec) => autoencoder::hidden(codec, inputs),
             Self::Coded(coded) => coded.hidden(inputs),
+            Self::Vit(vit) => vit.hidden(inputs),
         }
     }
 
     /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix, and what
-    /// the cache takes to include them: nothing for a U-Net and a codec.
+    /// the cache takes to include them: nothing for a network that only draws, and a codec.
     pub fn hidden_cached(&self, inputs: &Inputs, cache: &Cache) -> (Tensor<2>, Vec<KeyValue>) {
         match self {
             Self::Unified(unified) => unified.hidden_cached(inputs, cache),
             Self::Coded(coded) => coded.hidden_cached(inputs, cache),
-            Self::Unet(_) | Self::Codec(_) => (self.hidden(inputs), vec![]),
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => (self.hidden(inputs), vec![]),
         }
     }
 
@@ -130,7 +138,7 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.hidden_behind(inputs, cache),
             Self::Coded(coded) => coded.hidden_behind(inputs, cache),
-            Self::Unet(_) | Self::Codec(_) => self.hidden(inputs),
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => self.hidden(inputs),
         }
     }
 
@@ -140,7 +148,18 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.logits(hidden),
             Self::Coded(coded) => coded.logits(hidden),
-            Self::Unet(_) | Self::Codec(_) => unreachable!("neither has words"),
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => {
+                unreachable!("a network that only draws or encodes has no words")
+            }
+        }
+    }
+
+    /// The pixels of latents that the network draws, `[images, channels, rows, cols]` ->
+    /// `[images, colors, height, width]`; nothing for a network of pixels.
+    pub fn decode(&self, latents: Tensor<4>) -> Option<Tensor<4>> {
+        match self {
+            Self::Vit(vit) => vit.decode(latents),
+            Self::Unified(_) | Self::Unet(_) | Self::Codec(_) | Self::Coded(_) => None,
         }
     }
 
@@ -149,10 +168,10 @@ impl Model {
     pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.patches(hidden, grids),
-            Self::Unet(_) | Self::Codec(_) => hidden, // which are its patches
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => hidden, // which are its patches
             Self::Coded(_) => unreachable!("codes are tokens"),
         }
     }
 }
 
-transparent_module!(Model { Unified, Unet, Codec, Coded });
+transparent_module!(Model { Unified, Unet, Vit, Codec, Coded });

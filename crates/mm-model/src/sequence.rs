@@ -8,6 +8,10 @@
 //! An image's size and `[IMG]` stand before its patches, so that the model can choose to draw and
 //! how large. Every token is predicted from the place before it; `[/IMG]` is never predicted, since
 //! it always follows the last patch.
+//!
+//! A tokenizer of Fuyu lays documents out in its own way: see `sequence/by_rows.rs`.
+
+mod by_rows;
 
 use mm_backbone::{PositionScheme, Positions};
 use mm_patch::{Grid, Image, image_to_patches};
@@ -30,6 +34,8 @@ pub struct Sequence {
     pub targets: Vec<(usize, u32)>,
     /// The state from which further tokens are placed.
     pub next: Positions,
+    /// The class of the images, for networks that know classes.
+    pub class: Option<u32>,
 }
 
 /// An image inside a [`Sequence`].
@@ -59,6 +65,9 @@ pub struct Sequencer<'a> {
 impl Sequencer<'_> {
     /// A whole document, with its end, for training.
     pub fn complete(&self, document: &Document) -> Result<Sequence, DocumentError> {
+        if let Some(rows) = self.special().by_rows {
+            return self.complete_by_rows(document, rows);
+        }
         let mut sequence = self.prompt(document)?;
         let target = match document.segments.last() {
             Some(Segment::Text { target, .. } | Segment::Image { target, .. }) => *target,
@@ -70,6 +79,9 @@ impl Sequencer<'_> {
 
     /// The start of a document that the model is to go on with.
     pub fn prompt(&self, document: &Document) -> Result<Sequence, DocumentError> {
+        if let Some(rows) = self.special().by_rows {
+            return self.prompt_by_rows(document, rows);
+        }
         let mut sequence = Sequence::empty(self.positions);
         sequence.push_token(self.special().begin, false);
         let mut index = 0;
@@ -151,6 +163,7 @@ impl Sequence {
             images: vec![],
             targets: vec![],
             next: Positions::new(scheme),
+            class: None,
         }
     }
 

@@ -4,11 +4,12 @@
 //! Tensors of type F32, F16, BF16 and F64 are read, the last rounded to 32-bit floats. No file is
 //! opened here: a shard is anything that can be read and sought in.
 
+mod fill;
 mod shard;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use mm_backbone::Init;
@@ -16,10 +17,17 @@ use mm_backbone::Init;
 use crate::parameters::{filled, shapes_of};
 use crate::{FileError, FolderError, Model, ModelConfig};
 
-pub(crate) use shard::Shard;
+use fill::filled_as_stored;
+pub use safetensors::tensor::{Dtype, TensorInfo};
+pub use shard::{Place, Shard};
+
+/// Returns the numbers of a tensor from the number of its file and its place there; nothing if they
+/// cannot be used where they lie.
+pub type DataOf<'a> = &'a dyn Fn(usize, Place) -> Option<TensorData>;
 
 /// All files of a set of weights.
-pub(crate) struct Stored<R> {
+#[derive(Debug)]
+pub struct Stored<R> {
     /// The file that an error of the whole set names.
     home: PathBuf,
     shards: Vec<(PathBuf, Shard<R>)>,
@@ -42,6 +50,33 @@ impl<R: Read + Seek> Stored<R> {
         Ok(Self { home, shards })
     }
 
+    /// Returns the file that an error of the whole set names.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Returns the names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.shards.iter().flat_map(|(_, shard)| shard.names())
+    }
+
+    /// Returns shape and type of a tensor.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.shards.iter().find_map(|(_, shard)| shard.tensor(name))
+    }
+
+    /// Reads the bytes of a tensor as they are stored: little-endian, last axis fastest.
+    pub fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>, FolderError> {
+        let holds = |(_, shard): &&mut (PathBuf, Shard<R>)| shard.has(name);
+        match self.shards.iter_mut().find(holds) {
+            Some((path, shard)) => shard.read_bytes(name).map_err(|why| why.in_file(&*path)),
+            None => {
+                let (name, wanted) = (name.to_owned(), vec![]);
+                Err(FileError::Missing { name, wanted }.in_file(&self.home))
+            }
+        }
+    }
+
     /// Makes the network of a configuration with these weights. Memory is taken after their number
     /// is compared with that of the configuration, and for one tensor at a time beside the network.
     pub fn model(mut self, config: &ModelConfig, device: &Device) -> Result<Model, FolderError> {
@@ -54,6 +89,36 @@ impl<R: Read + Seek> Stored<R> {
             .map_err(|why| FileError::from(why).in_file(self.home.clone()))?;
         self.check(&shapes_of(&blank))?;
         filled(blank, &mut |name, shape| self.read(name, shape))
+    }
+
+    /// Makes the network of a configuration with these weights, whose matrices stay in the type in
+    /// which they are stored. `data` returns the numbers of a tensor from its place in a file,
+    /// without a copy if it can; nothing has it read as 32-bit floats.
+    pub fn model_as_stored(
+        mut self,
+        config: &ModelConfig,
+        device: &Device,
+        data: DataOf<'_>,
+    ) -> Result<Model, FolderError> {
+        let shapes = Model::drawn(config, &mut Init::shapes(device))
+            .map_err(|why| FileError::from(why).in_file(self.home.clone()))?;
+        self.check(&shapes_of(&shapes))?;
+        filled_as_stored(shapes, device, &mut |name, shape| {
+            let holds = |(_, shard): &(PathBuf, Shard<R>)| shard.has(name);
+            if let Some(index) = self.shards.iter().position(holds)
+                && shape.len() > 1
+                && let Some(found) = self.shards[index].1.place(name)
+                && let Some(data) = data(index, found)
+            {
+                return Ok(data);
+            }
+            Ok(TensorData::new(self.read(name, shape)?, shape.to_vec()))
+        })
+    }
+
+    /// Returns the files in the order in which a [`DataOf`] counts them.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|(path, _)| path.as_path())
     }
 
     /// Compares every name, shape and type with those wanted.

@@ -42,6 +42,17 @@ pub enum Fit {
         /// The most patches an image may have.
         max_patches: usize,
     },
+    /// Shrinks the whole image until it fits, with its aspect kept, and fills up to whole patches
+    /// on the right and at the bottom, as Fuyu's image processor does. A smaller image keeps its
+    /// size.
+    ShrinkAndFill {
+        /// The most columns of pixels.
+        width: usize,
+        /// The most rows of pixels.
+        height: usize,
+        /// The color of what is filled up.
+        background: [u8; 3],
+    },
 }
 
 impl Fit {
@@ -61,6 +72,16 @@ impl Fit {
                 let grid = Grid::nearest(image.width(), image.height(), patch, max_patches)?;
                 Ok((image.resize(grid.width(), grid.height()), grid))
             }
+            Self::ShrinkAndFill { width, height, background } => {
+                Grid::of_size(width, height, patch)?;
+                let inside = shrunk(image, width, height);
+                let whole = |side: usize| side.next_multiple_of(patch);
+                let (width, height) = (whole(inside.width()), whole(inside.height()));
+                let grid = Grid::of_size(width, height, patch)?;
+                let mut canvas = Image::filled(width, height, background);
+                canvas.paste(&inside, 0, 0);
+                Ok((canvas, grid))
+            }
         }
     }
 }
@@ -78,6 +99,18 @@ fn pad(image: &Image, mut canvas: Image) -> Image {
     let (x, y) = ((canvas.width() - width) / 2, (canvas.height() - height) / 2);
     canvas.paste(&image.resize(width, height), x, y);
     canvas
+}
+
+/// Shrinks an image that is too large, by a triangle filter; sides are rounded down, as Fuyu's
+/// image processor does.
+fn shrunk(image: &Image, width: usize, height: usize) -> Image {
+    if image.width() <= width && image.height() <= height {
+        return image.clone();
+    }
+    let (across, down) =
+        (width as f64 / image.width() as f64, height as f64 / image.height() as f64);
+    let scaled = |side: usize| ((side as f64 * across.min(down)) as usize).max(1);
+    image.resize_by_triangles(scaled(image.width()), scaled(image.height()))
 }
 
 /// Returns width and height of the largest rectangle with the aspect of `width x height` inside one
@@ -136,11 +169,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_filled_up_is_on_the_right_and_at_the_bottom() {
+        let fit = Fit::ShrinkAndFill { width: 8, height: 8, background: [1; 3] };
+        let (image, grid) = fit.apply(&gradient(3, 5), 2).unwrap();
+        let mut expected = Image::filled(4, 6, [1; 3]);
+        expected.paste(&gradient(3, 5), 0, 0);
+        assert_eq!((image, grid), (expected, Grid::new(3, 2, 2)));
+        // 20 x 7 is shrunk by 0.4, to 8 x 2.8.
+        let (image, grid) = fit.apply(&Image::filled(20, 7, [9; 3]), 2).unwrap();
+        assert_eq!((image, grid), (Image::filled(8, 2, [9; 3]), Grid::new(1, 4, 2)));
+    }
+
+    #[test]
     fn every_policy_survives_every_shape() {
         let policies = [
             Fit::CenterCrop { width: 32, height: 16 },
             Fit::Pad { width: 16, height: 32, background: [0; 3] },
             Fit::Bucket { max_patches: 40 },
+            Fit::ShrinkAndFill { width: 16, height: 32, background: [0; 3] },
         ];
         for (width, height) in [(1, 1), (1, 5000), (5000, 1), (3, 700), (257, 255)] {
             let flat = Image::filled(width, height, [77; 3]);
@@ -148,9 +194,8 @@ mod tests {
                 let (image, grid) = fit.apply(&flat, 8).unwrap();
                 assert_eq!((image.width(), image.height()), (grid.width(), grid.height()));
                 assert!(image.rgb().contains(&77), "{fit:?} loses {width} x {height}");
-                assert!(
-                    image.rgb().iter().all(|&value| value == 77 || matches!(fit, Fit::Pad { .. }))
-                );
+                assert!(image.rgb().iter().all(|&value| value == 77
+                    || matches!(fit, Fit::Pad { .. } | Fit::ShrinkAndFill { .. })));
             }
         }
     }

@@ -32,9 +32,21 @@ impl Image {
         }
         let between = (middle(self.width(), width), middle(self.height(), height));
         if between == (self.width(), self.height()) {
-            return filtered(self, width, height);
+            return filtered(self, width, height, FilterType::CatmullRom);
         }
-        filtered(&block_means(self, between.0, between.1), width, height)
+        let means = block_means(self, between.0, between.1);
+        filtered(&means, width, height, FilterType::CatmullRom)
+    }
+
+    /// Returns the whole image at another size by a triangle filter, which is "bilinear with
+    /// antialiasing" in other libraries.
+    pub(crate) fn resize_by_triangles(&self, width: usize, height: usize) -> Self {
+        let between = (middle(self.width(), width), middle(self.height(), height));
+        if between == (self.width(), self.height()) {
+            return filtered(self, width, height, FilterType::Triangle);
+        }
+        let means = block_means(self, between.0, between.1);
+        filtered(&means, width, height, FilterType::Triangle)
     }
 }
 
@@ -43,14 +55,14 @@ fn middle(old: usize, new: usize) -> usize {
     if old > new.saturating_mul(2 * KEEP) { KEEP * new } else { old }
 }
 
-fn filtered(image: &Image, width: usize, height: usize) -> Image {
+fn filtered(image: &Image, width: usize, height: usize, filter: FilterType) -> Image {
     let view = ImageBuffer::<Rgb<u8>, &[u8]>::from_raw(
         image.width() as u32,
         image.height() as u32,
         image.rgb(),
     )
     .expect("three bytes a pixel");
-    let resized = imageops::resize(&view, width as u32, height as u32, FilterType::CatmullRom);
+    let resized = imageops::resize(&view, width as u32, height as u32, filter);
     Image::new(width, height, resized.into_raw()).expect("three bytes a pixel")
 }
 

@@ -6,13 +6,18 @@ import { DrawView } from "./draw.js";
 import { EditView } from "./edit.js";
 import { GalleryView } from "./gallery.js";
 import { History } from "./history.js";
+import { ReadView } from "./read.js";
 import { announce, byId, h } from "./view.js";
 
-const VIEWS = ["chat", "draw", "edit", "history"];
+/** A page of its own site has its model in this browser; that of a server asks the server. */
+const isLocal = document.documentElement.dataset.engine === "local";
+const engine = isLocal ? new (await import("./local.js")).LocalEngine() : new HttpEngine();
+const VIEWS = ["chat", "draw", ...(engine.read ? ["read"] : []), "edit", "history"];
+const HOME = isLocal ? "draw" : "chat";
 
 /** What every view knows of the others and of the engine. */
 class Context {
-  engine = new HttpEngine();
+  engine = engine;
   history = new History();
 
   /** Returns the name of the chosen model, or nothing while there is none. */
@@ -62,7 +67,7 @@ const context = new Context();
 
 function current() {
   const name = location.hash.slice(1);
-  return VIEWS.includes(name) ? name : "chat";
+  return VIEWS.includes(name) ? name : HOME;
 }
 
 function go(name) {
@@ -109,8 +114,30 @@ async function loadModels() {
 /** Gives what is dropped or pasted to the view that is seen. */
 function take(transfer) {
   const seen = current();
-  const view = { chat: context.chat, draw: context.draw, edit: context.editor }[seen];
+  const { chat, draw, read, editor: edit } = context;
+  const view = { chat, draw, read, edit }[seen];
   return view ? view.takeFrom(transfer) : false;
+}
+
+/** Shows what runs where, and the button that times it, if the model is in this browser. */
+function showEngine() {
+  if (!isLocal) return;
+  byId("engine").hidden = false;
+  byId("read-link").hidden = false;
+  engine.listen((line) => (byId("engine-line").textContent = line));
+  byId("bench").addEventListener("click", async () => {
+    const [button, result] = [byId("bench"), byId("bench-result")];
+    button.disabled = true;
+    result.textContent = "Measuring…";
+    try {
+      const { image, token, steps } = await engine.bench();
+      const text = token === null ? "" : `, a token ${token.toFixed(2)} ms`;
+      result.textContent = `An image of ${steps} steps takes ${image.toFixed(0)} ms${text}.`;
+    } catch (why) {
+      result.textContent = why.message;
+    }
+    button.disabled = false;
+  });
 }
 
 function listen() {
@@ -150,8 +177,10 @@ function listen() {
 context.chat = new ChatView(context);
 context.draw = new DrawView(context);
 context.editor = new EditView(context);
+context.read = new ReadView(context);
 context.gallery = new GalleryView(context);
 listen();
+showEngine();
 show();
 context.history.open();
 loadModels();

@@ -1,11 +1,12 @@
-//! The engine: one thread owns the device, and requests that are in progress together share passes
+//! The engine: a few threads own the device, and requests that are in progress together share passes
 //! through the network.
 //!
 //! ```text
 //! submit ─► queue ─► a thread for each job: choice of tokens, sampler, constraint
 //!                      │ calls of the network              ▲ answers
 //!                      ▼                                   │
-//!                    device: gathers the calls of all jobs, joins those of one shape, runs a pass
+//!                    lane of the device: gathers the calls of its jobs, joins those of one shape,
+//!                    runs a pass
 //! ```
 //!
 //! A job's bytes are a function of the job alone. Which calls may be joined without changing a bit
@@ -20,7 +21,7 @@
 //! | `check` | what is wrong with a job before it is taken |
 //! | `job` | one job from its turn to its end |
 //! | `watch` | the hook that tells of denoising steps |
-//! | `device` | the thread that runs passes |
+//! | `device` | the threads that run passes |
 //! | `prefixes` | keys and values of prompts, for those that begin alike |
 
 mod check;
@@ -59,6 +60,10 @@ pub struct EngineOptions {
     pub queue: usize,
     /// The most rows of a pass; a guided image has two.
     pub max_rows: usize,
+    /// How many passes run at once, each on its share of the cores. With `None` there are as many
+    /// as there are cores where every model is computed by kernels of the CPU and is small enough
+    /// for its caches, and one elsewhere.
+    pub lanes: Option<usize>,
     /// The longest that a job may take from its turn to its end.
     pub time_limit: Duration,
 }
@@ -226,7 +231,7 @@ pub struct EngineStats {
 ///     let (grid, options) = (model.grid()?, model.options(7));
 ///     let served = ServedModel { name: "glyphs".into(), created: 0, model: Arc::new(model) };
 ///     let bounds =
-///         EngineOptions { queue: 64, max_rows: 16, time_limit: Duration::from_secs(60) };
+///         EngineOptions { queue: 64, max_rows: 16, lanes: None, time_limit: Duration::from_secs(60) };
 ///     let engine = Engine::start(vec![served], bounds);
 ///     let prompt = Document::of_text("red K on yellow");
 ///     let task = Task::Draw { prompt, grid, count: 1, constraint: None };
@@ -245,12 +250,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine's thread.
+    /// Starts the engine's threads.
     pub fn start(models: Vec<ServedModel>, options: EngineOptions) -> Self {
         let models: Arc<[ServedModel]> = models.into();
         let counters = Arc::default();
-        let calls = device::start(&models, options.max_rows, &counters);
-        Self { shared: queue::Shared::new(job::Resources { models, options, counters, calls }) }
+        let lanes = device::Lanes::start(&models, &options, &counters);
+        Self { shared: queue::Shared::new(job::Resources { models, options, counters, lanes }) }
     }
 
     /// Returns the models, in the order in which they were given.

@@ -28,6 +28,7 @@ use crate::error::ApiError;
 use crate::id::new_id;
 use crate::state::AppState;
 use crate::tally::Tally;
+use crate::{local, page};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -100,10 +101,11 @@ fn admitted(state: &AppState, request: &Request) -> Result<(), ApiError> {
     key::check(request.headers(), &options.api_keys)
 }
 
-/// Returns whether a path is answered without a key: what a load balancer asks, and the page, which
-/// holds nothing that is secret and asks for the key itself.
+/// Returns whether a path is answered without a key: what a load balancer asks, the page, which
+/// holds nothing that is secret and asks for the key itself, and a site.
 fn is_open(path: &str) -> bool {
-    ["/healthz", "/readyz"].into_iter().chain(crate::page::paths()).any(|open| open == path)
+    let mut open = ["/healthz", "/readyz"].into_iter().chain(page::paths());
+    local::is_of_site(path) || open.any(|open| open == path)
 }
 
 /// Calls the handler within the time limit. A handler that panics answers with 500.

@@ -15,10 +15,12 @@ mod engine;
 mod error;
 mod guard;
 mod id;
+mod local;
 mod metrics;
 mod multipart;
 mod page;
 mod server;
+mod site;
 mod state;
 mod tally;
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub use engine::{
     Ticket, Usage,
 };
 pub use server::{router, serve};
+pub use site::{SiteFile, SiteModel, WASM_FILES, site};
 pub use state::{Limits, ServeOptions};
 
 /// The example of the README, compiled with the tests.

@@ -14,54 +14,64 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-const HTML: &str = "text/html; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const SVG: &str = "image/svg+xml";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const STYLE: &str = "text/css; charset=utf-8";
+pub(crate) const SCRIPT: &str = "text/javascript; charset=utf-8";
+pub(crate) const SVG: &str = "image/svg+xml";
 
 /// A file of the page.
 #[derive(Debug, Clone, Copy)]
-struct PageFile {
-    path: &'static str,
-    content_type: &'static str,
-    text: &'static str,
+pub(crate) struct PageFile {
+    pub path: &'static str,
+    pub content_type: &'static str,
+    pub text: &'static str,
 }
 
 /// Every file of the page; the first is the page itself.
-const FILES: &[PageFile] = &[
+pub(crate) const FILES: &[PageFile] = &[
     PageFile { path: "/", content_type: HTML, text: include_str!("../page/index.html") },
     PageFile { path: "/style.css", content_type: STYLE, text: include_str!("../page/style.css") },
     PageFile { path: "/views.css", content_type: STYLE, text: include_str!("../page/views.css") },
     PageFile { path: "/icon.svg", content_type: SVG, text: include_str!("../page/icon.svg") },
-    script("/api.js", include_str!("../page/api.js")),
-    script("/app.js", include_str!("../page/app.js")),
-    script("/cards.js", include_str!("../page/cards.js")),
-    script("/chat.js", include_str!("../page/chat.js")),
-    script("/draw.js", include_str!("../page/draw.js")),
-    script("/edit.js", include_str!("../page/edit.js")),
-    script("/fields.js", include_str!("../page/fields.js")),
-    script("/gallery.js", include_str!("../page/gallery.js")),
-    script("/history.js", include_str!("../page/history.js")),
-    script("/mask.js", include_str!("../page/mask.js")),
-    script("/png.js", include_str!("../page/png.js")),
-    script("/view.js", include_str!("../page/view.js")),
+    PageFile::script("/api.js", include_str!("../page/api.js")),
+    PageFile::script("/app.js", include_str!("../page/app.js")),
+    PageFile::script("/cards.js", include_str!("../page/cards.js")),
+    PageFile::script("/chat.js", include_str!("../page/chat.js")),
+    PageFile::script("/draw.js", include_str!("../page/draw.js")),
+    PageFile::script("/edit.js", include_str!("../page/edit.js")),
+    PageFile::script("/fields.js", include_str!("../page/fields.js")),
+    PageFile::script("/gallery.js", include_str!("../page/gallery.js")),
+    PageFile::script("/history.js", include_str!("../page/history.js")),
+    PageFile::script("/mask.js", include_str!("../page/mask.js")),
+    PageFile::script("/png.js", include_str!("../page/png.js")),
+    PageFile::script("/read.js", include_str!("../page/read.js")),
+    PageFile::script("/view.js", include_str!("../page/view.js")),
 ];
 
-const fn script(path: &'static str, text: &'static str) -> PageFile {
-    PageFile { path, content_type: SCRIPT, text }
-}
-
 impl PageFile {
+    /// Makes a script of its path and its text.
+    pub const fn script(path: &'static str, text: &'static str) -> Self {
+        Self { path, content_type: SCRIPT, text }
+    }
+
     /// Returns the headers of the answer. Browsers ask each time whether the file has changed.
     fn headers(self) -> [(HeaderName, &'static str); 5] {
-        [
-            (CONTENT_TYPE, self.content_type),
-            (CONTENT_SECURITY_POLICY, POLICY),
-            (CACHE_CONTROL, "no-cache"),
-            (REFERRER_POLICY, "no-referrer"),
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ]
+        headers(self.content_type, POLICY)
     }
+}
+
+/// Returns the headers of a file of this type under this policy.
+pub(crate) fn headers(
+    content_type: &'static str,
+    policy: &'static str,
+) -> [(HeaderName, &'static str); 5] {
+    [
+        (CONTENT_TYPE, content_type),
+        (CONTENT_SECURITY_POLICY, policy),
+        (CACHE_CONTROL, "no-cache"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ]
 }
 
 /// Adds the routes of the page to a router.

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::{Engine, ServedModel};
+use crate::{Engine, ServedModel, SiteFile};
 
 /// Bounds of what a request may hold, checked before anything is decoded.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,9 @@ pub struct ServeOptions {
     /// key, only names of the loopback are, so that a web page whose name was made to point here
     /// cannot use the server. [`serve`](crate::serve) sets it for addresses that are not loopback.
     pub any_host: bool,
+    /// The files of a [site](crate::site), which is answered at `/local` to everyone; none for no
+    /// site.
+    pub site: Vec<SiteFile>,
 }
 
 /// What every handler of a request knows. Clones share everything.

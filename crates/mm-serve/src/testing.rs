@@ -57,7 +57,12 @@ pub(crate) fn engine() -> Engine {
         created: 1_700_000_000,
         model: Arc::clone(&model),
     };
-    let options = EngineOptions { queue: 16, max_rows: 8, time_limit: Duration::from_secs(60) };
+    let options = EngineOptions {
+        queue: 16,
+        max_rows: 8,
+        lanes: Some(1),
+        time_limit: Duration::from_secs(60),
+    };
     Engine::start(vec![served("tiny"), served("other")], options)
 }
 

@@ -15,6 +15,7 @@ mod bytes;
 mod check;
 mod error;
 mod loss;
+mod published;
 mod sampling;
 mod special;
 mod stream;
@@ -23,7 +24,7 @@ mod tokenizer;
 pub use error::TextError;
 pub use loss::{next_token_loss, token_surprises};
 pub use sampling::{TokenSampling, sample_token};
-pub use special::{MAX_SIDE, Special};
+pub use special::{MAX_SIDE, Rows, Special};
 pub use stream::{StopStrings, TextStream};
 pub use tokenizer::Tokenizer;
 

@@ -1,13 +1,14 @@
 //! The special tokens, which stand for no text: their names, and their ids, which are the lowest of
-//! every vocabulary.
+//! every vocabulary that this crate makes. A published tokenizer has its own.
 
 /// The largest number of rows or columns that has a token of its own.
 pub const MAX_SIDE: usize = 64;
 
-/// The ids of the special tokens. They are the same in every vocabulary, because they come first
-/// and in this order.
+/// The ids of the special tokens. They are the same in every vocabulary that this crate makes,
+/// because they come first and in this order.
 ///
-/// An image is written as `[ROWS=r] [COLS=c] [IMG]`, its patches, `[/IMG]`.
+/// An image is written as `[ROWS=r] [COLS=c] [IMG]`, its patches, `[/IMG]`; under a tokenizer of
+/// Fuyu, as rows of patches with [`Rows::newline`] behind each.
 ///
 /// ```
 /// use mm_text::Special;
@@ -29,9 +30,25 @@ pub struct Special {
     pub image: u32,
     /// `[/IMG]` says that the patches are over.
     pub image_end: u32,
+    /// How images are written as rows of patches, in a tokenizer of Fuyu; such a tokenizer has no
+    /// tokens for sizes.
+    pub by_rows: Option<Rows>,
     first_rows: u32,
     first_cols: u32,
 }
+
+/// The tokens around images that are written as rows of patches, as in Fuyu (Adept 2023).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// `|NEWLINE|` stands behind every row of patches.
+    pub newline: u32,
+    /// `<0x04>` stands between a question about an image and the answer.
+    pub answer: u32,
+}
+
+/// The tokens of Fuyu, as its tokenizer writes them: at the places of patches, behind a row of
+/// them, at the beginning of a text, and before an answer.
+pub(crate) const FUYU_NAMES: [&str; 4] = ["|SPEAKER|", "|NEWLINE|", "<s>", "<0x04>"];
 
 const NAMES: [&str; 5] = ["[PAD]", "[BEGIN]", "[END]", "[IMG]", "[/IMG]"];
 
@@ -45,39 +62,65 @@ impl Special {
         end: 2,
         image: 3,
         image_end: 4,
+        by_rows: None,
         first_rows: NAMES.len() as u32,
         first_cols: (NAMES.len() + MAX_SIDE) as u32,
     };
 
+    /// Names the special tokens of a tokenizer of Fuyu; `image` stands at the places of patches.
+    pub(crate) fn of_rows(begin: u32, end: u32, image: u32, rows: Rows) -> Self {
+        let by_rows = Some(rows);
+        let nowhere = u32::MAX;
+        let (first_rows, first_cols) = (nowhere, nowhere);
+        Self { pad: 0, begin, end, image, image_end: rows.newline, by_rows, first_rows, first_cols }
+    }
+
     /// Returns the token that says that the next image has `rows` rows of patches, for
     /// `1..=MAX_SIDE`.
     pub fn rows(&self, rows: usize) -> Option<u32> {
-        (1..=MAX_SIDE).contains(&rows).then(|| self.first_rows + rows as u32 - 1)
+        let has = self.by_rows.is_none() && (1..=MAX_SIDE).contains(&rows);
+        has.then(|| self.first_rows + rows as u32 - 1)
     }
 
     /// Returns the token that says that the next image has `cols` columns of patches, for
     /// `1..=MAX_SIDE`.
     pub fn cols(&self, cols: usize) -> Option<u32> {
-        (1..=MAX_SIDE).contains(&cols).then(|| self.first_cols + cols as u32 - 1)
+        let has = self.by_rows.is_none() && (1..=MAX_SIDE).contains(&cols);
+        has.then(|| self.first_cols + cols as u32 - 1)
     }
 
     /// Returns the number of rows that the token `id` says, where it says one.
     pub fn rows_of(&self, id: u32) -> Option<usize> {
-        side_of(id, self.first_rows)
+        if self.by_rows.is_some() { None } else { side_of(id, self.first_rows) }
     }
 
     /// Returns the number of columns that the token `id` says, where it says one.
     pub fn cols_of(&self, id: u32) -> Option<usize> {
-        side_of(id, self.first_cols)
+        if self.by_rows.is_some() { None } else { side_of(id, self.first_cols) }
     }
 
     /// Says whether `id` is a special token, which stands for no text.
     pub fn is_special(&self, id: u32) -> bool {
-        (id as usize) < Self::COUNT
+        match self.by_rows {
+            None => (id as usize) < Self::COUNT,
+            Some(rows) => [self.pad, self.begin, self.end, self.image, rows.newline, rows.answer]
+                .contains(&id),
+        }
     }
 
     /// Returns how the special token `id` is written, or `None` for text.
     pub fn name(&self, id: u32) -> Option<String> {
+        if let Some(rows) = self.by_rows {
+            let names = [
+                (self.image, FUYU_NAMES[0]),
+                (rows.newline, FUYU_NAMES[1]),
+                (self.begin, FUYU_NAMES[2]),
+                (rows.answer, FUYU_NAMES[3]),
+                (self.end, NAMES[2]),
+                (self.pad, NAMES[0]),
+            ];
+            return names.iter().find(|(own, _)| *own == id).map(|(_, name)| (*name).to_owned());
+        }
         if let Some(rows) = self.rows_of(id) {
             return Some(format!("[ROWS={rows}]"));
         }

@@ -13,7 +13,7 @@ use tokenizers::{
 };
 
 use crate::bytes::{ALPHABET, bytes_of};
-use crate::{Special, TextError, check};
+use crate::{Special, TextError, check, published};
 
 /// The least number of times that a pair must be met to become a token.
 const MIN_COUNT: u64 = 2;
@@ -43,6 +43,8 @@ pub struct Tokenizer {
     /// The bytes of each id, none for special tokens.
     pieces: Arc<[Vec<u8>]>,
     special: Special,
+    /// Whether the blank that a published tokenizer puts before every text is taken off again.
+    strips_blank: bool,
 }
 
 impl Tokenizer {
@@ -66,10 +68,17 @@ impl Tokenizer {
     /// saved.
     ///
     /// A file that could lose text, or does not have the special tokens of [`Special`], is an
-    /// error.
+    /// error. A tokenizer of Fuyu, which has `|SPEAKER|` and `|NEWLINE|`, is taken as it is: its
+    /// `post_processor` says with which token a document ends.
     pub fn from_json(json: &[u8]) -> Result<Self, TextError> {
         let read = |source| TextError::Json { source };
         let json: Value = serde_json::from_slice(json).map_err(read)?;
+        if published::is_of_fuyu(&json) {
+            return published::check(&json).and_then(|()| {
+                let inner = serde_json::from_str(&json.to_string()).map_err(read)?;
+                Self::published(inner, &json)
+            });
+        }
         check::check(&json)?;
         // The checked value is what is read, because in the bytes a key may stand twice.
         Ok(Self::new(serde_json::from_str(&json.to_string()).map_err(read)?))
@@ -82,6 +91,10 @@ impl Tokenizer {
 
     /// Returns the ids of `text`, of which none is special: `[IMG]` in a text is five characters.
     pub fn encode(&self, text: &str) -> Vec<u32> {
+        if self.special.by_rows.is_some() {
+            let ids = self.inner.encode(text, false).map(|found| found.get_ids().to_vec());
+            return self.spelled_out(ids.unwrap_or_default());
+        }
         // `tokenizers::Tokenizer::encode` would look for special tokens in the text first.
         let mut words = PreTokenizedString::from(text);
         if let Some(splitter) = self.inner.get_pre_tokenizer() {
@@ -95,12 +108,34 @@ impl Tokenizer {
             .to_vec()
     }
 
+    /// Spells the special tokens that a published vocabulary finds in a text in bytes, since they
+    /// are text here too.
+    fn spelled_out(&self, ids: Vec<u32>) -> Vec<u32> {
+        let is_name = |id: u32| id != self.special.pad && self.special.is_special(id);
+        if !ids.iter().any(|id| is_name(*id)) {
+            return ids;
+        }
+        let spell = |id: u32| {
+            let name = self.inner.id_to_token(id).filter(|_| is_name(id));
+            let bytes = name.map(|name| published::byte_tokens(&name));
+            let spelled = bytes.map(|bytes| {
+                bytes.iter().filter_map(|token| self.inner.token_to_id(token)).collect()
+            });
+            spelled.unwrap_or(vec![id])
+        };
+        ids.into_iter().flat_map(spell).collect()
+    }
+
     /// Returns the text of `ids`. Special tokens and ids outside the vocabulary stand for no text;
     /// bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         let pieces = ids.iter().filter_map(|&id| self.pieces.get(id as usize));
         let bytes: Vec<u8> = pieces.flatten().copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let text = String::from_utf8_lossy(&bytes);
+        match text.strip_prefix(' ').filter(|_| self.strips_blank) {
+            Some(rest) => rest.to_owned(),
+            None => text.into_owned(),
+        }
     }
 
     /// Returns the number of ids, special ones included.
@@ -125,7 +160,22 @@ impl Tokenizer {
             _ => Vec::new(),
         };
         let pieces = (0..inner.get_vocab_size(true) as u32).map(piece).collect();
-        Self { inner, pieces, special }
+        Self { inner, pieces, special, strips_blank: false }
+    }
+
+    /// Wraps a tokenizer of Fuyu.
+    fn published(mut inner: tokenizers::Tokenizer, json: &Value) -> Result<Self, TextError> {
+        inner.set_encode_special_tokens(true);
+        let special = published::special_of(json, &|name| inner.token_to_id(name))?;
+        let style = published::PieceStyle::of(json);
+        let silent = published::silent_ids(json);
+        let piece = |id| match inner.id_to_token(id) {
+            Some(token) if !special.is_special(id) && !silent.contains(&id) => style.bytes(&token),
+            _ => Vec::new(),
+        };
+        let pieces = (0..inner.get_vocab_size(true) as u32).map(piece).collect();
+        let strips_blank = style.strips_blank();
+        Ok(Self { inner, pieces, special, strips_blank })
     }
 }
 

@@ -24,7 +24,7 @@ impl<'a> Batches<'a> {
             seed: recipe.seed,
             steps: recipe.run.steps,
             batch: recipe.run.batch,
-            image_only: recipe.vocab == 0,
+            image_only: recipe.vocab == 0 && recipe.model.network.classes().is_none(),
         };
         Self {
             recipe,

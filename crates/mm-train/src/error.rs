@@ -302,6 +302,14 @@ pub enum TrainError {
         /// The number of micro-batches that are computed at once.
         micro_batches: usize,
     },
+    /// The device was lost in a step.
+    #[error("the device was lost in step {step} ({words}); earlier checkpoints are kept")]
+    DeviceLost {
+        /// The step.
+        step: u64,
+        /// What happened, in the backend's words.
+        words: String,
+    },
     /// The machine has less memory than the run would take.
     #[error(
         "{what} about {needed:.1} GB of memory and {free:.1} GB are free, with `run.batch` = \

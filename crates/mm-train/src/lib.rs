@@ -18,6 +18,7 @@ pub mod checkpoint;
 mod codebook;
 mod corpus;
 mod dist;
+mod distill;
 mod early_stopping;
 mod error;
 mod held_out;
@@ -40,6 +41,7 @@ mod workers;
 
 pub use checkpoint::RunFolder;
 pub use dist::{DeviceSum, Lost, MpiGroup, ProcessGroup, Sum, launched_processes, on_threads};
+pub use distill::{Distillation, drawing_distance};
 pub use early_stopping::{Best, EarlyStopping};
 pub use error::{RecipeError, TrainError};
 pub use held_out::{Validation, evaluate_held_out};

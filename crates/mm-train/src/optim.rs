@@ -63,20 +63,32 @@ pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
     }
 }
 
-/// Shortens gradients so that their norm over all parameters is at most `most`. Returns them and
-/// the norm before that.
+/// Gradients that were shortened, and what was read for it.
+pub(crate) struct Clipped {
+    /// The gradients after clipping.
+    pub grads: GradientsParams,
+    /// The norm over all parameters before that.
+    pub norm: f64,
+    /// The other numbers that were read.
+    pub others: Vec<f32>,
+}
+
+/// Shortens gradients so that their norm over all parameters is at most `most`. The norm is the one
+/// thing that a step must wait for, so `others`, `[1]` each, are read in the same turn.
 pub(crate) fn clip<M: Module>(
     module: &M,
     mut grads: GradientsParams,
     most: f64,
-) -> (GradientsParams, f64) {
+    others: Vec<Tensor<1>>,
+) -> Clipped {
     let mut squares = SumSquares { grads: &grads, sum: SumOfSquares::default() };
     module.visit(&mut squares);
-    let norm = squares.sum.read().sqrt();
+    let (sum, others) = squares.sum.read_with(others);
+    let norm = sum.sqrt();
     if norm.is_finite() && norm > most {
         module.visit(&mut Scale { grads: &mut grads, factor: most / norm });
     }
-    (grads, norm)
+    Clipped { grads, norm, others }
 }
 
 struct SumSquares<'a> {

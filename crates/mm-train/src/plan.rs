@@ -102,7 +102,11 @@ fn backbone(recipe: &Recipe) -> Result<&BackboneConfig, TrainError> {
         }
         NetworkConfig::Coded(coded) => Ok(&coded.unified.backbone),
         NetworkConfig::Codec(_) => {
-            let (field, wanted) = ("model.codec", "absent: only transformers have plans");
+            let (field, wanted) = ("model.codec", "absent: only the joined transformer has plans");
+            Err(recipe.refused(field, wanted).into())
+        }
+        NetworkConfig::Vit(_) => {
+            let (field, wanted) = ("model.vit", "absent: only the joined transformer has plans");
             Err(recipe.refused(field, wanted).into())
         }
     }

@@ -16,6 +16,7 @@ mod validate;
 
 use std::path::PathBuf;
 
+use mm_backbone::Precision;
 use mm_data::{DataConfig, ImageSettings};
 use mm_diffusion::{ForwardProcess, Guidance, LossWeight, Sampler, TimestepSampling};
 use mm_model::{GenerationConfig, IMAGE_LOSS, LATENT_LOSS, ModelConfig, TEXT_LOSS};
@@ -140,6 +141,7 @@ impl Recipe {
             sampler: self.sample.sampler,
             steps: self.sample.steps,
             guidance: self.sample.guidance,
+            precision: Precision::F32,
         }
     }
 

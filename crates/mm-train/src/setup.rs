@@ -162,10 +162,6 @@ fn with_trained_codec(recipe: &Recipe, model: Model, device: &Device) -> Result<
 
 /// Checks that a device can do what the recipe asks for.
 pub(crate) fn check_device(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
-    if recipe.run.activation_checkpointing && !mm_kernels::has_fused_blocks(device) {
-        let wanted = "false: only the CPU's kernels can";
-        return Err(recipe.refused("run.activation_checkpointing", wanted).into());
-    }
     let able = |kind: FloatDType| device.supports_dtype(kind);
     check_precision(recipe.run.precision, &format!("{device:?}"), &able)
 }

@@ -13,7 +13,7 @@ use crate::TrainError;
 use crate::codebook;
 use crate::levels::{BINS, Levels};
 use crate::objective::{Objective, TermConfig};
-use crate::optim::{clip, freeze, learning_rate};
+use crate::optim::{Clipped, clip, freeze, learning_rate};
 use crate::schedule::LOG_EVERY;
 use crate::training::Training;
 
@@ -79,16 +79,17 @@ impl Training {
         let terms = self.objective.terms();
         let counts = self.counts(micro_batches);
         let Gradients { grads, values, levels } = self.gradients(micro_batches, &terms, &counts);
-        let losses = self.losses(&terms, &counts, values);
         let mut grads = self.add_over_ranks(grads);
         let statistics = codebook::take(&self.model, &mut grads, self.recipe.loss.latent);
+        let optim = &self.recipe.optimizer;
+        let grads = freeze::without_frozen(&self.model, grads, &optim.freeze);
+        let (clip_at, read) = (optim.clip, values.numbers());
+        let Clipped { grads, norm: gradient, others } = clip(&self.model, grads, clip_at, read);
+        let losses = self.losses(&terms, &counts, values.sums(&others, terms.len()));
 
         let present = terms.iter().zip(&losses.0);
         let present = present.filter_map(|(term, (_, value))| Some((term.weight, (*value)?)));
         let loss = weighted_sum(present).ok_or(TrainError::NothingToLearn { step })?;
-        let optim = &self.recipe.optimizer;
-        let grads = freeze::without_frozen(&self.model, grads, &optim.freeze);
-        let (grads, gradient) = clip(&self.model, grads, optim.clip);
         let lr = learning_rate(optim, step, self.recipe.run.steps) * self.progress.lr_factor;
 
         let finite = loss.is_finite() && gradient.is_finite();
@@ -162,14 +163,14 @@ impl Training {
         };
         let tracked = self.device.clone().autodiff();
         let mut sum = GradientsAccumulator::new();
-        let (mut values, mut levels) = (vec![0.0; terms.len()], Levels::default());
+        let (mut values, mut levels) = (Values::default(), Levels::default());
         for turn in micro_batches.chunks(run.micro_batches) {
             let fork = |batch| (self.model.clone().fork(&tracked), batch);
             let tasks: Vec<(Model, &HostBatch)> = turn.iter().map(fork).collect();
             for part in self.workers.each(tasks, |(model, batch)| work.gradients(&model, batch)) {
                 sum.accumulate(&self.model, part.grads);
                 levels.merge(&part.levels);
-                values.iter_mut().zip(part.values).for_each(|(sum, value)| *sum += value);
+                values.0.extend(part.values.0);
             }
         }
         Gradients { grads: sum.grads(), values, levels }
@@ -220,8 +221,32 @@ struct BatchCounts {
 /// level.
 struct Gradients {
     grads: GradientsParams,
-    values: Vec<f64>,
+    values: Values,
     levels: Levels,
+}
+
+/// The values of the loss terms of each micro-batch, `[1]` each, which are still on the device: a
+/// number that is read waits for all work before it. A term without items has none.
+#[derive(Default)]
+struct Values(Vec<Vec<Option<Tensor<1>>>>);
+
+impl Values {
+    /// Returns all numbers in order, `[1]` each.
+    fn numbers(&self) -> Vec<Tensor<1>> {
+        self.0.iter().flatten().flatten().cloned().collect()
+    }
+
+    /// Adds up the numbers of each term over the micro-batches, given what was read of them.
+    fn sums(&self, read: &[f32], terms: usize) -> Vec<f64> {
+        let (mut sums, mut read) = (vec![0.0; terms], read.iter());
+        for batch in &self.0 {
+            for (sum, value) in sums.iter_mut().zip(batch) {
+                let number = value.as_ref().and_then(|_| read.next());
+                *sum += number.map_or(0.0, |number| f64::from(*number));
+            }
+        }
+        sums
+    }
 }
 
 /// What the micro-batches of a step have in common.
@@ -253,10 +278,9 @@ impl Work<'_> {
             ..term
         };
         losses.list = losses.list.into_iter().map(weighed).collect();
-        let value = |term: &TermConfig| {
-            losses.value(term.name).map_or(0.0, |value| f64::from(value.into_scalar::<f32>()))
-        };
-        let values = self.loss_terms.iter().map(value).collect();
+        let value =
+            |term: &TermConfig| losses.value(term.name).map(|value| value.without_autodiff());
+        let values = Values(vec![self.loss_terms.iter().map(value).collect()]);
         let grads = match losses.total(|name| self.loss_terms[self.position(name)].weight) {
             Some(total) => GradientsParams::from_grads(total.backward(), model),
             None => GradientsParams::new(),

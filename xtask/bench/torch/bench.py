@@ -2,7 +2,10 @@
 (crates/mm-cli/src/commands/bench/network.rs), trained with fused Adam, and sampled behind a cached
 prompt. It prints one JSON object.
 
-    python bench.py SHAPE --threads N --steps N --mode eager|sdpa|compile|compile-sdpa
+    python bench.py SHAPE --threads N --steps N --mode eager|sdpa|compile|compile-sdpa [--bf16]
+                    [--device cpu|cuda]
+
+With --bf16 the forward pass runs under autocast to bfloat16.
 """
 
 import argparse
@@ -95,7 +98,10 @@ def main():
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--mode", default="eager")
+    p.add_argument("--bf16", action="store_true")
+    p.add_argument("--device", default="cpu")
     a = p.parse_args()
+    torch.set_default_device(a.device)
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     width, depth, rows, document, documents, rest = SHAPES[a.shape]
@@ -104,11 +110,14 @@ def main():
     tokens = documents * sum(document) + rest
     angles = lambda n: (torch.rand(1, n, KEY // 2), torch.rand(1, n, KEY // 2))
     seconds = []
+    narrow = lambda: torch.autocast("cpu", torch.bfloat16, enabled=a.bf16)
 
     def timed(step, warm):
         for i in range(a.steps + warm):
             start = time.perf_counter()
             step()
+            if a.device != "cpu":
+                torch.cuda.synchronize()
             if i >= warm:
                 seconds.append(time.perf_counter() - start)
 
@@ -119,11 +128,13 @@ def main():
 
         @torch.no_grad()
         def step():
-            _, past = run(words, c0, s0, causal)
+            with narrow():
+                _, past = run(words, c0, s0, causal)
             z = noise
             for i in range(SAMPLING_STEPS):
-                clean, _ = run(torch.cat([z, z]), c1, s1, None, past)
-                w, wo = clean.chunk(2)
+                with narrow():
+                    clean, _ = run(torch.cat([z, z]), c1, s1, None, past)
+                w, wo = clean.float().chunk(2)
                 clean = wo + (w - wo) * 3.0
                 z = z + (clean - z) / (SAMPLING_STEPS - i)
             z[0, 0, 0].item()
@@ -136,8 +147,9 @@ def main():
         optimizer = torch.optim.Adam(net.parameters(), 1e-4, fused=True)
 
         def step():
-            y, _ = run(x, cos, sin, mask)
-            loss = ((y - target) ** 2).mean()
+            with narrow():
+                y, _ = run(x, cos, sin, mask)
+            loss = ((y.float() - target) ** 2).mean()
             loss.item()
             loss.backward()
             optimizer.step()
@@ -146,8 +158,8 @@ def main():
         timed(step, 3)
     seconds.sort()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"shape": a.shape, "mode": a.mode, "threads": a.threads, "seconds": seconds,
-                      "median": seconds[len(seconds) // 2], "peak_mib": peak, "torch": torch.__version__}))
+    print(json.dumps({"shape": a.shape, "mode": a.mode, "bf16": a.bf16, "threads": a.threads, "seconds": seconds,
+                      "median": seconds[len(seconds) // 2], "peak_mib": peak, "device": a.device, "torch": torch.__version__}))
 
 
 main()

@@ -33,6 +33,9 @@ pub fn shares_the_workspaces_settings(source: &Source) -> Vec<Problem> {
     missing.map(|shared| Problem::new(&source.path, start + 1, message(shared))).collect()
 }
 
+/// The library that is a program of its own where it is compiled for browsers, and only there.
+const WEB: &str = "crates/mm-web/Cargo.toml";
+
 /// Checks that libraries take Burn as the workspace gives it, without a backend.
 pub fn leaves_backends_to_the_program(source: &Source) -> Vec<Problem> {
     if !is_manifest(&source.path) || [PROGRAM, FUZZING].contains(&&*source.path) {
@@ -40,7 +43,10 @@ pub fn leaves_backends_to_the_program(source: &Source) -> Vec<Problem> {
     }
     let names_backend =
         |line: &str| BACKENDS.iter().any(|name| line.contains(&format!("\"{name}\"")));
+    let is_wasm =
+        |section: &str| source.path == WEB && section.contains("target_arch = \"wasm32\"");
     let breaks = |Line { section, text, .. }: &Line<'_>| match *section {
+        _ if is_wasm(section) => false,
         "features" => text.contains("\"burn/") || text.contains("\"burn?/"),
         "workspace.dependencies" => text.starts_with("burn ") && names_backend(text),
         _ if section.contains("dev-dependencies") => false,
@@ -117,6 +123,10 @@ mod tests {
         check_burn("crates/a/Cargo.toml", "[features]\nx = [\"burn/flex\"]\n", &[2]);
         check_burn("crates/a/Cargo.toml", "[dependencies.burn]\nworkspace = true\n", &[1, 2]);
         check_burn("crates/a/Cargo.toml", &named.replace("[dep", "[dev-dep"), &[]);
+        let wasm = named.replace("[dep", "[target.'cfg(target_arch = \"wasm32\")'.dep");
+        check_burn(WEB, &wasm, &[]);
+        check_burn(WEB, named, &[2]);
+        check_burn("crates/a/Cargo.toml", &wasm, &[2]);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::source::Source;
 const FEATURE_PLACES: &[&str] = &[
     "crates/mm-cli/src/device.rs",
     "crates/mm-cli/src/device/",
-    "crates/mm-cli/src/commands.rs", // the server
+    "crates/mm-cli/src/commands.rs",        // the server
+    "crates/mm-cli/src/commands/export.rs", // of the server's page
     "crates/mm-cli/src/commands/train/dashboard.rs",
     "crates/mm-cli/tests/cli/main.rs", // of the server
     "crates/mm-eval/src/quality.rs",
@@ -20,8 +21,8 @@ const FEATURE_PLACES: &[&str] = &[
 ];
 
 /// Names the places where files may be read or written: model folders, training states, metrics,
-/// folders of data, what the system tells of memory, the program and the automation. Tests are
-/// free. A folder ends in `/`.
+/// folders of data and of published models, what the system tells of memory, the program and the
+/// automation. Tests are free. A folder ends in `/`.
 const FILE_PLACES: &[&str] = &[
     "crates/mm-cli/",
     "crates/mm-data/src/files.rs",
@@ -30,6 +31,7 @@ const FILE_PLACES: &[&str] = &[
     "crates/mm-data/src/folder/",
     "crates/mm-eval/src/quality/features.rs",
     "crates/mm-eval/src/quality/images.rs",
+    "crates/mm-import/src/published/source.rs",
     "crates/mm-model/src/folder.rs",
     "crates/mm-model/src/folder/",
     "crates/mm-train/src/checkpoint.rs",

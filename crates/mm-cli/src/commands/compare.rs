@@ -2,6 +2,7 @@
 //! in 64-bit floats.
 
 mod checks;
+mod memory;
 mod network;
 mod numbers;
 mod operations;
@@ -29,7 +30,8 @@ differ too much, or if a device crashed or is not present.
 Examples:
   mm compare-backends
   mm compare-backends --devices flex,wgpu:cpu --json differences.json
-  mm compare-backends --losses 200 > losses.csv"
+  mm compare-backends --losses 200 > losses.csv
+  mm compare-backends --devices wgpu --memory"
 )]
 pub struct CompareArgs {
     /// Devices to compare, separated by commas [default: every device that is present].
@@ -54,6 +56,11 @@ pub struct CompareArgs {
     /// with which a driver crashes.
     #[arg(long, conflicts_with_all = ["json", "markdown", "losses"])]
     operations: bool,
+    /// Instead of the checks, measure the memory of a forward and a backward pass over 256, 1024
+    /// and 4096 tokens: in recorded operations, with attention in tiles, and with blocks computed
+    /// again.
+    #[arg(long, conflicts_with_all = ["json", "markdown", "losses", "operations"])]
+    memory: bool,
     /// Run the checks on one device and print its numbers, as a worker process does.
     #[arg(long, hide = true, value_name = "D")]
     worker: Option<String>,
@@ -63,6 +70,12 @@ pub struct CompareArgs {
     /// Compute this operation instead of the checks, in a worker process.
     #[arg(long, hide = true, requires = "worker", value_name = "I")]
     operation: Option<usize>,
+    /// Measure the memory of this many tokens instead of the checks, in a worker process.
+    #[arg(long, hide = true, requires = "worker", value_name = "N")]
+    tokens: Option<usize>,
+    /// Compute blocks again in the backward pass, in a worker process.
+    #[arg(long, hide = true, requires = "tokens")]
+    again: bool,
     /// Leave out the first checks, in a worker process.
     #[arg(long, hide = true, requires = "worker", default_value_t = 0)]
     skip: usize,
@@ -70,9 +83,10 @@ pub struct CompareArgs {
 
 pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     if let Some(device) = &args.worker {
-        return match args.operation {
-            Some(operation) => operations::work(device, operation),
-            None => worker::work(device, args.wide, args.skip),
+        return match (args.operation, args.tokens) {
+            (Some(operation), _) => operations::work(device, operation),
+            (None, Some(tokens)) => memory::work(device, tokens, args.again),
+            (None, None) => worker::work(device, args.wide, args.skip),
         };
     }
     let devices = devices(args)?;
@@ -81,6 +95,9 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     }
     if args.operations {
         return operations::all(&devices);
+    }
+    if args.memory {
+        return memory::all(&devices);
     }
     let rows = compare(&devices, args)?;
     if let Some(path) = &args.json {

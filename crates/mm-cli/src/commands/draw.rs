@@ -22,13 +22,18 @@ use output::Output;
 #[command(after_help = "Examples:
   mm draw runs/glyphs/model \"red K on yellow\" --out k.png --count 4 --zoom 4
   mm draw runs/glyphs/model \"red K on yellow\" --out k-{n}.png --count 4
-  mm draw runs/glyphs/model --captions captions.txt --out drawn/ --json")]
+  mm draw runs/glyphs/model --captions captions.txt --out drawn/ --json
+  mm draw jit-b-16 --class 207 --guidance 3 --out dog.png")]
 pub struct DrawArgs {
     /// Model folder.
     model: PathBuf,
     /// Text that describes the image.
-    #[arg(required_unless_present = "captions", conflicts_with = "captions")]
+    #[arg(required_unless_present_any = ["captions", "class"], conflicts_with = "captions")]
     caption: Option<String>,
+    /// Number or name of a class, for models that draw classes; the same as a caption that holds
+    /// it.
+    #[arg(long, value_name = "CLASS", conflicts_with_all = ["caption", "captions"])]
+    class: Option<String>,
     /// Text file with one caption on each line, instead of one caption; empty lines are passed
     /// over. Each image has a file of its own in the folder --out.
     #[arg(long, value_name = "FILE")]
@@ -127,7 +132,7 @@ pub fn run(args: &DrawArgs) -> Result<(), Failure> {
 /// Returns the caption of the command line, or those of the file.
 fn captions(args: &DrawArgs) -> Result<Vec<String>, Failure> {
     let Some(file) = &args.captions else {
-        return Ok(args.caption.iter().cloned().collect());
+        return Ok(args.caption.iter().chain(&args.class).cloned().collect());
     };
     let text = fs_err::read_to_string(file)?;
     let captions = lines_of(&text);
@@ -221,13 +226,15 @@ impl Drawing<'_> {
 
 /// Returns the patches of an image of this size, or of the model's own size.
 pub fn grid(size: Option<Size>, model: &LoadedModel) -> Result<Grid, Failure> {
-    let patch = model.config.patch;
+    let generation = &model.generation;
     match size {
-        Some(size) => Grid::of_size(size.width, size.height, patch)
+        Some(size) => model
+            .config
+            .grid(size.width, size.height)
             .map_err(|why| usage!("`--size {size}`: {why}")),
         None => model
-            .generation
-            .grid(patch)
+            .config
+            .grid(generation.width, generation.height)
             .map_err(|why| usage!("`width` and `height` of generation_config.json: {why}")),
     }
 }

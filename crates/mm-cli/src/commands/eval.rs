@@ -10,7 +10,8 @@ use mm_data::{DataSet, GlyphSet, Split};
 use mm_eval::classifier::GlyphClassifier;
 use mm_eval::golden::{Golden, compare};
 use mm_eval::{
-    HeldOutLosses, Share, combinations, dialogue_score, draw_score, held_out_losses, read_score,
+    HeldOutLosses, Share, combinations, dialogue_score, draw_score, held_out_losses, pairs_score,
+    read_score, words_score,
 };
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_patch::Grid;
@@ -28,6 +29,7 @@ use crate::terminal::{Failure, failed, say, usage};
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   mm eval runs/glyphs/model --task read --count 200
+  mm eval runs/words/model --task words --count 1200
   mm eval runs/faces/model --task kid --real faces --features features.onnx --count 500
   mm eval runs/faces/model --task nearest --count 36 --out nearest.png
   mm eval runs/faces/model --task bpd --count 64 --steps 100
@@ -70,6 +72,10 @@ enum Task {
     Draw,
     /// Questions about held-out glyphs, answered in words and images.
     Dialogue,
+    /// Character errors of held-out words that the model reads, by the height of the letters.
+    Words,
+    /// Questions about two images that are the same or differ in one detail.
+    Pairs,
     /// Losses of text and images.
     Loss,
     /// Values that Su Jianlin's own layers computed, compared with an imported network.
@@ -87,15 +93,17 @@ enum Task {
 /// Flags that not every task uses, by their names in this program, and the tasks that do. A flag
 /// that would do nothing is refused.
 const FLAGS: &[(&[&str], &[Task])] = {
-    use Task::{Bpd, Dialogue, Draw, Fid, Golden, Kid, Loss, Nearest, Read};
+    use Task::{Bpd, Dialogue, Draw, Fid, Golden, Kid, Loss, Nearest, Pairs, Read, Words};
     &[
-        (&["count", "recipe"], &[Read, Draw, Dialogue, Loss, Fid, Kid, Bpd, Nearest]),
-        (&["split"], &[Read, Draw, Loss, Fid, Kid, Bpd, Nearest]),
-        (&["seed"], &[Read, Draw, Dialogue, Fid, Kid, Bpd, Nearest]),
+        (&["count", "recipe"], &[Read, Words, Pairs, Draw, Dialogue, Loss, Fid, Kid, Bpd, Nearest]),
+        (&["split"], &[Read, Words, Pairs, Draw, Loss, Fid, Kid, Bpd, Nearest]),
+        (&["seed"], &[Read, Words, Pairs, Draw, Dialogue, Fid, Kid, Bpd, Nearest]),
         (&["steps"], &[Draw, Dialogue, Fid, Kid, Bpd, Nearest]),
         (&["sampler", "guidance"], &[Draw, Dialogue, Fid, Kid, Nearest]),
         (&["negative", "guidance_rule", "guidance_interval"], &[Draw, Dialogue, Fid, Kid, Nearest]),
-        (&["temperature", "top_k", "top_p", "min_p", "max_tokens"], &[Read, Dialogue]),
+        (&["temperature", "top_k", "top_p", "min_p"], &[Read, Words, Pairs, Dialogue]),
+        (&["max_tokens"], &[Read, Dialogue]),
+        (&["precision"], &[Read, Draw, Words, Pairs, Dialogue, Fid, Kid, Nearest]),
         (&["golden", "tolerance"], &[Golden]),
         (&["real", "real_count", "force"], &[Fid, Kid, Nearest]),
         (&["out"], &[Nearest]),
@@ -196,6 +204,8 @@ pub fn run(args: &EvalArgs, matches: &ArgMatches) -> Result<(), Failure> {
         Task::Read => read(args, &subject),
         Task::Draw => draw(args, &subject),
         Task::Dialogue => dialogue(args, &subject),
+        Task::Words => words(args, &subject),
+        Task::Pairs => pairs(args, &subject),
         Task::Loss => loss(args, &subject),
         Task::Golden => unreachable!("clap asks for its file"),
         Task::Fid => quality::fid(args, &subject),
@@ -262,6 +272,40 @@ fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
             say!("  {asked} -> {wanted} -> {answered}");
         }
     }
+    Ok(())
+}
+
+fn words(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let score = words_score(&of.model, of.data(), of.split, args.count, &of.options)
+        .map_err(cannot_generate(&args.model))?;
+    if args.json {
+        say!("{}", serde_json::to_string(&score)?);
+        return Ok(());
+    }
+    for (height, errors) in &score.heights {
+        say!("character error at {height} pixels: {errors}");
+    }
+    say!("character error at all heights: {}", score.all);
+    if !score.wrong.is_empty() {
+        say!("some wrong texts (height, true -> read):");
+        for wrong in score.wrong.iter().take(5) {
+            say!("  {}, {} -> {}", wrong.height, wrong.truth, wrong.read);
+        }
+    }
+    Ok(())
+}
+
+fn pairs(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let score = pairs_score(&of.model, of.data(), of.split, args.count, &of.options)
+        .map_err(cannot_generate(&args.model))?;
+    if args.json {
+        say!("{}", serde_json::to_string(&score)?);
+        return Ok(());
+    }
+    for (name, share) in &score.shares {
+        say!("{name}: {share}");
+    }
+    say!("all: {}", score.all);
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 mod card;
 mod hf;
+#[cfg(feature = "serve")]
+pub mod web;
 
 use std::path::PathBuf;
 
@@ -9,6 +11,8 @@ use clap::{Parser, Subcommand};
 use mm_import::keras::{swap_red_and_blue, write};
 use mm_model::folder::write_atomic;
 use mm_model::parameters::weights_of;
+
+pub use hf::DtypeArg;
 
 use crate::device;
 use crate::files::free;
@@ -33,6 +37,16 @@ enum ExportFormat {
   mm export hf runs/glyphs/model --out glyphs-hf --results draw.json --license cc-by-4.0
   python -c 'from transformers import AutoModel; AutoModel.from_pretrained(\"glyphs-hf\", trust_remote_code=True)'")]
     Hf(hf::HfArgs),
+    /// A site of plain files that runs the model in the visitor's browser.
+    #[cfg(feature = "serve")]
+    #[command(
+        after_help = "The compiled program comes from `cargo xtask web`; see docs/browser.md.
+
+Examples:
+  mm export web runs/glyphs/model --out site
+  python3 -m http.server --directory site"
+    )]
+    Web(web::WebArgs),
 }
 
 #[derive(Debug, Parser)]
@@ -54,6 +68,8 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     match &args.format {
         ExportFormat::KerasDdpm(args) => keras(args),
         ExportFormat::Hf(args) => hf::run(args),
+        #[cfg(feature = "serve")]
+        ExportFormat::Web(args) => web::run(args),
     }
 }
 

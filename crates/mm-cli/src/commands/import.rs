@@ -1,5 +1,8 @@
 //! `mm import`: a model folder from the weights of another program.
 
+mod hf;
+mod recipe;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -22,38 +25,56 @@ pub struct ImportArgs {
 
 #[derive(Debug, Subcommand)]
 enum ImportFormat {
+    /// A published model, whose kind is found from `config.json` or `model_index.json`.
+    Hf(hf::HfArgs),
+    /// Print which published models are known.
+    List,
     /// Weights of the network of Su Jianlin's `ddpm-gau.py`, under the names of Keras. The sizes of
     /// the network are those of the tensors.
     #[command(
         after_help = "Example:\n  mm import keras-ddpm faces.safetensors --image 128 --patch 8 --bgr --out faces"
     )]
-    KerasDdpm {
-        /// Safetensors file; its names can have the prefix `w/`.
-        file: PathBuf,
-        /// Width and height of an image in pixels.
-        #[arg(long, value_name = "N")]
-        image: usize,
-        /// Width and height of a patch in pixels.
-        #[arg(long, value_name = "P")]
-        patch: usize,
-        /// Model folder to write.
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// Swap red and blue, for weights that were trained on images with blue first, as cv2
-        /// reads them.
-        #[arg(long)]
-        bgr: bool,
-        /// Replace a model folder that exists.
-        #[arg(long)]
-        force: bool,
-    },
+    KerasDdpm(KerasArgs),
+}
+
+#[derive(Debug, Parser)]
+struct KerasArgs {
+    /// Safetensors file; its names can have the prefix `w/`.
+    file: PathBuf,
+    /// Width and height of an image in pixels.
+    #[arg(long, value_name = "N")]
+    image: usize,
+    /// Width and height of a patch in pixels.
+    #[arg(long, value_name = "P")]
+    patch: usize,
+    /// Model folder to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Swap red and blue, for weights that were trained on images with blue first, as cv2
+    /// reads them.
+    #[arg(long)]
+    bgr: bool,
+    /// Replace a model folder that exists.
+    #[arg(long)]
+    force: bool,
 }
 
 /// The recipe that says how a network of this kind is trained and sampled.
 const RECIPE: &str = "su2024-128";
 
 pub fn run(args: &ImportArgs) -> Result<(), Failure> {
-    let ImportFormat::KerasDdpm { file, image, patch, out, bgr, force } = &args.format;
+    match &args.format {
+        ImportFormat::Hf(args) => hf::run(args),
+        ImportFormat::List => {
+            hf::list();
+            Ok(())
+        }
+        ImportFormat::KerasDdpm(args) => keras(args),
+    }
+}
+
+fn keras(args: &KerasArgs) -> Result<(), Failure> {
+    let KerasArgs { file, image, patch, out, bgr, force } = args;
     free(out, *force)?;
     let grid = Grid::of_size(*image, *image, *patch)
         .map_err(|why| usage!("`--image {image} --patch {patch}`: {why}"))?;

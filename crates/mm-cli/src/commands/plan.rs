@@ -199,7 +199,7 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs, rate: &Rate) {
     let precision = recipe.run.precision.name();
     if precision != "f32" {
         say!(
-            "  counted in 32-bit floats; with {precision}, blocks keep less, which is not counted"
+            "  counted in 32-bit floats, which the CPU's kernels keep with {precision} too; other devices keep less"
         );
     }
     let step = plan.flops / (rate.flops * args.devices as f64);

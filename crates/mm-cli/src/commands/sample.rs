@@ -101,7 +101,7 @@ enum Method {
 
 /// All samplers, in words.
 const KNOWN: &str = "`ddpm`, `ddim`, `ddim:ETA`, `analytic`, `analytic:ETA` (ETA from 0 to 1), \
-                     `dpm++2m`, `dpm++2m-uncapped`, `euler` or `heun`";
+                     `dpm++2m`, `dpm++2m-uncapped`, `euler`, `heun` or `euler-maruyama`";
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

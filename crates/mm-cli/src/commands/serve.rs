@@ -12,6 +12,7 @@ use clap::{Args, Parser, ValueEnum};
 use mm_serve::{Engine, EngineOptions, Limits, ServeOptions, ServedModel};
 use tokio::net::TcpListener;
 
+use super::export::web::read_site;
 use crate::device::DeviceArg;
 use crate::files::within;
 use crate::terminal::{Failure, failed, say, tell, usage};
@@ -49,6 +50,14 @@ pub struct ServeArgs {
     /// Most rows of a pass through a network; a guided image takes two.
     #[arg(long, value_name = "N", default_value_t = 32)]
     max_rows: usize,
+    /// Passes that run at once, each on its share of the cores [default: one a core for small models on
+    /// the CPU, else 1].
+    #[arg(long, value_name = "N")]
+    passes: Option<usize>,
+    /// Folder that `mm export web` wrote; it is served at /local, where the model runs in the
+    /// browser.
+    #[arg(long, value_name = "SITE")]
+    site: Option<PathBuf>,
     /// Write prompts to the log.
     #[arg(long)]
     log_prompts: bool,
@@ -142,6 +151,9 @@ impl FromStr for Origin {
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     within("--queue", args.queue, 1_000_000)?;
     within("--max-rows", args.max_rows, 4096)?;
+    if let Some(passes) = args.passes {
+        within("--passes", passes, 4096)?;
+    }
     let options = options(args)?;
     let models = models::named(&args.models)?;
     let address = SocketAddr::new(args.host.0, args.port);
@@ -165,6 +177,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         EngineOptions {
             queue: args.queue,
             max_rows: args.max_rows,
+            lanes: args.passes,
             time_limit: options.limits.request_time,
         },
     );
@@ -218,6 +231,7 @@ fn options(args: &ServeArgs) -> Result<ServeOptions, Failure> {
         cors_origins: args.cors_origin.iter().map(|origin| origin.0.clone()).collect(),
         log_prompts: args.log_prompts,
         any_host: false,
+        site: args.site.as_deref().map(read_site).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -267,6 +281,9 @@ fn announce(
         "try it:\n  curl http://{address}/v1/{path}{key} -H 'content-type: application/json' \
          -d '{body}'"
     );
+    if !options.site.is_empty() {
+        tell!("the model in the browser itself: http://{address}/local");
+    }
     Ok(())
 }
 

@@ -394,6 +394,7 @@ fn example_caption(recipe: &Recipe) -> &'static str {
     match recipe.data {
         DataConfig::Glyphs(_) => "red K on yellow",
         DataConfig::Emoji(_) => "red apple",
+        DataConfig::Words(_) => "HELLO 42",
         _ => "a caption of your data",
     }
 }

@@ -4,13 +4,16 @@
 mod bounds;
 mod data;
 mod devices;
+mod distill;
 mod drawing;
 mod edit;
 mod endurance;
 mod folders;
+mod imported;
 mod kills;
 mod migration;
 mod numbers;
+mod published;
 mod quality;
 mod ranks;
 mod recipes;
@@ -20,6 +23,7 @@ mod serving;
 mod su2024;
 mod trainer;
 mod unheard;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -55,7 +55,12 @@ pub fn which_question(ink: Ink) -> String {
 
 /// Makes the document that has two images as context, after a question if there is one, and a word
 /// as target.
-fn pair(question: Option<String>, first: Image, second: Image, answer: &str) -> Document {
+pub(crate) fn pair(
+    question: Option<String>,
+    first: Image,
+    second: Image,
+    answer: &str,
+) -> Document {
     let mut segments: Vec<Segment> = question.into_iter().map(Segment::context_text).collect();
     segments.extend([Segment::context_image(first), Segment::context_image(second)]);
     segments.push(Segment::target_text(answer));

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DiffusionError, Level};
 
-/// Names a rule: `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL` or
-/// `apg:PARALLEL:NORM`.
+/// Names a rule: `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL`,
+/// `apg:PARALLEL:NORM` or `channels:GUIDED:ALL`.
 ///
 /// ```
 /// use mm_diffusion::GuidanceRule;
@@ -38,6 +38,14 @@ pub enum GuidanceRule {
         /// The share of the rescaled prediction, φ in [0, 1].
         share: f64,
     },
+    /// Guidance of the first channels of a pixel alone, as in the code of DiT (Peebles & Xie 2022,
+    /// arXiv:2212.09748), which guides three of the four of a latent.
+    Channels {
+        /// The channels that are guided.
+        guided: usize,
+        /// All channels of a pixel or latent.
+        all: usize,
+    },
     /// Adaptive projected guidance (Sadat et al. 2024, arXiv:2410.02416), without its momentum.
     Projected {
         /// The factor η of the part that is parallel to the conditional prediction; 0 drops it.
@@ -63,6 +71,11 @@ impl GuidanceRule {
             Self::Plain => Ok(()),
             Self::CfgZero { until } => share("until", until),
             Self::Rescaled { share: found } => share("share", found),
+            Self::Channels { guided, all } => {
+                let right = (1..=all).contains(&guided);
+                let wanted = "a number from 1 to that of all channels";
+                DiffusionError::unless(right, "guided", guided as f64, wanted)
+            }
             Self::Projected { parallel, norm } => {
                 share("parallel", parallel)?;
                 DiffusionError::unless(norm > 0.0, "norm", norm, "a number above 0")
@@ -83,6 +96,7 @@ impl fmt::Display for GuidanceRule {
             Self::CfgZero { until: 0.0 } => f.write_str("cfg-zero"),
             Self::CfgZero { until } => write!(f, "cfg-zero:{until}"),
             Self::Rescaled { share } => write!(f, "rescaled:{share}"),
+            Self::Channels { guided, all } => write!(f, "channels:{guided}:{all}"),
             Self::Projected { parallel: 0.0, norm: f64::INFINITY } => f.write_str("apg"),
             Self::Projected { parallel, norm: f64::INFINITY } => write!(f, "apg:{parallel}"),
             Self::Projected { parallel, norm } => write!(f, "apg:{parallel}:{norm}"),
@@ -102,6 +116,10 @@ impl FromStr for GuidanceRule {
             ["cfg-zero"] => Self::CfgZero { until: 0.0 },
             ["cfg-zero", until] => Self::CfgZero { until: number(until)? },
             ["rescaled", share] => Self::Rescaled { share: number(share)? },
+            ["channels", guided, all] => {
+                let count = |text: &str| text.parse().map_err(|_| unknown());
+                Self::Channels { guided: count(guided)?, all: count(all)? }
+            }
             ["apg"] => Self::Projected { parallel: 0.0, norm: f64::INFINITY },
             ["apg", parallel] => {
                 Self::Projected { parallel: number(parallel)?, norm: f64::INFINITY }
@@ -159,6 +177,24 @@ pub(super) fn rescaled(share: f64, conditional: Tensor<3>, guided: Tensor<3>) ->
     guided * (factor * share + (1.0 - share))
 }
 
+/// Guidance of the first `guided` of every `all` channels; the others are those of the conditional
+/// prediction. Patches that are not of so many channels are guided whole.
+pub(super) fn channels(
+    guided: usize,
+    all: usize,
+    conditional: Tensor<3>,
+    whole: Tensor<3>,
+) -> Tensor<3> {
+    let [batch, tokens, numbers] = whole.dims();
+    if !numbers.is_multiple_of(all) || guided >= all {
+        return whole;
+    }
+    let pixels = |x: Tensor<3>| -> Tensor<4> { x.reshape([batch, tokens, numbers / all, all]) };
+    let first = pixels(whole).narrow(3, 0, guided);
+    let rest = pixels(conditional).narrow(3, guided, all - guided);
+    Tensor::cat(vec![first, rest], 3).reshape([batch, tokens, numbers])
+}
+
 /// Adaptive projected guidance (Sadat et al. 2024, arXiv:2410.02416, section 5): the difference Δ
 /// of the predictions is shortened to the norm r, and its part parallel to the conditional
 /// prediction, which only saturates the image, is multiplied by η: x = x_c + (w - 1) (Δ⊥ + η Δ∥).
@@ -213,7 +249,7 @@ mod tests {
     fn rules_without_their_part_are_plain_guidance() {
         let all = [random(), random(), random()];
         let plain = guided("cfg", &all);
-        for rule in ["rescaled:0", "apg:1", "apg:1:1000000"] {
+        for rule in ["rescaled:0", "apg:1", "apg:1:1000000", "channels:6:6", "channels:1:4"] {
             assert!(largest(guided(rule, &all) - plain.clone()) < 1e-5, "{rule}");
         }
         for rule in ["rescaled:0.7", "apg", "apg:1:0.5", "cfg-zero"] {
@@ -258,6 +294,17 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_channels_of_a_pixel_are_guided() {
+        let all = [random(), random(), random()];
+        let (plain, some) = (guided("cfg", &all), guided("channels:2:3", &all)); // of two pixels
+        for channel in 0..6 {
+            let of = |x: &Tensor<3>| x.clone().narrow(2, channel, 1).into_data();
+            let wanted = if channel % 3 < 2 { &plain } else { &all[0] };
+            assert_eq!(of(&some), of(wanted), "{channel}");
+        }
+    }
+
+    #[test]
     fn equal_predictions_stay_as_they_are_under_every_rule() {
         for x in [random(), Tensor::zeros([2, 4, 6], &Device::flex())] {
             for rule in ["cfg", "cfg-zero", "rescaled:0.7", "apg", "apg:0.5:2"] {
@@ -271,11 +318,13 @@ mod tests {
     fn a_rule_is_written_as_it_is_read_and_an_unknown_one_is_refused() {
         for rule in
             ["cfg", "cfg-zero", "cfg-zero:0.04", "rescaled:0.7", "apg", "apg:0.5", "apg:0:15"]
+                .into_iter()
+                .chain(["channels:3:4"])
         {
             assert_eq!(rule.parse::<GuidanceRule>().unwrap().to_string(), rule);
         }
         let refused = |rule: &str| rule.parse::<GuidanceRule>().unwrap_err().to_string();
-        expect!["guidance rule is `apg:x`, wanted `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL` or `apg:PARALLEL:NORM`"]
+        expect!["guidance rule is `apg:x`, wanted `cfg`, `cfg-zero`, `cfg-zero:UNTIL`, `rescaled:SHARE`, `apg`, `apg:PARALLEL`, `apg:PARALLEL:NORM` or `channels:GUIDED:ALL`"]
             .assert_eq(&refused("apg:x"));
         expect!["`share` is 1.5, wanted a number from 0 to 1"].assert_eq(&refused("rescaled:1.5"));
         expect!["`norm` is NaN, wanted a number above 0"].assert_eq(&refused("apg:0:NaN"));

@@ -16,6 +16,7 @@ use std::ops::Range;
 use super::buffer::take;
 use super::matrix::{CHUNK, Matrix, Target};
 use super::simd::{dot, exp, max, sum, vectorised};
+use crate::Precision;
 
 /// Most queries in a tile.
 const TILE: usize = 64;
@@ -34,8 +35,11 @@ pub(crate) struct Head<'a> {
     /// What scores are multiplied by.
     pub scale: f32,
     /// Whether the bits of a query's output must be those that it has alone: the same in whatever
-    /// pieces a row is computed and whatever stands beside its range of keys. Forward only.
+    /// pieces a row is computed and whatever stands beside its range of keys. Forward only. In 16
+    /// bits they always are.
     pub queries_alone: bool,
+    /// The type that factors of products are rounded to.
+    pub precision: Precision,
 }
 
 /// Where one head's numbers lie inside rows of a larger matrix.
@@ -106,17 +110,18 @@ impl Head<'_> {
         for tile in tiles(self.ranges, most) {
             let width = tile.keys.len();
             let p = &mut scratch[..tile.queries.len() * width];
-            if self.queries_alone {
+            let one_by_one = self.queries_alone && self.precision == Precision::F32;
+            if one_by_one {
                 self.scores_alone(&tile, p);
             } else {
                 self.scores(&tile, p);
             }
             softmax_rows(p, self.seen(&tile), &mut logs[tile.queries.clone()]);
             let (p, values) = (Matrix::rows(p, width), self.v.slice(tile.keys.start, width));
-            if self.queries_alone {
+            if one_by_one {
                 mix_alone(&mut out, &tile.queries, p, values);
             } else {
-                out.tile(&tile.queries).set(p, values, 1.0);
+                self.product(out.tile(&tile.queries)).set(p, values, 1.0);
             }
         }
     }
@@ -135,21 +140,27 @@ impl Head<'_> {
             let (q, k) =
                 (self.q.slice(tile.queries.start, count), self.k.slice(tile.keys.start, width));
             self.scores(&tile, p);
-            Target::rows(ds, width).set(dout, self.v.slice(tile.keys.start, width).t(), 1.0);
+            let v = self.v.slice(tile.keys.start, width);
+            self.product(Target::rows(ds, width)).set(dout, v.t(), 1.0);
             let logs = &logs[tile.queries.clone()];
             softmax_backward_rows(p, ds, self.seen(&tile), logs, self.scale);
             let (p, ds) = (Matrix::rows(p, width), Matrix::rows(ds, width));
-            dv.tile(&tile.keys).add(p.t(), dout, 1.0);
-            dq.tile(&tile.queries).add(ds, k, 1.0);
-            dk.tile(&tile.keys).add(ds.t(), q, 1.0);
+            self.product(dv.tile(&tile.keys)).add(p.t(), dout, 1.0);
+            self.product(dq.tile(&tile.queries)).add(ds, k, 1.0);
+            self.product(dk.tile(&tile.keys)).add(ds.t(), q, 1.0);
         }
+    }
+
+    /// Gives a product the head's precision.
+    fn product<'t>(&self, target: Target<'t>) -> Target<'t> {
+        target.of(self.precision)
     }
 
     /// Computes `s Q Kᵀ` of a tile.
     fn scores(&self, tile: &Tile, p: &mut [f32]) {
         let q = self.q.slice(tile.queries.start, tile.queries.len());
         let k = self.k.slice(tile.keys.start, tile.keys.len());
-        Target::rows(p, tile.keys.len()).set(q, k.t(), self.scale);
+        self.product(Target::rows(p, tile.keys.len())).set(q, k.t(), self.scale);
     }
 
     /// Computes `s Q Kᵀ` of a tile with the same bits in every tile.

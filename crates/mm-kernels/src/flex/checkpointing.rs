@@ -24,7 +24,7 @@ mod tests {
     use super::*;
     use crate::context::HostContext;
     use crate::flex::{GauOp, MultiHeadOp};
-    use crate::{AxisFrequency, KeyRanges, RotaryTables, WorkArrays};
+    use crate::{AxisFrequency, KeyRanges, Precision, RotaryTables, WorkArrays};
 
     const TOKENS: usize = 10;
     const WIDTH: usize = 16;
@@ -61,6 +61,11 @@ mod tests {
 
     #[test]
     fn a_block_computed_again_gives_the_same_bits_and_keeps_nothing() {
+        compare_blocks(Precision::F32);
+        compare_blocks(Precision::Bf16);
+    }
+
+    fn compare_blocks(precision: Precision) {
         let (heads, key_heads, feed_forward, head) = (2, 1, 24, WIDTH / 2);
         let op = MultiHeadOp {
             width: WIDTH,
@@ -68,6 +73,7 @@ mod tests {
             key_heads,
             feed_forward,
             epsilon: 1e-6,
+            precision,
             context: context(head),
         };
         let (qkv, down) = (WIDTH * (heads + 2 * key_heads) * head, feed_forward * WIDTH);
@@ -76,7 +82,7 @@ mod tests {
 
         let (expanded, key_size) = (2 * WIDTH, 8);
         let context = context(key_size);
-        let op = GauOp { width: WIDTH, expanded, key_size, epsilon: 1e-6, context };
+        let op = GauOp { width: WIDTH, expanded, key_size, epsilon: 1e-6, precision, context };
         let projected = WIDTH * (2 * expanded + key_size);
         let sizes = [WIDTH, projected, key_size, key_size, expanded * WIDTH];
         compare(op, &WorkArrays::gau(WIDTH, expanded, key_size), &sizes);

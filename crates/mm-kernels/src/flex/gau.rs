@@ -17,10 +17,11 @@ mod prefix;
 
 use super::attention::{Head, Rows};
 use super::buffer::{Buffer, take};
-use super::matrix::{Matrix, Target};
+use super::matrix::{Matrix, Target, Weight};
 use super::rotary::turn;
 use super::simd::{self, sigmoid, vectorised};
 use super::{Forward, Op, in_parts, next_pieces, norm};
+use crate::Precision;
 use crate::context::HostContext;
 
 /// One unit's sizes and where its tokens stand. Inputs, in order: `x`, `γ`, `W_i`, `γ_q`, `γ_k`,
@@ -35,18 +36,19 @@ pub(crate) struct GauOp {
     pub key_size: usize,
     /// The number added to the mean square in the norm.
     pub epsilon: f32,
+    /// The type that factors of products are rounded to.
+    pub precision: Precision,
     /// Angles and mask.
     pub context: HostContext,
 }
 
-/// The inputs by name.
-#[derive(Clone, Copy)]
+/// The inputs by name. In the backward pass the linear maps are transposed.
 struct Weights<'a> {
     norm: &'a [f32],
-    in_proj: &'a [f32],
+    in_proj: Weight<'a>,
     /// The scales of queries and of keys.
     gammas: [&'a [f32]; 2],
-    out_proj: &'a [f32],
+    out_proj: Weight<'a>,
     biases: Option<Biases<'a>>,
 }
 
@@ -59,14 +61,24 @@ struct Biases<'a> {
 }
 
 impl<'a> Weights<'a> {
-    fn new(inputs: &[&'a [f32]]) -> Self {
+    fn forward(op: &GauOp, inputs: &[&'a [f32]]) -> Self {
+        Self::new(op, inputs, |matrix| matrix)
+    }
+
+    fn backward(op: &GauOp, inputs: &[&'a [f32]]) -> Self {
+        Self::new(op, inputs, Matrix::t)
+    }
+
+    fn new(op: &GauOp, inputs: &[&'a [f32]], turn: impl Fn(Matrix<'a>) -> Matrix<'a>) -> Self {
         let biases = (inputs.len() > 6).then(|| Biases {
             in_proj: inputs[6],
             betas: [inputs[7], inputs[8]],
             out_proj: inputs[9],
         });
         let gammas = [inputs[3], inputs[4]];
-        Self { norm: inputs[1], in_proj: inputs[2], gammas, out_proj: inputs[5], biases }
+        let map = |data, cols| Weight::new(turn(Matrix::rows(data, cols)), op.precision);
+        let in_proj = map(inputs[2], op.projected_width());
+        Self { norm: inputs[1], in_proj, gammas, out_proj: map(inputs[5], op.width), biases }
     }
 }
 
@@ -86,23 +98,23 @@ impl GauOp {
     }
 
     /// Computes `J` of tokens `[tokens, width]`.
-    fn project(&self, w: Weights<'_>, x: &[f32], projected: &mut [f32]) {
+    fn project(&self, w: &Weights<'_>, x: &[f32], projected: &mut [f32]) {
         let pw = self.projected_width();
         let mut n = take(x.len());
         norm::rows(x, w.norm, self.epsilon, &mut n);
-        let (n, in_proj) = (Matrix::rows(&n, self.width), Matrix::rows(w.in_proj, pw));
+        let n = Matrix::rows(&n, self.width);
         match w.biases {
             Some(biases) => {
                 repeat(biases.in_proj, projected);
-                Target::rows(projected, pw).add_rows(n, in_proj);
+                w.in_proj.add_rows(Target::rows(projected, pw), n);
             }
-            None => Target::rows(projected, pw).set_rows(n, in_proj),
+            None => w.in_proj.set_rows(Target::rows(projected, pw), n),
         }
     }
 
     /// Computes rotated queries and keys of activated tokens `[tokens, 2 expanded + key_size]`:
     /// `[tokens, key_size]` each.
-    fn queries_and_keys(&self, w: Weights<'_>, first_row: usize, active: &[f32]) -> [Buffer; 2] {
+    fn queries_and_keys(&self, w: &Weights<'_>, first_row: usize, active: &[f32]) -> [Buffer; 2] {
         let (size, pw) = (self.key_size, self.projected_width());
         let tokens = active.len() / pw;
         let (mut q, mut k) = (take(tokens * size), take(tokens * size));
@@ -138,6 +150,7 @@ impl GauOp {
             ranges: self.context.row(first_row + row),
             scale: self.scale(),
             queries_alone: false,
+            precision: self.precision,
         }
     }
 
@@ -145,7 +158,7 @@ impl GauOp {
         (self.key_size as f32).sqrt().recip()
     }
 
-    fn forward_part(&self, w: Weights<'_>, first_row: usize, part: Part<'_>) {
+    fn forward_part(&self, w: &Weights<'_>, first_row: usize, part: Part<'_>) {
         self.project(w, part.x, part.projected);
         let mut active = take(part.projected.len());
         swish(part.projected, &mut active);
@@ -160,7 +173,7 @@ impl GauOp {
     }
 
     /// Goes on from the mixed values; the gate overwrites `u` in the activated tokens.
-    fn finish(&self, w: Weights<'_>, x: &[f32], active: &mut [f32], mixed: &[f32], y: &mut [f32]) {
+    fn finish(&self, w: &Weights<'_>, x: &[f32], active: &mut [f32], mixed: &[f32], y: &mut [f32]) {
         let (e, pw, width) = (self.expanded, self.projected_width(), self.width);
         gate(pw, active, mixed, e);
         y.copy_from_slice(x);
@@ -170,13 +183,13 @@ impl GauOp {
             }
         }
         let gated = Matrix::strided(active, [x.len() / width, e], pw);
-        Target::rows(y, width).add_rows(gated, Matrix::rows(w.out_proj, width));
+        w.out_proj.add_rows(Target::rows(y, width), gated);
     }
 }
 
 impl Op for GauOp {
     fn forward(&self, inputs: &[&[f32]]) -> Forward {
-        let (w, x) = (Weights::new(inputs), inputs[0]);
+        let (w, x) = (&Weights::forward(self, inputs), inputs[0]);
         let (width, pw) = (self.width, self.projected_width());
         let tokens = x.len() / width;
         let mut output = vec![0.0; x.len()];

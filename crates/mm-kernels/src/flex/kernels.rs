@@ -1,7 +1,8 @@
 //! The CPU's family of kernels: between the trait's tensors and the operations on slices.
 //!
-//! The kernels compute in 32-bit floats alone. Where a tensor is of another kind than
-//! [`covers`](BlockKernels::covers) says, or blocks multiply in fewer bits, the reference computes.
+//! The kernels take and give 32-bit floats alone. Where a tensor is of another kind than
+//! [`covers`](BlockKernels::covers) says, the reference computes. Blocks that multiply in fewer
+//! bits round the factors of their products; all else stays in 32 bits.
 
 use burn::backend::Flex;
 use burn::prelude::*;
@@ -13,7 +14,7 @@ use crate::device::is_flex;
 use crate::kernels::multi_head;
 use crate::{
     AdamW, AttentionContext, BlockKernels, BlockOptions, GauWeights, KeyValue, KvUpdate,
-    LinearWeights, MultiHeadWeights, Precision, Reference,
+    LinearWeights, MultiHeadWeights, Reference,
 };
 
 /// Kernels of Burn's pure-Rust CPU backend.
@@ -60,8 +61,8 @@ impl BlockKernels for FlexKernels {
         context: &AttentionContext,
         options: BlockOptions,
     ) -> Tensor<3> {
-        let op = gau_op(&x, weights, context);
-        let Some(inputs) = gau_inputs(&x, weights, options) else {
+        let op = gau_op(&x, weights, context, options);
+        let Some(inputs) = gau_inputs(&x, weights) else {
             return Reference.gau(x, weights, context, options);
         };
         match <[Primitive; 6]>::try_from(inputs) {
@@ -81,12 +82,12 @@ impl BlockKernels for FlexKernels {
         prefix: Option<&KeyValue>,
         update: KvUpdate,
     ) -> (Tensor<3>, Option<KeyValue>) {
-        let inputs = gau_inputs(&x, weights, options)
-            .and_then(|inputs| block_with_prefix_inputs(inputs, prefix));
+        let inputs =
+            gau_inputs(&x, weights).and_then(|inputs| block_with_prefix_inputs(inputs, prefix));
         let Some(inputs) = inputs else {
             return Reference.gau_with_prefix(x, weights, context, options, prefix, update);
         };
-        let op = gau_op(&x, weights, context);
+        let op = gau_op(&x, weights, context, options);
         let [batch, tokens, _] = x.dims();
         let new = [[batch, 1, tokens, op.key_size], [batch, 1, tokens, op.expanded]];
         let work = |inputs: &[&[f32]], prefix: KvPrefix<'_>| op.forward_with_prefix(inputs, prefix);
@@ -100,11 +101,11 @@ impl BlockKernels for FlexKernels {
         context: &AttentionContext,
         options: BlockOptions,
     ) -> Tensor<3> {
-        if weights.modulation.is_some() {
+        if !is_fused(weights) {
             return multi_head(self, x, weights, context, options.precision, None).0;
         }
-        match multi_head_inputs(&x, weights, options) {
-            Some(inputs) => block(options, multi_head_op(&x, weights, context), inputs),
+        match multi_head_inputs(&x, weights) {
+            Some(inputs) => block(options, multi_head_op(&x, weights, context, options), inputs),
             None => Reference.multi_head(x, weights, context, options),
         }
     }
@@ -118,16 +119,16 @@ impl BlockKernels for FlexKernels {
         prefix: Option<&KeyValue>,
         update: KvUpdate,
     ) -> (Tensor<3>, Option<KeyValue>) {
-        if weights.modulation.is_some() {
+        if !is_fused(weights) {
             let (y, new) = multi_head(self, x, weights, context, options.precision, prefix);
             return (y, (update == KvUpdate::Keep).then_some(new));
         }
-        let inputs = multi_head_inputs(&x, weights, options)
+        let inputs = multi_head_inputs(&x, weights)
             .and_then(|inputs| block_with_prefix_inputs(inputs.into(), prefix));
         let Some(inputs) = inputs else {
             return Reference.multi_head_with_prefix(x, weights, context, options, prefix, update);
         };
-        let op = multi_head_op(&x, weights, context);
+        let op = multi_head_op(&x, weights, context, options);
         let [batch, tokens, _] = x.dims();
         let new = [batch, op.key_heads, tokens, weights.head_size()];
         let work = |inputs: &[&[f32]], prefix: KvPrefix<'_>| op.forward_with_prefix(inputs, prefix);
@@ -175,6 +176,11 @@ impl BlockKernels for FlexKernels {
     }
 }
 
+/// Says whether the fused block has all that these weights ask for.
+fn is_fused(weights: &MultiHeadWeights) -> bool {
+    weights.modulation.is_none() && weights.biases.is_none() && weights.is_gated()
+}
+
 /// Says whether tensors of `[numbers]` can be changed as they are, without autodiff.
 fn all_plain<const N: usize>(tensors: [&Tensor<1>; N]) -> bool {
     let is_plain =
@@ -187,11 +193,6 @@ fn plain(tensor: Tensor<1>) -> Primitive {
     primitive(tensor).expect("found plain before")
 }
 
-/// Returns a block's input, if the block may be fused.
-fn block_input(x: &Tensor<3>, options: BlockOptions) -> Option<Primitive> {
-    primitive(x.clone()).filter(|_| options.precision == Precision::F32)
-}
-
 /// Runs a block, which keeps what its backward pass needs or nothing.
 fn block<const N: usize>(options: BlockOptions, op: impl Op, inputs: [Primitive; N]) -> Tensor<3> {
     if options.activation_checkpointing {
@@ -201,27 +202,29 @@ fn block<const N: usize>(options: BlockOptions, op: impl Op, inputs: [Primitive;
     }
 }
 
-fn gau_op(x: &Tensor<3>, weights: &GauWeights, context: &AttentionContext) -> GauOp {
+fn gau_op(
+    x: &Tensor<3>,
+    weights: &GauWeights,
+    context: &AttentionContext,
+    options: BlockOptions,
+) -> GauOp {
     GauOp {
         width: x.dims()[2],
         expanded: weights.expanded(),
         key_size: weights.key_size(),
         epsilon: weights.epsilon as f32,
+        precision: options.precision,
         context: context.host().clone(),
     }
 }
 
 /// Returns the inputs of a [`GauOp`] in order.
-fn gau_inputs(
-    x: &Tensor<3>,
-    weights: &GauWeights,
-    options: BlockOptions,
-) -> Option<Vec<Primitive>> {
+fn gau_inputs(x: &Tensor<3>, weights: &GauWeights) -> Option<Vec<Primitive>> {
     let GauWeights { norm, in_proj, query, key, out_proj, epsilon: _ } = weights.clone();
     let (LinearWeights { weight: w_in, bias: b_in }, LinearWeights { weight: w_out, bias: b_out }) =
         (in_proj, out_proj);
     let mut inputs = vec![
-        block_input(x, options)?,
+        primitive(x.clone())?,
         primitive(norm)?,
         primitive(w_in)?,
         primitive(query.gamma)?,
@@ -238,6 +241,7 @@ fn multi_head_op(
     x: &Tensor<3>,
     weights: &MultiHeadWeights,
     context: &AttentionContext,
+    options: BlockOptions,
 ) -> MultiHeadOp {
     MultiHeadOp {
         width: x.dims()[2],
@@ -245,19 +249,16 @@ fn multi_head_op(
         key_heads: weights.key_heads(),
         feed_forward: weights.feed_forward(),
         epsilon: weights.epsilon as f32,
+        precision: options.precision,
         context: context.host().clone(),
     }
 }
 
 /// Returns the inputs of a [`MultiHeadOp`] in order.
-fn multi_head_inputs(
-    x: &Tensor<3>,
-    weights: &MultiHeadWeights,
-    options: BlockOptions,
-) -> Option<[Primitive; 9]> {
+fn multi_head_inputs(x: &Tensor<3>, weights: &MultiHeadWeights) -> Option<[Primitive; 9]> {
     let w = weights.clone();
     Some([
-        block_input(x, options)?,
+        primitive(x.clone())?,
         primitive(w.attention_norm)?,
         primitive(w.qkv_proj)?,
         primitive(w.query_norm)?,

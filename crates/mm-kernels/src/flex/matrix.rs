@@ -1,10 +1,14 @@
-//! Matrix products on strided slices, through the `gemm` crate (AVX2, AVX-512, NEON by run-time
-//! detection), one thread each.
+//! Matrix products on strided slices, one thread each: through the `gemm` crate (AVX2, AVX-512,
+//! NEON by run-time detection), or of factors that are rounded to 16 bits, through [`bf16`].
 
 use gemm::Parallelism;
 
+use super::bf16::{self, Right};
 use super::buffer::take;
+pub(crate) use super::factor::Matrix;
+use super::factor::reach;
 use super::in_parts;
+use crate::Precision;
 
 /// Fewest and most rows of a weight gradient that one task computes: the right factor is packed
 /// anew for every task, so few rows cost time, and many leave cores without work.
@@ -14,93 +18,29 @@ const GRADIENT_ROWS: [usize; 2] = [128, 384];
 /// the shape of a product.
 pub(crate) const CHUNK: usize = 512;
 
-/// A matrix inside a slice: element `(i, j)` is `data[i * strides[0] + j * strides[1]]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
-    shape: [usize; 2],
-    strides: [usize; 2],
-}
-
-impl<'a> Matrix<'a> {
-    /// Takes rows of `cols` numbers one after another.
-    pub fn rows(data: &'a [f32], cols: usize) -> Self {
-        Self { data, shape: [data.len() / cols, cols], strides: [cols, 1] }
-    }
-
-    /// Takes `shape` rows and columns, rows `stride` apart.
-    pub fn strided(data: &'a [f32], shape: [usize; 2], stride: usize) -> Self {
-        Self { data, shape, strides: [stride, 1] }
-    }
-
-    /// Returns rows `from..from + count`.
-    pub fn slice(self, from: usize, count: usize) -> Self {
-        assert!(from + count <= self.shape[0], "rows inside the matrix");
-        let start = (from * self.strides[0]).min(self.data.len());
-        Self { data: &self.data[start..], shape: [count, self.shape[1]], ..self }
-    }
-
-    /// Returns one row, whose numbers stand one after another.
-    pub fn row(&self, at: usize) -> &'a [f32] {
-        assert!(at < self.shape[0] && self.strides[1] == 1, "a row of the matrix");
-        &self.data[at * self.strides[0]..][..self.shape[1]]
-    }
-
-    /// Returns columns `from..from + count`. The numbers of a row stand one after another.
-    pub fn columns(self, from: usize, count: usize) -> Self {
-        assert!(from + count <= self.shape[1], "columns inside the matrix");
-        assert_eq!(self.strides[1], 1, "rows, not columns");
-        Self { data: &self.data[from..], shape: [self.shape[0], count], ..self }
-    }
-
-    /// Takes columns of a transposed matrix, of which `stride` is the distance: element `(i, j)` is
-    /// `data[j * stride + i]`.
-    pub fn transposed(data: &'a [f32], shape: [usize; 2], stride: usize) -> Self {
-        Self { data, shape, strides: [1, stride] }
-    }
-
-    /// Returns the transpose, without moving a number.
-    pub fn t(self) -> Self {
-        let ([rows, cols], [down, across]) = (self.shape, self.strides);
-        Self { data: self.data, shape: [cols, rows], strides: [across, down] }
-    }
-
-    /// Says whether every number is finite. The numbers of a row stand one after another.
-    pub fn is_finite(&self) -> bool {
-        let ([rows, cols], [down, across]) = (self.shape, self.strides);
-        assert_eq!(across, 1, "rows, not columns");
-        let row = |row: usize| &self.data[row * down..][..cols];
-        (0..rows).all(|at| row(at).iter().fold(true, |all, x| all & x.is_finite()))
-    }
-
-    /// Returns the number of rows.
-    pub fn height(&self) -> usize {
-        self.shape[0]
-    }
-
-    /// Returns the number of columns.
-    pub fn width(&self) -> usize {
-        self.shape[1]
-    }
-}
-
 /// Where a product goes: rows of `cols` numbers, `stride` apart.
 pub(crate) struct Target<'a> {
     data: &'a mut [f32],
     shape: [usize; 2],
     stride: usize,
+    precision: Precision,
 }
 
 impl<'a> Target<'a> {
     /// Takes rows of `cols` numbers one after another.
     pub fn rows(data: &'a mut [f32], cols: usize) -> Self {
         let shape = [data.len() / cols, cols];
-        Self { data, shape, stride: cols }
+        Self { data, shape, stride: cols, precision: Precision::F32 }
     }
 
     /// Takes `shape` rows and columns, rows `stride` apart.
     pub fn strided(data: &'a mut [f32], shape: [usize; 2], stride: usize) -> Self {
-        Self { data, shape, stride }
+        Self { data, shape, stride, precision: Precision::F32 }
+    }
+
+    /// Rounds the factors of the product to this type, unless it is that of the numbers.
+    pub fn of(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Computes `self = scale · a b`.
@@ -129,7 +69,8 @@ impl<'a> Target<'a> {
 
     fn product_of_rows(self, a: Matrix<'_>, b: Matrix<'_>, keep: bool) {
         let [rows, inner] = a.shape;
-        if rows != 1 || (inner <= CHUNK && !keep) {
+        let bf16 = self.precision == Precision::Bf16; // whose rows never depend on each other
+        if bf16 || rows != 1 || (inner <= CHUNK && !keep) {
             return self.product(a, b, 1.0, keep);
         }
         let cols = b.width();
@@ -150,24 +91,47 @@ impl<'a> Target<'a> {
         own.copy_from_slice(&twice[..cols]);
     }
 
+    /// Asserts that the product and the left factor lie inside their slices.
+    fn check(&self, a: Matrix<'_>) {
+        assert!(a.reach() <= a.data.len(), "the left factor is inside its slice");
+        let own = reach(self.shape, [self.stride, 1]);
+        assert!(own <= self.data.len(), "the product is inside its slice");
+        let apart = self.shape[0] <= 1 || self.stride >= self.shape[1];
+        assert!(apart, "rows of the product do not overlap");
+    }
+
+    fn packed_product(self, a: Matrix<'_>, b: &bf16::Packed, keep: bool) {
+        let b = Right::Packed(b);
+        assert_eq!((a.width(), self.shape), (b.shape()[0], [a.height(), b.shape()[1]]), "shapes");
+        self.check(a);
+        if a.height() > 0 {
+            self.rounded_product(a, b, 1.0, keep);
+        }
+    }
+
+    /// Computes a product of rounded factors, all of whose sizes were found right and above 0.
+    fn rounded_product(self, a: Matrix<'_>, b: Right<'_>, scale: f32, keep: bool) {
+        let lines = |matrix: Matrix<'_>| matrix.strides.contains(&1);
+        let right_lines = if let Right::Loose(b) = b { lines(b) } else { true };
+        assert!(lines(a) && right_lines, "factors have lines");
+        let out = bf16::Out { data: self.data.as_mut_ptr(), row: self.stride };
+        // SAFETY: the callers' assertions bound every address of these shapes and strides, and no
+        // size is 0; the product is borrowed mutably and so apart from both factors.
+        unsafe { bf16::product(out, a, b, scale, keep) }
+    }
+
     fn product(self, a: Matrix<'_>, b: Matrix<'_>, scale: f32, keep: bool) {
         let ([m, k], [k_too, n]) = (a.shape, b.shape);
         assert_eq!((k, self.shape), (k_too, [m, n]), "shapes of a product");
-        let reach = |shape: [usize; 2], strides: [usize; 2]| {
-            if shape[0] * shape[1] == 0 {
-                return 0;
-            }
-            (shape[0] - 1) * strides[0] + (shape[1] - 1) * strides[1] + 1
-        };
-        assert!(reach(a.shape, a.strides) <= a.data.len(), "the left factor is inside its slice");
-        assert!(reach(b.shape, b.strides) <= b.data.len(), "the right factor is inside its slice");
-        let own = [self.stride, 1];
-        assert!(reach(self.shape, own) <= self.data.len(), "the product is inside its slice");
-        assert!(self.shape[0] <= 1 || self.stride >= n, "rows of the product do not overlap");
+        self.check(a);
+        assert!(b.reach() <= b.data.len(), "the right factor is inside its slice");
+        if self.precision == Precision::Bf16 && m * n * k > 0 {
+            return self.rounded_product(a, Right::Loose(b), scale, keep);
+        }
         pack_less();
-        // SAFETY: the three assertions above bound every address that `gemm` forms from these
-        // shapes and strides; the product is borrowed mutably and so apart from both factors, and
-        // its rows do not overlap.
+        // SAFETY: the assertions above and of `check` bound every address that `gemm` forms from
+        // these shapes and strides; the product is borrowed mutably and so apart from both factors,
+        // and its rows do not overlap.
         unsafe {
             gemm::gemm(
                 m,
@@ -190,6 +154,49 @@ impl<'a> Target<'a> {
                 false,
                 Parallelism::None,
             );
+        }
+    }
+}
+
+/// A right factor of many products: the weight of a linear map, or its transpose.
+#[derive(Debug)]
+pub(crate) struct Weight<'a> {
+    matrix: Matrix<'a>,
+    /// The matrix rounded and packed, where that is its precision.
+    packed: Option<bf16::Packed>,
+}
+
+impl<'a> Weight<'a> {
+    /// Takes a matrix, which is packed once if factors are to be rounded.
+    pub fn new(matrix: Matrix<'a>, precision: Precision) -> Self {
+        let packed = match precision {
+            Precision::F32 => None,
+            Precision::Bf16 => Some(bf16::Packed::new(matrix)),
+        };
+        Self { matrix, packed }
+    }
+
+    /// Computes `out = a W`; see [`Target::add_rows`].
+    pub fn set_rows(&self, out: Target<'_>, a: Matrix<'_>) {
+        match &self.packed {
+            Some(packed) => out.packed_product(a, packed, false),
+            None => out.set_rows(a, self.matrix),
+        }
+    }
+
+    /// Computes `out += a W`; see [`Target::add_rows`].
+    pub fn add_rows(&self, out: Target<'_>, a: Matrix<'_>) {
+        match &self.packed {
+            Some(packed) => out.packed_product(a, packed, true),
+            None => out.add_rows(a, self.matrix),
+        }
+    }
+
+    /// Computes `out = a W`.
+    pub fn set(&self, out: Target<'_>, a: Matrix<'_>) {
+        match &self.packed {
+            Some(packed) => out.packed_product(a, packed, false),
+            None => out.set(a, self.matrix, 1.0),
         }
     }
 }
@@ -223,21 +230,34 @@ impl<'a> Product<'a> {
     }
 }
 
+/// Returns the rows of a gradient that one task computes. The cuts decide the bits of products in
+/// 32 bits, so that they follow from the shape alone; those of rounded factors depend on no cut,
+/// and every thread gets a task.
+fn gradient_rows(height: usize, precision: Precision) -> usize {
+    let [fewest, most] = GRADIENT_ROWS;
+    match precision {
+        Precision::F32 => height.div_ceil(4).clamp(fewest, most),
+        Precision::Bf16 => height.div_ceil(rayon::current_num_threads()).clamp(fewest, 2 * most),
+    }
+}
+
 /// Computes products, which all share the threads.
-pub(crate) fn weight_gradients<const N: usize>(products: [Product<'_>; N]) -> [Vec<f32>; N] {
+pub(crate) fn weight_gradients<const N: usize>(
+    products: [Product<'_>; N],
+    precision: Precision,
+) -> [Vec<f32>; N] {
     let mut gradients =
         products.each_ref().map(|Product { left, right }| vec![0.0; left.height() * right.width()]);
     let mut tasks = vec![];
     for (gradient, Product { left, right }) in gradients.iter_mut().zip(&products) {
-        let [fewest, most] = GRADIENT_ROWS;
-        let (cols, rows) = (right.width(), left.height().div_ceil(4).clamp(fewest, most));
+        let (cols, rows) = (right.width(), gradient_rows(left.height(), precision));
         for (index, part) in gradient.chunks_mut(rows * cols).enumerate() {
             tasks.push((left.slice(index * rows, part.len() / cols), *right, part));
         }
     }
     tasks.sort_by_key(|(.., part)| std::cmp::Reverse(part.len())); // large ones first
     in_parts(tasks, |_, (left, right, part)| {
-        Target::rows(part, right.width()).set(left, right, 1.0);
+        Target::rows(part, right.width()).of(precision).set(left, right, 1.0);
     });
     gradients
 }

@@ -16,10 +16,11 @@ mod prefix;
 
 use super::attention::{Head, Rows};
 use super::buffer::{Buffer, take};
-use super::matrix::{Matrix, Target};
+use super::matrix::{Matrix, Target, Weight};
 use super::rotary::turn;
 use super::simd::{sigmoid, vectorised};
 use super::{Forward, Op, in_parts, next_pieces, norm};
+use crate::Precision;
 use crate::context::HostContext;
 
 /// One block's sizes and where its tokens stand. Inputs, in order: `x`, `γ₁`, `W_a`, `γ_q`, `γ_k`,
@@ -36,34 +37,48 @@ pub(crate) struct MultiHeadOp {
     pub feed_forward: usize,
     /// The number added to the mean square in all norms.
     pub epsilon: f32,
+    /// The type that factors of products are rounded to.
+    pub precision: Precision,
     /// Angles and mask.
     pub context: HostContext,
 }
 
-/// The inputs by name.
-#[derive(Clone, Copy)]
+/// The inputs by name. In the backward pass the linear maps are transposed.
 struct Weights<'a> {
     attention_norm: &'a [f32],
-    qkv_proj: &'a [f32],
+    qkv_proj: Weight<'a>,
     query_norm: &'a [f32],
     key_norm: &'a [f32],
-    out_proj: &'a [f32],
+    out_proj: Weight<'a>,
     mlp_norm: &'a [f32],
-    gate_up_proj: &'a [f32],
-    down_proj: &'a [f32],
+    gate_up_proj: Weight<'a>,
+    down_proj: Weight<'a>,
 }
 
 impl<'a> Weights<'a> {
-    fn new(inputs: &[&'a [f32]]) -> Self {
+    fn forward(op: &MultiHeadOp, inputs: &[&'a [f32]]) -> Self {
+        Self::new(op, inputs, |matrix| matrix)
+    }
+
+    fn backward(op: &MultiHeadOp, inputs: &[&'a [f32]]) -> Self {
+        Self::new(op, inputs, Matrix::t)
+    }
+
+    fn new(
+        op: &MultiHeadOp,
+        inputs: &[&'a [f32]],
+        turn: impl Fn(Matrix<'a>) -> Matrix<'a>,
+    ) -> Self {
+        let map = |data, cols| Weight::new(turn(Matrix::rows(data, cols)), op.precision);
         Self {
             attention_norm: inputs[1],
-            qkv_proj: inputs[2],
+            qkv_proj: map(inputs[2], op.qkv_width()),
             query_norm: inputs[3],
             key_norm: inputs[4],
-            out_proj: inputs[5],
+            out_proj: map(inputs[5], op.width),
             mlp_norm: inputs[6],
-            gate_up_proj: inputs[7],
-            down_proj: inputs[8],
+            gate_up_proj: map(inputs[7], 2 * op.feed_forward),
+            down_proj: map(inputs[8], op.width),
         }
     }
 }
@@ -94,7 +109,7 @@ impl MultiHeadOp {
         (self.head_size() as f32).sqrt().recip()
     }
 
-    fn forward_part(&self, w: Weights<'_>, first_row: usize, part: Part<'_>) {
+    fn forward_part(&self, w: &Weights<'_>, first_row: usize, part: Part<'_>) {
         let (width, size, tokens) = (self.width, self.head_size(), part.x.len() / self.width);
         let mut n = take(part.x.len());
         self.project(w, part.x, &mut n, part.qkv);
@@ -113,16 +128,16 @@ impl MultiHeadOp {
     }
 
     /// Computes `J` of tokens `[tokens, width]`, and their norm.
-    fn project(&self, w: Weights<'_>, x: &[f32], n: &mut [f32], qkv: &mut [f32]) {
+    fn project(&self, w: &Weights<'_>, x: &[f32], n: &mut [f32], qkv: &mut [f32]) {
         let qw = self.qkv_width();
         norm::rows(x, w.attention_norm, self.epsilon, n);
-        Target::rows(qkv, qw).set_rows(Matrix::rows(n, self.width), Matrix::rows(w.qkv_proj, qw));
+        w.qkv_proj.set_rows(Target::rows(qkv, qw), Matrix::rows(n, self.width));
     }
 
     /// Goes on from the mixed values: `h`, which holds `x`, `F` and `y`.
     fn finish(
         &self,
-        w: Weights<'_>,
+        w: &Weights<'_>,
         n: &mut [f32],
         mixed: &[f32],
         h: &mut [f32],
@@ -131,20 +146,18 @@ impl MultiHeadOp {
     ) {
         let (width, inner) = (self.width, self.feed_forward);
         let tokens = h.len() / width;
-        let out_proj = Matrix::rows(w.out_proj, width);
-        Target::rows(h, width).add_rows(Matrix::rows(mixed, width), out_proj);
+        w.out_proj.add_rows(Target::rows(h, width), Matrix::rows(mixed, width));
         norm::rows(h, w.mlp_norm, self.epsilon, n);
-        let gate_up_proj = Matrix::rows(w.gate_up_proj, 2 * inner);
-        Target::rows(gate_up, 2 * inner).set_rows(Matrix::rows(n, width), gate_up_proj);
+        w.gate_up_proj.set_rows(Target::rows(gate_up, 2 * inner), Matrix::rows(n, width));
         let mut m = take(tokens * inner);
         swiglu(inner, gate_up, &mut m);
         y.copy_from_slice(h);
-        Target::rows(y, width).add_rows(Matrix::rows(&m, inner), Matrix::rows(w.down_proj, width));
+        w.down_proj.add_rows(Target::rows(y, width), Matrix::rows(&m, inner));
     }
 
     /// Computes normalised and rotated queries and keys, `[tokens, heads * head]` and
     /// `[tokens, key_heads * head]`.
-    fn queries_and_keys(&self, w: Weights<'_>, first_row: usize, qkv: &[f32]) -> [Buffer; 2] {
+    fn queries_and_keys(&self, w: &Weights<'_>, first_row: usize, qkv: &[f32]) -> [Buffer; 2] {
         let (size, tokens) = (self.head_size(), qkv.len() / self.qkv_width());
         let (mut q, mut k) =
             (take(tokens * self.heads * size), take(tokens * self.key_heads * size));
@@ -154,14 +167,14 @@ impl MultiHeadOp {
     }
 
     /// Says how the queries of so many tokens are normalised and turned.
-    fn query_turns<'a>(&'a self, w: Weights<'a>, first_row: usize, tokens: usize) -> Turns<'a> {
+    fn query_turns<'a>(&'a self, w: &Weights<'a>, first_row: usize, tokens: usize) -> Turns<'a> {
         let [cos, sin] = self.context.angles(first_row * self.context.tokens(), tokens);
         let (width, epsilon) = (self.qkv_width(), self.epsilon);
         Turns { width, first: 0, heads: self.heads, gamma: w.query_norm, cos, sin, epsilon }
     }
 
     /// Says how the keys of so many tokens are normalised and turned.
-    fn key_turns<'a>(&'a self, w: Weights<'a>, first_row: usize, tokens: usize) -> Turns<'a> {
+    fn key_turns<'a>(&'a self, w: &Weights<'a>, first_row: usize, tokens: usize) -> Turns<'a> {
         Turns {
             first: self.heads * self.head_size(),
             heads: self.key_heads,
@@ -193,6 +206,7 @@ impl MultiHeadOp {
             ranges: self.context.row(first_row + row),
             scale: self.scale(),
             queries_alone: false,
+            precision: self.precision,
         }
     }
 }
@@ -239,7 +253,8 @@ vectorised! {
 
 impl Op for MultiHeadOp {
     fn forward(&self, inputs: &[&[f32]]) -> Forward {
-        let (w, x, width, qw) = (Weights::new(inputs), inputs[0], self.width, self.qkv_width());
+        let (w, x) = (&Weights::forward(self, inputs), inputs[0]);
+        let (width, qw) = (self.width, self.qkv_width());
         let (tokens, inner) = (x.len() / width, self.feed_forward);
         let mut output = vec![0.0; x.len()];
         let mut qkv = take(tokens * qw);

@@ -7,7 +7,7 @@ use super::FlexKernels;
 use crate::testing::normal;
 use crate::{
     AttentionContext, AxisFrequency, BlockKernels, BlockOptions, GauWeights, KeyRanges, KeyValue,
-    KvUpdate, LinearWeights, MultiHeadWeights, Reference, RotaryTables, ScaleOffset,
+    KvUpdate, LinearWeights, MultiHeadWeights, Precision, Reference, RotaryTables, ScaleOffset,
 };
 
 /// Channels of a token.
@@ -183,6 +183,7 @@ fn head_weights(trained: &mut Trained, key_heads: usize) -> MultiHeadWeights {
         down_proj: trained.matrix(feed_forward, WIDTH),
         epsilon: 1e-6,
         modulation: None,
+        biases: None,
     }
 }
 
@@ -212,10 +213,10 @@ impl Weights {
         kernels: &dyn BlockKernels,
         x: Tensor<3>,
         context: &AttentionContext,
+        options: BlockOptions,
         prefix: Option<&KeyValue>,
         update: KvUpdate,
     ) -> (Tensor<3>, Option<KeyValue>) {
-        let options = BlockOptions::default();
         match self {
             Self::Gau(weights) => {
                 kernels.gau_with_prefix(x, weights, context, options, prefix, update)
@@ -269,6 +270,22 @@ fn check(block: Block, stretches: &[Stretch], rows: usize) {
     assert_close(fused.clone(), of(&Reference, plain));
     let again = of(&FlexKernels, BlockOptions { activation_checkpointing: true, ..plain });
     assert!(again == fused, "a block computed again differs");
+    let rounded = of(&FlexKernels, BlockOptions { precision: Precision::Bf16, ..plain });
+    assert_rounded(&rounded, &fused);
+}
+
+/// Asserts that results of rounded factors are close to those of whole ones, and other numbers.
+fn assert_rounded(found: &[TensorData], wanted: &[TensorData]) {
+    assert_eq!(found.len(), wanted.len());
+    assert!(found != wanted, "no factor was rounded");
+    let size = |numbers: &[f32]| numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let most = wanted.iter().fold(0.0, |most: f32, wanted| most.max(size(&host(wanted))));
+    for (index, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+        let (found, wanted) = (host(found), host(wanted));
+        let apart: Vec<f32> = found.iter().zip(&wanted).map(|(a, b)| a - b).collect();
+        let (apart, own) = (size(&apart), size(&wanted));
+        assert!(apart <= 0.02 * own + 0.003 * most, "result {index}: {apart} of {own}, {most}");
+    }
 }
 
 proptest! {
@@ -331,9 +348,10 @@ fn check_with_prefix(block: Block, prefix: usize, heads: usize, keys: usize, val
     let context = weights.context(&KeyRanges::new(2, prefix + 3, ranges).unwrap());
     let old = |seed, channels| normal(seed, [2, heads, prefix, channels], 1.0);
     let prefix = (prefix > 0).then(|| KeyValue { keys: old(8, keys), values: old(9, values) });
-    let run = |kernels: &dyn BlockKernels, update| {
-        weights.forward_with_prefix(kernels, x.clone(), &context, prefix.as_ref(), update)
+    let run_as = |kernels: &dyn BlockKernels, options, update| {
+        weights.forward_with_prefix(kernels, x.clone(), &context, options, prefix.as_ref(), update)
     };
+    let run = |kernels: &dyn BlockKernels, update| run_as(kernels, BlockOptions::default(), update);
     let data = |(y, new): (Tensor<3>, Option<KeyValue>)| {
         let new = new.expect("they are kept");
         vec![y.into_data(), new.keys.into_data(), new.values.into_data()]
@@ -341,6 +359,8 @@ fn check_with_prefix(block: Block, prefix: usize, heads: usize, keys: usize, val
     let fused = data(run(&FlexKernels, KvUpdate::Keep));
     let (same, none) = run(&FlexKernels, KvUpdate::Discard);
     assert!(same.into_data() == fused[0] && none.is_none());
+    let options = BlockOptions { precision: Precision::Bf16, ..BlockOptions::default() };
+    assert_rounded(&data(run_as(&FlexKernels, options, KvUpdate::Keep)), &fused);
     assert_close(fused, data(run(&Reference, KvUpdate::Keep)));
 }
 
@@ -361,7 +381,7 @@ fn with_number(x: &Tensor<3>, token: usize, number: f32) -> Tensor<3> {
 
 /// Text of 91 tokens, then another document of six in the same row. What is not a number at token
 /// 60 must reach the tokens that see it, and no other, forward and backward.
-fn check_broken(block: Block, number: f32) {
+fn check_broken(block: Block, number: f32, precision: Precision) {
     let mut trained = Trained::default();
     let weights = block.weights(&mut trained);
     let stretches = [Stretch::Text(90), Stretch::Document, Stretch::Text(6)];
@@ -371,7 +391,8 @@ fn check_broken(block: Block, number: f32) {
     let (x, weight) = (normal(1, shape, 1.0), normal(2, shape, 1.0));
     let of = |x: &Tensor<3>| {
         let found = trained.results(x, &weight, |x| {
-            weights.forward(&FlexKernels, x, &context, BlockOptions::default())
+            let options = BlockOptions { precision, ..BlockOptions::default() };
+            weights.forward(&FlexKernels, x, &context, options)
         });
         [host(&found[0]), host(&found[1])]
     };
@@ -396,8 +417,10 @@ fn check_broken(block: Block, number: f32) {
 #[test]
 fn what_is_not_a_number_reaches_only_the_tokens_that_see_it() {
     for number in [f32::NAN, f32::INFINITY, 1e30] {
-        check_broken(Block::Gau { bias: true }, number);
-        check_broken(Block::MultiHead { key_heads: 2 }, number);
+        for precision in [Precision::F32, Precision::Bf16] {
+            check_broken(Block::Gau { bias: true }, number, precision);
+            check_broken(Block::MultiHead { key_heads: 2 }, number, precision);
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The definitions of what blocks are made of: the norm and the linear map.
 
 use burn::prelude::*;
+use burn::tensor::DType;
 
-use crate::device::is_flex;
+use crate::device::{few_rows, is_flex};
 
 /// Computes RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467), `x / sqrt(mean(x²) + ε) · γ`, over
 /// the last axis: `[…, channels]` -> the same shape; `gamma`: `[channels]`. Where the squares
@@ -14,10 +15,26 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: &Tensor<1>, epsilon: f64) -
     x / rms.mask_fill(overflows, f32::NAN) * gamma.clone().unsqueeze()
 }
 
+/// Computes LayerNorm (Ba, Kiros & Hinton 2016, arXiv:1607.06450),
+/// `(x - mean(x)) / sqrt(var(x) + ε) · γ + β`, over the last axis: `[…, channels]` -> the same
+/// shape; `gamma` and `beta`: `[channels]`.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: &Tensor<1>,
+    beta: &Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    let centered = x.clone() - x.mean_dim(D - 1);
+    let deviation = (centered.clone().square().mean_dim(D - 1) + epsilon).sqrt();
+    centered / deviation * gamma.clone().unsqueeze() + beta.clone().unsqueeze()
+}
+
 /// Computes `x W + b` in the type of `x`, to which weights of another are rounded:
 /// `[…, inputs]` -> `[…, outputs]`; `weight`: `[inputs, outputs]`, `bias`: `[outputs]`.
 ///
-/// On the CPU, without gradients, the bits of a row do not depend on the number of rows.
+/// On the CPU, without gradients, the bits of a row do not depend on the number of rows where
+/// weights are 32-bit floats. Weights of 16 bits are widened as they are read for a few rows, and
+/// one whole matrix at a time for more.
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: &Tensor<2>,
@@ -25,6 +42,18 @@ pub fn linear<const D: usize>(
 ) -> Tensor<D> {
     let (shape, [inputs, outputs]) = (x.dims(), weight.dims());
     let dtype = x.dtype();
+    if dtype == DType::F32 && matches!(weight.dtype(), DType::BF16 | DType::F16) {
+        let rows = shape[..D - 1].iter().product();
+        if let Some(y) = few_rows(x.clone().reshape([rows, inputs]), weight) {
+            let mut shape = shape;
+            shape[D - 1] = outputs;
+            let y = y.reshape(shape);
+            return match bias {
+                Some(bias) => y + bias.clone().cast(dtype).unsqueeze(),
+                None => y,
+            };
+        }
+    }
     let bias = bias.map(|bias| bias.clone().cast(dtype));
     let weight = weight.clone().cast(dtype);
     let rows = shape[..D - 1].iter().product();

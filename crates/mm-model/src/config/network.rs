@@ -1,11 +1,12 @@
-//! Which network a model has: the transformer that reads and writes, or a U-Net that only draws.
+//! Which network a model has: the transformer that reads and writes, or one that only draws.
 
 use burn::prelude::*;
 use mm_backbone::{BackboneConfig, PositionScheme};
 use mm_codec::{CodeConfig, CodecConfig};
+use mm_diffusion::Level;
 use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};
 
-use crate::{ConfigError, UnetConfig};
+use crate::{Classes, ConfigError, UnetConfig, VitConfig};
 
 /// The network of a model with its sizes.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,8 @@ pub enum NetworkConfig {
     Unified(UnifiedConfig),
     /// A U-Net, which draws images of no prompt and knows no text.
     Unet(UnetConfig),
+    /// A published transformer, which draws images of a class or of none and knows no text.
+    Vit(VitConfig),
     /// A codec, which encodes images and decodes them again, and neither draws nor knows text.
     Codec(CodecConfig),
     /// One transformer for text and for the codes of a codec.
@@ -46,7 +49,8 @@ pub struct UnifiedConfig {
 }
 
 /// What `config.json` and the table `[model]` of a recipe say of a network. One of `backbone`,
-/// `unet` and `codec` is given, and the other fields belong to the first.
+/// `unet`, `vit` and `codec` is given, and the other fields belong to the first. A `codec` of codes
+/// beside a `backbone` makes codes of images.
 ///
 /// ```
 /// use mm_model::{NetworkConfig, NetworkFields};
@@ -68,6 +72,8 @@ pub struct NetworkFields {
     pub unet: Option<UnetConfig>,
     /// The sizes of the codec.
     pub codec: Option<CodecConfig>,
+    /// The sizes of a published transformer that only draws.
+    pub vit: Option<VitConfig>,
 }
 
 impl TryFrom<NetworkFields> for NetworkConfig {
@@ -79,8 +85,24 @@ impl TryFrom<NetworkFields> for NetworkConfig {
             found: found.to_string(),
             wanted,
         };
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, codec } =
-            fields;
+        let NetworkFields {
+            patch_bias,
+            patch_pos_embed,
+            patch_convolution,
+            backbone,
+            unet,
+            vit,
+            codec,
+        } = fields;
+        if let Some(vit) = vit {
+            let alone = backbone.is_none() && unet.is_none() && codec.is_none();
+            let plain = patch_bias.is_none() && patch_pos_embed.is_none();
+            return if alone && plain && patch_convolution.is_none() {
+                Ok(Self::Vit(vit))
+            } else {
+                Err(wrong("vit", &"given beside the fields of another", "one network alone"))
+            };
+        }
         if let Some(codec) = codec {
             if unet.is_some() {
                 return Err(wrong("codec", &"given beside `unet`", "one network alone"));
@@ -146,9 +168,11 @@ impl From<NetworkConfig> for NetworkFields {
                 patch_convolution: Some(unified.patch_convolution),
                 backbone: Some(unified.backbone),
                 unet: None,
+                vit: None,
                 codec: None,
             },
             NetworkConfig::Unet(unet) => Self { unet: Some(unet), ..Self::default() },
+            NetworkConfig::Vit(vit) => Self { vit: Some(vit), ..Self::default() },
             NetworkConfig::Codec(codec) => Self { codec: Some(codec), ..Self::default() },
             NetworkConfig::Coded(CodedConfig { unified, codec }) => {
                 let codec = Some(CodecConfig::Codes(codec));
@@ -172,6 +196,44 @@ impl NetworkConfig {
         matches!(self, Self::Unet(_))
     }
 
+    /// Says whether the network draws and does nothing else.
+    pub fn only_draws(&self) -> bool {
+        !matches!(self, Self::Unified(_) | Self::Coded(_))
+    }
+
+    /// Returns the published transformer that only draws, if it is one.
+    pub fn vit(&self) -> Option<&VitConfig> {
+        match self {
+            Self::Vit(vit) => Some(vit),
+            _ => None,
+        }
+    }
+
+    /// Returns the classes that the network draws, if it knows any.
+    pub fn classes(&self) -> Option<&Classes> {
+        self.vit().map(VitConfig::classes).filter(|classes| classes.count > 0)
+    }
+
+    /// Returns the numbers of one pixel, or of one latent.
+    pub fn channels(&self) -> usize {
+        self.vit().map_or(mm_patch::RGB_CHANNELS, VitConfig::channels)
+    }
+
+    /// Returns the deviation of the noise that images are mixed with.
+    pub fn noise_scale(&self) -> f64 {
+        self.vit().map_or(1.0, VitConfig::noise_scale)
+    }
+
+    /// Returns an estimate of clean patches whose velocity is divided by no less noise than the
+    /// network is trained with: `clean`, `noisy`: `[batch, patches, numbers]` -> the same shape.
+    pub(crate) fn limited(&self, clean: Tensor<3>, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
+        let least = self.vit().map_or(0.0, VitConfig::min_noise);
+        if level.noise >= least {
+            return clean;
+        }
+        noisy.clone() + (clean - noisy) * (level.noise / least)
+    }
+
     /// Returns the codec, if the network is one.
     pub fn codec(&self) -> Option<&CodecConfig> {
         match self {
@@ -180,36 +242,37 @@ impl NetworkConfig {
         }
     }
 
-    /// Returns the transformer; a U-Net and a codec have none.
+    /// Returns the transformer; other networks have none.
     pub fn unified(&self) -> Option<&UnifiedConfig> {
         match self {
             Self::Unified(unified) => Some(unified),
             Self::Coded(coded) => Some(&coded.unified),
-            Self::Unet(_) | Self::Codec(_) => None,
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => None,
         }
     }
 
-    /// Returns the transformer to change it; a U-Net and a codec have none.
+    /// Returns the transformer to change it; other networks have none.
     pub fn unified_mut(&mut self) -> Option<&mut UnifiedConfig> {
         match self {
             Self::Unified(unified) => Some(unified),
             Self::Coded(coded) => Some(&mut coded.unified),
-            Self::Unet(_) | Self::Codec(_) => None,
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => None,
         }
     }
 
-    /// Returns how tokens are placed on the plane. A U-Net does not look at their positions.
+    /// Returns how tokens are placed on the plane. A network that only draws does not look at
+    /// their positions.
     pub fn positions(&self) -> PositionScheme {
         self.unified().map_or(PositionScheme::RopeTv, |unified| unified.backbone.positions)
     }
 
-    /// Returns the channels of the hidden states before any token; a U-Net keeps none.
+    /// Returns the channels of the hidden states before any token; others keep none.
     pub(crate) fn width(&self) -> usize {
         self.unified().map_or(0, |unified| unified.backbone.width)
     }
 
-    /// Returns where tokens stand, `[row, column]` each, and what they may attend. A U-Net asks for
-    /// neither, so its tokens have one angle that nothing turns by.
+    /// Returns where tokens stand, `[row, column]` each, and what they may attend. A network that
+    /// only draws asks for neither, so its tokens have one angle that nothing turns by.
     pub(crate) fn attention_context(
         &self,
         positions: &[[f64; 2]],
@@ -222,7 +285,7 @@ impl NetworkConfig {
                 let backbone = &coded.unified.backbone;
                 backbone.attention_context(positions, causal(&ranges), device)
             }
-            Self::Unet(_) | Self::Codec(_) => {
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => {
                 let unused = AxisFrequency { axis: 0, theta: 1.0 };
                 AttentionContext::new(RotaryTables::new(&[unused], positions), ranges, device)
             }

@@ -6,13 +6,14 @@
 use std::ops::Range;
 
 use burn::prelude::*;
-use mm_diffusion::{Analytic, Guidance, Level, Sampler, analytic_dpm};
-use mm_patch::{Grid, Image, patches_to_image};
+use mm_diffusion::{Analytic, Guidance, GuidanceRule, Level, Sampler, analytic_dpm};
+use mm_patch::{Grid, Image, patches_to_image, patchify, unpatchify};
 use rand_chacha::ChaCha8Rng;
 
 use super::constrain::{Constrain, Unconstrained};
 use super::pass::Network;
 use super::session::{CachedRows, GenerationSession};
+use crate::batch::Jump;
 use crate::random::{Purpose, normals, stream};
 use crate::{Document, GenerateError, GenerateOptions, LoadedModel, Segment};
 
@@ -66,7 +67,8 @@ impl GenerationSession<'_> {
         if model.config.network.coded().is_some() {
             return Err(GenerateError::IsCoded);
         }
-        let guided = model.config.has_text() && guidance.scale != 1.0;
+        let distilled = model.config.time.is_distilled(); // which takes guidance as an input
+        let guided = model.config.has_prompts() && guidance.scale != 1.0 && !distilled;
         let both = if guided {
             let negative = model.drawing_prompt(negative, grid)?;
             let negative = self.cached().prefill_beside(&negative);
@@ -100,7 +102,7 @@ impl GenerationSession<'_> {
         let mut noise = sampler.noise(streams);
         let start = constraint.start(noise(), levels);
         let drawn = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut |_, _| ());
-        constrained_images_of(drawn, grid, constraint)
+        self.model().finished(drawn, grid, constraint)
     }
 }
 
@@ -108,6 +110,16 @@ impl ImageSampler<'_> {
     /// Estimates the clean patches behind noisy ones: `[rows, patches, patch_dim]` -> the same
     /// shape.
     pub fn denoise(&self, noisy: Tensor<3>, level: &Level) -> Tensor<3> {
+        self.denoise_by(noisy, level, 0.0)
+    }
+
+    /// Does what [`Self::denoise`] does, `[rows, patches, patch_dim]` -> the same shape, for a step
+    /// of this size, of which a distilled network is told.
+    fn denoise_by(&self, noisy: Tensor<3>, level: &Level, size: f64) -> Tensor<3> {
+        if self.session.model().config.time.is_distilled() {
+            let jump = Jump { size, guidance: self.guidance.scale };
+            return self.session.cached().clean_by(noisy, self.grid, level, jump);
+        }
         let Some(both) = self.both.as_ref().filter(|_| self.guidance.active(level)) else {
             return self.session.denoise(noisy, self.grid, level);
         };
@@ -124,8 +136,8 @@ impl ImageSampler<'_> {
         level.eps_in(noisy, clean)
     }
 
-    /// Returns a source of standard normal noise `[rows, patches, patch_dim]`, fresh at every call,
-    /// each row from its own stream.
+    /// Returns a source of normal noise `[rows, patches, patch_dim]`, fresh at every call, each row
+    /// from its own stream; its deviation is that of the network, which is 1 but for some.
     ///
     /// # Panics
     ///
@@ -135,9 +147,11 @@ impl ImageSampler<'_> {
         assert_eq!(streams.len(), shape[0], "one stream of noise a row");
         let device = self.session.model().model.device();
         let count = shape[1] * shape[2];
+        let scale = self.session.model().config.network.noise_scale();
         move || {
             let fresh: Vec<f32> = streams.iter_mut().flat_map(|rng| normals(rng, count)).collect();
-            Tensor::from_data(TensorData::new(fresh, shape), &device)
+            let fresh = Tensor::from_data(TensorData::new(fresh, shape), &device);
+            if scale == 1.0 { fresh } else { fresh * scale }
         }
     }
 
@@ -172,7 +186,8 @@ impl ImageSampler<'_> {
         };
         let mut call = 0;
         let mut denoise = |noisy: Tensor<3>, level: &Level| {
-            let clean = self.denoise(constraint.state(noisy, level), level);
+            let noisy = constraint.state(noisy, level);
+            let clean = self.denoise_by(noisy, level, step_size(plan.levels, level));
             call += 1;
             done(call, calls);
             constraint.clean(clean, level)
@@ -303,6 +318,30 @@ impl LoadedModel {
         session.drawn(grid, options, streams, constraint)
     }
 
+    /// Turns what was drawn, `[rows, patches, patch_dim]`, into one image a row: patches of pixels, or
+    /// of latents, which are decoded. Numbers that are not finite are an error.
+    pub fn images_of(&self, patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
+        self.finished(patches, grid, &Unconstrained)
+    }
+
+    /// Does what [`Self::images_of`] does with `[rows, patches, patch_dim]`, and makes every image
+    /// keep a constraint.
+    fn finished(
+        &self,
+        patches: Tensor<3>,
+        grid: Grid,
+        constraint: &dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
+        if self.config.network.vit().is_none_or(|vit| vit.factor() == 1) {
+            return constrained_images_of(patches, grid, constraint);
+        }
+        let latents = unpatchify(patches, grid);
+        let pixels = self.model.decode(latents).expect("latents have an autoencoder");
+        let [_, _, height, width] = pixels.dims();
+        let grid = Grid::new(height, width, 1);
+        constrained_images_of(patchify(pixels, grid), grid, constraint)
+    }
+
     /// Checks that images can be drawn after these prompts with these settings.
     pub fn check_drawing(
         &self,
@@ -310,6 +349,13 @@ impl LoadedModel {
         options: &GenerateOptions,
     ) -> Result<(), GenerateError> {
         self.check(options)?;
+        if !self.config.draws() {
+            return Err(GenerateError::OnlyReads);
+        }
+        let plain = options.guidance.rule == GuidanceRule::Plain;
+        if self.config.time.is_distilled() && !(plain && options.negative.is_empty()) {
+            return Err(GenerateError::Distilled);
+        }
         let empty = |prompt: &Document| {
             let silent =
                 |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());
@@ -324,13 +370,20 @@ impl LoadedModel {
         Ok(())
     }
 
-    /// Starts `images` images of `grid` that follow an empty document.
+    /// Starts `images` images of `grid` that follow an empty document; where a network draws nothing
+    /// without a class, classes are taken in turn.
     pub fn image_session(
         &self,
         grid: Grid,
         images: usize,
     ) -> Result<GenerationSession<'_>, GenerateError> {
-        GenerationSession::before_image(self, &vec![Document::default(); images], grid)
+        let classes = self.config.network.classes().filter(|classes| !classes.none);
+        let prompt = |image: usize| match classes {
+            Some(classes) => Document::of_text(&(image % classes.count).to_string()),
+            None => Document::default(),
+        };
+        let prompts: Vec<Document> = (0..images).map(prompt).collect();
+        GenerationSession::before_image(self, &prompts, grid)
     }
 
     /// Draws the images of these numbers from noise, without prompts.
@@ -352,9 +405,18 @@ impl LoadedModel {
             let mut noise = sampler.noise(numbered(seed, first..end));
             let start = noise();
             let clean = sampler.sample(plan, start, &mut noise, &mut |_, _| ());
-            drawn.extend(images_of(clean, grid)?);
+            drawn.extend(self.images_of(clean, grid)?);
         }
         Ok(drawn)
+    }
+}
+
+/// Returns how far the step goes that begins at a level, as a difference of signal fractions; 0 for
+/// a level that is none of the plan's.
+fn step_size(levels: &[Level], now: &Level) -> f64 {
+    match levels.iter().position(|level| level == now) {
+        Some(at) => levels.get(at + 1).map_or(1.0, Level::signal_fraction) - now.signal_fraction(),
+        None => 0.0,
     }
 }
 
@@ -394,6 +456,17 @@ pub fn constrained_images_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_steps_of_a_plan_reach_from_noise_to_the_clean_end() {
+        let levels = mm_diffusion::Schedule::Linear.sampling_levels(4).unwrap();
+        for level in &levels {
+            assert_eq!(step_size(&levels, level), 0.25);
+        }
+        assert_eq!(step_size(&levels[3..], &levels[3]), 0.25);
+        assert_eq!(step_size(&levels[..1], &levels[0]), 1.0);
+        assert_eq!(step_size(&levels[..1], &levels[1]), 0.0);
+    }
 
     #[test]
     fn numbers_beyond_the_range_make_a_image_and_those_that_are_none_do_not() {

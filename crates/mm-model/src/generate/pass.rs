@@ -9,13 +9,14 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::prelude::*;
-use mm_backbone::{BlockOptions, Cache, KeyRanges, KeyValue};
+use mm_backbone::{BlockOptions, Cache, KeyRanges, KeyValue, Precision};
 use mm_kernels::has_fused_blocks;
 use mm_patch::Grid;
 
-use crate::batch::{Inputs, Patches};
+use crate::batch::{Inputs, Jump, Patches};
 use crate::{LoadedModel, Model, ModelConfig, Sequence};
 
 /// Who computes a document's passes through the network. A [`LoadedModel`] does it itself; a server
@@ -35,6 +36,7 @@ pub trait Network: fmt::Debug + Sync {
 /// Tokens of one or several rows that the network is to compute behind what is cached of them.
 #[derive(Debug, Clone)]
 pub struct NetworkCall {
+    pub(super) document: u64,
     pub(super) prefix: Arc<Cache>,
     pub(super) rows: usize,
     pub(super) step: Step,
@@ -98,6 +100,9 @@ pub(super) struct StepImages {
     pub noisy: Tensor<2>,
     pub grids: Vec<Grid>,
     pub timesteps: Vec<f64>,
+    pub classes: Vec<Option<u32>>,
+    /// One for each image; only a distilled network looks at them.
+    pub jumps: Vec<Jump>,
     /// The place of each image's first patch in the flattened rows.
     pub starts: Vec<usize>,
 }
@@ -113,8 +118,33 @@ pub enum Joining {
     Never,
 }
 
-/// Joined caches of the calls that were run last. Denoising calls of one image all follow the same
-/// prefix, so that rows that go on side by side are joined once.
+/// The number of a document in progress, whose cached rows nobody else extends. A clone is another
+/// document, since it may go on in another way.
+#[derive(Debug)]
+pub(super) struct DocumentId(u64);
+
+impl DocumentId {
+    pub fn number(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for DocumentId {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Clone for DocumentId {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// Joined caches of the calls that were run last, so that rows that go on side by side are joined
+/// once: denoising calls of one image all follow the same prefix, and what a pass appends to its
+/// rows is appended to their joined cache too. Calls have to come in the same order each time.
 #[derive(Debug, Default)]
 pub struct JoinedPrefixes {
     kept: Vec<Joined>,
@@ -122,8 +152,21 @@ pub struct JoinedPrefixes {
 
 #[derive(Debug)]
 struct Joined {
-    parts: Vec<Arc<Cache>>,
+    parts: Vec<Part>,
     whole: Arc<Cache>,
+}
+
+/// The rows of a document up to some length, of which there is only one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    document: u64,
+    tokens: usize,
+}
+
+impl Part {
+    fn of(call: &&NetworkCall) -> Self {
+        Self { document: call.document, tokens: call.prefix.tokens() }
+    }
 }
 
 /// The most joined caches that are kept.
@@ -135,29 +178,31 @@ impl JoinedPrefixes {
         self.kept.clear();
     }
 
+    /// Returns the joined cache of the calls' rows.
     fn join(&mut self, calls: &[&NetworkCall]) -> Arc<Cache> {
-        let join = || {
-            let caches: Vec<&Cache> = calls.iter().map(|call| &*call.prefix).collect();
-            Arc::new(Cache::join(&caches))
-        };
-        if !matches!(calls[0].ask, Ask::Output(_)) {
-            return join();
-        }
-        let is_of = |kept: &Joined| {
-            let mut pairs = kept.parts.iter().zip(calls);
-            kept.parts.len() == calls.len()
-                && pairs.all(|(part, call)| Arc::ptr_eq(part, &call.prefix))
-        };
+        let parts = || calls.iter().map(Part::of);
+        let is_of = |kept: &Joined| kept.parts.iter().copied().eq(parts());
         if let Some(at) = self.kept.iter().position(is_of) {
             return self.kept[at].whole.clone();
         }
-        let parts = calls.iter().map(|call| call.prefix.clone()).collect();
-        let whole = join();
+        let caches: Vec<&Cache> = calls.iter().map(|call| &*call.prefix).collect();
+        let whole = Arc::new(Cache::join(&caches));
         if self.kept.len() == KEPT {
             self.kept.remove(0);
         }
-        self.kept.push(Joined { parts, whole: whole.clone() });
+        self.kept.push(Joined { parts: parts().collect(), whole: whole.clone() });
         whole
+    }
+
+    /// Appends to the joined cache of the calls' rows what a pass returned for them, as each
+    /// document will do.
+    fn append(&mut self, calls: &[&NetworkCall], new: &[KeyValue]) {
+        let parts = || calls.iter().map(Part::of);
+        let Some(added) = new.first().map(KeyValue::tokens) else { return };
+        let found = self.kept.iter_mut().find(|kept| kept.parts.iter().copied().eq(parts()));
+        let Some(Joined { parts, whole }) = found else { return };
+        Arc::make_mut(whole).append(new.to_vec());
+        parts.iter_mut().for_each(|part| part.tokens += added);
     }
 }
 
@@ -165,6 +210,11 @@ impl NetworkCall {
     /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Returns the number of the document that asks, which all its calls share.
+    pub fn document(&self) -> u64 {
+        self.document
     }
 
     /// Says whether this call and another of the same model may share a pass.
@@ -186,8 +236,14 @@ impl NetworkCall {
     }
 
     /// Runs this call alone, without logits.
-    pub(super) fn answer(&self, model: &Model, config: &ModelConfig) -> NetworkAnswer {
-        let inputs = self.inputs(model, config);
+    pub(super) fn answer(
+        &self,
+        model: &Model,
+        config: &ModelConfig,
+        precision: Precision,
+    ) -> NetworkAnswer {
+        let mut inputs = self.inputs(model, config);
+        inputs.options.precision = precision;
         let tokens = inputs.tokens;
         if let Ask::Output(grid) = self.ask {
             let hidden = model.hidden_behind(&inputs, &self.prefix);
@@ -205,12 +261,16 @@ impl NetworkCall {
         let prefix = joined.join(calls);
         let mut step = Step::default();
         let (mut noisy, mut grids, mut timesteps, mut starts) = (vec![], vec![], vec![], vec![]);
+        let mut classes = vec![];
+        let mut jumps = vec![];
         for call in calls {
             let pad = (prefix.tokens() - call.prefix.tokens()) as u32;
             if let Some(images) = &call.step.images {
                 noisy.push(images.noisy.clone());
                 grids.extend(&images.grids);
                 timesteps.extend(&images.timesteps);
+                classes.extend(&images.classes);
+                jumps.extend(&images.jumps);
                 starts.extend(images.starts.iter().map(|start| start + step.ids.len()));
             }
             step.ids.extend(&call.step.ids);
@@ -219,12 +279,12 @@ impl NetworkCall {
         }
         if !noisy.is_empty() {
             let noisy = Tensor::cat(noisy, 0);
-            step.images = Some(StepImages { noisy, grids, timesteps, starts });
+            step.images = Some(StepImages { noisy, grids, timesteps, classes, jumps, starts });
         }
         let rows = calls.iter().map(|call| call.rows).sum();
         let any_word = calls.iter().any(|call| call.ask == Ask::Word);
         let ask = if any_word { Ask::Word } else { calls[0].ask };
-        Self { prefix, rows, step, ask }
+        Self { document: calls[0].document, prefix, rows, step, ask }
     }
 
     fn inputs(&self, model: &Model, config: &ModelConfig) -> Inputs {
@@ -262,6 +322,8 @@ impl StepImages {
         Patches {
             noisy: self.noisy.clone(),
             timesteps: self.timesteps.clone(),
+            classes: self.classes.clone(),
+            jumps: self.jumps.clone(),
             grids: self.grids.clone(),
             image: ints(image, device),
             at: at.map(|at| ints(at, device)),
@@ -287,6 +349,8 @@ impl LoadedModel {
         let [one] = calls else {
             let all = NetworkCall::join(calls, joined);
             let whole = self.answer(&all);
+            drop(all);
+            joined.append(calls, &whole.new);
             return whole.split(calls);
         };
         vec![self.answer(one)]
@@ -294,7 +358,7 @@ impl LoadedModel {
 
     /// Runs one call, with logits where they are asked for.
     pub(super) fn answer(&self, call: &NetworkCall) -> NetworkAnswer {
-        let mut answer = call.answer(&self.model, &self.config);
+        let mut answer = call.answer(&self.model, &self.config, self.generation.precision);
         if call.ask == Ask::Word && self.model.knows_text() {
             answer.logits = Some(self.model.logits(answer.output.clone()));
         }

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use burn::prelude::*;
-use mm_backbone::{Cache, Positions};
+use mm_backbone::{Cache, Positions, Precision};
 use mm_diffusion::Level;
 use mm_patch::Grid;
 
 use super::pass::{
-    Ask, KnownTokens, Network, NetworkAnswer, NetworkCall, Prefix, Step, StepImages,
+    Ask, DocumentId, KnownTokens, Network, NetworkAnswer, NetworkCall, Prefix, Step, StepImages,
 };
+use crate::batch::Jump;
 use crate::{Document, GenerateError, LoadedModel, Model, ModelConfig, Sequence};
 
 /// Several documents that are continued together: text token by token, images all patches at once.
@@ -67,6 +68,9 @@ impl<'a> GenerationSession<'a> {
         prompts: &[Document],
         grid: Grid,
     ) -> Result<Self, GenerateError> {
+        if !model.config.draws() {
+            return Err(GenerateError::OnlyReads);
+        }
         let prompts: Vec<Sequence> = prompts
             .iter()
             .map(|prompt| model.drawing_prompt(prompt, grid))
@@ -79,7 +83,8 @@ impl<'a> GenerationSession<'a> {
         if prompts.is_empty() {
             return Err(GenerateError::NoPrompt);
         }
-        let (rows, hidden) = CachedRows::prefill(&model.model, &model.config, prompts);
+        let (rows, hidden) =
+            CachedRows::prefill(&model.model, &model.config, model.generation.precision, prompts);
         Ok(Self { model, rows, hidden, logits: None })
     }
 
@@ -94,7 +99,8 @@ impl<'a> GenerationSession<'a> {
         let cached = CachedRows {
             network: Some(network),
             cache: if rows == 1 { cache } else { Arc::new(Cache::join(&vec![&*cache; rows])) },
-            rows: vec![Row { start: 0, next: prompt.next.clone() }; rows],
+            rows: vec![Row::after(prompt); rows],
+            precision: model.generation.precision,
             ..CachedRows::before(&model.model, &model.config, Cache::new())
         };
         let copies = |one: Tensor<2>| one.repeat_dim(0, rows);
@@ -187,9 +193,12 @@ impl LoadedModel {
 pub(super) struct CachedRows<'a> {
     model: &'a Model,
     config: &'a ModelConfig,
+    /// The type that blocks multiply in, where no network runs the passes.
+    precision: Precision,
     device: Device,
     /// Who runs the passes; the model itself, if it is nobody else.
     network: Option<&'a dyn Network>,
+    document: DocumentId,
     cache: Arc<Cache>,
     rows: Vec<Row>,
 }
@@ -199,13 +208,23 @@ struct Row {
     /// Padding on the left; the document starts here.
     start: u32,
     next: Positions,
+    /// The class of its images.
+    class: Option<u32>,
+}
+
+impl Row {
+    /// Begins behind a prompt, without padding.
+    fn after(prompt: &Sequence) -> Self {
+        Self { start: 0, next: prompt.next.clone(), class: prompt.class }
+    }
 }
 
 impl<'a> CachedRows<'a> {
     /// Begins no row, or with what is cached of one.
     pub(super) fn before(model: &'a Model, config: &'a ModelConfig, cache: Cache) -> Self {
         let (device, cache) = (model.device(), Arc::new(cache));
-        Self { model, config, device, network: None, cache, rows: vec![] }
+        let (precision, document) = (Precision::F32, DocumentId::default());
+        Self { model, config, precision, device, network: None, document, cache, rows: vec![] }
     }
 
     /// Returns the keys and values of all rows.
@@ -218,15 +237,16 @@ impl<'a> CachedRows<'a> {
     pub(super) fn prefill(
         model: &'a Model,
         config: &'a ModelConfig,
+        precision: Precision,
         prompts: &[Sequence],
     ) -> (Self, Tensor<2>) {
         let longest = prompts.iter().map(Sequence::len).max().expect("at least one prompt");
         let row = |prompt: &Sequence| Row {
             start: (longest - prompt.len()) as u32,
-            next: prompt.next.clone(),
+            ..Row::after(prompt)
         };
         let rows: Vec<Row> = prompts.iter().map(row).collect();
-        let mut cached = Self { rows, ..Self::before(model, config, Cache::new()) };
+        let mut cached = Self { rows, precision, ..Self::before(model, config, Cache::new()) };
         if longest == 0 {
             let nothing = Tensor::zeros([prompts.len(), config.network.width()], &cached.device);
             return (cached, nothing); // image-only: there is no prefix
@@ -239,9 +259,10 @@ impl<'a> CachedRows<'a> {
     /// Computes the prefix of one more prompt, with the passes of these rows.
     pub(super) fn prefill_beside(&self, prompt: &Sequence) -> Self {
         let Some(network) = self.network else {
-            return Self::prefill(self.model, self.config, std::slice::from_ref(prompt)).0;
+            let prompts = std::slice::from_ref(prompt);
+            return Self::prefill(self.model, self.config, self.precision, prompts).0;
         };
-        let rows = vec![Row { start: 0, next: prompt.next.clone() }];
+        let rows = vec![Row::after(prompt)];
         Self { cache: network.prompt(prompt).cache, rows, ..self.clone() }
     }
 
@@ -259,14 +280,15 @@ impl<'a> CachedRows<'a> {
             images: prompt.images.iter().filter(rest).cloned().collect(),
             targets: vec![],
             next: prompt.next.clone(),
+            class: prompt.class,
         };
-        let mut step =
-            Self { rows: vec![Row { start: 0, next: prompt.next.clone() }], ..self.clone() }
-                .prefix(std::slice::from_ref(&rest), rest.len());
+        let mut step = Self { rows: vec![Row::after(prompt)], ..self.clone() }
+            .prefix(std::slice::from_ref(&rest), rest.len());
         for start in step.images.iter_mut().flat_map(|images| &mut images.starts) {
             *start -= from;
         }
-        Some(NetworkCall { prefix: self.cache.clone(), rows: 1, step, ask: Ask::Word })
+        let (document, prefix) = (self.document.number(), self.cache.clone());
+        Some(NetworkCall { document, prefix, rows: 1, step, ask: Ask::Word })
     }
 
     /// Returns these rows followed by a copy of the one row of `other` for each of them. Shorter
@@ -275,7 +297,7 @@ impl<'a> CachedRows<'a> {
         let tokens = self.cache.tokens().max(other.cache.tokens());
         let padded = |row: &Row, cache: &Cache| Row {
             start: row.start + (tokens - cache.tokens()) as u32,
-            next: row.next.clone(),
+            ..row.clone()
         };
         let mut rows: Vec<Row> = self.rows.iter().map(|row| padded(row, &self.cache)).collect();
         rows.resize(2 * self.rows.len(), padded(&other.rows[0], &other.cache));
@@ -303,24 +325,46 @@ impl<'a> CachedRows<'a> {
         self.append(step, Ask::Word)
     }
 
-    /// The network's output for noisy patches of one image a row that comes next: `[rows, patches,
-    /// numbers]` -> the same shape. Nothing is appended.
+    /// The network's output for noisy patches of one image a row that comes next, asked for no step:
+    /// `[rows, patches, numbers]` -> the same shape. Nothing is appended.
+    #[cfg(test)]
     pub(super) fn denoise(&self, noisy: Tensor<3>, grid: Grid, time: f64) -> Tensor<3> {
+        self.denoise_by(noisy, grid, time, Jump::default())
+    }
+
+    /// The network's output for noisy patches of one image a row that comes next, of a step of which
+    /// a distilled network is told: `[rows, patches, numbers]` -> the same shape. Nothing is
+    /// appended.
+    fn denoise_by(&self, noisy: Tensor<3>, grid: Grid, time: f64, jump: Jump) -> Tensor<3> {
         let shape = noisy.dims();
-        let step = self.image_step(noisy, grid, time);
+        let step = self.image_step(noisy, grid, time, jump);
         self.call(step, Ask::Output(grid)).output.reshape(shape)
     }
 
     /// The clean patches that the network estimates behind noisy ones: `[rows, patches, numbers]`
     /// -> the same shape.
     pub(super) fn clean(&self, noisy: Tensor<3>, grid: Grid, level: &Level) -> Tensor<3> {
-        let output = self.denoise(noisy.clone(), grid, level.timestep);
-        self.config.prediction.to_clean_at(output, noisy, level)
+        self.clean_by(noisy, grid, level, Jump::default())
+    }
+
+    /// Does what [`Self::clean`] does, `[rows, patches, numbers]` -> the same shape, and tells a
+    /// distilled network of a step: then it estimates where the whole step leads to.
+    pub(super) fn clean_by(
+        &self,
+        noisy: Tensor<3>,
+        grid: Grid,
+        level: &Level,
+        jump: Jump,
+    ) -> Tensor<3> {
+        let output = self.denoise_by(noisy.clone(), grid, level.timestep, jump);
+        let clean = self.config.prediction.to_clean_at(output, noisy.clone(), level);
+        self.config.network.limited(clean, noisy, level)
     }
 
     /// Appends one finished image a row, `[rows, patches, numbers]`, as clean.
     pub(super) fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
-        let step = self.image_step(clean, grid, self.config.schedule.clean_timestep());
+        let time = self.config.schedule.clean_timestep();
+        let step = self.image_step(clean, grid, time, Jump::default());
         self.append(step, Ask::Append);
         for row in &mut self.rows {
             row.next.image(grid.rows, grid.cols);
@@ -334,10 +378,11 @@ impl<'a> CachedRows<'a> {
     }
 
     fn call(&self, step: Step, ask: Ask) -> NetworkAnswer {
-        let call = NetworkCall { prefix: self.cache.clone(), rows: self.rows.len(), step, ask };
+        let (document, rows) = (self.document.number(), self.rows.len());
+        let call = NetworkCall { document, prefix: self.cache.clone(), rows, step, ask };
         match self.network {
             Some(network) => network.call(call),
-            None => call.answer(self.model, self.config),
+            None => call.answer(self.model, self.config, self.precision),
         }
     }
 
@@ -351,6 +396,7 @@ impl<'a> CachedRows<'a> {
             images: None,
         };
         let (mut pixels, mut grids, mut starts) = (vec![], vec![], vec![]);
+        let mut classes = vec![];
         for (index, (prompt, row)) in prompts.iter().zip(&self.rows).enumerate() {
             let start = row.start as usize;
             step.ranges.extend((0..row.start).map(|at| [at, at + 1]));
@@ -361,6 +407,7 @@ impl<'a> CachedRows<'a> {
             for span in &prompt.images {
                 pixels.extend_from_slice(&span.patches);
                 grids.push(span.grid);
+                classes.push(prompt.class);
                 starts.push(first + span.start);
             }
         }
@@ -371,6 +418,8 @@ impl<'a> CachedRows<'a> {
             step.images = Some(StepImages {
                 noisy: Tensor::from_data(noisy, &self.device),
                 timesteps: vec![self.config.schedule.clean_timestep(); grids.len()],
+                classes,
+                jumps: vec![Jump::default(); grids.len()],
                 grids,
                 starts,
             });
@@ -379,7 +428,7 @@ impl<'a> CachedRows<'a> {
     }
 
     /// One image a row as one run of places.
-    fn image_step(&self, patches: Tensor<3>, grid: Grid, time: f64) -> Step {
+    fn image_step(&self, patches: Tensor<3>, grid: Grid, time: f64, jump: Jump) -> Step {
         let [rows, tokens, numbers] = patches.dims();
         assert_eq!([rows, tokens], [self.rows.len(), grid.tokens()]);
         let end = (self.cache.tokens() + tokens) as u32;
@@ -391,6 +440,8 @@ impl<'a> CachedRows<'a> {
             images: Some(StepImages {
                 noisy: patches.reshape([rows * tokens, numbers]),
                 timesteps: vec![time; rows],
+                classes: self.rows.iter().map(|row| row.class).collect(),
+                jumps: vec![jump; rows],
                 grids: vec![grid; rows],
                 starts: (0..rows).map(|row| row * tokens).collect(),
             }),

@@ -7,9 +7,21 @@ use mm_patch::{Grid, patchify, unpatchify};
 /// second argument says which of the batch's images they are.
 pub(crate) type OnImages<'a> = &'a mut dyn FnMut(Tensor<4>, &[usize]) -> Tensor<4>;
 
+/// What is done to the patches of images of one size, `[images, patches, numbers]` -> the same
+/// shape; the third argument says which of the batch's images they are.
+pub(crate) type OnPatches<'a> = &'a mut dyn FnMut(Tensor<3>, Grid, &[usize]) -> Tensor<3>;
+
 /// Does `work` to images of these `grids`, whose patches stand one after another: `[patches,
 /// numbers]` -> the same shape. Images of one size are done together.
 pub(crate) fn on_pixels(patches: Tensor<2>, grids: &[Grid], work: OnImages<'_>) -> Tensor<2> {
+    by_size(patches, grids, &mut |patches, grid, which| {
+        patchify(work(unpatchify(patches, grid), which), grid)
+    })
+}
+
+/// Does `work` to the patches of images of these `grids`, which stand one after another:
+/// `[patches, numbers]` -> the same shape. Images of one size are done together.
+pub(crate) fn by_size(patches: Tensor<2>, grids: &[Grid], work: OnPatches<'_>) -> Tensor<2> {
     let mut sizes: Vec<Grid> = vec![];
     for grid in grids {
         if !sizes.contains(grid) {
@@ -53,10 +65,10 @@ fn starts(grids: &[Grid]) -> Vec<usize> {
     grids.iter().scan(0, next).collect()
 }
 
-fn on_equal(patches: Tensor<2>, grid: Grid, which: &[usize], work: OnImages<'_>) -> Tensor<2> {
+fn on_equal(patches: Tensor<2>, grid: Grid, which: &[usize], work: OnPatches<'_>) -> Tensor<2> {
     let [all, numbers] = patches.dims();
-    let images = unpatchify(patches.reshape([which.len(), grid.tokens(), numbers]), grid);
-    patchify(work(images, which), grid).reshape([all, numbers])
+    work(patches.reshape([which.len(), grid.tokens(), numbers]), grid, which)
+        .reshape([all, numbers])
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ mod parts;
 pub use config::UnetConfig;
 
 use burn::prelude::*;
-use mm_backbone::Init;
+use mm_backbone::{BlockOptions, Init};
 
 use crate::TimeConfig;
 use crate::batch::{Inputs, Patches};
@@ -63,7 +63,8 @@ impl Unet {
             blocks.into_iter().map(block).collect::<Vec<_>>()
         };
         Self {
-            time: TimeEmbedding::new(time, config.width, init),
+            time: TimeEmbedding::new(time, config.width, init)
+                .expect("a checked U-Net is told the time"),
             first: Convolution::new(init, mm_patch::RGB_CHANNELS, config.width, 1.0),
             down: down.into_iter().enumerate().map(|blocks| level(blocks, init)).collect(),
             middle: Residual::new(init, config, middle, gain, false),
@@ -84,7 +85,7 @@ impl Unet {
         match &inputs.patches {
             None => Tensor::zeros([places, 1], &self.device()),
             Some(patches) => {
-                let drawn = self.patches(patches);
+                let drawn = self.patches(patches, inputs.options);
                 let none = Tensor::zeros([places, drawn.dims()[1]], &self.device());
                 Tensor::cat(vec![none, drawn], 0).select(0, patches.source.clone())
             }
@@ -92,25 +93,37 @@ impl Unet {
     }
 
     /// `[patches, numbers]` of all images.
-    fn patches(&self, patches: &Patches) -> Tensor<2> {
-        let times = self.time.forward(&patches.timesteps, &self.device());
+    fn patches(&self, patches: &Patches, options: BlockOptions) -> Tensor<2> {
+        let times = self.time.forward(&patches.timesteps, &patches.jumps, &self.device());
         on_pixels(patches.noisy.clone(), &patches.grids, &mut |images, which| {
             let which: Vec<i32> = which.iter().map(|image| *image as i32).collect();
             let which = TensorData::new(which.clone(), [which.len()]);
             let time = times.clone().select(0, Tensor::from_data(which, &self.device()));
-            self.forward(images, &time)
+            self.forward(images, &time, options)
         })
     }
 
     /// `x`: `[images, colors, height, width]`, `time`: `[images, width]` -> the shape of `x`.
-    pub(crate) fn forward(&self, x: Tensor<4>, time: &Tensor<2>) -> Tensor<4> {
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<4>,
+        time: &Tensor<2>,
+        options: BlockOptions,
+    ) -> Tensor<4> {
+        let residual = |block: &Residual, x: Tensor<4>| {
+            if options.activation_checkpointing {
+                block.forward_checkpointed(x, time)
+            } else {
+                block.forward(x, time)
+            }
+        };
         let mut x = self.first.forward(x);
         let mut levels = vec![];
         for blocks in &self.down {
             let [_, _, height, width] = x.dims();
             let mut kept = vec![x.clone()];
             for block in blocks {
-                x = block.forward(x, time);
+                x = residual(block, x);
                 kept.push(x.clone());
             }
             let halves = self.config.halves(height, width);
@@ -121,13 +134,13 @@ impl Unet {
             }
             levels.push((kept, halves));
         }
-        x = self.middle.forward(x, time);
+        x = residual(&self.middle, x);
         for (blocks, (mut kept, halves)) in self.up.iter().zip(levels.into_iter().rev()) {
             if halves {
                 x = doubled(x) + kept.pop().expect("the level's last output");
             }
             for (block, mirror) in blocks.iter().zip(kept.into_iter().rev()) {
-                x = block.forward(x, time) + mirror;
+                x = residual(block, x) + mirror;
             }
         }
         self.last.forward(self.norm.forward(x))
@@ -173,7 +186,7 @@ mod tests {
         let time = Tensor::ones([2, 16], &device);
         for [height, width] in [[16, 16], [12, 20], [5, 8], [2, 2]] {
             let x = Init::new(2, &device).normal([2, 3, height, width], 1.0).val();
-            let y = network.forward(x, &time);
+            let y = network.forward(x, &time, BlockOptions::default());
             assert_eq!(y.dims(), [2, 3, height, width]);
             assert!(y.abs().max().into_scalar::<f32>() < 1e3);
         }
@@ -188,13 +201,37 @@ mod tests {
         let mut changed = x.clone().into_data().try_to_vec::<f32>().unwrap();
         changed[0] += 1.0; // the first image's upper left corner
         let changed = Tensor::from_data(TensorData::new(changed, [2, 3, 16, 16]), &device);
-        let change = network.forward(changed, &time) - network.forward(x, &time);
+        let forward = |x| network.forward(x, &time, BlockOptions::default());
+        let change = forward(changed) - forward(x);
         let of = |image: usize, row: usize| {
             let part = change.clone().slice([image..image + 1, 0..3, row..row + 1, 0..16]);
             part.abs().max().into_scalar::<f32>()
         };
         assert!(of(0, 15) > 1e-6);
         assert_eq!(of(1, 0), 0.0);
+    }
+
+    #[test]
+    fn blocks_that_are_computed_again_give_the_same_numbers_and_gradients() {
+        let network = network(&config()).train();
+        let device = Device::flex();
+        let results = |activation_checkpointing| {
+            let leaf = |seed, shape| {
+                let x: Tensor<4> = Init::new(seed, &device).normal(shape, 1.0).val();
+                x.without_autodiff().autodiff().require_grad()
+            };
+            let (x, time) = (leaf(2, [2, 3, 16, 16]), leaf(3, [2, 16, 1, 1]));
+            let options = BlockOptions { activation_checkpointing, ..BlockOptions::default() };
+            let y = network.forward(x.clone(), &time.clone().reshape([2, 16]), options);
+            let grads = (y.clone() * leaf(4, [2, 3, 16, 16]).without_autodiff()).sum().backward();
+            let own = &network.down[0][0];
+            let weight = own.parameters().map(|weight| weight.grad(&grads).unwrap().into_data());
+            let inputs = [x, time].map(|x| x.grad(&grads).unwrap().into_data());
+            [vec![y.into_data()], inputs.to_vec(), weight.to_vec()].concat()
+        };
+        for (found, wanted) in results(true).iter().zip(results(false)) {
+            found.assert_approx_eq::<f32>(&wanted, burn::tensor::Tolerance::rel_abs(1e-5, 1e-5));
+        }
     }
 
     #[test]

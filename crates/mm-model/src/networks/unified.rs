@@ -2,6 +2,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
+use burn::tensor::{DType, FloatDType};
 use mm_backbone::{Backbone, Cache, Condition, Init, KeyValue, Linear};
 use mm_patch::Grid;
 
@@ -20,10 +21,12 @@ pub struct Unified {
     /// One table for rows and one for columns, `[patch_pos_embed, width]` each; absent when none
     /// are asked for.
     patch_pos_embed: Option<Vec<Param<Tensor<2>>>>,
-    time: TimeEmbedding,
+    /// Absent in a network that only reads.
+    time: Option<TimeEmbedding>,
     backbone: Backbone,
     token_out: Option<Linear>,
-    patch_out: Linear,
+    /// Absent in a network that only reads.
+    patch_out: Option<Linear>,
     /// The closing convolution over the pixels of a whole image, after `patch_out`.
     convolution: Option<Convolution>,
 }
@@ -46,7 +49,9 @@ impl Unified {
             time: TimeEmbedding::new(&config.time, width, init),
             backbone: Backbone::new(&sizes.backbone, init)?,
             token_out: text.then(|| Linear::scaled(init, width, config.vocab, false, 0.5)),
-            patch_out: Linear::scaled(init, width, numbers, sizes.patch_bias, 0.1),
+            patch_out: config
+                .draws()
+                .then(|| Linear::scaled(init, width, numbers, sizes.patch_bias, 0.1)),
             convolution: sizes
                 .patch_convolution
                 .then(|| Convolution::identity(init, mm_patch::RGB_CHANNELS)),
@@ -93,8 +98,9 @@ impl Unified {
     }
 
     /// `[patches, width]` -> `[patches, numbers]`; the closing convolution sees each image whole.
+    /// Panics for a model that only reads.
     pub(crate) fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
-        let patches = self.patch_out.forward(hidden);
+        let patches = self.patch_out.as_ref().expect("a model that draws").forward(hidden);
         match &self.convolution {
             Some(convolution) => {
                 on_pixels(patches, grids, &mut |images, _| convolution.forward(images))
@@ -109,20 +115,22 @@ impl Unified {
         let [_, width] = self.patch_in.weight.val().dims();
         let places = inputs.rows * inputs.tokens;
         let words = match &self.token_embed {
-            Some(tokens) => tokens.val().select(0, inputs.ids.clone()),
+            Some(tokens) => widened(tokens.val().select(0, inputs.ids.clone())),
             None => Tensor::zeros([places, width], &self.device()),
         };
         let mut conditioned = None;
         let all = match &inputs.patches {
             None => words,
             Some(patches) => {
-                // [images, width]
-                let times = self.time.forward(&patches.timesteps, &self.device());
                 let mut pixels = self.patch_in.forward(patches.noisy.clone());
-                if self.backbone.is_conditioned() {
-                    conditioned = Some(condition(times, patches, places));
-                } else {
-                    pixels = pixels + times.select(0, patches.image.clone());
+                if let Some(time) = &self.time {
+                    // [images, width]
+                    let times = time.forward(&patches.timesteps, &patches.jumps, &self.device());
+                    if self.backbone.is_conditioned() {
+                        conditioned = Some(condition(times, patches, places));
+                    } else {
+                        pixels = pixels + times.select(0, patches.image.clone());
+                    }
                 }
                 for (table, at) in self.patch_pos_embed.iter().flatten().zip(&patches.at) {
                     let last = table.val().dims()[0] as i64 - 1;
@@ -143,6 +151,14 @@ fn condition(times: Tensor<2>, patches: &Patches, places: usize) -> Condition {
     let index = Tensor::cat(vec![text, patches.image.clone() + 1], 0);
     let rows = Tensor::cat(vec![Tensor::zeros([1, width], &times.device()), times], 0);
     Condition::new(rows, index.select(0, patches.source.clone()))
+}
+
+/// Embeddings in 32 bits at least, `[…]`: those of 16 bits are widened once they are chosen.
+fn widened(x: Tensor<2>) -> Tensor<2> {
+    match x.dtype() {
+        DType::BF16 | DType::F16 => x.cast(FloatDType::F32),
+        _ => x,
+    }
 }
 
 /// `[rows, tokens, width]` -> `[rows * tokens, width]`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 
 use burn::tensor::{bf16, f16};
 use safetensors::SafeTensorError;
@@ -18,11 +19,22 @@ const LENGTH_BYTES: u64 = 8;
 
 /// A safetensors file: its header is in memory, its tensors are not.
 #[derive(Debug)]
-pub(crate) struct Shard<R> {
+pub struct Shard<R> {
     reader: R,
     tensors: BTreeMap<String, TensorInfo>,
     /// The byte at which the tensors begin.
     start: u64,
+}
+
+/// Where the numbers of a tensor lie in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Their type.
+    pub dtype: Dtype,
+    /// The shape of the tensor.
+    pub shape: Vec<usize>,
+    /// The bytes of the file.
+    pub bytes: Range<usize>,
 }
 
 impl<R: Read + Seek> Shard<R> {
@@ -88,10 +100,8 @@ impl<R: Read + Seek> Shard<R> {
     /// Reads a tensor of this shape as 32-bit floats, last axis fastest.
     pub fn read(&mut self, name: &str, wanted: &[usize]) -> Result<Vec<f32>, FileError> {
         self.check(name, wanted)?;
-        let TensorInfo { dtype, data_offsets: (from, to), .. } = *self.info(name, wanted)?;
-        self.reader.seek(SeekFrom::Start(self.start + from as u64))?;
-        let mut bytes = vec![0; to - from];
-        self.reader.read_exact(&mut bytes)?;
+        let dtype = self.info(name, wanted)?.dtype;
+        let bytes = self.read_bytes(name)?;
         let two = || bytes.as_chunks().0.iter().map(|two| u16::from_le_bytes(*two));
         Ok(match dtype {
             Dtype::F16 => two().map(|bits| f16::from_bits(bits).to_f32()).collect(),
@@ -102,6 +112,29 @@ impl<R: Read + Seek> Shard<R> {
             }
             _ => bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect(),
         })
+    }
+
+    /// Returns where the numbers of a tensor lie in the file.
+    pub fn place(&self, name: &str) -> Option<Place> {
+        let info = self.tensors.get(name)?;
+        let (from, to) = info.data_offsets;
+        let start = self.start as usize;
+        let (shape, dtype) = (info.shape.clone(), info.dtype);
+        Some(Place { dtype, shape, bytes: start + from..start + to })
+    }
+
+    /// Returns shape and type of a tensor.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name)
+    }
+
+    /// Reads the bytes of a tensor as they are stored: little-endian, last axis fastest.
+    pub fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>, FileError> {
+        let (from, to) = self.info(name, &[])?.data_offsets;
+        self.reader.seek(SeekFrom::Start(self.start + from as u64))?;
+        let mut bytes = vec![0; to - from];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn info(&self, name: &str, wanted: &[usize]) -> Result<&TensorInfo, FileError> {

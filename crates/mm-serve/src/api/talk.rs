@@ -188,11 +188,11 @@ impl Reader<'_> {
 
     /// Makes an image a whole number of patches.
     pub fn fitted(&self, image: &Image, detail: Detail, param: &str) -> Result<Image, ApiError> {
-        let (generation, patch) = (&self.model.generation, self.model.config.patch);
+        let patch = self.model.config.patch;
         let most = self.state.options.limits.patches;
         let own = Grid::of_size(image.width(), image.height(), patch);
         let is_whole = own.is_ok_and(|grid| grid.tokens() <= most);
-        let trained = Fit::CenterCrop { width: generation.width, height: generation.height };
+        let trained = self.model.fit();
         let fit = match detail {
             Detail::Own if is_whole => return Ok(image.clone()),
             Detail::Own | Detail::Trained => trained,

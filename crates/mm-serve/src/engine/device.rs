@@ -1,18 +1,25 @@
-//! The thread that owns the device: it gathers the calls of all jobs in progress, joins those that
-//! may share a pass, and answers each.
+//! The threads that own the device: each gathers the calls of its jobs, joins those that may share
+//! a pass, and answers each.
+//!
+//! On the CPU there is a lane for each core, as long as a model's weights fit a cache: two passes
+//! of half the rows, each on a core of its own, end sooner than one pass that both cores share,
+//! because nothing waits between two kernels. The only lane that has jobs uses all cores.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mm_model::{JoinedPrefixes, LoadedModel, NetworkAnswer, NetworkCall, Prefix, Sequence};
+use mm_model::{
+    JoinedPrefixes, Joining, LoadedModel, NetworkAnswer, NetworkCall, Prefix, Sequence,
+};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::ServedModel;
 use super::message::{Answer, Counters, Message, Work};
 use super::outlet::{Outlet, Stop, words_of};
-use super::prefixes::Prefixes;
+use super::prefixes::{self, Prefixes};
+use super::{EngineOptions, ServedModel};
 
 /// The longest that calls wait for those of other jobs.
 const GATHERING: Duration = Duration::from_millis(3);
@@ -33,27 +40,83 @@ struct Prompt {
     outlet: Outlet,
 }
 
-/// Starts the thread; it ends when no sender is left.
-pub(super) fn start(
-    models: &Arc<[ServedModel]>,
-    max_rows: usize,
-    counters: &Arc<Counters>,
-) -> mpsc::Sender<Message> {
-    let (sender, messages) = mpsc::channel();
-    let (models, counters) = (models.clone(), counters.clone());
-    let mut device = DeviceThread {
-        joined: models.iter().map(|_| JoinedPrefixes::default()).collect(),
-        models,
-        max_rows,
-        counters,
-        prefixes: Prefixes::default(),
-        calls: vec![],
-        prompts: vec![],
+/// The most bytes of a model's weights that every core may read on its own: about what the caches
+/// of a core and its neighbors hold. Cores that stream more than that from memory had better do it
+/// once for all rows.
+const CACHED_WEIGHTS: usize = 64 << 20;
+
+/// The way to the device: its lanes, and how many jobs each has.
+#[derive(Debug, Clone)]
+pub(super) struct Lanes {
+    senders: Vec<mpsc::Sender<Message>>,
+    jobs: Arc<[AtomicUsize]>,
+}
+
+impl Lanes {
+    /// Starts a thread for each lane; they end when no sender is left.
+    pub fn start(
+        models: &Arc<[ServedModel]>,
+        options: &EngineOptions,
+        counters: &Arc<Counters>,
+    ) -> Self {
+        let cores = rayon::current_num_threads();
+        let count = options.lanes.unwrap_or_else(|| useful_lanes(models, cores)).max(1);
+        let jobs: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+        let prefixes = Arc::default();
+        let start = |lane: usize| {
+            let (sender, messages) = mpsc::channel();
+            let share = (cores / count).max(1);
+            let name = move |_| format!("mm-lane-{lane}");
+            let alone = ThreadPoolBuilder::new().num_threads(share).thread_name(name).build();
+            let mut device = DeviceThread {
+                joined: models.iter().map(|_| JoinedPrefixes::default()).collect(),
+                models: models.clone(),
+                max_rows: options.max_rows,
+                counters: counters.clone(),
+                prefixes: Arc::clone(&prefixes),
+                lane,
+                jobs: jobs.clone(),
+                alone: alone.ok().filter(|_| count > 1),
+                calls: vec![],
+                prompts: vec![],
+            };
+            let thread = thread::Builder::new().name(format!("mm-device-{lane}"));
+            // Without this thread, the receiver is dropped, and every job fails with that reason.
+            let _ = thread.spawn(move || device.serve(&messages));
+            sender
+        };
+        Self { senders: (0..count).map(start).collect(), jobs }
+    }
+
+    /// Returns the number of lanes.
+    pub fn count(&self) -> usize {
+        self.senders.len()
+    }
+
+    /// Returns the way to a lane.
+    pub fn sender(&self, lane: usize) -> mpsc::Sender<Message> {
+        self.senders[lane].clone()
+    }
+
+    /// Notes that a lane has one more job, whose calls its passes wait for.
+    pub fn enter(&self, lane: usize) {
+        self.jobs[lane].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a job of a lane has ended.
+    pub fn leave(&self, lane: usize) {
+        self.jobs[lane].fetch_sub(1, Ordering::Relaxed);
+        let _ = self.senders[lane].send(Message::Left);
+    }
+}
+
+/// Returns a lane for each core where the models are small and computed by kernels of the CPU.
+fn useful_lanes(models: &[ServedModel], cores: usize) -> usize {
+    let small = |served: &ServedModel| {
+        let model = &served.model;
+        model.joining() != Joining::Never && 4 * model.config.parameters() <= CACHED_WEIGHTS
     };
-    let thread = thread::Builder::new().name("mm-device".into());
-    // Without this thread, the receiver is dropped, and every job fails with that reason.
-    let _ = thread.spawn(move || device.serve(&messages));
-    sender
+    if models.iter().all(small) { cores } else { 1 }
 }
 
 struct DeviceThread {
@@ -61,7 +124,13 @@ struct DeviceThread {
     max_rows: usize,
     counters: Arc<Counters>,
     joined: Vec<JoinedPrefixes>,
-    prefixes: Prefixes,
+    /// The prompts of all lanes.
+    prefixes: Arc<Mutex<Prefixes>>,
+    lane: usize,
+    /// The jobs of each lane.
+    jobs: Arc<[AtomicUsize]>,
+    /// This lane's share of the cores; nothing if it is the only lane.
+    alone: Option<ThreadPool>,
     calls: Vec<Call>,
     prompts: Vec<Prompt>,
 }
@@ -73,7 +142,7 @@ impl DeviceThread {
             self.gather(messages);
             self.run_prompts();
             self.run_calls();
-            if self.counters.running.load(Ordering::Relaxed) == 0 {
+            if self.own_jobs() == 0 {
                 self.joined.iter_mut().for_each(JoinedPrefixes::clear);
             }
         }
@@ -91,7 +160,7 @@ impl DeviceThread {
         }
     }
 
-    /// Waits until every job in progress waits for the device, but not for long.
+    /// Waits until every job of this lane waits for the device, but not for long.
     fn gather(&mut self, messages: &mpsc::Receiver<Message>) {
         let until = Instant::now() + GATHERING;
         loop {
@@ -100,12 +169,27 @@ impl DeviceThread {
             }
             let all = self.calls.len() + self.prompts.len();
             let left = until.saturating_duration_since(Instant::now());
-            if all == 0 || all >= self.counters.running.load(Ordering::Relaxed) || left.is_zero() {
+            if all == 0 || all >= self.own_jobs() || left.is_zero() {
                 return;
             }
             let Ok(message) = messages.recv_timeout(left) else { return };
             self.take(message);
         }
+    }
+
+    fn own_jobs(&self) -> usize {
+        self.jobs[self.lane].load(Ordering::Relaxed)
+    }
+
+    /// Does work on this lane's share of the cores, or on all while no other lane has a job. A
+    /// panic is an answer.
+    fn compute<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Stop> {
+        let others = self.jobs.iter().enumerate().filter(|&(lane, _)| lane != self.lane);
+        let others_work = others.map(|(_, jobs)| jobs.load(Ordering::Relaxed)).any(|jobs| jobs > 0);
+        caught(|| match self.alone.as_ref().filter(|_| others_work) {
+            Some(alone) => alone.install(work),
+            None => work(),
+        })
     }
 
     fn run_prompts(&mut self) {
@@ -115,7 +199,7 @@ impl DeviceThread {
                 continue;
             }
             let from = &*self.models[model].model;
-            let found = caught(|| self.prefixes.of(model, from, &prompt));
+            let found = self.compute(|| prefixes::of(&self.prefixes, model, from, &prompt));
             if found.as_ref().is_ok_and(|found| found.computed) {
                 self.counters.passes.fetch_add(1, Ordering::Relaxed);
                 self.counters.rows.fetch_add(1, Ordering::Relaxed);
@@ -150,7 +234,9 @@ impl DeviceThread {
     }
 
     /// Runs calls as one pass; if that fails, each alone, so that only those fail that must.
-    fn run_group(&mut self, group: Vec<Call>) {
+    fn run_group(&mut self, mut group: Vec<Call>) {
+        // Rows that stand in one order from pass to pass are joined once.
+        group.sort_by_key(|call| call.call.document());
         let model = group[0].model;
         let from = self.models[model].model.clone();
         let calls: Vec<&NetworkCall> = group.iter().map(|call| &*call.call).collect();
@@ -158,7 +244,6 @@ impl DeviceThread {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(stop) if calls.len() == 1 => vec![Err(stop)],
             Err(_) => {
-                self.joined[model].clear();
                 let one_call = |call| {
                     let mut answers = self.pass(model, &from, &[call])?;
                     Ok(answers.remove(0))
@@ -181,7 +266,12 @@ impl DeviceThread {
         let rows: usize = calls.iter().map(|call| call.rows()).sum();
         self.counters.passes.fetch_add(1, Ordering::Relaxed);
         self.counters.rows.fetch_add(rows as u64, Ordering::Relaxed);
-        caught(|| from.pass(calls, &mut self.joined[model]))
+        let mut joined = std::mem::take(&mut self.joined[model]);
+        let answers = self.compute(|| from.pass(calls, &mut joined));
+        if answers.is_ok() {
+            self.joined[model] = joined;
+        }
+        answers
     }
 }
 

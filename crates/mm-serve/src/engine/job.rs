@@ -15,6 +15,7 @@ use mm_patch::{Grid, Image};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::check::image_tokens;
+use super::device::Lanes;
 use super::message::{Counters, Message, Work};
 use super::outlet::{Outlet, Stop, words_of};
 use super::watch::{Progress, Watch};
@@ -45,7 +46,7 @@ pub(super) struct Resources {
     pub options: EngineOptions,
     pub counters: Arc<Counters>,
     /// The way to the device.
-    pub calls: mpsc::Sender<Message>,
+    pub lanes: Lanes,
 }
 
 /// The network as a job sees it.
@@ -86,13 +87,13 @@ pub(super) struct Ending {
     pub last: Option<Event>,
 }
 
-/// Does a job to its end, whatever happens.
-pub(super) fn run(with: &Resources, queued: Queued) -> Ending {
+/// Does a job to its end, whatever happens, with the passes of a lane.
+pub(super) fn run(with: &Resources, queued: Queued, lane: usize) -> Ending {
     let Queued { job, prompt, events } = queued;
     let outlet = Outlet { events, begun: Instant::now(), limit: with.options.time_limit };
     let done = catch_unwind(AssertUnwindSafe(|| {
         outlet.send(Event::Started);
-        work(with, job, prompt, &outlet)
+        work(with, job, prompt, &outlet, with.lanes.sender(lane))
     }));
     let why = match done {
         Ok(Ok(finished)) => {
@@ -116,7 +117,7 @@ pub(super) fn run(with: &Resources, queued: Queued) -> Ending {
 
 /// Returns the rows of an image in a pass: two where guidance may be active.
 pub(super) fn branches(model: &LoadedModel, options: &GenerateOptions) -> usize {
-    if model.config.has_text() && options.guidance.scale != 1.0 { 2 } else { 1 }
+    if model.config.has_prompts() && options.guidance.scale != 1.0 { 2 } else { 1 }
 }
 
 /// Returns the images of a job that are denoised at once.
@@ -129,8 +130,9 @@ fn work(
     job: Job,
     prompt: Usage,
     outlet: &Outlet,
+    calls: mpsc::Sender<Message>,
 ) -> Result<Event, GenerateError> {
-    let (model, calls) = (&*with.models[job.model].model, with.calls.clone());
+    let model = &*with.models[job.model].model;
     let at_once = at_once(model, &job, with.options.max_rows);
     let Job { task, options, previews, model: index } = job;
     let (counters, remote) = (&*with.counters, Remote { model: index, outlet, calls });

@@ -1,6 +1,6 @@
 //! What jobs and the device's thread tell each other, and what both count.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 
 use mm_model::{NetworkAnswer, NetworkCall, Prefix, Sequence};
@@ -26,8 +26,6 @@ pub(super) type Answer<T> = mpsc::Sender<Result<T, Stop>>;
 /// What the jobs' threads and the device's thread count.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// Jobs in progress, whose calls the device waits for.
-    pub running: AtomicUsize,
     pub passes: AtomicU64,
     pub rows: AtomicU64,
     pub text_tokens: AtomicU64,

@@ -1,7 +1,7 @@
 //! Keys and values of the prompts that were computed last, for prompts that begin alike: the next
 //! turn of a conversation, the empty prompt of guidance, the same caption with another seed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mm_model::{Joining, KnownTokens, LoadedModel, Prefix, Sequence};
 
@@ -38,30 +38,57 @@ pub(super) struct Found {
     pub computed: bool,
 }
 
+/// Returns the prefix of a prompt, of which only what no kept prompt begins with is computed.
+///
+/// Where a token's bits depend on what is computed beside it, a kept prompt is of use only if it is
+/// the same one. While the network computes, other lanes may use the prompts.
+pub(super) fn of(
+    prefixes: &Mutex<Prefixes>,
+    model: usize,
+    from: &LoadedModel,
+    prompt: &Arc<Sequence>,
+) -> Found {
+    let alike = locked(prefixes).most_alike(model, prompt);
+    let alike = match alike {
+        Some(Alike { prefix, same: true, .. }) => return Found { prefix, computed: false },
+        alike => alike.filter(|_| from.joining() == Joining::Any),
+    };
+    let known =
+        alike.as_ref().map(|Alike { prefix, tokens, .. }| KnownTokens { prefix, tokens: *tokens });
+    let prefix = from.prefill(prompt, known);
+    if !prompt.is_empty() {
+        let kept = Kept { model, prompt: prompt.clone(), prefix: prefix.clone() };
+        locked(prefixes).keep(kept);
+    }
+    Found { prefix, computed: !prompt.is_empty() }
+}
+
+fn locked(prefixes: &Mutex<Prefixes>) -> MutexGuard<'_, Prefixes> {
+    prefixes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The kept prompt that has the most tokens in common with another.
+struct Alike {
+    prefix: Prefix,
+    tokens: usize,
+    same: bool,
+}
+
 impl Prefixes {
-    /// Returns the prefix of a prompt, of which only what no kept prompt begins with is computed.
-    ///
-    /// Where a token's bits depend on what is computed beside it, a kept prompt is of use only if
-    /// it is the same one.
-    pub fn of(&mut self, model: usize, from: &LoadedModel, prompt: &Arc<Sequence>) -> Found {
+    fn most_alike(&mut self, model: usize, prompt: &Sequence) -> Option<Alike> {
         let of_model = self.kept.iter().enumerate().filter(|(_, kept)| kept.model == model);
         let shared = of_model.map(|(at, kept)| (at, kept.prompt.shared_tokens(prompt)));
-        let best = shared.max_by_key(|&(_, tokens)| tokens).filter(|&(_, tokens)| tokens > 0);
-        let same = best
-            .filter(|&(at, tokens)| tokens == prompt.len() && tokens == self.kept[at].prompt.len());
-        if let Some((at, _)) = same {
-            let kept = self.kept.remove(at);
-            let prefix = kept.prefix.clone();
-            self.kept.push(kept);
-            return Found { prefix, computed: false };
+        let (at, tokens) = shared.max_by_key(|&(_, tokens)| tokens)?;
+        if tokens == 0 {
+            return None;
         }
-        let best = best.filter(|_| from.joining() == Joining::Any);
-        let known = best.map(|(at, tokens)| KnownTokens { prefix: &self.kept[at].prefix, tokens });
-        let prefix = from.prefill(prompt, known);
-        if !prompt.is_empty() {
-            self.keep(Kept { model, prompt: prompt.clone(), prefix: prefix.clone() });
+        let same = tokens == prompt.len() && tokens == self.kept[at].prompt.len();
+        let prefix = self.kept[at].prefix.clone();
+        if same {
+            let latest = self.kept.remove(at);
+            self.kept.push(latest);
         }
-        Found { prefix, computed: !prompt.is_empty() }
+        Some(Alike { prefix, tokens, same })
     }
 
     fn keep(&mut self, new: Kept) {

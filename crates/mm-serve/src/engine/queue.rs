@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::job::{self, End, Ending, Queued, Resources};
-use super::message::Message;
 use super::{EngineStats, Event, Job, SubmitError, Task};
 
 /// What all handles of an engine and its jobs share.
@@ -26,15 +25,28 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Queued>,
-    running: usize,
-    /// The rows of all jobs in progress.
-    rows: usize,
+    /// What each lane of the device has in progress.
+    lanes: Vec<Load>,
     draining: bool,
     finished: u64,
     failed: u64,
     cancelled: u64,
     /// How long a job takes from its turn to its end, the latest weighted most.
     usual: Option<Duration>,
+}
+
+/// The jobs in progress of a lane, and their rows.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    jobs: usize,
+    rows: usize,
+}
+
+/// Where a job is done, and the rows that it has there.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    lane: usize,
+    rows: usize,
 }
 
 impl fmt::Debug for Shared {
@@ -45,7 +57,9 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     pub fn new(with: Resources) -> Arc<Self> {
-        Arc::new(Self { with, state: Mutex::default(), ended: Notify::new() })
+        let lanes = vec![Load::default(); with.lanes.count()];
+        let state = Mutex::new(State { lanes, ..State::default() });
+        Arc::new(Self { with, state, ended: Notify::new() })
     }
 
     /// Takes a job, or says why not.
@@ -55,7 +69,8 @@ impl Shared {
             return Err(SubmitError::Draining);
         }
         state.forget_gone();
-        let room = state.waiting.is_empty() && state.has_room(self.rows_of(&queued.job), self);
+        let rows = self.rows_of(&queued.job);
+        let room = state.waiting.is_empty() && state.lane_for(rows, self).is_some();
         let waiting = state.waiting.len();
         if !room && waiting >= self.with.options.queue {
             return Err(SubmitError::QueueFull { waiting, retry_after: state.free_in() });
@@ -72,7 +87,7 @@ impl Shared {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         EngineStats {
             waiting: state.waiting.len(),
-            running: state.running,
+            running: state.running(),
             finished: state.finished,
             failed: state.failed,
             cancelled: state.cancelled,
@@ -92,7 +107,7 @@ impl Shared {
             {
                 let mut state = self.state();
                 state.forget_gone();
-                if state.running == 0 && state.waiting.is_empty() {
+                if state.running() == 0 && state.waiting.is_empty() {
                     return;
                 }
             }
@@ -121,24 +136,22 @@ impl Shared {
         state.forget_gone();
         while let Some(next) = state.waiting.front() {
             let rows = self.rows_of(&next.job);
-            if !state.has_room(rows, self) {
-                return;
-            }
+            let Some(lane) = state.lane_for(rows, self) else { return };
             let Some(queued) = state.waiting.pop_front() else { return };
-            state.running += 1;
-            state.rows += rows;
-            self.with.counters.running.fetch_add(1, Ordering::Relaxed);
+            let load = &mut state.lanes[lane];
+            (load.jobs, load.rows) = (load.jobs + 1, load.rows + rows);
+            self.with.lanes.enter(lane);
             let (shared, events) = (self.clone(), queued.events.clone());
             let started = thread::Builder::new().name("mm-job".into()).spawn(move || {
                 let begun = Instant::now();
                 let client = queued.events.clone();
-                let ending = job::run(&shared.with, queued);
-                shared.ended(ending, &client, rows, begun.elapsed());
+                let ending = job::run(&shared.with, queued, lane);
+                shared.ended(ending, &client, Place { lane, rows }, begun.elapsed());
             });
             if let Err(why) = started {
                 let _ = events.send(Event::Failed(format!("no thread could be started: {why}")));
-                state.end(End::Failed, rows, None);
-                self.with.counters.running.fetch_sub(1, Ordering::Relaxed);
+                state.end(End::Failed, Place { lane, rows }, None);
+                self.with.lanes.leave(lane);
             }
         }
     }
@@ -148,13 +161,12 @@ impl Shared {
         self: &Arc<Self>,
         ending: Ending,
         client: &UnboundedSender<Event>,
-        rows: usize,
+        place: Place,
         took: Duration,
     ) {
-        self.with.counters.running.fetch_sub(1, Ordering::Relaxed);
-        let _ = self.with.calls.send(Message::Left);
+        self.with.lanes.leave(place.lane);
         let mut state = self.state();
-        state.end(ending.end, rows, Some(took));
+        state.end(ending.end, place, Some(took));
         if let Some(last) = ending.last {
             let _ = client.send(last); // the client may be gone
         }
@@ -168,13 +180,20 @@ impl Shared {
 }
 
 impl State {
-    fn has_room(&self, rows: usize, shared: &Shared) -> bool {
-        self.running == 0 || self.rows + rows <= shared.with.options.max_rows
+    fn running(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.jobs).sum()
     }
 
-    fn end(&mut self, end: End, rows: usize, took: Option<Duration>) {
-        self.running -= 1;
-        self.rows -= rows;
+    /// Returns the lane with the fewest rows, if it has room for so many more.
+    fn lane_for(&self, rows: usize, shared: &Shared) -> Option<usize> {
+        let (lane, load) = self.lanes.iter().enumerate().min_by_key(|(_, load)| load.rows)?;
+        let room = load.jobs == 0 || load.rows + rows <= shared.with.options.max_rows;
+        room.then_some(lane)
+    }
+
+    fn end(&mut self, end: End, place: Place, took: Option<Duration>) {
+        let load = &mut self.lanes[place.lane];
+        (load.jobs, load.rows) = (load.jobs - 1, load.rows - place.rows);
         match end {
             End::Finished => self.finished += 1,
             End::Failed => self.failed += 1,
@@ -195,6 +214,6 @@ impl State {
     /// Estimates when a place in the queue is free: a job in progress is half done on average.
     fn free_in(&self) -> Duration {
         let usual = self.usual.unwrap_or(Duration::from_secs(1));
-        (usual / 2 / self.running.max(1) as u32).max(Duration::from_secs(1))
+        (usual / 2 / self.running().max(1) as u32).max(Duration::from_secs(1))
     }
 }

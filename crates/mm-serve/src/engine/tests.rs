@@ -93,7 +93,7 @@ fn engine(models: &[Arc<LoadedModel>], options: EngineOptions) -> Engine {
 }
 
 const BOUNDS: EngineOptions =
-    EngineOptions { queue: 64, max_rows: 16, time_limit: Duration::from_secs(120) };
+    EngineOptions { queue: 64, max_rows: 16, lanes: Some(1), time_limit: Duration::from_secs(120) };
 
 /// What came out of a job.
 #[derive(Debug, Default, PartialEq)]
@@ -290,18 +290,43 @@ fn jobs_at_once_give_the_bytes_of_jobs_one_by_one_and_of_the_model_alone() {
         }
         let rows = running.stats().rows;
         assert!(rows > passes * 3 / 2, "{rows} rows in {passes} passes of {what}");
-        // Narrow passes cut jobs in other places, and prompts are known by now.
-        let narrow = engine(std::slice::from_ref(&model), EngineOptions { max_rows: 3, ..BOUNDS });
-        for _ in 0..2 {
-            let submit = |asked: &Asked| narrow.submit(asked.job(0, 2)).unwrap();
-            let tickets: Vec<Ticket> = asked.iter().map(submit).collect();
-            for (ticket, wanted) in tickets.into_iter().zip(&at_once) {
-                let found = outcome(ticket);
-                assert_eq!(found.text, wanted.text);
-                assert!(found.images == wanted.images, "in narrow passes of {what}");
+        // Narrow passes cut jobs in other places, lanes run several of them at once, and prompts are
+        // known by now.
+        for bounds in
+            [EngineOptions { max_rows: 3, ..BOUNDS }, EngineOptions { lanes: Some(3), ..BOUNDS }]
+        {
+            let other = engine(std::slice::from_ref(&model), bounds);
+            for _ in 0..2 {
+                let submit = |asked: &Asked| other.submit(asked.job(0, 2)).unwrap();
+                let tickets: Vec<Ticket> = asked.iter().map(submit).collect();
+                for (ticket, wanted) in tickets.into_iter().zip(&at_once) {
+                    let found = outcome(ticket);
+                    assert_eq!(found.text, wanted.text);
+                    assert!(found.images == wanted.images, "with {bounds:?} of {what}");
+                }
             }
         }
     }
+}
+
+#[test]
+fn jobs_go_to_the_lane_with_the_fewest_rows_and_each_lane_has_room_of_its_own() {
+    let model = model(gau(), false);
+    let bounds = EngineOptions { max_rows: 2, lanes: Some(3), ..BOUNDS };
+    let running = engine(&[model], bounds);
+    let long = |seed| {
+        let (prompt, options) = drawing("ab", seed);
+        let options = GenerateOptions { steps: 300, ..options };
+        Asked::Images { prompt, grid: GRID, count: 1, inpaint: false, options }
+    };
+    let tickets: Vec<Ticket> =
+        (0..5).map(|seed| running.submit(long(seed).job(0, 0)).unwrap()).collect();
+    let stats = running.stats();
+    assert_eq!([stats.running, stats.waiting], [3, 2]);
+    for ticket in tickets {
+        assert_eq!(outcome(ticket).images.len(), 1);
+    }
+    until(|| running.stats().running == 0, "all have ended");
 }
 
 #[test]

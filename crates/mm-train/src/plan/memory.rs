@@ -21,7 +21,7 @@ use available::available_bytes;
 
 /// Refuses a run of so many ranks whose steps would take more memory than the machine has, by the
 /// [plan](fn@crate::plan) of its recipe. This is only done on the processor, where the system
-/// tells, and not for a U-Net or a codec, which have no plan.
+/// tells, and not for a network that only draws or a codec, which have no plan.
 pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
     let recipe = &training.recipe;
     let done = training.progress.step >= recipe.run.steps;
@@ -66,7 +66,7 @@ fn compare(run: &RunConfig, what: &'static str, needed: f64, free: f64) -> Resul
 }
 
 /// Does the work of one step of a run; a panic for want of memory becomes an error that says what
-/// to lower.
+/// to lower, and one for a lost device an error that says so.
 pub fn within_memory<T>(
     run: &RunConfig,
     step: u64,
@@ -75,6 +75,10 @@ pub fn within_memory<T>(
     // The state behind the panic is not used again: the run ends with this error.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         let words = message(&*payload);
+        let lost = words.as_deref().and_then(|words| sign_in(words, &LOST));
+        if let Some(words) = lost {
+            return Err(TrainError::DeviceLost { step: step + 1, words: words.to_owned() });
+        }
         match words.as_deref().and_then(what_was_wanted) {
             Some(wanted) => Err(TrainError::Memory {
                 step: step + 1,
@@ -110,7 +114,23 @@ fn what_was_wanted(words: &str) -> Option<&str> {
         "out of memory",
         "Not enough memory left",
     ];
-    let at = SIGNS.iter().filter_map(|sign| words.find(sign)).min()?;
+    sign_in(words, &SIGNS)
+}
+
+/// Holds what drivers say of a device that is gone.
+const LOST: [&str; 7] = [
+    "DeviceLost",
+    "Device lost",
+    "device lost",
+    "device is lost",
+    "Parent device is lost",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE",
+];
+
+/// Returns the words from the first of some signs to the end of the phrase.
+fn sign_in<'a>(words: &'a str, signs: &[&str]) -> Option<&'a str> {
+    let at = signs.iter().filter_map(|sign| words.find(sign)).min()?;
     let rest = &words[at..];
     let end = rest.find(['\n', '}', ',']).unwrap_or(rest.len());
     Some(rest[..end].trim_end_matches([' ', '{']))
@@ -168,6 +188,16 @@ mod tests {
             error,
             "the device has no memory for step 7, `run.batch` = 48 in `run.micro_batches` = 2 \
              (BufferTooBig { size: 12)"
+        );
+    }
+
+    #[test]
+    fn a_lost_device_is_told_by_the_step_and_the_words_of_the_driver() {
+        let error = panics_with("Error: Device lost: the driver was reset, x").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the device was lost in step 7 (Device lost: the driver was reset); earlier \
+             checkpoints are kept"
         );
     }
 

@@ -3,7 +3,7 @@
 use mm_backbone::{BackboneConfig, InitLaw};
 use mm_codec::CodecConfig;
 use mm_diffusion::{Prediction, Schedule};
-use mm_model::{ConfigError, NetworkConfig, NetworkFields, TimeConfig, UnetConfig};
+use mm_model::{ConfigError, NetworkConfig, NetworkFields, TimeConfig, UnetConfig, VitConfig};
 use serde::{Deserialize, Serialize};
 
 /// Holds the table `[model]`: the network, as far as the data do not decide it.
@@ -43,6 +43,7 @@ struct ModelTable {
     unet: Option<UnetConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codec: Option<CodecConfig>,
+    vit: Option<VitConfig>,
 }
 
 impl TryFrom<ModelTable> for ModelSettings {
@@ -57,6 +58,7 @@ impl TryFrom<ModelTable> for ModelSettings {
             backbone: table.backbone,
             unet: table.unet,
             codec: table.codec,
+            vit: table.vit,
         };
         Ok(Self { init, time, schedule, prediction, network: network.try_into()? })
     }
@@ -65,8 +67,15 @@ impl TryFrom<ModelTable> for ModelSettings {
 impl From<ModelSettings> for ModelTable {
     fn from(settings: ModelSettings) -> Self {
         let ModelSettings { init, time, schedule, prediction, network } = settings;
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, codec } =
-            network.into();
+        let NetworkFields {
+            patch_bias,
+            patch_pos_embed,
+            patch_convolution,
+            backbone,
+            unet,
+            vit,
+            codec,
+        } = network.into();
         Self {
             patch_bias,
             patch_pos_embed,
@@ -78,6 +87,7 @@ impl From<ModelSettings> for ModelTable {
             backbone,
             unet,
             codec,
+            vit,
         }
     }
 }

@@ -53,8 +53,8 @@ pub struct RunConfig {
     /// Whether blocks keep only their input for the backward pass, and compute forward again.
     #[serde(default)]
     pub activation_checkpointing: bool,
-    /// The type in which blocks multiply, and so the type of what they keep for the backward pass;
-    /// weights are 32-bit floats.
+    /// The type in which blocks multiply; weights are 32-bit floats. What blocks keep for the
+    /// backward pass has this type too, but on the CPU, whose kernels keep 32-bit floats.
     #[serde(default)]
     pub precision: Precision,
 }
@@ -99,11 +99,6 @@ impl RunConfig {
             "run.patience",
             measured || self.patience == 0,
             "0 without `run.validate_every`",
-        );
-        checks.check(
-            "run.precision",
-            self.precision == Precision::F32 || !self.activation_checkpointing,
-            "f32 with `run.activation_checkpointing`, which only the 32-bit kernels offer",
         );
         checks.check("run.spike", self.spike == 0.0 || self.spike > 1.0, "0 or above 1")
     }

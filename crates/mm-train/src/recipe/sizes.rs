@@ -44,7 +44,10 @@ impl Recipe {
         let model = &self.model;
         let time = match model.time {
             TimeConfig::Table { steps } => steps,
-            TimeConfig::Sinusoidal { channels, .. } => channels,
+            TimeConfig::Sinusoidal { channels, .. } | TimeConfig::Distilled { channels, .. } => {
+                channels
+            }
+            TimeConfig::None => 0,
         };
         checks.check("model.time", time <= 1 << 24, "of at most 16777216 steps or channels");
         let steps = model.schedule.steps().unwrap_or(0);

@@ -4,6 +4,7 @@ use mm_backbone::Precision;
 use mm_codec::{CodecConfig, QuantizerConfig};
 use mm_data::DataConfig;
 use mm_diffusion::LossWeight;
+use mm_model::{NetworkConfig, VitConfig};
 
 use super::check::Checks;
 use super::{BestBy, LossConfig, OptimizerKind, Recipe, Reduction, Represent};
@@ -57,14 +58,16 @@ impl Recipe {
         checks.add(self.sample.sampler.validate().map_err(RecipeError::Diffusion));
         checks.add(self.sample.guidance.validate().map_err(RecipeError::Diffusion));
         self.validate_mix(checks);
-        let writes = self.vocab > 0 && self.model.network.unified().is_some();
+        let writes = self.vocab > 0 && !self.model.network.only_draws();
         let LossConfig { text, image, .. } = self.loss;
         checks.check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite");
         checks.check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite");
         let learns = image > 0.0 || writes && text > 0.0;
         checks.check("loss.image", learns, "above 0 where no text is a target");
-        if self.model.network.is_unet() {
-            self.validate_without_text(checks);
+        match &self.model.network {
+            NetworkConfig::Unet(_) => self.validate_without_text(checks),
+            NetworkConfig::Vit(vit) => self.validate_with_classes(vit, checks),
+            NetworkConfig::Unified(_) | NetworkConfig::Codec(_) | NetworkConfig::Coded(_) => {}
         }
         self.validate_codec(checks);
         self.validate_codes(checks);
@@ -76,7 +79,6 @@ impl Recipe {
             writes || !by_text,
             "`loss` or `image`, since the model writes no text",
         );
-        self.validate_activation_checkpointing(checks);
         checks.check("sample.steps", self.sample.steps > 0, "at least 1");
         checks.check("sample.count", self.sample.count > 0, "at least 1");
     }
@@ -129,6 +131,9 @@ impl Recipe {
             Some(_) => checks.check("loss.latent", latent == 0.0, "0, since nothing is learned"),
             None => {}
         }
+        let kept = !self.run.activation_checkpointing;
+        let wanted = "false, since nothing of a `codec` is computed again";
+        checks.check("run.activation_checkpointing", kept, wanted);
         let single = self.run.precision == Precision::F32;
         checks.check("run.precision", single, "f32, since a `codec` computes in nothing else");
         checks.check("loss.text", self.loss.text == 0.0, "0, since a `codec` writes no text");
@@ -160,6 +165,9 @@ impl Recipe {
         checks.check("mix", last, "some share above 0 at the last step");
         let only_draws = mix.read == [0.0, 0.0] && rest == 0.0;
         checks.check("mix", self.vocab > 0 || only_draws, "only `draw` where `vocab` is 0");
+        let draws = mix.draw != [0.0, 0.0] || mix.finished > 0.0;
+        let able = self.model.time != mm_model::TimeConfig::None || !draws;
+        checks.check("mix", able, "only documents that are read where `model.time` is none");
         let glyphs = matches!(self.data, DataConfig::Glyphs(_));
         checks.check(
             "mix",
@@ -169,16 +177,25 @@ impl Recipe {
         checks.check("mix.caption_drop", (0.0..=1.0).contains(&mix.caption_drop), "0 to 1")
     }
 
-    /// Checks that fused kernels compute the blocks, which is what can be computed again.
-    fn validate_activation_checkpointing(&self, checks: &mut Checks) {
-        let no = |which: bool| !(self.run.activation_checkpointing && which);
-        let field = "run.activation_checkpointing";
-        let Some(network) = self.model.network.unified() else {
-            let wanted = "false, since a `unet` has no blocks to compute again";
-            return checks.check(field, no(true), wanted);
-        };
-        let dit = network.backbone.block.is_conditioned();
-        checks.check(field, no(dit), "false, since no kernel computes `dit` blocks");
+    /// Checks that a network of classes only learns to draw.
+    fn validate_with_classes(&self, vit: &VitConfig, checks: &mut Checks) {
+        let mix = &self.mix;
+        let others = [mix.read[0], mix.read[1], mix.finished, mix.same_or_different, mix.which_one];
+        let wanted = "shares of only `draw`, since a `vit` reads nothing";
+        checks.check("mix", others == [0.0; 5], wanted);
+        let wanted = "0, since a `vit` has no text";
+        checks.check("vocab", self.vocab == 0, wanted);
+        checks.check("loss.text", self.loss.text == 0.0, wanted);
+        let single = self.run.precision == Precision::F32;
+        checks.check("run.precision", single, "f32, since a `vit` computes in nothing else");
+        let kept = !self.run.activation_checkpointing;
+        let wanted = "false, since nothing of a `vit` is computed again";
+        checks.check("run.activation_checkpointing", kept, wanted);
+        let dropped = vit.classes().none || vit.classes().count == 0 || mix.caption_drop == 0.0;
+        let wanted = "0, since this network has no embedding of no class";
+        checks.check("mix.caption_drop", dropped, wanted);
+        let pixels = vit.channels() == mm_patch::RGB_CHANNELS;
+        checks.check("model.vit", pixels, "of 3 channels, since records hold pixels");
     }
 
     /// Checks that a U-Net only learns to draw.

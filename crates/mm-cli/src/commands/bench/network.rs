@@ -5,7 +5,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use mm_backbone::{
     AttentionContext, Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init,
-    KeyRanges, Linear, PositionScheme, Positions,
+    KeyRanges, Linear, PositionScheme, Positions, Precision,
 };
 use mm_train::AdamWOptimizer;
 
@@ -90,9 +90,14 @@ struct Weights {
 
 impl Weights {
     /// Maps `[rows, tokens, PATCH]` to the same shape.
-    fn forward(&self, x: Tensor<3>, context: &AttentionContext) -> Tensor<3> {
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        context: &AttentionContext,
+        options: BlockOptions,
+    ) -> Tensor<3> {
         let x = self.patch_in.forward(x);
-        self.patch_out.forward(self.backbone.forward(x, context, None, BlockOptions::default()))
+        self.patch_out.forward(self.backbone.forward(x, context, None, options))
     }
 }
 
@@ -103,6 +108,8 @@ pub struct Network {
     weights: Option<Weights>,
     optimizer: ModuleOptimizer,
     context: AttentionContext,
+    /// How blocks compute.
+    options: BlockOptions,
     /// The pairs of a query and a key that it may attend to, over the batch.
     pairs: usize,
     /// The input, `[rows, tokens, PATCH]`.
@@ -113,7 +120,7 @@ pub struct Network {
 
 impl Network {
     /// Makes fresh weights and random inputs of these sizes.
-    pub fn new(sizes: &Sizes, device: &Device) -> Result<Self, Failure> {
+    pub fn new(sizes: &Sizes, precision: Precision, device: &Device) -> Result<Self, Failure> {
         let config = sizes.config();
         let init = &mut Init::new(0, &device.clone().autodiff());
         let weights = Weights {
@@ -131,13 +138,15 @@ impl Network {
         let (x, target) = (random(), random());
         let optimizer = AdamWOptimizer { betas: [0.9, 0.999], weight_decay: 0.0 }.into();
         let (sizes, device, weights) = (sizes.clone(), device.clone(), Some(weights));
-        Ok(Self { sizes, device, weights, optimizer, context, pairs, x, target })
+        let options = BlockOptions { precision, ..BlockOptions::default() };
+        Ok(Self { sizes, device, weights, optimizer, context, options, pairs, x, target })
     }
 
     /// Runs a forward and a backward pass, and updates every weight.
     pub fn train(&mut self) {
         let weights = self.weights.take().expect("put back by the step before");
-        let error = weights.forward(self.x.clone(), &self.context) - self.target.clone();
+        let error =
+            weights.forward(self.x.clone(), &self.context, self.options) - self.target.clone();
         let loss = error.square().mean();
         let grads = GradientsParams::from_grads(loss.backward(), &weights);
         let _ = loss.into_scalar::<f32>();
@@ -162,7 +171,7 @@ impl Network {
         let causal = (0..PROMPT as u32).map(|at| [0, at + 1]).collect();
         let whole = vec![[0, (PROMPT + image.len()) as u32]; image.len()];
         let (before, inside) = (context(&prompt, causal), context(&image, whole));
-        let options = BlockOptions::default();
+        let options = self.options;
         let words = self.x.clone().slice([0..rows, 0..PROMPT, 0..PATCH]);
         let mut cache = Cache::new();
         let words = weights.patch_in.forward(words);

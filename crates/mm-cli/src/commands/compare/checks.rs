@@ -5,7 +5,7 @@
 //! training steps amplify the loss.
 
 use burn::tensor::FloatDType;
-use mm_backbone::BlockConfig;
+use mm_backbone::{BlockConfig, BlockOptions};
 use mm_diffusion::Guidance;
 use mm_model::{Document, GenerateOptions, LoadedModel, Model, NetworkConfig, Segment, UnetConfig};
 use mm_patch::{Grid, Image};
@@ -33,6 +33,7 @@ pub const CHECKS: &[Check] = &[
     check("RMSNorm, gradients", 1e-5, network::rms_norm),
     check("gated attention unit, gradients", 1e-5, network::gau),
     check("multi-head block, gradients", 1e-5, network::multi_head),
+    check("attention in several tiles, gradients", 1e-5, network::long_attention),
     check("3x3 convolution, gradients", 1e-5, network::convolved),
     check("AdamW, 3 steps", 1e-5, network::adamw),
     check("LAMB, 3 steps", 1e-5, network::lamb),
@@ -42,7 +43,9 @@ pub const CHECKS: &[Check] = &[
     check("loss, gradients: multi-head blocks", 2e-5, multi_head_loss),
     check("loss, gradients: U-ViT", 2e-5, uvit_loss),
     check("loss, gradients: DiT", 2e-5, dit_loss),
+    check("loss, gradients: Persimmon", 2e-5, persimmon_loss),
     check("loss, gradients: U-Net", 5e-5, unet_loss),
+    check("the same, all blocks computed again", 5e-5, computed_again),
     check("20 training steps, losses", 1e-4, twenty_losses),
     check("20 training steps, weights", 1e-2, twenty_weights),
     check("greedy text after images", 0.0, greedy),
@@ -102,10 +105,29 @@ fn small_unet() -> Result<Recipe, Failure> {
 
 /// Computes both losses of one batch, the hidden states, and the gradients of all weights.
 fn loss(on: &On, recipe: Recipe) -> Result<Vec<Numbers>, Failure> {
+    loss_with(on, recipe, BlockOptions::default())
+}
+
+/// Computes the losses and gradients of every network with activation checkpointing, which the
+/// reference does without.
+fn computed_again(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let options =
+        BlockOptions { activation_checkpointing: !on.reference, ..BlockOptions::default() };
+    let mut found = vec![];
+    for block in [network::GAU, network::MULTI_HEAD, network::UVIT, network::DIT] {
+        found.extend(loss_with(on, small_recipe(block, 1)?, options)?);
+    }
+    found.extend(loss_with(on, small_unet()?, options)?);
+    Ok(found)
+}
+
+/// Computes what [`loss`] computes, with options.
+fn loss_with(on: &On, recipe: Recipe, options: BlockOptions) -> Result<Vec<Numbers>, Failure> {
     let training = Training::start(recipe.clone(), &on.device)?;
     let model = shaken(Model::new(&training.config, 1, &on.tracked())?, &on.tracked());
     let batches = Batches::new(&recipe, &training.data, &training.tokenizer).batch(0)?;
-    let batch = batches[0].to_device(&training.config, &on.device);
+    let mut batch = batches[0].to_device(&training.config, &on.device);
+    batch.inputs.options = options;
     let losses = model.losses(&batch, training.config.prediction);
     let mut found = vec![Numbers::of("hidden states", model.hidden(&batch.inputs))];
     for loss in &losses.list {
@@ -131,6 +153,10 @@ fn uvit_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
 
 fn dit_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
     loss(on, small_recipe(network::DIT, 1)?)
+}
+
+fn persimmon_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
+    loss(on, small_recipe(network::PERSIMMON, 1)?)
 }
 
 fn unet_loss(on: &On) -> Result<Vec<Numbers>, Failure> {

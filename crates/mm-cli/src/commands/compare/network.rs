@@ -10,7 +10,10 @@ use mm_backbone::{
     Backbone, BackboneConfig, BlockConfig, BlockOptions, Cache, GauConfig, Init, KeyRanges,
     MultiHeadConfig, MultiHeadVariant, PositionScheme, Positions, RmsNorm,
 };
-use mm_kernels::{AdamW, SumOfSquares, convolution, moving_average};
+use mm_kernels::{
+    AdamW, AttentionContext, AxisFrequency, Precision, RotaryTables, SumOfSquares, convolution,
+    kernels_of, moving_average,
+};
 use mm_train::LambOptimizer;
 
 use super::numbers::{Numbers, On, gradients, random, shaken};
@@ -27,6 +30,13 @@ pub const MULTI_HEAD: BlockConfig = multi_head_config(MultiHeadVariant::Plain);
 pub const UVIT: BlockConfig = multi_head_config(MultiHeadVariant::Uvit);
 /// A multi-head block that the noise level modulates.
 pub const DIT: BlockConfig = multi_head_config(MultiHeadVariant::Dit);
+/// A multi-head block of Persimmon and Fuyu, in which each query head has a key head.
+pub const PERSIMMON: BlockConfig = BlockConfig::MultiHead(MultiHeadConfig {
+    variant: MultiHeadVariant::Persimmon,
+    heads: 4,
+    key_heads: 4,
+    feed_forward: 96,
+});
 
 const fn multi_head_config(variant: MultiHeadVariant) -> BlockConfig {
     let (heads, key_heads, feed_forward) = (4, 2, 96);
@@ -111,6 +121,33 @@ pub fn gau(on: &On) -> Result<Vec<Numbers>, Failure> {
 /// Computes the multi-head block.
 pub fn multi_head(on: &On) -> Result<Vec<Numbers>, Failure> {
     block(on, MULTI_HEAD)
+}
+
+/// Computes attention over rows of so many tokens that a graphics device cuts them into tiles, with
+/// two documents a row at other places in every row, and all gradients.
+pub fn long_attention(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let (tokens, patches, channels) = (1100, 300, 8);
+    let mut all = vec![];
+    for border in [400, 700] {
+        for (start, end) in [(0, border), (border, tokens)] {
+            all.extend((start..end - patches).map(|at| [start as u32, at as u32 + 1]));
+            all.extend(vec![[start as u32, end as u32]; patches]);
+        }
+    }
+    let ranges = KeyRanges::new(2, tokens, all)?;
+    let tables = RotaryTables::new(&[AxisFrequency { axis: 0, theta: 1.0 }], &[[0.0; 2]; 2200]);
+    let context = AttentionContext::new(tables, ranges, &on.device);
+    let leaf =
+        |seed, heads| random::<4>(seed, [2, heads, tokens, channels], &on.tracked()).require_grad();
+    let (q, k, v) = (leaf(1, 4), leaf(2, 2), leaf(3, 2));
+    let kernels = kernels_of(&q);
+    let y = kernels.attention(q.clone(), k.clone(), v.clone(), &context, Precision::F32);
+    let mut found = vec![Numbers::of("output", y.clone())];
+    let grads = (y * random(4, [2, 4, tokens, channels], &on.tracked())).sum().backward();
+    for (name, leaf) in [("queries", q), ("keys", k), ("values", v)] {
+        found.extend(leaf.grad(&grads).map(|it| Numbers::of(format!("gradient of {name}"), it)));
+    }
+    Ok(found)
 }
 
 /// Computes the 3x3 convolution of two images to other channels, and the gradients of the images

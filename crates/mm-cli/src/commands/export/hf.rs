@@ -35,7 +35,7 @@ pub struct HfArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum DtypeArg {
+pub enum DtypeArg {
     /// 32-bit floats, as they are.
     F32,
     /// 16 bits with the range of 32-bit floats.

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use burn::prelude::Device;
 use mm_serve::ServedModel;
 
-use crate::model;
+use crate::model::{self, name_of};
 use crate::terminal::{Failure, usage};
 
 /// A model folder and the name under which it is served.
@@ -61,18 +61,6 @@ pub(super) fn named(texts: &[String]) -> Result<Vec<Named>, Failure> {
         models.push(model);
     }
     Ok(models)
-}
-
-/// Returns the name of a folder, or of the one around a folder that is called `model`.
-fn name_of(folder: &Path) -> String {
-    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let whole = fs_err::canonicalize(&whole).unwrap_or(whole); // `.` and `..` have names too
-    let name = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
-    match name(&whole) {
-        Some(own) if own == "model" => whole.parent().and_then(name).unwrap_or(own),
-        Some(own) => own,
-        None => "model".to_owned(),
-    }
 }
 
 #[cfg(test)]

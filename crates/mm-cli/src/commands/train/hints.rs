@@ -41,6 +41,11 @@ fn hint(error: &TrainError) -> Option<String> {
         TrainError::NotFinite { .. } | TrainError::Spikes { .. } | TrainError::Diverged { .. } => {
             "a smaller `optimizer.lr` usually helps; earlier checkpoints are kept".to_owned()
         }
+        TrainError::DeviceLost { .. } => {
+            "see the system's log for the driver's reason; `--resume` continues from the newest \
+             checkpoint"
+                .to_owned()
+        }
         TrainError::NoMpi { .. } => {
             "build it with `cargo build --release -p mm-cli --features mpi`".to_owned()
         }

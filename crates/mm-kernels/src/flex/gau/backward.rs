@@ -31,7 +31,7 @@ impl GauOp {
         kept: Vec<Buffer>,
         dy: &[f32],
     ) -> Vec<Vec<f32>> {
-        let (w, x) = (Weights::new(inputs), inputs[0]);
+        let (w, x) = (&Weights::backward(self, inputs), inputs[0]);
         let (width, pw, e) = (self.width, self.projected_width(), self.expanded);
         let [mut projected, mixed, logs] =
             <[Buffer; 3]>::try_from(kept).expect("what forward kept");
@@ -53,10 +53,11 @@ impl GauOp {
         }
         let parts = in_parts(tasks, |index, part| self.backward_part(w, index * rows, part));
         let [dnorm, dquery, dkey, dbias, dbeta_q, dbeta_k, dbias_o] = add_up(parts);
-        let [din_proj, dout_proj] = weight_gradients([
+        let products = [
             Product::new(Matrix::rows(&n, width), Matrix::rows(&projected, pw)),
             Product::new(Matrix::rows(&gated, e), Matrix::rows(dy, width)),
-        ]);
+        ];
+        let [din_proj, dout_proj] = weight_gradients(products, self.precision);
         let mut grads = vec![dx, dnorm, din_proj, dquery, dkey, dout_proj];
         if w.biases.is_some() {
             grads.extend([dbias, dbeta_q, dbeta_k, dbias_o]);
@@ -64,7 +65,7 @@ impl GauOp {
         grads
     }
 
-    fn backward_part(&self, w: Weights<'_>, first_row: usize, part: BackPart<'_>) -> Small {
+    fn backward_part(&self, w: &Weights<'_>, first_row: usize, part: BackPart<'_>) -> Small {
         let (e, size, pw, width) =
             (self.expanded, self.key_size, self.projected_width(), self.width);
         let (tokens, row_len) = (part.x.len() / width, self.context.tokens());
@@ -73,8 +74,7 @@ impl GauOp {
         let mut active = take(part.projected.len());
         swish_and_slope(part.projected, &mut active);
         let mut dmixed = take(tokens * e);
-        let out_proj = Matrix::rows(w.out_proj, width);
-        Target::rows(&mut dmixed, e).set(Matrix::rows(part.dy, width), out_proj.t(), 1.0);
+        w.out_proj.set(Target::rows(&mut dmixed, e), Matrix::rows(part.dy, width));
 
         let mut dactive = take_zeroed(active.len());
         gate_backward(pw, &active, part.mixed, &mut dmixed, &mut dactive, part.gated);
@@ -99,8 +99,7 @@ impl GauOp {
         }
         norm::rows(part.x, w.norm, self.epsilon, part.n);
         let mut dn = take(part.x.len());
-        let in_proj = Matrix::rows(w.in_proj, pw);
-        Target::rows(&mut dn, width).set(Matrix::rows(part.projected, pw), in_proj.t(), 1.0);
+        w.in_proj.set(Target::rows(&mut dn, width), Matrix::rows(part.projected, pw));
         part.dx.copy_from_slice(part.dy);
         norm::rows_backward(part.x, w.norm, &dn, self.epsilon, part.dx, &mut small[0]);
         small
@@ -110,7 +109,7 @@ impl GauOp {
     /// their scales and offsets.
     fn projection_backward(
         &self,
-        w: Weights<'_>,
+        w: &Weights<'_>,
         first_row: usize,
         active: &[f32],
         dy: [&[f32]; 2],

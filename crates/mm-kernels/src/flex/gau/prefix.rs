@@ -9,7 +9,7 @@ use crate::flex::prefix::{KvPrefix, join, with_prefix};
 impl GauOp {
     /// Computes `y`, and keys and values into `prefix.new` where that has room.
     pub(crate) fn forward_with_prefix(&self, inputs: &[&[f32]], prefix: KvPrefix<'_>) -> Vec<f32> {
-        let w = Weights::new(inputs);
+        let w = &Weights::forward(self, inputs);
         with_prefix(&self.context, inputs[0], prefix, |first, x, prefix, y| {
             self.part_with_prefix(w, first, x, prefix, y);
         })
@@ -17,7 +17,7 @@ impl GauOp {
 
     fn part_with_prefix(
         &self,
-        w: Weights<'_>,
+        w: &Weights<'_>,
         first_row: usize,
         x: &[f32],
         prefix: KvPrefix<'_>,
@@ -51,6 +51,7 @@ impl GauOp {
                 ranges: self.context.row(first_row + row),
                 scale: self.scale(),
                 queries_alone: true,
+                precision: self.precision,
             };
             let data = &mut mixed[row * n_new * e..];
             one.forward(Rows { data, channels: e, stride: e }, &mut logs);

@@ -39,7 +39,8 @@ impl MultiHeadOp {
         kept: Vec<Buffer>,
         dy: &[f32],
     ) -> Vec<Vec<f32>> {
-        let (w, x, width, qw) = (Weights::new(inputs), inputs[0], self.width, self.qkv_width());
+        let (w, x) = (&Weights::backward(self, inputs), inputs[0]);
+        let (width, qw) = (self.width, self.qkv_width());
         let [mut qkv, mixed, logs, h, mut gate_up] =
             <[Buffer; 5]>::try_from(kept).expect("what forward kept");
         let (tokens, inner) = (x.len() / width, self.feed_forward);
@@ -64,17 +65,23 @@ impl MultiHeadOp {
         }
         let parts = in_parts(tasks, |index, part| self.backward_part(w, index * rows, part));
         let [dnorm, dquery, dkey, dmlp_norm] = add_up(parts);
-        let [dqkv, dout, dgate_up, ddown] = weight_gradients([
+        let products = [
             Product::new(Matrix::rows(&n, width), Matrix::rows(&qkv, qw)),
             Product::new(Matrix::rows(&mixed, width), Matrix::rows(&dh, width)),
             Product::new(Matrix::rows(&n2, width), Matrix::rows(&gate_up, 2 * inner)),
             Product::new(Matrix::rows(&m, inner), Matrix::rows(dy, width)),
-        ]);
+        ];
+        let [dqkv, dout, dgate_up, ddown] = weight_gradients(products, self.precision);
         vec![dx, dnorm, dqkv, dquery, dkey, dout, dmlp_norm, dgate_up, ddown]
     }
 
     /// Returns the small gradients of a part: `dγ₁`, `dγ_q`, `dγ_k`, `dγ₂`.
-    fn backward_part(&self, w: Weights<'_>, first_row: usize, part: BackPart<'_>) -> [Vec<f32>; 4] {
+    fn backward_part(
+        &self,
+        w: &Weights<'_>,
+        first_row: usize,
+        part: BackPart<'_>,
+    ) -> [Vec<f32>; 4] {
         let (width, inner, tokens) = (self.width, self.feed_forward, part.x.len() / self.width);
         let sizes = [width, self.head_size(), self.head_size(), width];
         let mut small = sizes.map(|size| vec![0.0; size]);
@@ -82,26 +89,21 @@ impl MultiHeadOp {
 
         norm::rows(part.h, w.mlp_norm, self.epsilon, part.n2);
         let mut dm = take(tokens * inner);
-        let down_proj = Matrix::rows(w.down_proj, width);
-        Target::rows(&mut dm, inner).set(Matrix::rows(part.dy, width), down_proj.t(), 1.0);
+        w.down_proj.set(Target::rows(&mut dm, inner), Matrix::rows(part.dy, width));
         swiglu_backward(inner, &dm, part.gate_up, part.m);
         drop(dm);
         let mut dn = take(tokens * width);
-        let (dgate_up, gate_up_proj) =
-            (Matrix::rows(part.gate_up, 2 * inner), Matrix::rows(w.gate_up_proj, 2 * inner));
-        Target::rows(&mut dn, width).set(dgate_up, gate_up_proj.t(), 1.0);
+        w.gate_up_proj.set(Target::rows(&mut dn, width), Matrix::rows(part.gate_up, 2 * inner));
         part.dh.copy_from_slice(part.dy);
         norm::rows_backward(part.h, w.mlp_norm, &dn, self.epsilon, part.dh, dmlp_norm);
 
-        let out_proj = Matrix::rows(w.out_proj, width);
-        Target::rows(&mut dn, width).set(Matrix::rows(part.dh, width), out_proj.t(), 1.0);
+        w.out_proj.set(Target::rows(&mut dn, width), Matrix::rows(part.dh, width));
         let grads = self.attention_backward(w, first_row, part.qkv, &dn, part.logs);
         self.qkv_backward(w, first_row, &grads, part.qkv, dquery, dkey);
 
         norm::rows(part.x, w.attention_norm, self.epsilon, part.n);
         let qw = self.qkv_width();
-        let qkv_proj = Matrix::rows(w.qkv_proj, qw);
-        Target::rows(&mut dn, width).set(Matrix::rows(part.qkv, qw), qkv_proj.t(), 1.0);
+        w.qkv_proj.set(Target::rows(&mut dn, width), Matrix::rows(part.qkv, qw));
         part.dx.copy_from_slice(part.dh);
         norm::rows_backward(part.x, w.attention_norm, &dn, self.epsilon, part.dx, dnorm);
         small
@@ -110,7 +112,7 @@ impl MultiHeadOp {
     /// Goes back through attention, given `J`, the gradient of the mixed values and the logarithms.
     fn attention_backward(
         &self,
-        w: Weights<'_>,
+        w: &Weights<'_>,
         first_row: usize,
         qkv: &[f32],
         dmixed: &[f32],
@@ -146,7 +148,7 @@ impl MultiHeadOp {
     /// values.
     fn qkv_backward(
         &self,
-        w: Weights<'_>,
+        w: &Weights<'_>,
         first_row: usize,
         grads: &QkvGradients,
         qkv: &mut [f32],

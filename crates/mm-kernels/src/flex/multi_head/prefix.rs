@@ -9,7 +9,7 @@ use crate::flex::prefix::{KvPrefix, join, with_prefix};
 impl MultiHeadOp {
     /// Computes `y`, and keys and values into `prefix.new` where that has room.
     pub(crate) fn forward_with_prefix(&self, inputs: &[&[f32]], prefix: KvPrefix<'_>) -> Vec<f32> {
-        let w = Weights::new(inputs);
+        let w = &Weights::forward(self, inputs);
         with_prefix(&self.context, inputs[0], prefix, |first, x, prefix, y| {
             self.part_with_prefix(w, first, x, prefix, y);
         })
@@ -17,7 +17,7 @@ impl MultiHeadOp {
 
     fn part_with_prefix(
         &self,
-        w: Weights<'_>,
+        w: &Weights<'_>,
         first_row: usize,
         x: &[f32],
         mut prefix: KvPrefix<'_>,
@@ -53,6 +53,7 @@ impl MultiHeadOp {
                 ranges: self.context.row(first_row + row),
                 scale: self.scale(),
                 queries_alone: true,
+                precision: self.precision,
             };
             one.forward(Rows { data: &mut mixed[at..], channels: size, stride: width }, &mut logs);
         }

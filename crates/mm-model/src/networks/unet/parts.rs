@@ -12,7 +12,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::{silu, softmax};
-use mm_backbone::{Init, Linear};
+use mm_backbone::{Init, Linear, checkpointed};
 
 use super::UnetConfig;
 use crate::networks::convolution::Convolution;
@@ -117,6 +117,24 @@ impl Residual {
             Some(attention) => attention.forward(y),
             None => y,
         }
+    }
+}
+
+impl Residual {
+    /// Computes what [`forward`](Self::forward) computes, and again in the backward pass instead of
+    /// keeping more than `x`: `[images, inputs, height, width]`, `time`: `[images, width]` ->
+    /// `[images, outputs, height, width]`.
+    pub(super) fn forward_checkpointed(&self, x: Tensor<4>, time: &Tensor<2>) -> Tensor<4> {
+        checkpointed(self, vec![x.into(), time.clone().into()], |block: &Self, inputs| {
+            let [x, time] = inputs.try_into().expect("two inputs");
+            block.forward(x.into_tensor(), &time.into_tensor())
+        })
+    }
+
+    /// Returns the scale and the offset of the norm, `[channels]` each.
+    #[cfg(test)]
+    pub(super) fn parameters(&self) -> [Tensor<1>; 2] {
+        [self.norm.gamma.val(), self.norm.beta.val()]
     }
 }
 

@@ -218,7 +218,7 @@ impl Settings {
     /// Says whether the model reads prompts.
     pub fn reads(&self) -> bool {
         let config = &self.served.model.config;
-        config.has_text() && !config.network.is_unet()
+        config.has_prompts() && !config.network.is_unet()
     }
 }
 
@@ -297,7 +297,7 @@ fn options_of(
     if let Some(negative) = &request.negative_prompt {
         check_bytes("negative_prompt", negative, limits)?;
         let config = &served.model.config;
-        if !negative.is_empty() && (!config.has_text() || config.network.is_unet()) {
+        if !negative.is_empty() && (!config.has_prompts() || config.network.is_unet()) {
             let message = format!("the model `{}` reads no text, wanted none", served.name);
             return Err(ApiError::invalid("negative_prompt", message));
         }

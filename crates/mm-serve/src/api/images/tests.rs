@@ -48,7 +48,12 @@ struct Served {
 fn serve() -> Served {
     let model = Arc::new(tiny());
     let served = ServedModel { name: "tiny".to_owned(), created: 0, model: Arc::clone(&model) };
-    let options = EngineOptions { queue: 64, max_rows: 16, time_limit: Duration::from_secs(60) };
+    let options = EngineOptions {
+        queue: 64,
+        max_rows: 16,
+        lanes: Some(1),
+        time_limit: Duration::from_secs(60),
+    };
     let engine = Engine::start(vec![served], options);
     let limits = Limits {
         body_bytes: 1 << 20,

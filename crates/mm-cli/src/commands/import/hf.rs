@@ -1,0 +1,80 @@
+//! `mm import hf` and `mm import list`: published models, whose kind is found from their files.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::path::PathBuf;
+
+use clap::Parser;
+use mm_import::hf::WeightType;
+use mm_import::kinds::{KINDS, kind_of, open};
+use mm_import::published::{ImportError, ImportProgress, Imported, Source};
+use mm_model::folder::{save_all_but_weights, write_atomic, write_atomic_in_pieces};
+
+use crate::commands::export::DtypeArg;
+use crate::commands::import::recipe::recipe_of;
+use crate::files::free;
+use crate::terminal::{Failure, grouped, say};
+
+#[derive(Debug, Parser)]
+#[command(after_help = "`mm import list` says which kinds are known. Examples:
+  mm import hf downloads/fuyu-8b --out fuyu
+  mm import hf downloads/fuyu-8b --out fuyu --dtype f32")]
+pub struct HfArgs {
+    /// Folder of the published model, as it is on the Hub; or a file of weights.
+    path: PathBuf,
+    /// Model folder to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Type of the weights that are written [default: the type of each published tensor].
+    #[arg(long, value_enum)]
+    dtype: Option<DtypeArg>,
+    /// Replace a model folder that exists.
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: &HfArgs) -> Result<(), Failure> {
+    let out = &args.out;
+    free(out, args.force)?;
+    let failed = |why: ImportError| {
+        let failure = Failure::because(format!("cannot import `{}`", args.path.display()), why);
+        failure.hint("`mm import list` says which published models are known")
+    };
+    let source = Source::new(&args.path).map_err(failed)?;
+    let kind = kind_of(&source).map_err(failed)?;
+    let mut imported = open(&source).map_err(failed)?;
+    let Imported { config, tokenizer, generation, .. } = &imported;
+    save_all_but_weights(out, config, tokenizer, generation)?;
+    let dtype = args.dtype.map(WeightType::from);
+    let write = &mut |file: &mut dyn Write| imported.write_weights(dtype, file, &mut show);
+    write_atomic_in_pieces(&out.join("model.safetensors"), write).map_err(failed)?;
+    if let Some(recipe) = recipe_of(&imported)? {
+        write_atomic(&out.join("recipe.toml"), toml::to_string_pretty(&recipe)?.as_bytes())?;
+    }
+    let numbers = |shape: &[usize]| shape.iter().product::<usize>();
+    let parameters = imported.weights.iter().map(|plan| numbers(&plan.shape)).sum();
+    say!("{}: {}, {} parameters", out.display(), kind.name, grouped(parameters));
+    Ok(())
+}
+
+/// Prints what is known.
+pub fn list() {
+    let widest = KINDS.iter().map(|kind| kind.name.len()).max().unwrap_or(0);
+    for kind in KINDS {
+        say!("{:widest$}  {}", kind.name, kind.models);
+        say!("{:widest$}  {}", "", kind.form);
+    }
+    say!("{:widest$}  Su Jianlin's ddpm-gau.py: `mm import keras-ddpm`", "keras-ddpm");
+}
+
+/// Shows on a terminal how far the writing is.
+fn show(progress: ImportProgress) {
+    let mut terminal = stderr();
+    if !terminal.is_terminal() {
+        return;
+    }
+    let ImportProgress { done, all } = progress;
+    let end = if done == all { "\n" } else { "" };
+    let megabytes = |bytes: u64| bytes / 1_000_000;
+    // A terminal that went away is no reason to stop.
+    let _ = write!(terminal, "\r{} of {} MB{end}", megabytes(done), megabytes(all));
+}
