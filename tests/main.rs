@@ -1,6 +1,7 @@
 //! Behaviour of the whole library, in one test binary.
 
 mod checkpoint; // a model folder round-trips; a wrong or truncated file is named
+mod codec; // codecs learn, resume, follow their cells, and their folders are measured
 mod common; // the tiny recipe that the others share
 mod corpus; // every file of the fuzzing corpora goes through its parser
 mod data; // mixed data: ranks, packing, text alone, images of several sizes

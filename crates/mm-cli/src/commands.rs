@@ -2,6 +2,7 @@
 //! the recipe, the device, the seed and the output; everything else is in the recipe or the model.
 
 mod bench;
+mod codec;
 mod compare;
 mod data;
 mod devices;
@@ -66,6 +67,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Measure a model on held-out data.
     Eval(eval::EvalArgs),
+    /// Encode, decode and measure with a trained codec of images.
+    Codec(codec::CodecArgs),
     /// Describe a model folder, an image file, or a recipe and its data.
     Inspect(inspect::InspectArgs),
     /// List recipes, check data, and train tokenizers.
@@ -113,6 +116,7 @@ impl Args {
             Command::Eval(args) => {
                 eval::run(&args, matches.subcommand_matches("eval").expect("this was chosen"))
             }
+            Command::Codec(args) => codec::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Data(args) => data::run(&args),
             Command::Bench(args) => bench::run(&args),

@@ -8,7 +8,7 @@ use mm_train::{Recipe, did_you_mean};
 use crate::terminal::{Failure, usage};
 
 /// The name and the text of every embedded recipe.
-pub const EMBEDDED: [(&str, &str); 11] = [
+pub const EMBEDDED: [(&str, &str); 14] = [
     ("glyphs", include_str!("../recipes/glyphs.toml")),
     ("dialogue", include_str!("../recipes/dialogue.toml")),
     ("words-64", include_str!("../recipes/words-64.toml")),
@@ -20,6 +20,9 @@ pub const EMBEDDED: [(&str, &str); 11] = [
     ("baseline-unet", include_str!("../recipes/baseline-unet.toml")),
     ("baseline-uvit", include_str!("../recipes/baseline-uvit.toml")),
     ("baseline-dit", include_str!("../recipes/baseline-dit.toml")),
+    ("codec-fsq", include_str!("../recipes/codec-fsq.toml")),
+    ("codec-vq-vae", include_str!("../recipes/codec-vq-vae.toml")),
+    ("codec-kl", include_str!("../recipes/codec-kl.toml")),
 ];
 
 /// Returns whether this is the name of an embedded recipe or of a TOML file.
@@ -46,7 +49,8 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
     let recipe = Recipe::from_toml(&text).map_err(|why| Failure::usage(why.in_file(path)))?;
     let folder = folder_of(path)?;
     let data = recipe.data.within(&folder);
-    Ok(Recipe { data, ..recipe })
+    let codec = recipe.codec.as_ref().map(|codec| folder.join(codec));
+    Ok(Recipe { data, codec, ..recipe })
 }
 
 /// Returns the whole path of the folder that a file lies in; a bare name lies in the working

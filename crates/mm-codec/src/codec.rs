@@ -152,6 +152,14 @@ impl CodecConfig {
         }
     }
 
+    /// Returns the channels of an image.
+    pub fn colors(&self) -> usize {
+        match self {
+            Self::Kl(config) => config.colors,
+            Self::Codes(_) => mm_patch::RGB_CHANNELS,
+        }
+    }
+
     /// Returns the count of numbers of a cell.
     pub fn channels(&self) -> usize {
         match self {

@@ -39,6 +39,22 @@ pub enum CodecError {
         /// The number of codes.
         wanted: usize,
     },
+    /// The codes are of a codec of another size.
+    #[error("codes of a vocabulary of {found}, wanted {wanted}: they are of another codec")]
+    Vocabulary {
+        /// The size of their vocabulary.
+        found: usize,
+        /// The size of the codec's.
+        wanted: usize,
+    },
+    /// The latents are of a codec of another size.
+    #[error("latents of {found} channels, wanted {wanted}: they are of another codec")]
+    Channels {
+        /// How many they have.
+        found: usize,
+        /// How many the codec's have.
+        wanted: usize,
+    },
     /// The number of codes is not that of the grid's cells.
     #[error("{found} codes, wanted {wanted}: {rows} x {cols} cells")]
     Count {
@@ -54,6 +70,16 @@ pub enum CodecError {
 }
 
 impl CodecError {
+    /// Checks that codes are of this codec, by the size of their vocabulary.
+    pub fn vocabulary(found: usize, wanted: usize) -> Result<(), Self> {
+        if found == wanted { Ok(()) } else { Err(Self::Vocabulary { found, wanted }) }
+    }
+
+    /// Checks that latents are of this codec, by their channels.
+    pub fn channels(found: usize, wanted: usize) -> Result<(), Self> {
+        if found == wanted { Ok(()) } else { Err(Self::Channels { found, wanted }) }
+    }
+
     /// Reports a field unless it holds.
     pub(crate) fn check(
         field: &'static str,

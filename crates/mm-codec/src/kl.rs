@@ -298,8 +298,8 @@ impl KlAutoencoder {
         (latents - self.config.shift_factor) * self.config.scaling_factor
     }
 
-    /// Returns the latents that [`scaled`](Self::scaled) was given,
-    /// `[images, channels, rows, cols]`.
+    /// Returns the latents that [`scaled`](Self::scaled) was given:
+    /// `[images, channels, rows, cols]` -> the same shape.
     pub fn unscaled(&self, latents: Tensor<4>) -> Tensor<4> {
         latents / self.config.scaling_factor + self.config.shift_factor
     }

@@ -85,6 +85,12 @@ pub enum EvalError {
         /// The length of the features that they are compared with.
         wanted: usize,
     },
+    /// An image cannot be written as a file.
+    #[error(transparent)]
+    Image(#[from] mm_patch::PatchError),
+    /// There is nothing to measure on.
+    #[error("no image was given, wanted at least one")]
+    NoImages,
     /// There are not enough images for a covariance or for the mean of a kernel.
     #[error("{found} {what}, wanted at least {wanted}")]
     TooFew {

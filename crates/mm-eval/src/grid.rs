@@ -62,6 +62,9 @@ fn grid_and_text(
     count: usize,
     seed: u64,
 ) -> Result<(Image, String), EvalError> {
+    if model.config.network.codec().is_some() {
+        return decoded_grid(model, data, split, count, seed);
+    }
     if !model.config.has_text() {
         return Ok((image_only_grid(model, count, seed)?, String::new()));
     }
@@ -90,6 +93,20 @@ fn grid_and_text(
     drawn.extend(whole.drawn);
     real.extend(whole.real);
     Ok((contact_sheet(&drawn, &real), text + &whole.text))
+}
+
+/// Returns what a codec makes of `count` images, each over the image itself.
+fn decoded_grid(
+    model: &LoadedModel,
+    data: &DataSet,
+    split: Split,
+    count: usize,
+    seed: u64,
+) -> Result<(Image, String), EvalError> {
+    let shown = examples(data, split, count, seed)?;
+    let real: Vec<Image> = shown.into_iter().map(|example| example.image).collect();
+    let decoded = model.reconstruct(&real)?;
+    Ok((contact_sheet(&decoded, &real), String::from("decoded, each over what was encoded\n")))
 }
 
 /// Says which captions were asked for, and how they are read.

@@ -15,10 +15,12 @@
 
 mod analytic;
 pub mod classifier;
+mod codec;
 mod dialogue;
 mod drawing;
 mod error;
 mod evaluator;
+mod fidelity;
 #[cfg(test)]
 #[path = "../../mm-model/src/fuzz.rs"]
 mod fuzz;
@@ -33,10 +35,12 @@ mod share;
 mod words;
 
 pub use analytic::mean_square_of_noise;
+pub use codec::{CodecScore, UsageScore, codec_score};
 pub use dialogue::{DialogueEvaluator, DialogueScore, dialogue_score};
 pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;
 pub use evaluator::{Evaluator, Score};
+pub use fidelity::{CodeUsage, psnr, squared_error, ssim};
 pub use grid::{contact_sheet, contact_sheet_at, image_table, magnified, sample_grid, square_cols};
 pub use losses::{HeldOutBatch, HeldOutLosses, LossEvaluator, held_out_batches, held_out_losses};
 pub use pairs::{PairsEvaluator, PairsScore, pairs_score};

@@ -80,7 +80,7 @@ pub fn write<E: From<HfError>>(
     shard_bytes: usize,
     take: TakeFile<'_, E>,
 ) -> Result<(), E> {
-    if model.config.network.only_draws() {
+    if !matches!(model.config.network, mm_model::NetworkConfig::Unified(_)) {
         return Err(HfError::Unet.into());
     }
     let unified = model.config.network.unified();

@@ -52,6 +52,8 @@ impl Collator<'_> {
     /// Draws noise for every image of a sequence: targets get a level and noise, context stays
     /// clean.
     fn noise(&self, sequence: &Sequence, step: u64, index: u64) -> Vec<ImageNoise> {
+        // Codes are predicted, and never denoised.
+        let coded = self.config.network.coded().is_some();
         let mut times = stream(self.seed, Purpose::Time, step, index);
         let mut noise = stream(self.seed, Purpose::Noise, step, index);
         let scale = self.config.network.noise_scale() as f32;
@@ -59,7 +61,7 @@ impl Collator<'_> {
             .images
             .iter()
             .map(|span| {
-                if !span.target {
+                if !span.target || coded {
                     return ImageNoise::none(&self.process.schedule);
                 }
                 let uniform = times.random::<f64>();

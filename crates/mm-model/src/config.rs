@@ -4,13 +4,14 @@ mod network;
 mod time;
 
 use mm_backbone::BackboneConfig;
+use mm_codec::CodecConfig;
 use mm_diffusion::{Prediction, Schedule};
 use mm_patch::{Grid, PatchError};
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, UnetConfig, VitConfig};
 
-pub use network::{NetworkConfig, NetworkFields, UnifiedConfig};
+pub use network::{CodedConfig, NetworkConfig, NetworkFields, UnifiedConfig};
 pub use time::TimeConfig;
 
 /// Everything that decides the shapes and the meaning of a model's weights.
@@ -53,6 +54,7 @@ struct ModelFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unet: Option<UnetConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    codec: Option<CodecConfig>,
     vit: Option<VitConfig>,
 }
 
@@ -67,6 +69,7 @@ impl TryFrom<ModelFields> for ModelConfig {
             patch_convolution: fields.patch_convolution,
             backbone: fields.backbone,
             unet: fields.unet,
+            codec: fields.codec,
             vit: fields.vit,
         };
         let network = network.try_into()?;
@@ -77,8 +80,15 @@ impl TryFrom<ModelFields> for ModelConfig {
 impl From<ModelConfig> for ModelFields {
     fn from(config: ModelConfig) -> Self {
         let ModelConfig { patch, vocab, time, schedule, prediction, network } = config;
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, vit } =
-            network.into();
+        let NetworkFields {
+            patch_bias,
+            patch_pos_embed,
+            patch_convolution,
+            backbone,
+            unet,
+            vit,
+            codec,
+        } = network.into();
         Self {
             patch,
             vocab,
@@ -90,6 +100,7 @@ impl From<ModelConfig> for ModelFields {
             backbone,
             patch_convolution,
             unet,
+            codec,
             vit,
         }
     }
@@ -163,8 +174,52 @@ impl ModelConfig {
         match &self.network {
             NetworkConfig::Unified(unified) => Ok(unified.backbone.validate()?),
             NetworkConfig::Unet(unet) => unet.validate(),
+            NetworkConfig::Codec(codec) => self.validate_codec(codec),
+            NetworkConfig::Coded(coded) => self.validate_coded(coded),
             NetworkConfig::Vit(vit) => vit.validate(&self.time),
         }
+    }
+
+    /// Checks a transformer over codes, and that a patch is a cell of its codec.
+    fn validate_coded(&self, coded: &CodedConfig) -> Result<(), ConfigError> {
+        coded.codec.validate()?;
+        coded.unified.backbone.validate()?;
+        let wrong = |field, found: &dyn ToString, wanted| {
+            Err(ConfigError::Field { field, found: found.to_string(), wanted })
+        };
+        let UnifiedConfig { patch_pos_embed, patch_convolution, .. } = coded.unified;
+        if self.vocab == 0 {
+            return wrong("vocab", &self.vocab, "at least 2, since codes follow words");
+        }
+        if self.patch != coded.codec.network.factor() {
+            return wrong("patch", &self.patch, "the side of a cell of the `codec`, for codes");
+        }
+        if patch_pos_embed > 0 {
+            return wrong("patch_pos_embed", &patch_pos_embed, "0, since codes are tokens");
+        }
+        if patch_convolution {
+            return wrong("patch_convolution", &true, "false, since codes are tokens");
+        }
+        Ok(())
+    }
+
+    /// Checks the sizes of a codec, and that every image of whole patches has whole cells.
+    fn validate_codec(&self, codec: &CodecConfig) -> Result<(), ConfigError> {
+        codec.validate()?;
+        let wrong = |field, found: usize, wanted| {
+            Err(ConfigError::Field { field, found: found.to_string(), wanted })
+        };
+        if self.vocab > 0 {
+            return wrong("vocab", self.vocab, "0, since a `codec` knows no text");
+        }
+        if !self.patch.is_multiple_of(codec.network().factor()) {
+            return wrong("patch", self.patch, "a multiple of the side of a cell of the `codec`");
+        }
+        let colors = codec.colors();
+        if colors != mm_patch::RGB_CHANNELS {
+            return wrong("codec.kl.colors", colors, "3");
+        }
+        Ok(())
     }
 
     /// Whether there is text, or images alone.
@@ -200,7 +255,18 @@ impl ModelConfig {
             TimeConfig::Distilled { channels, .. } => 3.0 * (channels as f64 + 2.0 + width) * width,
         };
         let (outside, network) = match &self.network {
+            NetworkConfig::Codec(codec) => (0.0, codec.parameters()),
             NetworkConfig::Unet(unet) => (time(unet.width as f64), unet.parameters()),
+            NetworkConfig::Coded(CodedConfig { unified, codec }) => {
+                let inner = Self {
+                    patch: 1,
+                    vocab: self.vocab.saturating_add(codec.codes()),
+                    network: NetworkConfig::Unified(unified.clone()),
+                    ..self.clone()
+                };
+                let codec = mm_codec::CodecConfig::Codes(codec.clone());
+                (inner.parameters() as f64, codec.parameters())
+            }
             NetworkConfig::Vit(vit) => (vit.parameters(self.patch_dim() as f64, time), 0),
             NetworkConfig::Unified(unified) => {
                 let [width, numbers, vocab, places] =

@@ -20,6 +20,9 @@ pub enum ConfigError {
     /// The backbone's part is wrong.
     #[error("in `backbone`: {0}")]
     Backbone(#[from] mm_backbone::BackboneError),
+    /// The codec's part is wrong.
+    #[error("in `codec`: {0}")]
+    Codec(#[from] mm_codec::CodecError),
     /// The schedule's part is wrong.
     #[error("in `schedule`: {0}")]
     Schedule(#[from] mm_diffusion::DiffusionError),
@@ -123,6 +126,29 @@ pub enum GenerateError {
     /// The network draws images of no prompt and nothing else.
     #[error("this network is a U-Net, which knows no text and takes no prompt; it can only draw")]
     OnlyDraws,
+    /// The network encodes and decodes.
+    #[error(
+        "this network is a codec, which encodes images and decodes them again; it draws nothing"
+    )]
+    IsCodec,
+    /// The network writes codes, and denoises nothing.
+    #[error("this model writes images code by code and denoises nothing, wanted one of patches")]
+    IsCoded,
+    /// The network writes codes, without guidance.
+    #[error("this model writes images code by code, wanted a guidance of 1")]
+    NoGuidance,
+    /// The network is asked to encode and draws.
+    #[error("this model is no codec, wanted a folder of a codec, or of an AutoencoderKL")]
+    NoCodec,
+    /// The codec has codes.
+    #[error("this codec has codes, and no latents, wanted one of latents")]
+    NoLatents,
+    /// The codec has latents.
+    #[error("this codec has latents, which are numbers and no codes, wanted one of codes")]
+    NoCodes,
+    /// The images cannot be encoded.
+    #[error(transparent)]
+    Codec(#[from] mm_codec::CodecError),
     /// Guidance of a distilled model is an input of its network, and nothing else.
     #[error(
         "this model is distilled: its guidance is a scale alone, wanted no negative text and no \

@@ -7,6 +7,7 @@
 
 mod index;
 mod mapped;
+mod published;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,9 +28,14 @@ use index::{INDEX, Index, index_from_bytes};
 
 impl LoadedModel {
     /// Reads a model folder onto `device`. The weights are in `model.safetensors`, or in the files
-    /// that `model.safetensors.index.json` names; they are read one at a time.
+    /// that `model.safetensors.index.json` names; they are read one at a time. A folder of
+    /// diffusers' `AutoencoderKL` is read as it is published.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, FolderError> {
         // The configuration comes first: a folder of another format may lack the other files.
+        let bytes = fs_err::read(folder.join(CONFIG))?;
+        if published::is_published(&bytes) {
+            return published::load(folder, &bytes, device);
+        }
         let config = load_config(folder)?;
         let path = folder.join(TOKENIZER);
         let tokenizer = tokenizer_from_bytes(&fs_err::read(&path)?, &config)

@@ -5,12 +5,14 @@
 //! | --- | --- |
 //! | `session` | documents in progress: the cached prefix of several rows, extended by tokens and images |
 //! | `image` | denoising of the images that come next, by any sampler, with guidance |
+//! | `codes` | images written code by code, by models of an enlarged vocabulary |
 //! | `constrain` | the hook through which an edit takes part |
 //! | `edit` | inpainting, image to image, restoration and other edits over that hook |
 //! | `text` | the loop over tokens under the grammar of documents |
 //! | `pass` | calls of the network as values, so that several documents can share a pass |
 //! | `options` | settings, and those that stand in a model's folder |
 
+mod codes;
 mod constrain;
 mod edit;
 mod image;

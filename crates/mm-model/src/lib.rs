@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+mod codec;
 mod collate;
 mod config;
 mod conversation;
@@ -33,8 +34,11 @@ pub mod stored;
 mod unprompted;
 
 pub use batch::{Batch, HostBatch, ImageNoise, Jump, Sample};
+pub use codec::{CodeImage, LatentImage};
 pub use collate::Collator;
-pub use config::{ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig};
+pub use config::{
+    CodedConfig, ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig,
+};
 pub use conversation::{TURN_END, Turn};
 pub use document::{Document, Segment};
 pub use error::{ConfigError, DocumentError, FileError, FolderError, GenerateError};
@@ -46,7 +50,7 @@ pub use generate::{
     SuperResolution, Unconstrained, Written, constrained_images_of, images_of, luma, outpaint,
 };
 pub use loaded::{LoadedModel, ModelParts, config_to_bytes};
-pub use losses::{IMAGE_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
+pub use losses::{IMAGE_LOSS, LATENT_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
 pub use mm_backbone::PositionScheme;
 pub use networks::{
     Classes, DitConfig, JitConfig, Model, UnetConfig, UvitConfig, VitConfig, numbers_of_places,

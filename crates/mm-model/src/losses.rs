@@ -7,17 +7,22 @@
 use std::ops::{Add, Mul};
 
 use burn::prelude::*;
+use mm_codec::Codec;
 use mm_diffusion::Prediction;
 use mm_text::{next_token_loss, token_surprises};
 use serde::{Deserialize, Serialize};
 
 use crate::Model;
 use crate::batch::Batch;
+use crate::networks::{Coded, autoencoder};
 
 /// The name of the cross-entropy of text, in nats per token.
 pub const TEXT_LOSS: &str = "text";
 /// The name of the weighted squared error of patches.
 pub const IMAGE_LOSS: &str = "image";
+
+/// The name of what is minimized of a codec's latents beside the error of its images.
+pub const LATENT_LOSS: &str = "latent";
 
 /// Says over what the squared error of images is a mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -106,8 +111,16 @@ impl Model {
     }
 
     /// Computes the loss terms [`TEXT_LOSS`] and [`IMAGE_LOSS`] of one batch, each `[1]`. A network
-    /// without words has none of text.
+    /// without words has none of text; a codec has [`LATENT_LOSS`] instead, and its image loss is
+    /// the error of the images that it decodes, whatever the noise. The image loss of a
+    /// transformer over codes is their cross-entropy, in nats per code.
     pub fn losses(&self, batch: &Batch, prediction: Prediction) -> Losses {
+        if let Self::Codec(codec) = self {
+            return codec_losses(codec, batch);
+        }
+        if let Self::Coded(coded) = self {
+            return coded_losses(coded, batch);
+        }
         let hidden = self.hidden(&batch.inputs);
         let mut losses = Losses::default();
         if let Some([tokens, ids]) = batch.targets.text.as_ref().filter(|_| self.knows_text()) {
@@ -131,4 +144,42 @@ impl Model {
         }
         losses
     }
+}
+
+/// Computes the losses of a codec, each `[1]`: the squared error of the target images that it
+/// decodes, and what is minimized of their latents.
+fn codec_losses(codec: &Codec, batch: &Batch) -> Losses {
+    let Some(target) = &batch.targets.image else { return Losses::default() };
+    let decoded = autoencoder::decoded(codec, target);
+    let error = (decoded.patches - target.clean.clone()).square().mean_dim(1); // [patches, 1]
+    let count = error.dims()[0];
+    Losses {
+        patch_errors: Some(error.clone().detach().squeeze_dim(1)), // [patches]
+        list: vec![
+            LossTerm { name: IMAGE_LOSS, value: error.mean(), count },
+            LossTerm { name: LATENT_LOSS, value: decoded.latent, count },
+        ],
+    }
+}
+
+/// Computes the losses of a transformer over words and codes, each `[1]`: the cross-entropy of
+/// words and of codes in nats, both under one softmax.
+fn coded_losses(coded: &Coded, batch: &Batch) -> Losses {
+    let inputs = coded.coded(&batch.inputs);
+    let hidden = coded.hidden_of_codes(&inputs);
+    let term = |name, places: Tensor<1, Int>, ids: Tensor<1, Int>| {
+        let logits = coded.all_logits(hidden.clone().select(0, places));
+        let count = ids.dims()[0];
+        let weights = Tensor::ones([count], &logits.device());
+        LossTerm { name, value: next_token_loss(logits, ids, weights), count }
+    };
+    let mut losses = Losses::default();
+    if let Some([places, ids]) = &batch.targets.text {
+        losses.list.push(term(TEXT_LOSS, places.clone(), ids.clone()));
+    }
+    if let Some(target) = &batch.targets.image {
+        let ids = inputs.ids.clone().select(0, target.tokens.clone());
+        losses.list.push(term(IMAGE_LOSS, target.tokens.clone() - 1, ids));
+    }
+    losses
 }

@@ -1,5 +1,8 @@
-//! The network behind one interface: the joined transformer, or a network that only draws.
+//! The network behind one interface: the joined transformer, a network that only draws, or a codec
+//! that encodes and decodes.
 
+pub(crate) mod autoencoder;
+mod coded;
 mod convolution;
 mod pixels;
 mod time;
@@ -7,11 +10,13 @@ mod unet;
 mod unified;
 mod vit;
 
+pub(crate) use coded::Coded;
 pub use unet::UnetConfig;
 pub use vit::{Classes, DitConfig, JitConfig, UvitConfig, VitConfig, numbers_of_places};
 
 use burn::prelude::*;
 use mm_backbone::{Cache, Init, KeyValue, transparent_module};
+use mm_codec::Codec;
 use mm_patch::Grid;
 
 use crate::batch::Inputs;
@@ -28,6 +33,10 @@ pub enum Model {
     Unified(Unified),
     /// A convolutional network of images alone.
     Unet(Unet),
+    /// A network that encodes images and decodes them again.
+    Codec(Codec),
+    /// One transformer for text and codes.
+    Coded(Coded),
     /// A published transformer that only draws.
     Vit(Vit),
 }
@@ -45,6 +54,8 @@ impl Model {
             NetworkConfig::Unet(unet) => Self::Unet(Unet::new(unet, &config.time, init)),
             NetworkConfig::Vit(vit) => Self::Vit(Vit::new(vit, config, init)),
             NetworkConfig::Unified(unified) => Self::Unified(Unified::new(unified, config, init)?),
+            NetworkConfig::Codec(codec) => Self::Codec(Codec::drawn(codec, init)),
+            NetworkConfig::Coded(coded) => Self::Coded(Coded::new(coded, config, init)?),
         })
     }
 
@@ -54,12 +65,49 @@ impl Model {
             Self::Unified(unified) => unified.device(),
             Self::Unet(unet) => unet.device(),
             Self::Vit(vit) => vit.device(),
+            Self::Codec(codec) => codec.device(),
+            Self::Coded(coded) => coded.device(),
+        }
+    }
+
+    /// Returns the codec, if the network is one.
+    pub fn codec(&self) -> Option<&Codec> {
+        match self {
+            Self::Codec(codec) => Some(codec),
+            _ => None,
+        }
+    }
+
+    /// Returns the network with its codec replaced by what `change` makes of it.
+    pub fn with_codec(self, change: impl FnOnce(Codec) -> Codec) -> Self {
+        match self {
+            Self::Codec(codec) => Self::Codec(change(codec)),
+            Self::Coded(coded) => {
+                let own = Codec::Codes(coded.codec().clone());
+                match change(own) {
+                    Codec::Codes(codec) => Self::Coded(coded.with_codec(codec)),
+                    Codec::Kl(_) => Self::Coded(coded), // which has no codes
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Returns the transformer over words and codes, if the network is one.
+    pub(crate) fn coded(&self) -> Option<&Coded> {
+        match self {
+            Self::Coded(coded) => Some(coded),
+            _ => None,
         }
     }
 
     /// Whether the network takes and writes text, and sees what stands before an image.
     pub fn knows_text(&self) -> bool {
-        matches!(self, Self::Unified(unified) if unified.knows_text())
+        match self {
+            Self::Unified(unified) => unified.knows_text(),
+            Self::Coded(_) => true,
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => false,
+        }
     }
 
     /// Hidden states of a whole batch, `[rows * tokens, channels]`: what [`logits`](Self::logits)
@@ -68,17 +116,19 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.hidden(inputs),
             Self::Unet(unet) => unet.hidden(inputs),
+            Self::Codec(codec) => autoencoder::hidden(codec, inputs),
+            Self::Coded(coded) => coded.hidden(inputs),
             Self::Vit(vit) => vit.hidden(inputs),
         }
     }
 
     /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix, and what
-    /// the cache takes to include them: nothing for a network that only draws.
+    /// the cache takes to include them: nothing for a network that only draws, and a codec.
     pub fn hidden_cached(&self, inputs: &Inputs, cache: &Cache) -> (Tensor<2>, Vec<KeyValue>) {
         match self {
             Self::Unified(unified) => unified.hidden_cached(inputs, cache),
-            Self::Unet(unet) => (unet.hidden(inputs), vec![]),
-            Self::Vit(vit) => (vit.hidden(inputs), vec![]),
+            Self::Coded(coded) => coded.hidden_cached(inputs, cache),
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => (self.hidden(inputs), vec![]),
         }
     }
 
@@ -87,8 +137,8 @@ impl Model {
     pub fn hidden_behind(&self, inputs: &Inputs, cache: &Cache) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.hidden_behind(inputs, cache),
-            Self::Unet(unet) => unet.hidden(inputs),
-            Self::Vit(vit) => vit.hidden(inputs),
+            Self::Coded(coded) => coded.hidden_behind(inputs, cache),
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => self.hidden(inputs),
         }
     }
 
@@ -97,7 +147,10 @@ impl Model {
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.logits(hidden),
-            Self::Unet(_) | Self::Vit(_) => unreachable!("a network that only draws has no words"),
+            Self::Coded(coded) => coded.logits(hidden),
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => {
+                unreachable!("a network that only draws or encodes has no words")
+            }
         }
     }
 
@@ -106,7 +159,7 @@ impl Model {
     pub fn decode(&self, latents: Tensor<4>) -> Option<Tensor<4>> {
         match self {
             Self::Vit(vit) => vit.decode(latents),
-            Self::Unified(_) | Self::Unet(_) => None,
+            Self::Unified(_) | Self::Unet(_) | Self::Codec(_) | Self::Coded(_) => None,
         }
     }
 
@@ -115,9 +168,10 @@ impl Model {
     pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.patches(hidden, grids),
-            Self::Unet(_) | Self::Vit(_) => hidden, // which are its patches
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => hidden, // which are its patches
+            Self::Coded(_) => unreachable!("codes are tokens"),
         }
     }
 }
 
-transparent_module!(Model { Unified, Unet, Vit });
+transparent_module!(Model { Unified, Unet, Vit, Codec, Coded });

@@ -138,6 +138,11 @@ impl<R: Read + Seek> Stored<R> {
         Ok(())
     }
 
+    /// Says whether a file holds a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.shards.iter().any(|(_, shard)| shard.has(name))
+    }
+
     /// Reads a tensor of this shape as 32-bit floats, last axis fastest.
     pub fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, FolderError> {
         let holds = |(_, shard): &&mut (PathBuf, Shard<R>)| shard.has(name);

@@ -15,6 +15,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+mod codebook;
 mod corpus;
 mod dist;
 mod distill;
@@ -49,7 +50,7 @@ pub use objective::{Objective, RecipeObjective, TermConfig};
 pub use optim::{AdamWOptimizer, AdamWState, Ema, LambOptimizer, learning_rate, optimizer};
 pub use plan::{Bytes, Costs, Load, MeasuredRate, Plan, Product, can_plan, memory, plan};
 pub use progress::Progress;
-pub use recipe::{BestBy, LoraConfig, Recipe};
+pub use recipe::{BestBy, LoraConfig, Recipe, Represent};
 pub use rollback::RolledBack;
 pub use schedule::{Actions, LOG_EVERY, Schedule};
 pub use similar::{closest, did_you_mean};

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use mm_diffusion::Prediction;
-use mm_model::{Batch, HostBatch, IMAGE_LOSS, Losses, Model, Reduction, TEXT_LOSS};
+use mm_model::{Batch, HostBatch, IMAGE_LOSS, LATENT_LOSS, Losses, Model, Reduction, TEXT_LOSS};
 
 use crate::recipe::{LossConfig, Recipe};
 
@@ -38,31 +38,41 @@ pub trait Objective: fmt::Debug + Send + Sync {
     fn losses(&self, model: &Model, batch: &Batch) -> Losses;
 }
 
-/// The objective of a recipe: cross-entropy of text and weighted squared error of patches.
+/// The objective of a recipe: cross-entropy of text and weighted squared error of patches; of a
+/// codec, squared error of decoded images and what is minimized of its latents.
 #[derive(Debug, Clone)]
 pub struct RecipeObjective {
     loss: LossConfig,
     prediction: Prediction,
+    /// Whether the network is a codec.
+    encodes: bool,
 }
 
 impl RecipeObjective {
     /// Returns the objective of the table `[loss]`.
     pub fn new(recipe: &Recipe) -> Self {
-        Self { loss: recipe.loss.clone(), prediction: recipe.model.prediction }
+        Self {
+            loss: recipe.loss.clone(),
+            prediction: recipe.model.prediction,
+            encodes: recipe.model.network.codec().is_some(),
+        }
     }
 }
 
 impl Objective for RecipeObjective {
     fn terms(&self) -> Vec<TermConfig> {
-        let LossConfig { text, image, reduction, .. } = self.loss;
-        vec![
-            TermConfig { name: TEXT_LOSS, weight: text, reduction: Reduction::Mean },
-            TermConfig { name: IMAGE_LOSS, weight: image, reduction },
-        ]
+        let LossConfig { text, image, latent, reduction, .. } = self.loss;
+        let mean = |name, weight| TermConfig { name, weight, reduction: Reduction::Mean };
+        let image = TermConfig { name: IMAGE_LOSS, weight: image, reduction };
+        if self.encodes {
+            return vec![image, mean(LATENT_LOSS, latent)];
+        }
+        vec![mean(TEXT_LOSS, text), image]
     }
 
     fn counts(&self, batch: &HostBatch) -> Vec<usize> {
-        batch.target_counts().to_vec()
+        let [text, image] = batch.target_counts();
+        if self.encodes { vec![image, image] } else { vec![text, image] }
     }
 
     fn losses(&self, model: &Model, batch: &Batch) -> Losses {

@@ -41,7 +41,9 @@ pub use learning_rate::learning_rate;
 pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
     let adam = |weight_decay| AdamWOptimizer { betas: config.betas, weight_decay };
     // Burn's own embeddings have a `weight` too, below a field that says what it is.
-    let decayed = ParamGroup::from_predicate("weight").exclude(ParamGroup::from_predicate("embed"));
+    // The group norms of a codec have one too, by their published names.
+    let others = ParamGroup::from_any_predicates(vec!["embed", "norm"]);
+    let decayed = ParamGroup::from_predicate("weight").exclude(others);
     let base =
         ModuleOptimizer::from(adam(0.0)).with_group(decayed, adam(config.weight_decay), None);
     match config.kind {

@@ -100,6 +100,11 @@ fn backbone(recipe: &Recipe) -> Result<&BackboneConfig, TrainError> {
             let (field, wanted) = ("model.unet", "absent: only transformers have plans");
             Err(recipe.refused(field, wanted).into())
         }
+        NetworkConfig::Coded(coded) => Ok(&coded.unified.backbone),
+        NetworkConfig::Codec(_) => {
+            let (field, wanted) = ("model.codec", "absent: only the joined transformer has plans");
+            Err(recipe.refused(field, wanted).into())
+        }
         NetworkConfig::Vit(_) => {
             let (field, wanted) = ("model.vit", "absent: only the joined transformer has plans");
             Err(recipe.refused(field, wanted).into())

@@ -11,12 +11,15 @@ mod renamed;
 mod run;
 mod set;
 mod sizes;
+mod table;
 mod validate;
+
+use std::path::PathBuf;
 
 use mm_backbone::Precision;
 use mm_data::{DataConfig, ImageSettings};
 use mm_diffusion::{ForwardProcess, Guidance, LossWeight, Sampler, TimestepSampling};
-use mm_model::{GenerationConfig, IMAGE_LOSS, ModelConfig, TEXT_LOSS};
+use mm_model::{GenerationConfig, IMAGE_LOSS, LATENT_LOSS, ModelConfig, TEXT_LOSS};
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
@@ -26,6 +29,7 @@ pub use mm_model::Reduction;
 pub use model::ModelSettings;
 pub use optimizer::{EmaStart, LoraConfig, OptimizerConfig, OptimizerKind};
 pub use run::{BestBy, RunConfig};
+pub use table::Represent;
 
 /// A whole training run.
 ///
@@ -38,7 +42,7 @@ pub use run::{BestBy, RunConfig};
 /// assert_eq!(said, "the recipe has no key `optimizer.momentum`");
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "table::RecipeTable", into = "table::RecipeTable")]
 pub struct Recipe {
     /// The seed of the first weights, of the order of documents, and of all noise.
     pub seed: u64,
@@ -46,6 +50,11 @@ pub struct Recipe {
     pub data: DataConfig,
     /// The size of every image.
     pub image: ImageSettings,
+    /// Says what an image is to the network; the key is `image.represent`.
+    pub represent: Represent,
+    /// The model folder of the codec that makes codes of images; the key is `image.codec`. Where
+    /// the recipe stands in a run folder, `model.codec` has the codec's sizes.
+    pub codec: Option<PathBuf>,
     /// Says which documents are made of the records.
     pub mix: MixConfig,
     /// The number of token ids, special tokens included; the tokenizer is trained on the captions.
@@ -71,6 +80,10 @@ pub struct LossConfig {
     pub text: f64,
     /// The weight of the weighted squared error of patches.
     pub image: f64,
+    /// The weight of what is minimized of a codec's latents: the divergence of Gaussian latents in
+    /// nats a value of the image, or the commitment to a codebook. 0 for every other network.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub latent: f64,
     /// Says over what the squared error is a mean.
     #[serde(default)]
     pub reduction: Reduction,
@@ -80,12 +93,18 @@ pub struct LossConfig {
     pub timesteps: TimestepSampling,
 }
 
+/// Says whether a weight is absent.
+fn is_zero(weight: &f64) -> bool {
+    *weight == 0.0
+}
+
 impl LossConfig {
     /// Returns the weight of a loss term by its name; 0 for a term that the recipe does not know.
     pub fn weight_of(&self, name: &str) -> f64 {
         match name {
             TEXT_LOSS => self.text,
             IMAGE_LOSS => self.image,
+            LATENT_LOSS => self.latent,
             _ => 0.0,
         }
     }

@@ -10,6 +10,7 @@ use mm_model::{HostBatch, LossTerm, Model, ModelConfig, weighted_sum};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::TrainError;
+use crate::codebook;
 use crate::levels::{BINS, Levels};
 use crate::objective::{Objective, TermConfig};
 use crate::optim::{Clipped, clip, freeze, learning_rate};
@@ -78,7 +79,8 @@ impl Training {
         let terms = self.objective.terms();
         let counts = self.counts(micro_batches);
         let Gradients { grads, values, levels } = self.gradients(micro_batches, &terms, &counts);
-        let grads = self.add_over_ranks(grads);
+        let mut grads = self.add_over_ranks(grads);
+        let statistics = codebook::take(&self.model, &mut grads, self.recipe.loss.latent);
         let optim = &self.recipe.optimizer;
         let grads = freeze::without_frozen(&self.model, grads, &optim.freeze);
         let (clip_at, read) = (optim.clip, values.numbers());
@@ -95,6 +97,9 @@ impl Training {
         if !skipped {
             self.progress.spikes.took(loss);
             self.model = self.optimizer.step(lr, self.model.clone(), grads);
+            if let Some(statistics) = statistics {
+                self.model = statistics.followed_by(self.model.clone(), step);
+            }
             for ema in std::iter::once(&mut self.ema).chain(&mut self.emas) {
                 ema.update(&self.model, self.progress.updates);
             }

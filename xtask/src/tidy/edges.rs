@@ -46,6 +46,7 @@ const FLOORS: &[(&str, Edges)] = &[
         "mm-eval",
         Edges::AtMost(&[
             "mm-backbone",
+            "mm-codec",
             "mm-data",
             "mm-diffusion",
             "mm-import",
@@ -59,6 +60,7 @@ const FLOORS: &[(&str, Edges)] = &[
         "mm-train",
         Edges::AtMost(&[
             "mm-backbone",
+            "mm-codec",
             "mm-data",
             "mm-diffusion",
             "mm-eval",

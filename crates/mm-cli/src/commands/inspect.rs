@@ -89,6 +89,12 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
 fn print_network(config: &ModelConfig) {
     match &config.network {
         NetworkConfig::Unet(unet) => say!("{unet:?}"),
+        NetworkConfig::Codec(codec) => say!("{codec:?}"),
+        NetworkConfig::Coded(coded) => {
+            let backbone = &coded.unified.backbone;
+            say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
+            say!("images as codes: {:?}", coded.codec);
+        }
         NetworkConfig::Vit(vit) => say!("{vit:?}"),
         NetworkConfig::Unified(UnifiedConfig { backbone, .. }) => {
             say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);

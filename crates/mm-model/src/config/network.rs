@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 use mm_backbone::{BackboneConfig, PositionScheme};
+use mm_codec::{CodeConfig, CodecConfig};
 use mm_diffusion::Level;
 use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};
 
@@ -16,6 +17,19 @@ pub enum NetworkConfig {
     Unet(UnetConfig),
     /// A published transformer, which draws images of a class or of none and knows no text.
     Vit(VitConfig),
+    /// A codec, which encodes images and decodes them again, and neither draws nor knows text.
+    Codec(CodecConfig),
+    /// One transformer for text and for the codes of a codec.
+    Coded(CodedConfig),
+}
+
+/// A transformer over words and codes, and the codec that makes codes of images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodedConfig {
+    /// The transformer.
+    pub unified: UnifiedConfig,
+    /// The codec.
+    pub codec: CodeConfig,
 }
 
 /// The transformer, and what is between it and raw pixels.
@@ -35,7 +49,8 @@ pub struct UnifiedConfig {
 }
 
 /// What `config.json` and the table `[model]` of a recipe say of a network. One of `backbone`,
-/// `unet` and `vit` is given, and the other fields belong to the first.
+/// `unet`, `vit` and `codec` is given, and the other fields belong to the first. A `codec` of codes
+/// beside a `backbone` makes codes of images.
 ///
 /// ```
 /// use mm_model::{NetworkConfig, NetworkFields};
@@ -55,6 +70,8 @@ pub struct NetworkFields {
     pub backbone: Option<BackboneConfig>,
     /// The sizes of the U-Net.
     pub unet: Option<UnetConfig>,
+    /// The sizes of the codec.
+    pub codec: Option<CodecConfig>,
     /// The sizes of a published transformer that only draws.
     pub vit: Option<VitConfig>,
 }
@@ -68,15 +85,44 @@ impl TryFrom<NetworkFields> for NetworkConfig {
             found: found.to_string(),
             wanted,
         };
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, vit } =
-            fields;
+        let NetworkFields {
+            patch_bias,
+            patch_pos_embed,
+            patch_convolution,
+            backbone,
+            unet,
+            vit,
+            codec,
+        } = fields;
         if let Some(vit) = vit {
-            let only = backbone.is_none() && unet.is_none();
+            let only = backbone.is_none() && unet.is_none() && codec.is_none();
             let plain = patch_bias.is_none() && patch_pos_embed.is_none();
             return if only && plain && patch_convolution.is_none() {
                 Ok(Self::Vit(vit))
             } else {
                 Err(wrong("vit", &"given beside the fields of another", "one network alone"))
+            };
+        }
+        if let Some(codec) = codec {
+            if unet.is_some() {
+                return Err(wrong("codec", &"given beside `unet`", "one network alone"));
+            }
+            if backbone.is_none() {
+                return Ok(Self::Codec(codec));
+            }
+            let CodecConfig::Codes(codec) = codec else {
+                return Err(wrong("codec", &"of latents beside `backbone`", "a codec of codes"));
+            };
+            let fields = NetworkFields {
+                patch_bias,
+                patch_pos_embed,
+                patch_convolution,
+                backbone,
+                ..NetworkFields::default()
+            };
+            return match Self::try_from(fields)? {
+                Self::Unified(unified) => Ok(Self::Coded(CodedConfig { unified, codec })),
+                other => Ok(other),
             };
         }
         match (backbone, unet) {
@@ -123,14 +169,28 @@ impl From<NetworkConfig> for NetworkFields {
                 backbone: Some(unified.backbone),
                 unet: None,
                 vit: None,
+                codec: None,
             },
             NetworkConfig::Unet(unet) => Self { unet: Some(unet), ..Self::default() },
             NetworkConfig::Vit(vit) => Self { vit: Some(vit), ..Self::default() },
+            NetworkConfig::Codec(codec) => Self { codec: Some(codec), ..Self::default() },
+            NetworkConfig::Coded(CodedConfig { unified, codec }) => {
+                let codec = Some(CodecConfig::Codes(codec));
+                Self { codec, ..NetworkConfig::Unified(unified).into() }
+            }
         }
     }
 }
 
 impl NetworkConfig {
+    /// Returns the transformer over words and codes, if the network is one.
+    pub fn coded(&self) -> Option<&CodedConfig> {
+        match self {
+            Self::Coded(coded) => Some(coded),
+            _ => None,
+        }
+    }
+
     /// Says whether the network is a U-Net.
     pub fn is_unet(&self) -> bool {
         matches!(self, Self::Unet(_))
@@ -138,14 +198,14 @@ impl NetworkConfig {
 
     /// Says whether the network draws and does nothing else.
     pub fn only_draws(&self) -> bool {
-        !matches!(self, Self::Unified(_))
+        !matches!(self, Self::Unified(_) | Self::Coded(_))
     }
 
     /// Returns the published transformer that only draws, if it is one.
     pub fn vit(&self) -> Option<&VitConfig> {
         match self {
             Self::Vit(vit) => Some(vit),
-            Self::Unified(_) | Self::Unet(_) => None,
+            _ => None,
         }
     }
 
@@ -174,11 +234,20 @@ impl NetworkConfig {
         noisy.clone() + (clean - noisy) * (level.noise / least)
     }
 
+    /// Returns the codec, if the network is one.
+    pub fn codec(&self) -> Option<&CodecConfig> {
+        match self {
+            Self::Codec(codec) => Some(codec),
+            _ => None,
+        }
+    }
+
     /// Returns the transformer; other networks have none.
     pub fn unified(&self) -> Option<&UnifiedConfig> {
         match self {
             Self::Unified(unified) => Some(unified),
-            Self::Unet(_) | Self::Vit(_) => None,
+            Self::Coded(coded) => Some(&coded.unified),
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => None,
         }
     }
 
@@ -186,7 +255,8 @@ impl NetworkConfig {
     pub fn unified_mut(&mut self) -> Option<&mut UnifiedConfig> {
         match self {
             Self::Unified(unified) => Some(unified),
-            Self::Unet(_) | Self::Vit(_) => None,
+            Self::Coded(coded) => Some(&mut coded.unified),
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => None,
         }
     }
 
@@ -211,10 +281,25 @@ impl NetworkConfig {
     ) -> AttentionContext {
         match self {
             Self::Unified(unified) => unified.backbone.attention_context(positions, ranges, device),
-            Self::Unet(_) | Self::Vit(_) => {
+            Self::Coded(coded) => {
+                let backbone = &coded.unified.backbone;
+                backbone.attention_context(positions, causal(&ranges), device)
+            }
+            Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => {
                 let unused = AxisFrequency { axis: 0, theta: 1.0 };
                 AttentionContext::new(RotaryTables::new(&[unused], positions), ranges, device)
             }
         }
     }
+}
+
+/// Returns ranges in which no token sees one behind it: a code is a token like any other.
+fn causal(ranges: &KeyRanges) -> KeyRanges {
+    let (queries, keys) = (ranges.queries(), ranges.keys());
+    let before = keys - queries;
+    let own = ranges.ranges().iter().enumerate().map(|(at, range)| {
+        let last = (before + at % queries + 1) as u32;
+        [range[0], range[1].min(last)]
+    });
+    KeyRanges::new(ranges.batch(), keys, own.collect()).expect("every place sees itself")
 }

@@ -31,6 +31,11 @@ use mm_patch::{Grid, Image};
 /// }
 /// ```
 pub trait Constrain {
+    /// Says whether nothing is asked, so that images may be written code by code too.
+    fn is_free(&self) -> bool {
+        false
+    }
+
     /// Hears of the grid of the images that are drawn next, one a row.
     fn begin(&mut self, _grid: Grid) {}
 
@@ -69,4 +74,8 @@ pub trait Constrain {
 #[derive(Debug, Clone, Copy)]
 pub struct Unconstrained;
 
-impl Constrain for Unconstrained {}
+impl Constrain for Unconstrained {
+    fn is_free(&self) -> bool {
+        true
+    }
+}

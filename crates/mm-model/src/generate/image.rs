@@ -64,6 +64,9 @@ impl GenerationSession<'_> {
         negative: &Document,
     ) -> Result<ImageSampler<'_>, GenerateError> {
         let model = self.model();
+        if model.config.network.coded().is_some() {
+            return Err(GenerateError::IsCoded);
+        }
         let distilled = model.config.time.is_distilled(); // which takes guidance as an input
         let guided = model.config.has_prompts() && guidance.scale != 1.0 && !distilled;
         let both = if guided {
@@ -84,6 +87,13 @@ impl GenerationSession<'_> {
         streams: Vec<ChaCha8Rng>,
         constraint: &mut dyn Constrain,
     ) -> Result<Vec<Image>, GenerateError> {
+        if let Some(coded) = self.model().model.coded() {
+            if !constraint.is_free() {
+                return Err(GenerateError::IsCoded);
+            }
+            let patches = self.clone().draw_codes(coded, grid, options, streams)?;
+            return images_of(patches, grid);
+        }
         let levels = self.model().config.schedule.sampling_levels(options.steps)?;
         let sampler = self.image_against(grid, options.guidance, &options.negative_prompt())?;
         constraint.begin(grid);
@@ -351,6 +361,9 @@ impl LoadedModel {
                 |part: &Segment| matches!(part, Segment::Text { text, .. } if text.is_empty());
             prompt.segments.iter().all(silent)
         };
+        if self.config.network.codec().is_some() {
+            return Err(GenerateError::IsCodec);
+        }
         if self.config.network.is_unet() && !prompts.iter().all(empty) {
             return Err(GenerateError::OnlyDraws);
         }
@@ -381,6 +394,9 @@ impl LoadedModel {
         plan: SamplingPlan<'_>,
         seed: u64,
     ) -> Result<Vec<Image>, GenerateError> {
+        if self.config.network.codec().is_some() {
+            return Err(GenerateError::IsCodec);
+        }
         let mut drawn = vec![];
         for first in numbers.clone().step_by(TOGETHER) {
             let end = numbers.end.min(first + TOGETHER as u64);

@@ -136,6 +136,23 @@ impl<'a> GenerationSession<'a> {
         self.rows.clean(noisy, grid, level)
     }
 
+    /// Returns the hidden states of each row's last token, `[rows, channels]`.
+    pub(super) fn last_hidden(&self) -> Tensor<2> {
+        self.hidden.clone()
+    }
+
+    /// Takes the places of the image of `grid` that comes next in every row, one list a row.
+    pub(super) fn place_image(&mut self, grid: Grid) -> Vec<Vec<[f64; 2]>> {
+        let rows = self.rows.rows.iter_mut();
+        rows.map(|row| row.next.image(grid.rows, grid.cols)).collect()
+    }
+
+    /// Appends one token to every row, at these places on the plane.
+    pub(super) fn push_at(&mut self, ids: &[u32], positions: Vec<[f64; 2]>) {
+        let answer = self.rows.push_at(ids, positions);
+        (self.hidden, self.logits) = (answer.output, answer.logits);
+    }
+
     /// Appends one finished image to every row, `[rows, patches, patch_dim]`, as a clean image.
     pub fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
         self.rows.push_image(clean, grid);
@@ -296,8 +313,13 @@ impl<'a> CachedRows<'a> {
 
     /// Appends one token a row.
     fn push(&mut self, ids: &[u32]) -> NetworkAnswer {
-        let end = self.cache.tokens() as u32 + 1;
         let positions = self.rows.iter_mut().map(|row| row.next.text()).collect();
+        self.push_at(ids, positions)
+    }
+
+    /// Appends one token a row, at these places on the plane.
+    fn push_at(&mut self, ids: &[u32], positions: Vec<[f64; 2]>) -> NetworkAnswer {
+        let end = self.cache.tokens() as u32 + 1;
         let ranges = self.rows.iter().map(|row| [row.start, end]).collect();
         let step = Step { ids: ids.to_vec(), positions, ranges, images: None };
         self.append(step, Ask::Word)

@@ -11,12 +11,16 @@ use mm_diffusion::{Guidance, Level, Prediction, Schedule};
 use mm_patch::{Grid, Image};
 use mm_text::Tokenizer;
 
+use mm_codec::{
+    AutoencoderSizes, CodeConfig, Codec, Fsq, FsqActivation, ImageCodec, QuantizerConfig,
+};
+
 use super::session::CachedRows;
 use crate::parameters::{weights_of, with_weights};
 use crate::{
-    Document, GenerationConfig, GenerationSession, HostBatch, ImageNoise, LoadedModel, Model,
-    ModelConfig, NetworkConfig, Sample, Segment, Sequence, Sequencer, TimeConfig, UnetConfig,
-    UnifiedConfig,
+    CodedConfig, Document, GenerationConfig, GenerationSession, HostBatch, ImageNoise, LoadedModel,
+    Model, ModelConfig, NetworkConfig, Sample, Segment, Sequence, Sequencer, TimeConfig,
+    UnetConfig, UnifiedConfig,
 };
 
 pub(super) const GRID: Grid = Grid::new(2, 3, 4);
@@ -69,6 +73,86 @@ pub(super) fn unet() -> ModelConfig {
         }),
         ..configs().remove(0)
     }
+}
+
+/// A transformer over words and twelve codes.
+fn coded() -> ModelConfig {
+    let mut base = configs().remove(0);
+    let unified = base.network.unified_mut().unwrap();
+    unified.patch_pos_embed = 0;
+    let network = AutoencoderSizes {
+        block_out_channels: vec![4, 4, 4],
+        layers_per_block: 1,
+        norm_num_groups: 2,
+        mid_block_add_attention: false,
+    };
+    let fsq = Fsq { levels: vec![3, 4], activation: FsqActivation::Tanh };
+    let codec = CodeConfig { network, quantizer: QuantizerConfig::Fsq(fsq) };
+    let coded = CodedConfig { unified: unified.clone(), codec };
+    ModelConfig { network: NetworkConfig::Coded(coded), ..base }
+}
+
+#[test]
+fn codes_written_with_the_cache_are_those_of_a_whole_row() {
+    let model = loaded(coded());
+    let network = model.model.coded().unwrap();
+    let image =
+        Image::new(12, 8, (0..12 * 8 * 3).map(|at| (at * 7 % 256) as u8).collect()).unwrap();
+    let words = Document::of_text("a");
+    let mut all = words.clone();
+    all.segments.push(Segment::target_image(image));
+    let sequence = model.sequencer().complete(&all).unwrap();
+    let none = vec![ImageNoise::none(&model.config.schedule)];
+    let sample = Sample { sequence: sequence.clone(), noise: none };
+    let batch = HostBatch::pack(&[sample], 0, 0, model.config.patch_dim());
+    let batch = batch.to_device(&model.config, &Device::flex());
+    let hidden = model.model.hidden(&batch.inputs);
+    let first = sequence.images[0].start;
+
+    let pixels = batch.inputs.patches.unwrap().noisy.unsqueeze_dim(0);
+    let codes = network.codec().codes(mm_patch::unpatchify(pixels, GRID));
+    let codes = codes.into_data().convert::<i64>().try_to_vec::<i64>().unwrap();
+    assert!(codes.iter().any(|code| *code != codes[0]), "several codes are seen: {codes:?}");
+    let mut session = GenerationSession::before_image(&model, &[words], GRID).unwrap();
+    let places = session.place_image(GRID).remove(0);
+    for (cell, code) in codes.iter().enumerate() {
+        let wanted = network.code_logits(hidden.clone().narrow(0, first + cell - 1, 1));
+        assert_close(network.code_logits(session.last_hidden()), wanted, &model.config);
+        session.push_at(&[*code as u32 + network.first_code() as u32], vec![places[cell]]);
+    }
+}
+
+#[test]
+fn an_image_of_codes_is_drawn_by_its_seed_and_no_edit_can_be_asked_of_it() {
+    let model = loaded(coded());
+    let prompt = [Document::of_text("b")];
+    let drawn = |seed| model.draw(&prompt, GRID, &model.options(seed)).unwrap().remove(0);
+    assert_eq!(drawn(1), drawn(1));
+    assert!((2..9).any(|seed| drawn(seed) != drawn(1)), "the seed decides");
+    let many = model.draw_many(&prompt[0], 2, GRID, &model.options(1)).unwrap();
+    assert_eq!(many[0], drawn(1));
+    let session = GenerationSession::before_image(&model, &prompt, GRID).unwrap();
+    let said = session.image(GRID, Guidance::OFF).unwrap_err().to_string();
+    assert!(said.starts_with("this model writes images code by code"), "{said}");
+    let guided = Guidance { scale: 2.0, ..Guidance::OFF };
+    let options = crate::GenerateOptions { guidance: guided, ..model.options(1) };
+    let said = model.draw(&prompt, GRID, &options).unwrap_err().to_string();
+    assert!(said.ends_with("wanted a guidance of 1"), "{said}");
+}
+
+#[test]
+fn a_configuration_of_codes_reads_back_and_its_weights_are_counted() {
+    use burn::module::Module;
+    let config = coded();
+    assert!(config.validate().is_ok());
+    let text = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<ModelConfig>(&text).unwrap(), config);
+    let made = Model::new(&config, 0, &Device::flex()).unwrap();
+    assert_eq!(made.num_params(), config.parameters());
+    let codec = Codec::Codes(made.coded().unwrap().codec().clone());
+    assert_eq!(codec.grid(8, 12).unwrap().codes, Some(12));
+    let said = ModelConfig { patch: 8, ..config }.validate().unwrap_err().to_string();
+    assert!(said.contains("wanted the side of a cell of the `codec`"), "{said}");
 }
 
 /// Makes a model whose weights are all moved, so that none is zero.

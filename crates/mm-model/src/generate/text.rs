@@ -259,6 +259,18 @@ impl<'a> Writer<'a> {
     ) -> Result<(), GenerateError> {
         let size = std::mem::take(&mut self.size);
         let grid = Grid::new(size[0], size[1], self.from.config.patch);
+        if let Some(coded) = self.from.model.coded() {
+            if !constraint.is_free() {
+                return Err(GenerateError::IsCoded);
+            }
+            let row = stream(self.options.seed, Purpose::Noise, self.images as u64, 0);
+            let drawn = self.session.draw_codes(coded, grid, self.options, vec![row])?;
+            let image = images_of(drawn, grid)?.remove(0);
+            on(Event::Image(&image));
+            self.made.segments.push(Segment::target_image(image));
+            self.images += 1;
+            return Ok(());
+        }
         let levels = self.from.config.schedule.sampling_levels(self.options.steps)?;
         let method = SamplingMethod::Plain(self.options.sampler);
         let (guidance, negative) = (self.options.guidance, self.options.negative_prompt());

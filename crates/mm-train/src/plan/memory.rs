@@ -21,11 +21,13 @@ use available::available_bytes;
 
 /// Refuses a run of so many ranks whose steps would take more memory than the machine has, by the
 /// [plan](fn@crate::plan) of its recipe. This is only done on the processor, where the system
-/// tells, and not for a network that only draws, which has no plan.
+/// tells, and not for a network that only draws or a codec, which have no plan.
 pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
     let recipe = &training.recipe;
     let done = training.progress.step >= recipe.run.steps;
-    if done || recipe.model.network.only_draws() || !mm_kernels::has_fused_blocks(&training.device)
+    if done
+        || recipe.model.network.unified().is_none()
+        || !mm_kernels::has_fused_blocks(&training.device)
     {
         return Ok(());
     }

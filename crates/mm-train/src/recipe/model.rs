@@ -1,6 +1,7 @@
 //! The table `[model]` of a recipe.
 
 use mm_backbone::{BackboneConfig, InitLaw};
+use mm_codec::CodecConfig;
 use mm_diffusion::{Prediction, Schedule};
 use mm_model::{ConfigError, NetworkConfig, NetworkFields, TimeConfig, UnetConfig, VitConfig};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,7 @@ struct ModelTable {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unet: Option<UnetConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    codec: Option<CodecConfig>,
     vit: Option<VitConfig>,
 }
 
@@ -55,6 +57,7 @@ impl TryFrom<ModelTable> for ModelSettings {
             patch_convolution: table.patch_convolution,
             backbone: table.backbone,
             unet: table.unet,
+            codec: table.codec,
             vit: table.vit,
         };
         Ok(Self { init, time, schedule, prediction, network: network.try_into()? })
@@ -64,8 +67,15 @@ impl TryFrom<ModelTable> for ModelSettings {
 impl From<ModelSettings> for ModelTable {
     fn from(settings: ModelSettings) -> Self {
         let ModelSettings { init, time, schedule, prediction, network } = settings;
-        let NetworkFields { patch_bias, patch_pos_embed, patch_convolution, backbone, unet, vit } =
-            network.into();
+        let NetworkFields {
+            patch_bias,
+            patch_pos_embed,
+            patch_convolution,
+            backbone,
+            unet,
+            vit,
+            codec,
+        } = network.into();
         Self {
             patch_bias,
             patch_pos_embed,
@@ -76,6 +86,7 @@ impl From<ModelSettings> for ModelTable {
             prediction,
             backbone,
             unet,
+            codec,
             vit,
         }
     }

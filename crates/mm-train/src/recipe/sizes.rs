@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use mm_backbone::{BackboneConfig, BlockConfig};
-use mm_model::{NetworkConfig, TimeConfig};
+use mm_model::TimeConfig;
 use mm_text::Special;
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ impl Recipe {
         checks.check("model.time", time <= 1 << 24, "of at most 16777216 steps or channels");
         let steps = model.schedule.steps().unwrap_or(0);
         checks.check("model.schedule", steps <= 1 << 24, "of at most 16777216 steps");
-        let NetworkConfig::Unified(network) = &model.network else { return };
+        let Some(network) = model.network.unified() else { return };
         let places = network.patch_pos_embed;
         checks.check("model.patch_pos_embed", places <= 1 << 16, "at most 65536");
         let BackboneConfig { width, depth, .. } = network.backbone;

@@ -1,11 +1,13 @@
 //! Checks what the types of a recipe do not say and what no file needs to be read for, by field.
 
 use mm_backbone::Precision;
+use mm_codec::{CodecConfig, QuantizerConfig};
 use mm_data::DataConfig;
+use mm_diffusion::LossWeight;
 use mm_model::{NetworkConfig, VitConfig};
 
 use super::check::Checks;
-use super::{BestBy, LossConfig, Recipe};
+use super::{BestBy, LossConfig, OptimizerKind, Recipe, Reduction, Represent};
 use crate::RecipeError;
 
 /// The number of characters of a value that are shown.
@@ -65,8 +67,10 @@ impl Recipe {
         match &self.model.network {
             NetworkConfig::Unet(_) => self.validate_without_text(checks),
             NetworkConfig::Vit(vit) => self.validate_with_classes(vit, checks),
-            NetworkConfig::Unified(_) => {}
+            NetworkConfig::Unified(_) | NetworkConfig::Codec(_) | NetworkConfig::Coded(_) => {}
         }
+        self.validate_codec(checks);
+        self.validate_codes(checks);
         self.optimizer.validate(checks);
         self.run.validate(checks);
         let by_text = self.run.best == BestBy::Text;
@@ -77,6 +81,68 @@ impl Recipe {
         );
         checks.check("sample.steps", self.sample.steps > 0, "at least 1");
         checks.check("sample.count", self.sample.count > 0, "at least 1");
+    }
+
+    /// Checks that images of codes have a codec, and that nothing is asked that only denoising
+    /// has.
+    fn validate_codes(&self, checks: &mut Checks) {
+        let coded = self.model.network.coded().is_some();
+        if self.represent == Represent::Patches {
+            let none = self.codec.is_none();
+            checks.check("image.codec", none, "absent, or `image.represent` = \"codes\"");
+            checks.check("image.represent", !coded, "codes, since `model.codec` has them");
+            return;
+        }
+        let known = coded || self.codec.is_some();
+        checks.check("image.codec", known, "a model folder that `mm train codec-fsq` made");
+        let unified = self.model.network.unified();
+        checks.check("image.represent", unified.is_some(), "patches, unless there is a `backbone`");
+        let words = self.vocab > 0;
+        checks.check("vocab", words, "at least 389, since codes follow words");
+        let whole = unified.is_none_or(|unified| !unified.patch_convolution);
+        checks.check("model.patch_convolution", whole, "false, since codes are tokens");
+        let placed = unified.is_none_or(|unified| unified.patch_pos_embed == 0);
+        checks.check("model.patch_pos_embed", placed, "0, since codes are tokens");
+        let mean = self.loss.reduction == Reduction::Mean;
+        checks.check("loss.reduction", mean, "mean, since codes are not denoised");
+        let one = self.loss.weight == LossWeight::One;
+        checks.check("loss.weight", one, "{ kind = \"one\" }, since codes are not denoised");
+        let scale = self.sample.guidance.scale;
+        checks.check("sample.guidance.scale", scale == 1.0, "1, since codes are not denoised")
+    }
+
+    /// Checks what a codec can be trained with, and that nothing else asks for what only a codec
+    /// has.
+    fn validate_codec(&self, checks: &mut Checks) {
+        let latent = self.loss.latent;
+        checks.check("loss.latent", latent >= 0.0 && latent.is_finite(), "0 or more, finite");
+        let Some(codec) = self.model.network.codec() else {
+            checks.check("loss.latent", latent == 0.0, "0, since only a `codec` has latents");
+            return;
+        };
+        let quantizer = match codec {
+            CodecConfig::Codes(codes) => Some(&codes.quantizer),
+            _ => None,
+        };
+        match quantizer {
+            Some(QuantizerConfig::Codebook(_)) => {
+                checks.check("loss.latent", latent > 0.0, "above 0 for a codebook");
+            }
+            Some(_) => checks.check("loss.latent", latent == 0.0, "0, since nothing is learned"),
+            None => {}
+        }
+        let kept = !self.run.activation_checkpointing;
+        let wanted = "false, since nothing of a `codec` is computed again";
+        checks.check("run.activation_checkpointing", kept, wanted);
+        let single = self.run.precision == Precision::F32;
+        checks.check("run.precision", single, "f32, since a `codec` computes in nothing else");
+        checks.check("loss.text", self.loss.text == 0.0, "0, since a `codec` writes no text");
+        let plain = self.optimizer.kind != OptimizerKind::Muon;
+        checks.check("optimizer.kind", plain, "adamw or lamb, since a `codec` has no matrices");
+        let rank = self.optimizer.lora.rank;
+        checks.check("optimizer.lora.rank", rank == 0, "0, since a `codec` has no blocks to adapt");
+        let scale = self.sample.guidance.scale;
+        checks.check("sample.guidance.scale", scale == 1.0, "1, since a `codec` knows no prompts")
     }
 
     /// Checks that the data and the model have the documents that get a share.
