@@ -124,7 +124,8 @@ test("a conversation is answered piece by piece, the same for one seed", () => {
   const messages = [{ role: "user", content }];
   const answer = (seed) => {
     const request = { messages, temperature: 2, max_tokens: 40, steps: 2, seed };
-    return told((on) => model.generate(request, [], on)).map(({ type, text }) => text ?? type);
+    const made = told((on) => model.generate(request, [], on));
+    return made.map(({ type, text, png }) => text ?? (png ? Buffer.from(png).toString("base64") : type));
   };
   const answers = Array.from({ length: 8 }, (_, seed) => answer(seed));
   assert.ok(answers.some((pieces) => pieces.length > 1), "eight answers without a word");
