@@ -4,14 +4,15 @@ use std::path::Path;
 use std::str::FromStr;
 
 use burn::prelude::Device;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use mm_backbone::Precision;
 use mm_diffusion::{Guidance, GuidanceRule, Sampler};
 use mm_model::{GenerateOptions, LoadedModel};
 use mm_text::TokenSampling;
 use mm_train::did_you_mean;
 
 use crate::device::DeviceArg;
-use crate::terminal::Failure;
+use crate::terminal::{Failure, usage};
 
 /// Flags that choose the device and the seed.
 #[derive(Debug, Args)]
@@ -21,6 +22,28 @@ pub struct CommonArgs {
     /// Seed of the noise and of the tokens.
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
+    /// Type that blocks multiply in [default: the model's].
+    #[arg(long, value_enum, value_name = "TYPE")]
+    precision: Option<PrecisionArg>,
+}
+
+/// The type that blocks multiply in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// 32-bit floats.
+    F32,
+    /// Factors of products in 16 bits (bfloat16), for devices that calculate in them.
+    Bf16,
+}
+
+impl PrecisionArg {
+    /// Returns the library's name of the type.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 /// Flags that choose how images are drawn.
@@ -104,7 +127,17 @@ pub struct SamplingArgs {
 impl CommonArgs {
     /// Opens a model folder on the device that was asked for.
     pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
-        load(folder, &self.device.open()?)
+        let device = self.device.open()?;
+        let mut model = load(folder, &device)?;
+        if let Some(precision) = self.precision {
+            model.generation.precision = precision.precision();
+        }
+        let precision = model.generation.precision;
+        if device.supports_dtype(precision.dtype()) {
+            return Ok(model);
+        }
+        let why = usage!("{device:?} does not calculate in {}", precision.name());
+        Err(why.hint("give `--precision f32`"))
     }
 }
 

@@ -13,6 +13,7 @@ mod set;
 mod sizes;
 mod validate;
 
+use mm_backbone::Precision;
 use mm_data::{DataConfig, ImageSettings};
 use mm_diffusion::{ForwardProcess, Guidance, LossWeight, Sampler, TimestepSampling};
 use mm_model::{GenerationConfig, IMAGE_LOSS, ModelConfig, TEXT_LOSS};
@@ -121,6 +122,7 @@ impl Recipe {
             sampler: self.sample.sampler,
             steps: self.sample.steps,
             guidance: self.sample.guidance,
+            precision: Precision::F32,
         }
     }
 

@@ -13,6 +13,7 @@ use mm_train::batch::Batches;
 
 use crate::device::DeviceArg;
 use crate::host::peak_memory_mib;
+use crate::model::PrecisionArg;
 use crate::terminal::{Failure, say, usage};
 use network::{Network, Sizes};
 
@@ -42,24 +43,6 @@ pub struct BenchArgs {
     /// Print one JSON object for each shape.
     #[arg(long)]
     json: bool,
-}
-
-/// The type that blocks multiply in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrecisionArg {
-    /// 32-bit floats.
-    F32,
-    /// Factors of products rounded to bfloat16, with 32-bit sums.
-    Bf16,
-}
-
-impl PrecisionArg {
-    fn precision(self) -> Precision {
-        match self {
-            Self::F32 => Precision::F32,
-            Self::Bf16 => Precision::Bf16,
-        }
-    }
 }
 
 /// What is measured.

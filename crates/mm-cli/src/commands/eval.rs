@@ -96,6 +96,7 @@ const FLAGS: &[(&[&str], &[Task])] = {
         (&["sampler", "guidance"], &[Draw, Dialogue, Fid, Kid, Nearest]),
         (&["negative", "guidance_rule", "guidance_interval"], &[Draw, Dialogue, Fid, Kid, Nearest]),
         (&["temperature", "top_k", "top_p", "min_p", "max_tokens"], &[Read, Dialogue]),
+        (&["precision"], &[Read, Draw, Dialogue, Fid, Kid, Nearest]),
         (&["golden", "tolerance"], &[Golden]),
         (&["real", "real_count", "force"], &[Fid, Kid, Nearest]),
         (&["out"], &[Nearest]),

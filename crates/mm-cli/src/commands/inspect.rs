@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use clap::Parser;
-use mm_backbone::Init;
+use mm_backbone::{Init, Precision};
 use mm_data::{DataSet, Split};
 use mm_model::parameters::shapes_of;
 use mm_model::{GenerationConfig, LoadedModel, Model, ModelConfig, NetworkConfig, UnifiedConfig};
@@ -67,7 +67,7 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
         say!("  {part}: {count}");
     }
     print_network(&config);
-    let GenerationConfig { width, height, sampler, steps, guidance } = generation;
+    let GenerationConfig { width, height, sampler, steps, guidance, precision } = generation;
     let mut how = format!("sampler {sampler}, {steps} steps");
     if guidance.scale != 1.0 {
         how += &format!(
@@ -77,6 +77,9 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
         if !guidance.rule.is_plain() {
             how += &format!(" by {}", guidance.rule);
         }
+    }
+    if precision != Precision::F32 {
+        how += &format!(", products in {}", precision.name());
     }
     say!("generation: images of {width}x{height}, {how}");
     print_sizes(width, height, config.patch, config.vocab);

@@ -43,6 +43,12 @@ fn several_drawings_are_files_of_a_folder_or_a_pattern_or_one_sheet_with_zoom() 
     assert_eq!(decoded(&sheet).width(), 3 * (64 + 4));
     let large = decoded(&large);
     assert_eq!((large.width(), large.height()), (3 * (128 + 4), 128 + 4));
+    // In 16 bits it is nearly the same image.
+    draw("short-{n}.png", &["--precision", "bf16"]);
+    let (wide, short) = (decoded(files[0]), decoded(&folder.path().join("short-1.png")));
+    assert!(wide != short, "blocks did not multiply in 16 bits");
+    let (wide, short) = (wide.pixel(4, 4), short.pixel(4, 4));
+    assert!(wide.iter().zip(short).all(|(one, other)| one.abs_diff(other) < 64), "{wide:?}");
     // The third image is that of the third seed.
     let one = folder.path().join("one.png");
     done(&["draw", &model(), "red K on yellow", "--seed", "7", "--out", &words(&one)]);

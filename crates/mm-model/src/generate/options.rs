@@ -1,5 +1,6 @@
 //! How text and images are generated, and the settings that stand in a model's folder.
 
+use mm_backbone::Precision;
 use mm_diffusion::{Guidance, GuidanceRule, Sampler, Schedule};
 use mm_patch::{Grid, PatchError, PngText};
 use mm_text::{MAX_SIDE, TokenSampling};
@@ -113,13 +114,21 @@ pub struct GenerationConfig {
     pub steps: usize,
     /// How strongly an image follows its prompt.
     pub guidance: Guidance,
+    /// The type that blocks multiply in, which the device must calculate in.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
+}
+
+/// Says whether nothing is written of the type.
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 impl GenerationConfig {
     /// Returns the usual settings for images of this size: ten steps of Euler's method, guided.
     pub fn of_size(width: usize, height: usize) -> Self {
         let GenerateOptions { sampler, steps, guidance, .. } = GenerateOptions::default();
-        Self { width, height, sampler, steps, guidance }
+        Self { width, height, sampler, steps, guidance, precision: Precision::F32 }
     }
 
     /// Checks every field that can be wrong whatever the model is.

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use burn::prelude::*;
-use mm_backbone::{BlockOptions, Cache, KeyRanges, KeyValue};
+use mm_backbone::{BlockOptions, Cache, KeyRanges, KeyValue, Precision};
 use mm_kernels::has_fused_blocks;
 use mm_patch::Grid;
 
@@ -186,8 +186,14 @@ impl NetworkCall {
     }
 
     /// Runs this call alone, without logits.
-    pub(super) fn answer(&self, model: &Model, config: &ModelConfig) -> NetworkAnswer {
-        let inputs = self.inputs(model, config);
+    pub(super) fn answer(
+        &self,
+        model: &Model,
+        config: &ModelConfig,
+        precision: Precision,
+    ) -> NetworkAnswer {
+        let mut inputs = self.inputs(model, config);
+        inputs.options.precision = precision;
         let tokens = inputs.tokens;
         if let Ask::Output(grid) = self.ask {
             let hidden = model.hidden_behind(&inputs, &self.prefix);
@@ -294,7 +300,7 @@ impl LoadedModel {
 
     /// Runs one call, with logits where they are asked for.
     pub(super) fn answer(&self, call: &NetworkCall) -> NetworkAnswer {
-        let mut answer = call.answer(&self.model, &self.config);
+        let mut answer = call.answer(&self.model, &self.config, self.generation.precision);
         if call.ask == Ask::Word && self.model.knows_text() {
             answer.logits = Some(self.model.logits(answer.output.clone()));
         }

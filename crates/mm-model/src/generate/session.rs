@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use burn::prelude::*;
-use mm_backbone::{Cache, Positions};
+use mm_backbone::{Cache, Positions, Precision};
 use mm_diffusion::Level;
 use mm_patch::Grid;
 
@@ -79,7 +79,8 @@ impl<'a> GenerationSession<'a> {
         if prompts.is_empty() {
             return Err(GenerateError::NoPrompt);
         }
-        let (rows, hidden) = CachedRows::prefill(&model.model, &model.config, prompts);
+        let (rows, hidden) =
+            CachedRows::prefill(&model.model, &model.config, model.generation.precision, prompts);
         Ok(Self { model, rows, hidden, logits: None })
     }
 
@@ -95,6 +96,7 @@ impl<'a> GenerationSession<'a> {
             network: Some(network),
             cache: if rows == 1 { cache } else { Arc::new(Cache::join(&vec![&*cache; rows])) },
             rows: vec![Row { start: 0, next: prompt.next.clone() }; rows],
+            precision: model.generation.precision,
             ..CachedRows::before(&model.model, &model.config, Cache::new())
         };
         let copies = |one: Tensor<2>| one.repeat_dim(0, rows);
@@ -170,6 +172,8 @@ impl LoadedModel {
 pub(super) struct CachedRows<'a> {
     model: &'a Model,
     config: &'a ModelConfig,
+    /// The type that blocks multiply in, where no network runs the passes.
+    precision: Precision,
     device: Device,
     /// Who runs the passes; the model itself, if it is nobody else.
     network: Option<&'a dyn Network>,
@@ -188,7 +192,8 @@ impl<'a> CachedRows<'a> {
     /// Begins no row, or with what is cached of one.
     pub(super) fn before(model: &'a Model, config: &'a ModelConfig, cache: Cache) -> Self {
         let (device, cache) = (model.device(), Arc::new(cache));
-        Self { model, config, device, network: None, cache, rows: vec![] }
+        let precision = Precision::F32;
+        Self { model, config, precision, device, network: None, cache, rows: vec![] }
     }
 
     /// Returns the keys and values of all rows.
@@ -201,6 +206,7 @@ impl<'a> CachedRows<'a> {
     pub(super) fn prefill(
         model: &'a Model,
         config: &'a ModelConfig,
+        precision: Precision,
         prompts: &[Sequence],
     ) -> (Self, Tensor<2>) {
         let longest = prompts.iter().map(Sequence::len).max().expect("at least one prompt");
@@ -209,7 +215,7 @@ impl<'a> CachedRows<'a> {
             next: prompt.next.clone(),
         };
         let rows: Vec<Row> = prompts.iter().map(row).collect();
-        let mut cached = Self { rows, ..Self::before(model, config, Cache::new()) };
+        let mut cached = Self { rows, precision, ..Self::before(model, config, Cache::new()) };
         if longest == 0 {
             let nothing = Tensor::zeros([prompts.len(), config.network.width()], &cached.device);
             return (cached, nothing); // image-only: there is no prefix
@@ -222,7 +228,8 @@ impl<'a> CachedRows<'a> {
     /// Computes the prefix of one more prompt, with the passes of these rows.
     pub(super) fn prefill_beside(&self, prompt: &Sequence) -> Self {
         let Some(network) = self.network else {
-            return Self::prefill(self.model, self.config, std::slice::from_ref(prompt)).0;
+            let prompts = std::slice::from_ref(prompt);
+            return Self::prefill(self.model, self.config, self.precision, prompts).0;
         };
         let rows = vec![Row { start: 0, next: prompt.next.clone() }];
         Self { cache: network.prompt(prompt).cache, rows, ..self.clone() }
@@ -315,7 +322,7 @@ impl<'a> CachedRows<'a> {
         let call = NetworkCall { prefix: self.cache.clone(), rows: self.rows.len(), step, ask };
         match self.network {
             Some(network) => network.call(call),
-            None => call.answer(self.model, self.config),
+            None => call.answer(self.model, self.config, self.precision),
         }
     }
 

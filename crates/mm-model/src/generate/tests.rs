@@ -4,7 +4,8 @@
 use burn::prelude::*;
 use burn::tensor::Tolerance;
 use mm_backbone::{
-    BackboneConfig, BlockConfig, GauConfig, Init, MultiHeadConfig, MultiHeadVariant, PositionScheme,
+    BackboneConfig, BlockConfig, GauConfig, Init, MultiHeadConfig, MultiHeadVariant,
+    PositionScheme, Precision,
 };
 use mm_diffusion::{Guidance, Level, Prediction, Schedule};
 use mm_patch::{Grid, Image};
@@ -124,13 +125,14 @@ fn text_after_an_image_that_was_appended_sees_what_it_sees_in_a_whole_row() {
         let wanted = last(whole(&model, &config, &[sample]));
         let start = Document { segments: vec![words("a")] };
         let prompt = sequencer.drawing_prompt(&start, GRID).unwrap();
-        let (mut cached, _) = CachedRows::prefill(&model, &config, &[prompt]);
+        let (mut cached, _) = CachedRows::prefill(&model, &config, Precision::F32, &[prompt]);
         let clean = TensorData::new(clean.clone(), [1, GRID.tokens(), GRID.patch_dim()]);
         cached.push_image(Tensor::from_data(clean, &model.device()), GRID);
         let rest = &sequence.ids[sequence.len() - 2..]; // the image's end, and the word
         cached.push_tokens(&rest[..1]);
         assert_close(cached.push_tokens(&rest[1..]), wanted.clone(), &config);
-        let (_, prefilled) = CachedRows::prefill(&model, &config, std::slice::from_ref(&sequence));
+        let (_, prefilled) =
+            CachedRows::prefill(&model, &config, Precision::F32, std::slice::from_ref(&sequence));
         assert_close(prefilled, wanted, &config);
     }
 }
@@ -153,7 +155,8 @@ fn a_denoising_step_behind_a_cache_is_that_of_a_whole_row() {
     let prompt = sequencer.drawing_prompt(&Document::default(), GRID).unwrap();
     for config in [configs(), vec![unet()]].concat() {
         let model = model(&config);
-        let (cached, _) = CachedRows::prefill(&model, &config, &[prompt.clone(), prompt.clone()]);
+        let (cached, _) =
+            CachedRows::prefill(&model, &config, Precision::F32, &[prompt.clone(), prompt.clone()]);
         let both: Vec<f32> = [noise(5, GRID.tokens()), noise(6, GRID.tokens())].concat();
         let both = TensorData::new(both, [2, GRID.tokens(), GRID.patch_dim()]);
         let found = cached.denoise(Tensor::from_data(both, &model.device()), GRID, 0.3);
@@ -236,5 +239,25 @@ fn many_images_at_once_are_those_of_seeds_one_after_another() {
         let options = model.options(5 + at);
         let one = model.draw(std::slice::from_ref(&prompt), GRID, &options).unwrap();
         assert_eq!(image, one[0], "image {at}");
+    }
+}
+
+#[test]
+fn a_model_generates_in_16_bits_where_its_settings_say_so() {
+    let prompt = [Document::of_text("a prompt")];
+    for config in configs() {
+        let mut model = loaded(config);
+        let denoised = |model: &LoadedModel| {
+            let session = GenerationSession::before_image(model, &prompt, GRID).unwrap();
+            let z = session.image(GRID, Guidance::OFF).unwrap().tensor(noise(3, GRID.tokens()));
+            session.denoise(z, GRID, &model.config.schedule.level(0.5))
+        };
+        let wide = denoised(&model);
+        model.generation.precision = Precision::Bf16;
+        let narrow = denoised(&model);
+        let apart = (narrow - wide.clone()).abs().max().into_scalar::<f32>();
+        let size = wide.abs().max().into_scalar::<f32>();
+        let blocks = model.config.network.unified().is_some();
+        assert!(apart < 0.05 * size && (apart > 0.0) == blocks, "{apart} of {size}");
     }
 }
