@@ -1,9 +1,9 @@
 //! Threads that live as long as the run, a pool for each micro-batch that is computed at once.
 //!
-//! The pools share the threads that the program may use. With as many micro-batches as threads, each
-//! is a pool of one thread, so what the work of a micro-batch would spread over a pool (the kernels,
-//! Burn's products) stays on that thread, and its buffers stay warm from step to step. With fewer
-//! micro-batches, kernels spread over the threads of their pool; the bits are the same.
+//! The pools share the threads that the program may use. With as many micro-batches as threads,
+//! each is a pool of one thread, so what the work of a micro-batch would spread over a pool (the
+//! kernels, Burn's products) stays on that thread, and its buffers stay warm from step to step.
+//! With fewer micro-batches, kernels spread over the threads of their pool; the bits are the same.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
