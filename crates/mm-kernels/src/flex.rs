@@ -88,6 +88,11 @@ impl HostContext {
         rows.div_ceil(wanted)
     }
 
+    /// Returns the tasks that take a batch through a block of `width` channels.
+    fn parts(&self, width: usize) -> usize {
+        self.ranges.batch().div_ceil(self.rows_in_part(width))
+    }
+
     /// Returns the angles of `tokens` tokens from the `first`: cosines and sines,
     /// `[tokens * pairs]` each.
     fn angles(&self, first: usize, tokens: usize) -> [&[f32]; 2] {

@@ -52,11 +52,17 @@ fn a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not() {
 
 /// Losses and final weights of a short run with a variable set.
 fn trained_with(variable: (&str, &str), shards: &str) -> (Vec<f64>, Vec<u8>) {
+    trained_in("f32", variable, shards)
+}
+
+/// Losses and final weights of such a run, whose blocks multiply in this type.
+fn trained_in(precision: &str, variable: (&str, &str), shards: &str) -> (Vec<f64>, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let shards = format!("run.micro_batches={shards}");
     let mut args = vec!["train", "glyphs", "--device", "flex", "--out", out.to_str().unwrap()];
-    args.extend(["--set", &shards]);
+    let precision = format!("run.precision={precision}");
+    args.extend(["--set", &shards, "--set", &precision]);
     args.extend(&QUICK[..QUICK.len() - 1]);
     args.push("40");
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
@@ -73,6 +79,16 @@ fn training_gives_the_same_bits_with_one_thread_and_with_two() {
     for shards in ["1", "2"] {
         let one = trained_with(("RAYON_NUM_THREADS", "1"), shards);
         assert_eq!(one, trained_with(("RAYON_NUM_THREADS", "2"), shards));
+    }
+}
+
+#[test]
+fn training_gives_the_same_bits_with_more_threads_than_micro_batches_in_both_types() {
+    for precision in ["f32", "bf16"] {
+        let one = trained_in(precision, ("RAYON_NUM_THREADS", "1"), "2");
+        for threads in ["3", "8"] {
+            assert_eq!(one, trained_in(precision, ("RAYON_NUM_THREADS", threads), "2"));
+        }
     }
 }
 

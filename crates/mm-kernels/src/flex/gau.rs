@@ -76,7 +76,8 @@ impl<'a> Weights<'a> {
             out_proj: inputs[9],
         });
         let gammas = [inputs[3], inputs[4]];
-        let map = |data, cols| Weight::new(turn(Matrix::rows(data, cols)), op.precision);
+        let parts = op.context.parts(op.width);
+        let map = |data, cols| Weight::new(turn(Matrix::rows(data, cols)), op.precision, parts);
         let in_proj = map(inputs[2], op.projected_width());
         Self { norm: inputs[1], in_proj, gammas, out_proj: map(inputs[5], op.width), biases }
     }

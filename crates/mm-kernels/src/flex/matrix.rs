@@ -162,25 +162,23 @@ impl<'a> Target<'a> {
 #[derive(Debug)]
 pub(crate) struct Weight<'a> {
     matrix: Matrix<'a>,
-    /// The matrix rounded and packed, where that is its precision.
+    precision: Precision,
+    /// The matrix rounded and packed, where that is its precision and several products share it.
     packed: Option<bf16::Packed>,
 }
 
 impl<'a> Weight<'a> {
-    /// Takes a matrix, which is packed once if factors are to be rounded.
-    pub fn new(matrix: Matrix<'a>, precision: Precision) -> Self {
-        let packed = match precision {
-            Precision::F32 => None,
-            Precision::Bf16 => Some(bf16::Packed::new(matrix)),
-        };
-        Self { matrix, packed }
+    /// Takes a matrix that so many products share; it is packed once if factors are to be rounded.
+    pub fn new(matrix: Matrix<'a>, precision: Precision, products: usize) -> Self {
+        let pack = precision == Precision::Bf16 && products > 1;
+        Self { matrix, precision, packed: pack.then(|| bf16::Packed::new(matrix)) }
     }
 
     /// Computes `out = a W`; see [`Target::add_rows`].
     pub fn set_rows(&self, out: Target<'_>, a: Matrix<'_>) {
         match &self.packed {
             Some(packed) => out.packed_product(a, packed, false),
-            None => out.set_rows(a, self.matrix),
+            None => out.of(self.precision).set_rows(a, self.matrix),
         }
     }
 
@@ -188,7 +186,7 @@ impl<'a> Weight<'a> {
     pub fn add_rows(&self, out: Target<'_>, a: Matrix<'_>) {
         match &self.packed {
             Some(packed) => out.packed_product(a, packed, true),
-            None => out.add_rows(a, self.matrix),
+            None => out.of(self.precision).add_rows(a, self.matrix),
         }
     }
 
@@ -196,7 +194,7 @@ impl<'a> Weight<'a> {
     pub fn set(&self, out: Target<'_>, a: Matrix<'_>) {
         match &self.packed {
             Some(packed) => out.packed_product(a, packed, false),
-            None => out.set(a, self.matrix, 1.0),
+            None => out.of(self.precision).set(a, self.matrix, 1.0),
         }
     }
 }

@@ -69,7 +69,8 @@ impl<'a> Weights<'a> {
         inputs: &[&'a [f32]],
         turn: impl Fn(Matrix<'a>) -> Matrix<'a>,
     ) -> Self {
-        let map = |data, cols| Weight::new(turn(Matrix::rows(data, cols)), op.precision);
+        let parts = op.context.parts(op.width);
+        let map = |data, cols| Weight::new(turn(Matrix::rows(data, cols)), op.precision, parts);
         Self {
             attention_norm: inputs[1],
             qkv_proj: map(inputs[2], op.qkv_width()),
