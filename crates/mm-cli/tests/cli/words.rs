@@ -34,7 +34,7 @@ fn errors_are_told_by_height_and_answers_by_what_was_asked() {
     assert_eq!(found["all"]["texts"], 14);
     for height in ["8", "9"] {
         assert_eq!(found["heights"][height]["texts"], 7, "{found}");
-        let rate = found["heights"][height]["rate"].as_f64().unwrap();
+        let rate = found["heights"][height]["error_rate"].as_f64().unwrap();
         let low = found["heights"][height]["low"].as_f64().unwrap();
         assert!(low <= rate, "{found}");
     }
