@@ -118,11 +118,10 @@ impl Tools {
         Ok(Self { linker_for_debian: Some(linker), bindgen })
     }
 
-    /// Compiles the library, and makes of it what JavaScript imports.
+    /// Compiles the library, with the flags of `.cargo/config.toml`, and makes of it what
+    /// JavaScript imports.
     fn build(&self, sh: &Shell, target: &Path, out: &Path) -> Result<()> {
         let folder = target.join("wasm");
-        let flags = "--cfg getrandom_backend=\"wasm_js\" -C target-feature=+simd128";
-        let _flags = sh.push_env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags);
         let _folder = sh.push_env("CARGO_TARGET_DIR", &folder);
         let args = ["rustc", "--release", "-p", "mm-web", "--lib", "--crate-type", "cdylib"];
         if let Some(linker) = &self.linker_for_debian {

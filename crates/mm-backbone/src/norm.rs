@@ -1,10 +1,11 @@
-//! Root-mean-square normalisation as a module.
+//! Normalisation of every token as a module: by the root of the mean square, or by mean and
+//! deviation.
 
 use burn::module::Param;
 use burn::prelude::*;
 use mm_kernels::{kernels_of, layer_norm};
 
-use crate::Init;
+use crate::{Init, transparent_module};
 
 /// The norm of a stack. Its kind is not part of the names of its weights.
 #[derive(Debug, Clone)]
@@ -64,5 +65,53 @@ impl RmsNorm {
     /// Normalises every token, `[batch, tokens, channels]` -> the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         kernels_of(&x).rms_norm(x, &self.gamma.val(), self.epsilon)
+    }
+}
+
+impl LayerNorm {
+    /// Makes a norm of `channels` channels whose scale starts at one and whose offset at zero.
+    pub fn new(init: &mut Init, channels: usize, epsilon: f64) -> Self {
+        let (gamma, beta) = (init.constant([channels], 1.0), init.constant([channels], 0.0));
+        Self { gamma, beta, epsilon }
+    }
+
+    /// Normalises every token, `[batch, tokens, channels]` -> the same shape.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        layer_norm(x, &self.gamma.val(), &self.beta.val(), self.epsilon)
+    }
+}
+
+impl Norm {
+    /// Makes the norm of a Persimmon block, or the usual one.
+    pub(crate) fn new(init: &mut Init, channels: usize, epsilon: f64, is_persimmon: bool) -> Self {
+        if is_persimmon {
+            Self::Layer(LayerNorm::new(init, channels, epsilon))
+        } else {
+            Self::Rms(RmsNorm::new(init, channels, epsilon))
+        }
+    }
+
+    /// Normalises every token, `[batch, tokens, channels]` -> the same shape.
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Rms(norm) => norm.forward(x),
+            Self::Layer(norm) => norm.forward(x),
+        }
+    }
+
+    /// Returns the scale, `[channels]`.
+    pub(crate) fn gamma(&self) -> Tensor<1> {
+        match self {
+            Self::Rms(norm) => norm.gamma.val(),
+            Self::Layer(norm) => norm.gamma.val(),
+        }
+    }
+
+    /// Returns the offset, `[channels]`, of a LayerNorm.
+    pub(crate) fn beta(&self) -> Option<Tensor<1>> {
+        match self {
+            Self::Rms(_) => None,
+            Self::Layer(norm) => Some(norm.beta.val()),
+        }
     }
 }

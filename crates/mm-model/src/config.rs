@@ -131,8 +131,6 @@ pub enum TimeConfig {
         /// What the time and the step are multiplied by first, and a tenth of the guidance.
         scale: f64,
     },
-    /// It is not told: the network reads, and draws no image, as Fuyu.
-    None,
 }
 
 impl TimeConfig {
@@ -279,11 +277,6 @@ impl ModelConfig {
     /// Whether a drawing has a prompt: text, or a class.
     pub fn has_prompts(&self) -> bool {
         self.has_text() || self.network.classes().is_some()
-    }
-
-    /// Whether the network draws images, or only reads.
-    pub fn draws(&self) -> bool {
-        self.time != TimeConfig::None
     }
 
     /// Trained numbers of the model, of any network; counted as those of the

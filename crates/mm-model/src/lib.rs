@@ -49,7 +49,7 @@ pub use generate::{
     NetworkCall, Prefix, Region, Restore, RoundTrip, SamplingMethod, SamplingPlan, SoftMask,
     SuperResolution, Unconstrained, Written, constrained_images_of, images_of, luma, outpaint,
 };
-pub use loaded::{LoadedModel, ModelParts};
+pub use loaded::{LoadedModel, ModelParts, config_to_bytes};
 pub use losses::{IMAGE_LOSS, LATENT_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
 pub use mm_backbone::PositionScheme;
 pub use networks::{

@@ -69,8 +69,8 @@ pub struct ServeOptions {
     /// key, only names of the loopback are, so that a web page whose name was made to point here
     /// cannot use the server. [`serve`](crate::serve) sets it for addresses that are not loopback.
     pub any_host: bool,
-    /// The files of a [site](crate::site), which is answered at `/local` to everyone; none for no
-    /// site.
+    /// The files of a [site](fn@crate::site), which is answered at `/local` to everyone; none
+    /// where there is no site.
     pub site: Vec<SiteFile>,
 }
 

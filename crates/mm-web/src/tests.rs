@@ -216,10 +216,8 @@ fn an_unknown_field_and_weights_that_are_cut_are_refused_by_name() {
     assert!(words.starts_with("the request is not understood: unknown field `seeed`"), "{words}");
     let model = tiny().model;
     let tokenizer = model.tokenizer.to_json();
-    let format = mm_model::parameters::FORMAT;
-    let config = serde_json::json!({ "format": format, "model": model.config }).to_string();
     let parts = ModelParts {
-        config: config.as_bytes(),
+        config: &mm_model::config_to_bytes(&model.config),
         tokenizer: tokenizer.as_bytes(),
         generation: &serde_json::to_vec(&model.generation).unwrap(),
         weights: &mm_model::parameters::weights_to_bytes(&mm_model::parameters::weights_of(

@@ -106,6 +106,39 @@ fn a_key_file_lets_in_who_has_a_key() {
 }
 
 #[test]
+fn a_site_is_written_whole_and_served_without_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (wasm, site, keys) = (at("wasm"), at("site"), at("keys"));
+    let export = |more: &[&str]| {
+        let model = model();
+        let args = ["export", "web", &model, "--wasm", &wasm, "--out", &site];
+        [&args, more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let words = |args: &[String]| refused(1, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(words(&export(&[])).contains("cargo xtask web"), "no word of what compiles");
+
+    fs_err::create_dir_all(&wasm).unwrap();
+    for name in ["mm_web.js", "mm_web_bg.wasm"] {
+        fs_err::write(Path::new(&wasm).join(name), "program").unwrap();
+    }
+    let weights = |args: &[String]| {
+        assert!(Command::new(env!("CARGO_BIN_EXE_mm")).args(args).status().unwrap().success());
+        fs_err::metadata(Path::new(&site).join("models/0/model.safetensors")).unwrap().len()
+    };
+    let (half, whole) = (weights(&export(&[])), weights(&export(&["--weights", "f32", "--force"])));
+    assert!(half > whole / 2 - 10_000 && half < whole / 2 + 10_000, "{half} of {whole} bytes");
+
+    fs_err::write(&keys, "secret-of-mine\n").unwrap();
+    let server = Server::start(&[&model(), "--site", &site, "--api-key-file", &keys]);
+    let page = server.ask("GET /local/", "", "");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("data-engine=\"local\""), "{page}");
+    let program = server.ask("GET /local/wasm/mm_web_bg.wasm", "", "");
+    assert!(program.contains("application/wasm") && program.ends_with("program"), "{program}");
+    assert!(server.ask("GET /v1/models", "", "").starts_with("HTTP/1.1 401"));
+}
+
+#[test]
 fn what_would_be_unsafe_or_unclear_is_refused_before_anything_is_loaded() {
     let said = refused(2, &["serve", &model(), "--host", "0.0.0.0"]);
     assert!(said.contains("--api-key-file") && said.contains("--insecure"), "{said}");

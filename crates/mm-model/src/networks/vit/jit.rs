@@ -123,7 +123,8 @@ impl Jit {
         let numbers = config.patch_dim();
         let block = sizes.block();
         Self {
-            time: TimeEmbedding::new(&config.time, width, init),
+            time: TimeEmbedding::new(&config.time, width, init)
+                .expect("a checked network that draws is told the time"),
             class_embed: init.normal([sizes.classes.rows(), width], 0.02),
             patch_reduce: Linear::new(init, numbers, bottleneck, false),
             patch_in: Linear::new(init, bottleneck, width, true),
