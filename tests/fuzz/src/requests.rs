@@ -78,7 +78,7 @@ fn app() -> Router {
     let model = Arc::new(LoadedModel { config, tokenizer, model, generation });
     let served = ServedModel { name: "tiny".into(), created: 0, model };
     let seconds = Duration::from_secs(60);
-    let options = EngineOptions { queue: 16, max_rows: 8, time_limit: seconds };
+    let options = EngineOptions { queue: 16, max_rows: 8, lanes: Some(1), time_limit: seconds };
     let limits = Limits {
         body_bytes: 100_000,
         image_pixels: 10_000,
