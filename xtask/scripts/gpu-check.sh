@@ -71,8 +71,9 @@ done
 training "emoji-64, f32" emoji-64
 training "emoji-64, f32, blocks computed again" emoji-64 --activation-checkpointing
 training "emoji-64, bf16" emoji-64 --set run.precision=bf16
-training "su2024-128, f32" su2024-128
-training "su2024-128, bf16, blocks computed again" su2024-128 --set run.precision=bf16 --activation-checkpointing
+emoji='data={ source = "emoji" }' # the recipe's own images are not part of the program
+training "su2024-128, f32" su2024-128 --set "$emoji"
+training "su2024-128, bf16, blocks computed again" su2024-128 --set "$emoji" --set run.precision=bf16 --activation-checkpointing
 
 if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
     for shape in gau-256 gau-768 packed; do
