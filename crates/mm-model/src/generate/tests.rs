@@ -18,9 +18,9 @@ use mm_codec::{
 use super::session::CachedRows;
 use crate::parameters::{weights_of, with_weights};
 use crate::{
-    CodedConfig, Document, GenerationConfig, GenerationSession, HostBatch, ImageNoise, LoadedModel,
-    Model, ModelConfig, NetworkConfig, Sample, Segment, Sequence, Sequencer, TimeConfig,
-    UnetConfig, UnifiedConfig,
+    CodedConfig, Document, GenerateOptions, GenerationConfig, GenerationSession, HostBatch,
+    ImageNoise, LoadedModel, Model, ModelConfig, NetworkConfig, Sample, Segment, Sequence,
+    Sequencer, TimeConfig, UnetConfig, UnifiedConfig,
 };
 
 pub(super) const GRID: Grid = Grid::new(2, 3, 4);
@@ -75,7 +75,7 @@ pub(super) fn unet() -> ModelConfig {
     }
 }
 
-/// A transformer over words and twelve codes.
+/// A transformer over words and 1200 codes.
 fn coded() -> ModelConfig {
     let mut base = configs().remove(0);
     let unified = base.network.unified_mut().unwrap();
@@ -86,7 +86,7 @@ fn coded() -> ModelConfig {
         norm_num_groups: 2,
         mid_block_add_attention: false,
     };
-    let fsq = Fsq { levels: vec![3, 4], activation: FsqActivation::Tanh };
+    let fsq = Fsq { levels: vec![40, 30], activation: FsqActivation::Tanh };
     let codec = CodeConfig { network, quantizer: QuantizerConfig::Fsq(fsq) };
     let coded = CodedConfig { unified: unified.clone(), codec };
     ModelConfig { network: NetworkConfig::Coded(coded), ..base }
@@ -126,17 +126,18 @@ fn codes_written_with_the_cache_are_those_of_a_whole_row() {
 fn an_image_of_codes_is_drawn_by_its_seed_and_no_edit_can_be_asked_of_it() {
     let model = loaded(coded());
     let prompt = [Document::of_text("b")];
-    let drawn = |seed| model.draw(&prompt, GRID, &model.options(seed)).unwrap().remove(0);
+    let options = |seed, guidance| GenerateOptions { guidance, ..model.options(seed) };
+    let plain = |seed| options(seed, Guidance::OFF);
+    let drawn = |seed| model.draw(&prompt, GRID, &plain(seed)).unwrap().remove(0);
     assert_eq!(drawn(1), drawn(1));
     assert!((2..9).any(|seed| drawn(seed) != drawn(1)), "the seed decides");
-    let many = model.draw_many(&prompt[0], 2, GRID, &model.options(1)).unwrap();
+    let many = model.draw_many(&prompt[0], 2, GRID, &plain(1)).unwrap();
     assert_eq!(many[0], drawn(1));
     let session = GenerationSession::before_image(&model, &prompt, GRID).unwrap();
     let said = session.image(GRID, Guidance::OFF).unwrap_err().to_string();
     assert!(said.starts_with("this model writes images code by code"), "{said}");
     let guided = Guidance { scale: 2.0, ..Guidance::OFF };
-    let options = crate::GenerateOptions { guidance: guided, ..model.options(1) };
-    let said = model.draw(&prompt, GRID, &options).unwrap_err().to_string();
+    let said = model.draw(&prompt, GRID, &options(1, guided)).unwrap_err().to_string();
     assert!(said.ends_with("wanted a guidance of 1"), "{said}");
 }
 
@@ -150,7 +151,7 @@ fn a_configuration_of_codes_reads_back_and_its_weights_are_counted() {
     let made = Model::new(&config, 0, &Device::flex()).unwrap();
     assert_eq!(made.num_params(), config.parameters());
     let codec = Codec::Codes(made.coded().unwrap().codec().clone());
-    assert_eq!(codec.grid(8, 12).unwrap().codes, Some(12));
+    assert_eq!(codec.grid(8, 12).unwrap().codes, Some(1200));
     let said = ModelConfig { patch: 8, ..config }.validate().unwrap_err().to_string();
     assert!(said.contains("wanted the side of a cell of the `codec`"), "{said}");
 }
