@@ -99,6 +99,7 @@ impl AttentionContext {
 
     /// Returns the inverted mask of some queries and keys, `[batch, 1, queries, keys]`. Only that
     /// of all is kept.
+    #[cfg_attr(not(feature = "cube"), allow(dead_code))]
     pub(crate) fn hidden_part(&self, queries: Range<usize>, keys: Range<usize>) -> Tensor<4, Bool> {
         let (all_queries, all_keys) = (self.ranges().queries(), self.ranges().keys());
         if queries.len() == all_queries && keys.len() == all_keys {

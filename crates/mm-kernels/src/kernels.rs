@@ -4,6 +4,7 @@ mod attention;
 mod gau;
 mod multi_head;
 mod norm;
+#[cfg_attr(not(feature = "cube"), allow(dead_code))] // what devices other than flex compute with
 pub(crate) mod tiled;
 
 use std::fmt;

@@ -107,6 +107,7 @@ impl KeyRanges {
     }
 
     /// Returns the smallest range of keys that holds all that these queries of all rows may attend.
+    #[cfg_attr(not(feature = "cube"), allow(dead_code))]
     pub(crate) fn span(&self, queries: Range<usize>) -> Range<usize> {
         let all = || (0..self.batch).flat_map(|row| &self.row(row)[queries.clone()]);
         let start = all().map(|range| range[0]).min().unwrap_or(0);
@@ -115,12 +116,14 @@ impl KeyRanges {
     }
 
     /// Says whether these queries of all rows may attend exactly these keys.
+    #[cfg_attr(not(feature = "cube"), allow(dead_code))]
     pub(crate) fn all_attend(&self, queries: Range<usize>, keys: Range<usize>) -> bool {
         let wanted = [keys.start as u32, keys.end as u32];
         (0..self.batch).all(|row| self.row(row)[queries.clone()].iter().all(|it| *it == wanted))
     }
 
     /// Returns the ranges of one row.
+    #[cfg_attr(not(feature = "cube"), allow(dead_code))]
     fn row(&self, row: usize) -> &[[u32; 2]] {
         &self.ranges[row * self.queries..(row + 1) * self.queries]
     }
