@@ -212,7 +212,7 @@ pub fn drawn(
     noise: &mut dyn FnMut(usize) -> Tensor<4>,
 ) -> Tensor<4> {
     let (start, grid) = patches_of(start, model.config.patch);
-    let prompts: Vec<Document> = prompts.iter().map(|text| Document::of_text(*text)).collect();
+    let prompts: Vec<Document> = prompts.iter().map(|text| Document::of_text(text)).collect();
     let session = GenerationSession::before_image(model, &prompts, grid).unwrap();
     let image = session.image(grid, guidance).unwrap();
     let levels = model.config.schedule.sampling_levels(steps).unwrap();

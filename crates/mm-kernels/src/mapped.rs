@@ -35,8 +35,8 @@ mod tests {
     #[test]
     fn a_mapped_file_has_the_bytes_of_the_file_and_no_others() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let wanted = std::fs::read(path).unwrap();
-        let mapped = map_file(&std::fs::File::open(path).unwrap()).unwrap();
+        let wanted = fs_err::read(path).unwrap();
+        let mapped = map_file(&fs_err::File::open(path).unwrap().into_file()).unwrap();
         assert_eq!(&mapped.get(0..wanted.len()).unwrap()[..], &wanted[..]);
         assert_eq!(&mapped.get(3..5).unwrap()[..], &wanted[3..5]);
         assert!(mapped.get(0..wanted.len() + 1).is_none());

@@ -39,7 +39,7 @@ fn write(path: &Path, tensors: &[Made]) {
     let views = tensors
         .iter()
         .map(|one| (&one.name, TensorView::new(one.dtype, one.shape.clone(), &one.bytes).unwrap()));
-    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    fs_err::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
 /// Copies the files of the golden folder but the weights.
@@ -48,7 +48,7 @@ fn copied() -> tempfile::TempDir {
     for name in
         ["config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json"]
     {
-        std::fs::copy(folder().join(name), made.path().join(name)).unwrap();
+        fs_err::copy(folder().join(name), made.path().join(name)).unwrap();
     }
     made
 }
@@ -77,8 +77,8 @@ fn new_names_shards_16_bits_and_a_flat_configuration_give_the_same_model() {
         map.extend(part.iter().map(|one| (one.name.clone(), json!(file))));
     }
     let index = json!({ "metadata": {}, "weight_map": map }).to_string();
-    std::fs::write(made.path().join("model.safetensors.index.json"), index).unwrap();
-    let config = std::fs::read(made.path().join("config.json")).unwrap();
+    fs_err::write(made.path().join("model.safetensors.index.json"), index).unwrap();
+    let config = fs_err::read(made.path().join("config.json")).unwrap();
     let mut config: Value = serde_json::from_slice(&config).unwrap();
     let Value::Object(text) = config["text_config"].take() else { panic!("a table") };
     for (name, value) in text {
@@ -88,7 +88,7 @@ fn new_names_shards_16_bits_and_a_flat_configuration_give_the_same_model() {
     }
     config["rope_theta"] = json!(25000.0);
     config["partial_rotary_factor"] = json!(0.5);
-    std::fs::write(made.path().join("config.json"), config.to_string()).unwrap();
+    fs_err::write(made.path().join("config.json"), config.to_string()).unwrap();
     let mut found = open(&Source::new(made.path()).unwrap()).unwrap();
     assert_eq!((found.all_weights().unwrap(), found.config), wanted);
 }
@@ -144,7 +144,7 @@ fn missing_misshaped_mistyped_and_unknown_tensors_are_named() {
 #[test]
 fn files_that_are_no_weights_are_refused_by_what_they_are() {
     let check = |file: &'static str, bytes: &'static [u8], wanted: &str| {
-        let why = refused(|path, _| std::fs::write(path.join(file), bytes).unwrap());
+        let why = refused(|path, _| fs_err::write(path.join(file), bytes).unwrap());
         assert_eq!(why, wanted);
     };
     check(
@@ -174,7 +174,7 @@ fn an_index_that_is_wrong_is_refused() {
         refused(move |path, all| {
             write(&path.join("a.safetensors"), &all);
             let index = format!(r#"{{ "weight_map": {map} }}"#);
-            std::fs::write(path.join("model.safetensors.index.json"), index).unwrap();
+            fs_err::write(path.join("model.safetensors.index.json"), index).unwrap();
         })
     };
     assert_eq!(
@@ -194,7 +194,7 @@ fn an_index_that_is_wrong_is_refused() {
 #[test]
 fn an_architecture_that_is_not_known_is_refused_with_those_that_are() {
     let why = refused(|path, _| {
-        std::fs::write(path.join("config.json"), r#"{ "architectures": ["LlamaForCausalLM"] }"#)
+        fs_err::write(path.join("config.json"), r#"{ "architectures": ["LlamaForCausalLM"] }"#)
             .unwrap();
     });
     assert!(
@@ -202,8 +202,8 @@ fn an_architecture_that_is_not_known_is_refused_with_those_that_are() {
         "{why}"
     );
     let why = refused(|path, _| {
-        std::fs::remove_file(path.join("config.json")).unwrap();
-        std::fs::remove_file(path.join("generation_config.json")).unwrap();
+        fs_err::remove_file(path.join("config.json")).unwrap();
+        fs_err::remove_file(path.join("generation_config.json")).unwrap();
     });
     assert!(
         why.starts_with("`M` holds `preprocessor_config.json`, `tokenizer.json`, wanted"),
