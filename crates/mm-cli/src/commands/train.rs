@@ -369,6 +369,18 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Op
         Ending::Stopped => {
             tell!("continue with: mm train --out {} --resume", folder.path().display())
         }
+        Ending::Complete | Ending::EarlyStopped
+            if training.recipe.model.network.codec().is_some() =>
+        {
+            tell!("try: mm codec measure {model} --out sheet.png");
+            tell!("     mm codec encode {model} IMAGE --out codes.json");
+        }
+        Ending::Complete | Ending::EarlyStopped
+            if matches!(training.recipe.data, DataConfig::Words(_)) =>
+        {
+            tell!("try: mm eval {model} --task words");
+            tell!("     mm draw {model} \"SEED 42\" --out drawn.png --zoom 4");
+        }
         Ending::Complete | Ending::EarlyStopped if training.recipe.vocab == 0 => {
             tell!("try: mm sample {model} --out drawn.png --zoom 4");
         }
