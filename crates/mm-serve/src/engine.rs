@@ -20,6 +20,7 @@
 //! | `queue` | jobs that wait, those in progress, what is counted |
 //! | `check` | what is wrong with a job before it is taken |
 //! | `job` | one job from its turn to its end |
+//! | `threads` | threads that do one job after another |
 //! | `watch` | the hook that tells of denoising steps |
 //! | `device` | the threads that run passes |
 //! | `prefixes` | keys and values of prompts, for those that begin alike |
@@ -33,6 +34,7 @@ mod prefixes;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod watch;
 
 use std::sync::Arc;

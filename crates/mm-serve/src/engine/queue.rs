@@ -5,13 +5,13 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::job::{self, End, Ending, Queued, Resources};
+use super::threads::Threads;
 use super::{EngineStats, Event, Job, SubmitError, Task};
 
 /// What all handles of an engine and its jobs share.
@@ -20,6 +20,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Rings when a job has ended.
     ended: Notify,
+    threads: Threads,
 }
 
 #[derive(Default)]
@@ -59,7 +60,7 @@ impl Shared {
     pub fn new(with: Resources) -> Arc<Self> {
         let lanes = vec![Load::default(); with.lanes.count()];
         let state = Mutex::new(State { lanes, ..State::default() });
-        Arc::new(Self { with, state, ended: Notify::new() })
+        Arc::new(Self { with, state, ended: Notify::new(), threads: Threads::default() })
     }
 
     /// Takes a job, or says why not.
@@ -142,7 +143,7 @@ impl Shared {
             (load.jobs, load.rows) = (load.jobs + 1, load.rows + rows);
             self.with.lanes.enter(lane);
             let (shared, events) = (self.clone(), queued.events.clone());
-            let started = thread::Builder::new().name("mm-job".into()).spawn(move || {
+            let started = self.threads.run(move || {
                 let begun = Instant::now();
                 let client = queued.events.clone();
                 let ending = job::run(&shared.with, queued, lane);
