@@ -148,6 +148,8 @@ impl Clone for DocumentId {
 #[derive(Debug, Default)]
 pub struct JoinedPrefixes {
     kept: Vec<Joined>,
+    /// The documents that were joined last.
+    latest: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -175,7 +177,7 @@ const KEPT: usize = 4;
 impl JoinedPrefixes {
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.kept.clear();
+        *self = Self::default();
     }
 
     /// Returns the joined cache of the calls' rows.
@@ -187,6 +189,12 @@ impl JoinedPrefixes {
         }
         let caches: Vec<&Cache> = calls.iter().map(|call| &*call.prefix).collect();
         let whole = Arc::new(Cache::join(&caches));
+        let documents: Vec<u64> = calls.iter().map(|call| call.document).collect();
+        let stay = matches!(calls[0].ask, Ask::Output(_)) || documents == self.latest;
+        self.latest = documents;
+        if !stay {
+            return whole; // rows come and go: to extend this too would be work for nothing
+        }
         if self.kept.len() == KEPT {
             self.kept.remove(0);
         }
