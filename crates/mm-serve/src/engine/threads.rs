@@ -63,7 +63,7 @@ mod tests {
         let (sender, done) = mpsc::channel();
         let run = |threads: &Threads| {
             let sender = sender.clone();
-            threads.run(move || drop(sender.send(thread::current().id()))).unwrap();
+            threads.run(move || sender.send(thread::current().id()).unwrap()).unwrap();
             done.recv_timeout(Duration::from_secs(20)).unwrap()
         };
         let first = run(&threads);
