@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(crate) use multi_head::multi_head;
-pub use norm::{layer_norm, linear, rms_norm};
+pub use norm::{layer_norm, linear, rms_norm, standardized};
 
 /// Kernels of one family of backends.
 ///

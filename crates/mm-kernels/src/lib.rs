@@ -33,7 +33,7 @@ pub use blocks::{
 pub use choice::{convolution, has_fused_blocks, kernels_for, kernels_of, register};
 pub use context::AttentionContext;
 pub use instructions::InstructionSet;
-pub use kernels::{BlockKernels, Reference, layer_norm, linear, rms_norm};
+pub use kernels::{BlockKernels, Reference, layer_norm, linear, rms_norm, standardized};
 #[cfg(feature = "mmap")]
 pub use mapped::{MappedFile, map_file};
 pub use mask::{KeyRanges, KeyRangesError};

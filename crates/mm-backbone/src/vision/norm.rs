@@ -3,6 +3,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
+use mm_kernels::standardized;
 
 use crate::{Init, RmsNorm, transparent_module};
 
@@ -62,9 +63,7 @@ impl BlockNorm {
 impl Centered {
     /// `[images, tokens, channels]` -> the same shape.
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let centered = x.clone() - x.mean_dim(2);
-        let deviation = (centered.clone().square().mean_dim(2) + self.epsilon).sqrt();
-        let mut y = centered / deviation;
+        let mut y = standardized(x, self.epsilon);
         if let Some(gamma) = &self.gamma {
             y = y * gamma.val().unsqueeze();
         }

@@ -24,9 +24,15 @@ pub fn layer_norm<const D: usize>(
     beta: &Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
+    standardized(x, epsilon) * gamma.clone().unsqueeze() + beta.clone().unsqueeze()
+}
+
+/// Computes LayerNorm without scale and offset, `(x - mean(x)) / sqrt(var(x) + ε)`, over the last
+/// axis: `[…, channels]` -> the same shape.
+pub fn standardized<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
     let centered = x.clone() - x.mean_dim(D - 1);
     let deviation = (centered.clone().square().mean_dim(D - 1) + epsilon).sqrt();
-    centered / deviation * gamma.clone().unsqueeze() + beta.clone().unsqueeze()
+    centered / deviation
 }
 
 /// Computes `x W + b` in the type of `x`, to which weights of another are rounded:
