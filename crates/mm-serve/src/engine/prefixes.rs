@@ -24,6 +24,11 @@ struct Kept {
 }
 
 impl Kept {
+    /// Says whether this is the prefix of a prompt, and of no longer or shorter one.
+    fn is_of(&self, prompt: &Sequence) -> bool {
+        self.prompt.len() == prompt.len() && self.prompt.shared_tokens(prompt) == prompt.len()
+    }
+
     /// Counts keys, values and pixels.
     fn numbers(&self) -> usize {
         let pixels = self.prompt.images.iter().map(|image| image.patches.len()).sum::<usize>();
@@ -82,7 +87,7 @@ impl Prefixes {
         if tokens == 0 {
             return None;
         }
-        let same = tokens == prompt.len() && tokens == self.kept[at].prompt.len();
+        let same = self.kept[at].is_of(prompt);
         let prefix = self.kept[at].prefix.clone();
         if same {
             let latest = self.kept.remove(at);
@@ -91,7 +96,9 @@ impl Prefixes {
         Some(Alike { prefix, tokens, same })
     }
 
+    /// Keeps a prompt as the latest, once: another lane may have computed it at the same time.
     fn keep(&mut self, new: Kept) {
+        self.kept.retain(|kept| kept.model != new.model || !kept.is_of(&new.prompt));
         self.kept.push(new);
         let mut numbers: usize = self.kept.iter().map(Kept::numbers).sum();
         while self.kept.len() > MOST || (numbers > MOST_NUMBERS && self.kept.len() > 1) {
