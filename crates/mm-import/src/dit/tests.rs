@@ -10,7 +10,8 @@ use safetensors::SafeTensors;
 
 use super::*;
 use crate::goldens::{
-    Golden, Memory, Noised, apart, compare_gradients, gradients, loaded, open, output, patches_of,
+    Golden, Memory, Noised, apart, compare_gradients, compare_states, gradients, loaded, open,
+    output, patches_of,
 };
 
 const FILE: &[u8] = include_bytes!("../../../../tests/golden/dit_tiny.safetensors");
@@ -56,6 +57,12 @@ fn a_forward_pass_is_that_of_diffusers_without_the_learned_variance() {
     let wanted: Tensor<4> = GOLDEN.tensor("output");
     let found = apart(found, wanted.narrow(1, 0, 4));
     assert!(found < 1e-4, "{found}");
+}
+
+#[test]
+fn tokens_behind_every_block_are_those_of_diffusers() {
+    let model = loaded(&mut tiny(), &Device::flex());
+    assert_eq!(compare_states(&model, &GOLDEN, &timesteps(), &[Some(207), None]), 2);
 }
 
 #[test]

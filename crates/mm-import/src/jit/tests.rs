@@ -7,8 +7,8 @@ use mm_diffusion::{LossWeight, Sampler};
 
 use super::*;
 use crate::goldens::{
-    Golden, Memory, Noised, apart, compare_gradients, drawn, folder, gradients, loaded, open,
-    output,
+    Golden, Memory, Noised, apart, compare_gradients, compare_states, drawn, folder, gradients,
+    loaded, open, output,
 };
 
 static GOLDEN: LazyLock<Golden> =
@@ -58,6 +58,13 @@ fn a_forward_pass_is_that_of_the_reference() {
     let found = output(&model, GOLDEN.tensor("noisy"), &times, &[Some(2), None]);
     let wanted = GOLDEN.tensor("output");
     assert!(apart(found, wanted.clone()) < 1e-4, "of {}", wanted.abs().max().into_scalar::<f32>());
+}
+
+#[test]
+fn tokens_behind_every_block_are_those_of_the_reference() {
+    let model = loaded(&mut tiny(), &Device::flex());
+    let times: Vec<f64> = GOLDEN.numbers("time").iter().map(|time| f64::from(*time)).collect();
+    assert_eq!(compare_states(&model, &GOLDEN, &times, &[Some(2), None]), 3);
 }
 
 #[test]

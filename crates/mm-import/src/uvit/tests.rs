@@ -7,7 +7,8 @@ use burn::prelude::*;
 
 use super::*;
 use crate::goldens::{
-    Golden, Noised, apart, compare_gradients, drawn, gradients, loaded, open, output,
+    Golden, Noised, apart, compare_gradients, compare_states, drawn, gradients, loaded, open,
+    output,
 };
 
 static GOLDEN: LazyLock<Golden> = LazyLock::new(|| {
@@ -41,6 +42,12 @@ fn a_forward_pass_is_that_of_the_reference() {
     let size = wanted.clone().abs().max().into_scalar::<f32>();
     let found = apart(found, wanted);
     assert!(found < 1e-4 * size.max(1.0), "{found} of {size}");
+}
+
+#[test]
+fn tokens_behind_every_block_are_those_of_the_reference() {
+    let model = loaded(&mut tiny(), &Device::flex());
+    assert_eq!(compare_states(&model, &GOLDEN, &indices(), &[Some(4), Some(0)]), 3);
 }
 
 #[test]
