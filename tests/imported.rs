@@ -110,10 +110,12 @@ pub fn recipe_for(model: &LoadedModel, weight: LossWeight, changes: &[(&str, &st
     recipe.vocab = 0;
     (recipe.image.width, recipe.image.height) = (model.generation.width, model.generation.height);
     recipe.image.patch = patch;
-    (recipe.mix.draw, recipe.mix.read, recipe.mix.caption_drop) = ([1.0; 2], [0.0; 2], 1.0);
+    (recipe.mix.draw, recipe.mix.read) = ([1.0; 2], [0.0; 2]);
+    let needs_class = network.classes().is_some_and(|classes| !classes.none);
+    recipe.mix.caption_drop = if needs_class { 0.0 } else { 1.0 };
     (recipe.model.time, recipe.model.schedule) = (time, schedule);
     (recipe.model.prediction, recipe.model.network) = (prediction, network);
-    recipe.loss.weight = weight;
+    (recipe.loss.text, recipe.loss.weight) = (0.0, weight);
     recipe.run.micro_batches = 1;
     let sample = &mut recipe.sample;
     (sample.sampler, sample.steps) = (model.generation.sampler, model.generation.steps.min(4));
@@ -160,7 +162,7 @@ pub fn fuyu() -> LoadedModel {
 /// A recipe that trains the tiny Fuyu on answers, with some values replaced.
 pub fn fuyu_recipe(model: &LoadedModel, changes: &[(&str, &str)]) -> Recipe {
     let mut recipe = recipe_for(model, LossWeight::One, &[]);
-    recipe.vocab = model.config.vocab;
+    (recipe.vocab, recipe.loss.text) = (model.config.vocab, 1.0);
     (recipe.mix.draw, recipe.mix.read) = ([0.0; 2], [1.0; 2]);
     changes.iter().fold(recipe, |recipe, (key, value)| recipe.with(key, value).unwrap())
 }

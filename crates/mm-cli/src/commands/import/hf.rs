@@ -43,14 +43,23 @@ pub fn run(args: &HfArgs) -> Result<(), Failure> {
     let source = Source::new(&args.path).map_err(failed)?;
     let kind = kind_of(&source).map_err(failed)?;
     let mut imported = open(&source).map_err(failed)?;
-    let Imported { config, tokenizer, generation, .. } = &imported;
-    save_all_but_weights(out, config, tokenizer, generation)?;
+    let recipe = recipe_of(&imported)?;
+    let is_new = !out.exists();
+    fs_err::create_dir_all(out)?;
     let dtype = args.dtype.map(WeightType::from);
     let mut bar = LoadingBar::new("writing");
     let show = &mut |progress: ImportProgress| bar.show(progress.done, progress.all);
     let write = &mut |file: &mut dyn Write| imported.write_weights(dtype, file, show);
-    write_atomic_in_pieces(&out.join("model.safetensors"), write).map_err(failed)?;
-    if let Some(recipe) = recipe_of(&imported)? {
+    // The weights come first: what is wrong with one leaves no half of a model behind.
+    write_atomic_in_pieces(&out.join("model.safetensors"), write).map_err(|why| {
+        if is_new {
+            let _ = fs_err::remove_dir(out); // the first error is the one to report
+        }
+        failed(why)
+    })?;
+    let Imported { config, tokenizer, generation, .. } = &imported;
+    save_all_but_weights(out, config, tokenizer, generation)?;
+    if let Some(recipe) = recipe {
         write_atomic(&out.join("recipe.toml"), toml::to_string_pretty(&recipe)?.as_bytes())?;
     }
     let numbers = |shape: &[usize]| shape.iter().product::<usize>();
