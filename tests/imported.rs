@@ -18,6 +18,9 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::common::{device, tiny};
 
+/// A recipe of emoji.
+const EMOJI: &str = include_str!("../crates/mm-cli/recipes/su2024-mini.toml");
+
 /// A file of the folder of golden files.
 pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
@@ -107,6 +110,8 @@ pub fn uvit() -> LoadedModel {
 pub fn recipe_for(model: &LoadedModel, weight: LossWeight, changes: &[(&str, &str)]) -> Recipe {
     let ModelConfig { patch, time, schedule, prediction, network, .. } = model.config.clone();
     let mut recipe = tiny(&[]);
+    // Images of any size, of which none is drawn: batches come from the tests.
+    recipe.data = Recipe::from_toml(EMOJI).unwrap().data;
     recipe.vocab = 0;
     (recipe.image.width, recipe.image.height) = (model.generation.width, model.generation.height);
     recipe.image.patch = patch;
@@ -162,7 +167,7 @@ pub fn fuyu() -> LoadedModel {
 /// A recipe that trains the tiny Fuyu on answers, with some values replaced.
 pub fn fuyu_recipe(model: &LoadedModel, changes: &[(&str, &str)]) -> Recipe {
     let mut recipe = recipe_for(model, LossWeight::One, &[]);
-    (recipe.vocab, recipe.loss.text) = (model.config.vocab, 1.0);
+    (recipe.vocab, recipe.loss.text, recipe.data) = (model.config.vocab, 1.0, tiny(&[]).data);
     (recipe.mix.draw, recipe.mix.read) = ([0.0; 2], [1.0; 2]);
     changes.iter().fold(recipe, |recipe, (key, value)| recipe.with(key, value).unwrap())
 }
