@@ -22,6 +22,7 @@ pub const EMBEDDED: [(&str, &str); 14] = [
     ("baseline-dit", include_str!("../recipes/baseline-dit.toml")),
     ("codec-fsq", include_str!("../recipes/codec-fsq.toml")),
     ("codec-vq-vae", include_str!("../recipes/codec-vq-vae.toml")),
+    ("codec-vq-gan", include_str!("../recipes/codec-vq-gan.toml")),
     ("codec-kl", include_str!("../recipes/codec-kl.toml")),
 ];
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codebook::{Codebook, CodebookConfig};
 use crate::decoder::Decoder;
+use crate::discriminator::{Adversarial, Discriminator, DiscriminatorConfig};
 use crate::encoder::Encoder;
 use crate::fsq::Fsq;
 use crate::{AutoencoderSizes, CodecError};
@@ -29,12 +30,18 @@ pub struct CodeConfig {
     pub network: AutoencoderSizes,
     /// What makes a code of a cell.
     pub quantizer: QuantizerConfig,
+    /// What tells decoded images from real ones in training, as in VQGAN; absent for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discriminator: Option<DiscriminatorConfig>,
 }
 
 impl CodeConfig {
     /// Checks every field that can be wrong.
     pub fn validate(&self) -> Result<(), CodecError> {
         self.network.validate()?;
+        if let Some(discriminator) = &self.discriminator {
+            discriminator.validate()?;
+        }
         match &self.quantizer {
             QuantizerConfig::Fsq(fsq) => fsq.validate(),
             QuantizerConfig::Codebook(codebook) => codebook.validate(),
@@ -65,6 +72,8 @@ pub struct CodeAutoencoder {
     decoder: Decoder,
     /// Absent where nothing of the quantizer is learned.
     codebook: Option<Codebook>,
+    /// Absent where none is asked for.
+    discriminator: Option<Discriminator>,
     #[module(skip)]
     config: CodeConfig,
 }
@@ -81,6 +90,10 @@ impl CodeAutoencoder {
                 QuantizerConfig::Fsq(_) => None,
                 QuantizerConfig::Codebook(codebook) => Some(Codebook::new(init, codebook)),
             },
+            discriminator: config
+                .discriminator
+                .as_ref()
+                .map(|discriminator| Discriminator::new(init, discriminator)),
             config: config.clone(),
         }
     }
@@ -145,5 +158,27 @@ impl CodeAutoencoder {
     /// width]`.
     pub fn decode(&self, cells: Tensor<4>) -> Tensor<4> {
         self.decoder.forward(cells)
+    }
+
+    /// Decodes cells as [`decode`](Self::decode) does, `[images, channels, rows, cols]` ->
+    /// `[images, 3, height, width]`, and computes what a discriminator makes of the result beside
+    /// the `real` images of the same shape. Without one, or if the weights are not trained, there
+    /// is nothing beside.
+    pub(crate) fn decode_against(
+        &self,
+        cells: Tensor<4>,
+        real: Tensor<4>,
+    ) -> (Tensor<4>, Option<Adversarial>) {
+        let weight = self.decoder.last_weight();
+        let Some(discriminator) = self.discriminator.as_ref().filter(|_| weight.is_require_grad())
+        else {
+            return (self.decode(cells), None);
+        };
+        let features = self.decoder.features(cells);
+        let decoded = self.decoder.pixels(features.clone());
+        let features = features.detach();
+        let last = || self.decoder.pixels(features.clone());
+        let terms = discriminator.terms(real, decoded.clone(), &last, &weight);
+        (decoded, Some(terms))
     }
 }

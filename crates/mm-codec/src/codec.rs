@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::code::{CodeAutoencoder, CodeConfig};
 use crate::codebook::Codebook;
 use crate::kl::{KlAutoencoder, KlConfig};
-use crate::{AutoencoderSizes, CodecError};
+use crate::{Adversarial, AutoencoderSizes, CodecError};
 
 /// What a codec makes of images of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +201,8 @@ pub struct CodecPass {
     /// in nats a number of the image, or the commitment of the cells of a codebook. Zero where
     /// there is neither.
     pub latent: Tensor<1>,
+    /// What a discriminator makes of the decoded images, if there is one and the codec is trained.
+    pub adversarial: Option<Adversarial>,
 }
 
 impl Codec {
@@ -258,17 +260,19 @@ impl Codec {
                 CodecPass {
                     images: codec.decode(posterior.sample(noise)),
                     latent: posterior.divergence().mean() / numbers,
+                    adversarial: None,
                 }
             }
             Self::Codes(codec) => {
-                let cells = codec.cells(images);
+                let cells = codec.cells(images.clone());
                 let latent = match codec.codebook() {
                     Some(codebook) => {
                         codebook.commitment(cells.clone()) + codebook.statistics(cells.clone())
                     }
                     None => Tensor::zeros([1], &device),
                 };
-                CodecPass { images: codec.decode(codec.quantize(cells)), latent }
+                let (images, adversarial) = codec.decode_against(codec.quantize(cells), images);
+                CodecPass { images, latent, adversarial }
             }
         }
     }
@@ -334,7 +338,8 @@ mod tests {
             use_post_quant_conv: true,
         };
         let codebook = CodebookConfig { codes: 5, channels: 3, decay: 0.9, dead_below: 0.02 };
-        let codes = |quantizer| CodeConfig { network: network.clone(), quantizer };
+        let codes =
+            |quantizer| CodeConfig { network: network.clone(), quantizer, discriminator: None };
         let fsq = Fsq { levels: vec![3, 4], activation: FsqActivation::Tanh };
         [
             CodecConfig::Kl(kl),

@@ -55,6 +55,12 @@ pub enum CodecError {
         /// How many the codec's have.
         wanted: usize,
     },
+    /// Latents that do not vary cannot be scaled to unit variance.
+    #[error("latents of variance {variance}, wanted more than 0: nothing can be learned of them")]
+    Constant {
+        /// The variance over all images that were encoded.
+        variance: f64,
+    },
     /// The number of codes is not that of the grid's cells.
     #[error("{found} codes, wanted {wanted}: {rows} x {cols} cells")]
     Count {
