@@ -14,6 +14,7 @@ use crate::common::{TINY, device};
 const FSQ: &str = include_str!("../crates/mm-cli/recipes/codec-fsq.toml");
 const VQ: &str = include_str!("../crates/mm-cli/recipes/codec-vq-vae.toml");
 const GAN: &str = include_str!("../crates/mm-cli/recipes/codec-vq-gan.toml");
+const QUERIES: &str = include_str!("../crates/mm-cli/recipes/codec-queries.toml");
 const KL: &str = include_str!("../crates/mm-cli/recipes/codec-kl.toml");
 
 /// An embedded recipe made small: images of 16x16 pixels, cells of 4x4, eight channels.
@@ -22,6 +23,10 @@ fn small(text: &str, changes: &[(&str, &str)]) -> Recipe {
     let narrow =
         narrow.replace("codes = 512", "codes = 32").replace("channels = 16", "channels = 4");
     let narrow = narrow.replace("adversarial_start = 500", "adversarial_start = 2");
+    let narrow = narrow.replace(
+        "count = 32\nlayers = 2\nrows = 8\ncols = 8",
+        "count = 6\nlayers = 1\nrows = 4\ncols = 4",
+    );
     let base = [
         ("data.letters", "[1, 1]"),
         ("image.width", "16"),
@@ -37,7 +42,7 @@ fn small(text: &str, changes: &[(&str, &str)]) -> Recipe {
 
 #[test]
 fn every_codec_learns_a_batch() {
-    for text in [FSQ, VQ, GAN, KL] {
+    for text in [FSQ, VQ, GAN, QUERIES, KL] {
         let recipe = small(text, &[("optimizer.lr", "0.004"), ("run.steps", "40")]);
         let mut training = Training::start(recipe.clone(), &device()).unwrap();
         let data = DataSet::open(&recipe.data, recipe.image).unwrap();
@@ -286,7 +291,7 @@ fn latents_are_learned_by_heart() {
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let recipe = training.recipe.clone();
     let batches = Batches::new(&recipe, &data, &tokenizer);
-    let batch = batches.of_model(&training.model).batch(0).unwrap();
+    let batch = batches.of_model(training.model()).batch(0).unwrap();
     let losses: Vec<f64> =
         (0..60).map(|_| training.step(&batch).unwrap().losses.get("image").unwrap()).collect();
     assert!(losses[59] < 0.7 * losses[0], "{} -> {}", losses[0], losses[59]);
@@ -356,4 +361,21 @@ fn a_codec_folder_of_another_size_or_version_is_refused_by_name() {
     let why = of_codes(codec.path(), &[]).with_sizes_of_codec().unwrap_err();
     let chain = format!("{why} {:?}", std::error::Error::source(&why).map(ToString::to_string));
     assert!(chain.contains("99") && chain.contains("config.json"), "{chain}");
+}
+
+#[test]
+fn codes_of_queries_encode_and_decode_and_stand_at_no_place() {
+    let (folder, model, images) = folder_of(QUERIES);
+    let codes = model.codes(&images[0]).unwrap();
+    assert_eq!((codes.rows, codes.cols, codes.codes.len()), (1, 6, 6));
+    let decoded = model.image_of_codes(&codes).unwrap();
+    assert_eq!(decoded, model.reconstruct(&images[..1]).unwrap()[0]);
+    let other = CodeImage { rows: 2, cols: 3, ..codes };
+    let said = model.image_of_codes(&other).unwrap_err().to_string();
+    assert_eq!(said, "6 codes, wanted 6: 1 x 6 cells");
+    let large = Image::filled(32, 16, [9; 3]);
+    let said = model.codes(&large).unwrap_err().to_string();
+    assert!(said.contains("32 x 16 pixels, wanted 16 x 16, the only size"), "{said}");
+    let why = Training::start(of_codes(folder.path(), &[]), &device()).err().unwrap().to_string();
+    assert!(why.contains("codec.codes.queries") && why.contains("at no place"), "{why}");
 }

@@ -9,6 +9,7 @@ use crate::decoder::Decoder;
 use crate::discriminator::{Adversarial, Discriminator, DiscriminatorConfig};
 use crate::encoder::Encoder;
 use crate::fsq::Fsq;
+use crate::queries::{Queries, QueriesConfig};
 use crate::{AutoencoderSizes, CodecError};
 
 /// What makes a code of a cell.
@@ -33,6 +34,9 @@ pub struct CodeConfig {
     /// What tells decoded images from real ones in training, as in VQGAN; absent for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discriminator: Option<DiscriminatorConfig>,
+    /// Queries of which codes are made in place of cells, as in SEED; absent for a code a cell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries: Option<QueriesConfig>,
 }
 
 impl CodeConfig {
@@ -41,6 +45,9 @@ impl CodeConfig {
         self.network.validate()?;
         if let Some(discriminator) = &self.discriminator {
             discriminator.validate()?;
+        }
+        if let Some(queries) = &self.queries {
+            queries.validate()?;
         }
         match &self.quantizer {
             QuantizerConfig::Fsq(fsq) => fsq.validate(),
@@ -74,6 +81,8 @@ pub struct CodeAutoencoder {
     codebook: Option<Codebook>,
     /// Absent where none is asked for.
     discriminator: Option<Discriminator>,
+    /// Absent where a code is a cell.
+    queries: Option<Queries>,
     #[module(skip)]
     config: CodeConfig,
 }
@@ -83,8 +92,10 @@ impl CodeAutoencoder {
     pub fn drawn(config: &CodeConfig, init: &mut Init) -> Self {
         let (network, channels) = (&config.network, config.channels());
         let colors = mm_patch::RGB_CHANNELS;
+        let width = network.deepest();
+        let outputs = if config.queries.is_some() { width } else { channels };
         Self {
-            encoder: Encoder::new(init, network, colors, channels),
+            encoder: Encoder::new(init, network, colors, outputs),
             decoder: Decoder::new(init, network, channels, colors),
             codebook: match &config.quantizer {
                 QuantizerConfig::Fsq(_) => None,
@@ -94,6 +105,10 @@ impl CodeAutoencoder {
                 .discriminator
                 .as_ref()
                 .map(|discriminator| Discriminator::new(init, discriminator)),
+            queries: config
+                .queries
+                .as_ref()
+                .map(|queries| Queries::new(init, queries, width, channels)),
             config: config.clone(),
         }
     }
@@ -119,9 +134,21 @@ impl CodeAutoencoder {
     }
 
     /// Encodes images without rounding anything: `[images, 3, height, width]` -> `[images,
-    /// channels, rows, cols]`.
+    /// channels, rows, cols]`, one row of as many as there are queries where those are asked for.
     pub fn cells(&self, images: Tensor<4>) -> Tensor<4> {
-        self.encoder.forward(images)
+        let cells = self.encoder.forward(images);
+        match &self.queries {
+            Some(queries) => queries.look(cells),
+            None => cells,
+        }
+    }
+
+    /// Returns the cells that the decoder takes, `[images, channels, rows, cols]` -> the same axes.
+    fn placed(&self, cells: Tensor<4>) -> Tensor<4> {
+        match &self.queries {
+            Some(queries) => queries.place(cells),
+            None => cells,
+        }
     }
 
     /// Replaces cells by those that have a code, `[images, channels, rows, cols]` -> the same
@@ -157,7 +184,7 @@ impl CodeAutoencoder {
     /// Decodes cells that have codes: `[images, channels, rows, cols]` -> `[images, 3, height,
     /// width]`.
     pub fn decode(&self, cells: Tensor<4>) -> Tensor<4> {
-        self.decoder.forward(cells)
+        self.decoder.forward(self.placed(cells))
     }
 
     /// Decodes cells as [`decode`](Self::decode) does, `[images, channels, rows, cols]` ->
@@ -174,7 +201,7 @@ impl CodeAutoencoder {
         else {
             return (self.decode(cells), None);
         };
-        let features = self.decoder.features(cells);
+        let features = self.decoder.features(self.placed(cells));
         let decoded = self.decoder.pixels(features.clone());
         let features = features.detach();
         let last = || self.decoder.pixels(features.clone());

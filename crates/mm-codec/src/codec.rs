@@ -171,7 +171,16 @@ impl CodecConfig {
     /// Returns the cells of an image of this size, or says why it has none.
     pub fn grid(&self, height: usize, width: usize) -> Result<CellGrid, CodecError> {
         let [rows, cols] = self.network().cells(height, width)?;
-        Ok(CellGrid { rows, cols, channels: self.channels(), codes: self.codes() })
+        let (channels, codes) = (self.channels(), self.codes());
+        let Self::Codes(CodeConfig { queries: Some(queries), .. }) = self else {
+            return Ok(CellGrid { rows, cols, channels, codes });
+        };
+        if [rows, cols] != [queries.rows, queries.cols] {
+            let side = self.network().factor();
+            let wanted = [side * queries.cols, side * queries.rows];
+            return Err(CodecError::OnlySize { width, height, wanted });
+        }
+        Ok(CellGrid { rows: 1, cols: queries.count, channels, codes })
     }
 
     /// Counts the numbers of all weights, without making any.
@@ -338,8 +347,12 @@ mod tests {
             use_post_quant_conv: true,
         };
         let codebook = CodebookConfig { codes: 5, channels: 3, decay: 0.9, dead_below: 0.02 };
-        let codes =
-            |quantizer| CodeConfig { network: network.clone(), quantizer, discriminator: None };
+        let codes = |quantizer| CodeConfig {
+            network: network.clone(),
+            quantizer,
+            discriminator: None,
+            queries: None,
+        };
         let fsq = Fsq { levels: vec![3, 4], activation: FsqActivation::Tanh };
         [
             CodecConfig::Kl(kl),

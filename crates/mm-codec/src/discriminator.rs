@@ -155,7 +155,7 @@ mod tests {
         let codebook = CodebookConfig { codes: 7, channels: 3, decay: 0.9, dead_below: 0.02 };
         let discriminator = Some(DiscriminatorConfig { channels: 4, layers: 2 });
         let quantizer = QuantizerConfig::Codebook(codebook);
-        let config = CodeConfig { network, quantizer, discriminator };
+        let config = CodeConfig { network, quantizer, discriminator, queries: None };
         CodeAutoencoder::drawn(&config, &mut Init::new(5, device))
     }
 

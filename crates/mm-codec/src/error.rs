@@ -29,6 +29,19 @@ pub enum CodecError {
         /// The side of a cell, pixels.
         factor: usize,
     },
+    /// Queries look at images of one size alone.
+    #[error(
+        "an image of {width} x {height} pixels, wanted {} x {}, the only size that `queries` know",
+        wanted[0], wanted[1]
+    )]
+    OnlySize {
+        /// Its width.
+        width: usize,
+        /// Its height.
+        height: usize,
+        /// The width and the height that are known.
+        wanted: [usize; 2],
+    },
     /// A code is not of the codec's vocabulary.
     #[error("code {found} at cell {cell}, wanted one below {wanted}")]
     Code {

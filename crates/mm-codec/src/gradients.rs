@@ -11,7 +11,7 @@ use mm_backbone::Init;
 
 use crate::{
     AutoencoderSizes, CodeAutoencoder, CodeConfig, CodebookConfig, Codec, Fsq, FsqActivation,
-    KlAutoencoder, KlConfig, QuantizerConfig,
+    KlAutoencoder, KlConfig, QuantizerConfig, QueriesConfig,
 };
 
 /// Half of the step between the two points of a difference.
@@ -122,8 +122,12 @@ fn gradients_of_gaussian_latents_are_their_differences() {
 }
 
 /// Checks an autoencoder of codes, of which `smooth` says what its rounding adds to.
-fn check_codes(quantizer: QuantizerConfig, smooth: impl Fn(Tensor<4>) -> Tensor<4>) {
-    let config = CodeConfig { network: network(), quantizer, discriminator: None };
+fn check_codes(
+    quantizer: QuantizerConfig,
+    queries: Option<QueriesConfig>,
+    smooth: impl Fn(Tensor<4>) -> Tensor<4>,
+) {
+    let config = CodeConfig { network: network(), quantizer, discriminator: None, queries };
     let mut init = Init::new(3, &Device::flex().autodiff());
     let codec = CodeAutoencoder::drawn(&config, &mut init);
     let (images, factors) = (normal(1, [2, 3, 4, 6]), normal(2, [2, 3, 4, 6]));
@@ -153,14 +157,16 @@ fn gradients_through_rounded_levels_are_those_of_the_levels_before_rounding() {
     for activation in [FsqActivation::Tanh, FsqActivation::Sigmoid] {
         let fsq = Fsq { levels: vec![5, 4], activation };
         let smooth = fsq.clone();
-        check_codes(QuantizerConfig::Fsq(fsq), move |cells| smooth.smooth(cells));
+        check_codes(QuantizerConfig::Fsq(fsq), None, move |cells| smooth.smooth(cells));
     }
 }
 
 #[test]
 fn gradients_through_a_codebook_are_those_of_the_cells_themselves() {
     let codebook = CodebookConfig { codes: 7, channels: 3, decay: 0.9, dead_below: 0.02 };
-    check_codes(QuantizerConfig::Codebook(codebook), |cells| cells);
+    check_codes(QuantizerConfig::Codebook(codebook), None, |cells| cells);
+    let queries = QueriesConfig { count: 4, layers: 1, rows: 2, cols: 3 };
+    check_codes(QuantizerConfig::Codebook(codebook), Some(queries), |cells| cells);
 }
 
 /// Both kinds of a codec go through the same wrapper, which training calls.
@@ -169,7 +175,7 @@ fn what_training_minimizes_is_what_was_checked() {
     let device = Device::flex();
     let quantizer =
         QuantizerConfig::Fsq(Fsq { levels: vec![5, 4], activation: FsqActivation::Tanh });
-    let config = CodeConfig { network: network(), quantizer, discriminator: None };
+    let config = CodeConfig { network: network(), quantizer, discriminator: None, queries: None };
     let codec = CodeAutoencoder::drawn(&config, &mut Init::new(3, &device));
     let images = Init::new(1, &device).normal([1, 3, 4, 4], 1.0).val();
     let wanted = codec.decode(codec.quantize(codec.cells(images.clone())));

@@ -5,8 +5,8 @@ use crate::{AutoencoderSizes, CodecConfig, CodecError};
 /// What one image costs in training.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct CodecWork {
-    /// The numbers of the weights of the encoder and the decoder; a codebook and a discriminator are
-    /// not counted.
+    /// The numbers of the weights of the encoder and the decoder; a codebook, a
+    /// discriminator and queries are not counted.
     pub parameters: f64,
     /// The floating point operations of the convolutions and products of a forward pass; a backward
     /// pass takes twice as many.
@@ -146,6 +146,7 @@ mod tests {
                 network: network.clone(),
                 quantizer,
                 discriminator: None,
+                queries: None,
             }));
             all.push(CodecConfig::Kl(KlConfig {
                 network,

@@ -206,6 +206,10 @@ impl ModelConfig {
         match &coded.codes {
             ImageCodes::Codec(codec) => {
                 codec.validate()?;
+                if codec.queries.is_some() {
+                    let wanted = "absent: a code of a query stands at no place of an image";
+                    return wrong("codec.codes.queries", &"given", wanted);
+                }
                 if self.patch != codec.network.factor() {
                     let wanted = "the side of a cell of the `codec`, for codes";
                     return wrong("patch", &self.patch, wanted);

@@ -218,7 +218,7 @@ fn read(args: &MeasureArgs, codec: &LoadedModel, reader: &Path) -> Result<Readin
     let data = data(args)?;
     let reader = args.common.load(reader)?;
     let options = reader.options(args.common.seed);
-    let mut of = |see: See<'_>| {
+    let of = |see: See<'_>| {
         words_score_through(&reader, &data, Split::HeldOut, args.count, &options, see)
     };
     let original = of(&mut Ok)?;

@@ -296,7 +296,7 @@ fn measure(recipe: &Recipe, args: &PlanArgs, before: Option<f64>) -> Result<Meas
     let mut training = Training::start(recipe.clone(), &device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let recipe = training.recipe.clone(); // with the sizes of its codec
-    let batches = Batches::new(&recipe, &data, &tokenizer).of_model(&training.model);
+    let batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());
     let seconds = with_batches(batches, 0..STEPS, |batches| -> Result<f64, Failure> {
         let mut start = Instant::now();
         for step in 0..STEPS {

@@ -88,7 +88,12 @@ fn coded() -> ModelConfig {
         mid_block_add_attention: false,
     };
     let fsq = Fsq { levels: vec![40, 30], activation: FsqActivation::Tanh };
-    let codec = CodeConfig { network, quantizer: QuantizerConfig::Fsq(fsq), discriminator: None };
+    let codec = CodeConfig {
+        network,
+        quantizer: QuantizerConfig::Fsq(fsq),
+        discriminator: None,
+        queries: None,
+    };
     let (unified, codes) = (unified.clone(), ImageCodes::Codec(codec));
     let coded = CodedConfig { unified, codes, order: Order::Rows };
     ModelConfig { network: NetworkConfig::Coded(coded), ..base }
@@ -296,7 +301,7 @@ fn latents_are_shown_drawn_decoded_and_read_and_no_edit_can_be_asked_of_them() {
     assert_eq!(batch.inputs.patches.as_ref().unwrap().noisy.dims(), [2, 8]);
     // What the cache computes of the image is what the whole row computes.
     let session = GenerationSession::after_prompts(&model, &[Document::of_image(image.clone())]);
-    let last = sequence.images[0].places().end - 1;
+    let last = sequence.images[0].places().end; // `[/IMG]`
     let hidden = model.model.hidden(&batch.inputs).narrow(0, last, 1);
     assert_close(session.unwrap().last_hidden(), hidden, &model.config);
 

@@ -51,6 +51,7 @@ pub const CHECKS: &[Check] = &[
     check("codec fsq, gradients", 5e-5, codecs::fsq),
     check("codec vq-vae, gradients", 5e-5, codecs::codebook),
     check("codec against a discriminator", 5e-5, codecs::adversarial),
+    check("codec of queries, gradients", 5e-5, codecs::queries),
     check("loss, gradients: latents", 5e-5, codecs::latents),
     check("loss, gradients: codes", 5e-5, codecs::codes),
     check("loss, gradients: bytes", 5e-5, codecs::bytes),
@@ -135,7 +136,7 @@ fn loss_with(on: &On, recipe: Recipe, options: BlockOptions) -> Result<Vec<Numbe
     let training = Training::start(recipe.clone(), &on.device)?;
     let model = shaken(Model::new(&training.config, 1, &on.tracked())?, &on.tracked());
     let batches = Batches::new(&recipe, &training.data, &training.tokenizer);
-    let batches = batches.of_model(&training.model).batch(0)?;
+    let batches = batches.of_model(training.model()).batch(0)?;
     let mut batch = batches[0].to_device(&training.config, &on.device);
     batch.inputs.options = options;
     let losses = model.losses(&batch, training.config.prediction);
@@ -185,7 +186,7 @@ fn train(on: &On, steps: u64) -> Result<Trained, Failure> {
     let recipe = small_recipe(network::MULTI_HEAD, 2)?;
     let mut training = Training::start(recipe.clone(), &on.device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
-    let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(&training.model);
+    let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());
     let (mut losses, mut norms) = (vec![], vec![]);
     for step in 0..steps {
         let report = training.step(&batches.batch(step)?)?;
@@ -266,6 +267,7 @@ mod tests {
             "codec fsq",
             "codec vq-vae",
             "discriminator",
+            "queries",
             ": latents",
             ": codes",
             ": bytes",

@@ -1,10 +1,9 @@
 //! Checks of codecs, and of the transformers over what they make of images.
 
-use burn::prelude::*;
 use mm_backbone::Init;
 use mm_codec::{
     AutoencoderSizes, CodeConfig, CodebookConfig, Codec, CodecConfig, DiscriminatorConfig, Fsq,
-    FsqActivation, KlConfig, QuantizerConfig,
+    FsqActivation, KlConfig, QuantizerConfig, QueriesConfig,
 };
 use mm_diffusion::LossWeight;
 use mm_model::{BytesConfig, CodedConfig, ImageCodes, LatentConfig, NetworkConfig, Order};
@@ -39,7 +38,12 @@ fn kl_config() -> KlConfig {
 
 fn fsq_config() -> CodeConfig {
     let fsq = Fsq { levels: vec![8, 5, 5], activation: FsqActivation::Tanh };
-    CodeConfig { network: sizes(), quantizer: QuantizerConfig::Fsq(fsq), discriminator: None }
+    CodeConfig {
+        network: sizes(),
+        quantizer: QuantizerConfig::Fsq(fsq),
+        discriminator: None,
+        queries: None,
+    }
 }
 
 /// Computes the loss of a codec, what it decodes, and the gradients of all its weights.
@@ -76,7 +80,12 @@ pub fn codebook(on: &On) -> Result<Vec<Numbers>, Failure> {
     let quantizer = QuantizerConfig::Codebook(codebook);
     Ok(codec(
         on,
-        &CodecConfig::Codes(CodeConfig { network: sizes(), quantizer, discriminator: None }),
+        &CodecConfig::Codes(CodeConfig {
+            network: sizes(),
+            quantizer,
+            discriminator: None,
+            queries: None,
+        }),
     ))
 }
 
@@ -84,6 +93,12 @@ pub fn codebook(on: &On) -> Result<Vec<Numbers>, Failure> {
 pub fn adversarial(on: &On) -> Result<Vec<Numbers>, Failure> {
     let discriminator = Some(DiscriminatorConfig { channels: 8, layers: 2 });
     Ok(codec(on, &CodecConfig::Codes(CodeConfig { discriminator, ..fsq_config() })))
+}
+
+/// Compares a codec whose codes are made of queries.
+pub fn queries(on: &On) -> Result<Vec<Numbers>, Failure> {
+    let queries = Some(QueriesConfig { count: 7, layers: 2, rows: 4, cols: 6 });
+    Ok(codec(on, &CodecConfig::Codes(CodeConfig { queries, ..fsq_config() })))
 }
 
 /// Makes the small recipe for a transformer over what `make` says.
