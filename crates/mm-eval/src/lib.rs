@@ -16,6 +16,7 @@
 mod analytic;
 pub mod classifier;
 mod codec;
+mod crispness;
 mod dialogue;
 mod drawing;
 mod error;
@@ -36,6 +37,7 @@ mod words;
 
 pub use analytic::mean_square_of_noise;
 pub use codec::{CodecScore, UsageScore, codec_score};
+pub use crispness::{Crispness, CrispnessMeter};
 pub use dialogue::{DialogueEvaluator, DialogueScore, dialogue_score};
 pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;

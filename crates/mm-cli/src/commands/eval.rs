@@ -243,7 +243,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     };
     let classifier = GlyphClassifier::new(of.recipe.image.width, of.recipe.image.height)?;
     let asked = combinations(glyphs, of.split, args.count, of.options.seed);
-    let score = draw_score(&of.model, &classifier, &asked, of.grid()?, &of.options)
+    let score = draw_score(&of.model, glyphs, &classifier, &asked, of.grid()?, &of.options)
         .map_err(cannot_generate(&args.model))?;
     if args.json {
         say!("{}", with_shares(&score, &score.shares())?);
@@ -253,6 +253,9 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     print_share("color and background correct", score.colors, score.of);
     print_share("character correct", score.character, score.of);
     print_share("everything correct", score.all, score.of);
+    if let Some(crispness) = score.crispness {
+        say!("crispness: {crispness}");
+    }
     Ok(())
 }
 
