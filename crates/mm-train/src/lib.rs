@@ -29,6 +29,7 @@ mod optim;
 mod plan;
 mod progress;
 pub mod recipe;
+mod represent;
 mod rollback;
 mod schedule;
 mod setup;
@@ -48,7 +49,9 @@ pub use held_out::{Validation, evaluate_held_out};
 pub use metrics::Speed;
 pub use objective::{Objective, RecipeObjective, TermConfig};
 pub use optim::{AdamWOptimizer, AdamWState, Ema, LambOptimizer, learning_rate, optimizer};
-pub use plan::{Bytes, Costs, Load, MeasuredRate, Plan, Product, can_plan, memory, plan};
+pub use plan::{
+    Bytes, CodecPlan, Costs, Load, MeasuredRate, Plan, Product, can_plan, memory, plan,
+};
 pub use progress::Progress;
 pub use recipe::{BestBy, LoraConfig, Recipe, Represent};
 pub use rollback::RolledBack;

@@ -76,7 +76,7 @@ impl Training {
     /// too many in a row are an error.
     pub fn step(&mut self, micro_batches: &[HostBatch]) -> Result<StepReport, TrainError> {
         let step = self.progress.step;
-        let terms = self.objective.terms();
+        let terms = self.objective.terms_at(step);
         let counts = self.counts(micro_batches);
         let Gradients { grads, values, levels } = self.gradients(micro_batches, &terms, &counts);
         let mut grads = self.add_over_ranks(grads);
