@@ -1,6 +1,8 @@
 //! A fine-tune of two hundred steps has the losses that PyTorch has with the same images, noise and
 //! times: `tests/golden/finetune.safetensors`, which `tests/reference/finetune_golden.py` wrote.
 
+use burn::prelude::*;
+use mm_codec::Posterior;
 use mm_diffusion::LossWeight;
 use mm_model::parameters::weights_of;
 use mm_model::{HostBatch, LoadedModel, ModelConfig};
@@ -9,7 +11,7 @@ use mm_train::Training;
 
 use crate::common::device;
 use crate::imported::{
-    Asked, Noised, Numbers, batch, fuyu, fuyu_recipe, jit, questions, recipe_for, uvit,
+    Asked, Noised, Numbers, batch, dit, fuyu, fuyu_recipe, jit, questions, recipe_for, uvit,
 };
 
 const FILE: &[u8] = include_bytes!("golden/finetune.safetensors");
@@ -94,6 +96,41 @@ fn a_jit_learns_in_two_hundred_steps_as_in_pytorch() {
 #[test]
 fn a_uvit_learns_in_two_hundred_steps_as_in_pytorch() {
     check_drawing("uvit", &uvit(), LossWeight::One, None);
+}
+
+#[test]
+fn a_dit_learns_from_images_in_two_hundred_steps_as_in_diffusers() {
+    let (golden, model) = (Numbers::read(FILE), dit());
+    let config = &model.config;
+    let encoder = model.model.encoder().unwrap();
+    let tensor = |name: &str| -> Tensor<4> {
+        let shape = golden.shape(name).to_vec();
+        Tensor::from_data(TensorData::new(golden.all(name).to_vec(), shape), &device())
+    };
+    let Posterior { mean, log_variance } = encoder.encode(tensor("dit.images") / 127.5 - 1.0);
+    let offsets = tensor("dit.posterior_noise");
+    // One of the images with one of the places in its Gaussians.
+    let latents = |image: usize, offset: usize| {
+        let one = |x: &Tensor<4>, at: usize| x.clone().narrow(0, at, 1);
+        let (mean, log_variance) = (one(&mean, image), one(&log_variance, image));
+        let drawn = Posterior { mean, log_variance }.sample(one(&offsets, offset));
+        encoder.scaled(drawn).into_data().try_to_vec::<f32>().unwrap()
+    };
+    let recipe = recipe_for(&model, LossWeight::One, &OPTIMIZER);
+    let training = Training::from_model(recipe, &model, &device()).unwrap();
+    check_curve("dit", &golden, training, |golden, step| {
+        let of = |part: &str| golden.row(&format!("dit.{part}"), step);
+        let at = |part: &str, one: usize| of(part)[one] as usize;
+        let all: Vec<Vec<f32>> =
+            (0..4).map(|one| latents(at("image_at", one), at("offset_at", one))).collect();
+        let noised = |one: usize| Noised {
+            clean: &all[one],
+            noise: golden.row("dit.noise", at("noise_at", one)),
+            level: config.schedule.level(f64::from(of("level")[one])),
+            class: (of("class")[one] < 1000.0).then_some(of("class")[one] as u32),
+        };
+        batch(config, &LossWeight::One, &[noised(0), noised(1), noised(2), noised(3)])
+    });
 }
 
 /// What the reference script has under the same name.

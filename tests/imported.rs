@@ -106,6 +106,30 @@ pub fn uvit() -> LoadedModel {
     imported(&golden("uvit_tiny.pth"))
 }
 
+/// The tiny DiT, in the folder of its pipeline.
+pub fn dit() -> LoadedModel {
+    let bytes = fs_err::read(golden("dit_tiny.safetensors")).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let configs = &header.metadata().as_ref().unwrap()["configs"];
+    let configs: BTreeMap<String, String> = serde_json::from_str(configs).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["transformer", "vae", "scheduler"] {
+        fs_err::create_dir(folder.path().join(part)).unwrap();
+    }
+    for (file, text) in &configs {
+        let file = match file.split_once('.') {
+            Some((part, rest)) if rest != "json" => format!("{part}/{rest}"),
+            _ => file.clone(),
+        };
+        fs_err::write(folder.path().join(file), text).unwrap();
+    }
+    for part in ["transformer", "vae"] {
+        let weights = format!("{part}/diffusion_pytorch_model.safetensors");
+        copy_below("dit_tiny.safetensors", &format!("{part}."), &folder.path().join(weights));
+    }
+    imported(folder.path())
+}
+
 /// A recipe that trains an imported network, with some values replaced.
 pub fn recipe_for(model: &LoadedModel, weight: LossWeight, changes: &[(&str, &str)]) -> Recipe {
     let ModelConfig { patch, time, schedule, prediction, network, .. } = model.config.clone();
@@ -114,7 +138,7 @@ pub fn recipe_for(model: &LoadedModel, weight: LossWeight, changes: &[(&str, &st
     recipe.data = Recipe::from_toml(EMOJI).unwrap().data;
     recipe.vocab = 0;
     (recipe.image.width, recipe.image.height) = (model.generation.width, model.generation.height);
-    recipe.image.patch = patch;
+    recipe.image.patch = patch * network.factor();
     (recipe.mix.draw, recipe.mix.read) = ([1.0; 2], [0.0; 2]);
     let needs_class = network.classes().is_some_and(|classes| !classes.none);
     recipe.mix.caption_drop = if needs_class { 0.0 } else { 1.0 };

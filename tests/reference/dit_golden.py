@@ -7,7 +7,9 @@ The file holds the weights of `DiTTransformer2DModel` below `transformer.` and o
 `timestep`, `class`, `output` (of the network, with its second half of channels, the learned variance) and `hidden.K`
 (the tokens behind K blocks on the way to it); `start` and
 `image` (of `DiTPipeline` with guidance 4 in 10 steps of `DDIMScheduler`; from 0 to 1) for the classes 207 and 1; `clean`,
-`eps`, `loss` (the mean square of the error of the noise) and its gradients below `grads.`. The metadata hold the
+`eps`, `loss` (the mean square of the error of the noise) and its gradients below `grads.`. For a step from pixels:
+`pixels` (bytes), `posterior_noise`, `latents` (drawn from the encoder's Gaussians, times the scaling factor), `pixel_loss`
+with the same `eps`, `timestep` and `class`, and `pixel_grads.` of the first block and both ends. The metadata hold the
 configurations.
 """
 
@@ -39,6 +41,25 @@ def trained(net, scheduler):
         optimizer.step()
     print(f"loss {loss.item():.3f}")
     net.zero_grad()
+
+
+def from_pixels(net, vae, scheduler, of):
+    """A training step of images: encoded, drawn, scaled, noised."""
+    pixels = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    with torch.no_grad():
+        posterior = vae.encode(pixels / 127.5 - 1).latent_dist
+        noise = torch.randn_like(posterior.mean)
+        latents = (posterior.mean + posterior.std * noise) * vae.config.scaling_factor
+    signal = scheduler.alphas_cumprod[of["timestep"]][:, None, None, None]
+    z = signal.sqrt() * latents + (1 - signal).sqrt() * of["eps"]
+    net.zero_grad()
+    found = net(z, timestep=of["timestep"], class_labels=of["class"]).sample[:, :4]
+    loss = ((found - of["eps"]) ** 2).mean()
+    loss.backward()
+    print(f"loss from pixels {loss.item():.3f}, latents {latents.std().item():.2f} wide, {posterior.std.mean().item():.2f} of each")
+    some = ("pos_embed", "transformer_blocks.0.attn1", "transformer_blocks.0.ff", "proj_out")
+    grads = {f"pixel_grads.{name}": weight.grad for name, weight in net.named_parameters() if name.startswith(some)}
+    return grads | {"pixels": pixels, "posterior_noise": noise, "latents": latents, "pixel_loss": loss.reshape(1)}
 
 
 def main():
@@ -80,10 +101,11 @@ def main():
     loss = ((found - tensors["eps"]) ** 2).mean()
     loss.backward()
     tensors["loss"] = loss.reshape(1)
+    grads = {f"grads.{name}": weight.grad.clone() for name, weight in net.named_parameters()
+             if weight.grad is not None and "embedding_table" not in name}
+    tensors |= from_pixels(net, vae, scheduler, tensors) | grads
     tensors |= {f"transformer.{name}": value for name, value in net.state_dict().items()}
     tensors |= {f"vae.{name}": value for name, value in vae.state_dict().items()}
-    tensors |= {f"grads.{name}": weight.grad for name, weight in net.named_parameters()
-                if weight.grad is not None and "embedding_table" not in name}
     tensors = {name: value.detach().contiguous() for name, value in tensors.items()}
     save_file(tensors, GOLDEN / "dit_tiny.safetensors", metadata={"configs": json.dumps(configs)})
 

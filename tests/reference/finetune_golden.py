@@ -1,18 +1,31 @@
 """Fine-tunes the tiny networks of the golden files for 200 steps with PyTorch, and writes the curves of the loss.
 
-    pip install torch safetensors transformers pillow tokenizers
+    pip install torch safetensors transformers diffusers pillow tokenizers
     python tests/reference/finetune_golden.py [ADAPTERS]        writes tests/golden/finetune.safetensors
 
-A run starts at the weights of `jit_tiny.safetensors` or `uvit_tiny.pth`. Below `jit.` and `uvit.` the file holds `images`
-and `noise`, from which every step takes four of each by the rows of `image_at` and `noise_at`; `level` (the time t of a
-JiT, the step index of a U-ViT) and `class` of each; and what came of it: `losses` and `norms` (of the gradient, before it
-is clipped) of every step.
+A run starts at the weights of the golden files. Below `jit.`, `uvit.` and `dit.` the file holds `images` and `noise`, from
+which every step takes four of each by the rows of `image_at` and `noise_at`; `level` (the time t of a JiT, the step index
+of a U-ViT or DiT) and `class` of each; and what came of it: `losses` and `norms` (of the gradient, before it is clipped)
+of every step. The images of a DiT are bytes, which its autoencoder encodes; `posterior_noise`, picked by `offset_at`, says
+where in their Gaussians the latents lie. Its loss is of the noise alone, not of the learned variance.
+
+A Fuyu is tuned by adapters of rank 2 and alpha 4 on all matrices of its blocks, with two questions about an image in a
+step. Their first factors are drawn by `mm`, and are read from the first checkpoint of a run, ADAPTERS, or from the file
+that is there. Below `fuyu.` the file holds `images`, `image_at`, `answer_at` (of ANSWERS), `losses`, `norms`, and the
+factors by our names. ADAPTERS is made by
+
+    mm import hf tests/golden/fuyu --out F
+    mm train F/recipe.toml --init F --out R --steps 1 --set seed=3 --set optimizer.lora.rank=2
+
+and is then R/checkpoints/step-000000000/average.safetensors.
 
 The optimizer is that of `mm train` with the settings below: AdamW with bias correction and epsilon 1e-8, which decays
-matrices and convolutions and leaves alone biases, norms, embeddings and whatever belongs to the last norm; a gradient
-longer than 1 is shortened to 1; the learning rate rises for 10 steps and falls as half a cosine to a tenth.
+matrices and convolutions and leaves alone biases, norms, embeddings and whatever belongs to the last norm or to the
+embedding of the time in a DiT; a gradient longer than 1 is shortened to 1; the learning rate rises for 10 steps and falls
+as half a cosine to a tenth.
 """
 
+import json
 import math
 import pathlib
 import sys
@@ -21,7 +34,9 @@ import fuyu_golden
 import jit_golden
 import torch
 import uvit_golden
+from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import FuyuForCausalLM, FuyuProcessor, PreTrainedTokenizerFast
@@ -40,7 +55,11 @@ def rate(step):
 
 
 def is_decayed(name):
-    others = ("norm", "embedding_table", "label_emb", "final_layer.adaLN")
+    if name.endswith("norm1.linear.weight"):  # of a DiT: the map of a modulation
+        return True
+    others = ("norm", "embed", "label_emb", "final_layer.adaLN", "proj_out_1")
+    if name.startswith(("pos_embed.proj", "x_embedder", "t_embedder", "patch_embed")):  # maps of patches and of the time
+        others = ()
     return name.endswith(".weight") and not any(other in name for other in others)
 
 
@@ -59,9 +78,10 @@ def curves(net, loss_of, is_decayed=is_decayed):
         optimizer.zero_grad()
         loss = loss_of(step)
         loss.backward()
-        norm = sum((weight.grad.double() ** 2).sum() for _, weight in trained).sqrt().item()
-        for _, weight in trained:
-            weight.grad *= min(1.0, CLIP / norm)
+        grads = [weight.grad for _, weight in trained if weight.grad is not None]
+        norm = sum((grad.double() ** 2).sum() for grad in grads).sqrt().item()
+        for grad in grads:
+            grad *= min(1.0, CLIP / norm)
         optimizer.step()
         losses.append(loss.item())
         norms.append(norm)
@@ -118,6 +138,37 @@ def uvit():
         squared = torch.tensor([uvit_golden.signal_squared(time.item()) for time in t])[:, None, None, None]
         z = squared.sqrt() * clean + (1 - squared).sqrt() * noise
         return ((net(z, 999 * t, run["class"][step]) - noise) ** 2).mean()
+
+    return run | curves(net, loss_of)
+
+
+def dit():
+    with safe_open(GOLDEN / "dit_tiny.safetensors", "pt") as file:
+        configs = json.loads(file.metadata()["configs"])
+        weights = {name: file.get_tensor(name) for name in file.keys()}
+    below = lambda part: {name[len(part) :]: value for name, value in weights.items() if name.startswith(part)}  # noqa: E731
+    net = DiTTransformer2DModel.from_config(json.loads(configs["transformer.config.json"])).eval()
+    net.load_state_dict(below("transformer."))
+    vae = AutoencoderKL.from_config(json.loads(configs["vae.config.json"])).eval()
+    vae.load_state_dict(below("vae."))
+    signals = DDIMScheduler.from_config(json.loads(configs["scheduler.scheduler_config.json"])).alphas_cumprod
+    pick = lambda most: torch.randint(most, (STEPS, BATCH))  # noqa: E731
+    run = {
+        "images": ((slopes(16).float() + 1) * 127.5).round().to(torch.uint8),
+        "posterior_noise": torch.randn(NOISES, 4, 8, 8).half(), "noise": torch.randn(NOISES, 4, 8, 8).half(),
+        "image_at": pick(IMAGES), "offset_at": pick(NOISES), "noise_at": pick(NOISES), "class": pick(1001), "level": pick(1000),
+    }  # fmt: skip
+    with torch.no_grad():
+        posterior = vae.encode(run["images"] / 127.5 - 1).latent_dist
+
+    def loss_of(step):
+        at, t = run["image_at"][step], run["level"][step]
+        latents = posterior.mean[at] + posterior.std[at] * run["posterior_noise"].float()[run["offset_at"][step]]
+        noise = run["noise"].float()[run["noise_at"][step]]
+        signal = signals[t][:, None, None, None]
+        z = signal.sqrt() * latents * vae.config.scaling_factor + (1 - signal).sqrt() * noise
+        found = net(z, timestep=t, class_labels=run["class"][step]).sample[:, :4]
+        return ((found - noise) ** 2).mean()
 
     return run | curves(net, loss_of)
 
@@ -183,7 +234,7 @@ def main():
     torch.set_num_threads(1)
     factors = load_file(sys.argv[1] if len(sys.argv) > 1 else FILE)
     factors = {name.removeprefix("fuyu."): value for name, value in factors.items() if name.endswith(".lora.a")}
-    runs = {"jit": jit(), "uvit": uvit(), "fuyu": fuyu(factors)}
+    runs = {"jit": jit(), "uvit": uvit(), "dit": dit(), "fuyu": fuyu(factors)}
     tensors = {f"{name}.{part}": value for name, run in runs.items() for part, value in run.items()}
     tensors = {name: value.int() if value.dtype == torch.int64 else value for name, value in tensors.items()}
     save_file({name: value.contiguous() for name, value in tensors.items()}, FILE)

@@ -35,6 +35,7 @@ impl Golden {
                     let two = data.as_chunks().0.iter();
                     two.map(|two| burn::tensor::f16::from_le_bytes(*two).to_f32()).collect()
                 }
+                Dtype::U8 => data.iter().map(|byte| f32::from(*byte)).collect(),
                 Dtype::I64 => data
                     .as_chunks()
                     .0

@@ -6,6 +6,7 @@ use mm_text::Tokenizer;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
+use crate::latents::drawn_latent_patches;
 use crate::random::{Purpose, normals, stream};
 use crate::{
     Document, DocumentError, HostBatch, ImageNoise, ModelConfig, Sample, Sequence, Sequencer,
@@ -50,7 +51,7 @@ impl Collator<'_> {
         let mut samples = vec![];
         for (document, index) in documents {
             let sequence = match self.config.vocab {
-                0 => self.config.image_sequence(&document)?,
+                0 => self.image_alone(&document, step, index)?,
                 _ => sequencer.complete(&document)?,
             };
             let noise = self.noise(&sequence, step, index);
@@ -58,6 +59,25 @@ impl Collator<'_> {
         }
         let pad = self.tokenizer.special().pad;
         Ok(HostBatch::pack(&samples, self.pack_len, pad, self.config.patch_dim()))
+    }
+
+    /// Makes the sequence of an image alone. Where the network draws latents, they are drawn from
+    /// the Gaussians that the image is encoded to.
+    fn image_alone(
+        &self,
+        document: &Document,
+        step: u64,
+        index: u64,
+    ) -> Result<Sequence, DocumentError> {
+        let mut sequence = self.config.image_sequence(document)?;
+        let Some(encoder) = self.encoder else { return Ok(sequence) };
+        for span in &mut sequence.images {
+            let mut rng = stream(self.seed, Purpose::Latent, step, index);
+            let patches = std::mem::take(&mut span.patches);
+            let noise = |count| normals(&mut rng, count);
+            (span.patches, span.grid) = drawn_latent_patches(encoder, patches, span.grid, noise);
+        }
+        Ok(sequence)
     }
 
     /// Draws noise for every image of a sequence: targets get a level and noise, context stays

@@ -70,17 +70,21 @@ impl LoadedModel {
 
 impl ModelConfig {
     /// The sequence of a document that is one image, with its class where the network knows
-    /// classes. A document without a class stays one in training, which guidance needs.
+    /// classes. A document without a class stays one in training, which guidance needs. The
+    /// patches are of pixels, also where the network draws latents.
     pub fn image_sequence(&self, document: &Document) -> Result<Sequence, DocumentError> {
         let positions = self.network.positions();
         let Some(vit) = self.network.vit() else {
             return Sequence::image_only(document, self.patch, positions);
         };
+        let patch = self.patch_pixels();
         let class = vit.classes().of(document)?;
         let is_image = |segment: &&Segment| matches!(segment, Segment::Image { .. });
         let segments = document.segments.iter().filter(is_image).cloned().collect();
-        let sequence = Sequence::image_only(&Document { segments }, self.patch, positions)?;
-        check_size(vit, sequence.images[0].grid)?;
+        let sequence = Sequence::image_only(&Document { segments }, patch, positions)?;
+        if vit.factor() == 1 {
+            check_size(vit, sequence.images[0].grid)?;
+        }
         Ok(Sequence { class, ..sequence })
     }
 }

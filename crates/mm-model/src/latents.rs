@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use mm_codec::{CodecError, KlAutoencoder};
+use mm_codec::{CodecError, KlAutoencoder, Posterior};
 use mm_patch::{Grid, Image, image_to_patches, patchify, unpatchify};
 
 /// What makes latents of unit variance around zero: a diffusion model is shown
@@ -45,20 +45,47 @@ pub(crate) fn latent_patches(
     patches: Vec<f32>,
     grid: Grid,
 ) -> (Vec<f32>, Grid) {
-    let config = codec.config();
-    let patch = grid.patch / config.network.factor();
-    let own = Grid { patch, channels: config.latent_channels, ..grid };
+    let own = grid_of_latents(codec, grid);
     let latents = codec.scaled(latents(codec, patches, grid));
     (numbers(patchify(latents, own)), own)
 }
 
+/// Does what [`latent_patches`] does, but draws the latents from their Gaussians, as published
+/// latent diffusion is trained. `noise` returns so many standard normal numbers, which belong to the
+/// latents in the order `[channels, rows, cols]`.
+pub(crate) fn drawn_latent_patches(
+    codec: &KlAutoencoder,
+    patches: Vec<f32>,
+    grid: Grid,
+    noise: impl FnOnce(usize) -> Vec<f32>,
+) -> (Vec<f32>, Grid) {
+    let own = grid_of_latents(codec, grid);
+    let posterior = posterior(codec, patches, grid);
+    let shape = posterior.mean.dims();
+    let noise = TensorData::new(noise(shape.iter().product()), shape);
+    let drawn = posterior.sample(Tensor::from_data(noise, &posterior.mean.device()));
+    (numbers(patchify(codec.scaled(drawn), own)), own)
+}
+
+/// Returns the grid of the latents of an image, from that of its pixels.
+fn grid_of_latents(codec: &KlAutoencoder, grid: Grid) -> Grid {
+    let config = codec.config();
+    let patch = grid.patch / config.network.factor();
+    Grid { patch, channels: config.latent_channels, ..grid }
+}
+
 /// Encodes the patches of one image to the means of its latents, `[1, channels, rows, cols]`.
 fn latents(codec: &KlAutoencoder, patches: Vec<f32>, grid: Grid) -> Tensor<4> {
+    posterior(codec, patches, grid).mean
+}
+
+/// Encodes the patches of one image to the Gaussians of its latents.
+fn posterior(codec: &KlAutoencoder, patches: Vec<f32>, grid: Grid) -> Posterior {
     let shape = [1, grid.tokens(), grid.patch_dim()];
     let codec = codec.valid(); // which is frozen
     let patches = TensorData::new(patches, shape);
     let patches = Tensor::from_data(patches, &codec.device());
-    codec.encode(unpatchify(patches, grid)).mean
+    codec.encode(unpatchify(patches, grid))
 }
 
 /// Copies numbers to the host, whatever their axes are.
@@ -71,6 +98,13 @@ pub(crate) mod tests {
     use super::*;
     use mm_backbone::Init;
     use mm_codec::{AutoencoderSizes, KlConfig};
+    use mm_diffusion::{ForwardProcess, LossWeight, Prediction, Schedule, TimestepSampling};
+
+    use crate::random::{Purpose, normals, stream};
+    use crate::{
+        Classes, Collator, DitConfig, Document, IMAGE_LOSS, Model, ModelConfig, NetworkConfig,
+        Segment, TimeConfig, VitConfig, image_only,
+    };
 
     /// A codec that halves images and gives two numbers a cell.
     pub(crate) fn config() -> KlConfig {
@@ -121,6 +155,66 @@ pub(crate) mod tests {
         let odd = [Image::filled(7, 8, [0; 3])];
         let said = LatentScale::measured(&plain, &odd).unwrap_err().to_string();
         assert!(said.contains("7 x 8 pixels, wanted sides that are multiples of 2"), "{said}");
+    }
+
+    /// A DiT of the codec's latents.
+    fn dit() -> ModelConfig {
+        let dit = DitConfig {
+            classes: Classes { count: 3, none: true, names: vec![] },
+            channels: 2,
+            width: 16,
+            depth: 1,
+            heads: 2,
+            inner: 10,
+            norm_epsilon: 1e-5,
+            own_embeddings: false,
+            codec: Some(KlConfig { scaling_factor: 0.5, ..config() }),
+        };
+        ModelConfig {
+            patch: 2,
+            vocab: 0,
+            time: TimeConfig::Sinusoidal { channels: 8, scale: 0.5 },
+            schedule: Schedule::LinearBeta { steps: 20 },
+            prediction: Prediction::Noise,
+            network: NetworkConfig::Vit(VitConfig::Dit(dit)),
+        }
+    }
+
+    #[test]
+    fn a_network_that_only_draws_latents_learns_such_as_are_drawn_from_their_gaussians() {
+        let (device, config, tokenizer) = (Device::flex(), dit(), image_only::tokenizer());
+        let model = Model::new(&config, 3, &device).unwrap();
+        let codec = model.encoder().unwrap();
+        let process = ForwardProcess {
+            schedule: config.schedule,
+            timesteps: TimestepSampling::Uniform,
+            weight: LossWeight::One,
+        };
+        let collator = Collator {
+            tokenizer: &tokenizer,
+            config: &config,
+            process,
+            pack_len: 0,
+            seed: 5,
+            encoder: Some(codec),
+        };
+        let segments = vec![Segment::context_text("2"), Segment::target_image(image(1))];
+        let documents = [(Document { segments }, 4)];
+        let batch = collator.batch(documents.into_iter(), 7).unwrap().to_device(&config, &device);
+        let grid = Grid::new(2, 3, 4);
+        let posterior = posterior(codec, image_to_patches(&image(1), grid).unwrap(), grid);
+        let noise = normals(&mut stream(5, Purpose::Latent, 7, 4), 2 * 4 * 6);
+        let noise = Tensor::from_data(TensorData::new(noise, [1, 2, 4, 6]), &device);
+        let own = Grid { rows: 2, cols: 3, patch: 2, channels: 2 };
+        let wanted =
+            patchify((posterior.mean + (posterior.log_variance / 2.0).exp() * noise) * 0.5, own);
+        let target = batch.targets.image.as_ref().unwrap();
+        assert_eq!(target.grids, [own]);
+        let apart = (target.clean.clone() - wanted.squeeze_dim(0)).abs().max().into_scalar::<f32>();
+        assert!(apart < 1e-6, "{apart}");
+        assert_eq!(batch.inputs.patches.as_ref().unwrap().classes, [Some(2)]);
+        let loss = model.losses(&batch, config.prediction).value(IMAGE_LOSS).unwrap();
+        assert!(loss.into_scalar::<f32>().is_finite());
     }
 
     #[test]

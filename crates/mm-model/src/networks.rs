@@ -89,6 +89,7 @@ impl Model {
     pub fn encoder(&self) -> Option<&KlAutoencoder> {
         match self {
             Self::Latent(latent) => Some(latent.codec()),
+            Self::Vit(vit) => vit.codec(),
             _ => None,
         }
     }

@@ -23,6 +23,8 @@ pub enum Purpose {
     Adapter,
     /// Seeds of parts that draw like a whole.
     Part,
+    /// Where in its Gaussian a latent lies.
+    Latent,
 }
 
 /// The stream of one sample of one step.

@@ -178,8 +178,7 @@ impl Recipe {
     pub fn model_config(&self, vocab: usize) -> ModelConfig {
         let ModelSettings { init: _, time, schedule, prediction, network } = self.model.clone();
         let vocab = if self.vocab == 0 { 0 } else { vocab };
-        let factor = network.latent().map_or(1, |latent| latent.codec.network.factor());
-        let patch = self.image.patch / factor; // which divides it, by `validate`
+        let patch = self.image.patch / network.factor(); // which divides it, by `validate`
         ModelConfig { patch, vocab, time, schedule, prediction, network }
     }
 }

@@ -119,6 +119,33 @@ fn loss_and_gradients_of_a_step_are_those_of_diffusers() {
 }
 
 #[test]
+fn a_step_from_pixels_is_that_of_diffusers() {
+    let mut tiny = tiny();
+    let model = loaded(&mut tiny, &Device::flex());
+    let encoder = model.model.encoder().unwrap();
+    let pixels: Tensor<4> = GOLDEN.tensor("pixels");
+    let posterior = encoder.encode(pixels / 127.5 - 1.0);
+    let latents = encoder.scaled(posterior.sample(GOLDEN.tensor("posterior_noise")));
+    let found = apart(latents.clone(), GOLDEN.tensor("latents"));
+    println!("latents: {found:.1e} apart");
+    assert!(found < 1e-4, "{found}");
+    let noised = Noised {
+        images: latents,
+        eps: Some(GOLDEN.tensor("eps")),
+        levels: timesteps().into_iter().map(|at| tiny.config.schedule.level(at)).collect(),
+        weights: vec![1.0; 2],
+        classes: vec![Some(207), None],
+    };
+    let (loss, found) = gradients(&mut tiny, &noised);
+    let wanted = GOLDEN.numbers("pixel_loss")[0];
+    println!("loss from pixels: {:.1e} of {wanted:.3} apart", (loss - wanted).abs());
+    assert!((loss - wanted).abs() < 1e-4 * wanted, "{loss}, {wanted}");
+    let compared = compare_gradients(&tiny, &found, GOLDEN.below("pixel_grads."), 1e-3);
+    assert_eq!(compared, 14);
+    assert!(!found.keys().any(|name| name.starts_with("codec.")), "the autoencoder is not trained");
+}
+
+#[test]
 fn embeddings_that_all_blocks_share_are_kept_once() {
     let network = |imported: &Imported| match imported.config.network.vit() {
         Some(VitConfig::Dit(dit)) => dit.clone(),

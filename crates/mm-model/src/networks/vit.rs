@@ -18,6 +18,7 @@ pub use positions::numbers_of_places;
 
 use burn::prelude::*;
 use mm_backbone::{Init, transparent_module};
+use mm_codec::KlAutoencoder;
 use mm_patch::Grid;
 
 use crate::ModelConfig;
@@ -104,6 +105,14 @@ impl Vit {
             let classes: Vec<_> = which.iter().map(|image| patches.classes[*image]).collect();
             self.forward(SameSize { noisy, grid, timesteps: &times, classes: &classes }, watch)
         })
+    }
+
+    /// The autoencoder of the latents; there is none for a network of pixels.
+    pub(crate) fn codec(&self) -> Option<&KlAutoencoder> {
+        match self {
+            Self::Dit(dit) => dit.codec(),
+            Self::Jit(_) | Self::Uvit(_) => None,
+        }
     }
 
     /// The pixels of latents, `[images, channels, rows, cols]` -> `[images, colors, height,

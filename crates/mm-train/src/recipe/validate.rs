@@ -50,8 +50,13 @@ impl Recipe {
         }
         checks.add(self.data.validate());
         self.validate_sizes(checks);
-        if let NetworkConfig::Latent(latent) = &self.model.network {
-            let network = &latent.codec.network;
+        let codec = match &self.model.network {
+            NetworkConfig::Latent(latent) => Some(&latent.codec),
+            NetworkConfig::Vit(VitConfig::Dit(dit)) => dit.codec.as_ref(),
+            _ => None,
+        };
+        if let Some(codec) = codec {
+            let network = &codec.network;
             let levels = !network.block_out_channels.is_empty();
             let whole = levels && self.image.patch.is_multiple_of(network.factor());
             checks.check("image.patch", whole, "a multiple of the side of a cell of the codec");
@@ -250,8 +255,10 @@ impl Recipe {
         let dropped = vit.classes().none || vit.classes().count == 0 || mix.caption_drop == 0.0;
         let wanted = "0, since this network has no embedding of no class";
         checks.check("mix.caption_drop", dropped, wanted);
+        let encoded = matches!(vit, VitConfig::Dit(dit) if dit.codec.is_some());
         let pixels = vit.channels() == mm_patch::RGB_CHANNELS;
-        checks.check("model.vit", pixels, "of 3 channels, since records hold pixels");
+        let wanted = "of 3 channels, or with the `codec` of its latents, since records hold pixels";
+        checks.check("model.vit", pixels || encoded, wanted);
     }
 
     /// Checks that a U-Net only learns to draw.

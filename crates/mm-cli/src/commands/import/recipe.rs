@@ -1,5 +1,5 @@
-//! The recipe by which an imported network is trained on: one that draws pixels whole, one that
-//! reads by adapters.
+//! The recipe by which an imported network is trained on: one that draws whole, one that reads by
+//! adapters.
 
 use mm_data::{Captions, DataConfig, ImageSettings};
 use mm_diffusion::{LossWeight, Prediction, TimestepSampling};
@@ -16,7 +16,7 @@ const BASE: &str = "su2024-64";
 /// The recipe of images with captions.
 const WITH_CAPTIONS: &str = "glyphs";
 
-/// Makes the recipe; nothing for networks that are not trained here, such as those of latents.
+/// Makes the recipe; nothing for networks that are not trained here.
 pub fn recipe_of(imported: &Imported) -> Result<Option<Recipe>, Failure> {
     let config = &imported.config;
     let vit = match &config.network {
@@ -24,13 +24,10 @@ pub fn recipe_of(imported: &Imported) -> Result<Option<Recipe>, Failure> {
         NetworkConfig::Unified(_) => return adapters(imported),
         _ => return Ok(None),
     };
-    if vit.channels() != mm_patch::RGB_CHANNELS {
-        return Ok(None);
-    }
     let (generation, classes) = (&imported.generation, vit.classes());
     let mut recipe = Recipe { vocab: 0, ..recipes::find(BASE)? };
-    recipe.image =
-        ImageSettings { width: generation.width, height: generation.height, patch: config.patch };
+    let (width, height) = (generation.width, generation.height);
+    recipe.image = ImageSettings { width, height, patch: config.patch_pixels() };
     if let DataConfig::Folder(folder) = &mut recipe.data {
         // Folders are named by the numbers or the names of their classes.
         folder.captions = if classes.count > 0 { Captions::Folders } else { Captions::None };
@@ -55,7 +52,11 @@ pub fn recipe_of(imported: &Imported) -> Result<Option<Recipe>, Failure> {
     (optimizer.kind, optimizer.lr, optimizer.final_lr) = (OptimizerKind::Adamw, 5e-5, 1.0);
     (optimizer.warmup_steps, optimizer.points, optimizer.clip) = (100, vec![], 1.0);
     (optimizer.ema, optimizer.ema_start) = (0.999, EmaStart::default());
-    optimizer.betas = if let VitConfig::Uvit(_) = vit { [0.99, 0.99] } else { [0.9, 0.95] };
+    optimizer.betas = match vit {
+        VitConfig::Jit(_) => [0.9, 0.95],
+        VitConfig::Uvit(_) => [0.99, 0.99],
+        _ => [0.9, 0.999],
+    };
     let run = &mut recipe.run;
     (run.steps, run.batch, run.raw_samples) = (1000, 16, false);
     (run.checkpoint_every, run.sample_every) = (500, 500);

@@ -77,6 +77,11 @@ impl Dit {
         self.patch_in.weight.val().device()
     }
 
+    /// The autoencoder of the latents; there is none for a network of pixels.
+    pub(super) fn codec(&self) -> Option<&KlAutoencoder> {
+        self.codec.as_ref()
+    }
+
     /// The pixels of latents as the network draws them, `[images, channels, rows, cols]` ->
     /// `[images, colors, height, width]`; nothing for a network of pixels.
     pub(super) fn decode(&self, latents: Tensor<4>) -> Option<Tensor<4>> {
