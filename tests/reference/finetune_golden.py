@@ -47,11 +47,11 @@ STEPS, BATCH, IMAGES, NOISES = 200, 4, 16, 64
 LR, FINAL, WARMUP, BETAS, DECAY, CLIP = 1e-3, 0.1, 10, (0.9, 0.95), 0.05, 1.0
 
 
-def rate(step):
+def rate(step, lr):
     if step < WARMUP:
-        return LR * (step + 1) / WARMUP
+        return lr * (step + 1) / WARMUP
     cosine = (1 + math.cos(math.pi * (step - WARMUP) / (STEPS - WARMUP))) / 2
-    return LR * (FINAL + (1 - FINAL) * cosine)
+    return lr * (FINAL + (1 - FINAL) * cosine)
 
 
 def is_decayed(name):
@@ -63,18 +63,18 @@ def is_decayed(name):
     return name.endswith(".weight") and not any(other in name for other in others)
 
 
-def curves(net, loss_of, is_decayed=is_decayed):
+def curves(net, loss_of, is_decayed=is_decayed, lr=LR):
     """Losses and norms of the gradient over a run whose loss at a step is `loss_of(step)`."""
     trained = [(name, weight) for name, weight in net.named_parameters() if weight.requires_grad]
     groups = [
         {"params": [weight for name, weight in trained if is_decayed(name)], "weight_decay": DECAY},
         {"params": [weight for name, weight in trained if not is_decayed(name)], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=1e-8)
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=BETAS, eps=1e-8)
     losses, norms = [], []
     for step in range(STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = rate(step)
+            group["lr"] = rate(step, lr)
         optimizer.zero_grad()
         loss = loss_of(step)
         loss.backward()
@@ -170,7 +170,7 @@ def dit():
         found = net(z, timestep=t, class_labels=run["class"][step]).sample[:, :4]
         return ((found - noise) ** 2).mean()
 
-    return run | curves(net, loss_of)
+    return run | curves(net, loss_of, lr=10 * LR)  # what it has learned already is near
 
 
 ANSWERS = ["a cat", "the mat", "a cat is on the mat", "on"]
