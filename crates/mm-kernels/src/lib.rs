@@ -12,6 +12,7 @@ mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
+mod gate;
 mod instructions;
 mod kernels;
 #[cfg(feature = "mmap")]
@@ -32,6 +33,7 @@ pub use blocks::{
 };
 pub use choice::{convolution, has_fused_blocks, kernels_for, kernels_of, register};
 pub use context::AttentionContext;
+pub use gate::Gate;
 pub use instructions::InstructionSet;
 pub use kernels::{BlockKernels, Reference, layer_norm, linear, rms_norm, standardized};
 #[cfg(feature = "mmap")]
@@ -40,5 +42,5 @@ pub use mask::{KeyRanges, KeyRangesError};
 pub use options::{BlockOptions, Precision};
 pub use own_gradient::{AnyTensor, checkpointed};
 pub use rotary::{AxisFrequency, RotaryTables};
-pub use update::{SumOfSquares, moving_average, sum_of_squares};
+pub use update::{SumOfSquares, moving_average, moving_average_if, sum_of_squares};
 pub use work_memory::{WorkArrays, WorkMemory};
