@@ -8,7 +8,7 @@ use mm_model::{Batch, HostBatch, Losses, Model};
 use mm_train::batch::Batches;
 use mm_train::{
     Ending, Objective, Progress, RecipeObjective, RunFolder, StepReport, TermConfig, TrainEvent,
-    Training, train,
+    train,
 };
 
 use crate::common::{device, start, tiny};

@@ -135,8 +135,12 @@ pub(crate) fn clip_unread<M: Module>(
         Some(scale) => x / scale.clone(),
         None => x,
     };
-    let shorter = if parts.is_empty() && scale.is_none() {
-        Tensor::from_floats([factor(host.sqrt(), most) as f32], device)
+    let shorter = if parts.is_empty() {
+        // The host has computed it all, and waits for nothing where it reads the scale.
+        let scale = scale.as_ref().map_or(1.0, |scale| scale.clone().into_scalar::<f32>());
+        let scale = f64::from(scale);
+        let shorter = factor(host.sqrt() / scale, most) / scale;
+        Tensor::from_floats([shorter as f32], device)
     } else {
         let own = Tensor::from_floats([host as f32], device);
         let all: Vec<Tensor<1>> = parts.iter().cloned().chain([own]).collect();

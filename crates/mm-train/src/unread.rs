@@ -77,7 +77,9 @@ impl StepValues {
         let mut levels = Levels::default();
         for PatchErrors { errors, noise } in &self.errors {
             let errors: Vec<f32> = read.take(errors.dims()[0]).copied().collect();
-            levels.add(&errors, noise);
+            let mut own = Levels::default();
+            own.add(&errors, noise);
+            levels.merge(&own);
         }
         ReadValues { losses, levels }
     }
