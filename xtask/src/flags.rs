@@ -57,6 +57,8 @@ xflags::xflags! {
             optional --markdown file: PathBuf
             /// Compares the losses of N training steps instead, written as CSV and drawn.
             optional --losses steps: u64
+            /// Names the types that blocks multiply in for `--losses`, with commas: f32, bf16, f16.
+            optional --types types: String
             /// Says where `--losses` writes: FILE.csv and FILE.svg.
             optional --out file: PathBuf
             /// Builds nothing and takes the program that the tests have built.

@@ -12,6 +12,7 @@ mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
+mod gate;
 mod instructions;
 mod kernels;
 #[cfg(feature = "mmap")]
@@ -34,6 +35,7 @@ pub use choice::{
     convolution, group_norm, has_fused_blocks, kernels_for, kernels_of, register, swish,
 };
 pub use context::AttentionContext;
+pub use gate::Gate;
 pub use instructions::InstructionSet;
 pub use kernels::{
     BlockKernels, GroupMembers, GroupNormOptions, Reference, layer_norm, linear, rms_norm,
@@ -45,5 +47,5 @@ pub use mask::{KeyRanges, KeyRangesError};
 pub use options::{BlockOptions, Precision};
 pub use own_gradient::{AnyTensor, checkpointed};
 pub use rotary::{AxisFrequency, RotaryTables};
-pub use update::{SumOfSquares, moving_average, sum_of_squares};
+pub use update::{SumOfSquares, moving_average, moving_average_if, sum_of_squares};
 pub use work_memory::{WorkArrays, WorkMemory};
