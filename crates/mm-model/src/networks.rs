@@ -128,7 +128,7 @@ impl Model {
     pub fn token_states(&self, inputs: &Inputs) -> Vec<Tensor<3>> {
         match self {
             Self::Vit(vit) => vit.token_states(inputs),
-            Self::Unified(_) | Self::Unet(_) | Self::Codec(_) | Self::Coded(_) => vec![],
+            _ => vec![],
         }
     }
 
