@@ -77,7 +77,7 @@ impl LoadedModel {
         let weights =
             Shard::open(Cursor::new(parts.weights)).map_err(|why| why.in_file(WEIGHTS))?;
         let weights = Stored::new(WEIGHTS.into(), vec![(WEIGHTS.into(), weights)])?;
-        let model = weights.model(&config, device)?;
+        let model = weights.model(&config, device, &mut |_| ())?;
         Ok(Self { config, tokenizer, model, generation })
     }
 

@@ -122,6 +122,16 @@ impl Model {
         }
     }
 
+    /// The tokens before the first block of a published network that only draws, and behind every
+    /// block, `[images, tokens, channels]` each; images of several sizes one size after another.
+    /// Other networks do not show them: there are none.
+    pub fn token_states(&self, inputs: &Inputs) -> Vec<Tensor<3>> {
+        match self {
+            Self::Vit(vit) => vit.token_states(inputs),
+            _ => vec![],
+        }
+    }
+
     /// Hidden states, `[rows * tokens, channels]`, of tokens that follow a cached prefix, and what
     /// the cache takes to include them: nothing for a network that only draws, and a codec.
     pub fn hidden_cached(&self, inputs: &Inputs, cache: &Cache) -> (Tensor<2>, Vec<KeyValue>) {
