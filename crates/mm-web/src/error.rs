@@ -39,6 +39,9 @@ pub enum WebError {
         /// What is wrong with it.
         source: PatchError,
     },
+    /// The browser gave no graphics device.
+    #[error("there is no graphics device: {0}")]
+    Device(String),
     /// A file of the model is wrong.
     #[error(transparent)]
     Folder(#[from] FolderError),

@@ -21,6 +21,11 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+#[cfg(all(target_arch = "wasm32", not(any(feature = "flex", feature = "webgpu"))))]
+compile_error!(
+    "nothing computes: choose the feature `flex` or `webgpu`, as `cargo xtask web` does"
+);
+
 mod error;
 mod made;
 mod model;
