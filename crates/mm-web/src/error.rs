@@ -66,6 +66,11 @@ impl WebError {
         }
     }
 
+    /// Says whether the device failed, so that the next request would fail too.
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Self::Device(_) | Self::Generate(GenerateError::Device(_)))
+    }
+
     /// Returns the message with its causes in one line; one that is told already is left out.
     pub fn words(&self) -> String {
         let mut words = self.to_string();

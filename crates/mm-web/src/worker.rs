@@ -252,6 +252,9 @@ fn object(value: &serde_json::Value) -> Result<JsValue, JsValue> {
 /// Makes the `Error` that JavaScript sees.
 fn error(why: WebError) -> JsValue {
     let error = Error::new(&why.words());
+    if why.is_of_device() {
+        error.set_name("DeviceError");
+    }
     if let Some(field) = why.field() {
         // A plain object takes every property.
         let _ = Reflect::set(&error, &"param".into(), &field.into());
