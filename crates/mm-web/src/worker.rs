@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use burn::prelude::Device;
 use js_sys::futures::future_to_promise;
 use js_sys::{Array, Error, Function, JSON, Object, Promise, Reflect, Uint8Array};
 use mm_model::ModelParts;
@@ -16,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
+use crate::device::device;
 use crate::error::WebError;
 use crate::made::{Made, Told};
 use crate::model::WebModel;
@@ -83,7 +83,8 @@ impl Model {
                 generation: &generation_config,
                 weights: &weights,
             };
-            let inner = WebModel::load(&name, parts, &device().await?).map_err(error)?;
+            let inner =
+                WebModel::load(&name, parts, &device().await.map_err(error)?).map_err(error)?;
             Ok(Self { inner: Rc::new(inner) }.into())
         })
     }
@@ -169,27 +170,6 @@ impl Model {
             telling(&on, async |told| model.chat(&request, &files, told).await).await
         })
     }
-}
-
-/// Returns the device that computes.
-#[cfg(not(feature = "webgpu"))]
-async fn device() -> Result<Device, JsValue> {
-    Ok(Device::flex())
-}
-
-/// Returns the graphics device, which the browser is asked for once.
-#[cfg(feature = "webgpu")]
-async fn device() -> Result<Device, JsValue> {
-    thread_local! {
-        static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) };
-    }
-    if let Some(device) = DEVICE.with_borrow(Clone::clone) {
-        return Ok(device);
-    }
-    let device = Device::wgpu_options().init_async().await;
-    let device = device.map_err(|why| error(WebError::Device(why.to_string())))?;
-    DEVICE.with_borrow_mut(|kept| *kept = Some(device.clone()));
-    Ok(device)
 }
 
 /// Begins work at once; what waits for the device goes on when it answers.
