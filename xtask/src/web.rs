@@ -1,6 +1,6 @@
-//! `cargo xtask web` compiles `mm-web` for browsers into `target/web` and tests it in Node and, where
-//! there is one, in a headless Chromium. With `--webgpu` it adds a second program, which computes by
-//! WebGPU, and tests that on the graphics device in software of Chromium.
+//! `cargo xtask web` compiles `mm-web` for browsers into `target/web` and tests it in Node and,
+//! where there is one, in a headless Chromium. With `--webgpu` it adds a second program, which
+//! computes by WebGPU, and tests that on the graphics device in software of Chromium.
 //!
 //! The standard library of wasm comes from rustup where it is installed there; elsewhere Debian's
 //! `rustc-web`, `cargo-web` and `rust-web-src` build it, which leave rustup's toolchain alone. See

@@ -170,7 +170,8 @@ export class LocalEngine {
       if (isWanted() && isWon) return this.#takeOver(graphics, tab, remark);
       if (isWanted()) tab.say(remark);
     } catch (why) {
-      if (isWanted()) tab.say(`WebGPU (${device.name}) cannot be used: ${why.message}`);
+      const reason = (why.reason ?? why.message).replace(/\.$/, "");
+      if (isWanted()) tab.say(`WebGPU (${device.name}) cannot be used: ${reason}.`);
     }
     graphics?.close();
   }
@@ -443,10 +444,11 @@ async function loaded(path, progress) {
   return new Blob(parts);
 }
 
-/** Returns the error of a worker. */
+/** Returns the error of a worker; after a fatal one, `reason` is what the worker said. */
 function failure({ message, param, isFatal }) {
-  const words = isFatal ? `The model stopped: ${message}. It is started again.` : message;
-  return new Failure(words, { param });
+  if (!isFatal) return new Failure(message, { param });
+  const words = `The model stopped: ${message}. It is started again.`;
+  return Object.assign(new Failure(words), { reason: message });
 }
 
 async function compiled(program, progress) {

@@ -26,8 +26,8 @@ const KEEPER: &str = include_str!("../page/sw.js");
 /// The files that `wasm-bindgen` makes of `mm-web`, which stand in the folder `wasm` of a site.
 pub const WASM_FILES: [&str; 2] = ["mm_web.js", "mm_web_bg.wasm"];
 
-/// The files of the program that computes by WebGPU. A site may do without them, and they are loaded
-/// only where there is a graphics device.
+/// The files of the program that computes by WebGPU. A site may do without them, and they are
+/// loaded only where there is a graphics device.
 pub const WEBGPU_FILES: [&str; 2] = ["mm_web_gpu.js", "mm_web_gpu_bg.wasm"];
 
 /// A file of a site.

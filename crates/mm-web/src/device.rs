@@ -6,7 +6,9 @@ use burn::prelude::Device;
 use crate::error::WebError;
 
 #[cfg(not(any(feature = "flex", feature = "webgpu")))]
-compile_error!("nothing computes: choose the feature `flex` or `webgpu`, as `cargo xtask web` does");
+compile_error!(
+    "nothing computes: choose the feature `flex` or `webgpu`, as `cargo xtask web` does"
+);
 
 /// Returns the processor.
 #[cfg(not(feature = "webgpu"))]

@@ -33,8 +33,8 @@ pub fn shares_the_workspaces_settings(source: &Source) -> Vec<Problem> {
     missing.map(|shared| Problem::new(&source.path, start + 1, message(shared))).collect()
 }
 
-/// The library that is a program of its own where it is compiled for browsers. Its features choose a
-/// backend, and none is on by default.
+/// The library that is a program of its own where it is compiled for browsers. Its features choose
+/// a backend, and none is on by default.
 const WEB: &str = "crates/mm-web/Cargo.toml";
 
 /// Checks that libraries take Burn as the workspace gives it, without a backend.

@@ -9,8 +9,8 @@ use burn::prelude::*;
 
 use crate::GenerateError;
 
-/// Copies the numbers of a tensor `[…]` to the host, the last axis fastest. The first poll hands the
-/// copy to the device; what is asked of the device later comes after it.
+/// Copies the numbers of a tensor `[…]` to the host, the last axis fastest. The first poll hands
+/// the copy to the device; what is asked of the device later comes after it.
 pub async fn numbers_of<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, GenerateError> {
     let data = tensor.into_data_async().await;
     let data = data.map_err(|why| GenerateError::Device(why.to_string()))?;

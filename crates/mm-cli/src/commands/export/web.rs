@@ -24,8 +24,8 @@ pub struct WebArgs {
     /// that is called model].
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Folder of the compiled program, which `cargo xtask web` writes; the one for graphics devices,
-    /// which `cargo xtask web --webgpu` adds, is taken along where it is [default: target/web].
+    /// Folder of the compiled program, which `cargo xtask web` writes. The one for graphics devices
+    /// is taken along if `cargo xtask web --webgpu` has added it [default: target/web].
     #[arg(long, value_name = "DIR")]
     wasm: Option<PathBuf>,
     /// Type of the weights that are written: f16 is half as large to load, f32 draws what `mm draw`
