@@ -17,8 +17,8 @@
 //! | `device` | what computes; compiled for WebAssembly alone |
 //! | `worker` | the classes and functions that JavaScript sees; compiled for WebAssembly alone |
 //!
-//! All but `device` and `worker` is ordinary Rust, tested without a browser. Files are absent on purpose: a
-//! model comes as the bytes of its four files.
+//! All but `device` and `worker` is ordinary Rust, tested without a browser. Files are absent on
+//! purpose: a model comes as the bytes of its four files.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
