@@ -103,6 +103,8 @@ xflags::xflags! {
         /// It takes rustup's target `wasm32-unknown-unknown` or Debian's compiler for it, and
         /// `wasm-bindgen`; `xtask/scripts/install-web.sh` installs the latter two.
         cmd web {
+            /// Adds the program that computes by WebGPU, and tests it too.
+            optional --webgpu
             /// Only compiles.
             optional --no-tests
             /// Builds no program to compare with and takes the one that the tests have built.

@@ -47,7 +47,8 @@ pub use generate::{
     GenerationConfig, GenerationSession, ImageSampler, ImageToImage, Inpaint, JoinedPrefixes,
     Joining, Kernel, KnownTokens, Margins, Mask, MaskedArea, Measurement, Network, NetworkAnswer,
     NetworkCall, Prefix, Region, Restore, RoundTrip, SamplingMethod, SamplingPlan, SoftMask,
-    SuperResolution, Unconstrained, Written, constrained_images_of, images_of, luma, outpaint,
+    SuperResolution, Unconstrained, Written, constrained_images_of, images_of, images_of_numbers,
+    luma, numbers_of, outpaint,
 };
 pub use loaded::{LoadedModel, ModelParts, config_to_bytes};
 pub use losses::{IMAGE_LOSS, LATENT_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
