@@ -301,8 +301,8 @@ fn latents_are_learned_by_heart() {
 fn bytes_are_learned_by_heart_in_an_order_of_their_own() {
     let text = TINY
         .replace("patch = 8", "patch = 4\nrepresent = \"bytes\"\norder = \"center-out\"")
-        .replace("width = 16", "width = 8")
-        .replace("height = 16", "height = 8")
+        .replace("width = 16", "width = 12")
+        .replace("height = 16", "height = 12")
         .replace("patch_pos_embed = 4", "patch_pos_embed = 0")
         .replace("{ kind = \"velocity\", min_noise = 0.05 }", "{ kind = \"one\" }")
         .replace("scale = 2.0, from", "scale = 1.0, from");
