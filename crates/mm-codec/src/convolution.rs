@@ -35,6 +35,11 @@ impl Convolution {
         self.weight.val().device()
     }
 
+    /// Returns the weights, `[outputs, inputs, side, side]`.
+    pub(crate) fn weight(&self) -> Tensor<4> {
+        self.weight.val()
+    }
+
     /// Computes `[images, inputs, height, width]` -> `[images, outputs, height, width]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();

@@ -84,6 +84,11 @@ impl Decoder {
         self.conv_norm_out.forward_swish(x)
     }
 
+    /// Returns the weights of the last convolution, `[colors, channels, 3, 3]`.
+    pub(crate) fn last_weight(&self) -> Tensor<4> {
+        self.conv_out.weight()
+    }
+
     /// Computes the last convolution: `[images, channels, height, width]` -> `[images, colors,
     /// height, width]`.
     pub(crate) fn pixels(&self, features: Tensor<4>) -> Tensor<4> {

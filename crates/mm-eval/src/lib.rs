@@ -49,7 +49,9 @@ pub use pairs::{PairsEvaluator, PairsScore, pairs_score};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
 pub use share::Share;
-pub use words::{CharacterErrors, WordsEvaluator, WordsScore, WrongText, words_score};
+pub use words::{
+    CharacterErrors, See, WordsEvaluator, WordsScore, WrongText, words_score, words_score_through,
+};
 
 /// Counts the images that are drawn or read in one batch.
 const TOGETHER: usize = 64;

@@ -85,8 +85,10 @@ impl LoadedModel {
     pub fn sequencer(&self) -> Sequencer<'_> {
         Sequencer {
             tokenizer: &self.tokenizer,
-            patch: self.config.patch,
+            patch: self.config.patch_pixels(),
             positions: self.config.network.positions(),
+            layout: self.config.network.layout(),
+            encoder: self.model.encoder(),
         }
     }
 

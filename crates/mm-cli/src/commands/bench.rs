@@ -253,7 +253,7 @@ fn recipe_case(
     recipe.run.precision = precision;
     let mut training = Training::start(recipe.clone(), device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
-    let mut batches = Batches::new(&recipe, &data, &tokenizer);
+    let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());
     let made = (0..steps as u64).map(|step| batches.batch(step)).collect::<Result<Vec<_>, _>>()?;
     let mut next = made.into_iter();
     let step = move || {

@@ -181,7 +181,7 @@ impl Subject {
     /// Returns the patches of an image of the recipe's size.
     fn grid(&self) -> Result<Grid, Failure> {
         let image = &self.recipe.image;
-        Ok(Grid::of_size(image.width, image.height, self.model.config.patch)?)
+        Ok(self.model.config.grid(image.width, image.height)?)
     }
 
     /// Makes the error of records among which none is what the task needs.
@@ -329,7 +329,7 @@ fn with_shares(
 
 fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let model = &of.model;
-    let collator = collator(&of.recipe, &model.config, &model.tokenizer);
+    let collator = collator(&of.recipe, &model.config, &model.tokenizer, model.model.encoder());
     let reduction = of.recipe.loss.reduction;
     let losses = held_out_losses(model, &collator, reduction, of.data(), of.split, args.count)?;
     if losses.text.is_none() && losses.image.is_none() {

@@ -31,9 +31,11 @@ impl GenerationSession<'_> {
         let own = options.tokens.temperature;
         let temperature = if own == 0.0 { 1.0 } else { own };
         let tokens = TokenSampling { temperature, ..options.tokens };
-        let places = self.place_image(grid);
-        let mut drawn: Vec<Vec<i32>> = vec![vec![]; rows];
-        for cell in 0..grid.tokens() {
+        let layout = network.layout();
+        let places = self.place_image(layout, grid);
+        let items = layout.items(grid);
+        let mut drawn: Vec<Vec<i32>> = vec![vec![0; items.len()]; rows];
+        for (place, &item) in items.iter().enumerate() {
             let logits = logits_of(network.code_logits(self.last_hidden())).await?;
             let next: Vec<u32> = logits
                 .iter()
@@ -41,14 +43,14 @@ impl GenerationSession<'_> {
                 .map(|(logits, rng)| sample_token(logits, &tokens, rng.random::<f64>()))
                 .collect();
             for (row, code) in drawn.iter_mut().zip(&next) {
-                row.push(*code as i32);
+                row[item] = *code as i32;
             }
             let ids: Vec<u32> =
                 next.iter().map(|code| code + network.first_code() as u32).collect();
-            let at = places.iter().map(|row| row[cell]).collect();
+            let at = places.iter().map(|row| row[place]).collect();
             self.push_at(&ids, at);
         }
-        let codes = TensorData::new(drawn.concat(), [rows, grid.tokens()]);
+        let codes = TensorData::new(drawn.concat(), [rows, items.len()]);
         Ok(network.patches_of(Tensor::from_data(codes, &network.device()), grid))
     }
 }

@@ -97,6 +97,7 @@ impl GenerationSession<'_> {
             let patches = written.draw_codes(coded, grid, options, streams).await?;
             return images_of_async(patches, grid).await;
         }
+        self.model().check_constraint(constraint)?;
         let levels = self.model().config.schedule.sampling_levels(options.steps)?;
         let sampler = self.image_against(grid, options.guidance, &options.negative_prompt())?;
         constraint.begin(grid);
@@ -335,6 +336,22 @@ impl LoadedModel {
         read_sync(session.drawn(grid, options, streams, constraint))
     }
 
+    /// Checks that the network draws pixels, which an edit can keep: codes and latents are refused.
+    pub fn check_edits(&self) -> Result<(), GenerateError> {
+        if self.config.network.coded().is_some() {
+            return Err(GenerateError::IsCoded);
+        }
+        self.check_constraint(&Kept)
+    }
+
+    /// Fails if an edit of pixels is asked of a network that draws latents.
+    pub(super) fn check_constraint(&self, constraint: &dyn Constrain) -> Result<(), GenerateError> {
+        if self.config.network.latent().is_none() || constraint.is_free() {
+            return Ok(());
+        }
+        Err(GenerateError::IsLatent)
+    }
+
     /// Turns what was drawn, `[rows, patches, patch_dim]`, into one image a row: patches of pixels,
     /// or of latents, which are decoded. Numbers that are not finite are an error.
     pub fn images_of(&self, patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
@@ -343,13 +360,13 @@ impl LoadedModel {
 
     /// Does what [`Self::images_of`] does with `[rows, patches, patch_dim]`, and makes every image
     /// keep a constraint.
-    async fn finished(
+    pub(super) async fn finished(
         &self,
         patches: Tensor<3>,
         grid: Grid,
         constraint: &dyn Constrain,
     ) -> Result<Vec<Image>, GenerateError> {
-        if self.config.network.vit().is_none_or(|vit| vit.factor() == 1) {
+        if self.config.network.factor() == 1 {
             return constrained_images_of_async(patches, grid, constraint).await;
         }
         let latents = unpatchify(patches, grid);
@@ -427,6 +444,11 @@ impl LoadedModel {
         Ok(drawn)
     }
 }
+
+/// An edit that asks for nothing yet.
+struct Kept;
+
+impl Constrain for Kept {}
 
 /// Returns how far the step goes that begins at a level, as a difference of signal fractions; 0 for
 /// a level that is none of the plan's.

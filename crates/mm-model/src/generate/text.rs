@@ -9,7 +9,7 @@ use mm_text::{Special, StopStrings, TextStream, sample_token};
 
 use super::constrain::{Constrain, Unconstrained};
 use super::host::logits_of;
-use super::image::{SamplingMethod, SamplingPlan, images_of_async};
+use super::image::{SamplingMethod, SamplingPlan};
 use super::options::GenerateOptions;
 use super::pass::Network;
 use super::session::GenerationSession;
@@ -276,7 +276,10 @@ impl<'a> Writer<'a> {
         on: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), GenerateError> {
         let size = std::mem::take(&mut self.size);
-        let grid = Grid::new(size[0], size[1], self.from.config.patch);
+        let grid = Grid {
+            channels: self.from.config.network.channels(),
+            ..Grid::new(size[0], size[1], self.from.config.patch)
+        };
         if let Some(coded) = self.from.model.coded() {
             if !constraint.is_free() {
                 return Err(GenerateError::IsCoded);
@@ -289,6 +292,7 @@ impl<'a> Writer<'a> {
             self.images += 1;
             return Ok(());
         }
+        self.from.check_constraint(constraint)?;
         let levels = self.from.config.schedule.sampling_levels(self.options.steps)?;
         let method = SamplingMethod::Plain(self.options.sampler);
         let (guidance, negative) = (self.options.guidance, self.options.negative_prompt());
@@ -301,8 +305,10 @@ impl<'a> Writer<'a> {
         let plan = SamplingPlan { levels, method };
         let mut done = |done, of| on(Event::Step(done, of));
         let patches = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut done);
-        let image = images_of_async(patches.clone(), grid).await?.remove(0);
-        self.session.push_image(patches.clamp(-1.0, 1.0), grid);
+        let image = self.from.finished(patches.clone(), grid, &Unconstrained).await?.remove(0);
+        let pixels = self.from.config.network.factor() == 1; // which have bounds
+        let patches = if pixels { patches.clamp(-1.0, 1.0) } else { patches };
+        self.session.push_image(patches, grid);
         on(Event::Image(&image));
         self.made.segments.push(Segment::target_image(image));
         self.images += 1;

@@ -23,6 +23,7 @@ impl LoadedModel {
         plan: SamplingPlan<'_>,
         seed: u64,
     ) -> Result<Vec<Vec<Image>>, GenerateError> {
+        self.check_edits()?;
         let mut rows = vec![];
         for (index, [first, last]) in pairs.iter().enumerate() {
             let wrong = |source| DocumentError::Image { index: index + 1, source };
