@@ -9,7 +9,7 @@ use mm_text::{Special, StopStrings, TextStream, sample_token};
 
 use super::constrain::{Constrain, Unconstrained};
 use super::host::logits_of;
-use super::image::{SamplingMethod, SamplingPlan};
+use super::image::{SamplingMethod, SamplingPlan, images_of_async};
 use super::options::GenerateOptions;
 use super::pass::Network;
 use super::session::GenerationSession;
