@@ -4,7 +4,7 @@
 use mm_data::{DataSet, Split};
 use mm_eval::{codec_score, examples};
 use mm_model::parameters::{Weights, weights_of};
-use mm_model::{CodeImage, Document, LatentImage, LoadedModel};
+use mm_model::{CodeImage, Document, GenerateOptions, LatentImage, LoadedModel};
 use mm_patch::Image;
 use mm_train::batch::Batches;
 use mm_train::{Ending, Recipe, RunFolder, Training, train};
@@ -13,12 +13,20 @@ use crate::common::{TINY, device};
 
 const FSQ: &str = include_str!("../crates/mm-cli/recipes/codec-fsq.toml");
 const VQ: &str = include_str!("../crates/mm-cli/recipes/codec-vq-vae.toml");
+const GAN: &str = include_str!("../crates/mm-cli/recipes/codec-vq-gan.toml");
+const QUERIES: &str = include_str!("../crates/mm-cli/recipes/codec-queries.toml");
 const KL: &str = include_str!("../crates/mm-cli/recipes/codec-kl.toml");
 
 /// An embedded recipe made small: images of 16x16 pixels, cells of 4x4, eight channels.
 fn small(text: &str, changes: &[(&str, &str)]) -> Recipe {
     let narrow = text.replace("[16, 32, 48]", "[8, 8, 8]").replace("groups = 8", "groups = 4");
-    let narrow = narrow.replace("codes = 512", "codes = 32");
+    let narrow =
+        narrow.replace("codes = 512", "codes = 32").replace("channels = 16", "channels = 4");
+    let narrow = narrow.replace("adversarial_start = 500", "adversarial_start = 2");
+    let narrow = narrow.replace(
+        "count = 32\nlayers = 2\nrows = 8\ncols = 8",
+        "count = 6\nlayers = 1\nrows = 4\ncols = 4",
+    );
     let base = [
         ("data.letters", "[1, 1]"),
         ("image.width", "16"),
@@ -34,7 +42,7 @@ fn small(text: &str, changes: &[(&str, &str)]) -> Recipe {
 
 #[test]
 fn every_codec_learns_a_batch() {
-    for text in [FSQ, VQ, KL] {
+    for text in [FSQ, VQ, GAN, QUERIES, KL] {
         let recipe = small(text, &[("optimizer.lr", "0.004"), ("run.steps", "40")]);
         let mut training = Training::start(recipe.clone(), &device()).unwrap();
         let data = DataSet::open(&recipe.data, recipe.image).unwrap();
@@ -69,7 +77,7 @@ fn trained(recipe: &Recipe, stop: bool) -> Weights {
 
 #[test]
 fn a_resumed_codec_is_that_of_one_run_with_its_codebook() {
-    for text in [VQ, KL] {
+    for text in [VQ, GAN, KL] {
         let recipe = small(text, &[]);
         assert_eq!(trained(&recipe, true), trained(&recipe, false));
     }
@@ -158,6 +166,11 @@ fn a_recipe_that_a_codec_cannot_have_is_refused_by_key() {
     assert!(said(FSQ, "image.patch", "2").contains("a multiple of the side of a cell"));
     assert!(said(KL, "model.codec.kl.network.norm_num_groups", "5").contains("norm_num_groups"));
     assert!(said(TINY, "loss.latent", "1.0").contains("only a `codec` has latents"));
+    assert!(said(TINY, "loss.adversarial", "1.0").contains("only a `codec` has a discriminator"));
+    assert!(said(VQ, "loss.adversarial", "1.0").contains("above 0 beside a `discriminator`"));
+    assert!(said(GAN, "loss.adversarial", "0.0").contains("above 0 beside a `discriminator`"));
+    let channels = "model.codec.codes.discriminator.channels";
+    assert!(said(GAN, channels, "6").contains("a multiple of 4"));
 }
 
 /// The tiny recipe of text and glyphs, whose images are codes of the codec in a folder.
@@ -228,4 +241,141 @@ fn codes_beside_a_denoising_option_or_without_a_codec_are_refused_by_key() {
     let (latents, ..) = folder_of(KL);
     let why = Training::start(of_codes(latents.path(), &[]), &device()).err().unwrap();
     assert!(why.to_string().contains("a model folder of a codec of codes"), "{why}");
+}
+
+/// The tiny recipe of text and glyphs, whose images are latents of the codec in a folder.
+fn of_latents(folder: &std::path::Path, changes: &[(&str, &str)]) -> Recipe {
+    let represent = format!("patch = 8\nrepresent = \"latents\"\ncodec = {folder:?}");
+    let text = TINY.replace("patch = 8", &represent);
+    Recipe::from_toml(&text).unwrap().with_all(changes).unwrap()
+}
+
+#[test]
+fn a_model_of_latents_learns_and_is_resumed_without_the_folder_of_its_codec() {
+    let (codec, trained_codec, images) = folder_of(KL);
+    let recipe = of_latents(codec.path(), &[("run.steps", "8"), ("run.checkpoint_every", "4")]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut training = Training::start(recipe, &device()).unwrap();
+    let recipe = training.recipe.clone();
+    let scale = recipe.model.network.latent().unwrap().codec.scaling_factor;
+    assert!(scale != 1.0 && scale > 0.0, "the scale was measured: {scale}");
+    let run = RunFolder::create(&folder.path().join("run"), &recipe).unwrap();
+    let mut steps = 0;
+    let ending = train(&mut training, &run, &mut |event| {
+        steps += u64::from(matches!(event, mm_train::TrainEvent::Step { .. }));
+        steps < 4
+    });
+    assert_eq!(ending.unwrap(), Ending::Stopped);
+    drop(codec);
+    let (mut resumed, _) = run.resume(recipe, &device()).unwrap();
+    assert_eq!(train(&mut resumed, &run, &mut |_| true).unwrap(), Ending::Complete);
+    let model = LoadedModel::load(&run.model(), &device()).unwrap();
+    let (own, codec) = (weights_of(&model.model), weights_of(&trained_codec.model));
+    for (name, weight) in codec {
+        let kept = &own[&format!("codec.{name}")].values;
+        let far = kept.iter().zip(&weight.values).find(|(own, old)| (**own - **old).abs() > 1e-5);
+        assert_eq!(far, None, "{name} stays as it was trained, but for its average's rounding");
+    }
+    let prompts = [Document::of_text("red A"), Document::of_image(images[0].clone())];
+    let drawn = model.draw(&prompts, model.grid().unwrap(), &model.options(3)).unwrap();
+    assert!(drawn.iter().all(|image| image.width() == 16));
+    let read = model.read(&prompts[1..], &GenerateOptions { max_tokens: 3, ..model.options(0) });
+    assert_eq!(read.unwrap().len(), 1);
+}
+
+#[test]
+fn latents_are_learned_by_heart() {
+    let (codec, ..) = folder_of(KL);
+    let changes = [("optimizer.lr", "0.01"), ("run.steps", "60"), ("mix.read", "[0.0, 0.0]")];
+    let mut training = Training::start(of_latents(codec.path(), &changes), &device()).unwrap();
+    let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
+    let recipe = training.recipe.clone();
+    let batches = Batches::new(&recipe, &data, &tokenizer);
+    let batch = batches.of_model(training.model()).batch(0).unwrap();
+    let losses: Vec<f64> =
+        (0..60).map(|_| training.step(&batch).unwrap().losses.get("image").unwrap()).collect();
+    assert!(losses[59] < 0.7 * losses[0], "{} -> {}", losses[0], losses[59]);
+}
+
+#[test]
+fn bytes_are_learned_by_heart_in_an_order_of_their_own() {
+    let text = TINY
+        .replace("patch = 8", "patch = 4\nrepresent = \"bytes\"\norder = \"center-out\"")
+        .replace("width = 16", "width = 12")
+        .replace("height = 16", "height = 12")
+        .replace("patch_pos_embed = 4", "patch_pos_embed = 0")
+        .replace("{ kind = \"velocity\", min_noise = 0.05 }", "{ kind = \"one\" }")
+        .replace("scale = 2.0, from", "scale = 1.0, from");
+    let changes = [("optimizer.lr", "0.01"), ("run.steps", "40"), ("run.batch", "2")];
+    let recipe = Recipe::from_toml(&text).unwrap().with_all(&changes).unwrap();
+    let mut training = Training::start(recipe, &device()).unwrap();
+    let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
+    let recipe = training.recipe.clone();
+    let batch = Batches::new(&recipe, &data, &tokenizer).batch(0).unwrap();
+    let losses: Vec<f64> =
+        (0..40).map(|_| training.step(&batch).unwrap().losses.get("image").unwrap()).collect();
+    assert!(losses[39] < 0.6 * losses[0], "{} -> {}", losses[0], losses[39]);
+    let said = |key: &str, value: &str| recipe.with(key, value).unwrap_err().to_string();
+    assert!(said("image.represent", "patches").contains("bytes, since `model.bytes` says how"));
+    assert!(said("image.order", "rows").contains("the order that `model.order` names"));
+    assert!(said("model.bytes.levels", "1").contains("2 to 256"));
+}
+
+#[test]
+fn latents_of_another_codec_or_patch_or_with_an_order_are_refused_by_key() {
+    let (latents, ..) = folder_of(KL);
+    let recipe = of_latents(latents.path(), &[]);
+    let said = |key: &str, value: &str| recipe.with(key, value).unwrap_err().to_string();
+    assert!(said("image.order", "snake").contains("rows, since only codes and bytes"));
+    assert!(said("image.represent", "bytes").contains("absent, since bytes need no codec"));
+    let wrong = |recipe: Recipe| Training::start(recipe, &device()).err().unwrap().to_string();
+    let patch = wrong(recipe.with("image.patch", "2").unwrap());
+    assert!(
+        patch.contains("`image.patch` is 2, wanted a multiple of the side of a cell"),
+        "{patch}"
+    );
+    let (codes, ..) = folder_of(FSQ);
+    let why = wrong(of_latents(codes.path(), &[]));
+    assert!(why.contains("a model folder of a codec of latents"), "{why}");
+}
+
+#[test]
+fn a_codec_folder_of_another_size_or_version_is_refused_by_name() {
+    let (codec, ..) = folder_of(FSQ);
+    let wrong = |recipe: Recipe| Training::start(recipe, &device()).err().unwrap().to_string();
+    // A run folder's recipe has the codec's sizes; the folder that it names is of another codec.
+    let recipe = of_codes(codec.path(), &[]).with_sizes_of_codec().unwrap();
+    let (other, ..) = folder_of(VQ);
+    let folder = format!("{:?}", other.path());
+    let why = wrong(recipe.with("image.codec", &folder).unwrap());
+    let wanted = "the folder of the codec whose sizes `model.codec` has";
+    assert!(why.contains("image.codec") && why.contains(wanted), "{why}");
+    // An image whose sides are no whole cells.
+    let why = of_codes(codec.path(), &[]).with("image.width", "18").unwrap_err().to_string();
+    assert!(why.contains("image.width") && why.contains("18"), "{why}");
+    // A folder of another version.
+    let file = codec.path().join("config.json");
+    let text = fs_err::read_to_string(&file).unwrap();
+    assert!(text.contains("\"format\": 2"), "{text}");
+    fs_err::write(&file, text.replace("\"format\": 2", "\"format\": 99")).unwrap();
+    let why = of_codes(codec.path(), &[]).with_sizes_of_codec().unwrap_err();
+    let chain = format!("{why} {:?}", std::error::Error::source(&why).map(ToString::to_string));
+    assert!(chain.contains("99") && chain.contains("config.json"), "{chain}");
+}
+
+#[test]
+fn codes_of_queries_encode_and_decode_and_stand_at_no_place() {
+    let (folder, model, images) = folder_of(QUERIES);
+    let codes = model.codes(&images[0]).unwrap();
+    assert_eq!((codes.rows, codes.cols, codes.codes.len()), (1, 6, 6));
+    let decoded = model.image_of_codes(&codes).unwrap();
+    assert_eq!(decoded, model.reconstruct(&images[..1]).unwrap()[0]);
+    let other = CodeImage { rows: 2, cols: 3, ..codes };
+    let said = model.image_of_codes(&other).unwrap_err().to_string();
+    assert_eq!(said, "6 codes, wanted 6: 1 x 6 cells");
+    let large = Image::filled(32, 16, [9; 3]);
+    let said = model.codes(&large).unwrap_err().to_string();
+    assert!(said.contains("32 x 16 pixels, wanted 16 x 16, the only size"), "{said}");
+    let why = Training::start(of_codes(folder.path(), &[]), &device()).err().unwrap().to_string();
+    assert!(why.contains("codec.codes.queries") && why.contains("at no place"), "{why}");
 }

@@ -4,7 +4,8 @@
     python tests/reference/dit_golden.py        writes tests/golden/dit_tiny.safetensors
 
 The file holds the weights of `DiTTransformer2DModel` below `transformer.` and of `AutoencoderKL` below `vae.`; `noisy`,
-`timestep`, `class`, `output` (of the network, with its second half of channels, the learned variance); `start` and
+`timestep`, `class`, `output` (of the network, with its second half of channels, the learned variance) and `hidden.K`
+(the tokens behind K blocks on the way to it); `start` and
 `image` (of `DiTPipeline` with guidance 4 in 10 steps of `DDIMScheduler`; from 0 to 1) for the classes 207 and 1; `clean`,
 `eps`, `loss` (the mean square of the error of the noise) and its gradients below `grads.`. The metadata hold the
 configurations.
@@ -16,6 +17,7 @@ import tempfile
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+from jit_golden import with_states
 from safetensors.torch import save_file
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
@@ -56,7 +58,9 @@ def main():
     with torch.no_grad():
         for weight in net.parameters():
             weight.add_(0.01 * torch.randn_like(weight))
-        tensors["output"] = net(tensors["noisy"], timestep=tensors["timestep"], class_labels=tensors["class"]).sample
+        run = lambda: net(tensors["noisy"], timestep=tensors["timestep"], class_labels=tensors["class"]).sample  # noqa: E731
+        tensors["output"], states = with_states(net.transformer_blocks, run)
+    tensors |= states
     pipeline = DiTPipeline(transformer=net, vae=vae.eval(), scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
     tensors["start"] = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(6))

@@ -5,7 +5,8 @@
 
 The network is written from the paper (Li & He 2025, arXiv:2511.13720, sections 4 and 5 and appendix A); the names and
 shapes of its weights are those of the published files (`net.` of the authors' checkpoints left out), so that a reader of
-those reads this one. The file holds the weights below `weights.`, then `noisy`, `time`, `class`, `output`; `start`,
+those reads this one. The file holds the weights below `weights.`, then `noisy`, `time`, `class`, `output`, and `hidden.K`, the
+tokens behind K blocks on the way to it; `start`,
 `drawn` (Heun's method in 10 steps with guidance 3 above t = 0.1); `clean`, `noise`, `loss` and its gradients by weight
 below `grads.`; `updated.` weights after a step of AdamW with lr 0.01, betas 0.9 and 0.95, and no decay. Images are
 `[images, colors, rows, cols]`.
@@ -148,6 +149,27 @@ class Jit(nn.Module):
         return x.reshape(-1, 3, SIDE, SIDE)
 
 
+def with_states(blocks, run):
+    """What `run` returns, and the tokens before the first block and behind every block."""
+    states = {}
+
+    def before(_, given):
+        states["hidden.0"] = given[0]
+
+    def behind(index):
+        def keep(_, given, made):
+            states[f"hidden.{index + 1}"] = made
+
+        return keep
+
+    hooks = [blocks[0].register_forward_pre_hook(before)]
+    hooks += [block.register_forward_hook(behind(index)) for index, block in enumerate(blocks)]
+    found = run()
+    for hook in hooks:
+        hook.remove()
+    return found, states
+
+
 def velocity(net, z, t, y, scale):
     def of(labels):
         return (net(z, t.expand(len(z)), labels) - z) / (1 - t).clamp_min(LEAST)
@@ -176,8 +198,9 @@ def main():
     images = lambda: torch.randn(2, 3, SIDE, SIDE)  # noqa: E731
     tensors = {"noisy": images(), "time": t, "class": y, "start": images(), "clean": images().clamp(-1, 1), "noise": images()}
     with torch.no_grad():
-        tensors["output"] = net(tensors["noisy"], t, y)
+        tensors["output"], states = with_states(net.blocks, lambda: net(tensors["noisy"], t, y))
         tensors["drawn"] = drawn(net, tensors["start"], torch.tensor([2, 0]), 10, 3.0)
+    tensors |= states
     tensors |= {f"weights.{name}": value.clone() for name, value in net.state_dict().items()}
     level = t[:, None, None, None]
     z = level * tensors["clean"] + (1 - level) * tensors["noise"]

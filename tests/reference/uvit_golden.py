@@ -5,7 +5,8 @@
 
 The network is written from the paper (Bao et al. 2022, arXiv:2209.12152, section 3 and appendix B); the names and shapes
 of its weights are those of the published `.pth` files. The `.pth` holds the weights in 16-bit floats, with which
-everything else is computed in 32 bits: `noisy`, `index`, `class`, `output`; `start`, `noise` and `drawn`, which is the
+everything else is computed in 32 bits: `noisy`, `index`, `class`, `output`, and `hidden.K`, the tokens behind K blocks on
+the way to it; `start`, `noise` and `drawn`, which is the
 Euler-Maruyama method on the reverse process of Song et al. (2021, arXiv:2011.13456, eqs. 6 and 33) in as many steps as
 `noise` has; `clean`, `eps`, `loss` and its gradients by weight below `grads.`, of the middle block and both ends. The
 schedule has STEPS levels; index i is the time (i + 1) / STEPS, and the network is told 999 times the time.
@@ -15,6 +16,7 @@ import math
 import pathlib
 
 import torch
+from jit_golden import with_states
 from safetensors.torch import save_file
 from torch import nn
 
@@ -145,8 +147,11 @@ def main():
     noise = torch.randn(STEPS, 3, SIDE, SIDE).half()
     tensors |= {"start": images(1), "noise": noise}
     with torch.no_grad():
-        tensors["output"] = net(tensors["noisy"], 999 * (index + 1) / STEPS, y)
+        blocks = [*net.in_blocks, net.mid_block, *net.out_blocks]
+        run = lambda: net(tensors["noisy"], 999 * (index + 1) / STEPS, y)  # noqa: E731
+        tensors["output"], states = with_states(blocks, run)
         tensors["drawn"] = euler_maruyama(net, tensors["start"], y[:1], noise.float())
+    tensors |= states
     signal = torch.tensor([signal_squared((i.item() + 1) / STEPS) ** 0.5 for i in index])[:, None, None, None]
     z = signal * tensors["clean"] + (1 - signal**2).sqrt() * tensors["eps"]
     loss = ((tensors["eps"] - net(z, 999 * (index + 1) / STEPS, y)) ** 2).mean()

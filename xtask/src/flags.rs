@@ -70,18 +70,25 @@ xflags::xflags! {
         /// Measures what the article says: `cargo xtask study convergence --judge FILE.onnx` trains
         /// networks, targets and patches, judges them by KID, and writes a page with tables, curves
         /// and drawings. A study that was stopped goes on.
+        ///
+        /// `cargo xtask study lossless` measures what codecs lose, and reading and drawing over raw
+        /// patches, codes, latents and bytes (docs/lossless.md); its judge is optional.
         cmd study {
-            /// Names the study: `convergence`.
+            /// Names the study: `convergence` or `lossless`.
             required name: String
+            /// Takes a few steps of every run, to try the study and not to measure anything.
+            optional --quick
+            /// Takes a built program instead of building one.
+            optional --program file: PathBuf
             /// Names the network that judges; its settings are in FILE.toml beside it
             /// (docs/evaluation.md).
             optional --judge file: PathBuf
             /// Says about how long to take, in minutes, which decides the steps of every run.
-            /// Default: 150.
+            /// Default: 150, or 300 for `lossless`.
             optional --minutes minutes: f64
             /// Names a folder of images. Default: the emoji.
             optional --data folder: PathBuf
-            /// Says where the page goes. Default: `docs/studies/convergence`.
+            /// Says where the page goes. Default: `docs/studies/convergence`, or `docs` for `lossless`.
             optional --out folder: PathBuf
             /// Says where to compute. Default: flex.
             optional --device device: String
@@ -103,6 +110,8 @@ xflags::xflags! {
         /// It takes rustup's target `wasm32-unknown-unknown` or Debian's compiler for it, and
         /// `wasm-bindgen`; `xtask/scripts/install-web.sh` installs the latter two.
         cmd web {
+            /// Adds the program that computes by WebGPU, and tests it too.
+            optional --webgpu
             /// Only compiles.
             optional --no-tests
             /// Builds no program to compare with and takes the one that the tests have built.

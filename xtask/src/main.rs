@@ -14,6 +14,7 @@ mod docs;
 mod flags;
 mod fuzz;
 mod help;
+mod lossless;
 mod mm;
 mod study;
 mod test;

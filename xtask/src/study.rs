@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::{flags, mm};
+use crate::{flags, lossless, mm};
 use results::{Baselines, Kid, Measured, Results, Sampled};
 use runs::{Run, Target};
 
@@ -37,11 +37,15 @@ const SAMPLER_STEPS: [usize; 5] = [4, 10, 20, 50, 250];
 impl flags::Study {
     /// Trains, judges and writes.
     pub fn run(&self, sh: &Shell) -> Result<ExitCode> {
+        if self.name == "lossless" {
+            return lossless::run(self, sh);
+        }
         ensure!(
             self.name == "convergence",
-            "no study is called `{}`, there is convergence",
+            "no study is called `{}`, there are convergence and lossless",
             self.name
         );
+        ensure!(!self.quick, "`--quick` is for the study lossless");
         let out = self.out.clone().unwrap_or_else(|| "docs/studies/convergence".into());
         let out = sh.current_dir().join(out);
         if self.page {

@@ -99,7 +99,7 @@ pub fn read_image(path: &Path) -> Result<Image, Failure> {
 
 /// Brings an image into the form that the model knows.
 pub fn fitted(image: &Image, model: &LoadedModel) -> Result<Image, Failure> {
-    Ok(model.fit().apply(image, model.config.patch)?.0)
+    Ok(model.fit().apply(image, model.config.patch_pixels())?.0)
 }
 
 #[cfg(test)]

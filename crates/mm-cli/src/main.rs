@@ -8,6 +8,7 @@ mod commands;
 mod device;
 mod files;
 mod host;
+mod loading;
 mod metadata;
 mod model;
 mod recipes;

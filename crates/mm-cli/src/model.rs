@@ -7,11 +7,13 @@ use burn::prelude::Device;
 use clap::{Args, ValueEnum};
 use mm_backbone::Precision;
 use mm_diffusion::{Guidance, GuidanceRule, Sampler};
+use mm_model::stored::LoadProgress;
 use mm_model::{FolderError, GenerateOptions, LoadedModel};
 use mm_text::TokenSampling;
 use mm_train::did_you_mean;
 
 use crate::device::DeviceArg;
+use crate::loading::LoadingBar;
 use crate::terminal::{Failure, usage};
 
 /// Flags that choose the device and the seed.
@@ -131,7 +133,9 @@ impl CommonArgs {
     /// Opens a model folder on the device that was asked for, to be asked and not trained.
     pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
         let device = self.device.open()?;
-        let loaded = LoadedModel::load_to_ask(folder, &device);
+        let mut bar = LoadingBar::new("loading");
+        let show = &mut |progress: LoadProgress| bar.show(progress.done, progress.all);
+        let loaded = LoadedModel::load_to_ask_telling(folder, &device, show);
         let mut model = loaded.map_err(|why| no_model(folder, why))?;
         if let Some(precision) = self.precision {
             model.generation.precision = precision.precision();
@@ -215,7 +219,9 @@ pub const SAMPLERS: &[&str] =
 
 /// Opens a model folder.
 pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {
-    LoadedModel::load(folder, device).map_err(|why| no_model(folder, why))
+    let mut bar = LoadingBar::new("loading");
+    let show = &mut |progress: LoadProgress| bar.show(progress.done, progress.all);
+    LoadedModel::load_telling(folder, device, show).map_err(|why| no_model(folder, why))
 }
 
 /// Says what a model folder holds, beside the error of one that cannot be opened.

@@ -8,7 +8,7 @@ use mm_train::{Recipe, did_you_mean};
 use crate::terminal::{Failure, usage};
 
 /// The name and the text of every embedded recipe.
-pub const EMBEDDED: [(&str, &str); 14] = [
+pub const EMBEDDED: [(&str, &str); 16] = [
     ("glyphs", include_str!("../recipes/glyphs.toml")),
     ("dialogue", include_str!("../recipes/dialogue.toml")),
     ("words-64", include_str!("../recipes/words-64.toml")),
@@ -22,6 +22,8 @@ pub const EMBEDDED: [(&str, &str); 14] = [
     ("baseline-dit", include_str!("../recipes/baseline-dit.toml")),
     ("codec-fsq", include_str!("../recipes/codec-fsq.toml")),
     ("codec-vq-vae", include_str!("../recipes/codec-vq-vae.toml")),
+    ("codec-vq-gan", include_str!("../recipes/codec-vq-gan.toml")),
+    ("codec-queries", include_str!("../recipes/codec-queries.toml")),
     ("codec-kl", include_str!("../recipes/codec-kl.toml")),
 ];
 

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codebook::{Codebook, CodebookConfig};
 use crate::decoder::Decoder;
+use crate::discriminator::{Adversarial, Discriminator, DiscriminatorConfig};
 use crate::encoder::Encoder;
 use crate::fsq::Fsq;
+use crate::queries::{Queries, QueriesConfig};
 use crate::{AutoencoderSizes, CodecError};
 
 /// What makes a code of a cell.
@@ -29,12 +31,24 @@ pub struct CodeConfig {
     pub network: AutoencoderSizes,
     /// What makes a code of a cell.
     pub quantizer: QuantizerConfig,
+    /// What tells decoded images from real ones in training, as in VQGAN; absent for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discriminator: Option<DiscriminatorConfig>,
+    /// Queries of which codes are made in place of cells, as in SEED; absent for a code a cell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries: Option<QueriesConfig>,
 }
 
 impl CodeConfig {
     /// Checks every field that can be wrong.
     pub fn validate(&self) -> Result<(), CodecError> {
         self.network.validate()?;
+        if let Some(discriminator) = &self.discriminator {
+            discriminator.validate()?;
+        }
+        if let Some(queries) = &self.queries {
+            queries.validate()?;
+        }
         match &self.quantizer {
             QuantizerConfig::Fsq(fsq) => fsq.validate(),
             QuantizerConfig::Codebook(codebook) => codebook.validate(),
@@ -65,6 +79,10 @@ pub struct CodeAutoencoder {
     decoder: Decoder,
     /// Absent where nothing of the quantizer is learned.
     codebook: Option<Codebook>,
+    /// Absent where none is asked for.
+    discriminator: Option<Discriminator>,
+    /// Absent where a code is a cell.
+    queries: Option<Queries>,
     #[module(skip)]
     config: CodeConfig,
 }
@@ -74,13 +92,23 @@ impl CodeAutoencoder {
     pub fn drawn(config: &CodeConfig, init: &mut Init) -> Self {
         let (network, channels) = (&config.network, config.channels());
         let colors = mm_patch::RGB_CHANNELS;
+        let width = network.deepest();
+        let outputs = if config.queries.is_some() { width } else { channels };
         Self {
-            encoder: Encoder::new(init, network, colors, channels),
+            encoder: Encoder::new(init, network, colors, outputs),
             decoder: Decoder::new(init, network, channels, colors),
             codebook: match &config.quantizer {
                 QuantizerConfig::Fsq(_) => None,
                 QuantizerConfig::Codebook(codebook) => Some(Codebook::new(init, codebook)),
             },
+            discriminator: config
+                .discriminator
+                .as_ref()
+                .map(|discriminator| Discriminator::new(init, discriminator)),
+            queries: config
+                .queries
+                .as_ref()
+                .map(|queries| Queries::new(init, queries, width, channels)),
             config: config.clone(),
         }
     }
@@ -106,9 +134,21 @@ impl CodeAutoencoder {
     }
 
     /// Encodes images without rounding anything: `[images, 3, height, width]` -> `[images,
-    /// channels, rows, cols]`.
+    /// channels, rows, cols]`, one row of as many as there are queries where those are asked for.
     pub fn cells(&self, images: Tensor<4>) -> Tensor<4> {
-        self.encoder.forward(images)
+        let cells = self.encoder.forward(images);
+        match &self.queries {
+            Some(queries) => queries.look(cells),
+            None => cells,
+        }
+    }
+
+    /// Returns the cells that the decoder takes, `[images, channels, rows, cols]` -> the same axes.
+    fn placed(&self, cells: Tensor<4>) -> Tensor<4> {
+        match &self.queries {
+            Some(queries) => queries.place(cells),
+            None => cells,
+        }
     }
 
     /// Replaces cells by those that have a code, `[images, channels, rows, cols]` -> the same
@@ -144,6 +184,28 @@ impl CodeAutoencoder {
     /// Decodes cells that have codes: `[images, channels, rows, cols]` -> `[images, 3, height,
     /// width]`.
     pub fn decode(&self, cells: Tensor<4>) -> Tensor<4> {
-        self.decoder.forward(cells)
+        self.decoder.forward(self.placed(cells))
+    }
+
+    /// Decodes cells as [`decode`](Self::decode) does, `[images, channels, rows, cols]` ->
+    /// `[images, 3, height, width]`, and computes what a discriminator makes of the result beside
+    /// the `real` images of the same shape. Without one, or if the weights are not trained, there
+    /// is nothing beside.
+    pub(crate) fn decode_against(
+        &self,
+        cells: Tensor<4>,
+        real: Tensor<4>,
+    ) -> (Tensor<4>, Option<Adversarial>) {
+        let weight = self.decoder.last_weight();
+        let Some(discriminator) = self.discriminator.as_ref().filter(|_| weight.is_require_grad())
+        else {
+            return (self.decode(cells), None);
+        };
+        let features = self.decoder.features(self.placed(cells));
+        let decoded = self.decoder.pixels(features.clone());
+        let features = features.detach();
+        let last = || self.decoder.pixels(features.clone());
+        let terms = discriminator.terms(real, decoded.clone(), &last, &weight);
+        (decoded, Some(terms))
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::code::{CodeAutoencoder, CodeConfig};
 use crate::codebook::Codebook;
 use crate::kl::{KlAutoencoder, KlConfig};
-use crate::{AutoencoderSizes, CodecError};
+use crate::{Adversarial, AutoencoderSizes, CodecError};
 
 /// What a codec makes of images of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,16 @@ impl CodecConfig {
     /// Returns the cells of an image of this size, or says why it has none.
     pub fn grid(&self, height: usize, width: usize) -> Result<CellGrid, CodecError> {
         let [rows, cols] = self.network().cells(height, width)?;
-        Ok(CellGrid { rows, cols, channels: self.channels(), codes: self.codes() })
+        let (channels, codes) = (self.channels(), self.codes());
+        let Self::Codes(CodeConfig { queries: Some(queries), .. }) = self else {
+            return Ok(CellGrid { rows, cols, channels, codes });
+        };
+        if [rows, cols] != [queries.rows, queries.cols] {
+            let side = self.network().factor();
+            let wanted = [side * queries.cols, side * queries.rows];
+            return Err(CodecError::OnlySize { width, height, wanted });
+        }
+        Ok(CellGrid { rows: 1, cols: queries.count, channels, codes })
     }
 
     /// Counts the numbers of all weights, without making any.
@@ -201,6 +210,8 @@ pub struct CodecPass {
     /// in nats a number of the image, or the commitment of the cells of a codebook. Zero where
     /// there is neither.
     pub latent: Tensor<1>,
+    /// What a discriminator makes of the decoded images, if there is one and the codec is trained.
+    pub adversarial: Option<Adversarial>,
 }
 
 impl Codec {
@@ -258,17 +269,19 @@ impl Codec {
                 CodecPass {
                     images: codec.decode(posterior.sample(noise)),
                     latent: posterior.divergence().mean() / numbers,
+                    adversarial: None,
                 }
             }
             Self::Codes(codec) => {
-                let cells = codec.cells(images);
+                let cells = codec.cells(images.clone());
                 let latent = match codec.codebook() {
                     Some(codebook) => {
                         codebook.commitment(cells.clone()) + codebook.statistics(cells.clone())
                     }
                     None => Tensor::zeros([1], &device),
                 };
-                CodecPass { images: codec.decode(codec.quantize(cells)), latent }
+                let (images, adversarial) = codec.decode_against(codec.quantize(cells), images);
+                CodecPass { images, latent, adversarial }
             }
         }
     }
@@ -334,7 +347,12 @@ mod tests {
             use_post_quant_conv: true,
         };
         let codebook = CodebookConfig { codes: 5, channels: 3, decay: 0.9, dead_below: 0.02 };
-        let codes = |quantizer| CodeConfig { network: network.clone(), quantizer };
+        let codes = |quantizer| CodeConfig {
+            network: network.clone(),
+            quantizer,
+            discriminator: None,
+            queries: None,
+        };
         let fsq = Fsq { levels: vec![3, 4], activation: FsqActivation::Tanh };
         [
             CodecConfig::Kl(kl),

@@ -35,12 +35,17 @@ impl Convolution {
         self.weight.val().device()
     }
 
+    /// Returns the weights, `[outputs, inputs, side, side]`.
+    pub(crate) fn weight(&self) -> Tensor<4> {
+        self.weight.val()
+    }
+
     /// Computes `[images, inputs, height, width]` -> `[images, outputs, height, width]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         let [outputs, inputs, side, _] = weight.dims();
         let y = if side == 3 {
-            mm_kernels::convolution(x, weight)
+            mm_kernels::convolution(x, weight, mm_kernels::Precision::F32)
         } else {
             let [images, _, height, width] = x.dims();
             let map = weight.reshape([1, outputs, inputs]).expand([images, outputs, inputs]);

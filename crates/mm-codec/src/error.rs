@@ -29,6 +29,19 @@ pub enum CodecError {
         /// The side of a cell, pixels.
         factor: usize,
     },
+    /// Queries look at images of one size alone.
+    #[error(
+        "an image of {width} x {height} pixels, wanted {} x {}, the only size that `queries` know",
+        wanted[0], wanted[1]
+    )]
+    OnlySize {
+        /// Its width.
+        width: usize,
+        /// Its height.
+        height: usize,
+        /// The width and the height that are known.
+        wanted: [usize; 2],
+    },
     /// A code is not of the codec's vocabulary.
     #[error("code {found} at cell {cell}, wanted one below {wanted}")]
     Code {
@@ -54,6 +67,12 @@ pub enum CodecError {
         found: usize,
         /// How many the codec's have.
         wanted: usize,
+    },
+    /// Latents that do not vary cannot be scaled to unit variance.
+    #[error("latents of variance {variance}, wanted more than 0: nothing can be learned of them")]
+    Constant {
+        /// The variance over all images that were encoded.
+        variance: f64,
     },
     /// The number of codes is not that of the grid's cells.
     #[error("{found} codes, wanted {wanted}: {rows} x {cols} cells")]

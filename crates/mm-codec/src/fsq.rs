@@ -68,17 +68,34 @@ impl Fsq {
     /// Rounds cells to levels in -1..1: `[images, channels, rows, cols]` -> the same shape. The
     /// gradient passes the rounding unchanged.
     pub fn quantize(&self, z: Tensor<4>) -> Tensor<4> {
-        let device = z.device();
-        let row = |of: &dyn Fn(f64) -> f64| {
-            let numbers: Vec<f32> = self.levels.iter().map(|l| of(*l as f64) as f32).collect();
-            let shape = [1, numbers.len(), 1, 1];
-            Tensor::<4>::from_data(TensorData::new(numbers, shape), &device)
-        };
-        let half = row(&half_of);
-        let shift = row(&|levels| self.inverse(offset(levels) / half_of(levels)));
-        let bounded = self.bound(z + shift) * half - row(&offset);
+        let bounded = self.bounded(z);
         let rounded = bounded.clone() + (bounded.clone().round() - bounded).detach();
-        rounded / row(&width)
+        rounded.clone() / self.row(&rounded, &width)
+    }
+
+    /// Bounds cells to the range of their digits, which are what is rounded: `[images, channels,
+    /// rows, cols]` -> the same shape.
+    fn bounded(&self, z: Tensor<4>) -> Tensor<4> {
+        let half = self.row(&z, &half_of);
+        let shift = self.row(&z, &|levels| self.inverse(offset(levels) / half_of(levels)));
+        let offset = self.row(&z, &offset);
+        self.bound(z + shift) * half - offset
+    }
+
+    /// Returns what [`quantize`](Self::quantize) would return if nothing was rounded: `[images,
+    /// channels, rows, cols]` -> the same shape.
+    #[cfg(test)]
+    pub(crate) fn smooth(&self, z: Tensor<4>) -> Tensor<4> {
+        let bounded = self.bounded(z);
+        bounded.clone() / self.row(&bounded, &width)
+    }
+
+    /// Returns one number for every channel, as `of` gives it for the channel's levels, on the
+    /// device and in the type of cells `[images, channels, rows, cols]`: `[1, channels, 1, 1]`.
+    fn row(&self, cells: &Tensor<4>, of: &dyn Fn(f64) -> f64) -> Tensor<4> {
+        let numbers: Vec<f64> = self.levels.iter().map(|levels| of(*levels as f64)).collect();
+        let numbers = TensorData::new(numbers, [1, self.levels.len(), 1, 1]);
+        Tensor::from_data(numbers, (&cells.device(), cells.dtype()))
     }
 
     /// Returns the code of every cell of [quantized](Self::quantize) numbers: `[images, channels,

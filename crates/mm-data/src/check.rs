@@ -107,8 +107,7 @@ pub fn check(
         0 => mm_model::image_only::tokenizer(),
         _ => Tokenizer::train(data.captions().into_iter(), vocab)?,
     };
-    let sequencer =
-        Sequencer { tokenizer: &tokenizer, patch: image.patch, positions: PositionScheme::RopeTv };
+    let sequencer = Sequencer::of_patches(&tokenizer, image.patch, PositionScheme::RopeTv);
     let measure = |(split, index): (Split, u64)| -> Result<Option<Measured>, DataError> {
         let rng = &mut stream(0, Purpose::Example, 0, index);
         let document = match data.exact(split, index, rng)? {

@@ -10,6 +10,9 @@ mod faces;
 mod pairs;
 mod palette;
 
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
 use mm_model::Document;
 use mm_patch::Image;
 use rand::{RngExt, SeedableRng};
@@ -151,6 +154,29 @@ impl GlyphSet {
             image: paint(self.image, &cover, shown.ink(), shown.background()),
             caption: shown.to_string(),
         }
+    }
+
+    /// Returns every different image that [`draw`](Self::draw) can return for a combination, ordered
+    /// by typeface, size, row and column.
+    pub fn renderings(&self, shown: &Combination) -> Vec<Image> {
+        let characters: Vec<usize> = shown.indices().collect();
+        let mut images = vec![];
+        let mut seen = HashSet::new();
+        for &face in &self.used {
+            for height in heights(self.image, characters.len()) {
+                let line = self.fitting_line(&characters, face, height);
+                for y in places(self.image.height, line.height, self.shift[1]) {
+                    for x in places(self.image.width, line.width, self.shift[0]) {
+                        let cover = line.cover(self.image, x, y);
+                        let image = paint(self.image, &cover, shown.ink(), shown.background());
+                        if seen.insert(image.rgb().to_vec()) {
+                            images.push(image);
+                        }
+                    }
+                }
+            }
+        }
+        images
     }
 
     /// Draws where a glyph stands, without saying which glyph.
@@ -346,9 +372,14 @@ fn heights(image: ImageSettings, letters: usize) -> Vec<usize> {
 /// Draws where a box of `part` pixels starts in `whole`: the center, up to `shift` aside, a pixel
 /// from the edges.
 pub(crate) fn place(whole: usize, part: usize, shift: usize, rng: &mut ChaCha8Rng) -> i32 {
+    rng.random_range(places(whole, part, shift))
+}
+
+/// Returns every start that [`place`] can draw.
+fn places(whole: usize, part: usize, shift: usize) -> RangeInclusive<i32> {
     let Center { start, aside } = Center::of(whole, part);
     let aside = aside.min(shift as i32);
-    start + rng.random_range(-aside..=aside)
+    start - aside..=start + aside
 }
 
 /// The middle of an image along one side.

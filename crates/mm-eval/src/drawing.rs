@@ -7,6 +7,7 @@ use mm_patch::Grid;
 use serde::Serialize;
 
 use crate::classifier::GlyphClassifier;
+use crate::crispness::{Crispness, CrispnessMeter};
 use crate::{EvalError, Evaluator, Score, Share, TOGETHER, combinations};
 
 /// Counts of the drawn glyphs that the classifier found as they were asked for.
@@ -22,6 +23,8 @@ pub struct DrawScore {
     pub character: usize,
     /// The number of images that are right in everything.
     pub all: usize,
+    /// How far the images are from real renderings; nothing without images.
+    pub crispness: Option<Crispness>,
 }
 
 impl DrawScore {
@@ -60,21 +63,26 @@ impl Evaluator for DrawEvaluator {
         };
         let classifier = GlyphClassifier::new(model.generation.width, model.generation.height)?;
         let asked = combinations(glyphs, split, count, seed);
-        let found = draw_score(model, &classifier, &asked, model.grid()?, &model.options(seed))?;
-        let score = Score::new(found.of);
+        let options = model.options(seed);
+        let found = draw_score(model, glyphs, &classifier, &asked, model.grid()?, &options)?;
+        let ratio = found.crispness.map(|crispness| crispness.ratio);
+        let score = Score::new(found.of).maybe("crispness", ratio);
         Ok(found.shares().into_iter().fold(score, |score, (name, share)| score.share(name, share)))
     }
 }
 
-/// Draws every glyph that is asked for and counts what the classifier finds in the images.
+/// Draws every glyph that is asked for, counts what the classifier finds in the images, and
+/// measures how far they are from renderings of the data.
 pub fn draw_score(
     model: &LoadedModel,
+    glyphs: &GlyphSet,
     classifier: &GlyphClassifier,
     asked: &[Combination],
     grid: Grid,
     options: &GenerateOptions,
 ) -> Result<DrawScore, EvalError> {
     let mut score = DrawScore { of: asked.len(), ..DrawScore::default() };
+    let mut meter = CrispnessMeter::new(glyphs);
     for (batch, chunk) in (0..).zip(asked.chunks(TOGETHER)) {
         let prompts: Vec<Document> =
             chunk.iter().map(|asked| Document::of_text(&asked.to_string())).collect();
@@ -86,7 +94,9 @@ pub fn draw_score(
             score.colors += usize::from(background && found.ink == asked.ink());
             score.character += usize::from(asked.text().starts_with(found.character));
             score.all += usize::from(found.agrees(asked));
+            meter.add(asked, &image);
         }
     }
+    score.crispness = meter.crispness();
     Ok(score)
 }

@@ -29,6 +29,11 @@ pub enum EvalError {
     /// The data set has no pairs to ask about.
     #[error("the data set is not `pairs`, wanted `pairs`: no other asks what differs")]
     NotPairs,
+    /// The model draws codes or latents, whose likelihood is not that of an image.
+    #[error(
+        "this model has no likelihood of images: codes, latents and rounded bytes stand for many images, wanted a model of patches, or of bytes with 256 levels"
+    )]
+    NoPixels,
     /// The bytes are not a network that can be run.
     #[error("not an ONNX network that can be run: {why}")]
     Network {

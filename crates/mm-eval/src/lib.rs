@@ -16,6 +16,7 @@
 mod analytic;
 pub mod classifier;
 mod codec;
+mod crispness;
 mod dialogue;
 mod drawing;
 mod error;
@@ -36,6 +37,7 @@ mod words;
 
 pub use analytic::mean_square_of_noise;
 pub use codec::{CodecScore, UsageScore, codec_score};
+pub use crispness::{Crispness, CrispnessMeter};
 pub use dialogue::{DialogueEvaluator, DialogueScore, dialogue_score};
 pub use drawing::{DrawEvaluator, DrawScore, draw_score};
 pub use error::EvalError;
@@ -47,7 +49,9 @@ pub use pairs::{PairsEvaluator, PairsScore, pairs_score};
 pub use reading::{ReadEvaluator, ReadScore, read_score};
 pub use records::{combinations, examples, records};
 pub use share::Share;
-pub use words::{CharacterErrors, WordsEvaluator, WordsScore, WrongText, words_score};
+pub use words::{
+    CharacterErrors, See, WordsEvaluator, WordsScore, WrongText, words_score, words_score_through,
+};
 
 /// Counts the images that are drawn or read in one batch.
 const TOGETHER: usize = 64;

@@ -72,6 +72,7 @@ impl Evaluator for LossEvaluator {
             process: self.process,
             pack_len: self.pack_len,
             seed,
+            encoder: model.model.encoder(),
         };
         let found = held_out_losses(model, &collator, self.reduction, data, split, count)?;
         Ok(Score::new(found.documents)

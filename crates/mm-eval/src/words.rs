@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mm_data::{DataSet, Example, Split, WordSet};
 use mm_model::random::{Purpose, stream};
 use mm_model::{Document, GenerateOptions, LoadedModel};
+use mm_patch::Image;
 use serde::Serialize;
 use strsim::levenshtein;
 
@@ -156,6 +157,22 @@ pub fn words_score(
     count: usize,
     options: &GenerateOptions,
 ) -> Result<WordsScore, EvalError> {
+    words_score_through(model, data, split, count, options, &mut Ok)
+}
+
+/// What is done to images before they are read.
+pub type See<'a> = &'a mut dyn FnMut(Vec<Image>) -> Result<Vec<Image>, EvalError>;
+
+/// Does what [`words_score`] does with what `see` makes of the images, such as what a codec leaves
+/// of them.
+pub fn words_score_through(
+    model: &LoadedModel,
+    data: &DataSet,
+    split: Split,
+    count: usize,
+    options: &GenerateOptions,
+    see: See<'_>,
+) -> Result<WordsScore, EvalError> {
     let Some(words) = data.downcast_ref::<WordSet>() else {
         return Err(EvalError::NotWords);
     };
@@ -171,8 +188,8 @@ pub fn words_score(
             })
             .collect();
         for chunk in shown.chunks(TOGETHER) {
-            let prompts: Vec<Document> =
-                chunk.iter().map(|example| Document::of_image(example.image.clone())).collect();
+            let images = chunk.iter().map(|example| example.image.clone()).collect();
+            let prompts: Vec<Document> = see(images)?.into_iter().map(Document::of_image).collect();
             for (example, text) in chunk.iter().zip(model.read(&prompts, &options)?) {
                 read.push(WrongText { height, truth: example.caption.clone(), read: text });
             }

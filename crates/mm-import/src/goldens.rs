@@ -7,6 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use mm_diffusion::{Guidance, Level, Sampler};
+use mm_model::batch::Inputs;
 use mm_model::parameters::with_weights;
 use mm_model::{
     Document, GenerationSession, HostBatch, ImageNoise, ImageSpan, LoadedModel, Model, Sample,
@@ -46,6 +47,10 @@ impl Golden {
         let arrays = file.tensors().into_iter();
         let arrays = arrays.map(|(name, view)| (name, (view.shape().to_vec(), values(&view))));
         Self { arrays: arrays.collect() }
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.arrays.contains_key(name)
     }
 
     pub fn numbers(&self, name: &str) -> &[f32] {
@@ -181,6 +186,21 @@ impl Noised {
     }
 }
 
+/// Images, `[images, channels, rows, cols]`, that are shown as they are, told these timesteps and
+/// classes, as what a network takes.
+fn shown(
+    model: &LoadedModel,
+    images: Tensor<4>,
+    timesteps: &[f64],
+    classes: &[Option<u32>],
+) -> Inputs {
+    let level = |timestep: &f64| Level { timestep: *timestep, signal: 1.0, noise: 0.0 };
+    let levels = timesteps.iter().map(level).collect();
+    let (weights, classes) = (vec![1.0; timesteps.len()], classes.to_vec());
+    let host = Noised { images, eps: None, levels, weights, classes }.batch(&model.config);
+    host.to_device(&model.config, &Device::flex()).inputs
+}
+
 /// What the network makes of images that are shown as they are, told these timesteps and classes:
 /// `[images, colors, height, width]`.
 pub fn output(
@@ -191,13 +211,31 @@ pub fn output(
 ) -> Tensor<4> {
     let count = timesteps.len();
     let (_, grid) = patches_of(images.clone(), model.config.patch);
-    let level = |timestep: &f64| Level { timestep: *timestep, signal: 1.0, noise: 0.0 };
-    let levels = timesteps.iter().map(level).collect();
-    let (weights, classes) = (vec![1.0; count], classes.to_vec());
-    let host = Noised { images, eps: None, levels, weights, classes }.batch(&model.config);
-    let batch = host.to_device(&model.config, &Device::flex());
-    let drawn = model.model.patches(model.model.hidden(&batch.inputs), &vec![grid; count]);
+    let inputs = shown(model, images, timesteps, classes);
+    let drawn = model.model.patches(model.model.hidden(&inputs), &vec![grid; count]);
     unpatchify(drawn.reshape([count, grid.tokens(), grid.patch_dim()]), grid)
+}
+
+/// Compares the tokens behind every block, on the way to an [`output`], with `hidden.K` of the
+/// golden file, each to within 1e-4 of its largest number. Returns how many blocks there are.
+pub fn compare_states(
+    model: &LoadedModel,
+    golden: &Golden,
+    timesteps: &[f64],
+    classes: &[Option<u32>],
+) -> usize {
+    let inputs = shown(model, golden.tensor("noisy"), timesteps, classes);
+    let states = model.model.token_states(&inputs);
+    for (index, state) in states.iter().enumerate() {
+        let name = format!("hidden.{index}");
+        let wanted: Tensor<3> = golden.tensor(&name);
+        let size = wanted.clone().abs().max().into_scalar::<f32>();
+        let apart = apart(state.clone(), wanted);
+        println!("{name}: {apart:.1e} of {size:.3} apart");
+        assert!(apart <= 1e-4 * size, "{name}: {apart:e} of {size:e} apart");
+    }
+    assert!(!golden.has(&format!("hidden.{}", states.len())), "a block was left out");
+    states.len() - 1
 }
 
 /// The clean images that a sampler makes of `start`, `[images, colors, height, width]`, with the
@@ -276,7 +314,7 @@ pub fn compare_gradients(
     golden: Memory,
     most: f32,
 ) -> usize {
-    let mut compared = 0;
+    let (mut compared, mut largest) = (0, 0.0f32);
     let mut sets: Vec<Box<dyn Tensors>> = vec![Box::new(golden.clone())];
     for plan in &imported.weights {
         if !plan.from.iter().all(|origin| golden.0.contains_key(&origin.name)) {
@@ -288,7 +326,9 @@ pub fn compare_gradients(
         assert_eq!(own.len(), wanted.len(), "{}", plan.name);
         let apart = own.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(apart <= most * size.max(1e-3), "{}: {apart:e} of {size:e} apart", plan.name);
+        largest = largest.max(apart / size.max(1e-3));
         compared += 1;
     }
+    println!("gradients of {compared} weights: {largest:.1e} of the largest of each apart");
     compared
 }

@@ -1,7 +1,8 @@
 //! The kinds of published models that are known, and which one a folder holds.
 
 use crate::fuyu;
-use crate::published::{ImportError, Imported, Kind, Source};
+use crate::published::{ImportError, Imported, Kind, Source, Tensors};
+use crate::pytorch::file_of_weights;
 
 /// All kinds, in the order in which they are listed.
 pub const KINDS: &[Kind] = &[fuyu::KIND, crate::dit::KIND, crate::jit::KIND, crate::uvit::KIND];
@@ -26,8 +27,24 @@ pub fn kind_of(source: &Source) -> Result<&'static Kind, ImportError> {
     if let Some(kind) = KINDS.iter().find(|kind| (kind.claims)(source)) {
         return Ok(kind);
     }
+    if let Ok(Some(set)) = file_of_weights(source) {
+        return Err(no_known_network(&*set));
+    }
     source.refuse_other_forms()?;
     let known = KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
     let (path, found) = (source.path().to_owned(), source.summary());
     Err(ImportError::NoConfig { path, found, known })
+}
+
+/// Makes the error of a file of weights whose tensors belong to no network that is known by them.
+fn no_known_network(set: &dyn Tensors) -> ImportError {
+    let names = set.names();
+    let name = |name: &String| format!("`{name}`");
+    let some: Vec<String> = names.iter().take(3).map(name).collect();
+    let found = match names.len() {
+        0 => "a file without tensors".to_owned(),
+        count => format!("a file of {count} tensors such as {}", some.join(", ")),
+    };
+    let wanted = "the tensors of a JiT or of a U-ViT";
+    ImportError::Form { path: set.home().to_owned(), found, wanted }
 }

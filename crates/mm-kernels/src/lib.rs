@@ -31,11 +31,16 @@ pub use blocks::{
     BlockModulation, BranchModulation, GauWeights, KeyValue, KvUpdate, LinearWeights,
     MultiHeadBiases, MultiHeadWeights, ScaleOffset, modulate,
 };
-pub use choice::{convolution, has_fused_blocks, kernels_for, kernels_of, register};
+pub use choice::{
+    convolution, group_norm, has_fused_blocks, kernels_for, kernels_of, register, swish,
+};
 pub use context::AttentionContext;
 pub use gate::Gate;
 pub use instructions::InstructionSet;
-pub use kernels::{BlockKernels, Reference, layer_norm, linear, rms_norm, standardized};
+pub use kernels::{
+    BlockKernels, GroupMembers, GroupNormOptions, Reference, layer_norm, linear, rms_norm,
+    standardized,
+};
 #[cfg(feature = "mmap")]
 pub use mapped::{MappedFile, map_file};
 pub use mask::{KeyRanges, KeyRangesError};

@@ -74,6 +74,7 @@ fn main() {
         },
         pack_len: 64,
         seed: 0,
+        encoder: None,
     };
     let mut optimizer = AdamWConfig::new().init();
     let (mut first, mut last) = (f32::NAN, f32::NAN);

@@ -69,7 +69,8 @@ pub struct Patches {
     /// Rows and columns of each image.
     pub grids: Vec<Grid>,
     /// The row of every token of the batch in the table of all token embeddings followed by all
-    /// patch embeddings, `[rows * tokens]`.
+    /// patch embeddings, or those of all numbers of patches where each has a place of its own:
+    /// `[rows * tokens]`.
     pub source: Tensor<1, Int>,
 }
 
@@ -86,7 +87,8 @@ pub struct Targets {
 /// The target patches of a batch.
 #[derive(Debug, Clone)]
 pub struct ImageTargets {
-    /// Their places in the flattened batch, `[target patches]`.
+    /// Their places in the flattened batch, `[target patches]`, or more where every number of a
+    /// patch has a place of its own.
     pub tokens: Tensor<1, Int>,
     /// Rows and columns of each target image, whose patches stand together.
     pub grids: Vec<Grid>,
@@ -243,15 +245,19 @@ impl HostBatch {
         assert_eq!(sequence.images.len(), sample.noise.len(), "one noise an image");
         let table = self.ids.len();
         for (span, noise) in sequence.images.iter().zip(&sample.noise) {
-            let first = self.image.len();
+            let first = self.image.len() * span.layout.places_of_patch(span.grid);
+            for (place, item) in span.layout.items(span.grid).into_iter().enumerate() {
+                let place = offset + span.start + place;
+                self.source[place] = (table + first + item) as i32;
+                if span.target {
+                    self.target_tokens.push(place as i32);
+                }
+            }
             for patch in 0..span.grid.tokens() {
-                let place = offset + span.start + patch;
-                self.source[place] = (table + first + patch) as i32;
                 self.image.push(self.timesteps.len() as i32);
                 self.at[0].push((patch / span.grid.cols) as i32);
                 self.at[1].push((patch % span.grid.cols) as i32);
                 if span.target {
-                    self.target_tokens.push(place as i32);
                     self.weight.push(noise.weight as f32);
                     self.noise.push(noise.level.noise as f32);
                 }

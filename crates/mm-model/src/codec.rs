@@ -1,7 +1,7 @@
 //! Model folders that hold a codec: images to codes or latents, and back.
 
 use burn::prelude::*;
-use mm_codec::{CellGrid, Codec, CodecError, ImageCodec};
+use mm_codec::{CellGrid, Codec, CodecError, ImageCodec, QueriesConfig};
 use mm_patch::{Grid, Image, image_to_patches, patchify, unpatchify};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -84,7 +84,7 @@ impl LoadedModel {
     pub fn codes(&self, image: &Image) -> Result<CodeImage, GenerateError> {
         let Codec::Codes(codec) = self.codec()? else { return Err(GenerateError::NoCodes) };
         let pixels = pixels_of(self.codec()?, image)?;
-        let [rows, cols] = codec.config().network.cells(image.height(), image.width())?;
+        let CellGrid { rows, cols, .. } = self.codec()?.grid(image.height(), image.width())?;
         let codes = codec.codes(pixels).into_data().convert::<i64>();
         let codes = codes.try_to_vec::<i64>().expect("codes are whole numbers");
         let codes = codes.into_iter().map(|code| code as u32).collect();
@@ -102,6 +102,12 @@ impl LoadedModel {
         let grid =
             CellGrid { rows, cols, channels: config.channels(), codes: Some(config.codes()) };
         grid.check(codes)?;
+        if let Some(QueriesConfig { count, .. }) = config.queries
+            && [rows, cols] != [1, count]
+        {
+            let (found, wanted) = (codes.len(), count);
+            return Err(CodecError::Count { found, wanted, rows: 1, cols: count }.into());
+        }
         let ids: Vec<i32> = codes.iter().map(|code| *code as i32).collect();
         let ids = Tensor::from_data(TensorData::new(ids, [1, codes.len()]), &codec.device());
         image_of(codec.images(ids, [rows, cols]))

@@ -1,5 +1,6 @@
 //! Documents to training batches: sequences, noise for every image that is a target, and packing.
 
+use mm_codec::KlAutoencoder;
 use mm_diffusion::ForwardProcess;
 use mm_text::Tokenizer;
 use rand::RngExt;
@@ -24,6 +25,11 @@ pub struct Collator<'a> {
     pub pack_len: usize,
     /// The seed of the noise.
     pub seed: u64,
+    /// What encodes images, where the network knows latents and no pixels: [`Model::encoder`]. A
+    /// batch that is only counted needs none.
+    ///
+    /// [`Model::encoder`]: crate::Model::encoder
+    pub encoder: Option<&'a KlAutoencoder>,
 }
 
 impl Collator<'_> {
@@ -33,9 +39,14 @@ impl Collator<'_> {
         documents: impl Iterator<Item = (Document, u64)>,
         step: u64,
     ) -> Result<HostBatch, DocumentError> {
-        let patch = self.config.patch;
-        let positions = self.config.network.positions();
-        let sequencer = Sequencer { tokenizer: self.tokenizer, patch, positions };
+        let network = &self.config.network;
+        let sequencer = Sequencer {
+            tokenizer: self.tokenizer,
+            patch: self.config.patch_pixels(),
+            positions: network.positions(),
+            layout: network.layout(),
+            encoder: self.encoder,
+        };
         let mut samples = vec![];
         for (document, index) in documents {
             let sequence = match self.config.vocab {

@@ -1,6 +1,7 @@
 //! The joined model as plain data; a copy stands beside every set of weights.
 
 mod network;
+mod roads;
 mod time;
 
 use mm_backbone::BackboneConfig;
@@ -9,16 +10,17 @@ use mm_diffusion::{Prediction, Schedule};
 use mm_patch::{Grid, PatchError};
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, UnetConfig, VitConfig};
+use crate::{ConfigError, Order, UnetConfig, VitConfig};
 
-pub use network::{CodedConfig, NetworkConfig, NetworkFields, UnifiedConfig};
+pub use network::{NetworkConfig, NetworkFields, UnifiedConfig};
+pub use roads::{BytesConfig, CodedConfig, ImageCodes, LatentConfig};
 pub use time::TimeConfig;
 
 /// Everything that decides the shapes and the meaning of a model's weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "ModelFields", into = "ModelFields")]
 pub struct ModelConfig {
-    /// Side of a patch, pixels.
+    /// Side of a patch: pixels, or cells where the network knows latents.
     pub patch: usize,
     /// Number of token ids, special tokens included; 0 for a model of images alone, which has
     /// neither token embeddings nor a head for them, and whose documents are the patches of one
@@ -56,6 +58,10 @@ struct ModelFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codec: Option<CodecConfig>,
     vit: Option<VitConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<BytesConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order: Option<Order>,
 }
 
 impl TryFrom<ModelFields> for ModelConfig {
@@ -71,6 +77,8 @@ impl TryFrom<ModelFields> for ModelConfig {
             unet: fields.unet,
             codec: fields.codec,
             vit: fields.vit,
+            bytes: fields.bytes,
+            order: fields.order,
         };
         let network = network.try_into()?;
         Ok(Self { patch, vocab, time, schedule, prediction, network })
@@ -88,6 +96,8 @@ impl From<ModelConfig> for ModelFields {
             unet,
             vit,
             codec,
+            bytes,
+            order,
         } = network.into();
         Self {
             patch,
@@ -102,6 +112,8 @@ impl From<ModelConfig> for ModelFields {
             unet,
             codec,
             vit,
+            bytes,
+            order,
         }
     }
 }
@@ -176,13 +188,13 @@ impl ModelConfig {
             NetworkConfig::Unet(unet) => unet.validate(),
             NetworkConfig::Codec(codec) => self.validate_codec(codec),
             NetworkConfig::Coded(coded) => self.validate_coded(coded),
+            NetworkConfig::Latent(latent) => self.validate_latent(latent),
             NetworkConfig::Vit(vit) => vit.validate(&self.time),
         }
     }
 
     /// Checks a transformer over codes, and that a patch is a cell of its codec.
     fn validate_coded(&self, coded: &CodedConfig) -> Result<(), ConfigError> {
-        coded.codec.validate()?;
         coded.unified.backbone.validate()?;
         let wrong = |field, found: &dyn ToString, wanted| {
             Err(ConfigError::Field { field, found: found.to_string(), wanted })
@@ -191,14 +203,52 @@ impl ModelConfig {
         if self.vocab == 0 {
             return wrong("vocab", &self.vocab, "at least 2, since codes follow words");
         }
-        if self.patch != coded.codec.network.factor() {
-            return wrong("patch", &self.patch, "the side of a cell of the `codec`, for codes");
+        match &coded.codes {
+            ImageCodes::Codec(codec) => {
+                codec.validate()?;
+                if codec.queries.is_some() {
+                    let wanted = "absent: a code of a query stands at no place of an image";
+                    return wrong("codec.codes.queries", &"given", wanted);
+                }
+                if self.patch != codec.network.factor() {
+                    let wanted = "the side of a cell of the `codec`, for codes";
+                    return wrong("patch", &self.patch, wanted);
+                }
+            }
+            ImageCodes::Bytes(BytesConfig { levels, window: _ }) => {
+                if !(2..=256).contains(levels) {
+                    return wrong("bytes.levels", levels, "2 to 256");
+                }
+            }
         }
         if patch_pos_embed > 0 {
             return wrong("patch_pos_embed", &patch_pos_embed, "0, since codes are tokens");
         }
         if patch_convolution {
             return wrong("patch_convolution", &true, "false, since codes are tokens");
+        }
+        Ok(())
+    }
+
+    /// Checks a transformer over latents, whose sizes say what a patch of latents is.
+    fn validate_latent(&self, latent: &LatentConfig) -> Result<(), ConfigError> {
+        latent.codec.validate()?;
+        latent.unified.backbone.validate()?;
+        let wrong = |field, found: &dyn ToString, wanted| {
+            Err(ConfigError::Field { field, found: found.to_string(), wanted })
+        };
+        let colors = latent.codec.colors;
+        if colors != mm_patch::RGB_CHANNELS {
+            return wrong("codec.kl.colors", &colors, "3");
+        }
+        if self.vocab == 0 {
+            return wrong("vocab", &self.vocab, "at least 2, since latents stand beside words");
+        }
+        if self.time == TimeConfig::None {
+            return wrong("time.kind", &"none", "another, since latents are denoised");
+        }
+        if latent.unified.patch_convolution {
+            return wrong("patch_convolution", &true, "false, since it is over pixels");
         }
         Ok(())
     }
@@ -235,9 +285,14 @@ impl ModelConfig {
     /// Returns the patches of an image of this size in pixels: of its pixels, or of its latents
     /// where the network draws those.
     pub fn grid(&self, width: usize, height: usize) -> Result<Grid, PatchError> {
-        let factor = self.network.vit().map_or(1, VitConfig::factor);
-        let grid = Grid::of_size(width, height, self.patch.saturating_mul(factor))?;
+        let grid = Grid::of_size(width, height, self.patch_pixels())?;
         Ok(Grid { patch: self.patch, channels: self.network.channels(), ..grid })
+    }
+
+    /// Returns the side of a patch in pixels, which is more than [`patch`](Self::patch) where that
+    /// counts latents.
+    pub fn patch_pixels(&self) -> usize {
+        self.patch.saturating_mul(self.network.factor())
     }
 
     /// Whether a drawing has a prompt: text, or a class.
@@ -257,31 +312,44 @@ impl ModelConfig {
         let (outside, network) = match &self.network {
             NetworkConfig::Codec(codec) => (0.0, codec.parameters()),
             NetworkConfig::Unet(unet) => (time(unet.width as f64), unet.parameters()),
-            NetworkConfig::Coded(CodedConfig { unified, codec }) => {
+            NetworkConfig::Coded(CodedConfig { unified, codes, .. }) => {
                 let inner = Self {
                     patch: 1,
-                    vocab: self.vocab.saturating_add(codec.codes()),
+                    vocab: self.vocab.saturating_add(codes.count()),
                     network: NetworkConfig::Unified(unified.clone()),
                     ..self.clone()
                 };
-                let codec = mm_codec::CodecConfig::Codes(codec.clone());
-                (inner.parameters() as f64, codec.parameters())
+                let codec = match codes {
+                    ImageCodes::Codec(codec) => CodecConfig::Codes(codec.clone()).parameters(),
+                    ImageCodes::Bytes(_) => 0,
+                };
+                (inner.parameters() as f64, codec)
+            }
+            NetworkConfig::Latent(LatentConfig { unified, codec }) => {
+                let (blocks, outside) = self.parameters_of(unified, time);
+                (outside, blocks + CodecConfig::Kl(codec.clone()).parameters())
             }
             NetworkConfig::Vit(vit) => (vit.parameters(self.patch_dim() as f64, time), 0),
             NetworkConfig::Unified(unified) => {
-                let [width, numbers, vocab, places] =
-                    [unified.backbone.width, self.patch_dim(), self.vocab, unified.patch_pos_embed]
-                        .map(|size| size as f64);
-                let out = if self.draws() { 1.0 } else { 0.0 };
-                let biases = if unified.patch_bias { width + out * numbers } else { 0.0 };
-                let ends = 2.0 * vocab * width + (1.0 + out) * numbers * width + biases;
-                let convolution =
-                    if unified.patch_convolution { 3.0 * 3.0 * 3.0 * 3.0 + 3.0 } else { 0.0 };
-                let outside = ends + 2.0 * places * width + time(width) + convolution;
-                (outside, unified.backbone.parameters())
+                let (blocks, outside) = self.parameters_of(unified, time);
+                (outside, blocks)
             }
         };
         (outside + network as f64) as usize
+    }
+
+    /// Returns the numbers of the blocks of the joined transformer, and of what is around them,
+    /// where the time takes as many as `time` says of the width.
+    fn parameters_of(&self, unified: &UnifiedConfig, time: impl Fn(f64) -> f64) -> (usize, f64) {
+        let [width, numbers, vocab, places] =
+            [unified.backbone.width, self.patch_dim(), self.vocab, unified.patch_pos_embed]
+                .map(|size| size as f64);
+        let out = if self.draws() { 1.0 } else { 0.0 };
+        let biases = if unified.patch_bias { width + out * numbers } else { 0.0 };
+        let ends = 2.0 * vocab * width + (1.0 + out) * numbers * width + biases;
+        let convolution = if unified.patch_convolution { 3.0 * 3.0 * 3.0 * 3.0 + 3.0 } else { 0.0 };
+        let outside = ends + 2.0 * places * width + time(width) + convolution;
+        (unified.backbone.parameters(), outside)
     }
 
     /// Numbers in one patch: `patch * patch` times those of a pixel, or of a latent.

@@ -134,6 +134,11 @@ pub enum GenerateError {
     /// The network writes codes, and denoises nothing.
     #[error("this model writes images code by code and denoises nothing, wanted one of patches")]
     IsCoded,
+    /// The network draws latents, in which no pixel can be kept.
+    #[error(
+        "this model draws latents, and decoding them keeps no pixel of an image, wanted one of patches"
+    )]
+    IsLatent,
     /// The network writes codes, without guidance.
     #[error("this model writes images code by code, wanted a guidance of 1")]
     NoGuidance,

@@ -22,7 +22,7 @@ use crate::loaded::{
     generation_from_bytes, tokenizer_from_bytes,
 };
 use crate::parameters::{Weight, Weights, shapes_of, weights_of, weights_to_bytes};
-use crate::stored::{Place, Shard, Stored};
+use crate::stored::{OnLoad, Place, Shard, Stored};
 use crate::{FileError, FolderError, GenerationConfig, LoadedModel, Model, ModelConfig};
 use index::{INDEX, Index, index_from_bytes};
 
@@ -31,6 +31,15 @@ impl LoadedModel {
     /// that `model.safetensors.index.json` names; they are read one at a time. A folder of
     /// diffusers' `AutoencoderKL` is read as it is published.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, FolderError> {
+        Self::load_telling(folder, device, &mut |_| ())
+    }
+
+    /// Does what [`load`](Self::load) does, and tells how far the reading is.
+    pub fn load_telling(
+        folder: &Path,
+        device: &Device,
+        on: OnLoad<'_>,
+    ) -> Result<Self, FolderError> {
         // The configuration comes first: a folder of another format may lack the other files.
         let bytes = fs_err::read(folder.join(CONFIG))?;
         if published::is_published(&bytes) {
@@ -41,7 +50,7 @@ impl LoadedModel {
         let tokenizer = tokenizer_from_bytes(&fs_err::read(&path)?, &config)
             .map_err(|why| why.in_file(path))?;
         let generation = load_generation_config(folder)?;
-        let model = stored(folder)?.model(&config, device)?;
+        let model = stored(folder)?.model(&config, device, on)?;
         Ok(Self { config, tokenizer, model, generation })
     }
 
@@ -49,11 +58,21 @@ impl LoadedModel {
     /// CPU the weights of a published model are mapped from their files and stay in their type:
     /// matrices of 16 bits are widened as they are used. Everything else is loaded as usual.
     pub fn load_to_ask(folder: &Path, device: &Device) -> Result<Self, FolderError> {
+        Self::load_to_ask_telling(folder, device, &mut |_| ())
+    }
+
+    /// Does what [`load_to_ask`](Self::load_to_ask) does, and tells how far the reading is. Of
+    /// weights that are mapped there is nothing to tell: they are read when they are used.
+    pub fn load_to_ask_telling(
+        folder: &Path,
+        device: &Device,
+        on: OnLoad<'_>,
+    ) -> Result<Self, FolderError> {
         let config = load_config(folder)?;
         let unified = config.network.unified();
         let stays = unified.is_some_and(|unified| unified.backbone.block.is_persimmon());
         if !stays || !has_fused_blocks(device) {
-            return Self::load(folder, device);
+            return Self::load_telling(folder, device, on);
         }
         let path = folder.join(TOKENIZER);
         let tokenizer = tokenizer_from_bytes(&fs_err::read(&path)?, &config)

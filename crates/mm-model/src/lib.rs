@@ -24,6 +24,8 @@ pub mod folder;
 mod fuzz;
 mod generate;
 pub mod image_only;
+mod latents;
+mod layout;
 mod loaded;
 mod losses;
 mod networks;
@@ -37,7 +39,8 @@ pub use batch::{Batch, HostBatch, ImageNoise, Jump, Sample};
 pub use codec::{CodeImage, LatentImage};
 pub use collate::Collator;
 pub use config::{
-    CodedConfig, ModelConfig, NetworkConfig, NetworkFields, TimeConfig, UnifiedConfig,
+    BytesConfig, CodedConfig, ImageCodes, LatentConfig, ModelConfig, NetworkConfig, NetworkFields,
+    TimeConfig, UnifiedConfig,
 };
 pub use conversation::{TURN_END, Turn};
 pub use document::{Document, Segment};
@@ -47,10 +50,16 @@ pub use generate::{
     GenerationConfig, GenerationSession, ImageSampler, ImageToImage, Inpaint, JoinedPrefixes,
     Joining, Kernel, KnownTokens, Margins, Mask, MaskedArea, Measurement, Network, NetworkAnswer,
     NetworkCall, Prefix, Region, Restore, RoundTrip, SamplingMethod, SamplingPlan, SoftMask,
-    SuperResolution, Unconstrained, Written, constrained_images_of, images_of, luma, outpaint,
+    SuperResolution, Unconstrained, Written, constrained_images_of, images_of, images_of_numbers,
+    luma, numbers_of, outpaint,
 };
+pub use latents::LatentScale;
+pub use layout::{ImageLayout, Order};
 pub use loaded::{LoadedModel, ModelParts, config_to_bytes};
-pub use losses::{IMAGE_LOSS, LATENT_LOSS, LossTerm, Losses, Reduction, TEXT_LOSS, weighted_sum};
+pub use losses::{
+    ADVERSARIAL_LOSS, DISCRIMINATOR_LOSS, IMAGE_LOSS, LATENT_LOSS, LossTerm, Losses, Reduction,
+    TEXT_LOSS, weighted_sum,
+};
 pub use mm_backbone::PositionScheme;
 pub use networks::{
     Classes, DitConfig, JitConfig, Model, UnetConfig, UvitConfig, VitConfig, numbers_of_places,

@@ -77,7 +77,7 @@ impl LoadedModel {
         let weights =
             Shard::open(Cursor::new(parts.weights)).map_err(|why| why.in_file(WEIGHTS))?;
         let weights = Stored::new(WEIGHTS.into(), vec![(WEIGHTS.into(), weights)])?;
-        let model = weights.model(&config, device)?;
+        let model = weights.model(&config, device, &mut |_| ())?;
         Ok(Self { config, tokenizer, model, generation })
     }
 
@@ -85,8 +85,10 @@ impl LoadedModel {
     pub fn sequencer(&self) -> Sequencer<'_> {
         Sequencer {
             tokenizer: &self.tokenizer,
-            patch: self.config.patch,
+            patch: self.config.patch_pixels(),
             positions: self.config.network.positions(),
+            layout: self.config.network.layout(),
+            encoder: self.model.encoder(),
         }
     }
 

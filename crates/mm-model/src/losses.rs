@@ -7,7 +7,7 @@
 use std::ops::{Add, Mul};
 
 use burn::prelude::*;
-use mm_codec::Codec;
+use mm_codec::{Adversarial, Codec};
 use mm_diffusion::Prediction;
 use mm_text::{next_token_loss, token_surprises};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,10 @@ pub const IMAGE_LOSS: &str = "image";
 
 /// The name of what is minimized of a codec's latents beside the error of its images.
 pub const LATENT_LOSS: &str = "latent";
+/// The name of what a codec's decoder minimizes to be taken for real, with its adaptive weight.
+pub const ADVERSARIAL_LOSS: &str = "adversarial";
+/// The name of what a codec's discriminator minimizes.
+pub const DISCRIMINATOR_LOSS: &str = "discriminator";
 
 /// Says over what the squared error of images is a mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -110,6 +114,19 @@ impl Model {
         Some(token_surprises(self.logits(hidden), ids.clone()))
     }
 
+    /// Computes the cross-entropy in nats of every code of the target images among all codes,
+    /// without the words: `[codes]`, in the order in which they are written. It is nothing for a
+    /// network that writes no codes. Where bytes are codes, the sum over an image is its exact
+    /// negative log-likelihood.
+    pub fn code_surprises(&self, batch: &Batch) -> Option<Tensor<1>> {
+        let (coded, target) = (self.coded()?, batch.targets.image.as_ref()?);
+        let inputs = coded.coded(&batch.inputs);
+        let places = target.tokens.clone();
+        let hidden = coded.hidden_of_codes(&inputs).select(0, places.clone() - 1);
+        let codes = inputs.ids.select(0, places) - coded.first_code() as i64;
+        Some(token_surprises(coded.code_logits(hidden), codes))
+    }
+
     /// Computes the loss terms [`TEXT_LOSS`] and [`IMAGE_LOSS`] of one batch, each `[1]`. A network
     /// without words has none of text; a codec has [`LATENT_LOSS`] instead, and its image loss is
     /// the error of the images that it decodes, whatever the noise. The image loss of a
@@ -147,19 +164,22 @@ impl Model {
 }
 
 /// Computes the losses of a codec, each `[1]`: the squared error of the target images that it
-/// decodes, and what is minimized of their latents.
+/// decodes, what is minimized of their latents, and what a discriminator adds.
 fn codec_losses(codec: &Codec, batch: &Batch) -> Losses {
     let Some(target) = &batch.targets.image else { return Losses::default() };
     let decoded = autoencoder::decoded(codec, target);
     let error = (decoded.patches - target.clean.clone()).square().mean_dim(1); // [patches, 1]
     let count = error.dims()[0];
-    Losses {
-        patch_errors: Some(error.clone().detach().squeeze_dim(1)), // [patches]
-        list: vec![
-            LossTerm { name: IMAGE_LOSS, value: error.mean(), count },
-            LossTerm { name: LATENT_LOSS, value: decoded.latent, count },
-        ],
+    let mut list = vec![
+        LossTerm { name: IMAGE_LOSS, value: error.clone().mean(), count },
+        LossTerm { name: LATENT_LOSS, value: decoded.latent, count },
+    ];
+    if let Some(Adversarial { adversarial, discriminator }) = decoded.adversarial {
+        list.push(LossTerm { name: ADVERSARIAL_LOSS, value: adversarial, count });
+        list.push(LossTerm { name: DISCRIMINATOR_LOSS, value: discriminator, count });
     }
+    let patch_errors = Some(error.detach().squeeze_dim(1)); // [patches]
+    Losses { list, patch_errors }
 }
 
 /// Computes the losses of a transformer over words and codes, each `[1]`: the cross-entropy of

@@ -4,6 +4,7 @@
 pub(crate) mod autoencoder;
 mod coded;
 mod convolution;
+mod latent;
 mod pixels;
 mod time;
 mod unet;
@@ -16,11 +17,12 @@ pub use vit::{Classes, DitConfig, JitConfig, UvitConfig, VitConfig, numbers_of_p
 
 use burn::prelude::*;
 use mm_backbone::{Cache, Init, KeyValue, transparent_module};
-use mm_codec::Codec;
+use mm_codec::{Codec, KlAutoencoder};
 use mm_patch::Grid;
 
 use crate::batch::Inputs;
 use crate::{ConfigError, ModelConfig, NetworkConfig};
+use latent::Latent;
 use unet::Unet;
 use unified::Unified;
 use vit::Vit;
@@ -37,6 +39,8 @@ pub enum Model {
     Codec(Codec),
     /// One transformer for text and codes.
     Coded(Coded),
+    /// One transformer for text and latents.
+    Latent(Latent),
     /// A published transformer that only draws.
     Vit(Vit),
 }
@@ -56,6 +60,7 @@ impl Model {
             NetworkConfig::Unified(unified) => Self::Unified(Unified::new(unified, config, init)?),
             NetworkConfig::Codec(codec) => Self::Codec(Codec::drawn(codec, init)),
             NetworkConfig::Coded(coded) => Self::Coded(Coded::new(coded, config, init)?),
+            NetworkConfig::Latent(latent) => Self::Latent(Latent::new(latent, config, init)?),
         })
     }
 
@@ -67,6 +72,7 @@ impl Model {
             Self::Vit(vit) => vit.device(),
             Self::Codec(codec) => codec.device(),
             Self::Coded(coded) => coded.device(),
+            Self::Latent(latent) => latent.network().device(),
         }
     }
 
@@ -78,17 +84,29 @@ impl Model {
         }
     }
 
-    /// Returns the network with its codec replaced by what `change` makes of it.
+    /// Returns what encodes images before they become part of a sequence, if the network knows
+    /// latents and no pixels.
+    pub fn encoder(&self) -> Option<&KlAutoencoder> {
+        match self {
+            Self::Latent(latent) => Some(latent.codec()),
+            _ => None,
+        }
+    }
+
+    /// Returns the network with its codec replaced by what `change` makes of it; a codec of another
+    /// kind is not taken.
     pub fn with_codec(self, change: impl FnOnce(Codec) -> Codec) -> Self {
         match self {
             Self::Codec(codec) => Self::Codec(change(codec)),
-            Self::Coded(coded) => {
-                let own = Codec::Codes(coded.codec().clone());
-                match change(own) {
-                    Codec::Codes(codec) => Self::Coded(coded.with_codec(codec)),
-                    Codec::Kl(_) => Self::Coded(coded), // which has no codes
-                }
-            }
+            Self::Coded(coded) => match coded.codec().cloned().map(|own| change(Codec::Codes(own)))
+            {
+                Some(Codec::Codes(codec)) => Self::Coded(coded.with_codec(codec)),
+                Some(Codec::Kl(_)) | None => Self::Coded(coded),
+            },
+            Self::Latent(latent) => match change(Codec::Kl(latent.codec().clone())) {
+                Codec::Kl(codec) => Self::Latent(latent.with_codec(codec)),
+                Codec::Codes(_) => Self::Latent(latent),
+            },
             other => other,
         }
     }
@@ -106,6 +124,7 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.knows_text(),
             Self::Coded(_) => true,
+            Self::Latent(latent) => latent.network().knows_text(),
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => false,
         }
     }
@@ -118,7 +137,18 @@ impl Model {
             Self::Unet(unet) => unet.hidden(inputs),
             Self::Codec(codec) => autoencoder::hidden(codec, inputs),
             Self::Coded(coded) => coded.hidden(inputs),
+            Self::Latent(latent) => latent.network().hidden(inputs),
             Self::Vit(vit) => vit.hidden(inputs),
+        }
+    }
+
+    /// The tokens before the first block of a published network that only draws, and behind every
+    /// block, `[images, tokens, channels]` each; images of several sizes one size after another.
+    /// Other networks do not show them: there are none.
+    pub fn token_states(&self, inputs: &Inputs) -> Vec<Tensor<3>> {
+        match self {
+            Self::Vit(vit) => vit.token_states(inputs),
+            _ => vec![],
         }
     }
 
@@ -128,6 +158,7 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.hidden_cached(inputs, cache),
             Self::Coded(coded) => coded.hidden_cached(inputs, cache),
+            Self::Latent(latent) => latent.network().hidden_cached(inputs, cache),
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => (self.hidden(inputs), vec![]),
         }
     }
@@ -138,6 +169,7 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.hidden_behind(inputs, cache),
             Self::Coded(coded) => coded.hidden_behind(inputs, cache),
+            Self::Latent(latent) => latent.network().hidden_behind(inputs, cache),
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => self.hidden(inputs),
         }
     }
@@ -148,6 +180,7 @@ impl Model {
         match self {
             Self::Unified(unified) => unified.logits(hidden),
             Self::Coded(coded) => coded.logits(hidden),
+            Self::Latent(latent) => latent.network().logits(hidden),
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => {
                 unreachable!("a network that only draws or encodes has no words")
             }
@@ -159,6 +192,7 @@ impl Model {
     pub fn decode(&self, latents: Tensor<4>) -> Option<Tensor<4>> {
         match self {
             Self::Vit(vit) => vit.decode(latents),
+            Self::Latent(latent) => Some(latent.decode(latents)),
             Self::Unified(_) | Self::Unet(_) | Self::Codec(_) | Self::Coded(_) => None,
         }
     }
@@ -168,10 +202,11 @@ impl Model {
     pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.patches(hidden, grids),
+            Self::Latent(latent) => latent.network().patches(hidden, grids),
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => hidden, // which are its patches
             Self::Coded(_) => unreachable!("codes are tokens"),
         }
     }
 }
 
-transparent_module!(Model { Unified, Unet, Vit, Codec, Coded });
+transparent_module!(Model { Unified, Unet, Vit, Codec, Coded, Latent });

@@ -13,11 +13,15 @@
 
 mod by_rows;
 
+use std::ops::Range;
+
 use mm_backbone::{PositionScheme, Positions};
+use mm_codec::KlAutoencoder;
 use mm_patch::{Grid, Image, image_to_patches};
 use mm_text::{MAX_SIDE, Special, Tokenizer};
 
-use crate::{Document, DocumentError, Segment};
+use crate::latents::latent_patches;
+use crate::{Document, DocumentError, ImageLayout, Segment};
 
 /// One document as the model sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,10 +49,19 @@ pub struct ImageSpan {
     pub start: usize,
     /// Rows, columns and patch.
     pub grid: Grid,
+    /// Which places the patches take.
+    pub layout: ImageLayout,
     /// Whether it is noised and a target.
     pub target: bool,
-    /// Clean pixels in [-1, 1], `[rows * cols, numbers]` in reading order.
+    /// Clean pixels in [-1, 1], or latents, `[rows * cols, numbers]` in reading order.
     pub patches: Vec<f32>,
+}
+
+impl ImageSpan {
+    /// Returns the places that the image takes.
+    pub fn places(&self) -> Range<usize> {
+        self.start..self.start + self.layout.places(self.grid)
+    }
 }
 
 /// Turns documents into sequences for one tokenizer, patch size and position scheme.
@@ -60,6 +73,17 @@ pub struct Sequencer<'a> {
     pub patch: usize,
     /// How positions are assigned.
     pub positions: PositionScheme,
+    /// Which places the patches of an image take.
+    pub layout: ImageLayout,
+    /// What encodes images, where the network knows latents and no pixels.
+    pub encoder: Option<&'a KlAutoencoder>,
+}
+
+impl<'a> Sequencer<'a> {
+    /// Returns the rules of a network that sees the pixels of whole patches, in reading order.
+    pub fn of_patches(tokenizer: &'a Tokenizer, patch: usize, positions: PositionScheme) -> Self {
+        Self { tokenizer, patch, positions, layout: ImageLayout::default(), encoder: None }
+    }
 }
 
 impl Sequencer<'_> {
@@ -147,7 +171,14 @@ impl Sequencer<'_> {
         let grid = Grid::of_size(image.width(), image.height(), self.patch).map_err(wrong)?;
         self.push_opening(sequence, grid, target, index)?;
         let patches = image_to_patches(image, grid).map_err(wrong)?;
-        sequence.push_patches(grid, patches, target, self.special().pad);
+        let pad = self.special().pad;
+        match self.encoder {
+            Some(encoder) => {
+                let (patches, grid) = latent_patches(encoder, patches, grid);
+                sequence.push_patches(grid, patches, target, pad);
+            }
+            None => sequence.push_image(grid, self.layout, patches, target, pad),
+        }
         sequence.push_token(self.special().image_end, false);
         Ok(())
     }
@@ -190,12 +221,25 @@ impl Sequence {
 
     /// Appends an image's patches, `[rows * cols, numbers]`, which all see each other.
     pub fn push_patches(&mut self, grid: Grid, patches: Vec<f32>, target: bool, pad: u32) {
+        self.push_image(grid, ImageLayout::default(), patches, target, pad);
+    }
+
+    /// Appends an image's patches, `[rows * cols, numbers]` in reading order, at the places that
+    /// `layout` gives them. They all see each other, unless the network is causal.
+    pub fn push_image(
+        &mut self,
+        grid: Grid,
+        layout: ImageLayout,
+        patches: Vec<f32>,
+        target: bool,
+        pad: u32,
+    ) {
         let start = self.len();
-        let end = start + grid.tokens();
+        let end = start + layout.places(grid);
         self.ids.resize(end, pad);
-        self.positions.extend(self.next.image(grid.rows, grid.cols));
+        self.positions.extend(layout.positions(&mut self.next, grid));
         self.ranges.resize(end, [0, end as u32]);
-        self.images.push(ImageSpan { start, grid, target, patches });
+        self.images.push(ImageSpan { start, grid, layout, target, patches });
     }
 }
 
@@ -212,8 +256,7 @@ mod tests {
     /// trained to predict.
     fn check(document: &Document, expected: Expect) {
         let tokenizer = tokenizer();
-        let sequencer =
-            Sequencer { tokenizer: &tokenizer, patch: 8, positions: PositionScheme::RopeTv };
+        let sequencer = Sequencer::of_patches(&tokenizer, 8, PositionScheme::RopeTv);
         let sequence = sequencer.complete(document).unwrap();
         let name = |id: u32| {
             let special = tokenizer.special();
@@ -221,10 +264,7 @@ mod tests {
         };
         let mut text = String::new();
         for place in 0..sequence.len() {
-            let patch = sequence
-                .images
-                .iter()
-                .any(|image| (image.start..image.start + image.grid.tokens()).contains(&place));
+            let patch = sequence.images.iter().any(|image| image.places().contains(&place));
             let what = if patch { "patch".to_owned() } else { name(sequence.ids[place]) };
             let ([row, col], [start, end]) = (sequence.positions[place], sequence.ranges[place]);
             let target = sequence.targets.iter().find(|(at, _)| *at == place);
@@ -278,8 +318,7 @@ mod tests {
     #[test]
     fn an_image_larger_than_the_size_tokens_is_refused_with_its_number() {
         let tokenizer = tokenizer();
-        let sequencer =
-            Sequencer { tokenizer: &tokenizer, patch: 1, positions: PositionScheme::RopeTv };
+        let sequencer = Sequencer::of_patches(&tokenizer, 1, PositionScheme::RopeTv);
         let wide =
             Document { segments: vec![Segment::context_image(Image::filled(65, 2, [0; 3]))] };
         let error = sequencer.prompt(&wide).unwrap_err().to_string();

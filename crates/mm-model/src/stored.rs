@@ -25,6 +25,18 @@ pub use shard::{Place, Shard};
 /// cannot be used where they lie.
 pub type DataOf<'a> = &'a dyn Fn(usize, Place) -> Option<TensorData>;
 
+/// How much of the weights of a model was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Bytes of the files that were read.
+    pub done: u64,
+    /// Bytes of all weights in the files.
+    pub all: u64,
+}
+
+/// Is told how far the reading is, once for every weight.
+pub type OnLoad<'a> = &'a mut dyn FnMut(LoadProgress);
+
 /// All files of a set of weights.
 #[derive(Debug)]
 pub struct Stored<R> {
@@ -79,7 +91,12 @@ impl<R: Read + Seek> Stored<R> {
 
     /// Makes the network of a configuration with these weights. Memory is taken after their number
     /// is compared with that of the configuration, and for one tensor at a time beside the network.
-    pub fn model(mut self, config: &ModelConfig, device: &Device) -> Result<Model, FolderError> {
+    pub fn model(
+        mut self,
+        config: &ModelConfig,
+        device: &Device,
+        on: OnLoad<'_>,
+    ) -> Result<Model, FolderError> {
         let found = self.shards.iter().map(|(_, shard)| shard.count()).sum();
         let wanted = config.parameters() as u128;
         if found < wanted {
@@ -88,7 +105,20 @@ impl<R: Read + Seek> Stored<R> {
         let blank = Model::drawn(config, &mut Init::blank(device))
             .map_err(|why| FileError::from(why).in_file(self.home.clone()))?;
         self.check(&shapes_of(&blank))?;
-        filled(blank, &mut |name, shape| self.read(name, shape))
+        let all = self.shards.iter().map(|(_, shard)| shard.bytes()).sum();
+        let mut progress = LoadProgress { done: 0, all };
+        filled(blank, &mut |name, shape| {
+            let values = self.read(name, shape)?;
+            progress.done += self.bytes_of(name);
+            on(progress);
+            Ok(values)
+        })
+    }
+
+    /// Returns the bytes that a tensor takes in its file.
+    fn bytes_of(&self, name: &str) -> u64 {
+        let bytes = |info: &TensorInfo| (info.data_offsets.1 - info.data_offsets.0) as u64;
+        self.info(name).map_or(0, bytes)
     }
 
     /// Makes the network of a configuration with these weights, whose matrices stay in the type in

@@ -92,8 +92,14 @@ mod tests {
             weight: LossWeight::One,
         };
         for pack_len in [0, 64] {
-            let collator =
-                Collator { tokenizer: &tokenizer, config: &config, process, pack_len, seed: 1 };
+            let collator = Collator {
+                tokenizer: &tokenizer,
+                config: &config,
+                process,
+                pack_len,
+                seed: 1,
+                encoder: None,
+            };
             let batch = |captions| {
                 let host = collator.batch(documents(captions).into_iter(), 0).unwrap();
                 host.to_device(&config, &device)

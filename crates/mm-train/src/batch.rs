@@ -1,11 +1,13 @@
 //! The batches of a run: the documents of a step, cut into micro-batches.
 
+use burn::module::Module;
+use mm_codec::KlAutoencoder;
 use mm_data::{DataSet, DocumentSampler, Numbered, SamplerConfig};
-use mm_model::{Collator, Document, HostBatch, ModelConfig};
+use mm_model::{Collator, Document, HostBatch, Model, ModelConfig};
 use mm_text::Tokenizer;
 
 use crate::TrainError;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, RunConfig};
 
 /// Makes the batches of a run, or one rank's share of them.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub struct Batches<'a> {
     config: ModelConfig,
     sampler: DocumentSampler<'a>,
     tokenizer: &'a Tokenizer,
+    /// What encodes images, where the network knows latents.
+    encoder: Option<KlAutoencoder>,
 }
 
 impl<'a> Batches<'a> {
@@ -31,7 +35,15 @@ impl<'a> Batches<'a> {
             config: recipe.model_config(tokenizer.vocab()),
             sampler: DocumentSampler::new(sampler, data),
             tokenizer,
+            encoder: None,
         }
+    }
+
+    /// Makes batches that `model` can be trained on: images are encoded by its codec, if it knows
+    /// latents. Batches that are only counted need no model.
+    #[must_use]
+    pub fn of_model(self, model: &Model) -> Self {
+        Self { encoder: model.encoder().map(Module::valid), ..self }
     }
 
     /// Restricts the batches to one rank's share of every step's documents.
@@ -47,7 +59,8 @@ impl<'a> Batches<'a> {
     pub fn batch(&mut self, step: u64) -> Result<Vec<HostBatch>, TrainError> {
         let documents = self.sampler.documents(step)?;
         let documents = documents.into_iter().map(|one| (one.document, one.index)).collect();
-        micro_batches(self.recipe, &self.config, self.tokenizer, documents, step)
+        let collator = collator(self.recipe, &self.config, self.tokenizer, self.encoder.as_ref());
+        micro_batches(&self.recipe.run, &collator, documents, step)
     }
 
     /// Returns the documents of one step, each with its index in the step.
@@ -58,14 +71,12 @@ impl<'a> Batches<'a> {
 
 /// Cuts documents, each with its index in the step, into the recipe's number of micro-batches.
 pub(crate) fn micro_batches(
-    recipe: &Recipe,
-    config: &ModelConfig,
-    tokenizer: &Tokenizer,
+    run: &RunConfig,
+    collator: &Collator<'_>,
     documents: Vec<(Document, u64)>,
     step: u64,
 ) -> Result<Vec<HostBatch>, TrainError> {
-    let collator = collator(recipe, config, tokenizer);
-    let wanted = recipe.run.micro_batches.saturating_mul(recipe.run.grad_accum_steps);
+    let wanted = run.micro_batches.saturating_mul(run.grad_accum_steps);
     let (count, parts) = (documents.len(), wanted.min(documents.len()));
     let mut documents = documents.into_iter();
     (0..parts)
@@ -76,11 +87,13 @@ pub(crate) fn micro_batches(
         .collect()
 }
 
-/// The collator of a recipe.
+/// The collator of a recipe. `encoder` is what encodes images, where the network knows latents:
+/// [`Model::encoder`].
 pub fn collator<'a>(
     recipe: &Recipe,
     config: &'a ModelConfig,
     tokenizer: &'a Tokenizer,
+    encoder: Option<&'a KlAutoencoder>,
 ) -> Collator<'a> {
     Collator {
         tokenizer,
@@ -88,5 +101,6 @@ pub fn collator<'a>(
         process: recipe.forward_process(),
         pack_len: recipe.run.pack_len,
         seed: recipe.seed,
+        encoder,
     }
 }

@@ -49,7 +49,7 @@ pub fn evaluate_held_out(training: &Training) -> Result<Validation, TrainError> 
     let (recipe, data) = (&training.recipe, &training.data);
     let count = recipe.run.validate_count;
     let model = training.averaged();
-    let collator = collator(recipe, &model.config, &model.tokenizer);
+    let collator = collator(recipe, &model.config, &model.tokenizer, model.model.encoder());
     let reduction = recipe.loss.reduction;
     let losses = held_out_losses(&model, &collator, reduction, data, Split::HeldOut, count)?;
     let terms = training.objective.terms();

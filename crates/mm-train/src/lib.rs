@@ -30,6 +30,7 @@ mod optim;
 mod plan;
 mod progress;
 pub mod recipe;
+mod represent;
 mod rollback;
 mod schedule;
 mod setup;
@@ -51,7 +52,9 @@ pub use loss_scale::LossScale;
 pub use metrics::Speed;
 pub use objective::{Objective, RecipeObjective, TermConfig};
 pub use optim::{AdamWOptimizer, AdamWState, Ema, LambOptimizer, learning_rate, optimizer};
-pub use plan::{Bytes, Costs, Load, MeasuredRate, Plan, Product, can_plan, memory, plan};
+pub use plan::{
+    Bytes, CodecPlan, Costs, Load, MeasuredRate, Plan, Product, can_plan, memory, plan,
+};
 pub use progress::Progress;
 pub use recipe::{BestBy, LoraConfig, Recipe, Represent};
 pub use rollback::RolledBack;

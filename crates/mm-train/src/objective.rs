@@ -6,7 +6,10 @@
 use std::fmt;
 
 use mm_diffusion::Prediction;
-use mm_model::{Batch, HostBatch, IMAGE_LOSS, LATENT_LOSS, Losses, Model, Reduction, TEXT_LOSS};
+use mm_model::{
+    ADVERSARIAL_LOSS, Batch, DISCRIMINATOR_LOSS, HostBatch, IMAGE_LOSS, LATENT_LOSS, Losses, Model,
+    Reduction, TEXT_LOSS,
+};
 
 use crate::recipe::{LossConfig, Recipe};
 
@@ -30,6 +33,11 @@ pub trait Objective: fmt::Debug + Send + Sync {
     /// Lists the terms in the order in which they are added up; it is the same at every step.
     fn terms(&self) -> Vec<TermConfig>;
 
+    /// Lists the terms with the weights of one step, counted from 0; a weight may change on the way.
+    fn terms_at(&self, _step: u64) -> Vec<TermConfig> {
+        self.terms()
+    }
+
     /// Counts the items of each term in a micro-batch, in the order of [`terms`](Self::terms).
     fn counts(&self, batch: &HostBatch) -> Vec<usize>;
 
@@ -46,6 +54,8 @@ pub struct RecipeObjective {
     prediction: Prediction,
     /// Whether the network is a codec.
     encodes: bool,
+    /// Whether that has a discriminator.
+    judged: bool,
 }
 
 impl RecipeObjective {
@@ -55,6 +65,7 @@ impl RecipeObjective {
             loss: recipe.loss.clone(),
             prediction: recipe.model.prediction,
             encodes: recipe.model.network.codec().is_some(),
+            judged: recipe.loss.adversarial > 0.0,
         }
     }
 }
@@ -64,15 +75,32 @@ impl Objective for RecipeObjective {
         let LossConfig { text, image, latent, reduction, .. } = self.loss;
         let mean = |name, weight| TermConfig { name, weight, reduction: Reduction::Mean };
         let image = TermConfig { name: IMAGE_LOSS, weight: image, reduction };
-        if self.encodes {
-            return vec![image, mean(LATENT_LOSS, latent)];
+        if !self.encodes {
+            return vec![mean(TEXT_LOSS, text), image];
         }
-        vec![mean(TEXT_LOSS, text), image]
+        let mut terms = vec![image, mean(LATENT_LOSS, latent)];
+        if self.judged {
+            for name in [ADVERSARIAL_LOSS, DISCRIMINATOR_LOSS] {
+                terms.push(mean(name, self.loss.weight_of(name)));
+            }
+        }
+        terms
+    }
+
+    fn terms_at(&self, step: u64) -> Vec<TermConfig> {
+        let mut terms = self.terms();
+        if step < self.loss.adversarial_start {
+            let judged = |term: &&mut TermConfig| {
+                [ADVERSARIAL_LOSS, DISCRIMINATOR_LOSS].contains(&term.name)
+            };
+            terms.iter_mut().filter(judged).for_each(|term| term.weight = 0.0);
+        }
+        terms
     }
 
     fn counts(&self, batch: &HostBatch) -> Vec<usize> {
         let [text, image] = batch.target_counts();
-        if self.encodes { vec![image, image] } else { vec![text, image] }
+        if self.encodes { vec![image; self.terms().len()] } else { vec![text, image] }
     }
 
     fn losses(&self, model: &Model, batch: &Batch) -> Losses {

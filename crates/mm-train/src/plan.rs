@@ -9,6 +9,7 @@
 //! Linux with transparent huge pages.
 
 mod bytes;
+mod codec;
 mod graphics;
 mod load;
 pub mod memory;
@@ -25,13 +26,14 @@ use serde::Serialize;
 
 pub use self::bytes::Bytes;
 use self::bytes::StepSizes;
+pub use self::codec::CodecPlan;
 pub use self::load::Load;
 pub use self::rate::{MeasuredRate, Product};
 
 use self::load::Seen;
 use self::numbers::Numbers;
 use crate::TrainError;
-use crate::batch::{Batches, micro_batches};
+use crate::batch::{Batches, collator, micro_batches};
 use crate::corpus::tokenizer;
 use crate::recipe::Recipe;
 
@@ -106,8 +108,9 @@ fn backbone(recipe: &Recipe) -> Result<&BackboneConfig, TrainError> {
             Err(recipe.refused(field, wanted).into())
         }
         NetworkConfig::Coded(coded) => Ok(&coded.unified.backbone),
+        NetworkConfig::Latent(latent) => Ok(&latent.unified.backbone),
         NetworkConfig::Codec(_) => {
-            let (field, wanted) = ("model.codec", "absent: only the joined transformer has plans");
+            let (field, wanted) = ("model.codec", "absent: a codec has a plan of its own");
             Err(recipe.refused(field, wanted).into())
         }
         NetworkConfig::Vit(_) => {
@@ -139,6 +142,7 @@ pub(crate) fn quick_costs(
 impl Costs {
     /// Looks at a few batches, if what a step computes does not follow from the recipe.
     pub fn of(recipe: &Recipe) -> Result<Self, TrainError> {
+        let recipe = &recipe.clone().with_sizes_of_codec()?;
         can_plan(recipe)?;
         let (few, times) = fewer(recipe, MANY);
         if recipe.vocab == 0 && recipe.data.has_one_size() {
@@ -233,7 +237,7 @@ fn blank(recipe: &Recipe, tokenizer: &Tokenizer, step: u64) -> Result<Vec<HostBa
     let document = Document { segments: vec![Segment::target_image(image)] };
     let documents = (0..recipe.run.batch as u64).map(|index| (document.clone(), index)).collect();
     let config = recipe.model_config(tokenizer.vocab());
-    micro_batches(recipe, &config, tokenizer, documents, step)
+    micro_batches(&recipe.run, &collator(recipe, &config, tokenizer, None), documents, step)
 }
 
 /// Returns the number of blocks whose kept arrays are in memory at once.

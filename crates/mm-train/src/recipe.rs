@@ -19,7 +19,10 @@ use std::path::PathBuf;
 use mm_backbone::Precision;
 use mm_data::{DataConfig, ImageSettings};
 use mm_diffusion::{ForwardProcess, Guidance, LossWeight, Sampler, TimestepSampling};
-use mm_model::{GenerationConfig, IMAGE_LOSS, LATENT_LOSS, ModelConfig, TEXT_LOSS};
+use mm_model::{
+    ADVERSARIAL_LOSS, DISCRIMINATOR_LOSS, GenerationConfig, IMAGE_LOSS, LATENT_LOSS, ModelConfig,
+    Order, TEXT_LOSS,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
@@ -52,9 +55,12 @@ pub struct Recipe {
     pub image: ImageSettings,
     /// Says what an image is to the network; the key is `image.represent`.
     pub represent: Represent,
-    /// The model folder of the codec that makes codes of images; the key is `image.codec`. Where
-    /// the recipe stands in a run folder, `model.codec` has the codec's sizes.
+    /// The model folder of the codec that makes codes or latents of images; the key is
+    /// `image.codec`. Where the recipe stands in a run folder, `model.codec` has the codec's sizes.
     pub codec: Option<PathBuf>,
+    /// The order in which the patches of an image are written, where they are codes or bytes; the
+    /// key is `image.order`.
+    pub order: Order,
     /// Says which documents are made of the records.
     pub mix: MixConfig,
     /// The number of token ids, special tokens included; the tokenizer is trained on the captions.
@@ -84,6 +90,13 @@ pub struct LossConfig {
     /// nats a value of the image, or the commitment to a codebook. 0 for every other network.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub latent: f64,
+    /// The weight of what a codec's decoder minimizes to be taken for real, times its adaptive
+    /// weight. 0 for every other network.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub adversarial: f64,
+    /// The first step at which the decoder and its discriminator learn from each other.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub adversarial_start: u64,
     /// Says over what the squared error is a mean.
     #[serde(default)]
     pub reduction: Reduction,
@@ -91,6 +104,11 @@ pub struct LossConfig {
     pub weight: LossWeight,
     /// Says how timesteps are drawn.
     pub timesteps: TimestepSampling,
+}
+
+/// Says whether a step is the first.
+fn is_first(step: &u64) -> bool {
+    *step == 0
 }
 
 /// Says whether a weight is absent.
@@ -105,6 +123,8 @@ impl LossConfig {
             TEXT_LOSS => self.text,
             IMAGE_LOSS => self.image,
             LATENT_LOSS => self.latent,
+            ADVERSARIAL_LOSS => self.adversarial,
+            DISCRIMINATOR_LOSS if self.adversarial > 0.0 => 1.0,
             _ => 0.0,
         }
     }
@@ -158,6 +178,8 @@ impl Recipe {
     pub fn model_config(&self, vocab: usize) -> ModelConfig {
         let ModelSettings { init: _, time, schedule, prediction, network } = self.model.clone();
         let vocab = if self.vocab == 0 { 0 } else { vocab };
-        ModelConfig { patch: self.image.patch, vocab, time, schedule, prediction, network }
+        let factor = network.latent().map_or(1, |latent| latent.codec.network.factor());
+        let patch = self.image.patch / factor; // which divides it, by `validate`
+        ModelConfig { patch, vocab, time, schedule, prediction, network }
     }
 }

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use burn::prelude::*;
 use burn::tensor::FloatDType;
 use mm_backbone::{Init, Precision};
-use mm_codec::CodecConfig;
 use mm_data::{DataError, DataSet, Split};
-use mm_model::folder::load_config;
 use mm_model::parameters::{weights_of, with_weights};
-use mm_model::{CodedConfig, LoadedModel, Model, NetworkConfig};
+use mm_model::{LoadedModel, Model};
 use mm_text::Tokenizer;
 use serde_json::Value;
 
@@ -21,7 +19,8 @@ use crate::optim::lora::adapted;
 use crate::optim::{Ema, StepGate, freeze, gated_optimizer};
 use crate::plan::memory::check_weights;
 use crate::progress::Progress;
-use crate::recipe::{Recipe, Represent};
+use crate::recipe::Recipe;
+use crate::represent::with_trained_codec;
 use crate::training::Training;
 use crate::unread::Unread;
 use crate::workers::Workers;
@@ -43,6 +42,7 @@ impl Training {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let recipe = recipe.with_sizes_of_codec()?;
+        let recipe = recipe.with_scale_of_latents(&data, device)?;
         let tokenizer = tokenizer(&recipe, &data)?;
         let config = recipe.model_config(tokenizer.vocab());
         check_weights(&recipe, &config, device)?;
@@ -60,6 +60,7 @@ impl Training {
         model: &LoadedModel,
         device: &Device,
     ) -> Result<Self, TrainError> {
+        let recipe = recipe.with_representation_of(&model.config.network);
         recipe.validate()?;
         let wanted = recipe.model_config(model.tokenizer.vocab());
         let tree = |config| serde_json::to_value(config).expect("a configuration is plain data");
@@ -121,46 +122,6 @@ impl Training {
         };
         check_held_out(&training)?;
         Ok(training)
-    }
-}
-
-impl Recipe {
-    /// Returns the recipe with the sizes of the codec that `image.codec` names as `model.codec`, so
-    /// that it says all of the model. Another recipe stays as it is. The result is checked.
-    pub fn with_sizes_of_codec(mut self) -> Result<Self, TrainError> {
-        self.validate()?;
-        let (Represent::Codes, NetworkConfig::Unified(unified), Some(folder)) =
-            (self.represent, &self.model.network, &self.codec)
-        else {
-            return Ok(self);
-        };
-        let Some(CodecConfig::Codes(codec)) = load_config(folder)?.network.codec().cloned() else {
-            let wanted = "a model folder of a codec of codes";
-            return Err(self.refused("image.codec", wanted).into());
-        };
-        let unified = unified.clone();
-        self.model.network = NetworkConfig::Coded(CodedConfig { unified, codec });
-        self.validate()?;
-        Ok(self)
-    }
-}
-
-/// Gives a transformer over codes the weights of the codec that the recipe names.
-fn with_trained_codec(recipe: &Recipe, model: Model, device: &Device) -> Result<Model, TrainError> {
-    let (Some(coded), Some(folder)) = (recipe.model.network.coded(), &recipe.codec) else {
-        return Ok(model);
-    };
-    let trained = LoadedModel::load(folder, device)?;
-    let wanted = CodecConfig::Codes(coded.codec.clone());
-    match trained.model.codec() {
-        Some(codec) if codec.config() == wanted => {
-            let weights = weights_of(codec);
-            Ok(model.with_codec(|own| with_weights(own, &weights)))
-        }
-        _ => {
-            let wanted = "the folder of the codec whose sizes `model.codec` has";
-            Err(recipe.refused("image.codec", wanted).into())
-        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Training {
     pub fn step(&mut self, micro_batches: &[HostBatch]) -> Result<StepReport, TrainError> {
         assert!(self.unread.steps.is_empty(), "all earlier steps are read");
         let step = self.progress.step;
-        let terms = self.objective.terms();
+        let terms = self.objective.terms_at(step);
         let counts = self.counts(micro_batches);
         let scale = self.loss_scale();
         let on_device = scale.map(|scale| Tensor::from_floats([scale as f32], &self.device));

@@ -116,7 +116,8 @@ pub fn steps_in(recipe: &Recipe, device: &Device, seconds: f64) -> Result<u64, T
     memory::check(&training, 1)?;
     let data = training.data.clone();
     let tokenizer = training.tokenizer.clone();
-    let mut batches = Batches::new(recipe, &data, &tokenizer);
+    let recipe = training.recipe.clone(); // with the sizes of its codec
+    let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(&training.model);
     let mut start = Instant::now();
     for step in 0..WARM + MEASURED {
         if step == WARM {
@@ -161,7 +162,8 @@ fn until_it_fails(
     let tokenizer = training.tokenizer.clone();
     let first = training.progress.step;
     let ranks = training.ranks.clone();
-    let batches = Batches::new(&recipe, &data, &tokenizer).of_rank(ranks.rank, ranks.count)?;
+    let batches = Batches::new(&recipe, &data, &tokenizer).of_model(&training.model);
+    let batches = batches.of_rank(ranks.rank, ranks.count)?;
     let log = ranks.writes().then(|| MetricsLog::open(&folder.metrics(), first)).transpose()?;
     let meter = Meter::new(training);
     let saved = (first > 0).then_some(first); // a resumed run starts at a checkpoint

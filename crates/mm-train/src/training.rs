@@ -99,6 +99,11 @@ impl Training {
         merged(loaded, self.recipe.optimizer.lora, &self.device)
     }
 
+    /// Returns the network that is trained.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// Returns the weights themselves as a model.
     pub fn raw(&self) -> LoadedModel {
         self.loaded(self.model.valid())

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use mm_data::{DataSet, Split};
-use mm_eval::{CodecScore, codec_score, contact_sheet, examples};
+use mm_eval::{
+    CodecScore, See, WordsScore, codec_score, contact_sheet, examples, words_score_through,
+};
 use mm_model::folder::write_atomic;
 use mm_model::{CodeImage, LatentImage, LoadedModel};
 use mm_patch::Image;
 use mm_train::checkpoint::recipe_beside;
+use serde::Serialize;
 
 use crate::files::{fitted, format_of, free, read_image, within, write_image};
 use crate::model::{CommonArgs, cannot_generate};
@@ -17,12 +20,13 @@ use crate::terminal::{Failure, say, usage};
 
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "A codec is a model folder that `mm train codec-fsq`, `codec-vq-vae` or `codec-kl` made, or a
+    after_help = "A codec is a model folder that `mm train codec-fsq`, `codec-vq-vae`, `codec-vq-gan` or `codec-kl` made, or a
 folder of diffusers' AutoencoderKL as it is published.
 
 Examples:
   mm train codec-fsq
   mm codec measure runs/codec-fsq/model
+  mm codec measure runs/codec-words/model --reader runs/words-64/model --count 600
   mm codec encode runs/codec-fsq/model cat.png --out cat.json
   mm codec decode runs/codec-fsq/model cat.json --out again.png"
 )]
@@ -89,6 +93,10 @@ struct MeasureArgs {
     /// Recipe whose data are measured on [default: the one in the model folder].
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<String>,
+    /// Model folder of a reader, trained on originals: counts its character errors on held-out
+    /// words, as they are and as the codec leaves them; the data must be words.
+    #[arg(long, value_name = "MODEL", conflicts_with = "images")]
+    reader: Option<PathBuf>,
     /// Sheet to write: what was decoded, each image over what was encoded.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -172,10 +180,24 @@ fn measure(args: &MeasureArgs) -> Result<(), Failure> {
     model.codec().map_err(cannot_generate(&args.model))?;
     let images = images(args, &model)?;
     let score = codec_score(&model, &images)?;
+    let reading = args.reader.as_ref().map(|reader| read(args, &model, reader)).transpose()?;
     if args.json {
-        say!("{}", serde_json::to_string(&score)?);
+        let mut whole = serde_json::to_value(&score)?;
+        if let Some(reading) = &reading {
+            whole["reading"] = serde_json::to_value(reading)?;
+        }
+        say!("{whole}");
     } else {
         print(&score);
+        if let Some(Reading { original, decoded }) = &reading {
+            say!("read, originals      {}", original.all);
+            say!("read, decoded        {}", decoded.all);
+            for (height, errors) in &decoded.heights {
+                let own = original.heights.get(height).map_or(0.0, |own| own.error_rate);
+                let [own, rate] = [own, errors.error_rate].map(|rate| 100.0 * rate);
+                say!("  {height:2} pixels high     {own:.1} % -> {rate:.1} %");
+            }
+        }
     }
     if let Some(out) = &args.out {
         let shown = &images[..images.len().min(48)];
@@ -184,11 +206,39 @@ fn measure(args: &MeasureArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a reader reads of held-out words, before and after a codec.
+#[derive(Debug, Serialize)]
+struct Reading {
+    original: WordsScore,
+    decoded: WordsScore,
+}
+
+/// Lets a reader read held-out words, as they are and as the codec leaves them.
+fn read(args: &MeasureArgs, codec: &LoadedModel, reader: &Path) -> Result<Reading, Failure> {
+    let data = data(args)?;
+    let reader = args.common.load(reader)?;
+    let options = reader.options(args.common.seed);
+    let of = |see: See<'_>| {
+        words_score_through(&reader, &data, Split::HeldOut, args.count, &options, see)
+    };
+    let original = of(&mut Ok)?;
+    let decoded = of(&mut |images| Ok(codec.reconstruct(&images)?))?;
+    Ok(Reading { original, decoded })
+}
+
 /// Returns the images of the command line, or held-out ones of the recipe.
 fn images(args: &MeasureArgs, model: &LoadedModel) -> Result<Vec<Image>, Failure> {
     if !args.images.is_empty() {
         return args.images.iter().map(|file| fitted(&read_image(file)?, model)).collect();
     }
+    let data = data(args)?;
+    let split = if data.len(Split::HeldOut) == Some(0) { Split::Train } else { Split::HeldOut };
+    let shown = examples(&data, split, args.count, args.common.seed)?;
+    Ok(shown.into_iter().map(|example| example.image).collect())
+}
+
+/// Opens the data of the recipe.
+fn data(args: &MeasureArgs) -> Result<DataSet, Failure> {
     let recipe = match &args.recipe {
         Some(name) => recipes::find(name)?,
         None => recipe_beside(&args.model)?.ok_or_else(|| {
@@ -196,10 +246,7 @@ fn images(args: &MeasureArgs, model: &LoadedModel) -> Result<Vec<Image>, Failure
                 .hint("`--recipe RECIPE` names the data, such as `--recipe glyphs`")
         })?,
     };
-    let data = DataSet::open(&recipe.data, recipe.image)?;
-    let split = if data.len(Split::HeldOut) == Some(0) { Split::Train } else { Split::HeldOut };
-    let shown = examples(&data, split, args.count, args.common.seed)?;
-    Ok(shown.into_iter().map(|example| example.image).collect())
+    Ok(DataSet::open(&recipe.data, recipe.image)?)
 }
 
 fn print(score: &CodecScore) {
@@ -211,7 +258,7 @@ fn print(score: &CodecScore) {
     say!("SSIM                 {}", number(score.ssim, ""));
     say!("bytes changed        {:.1} %", 100.0 * score.changed);
     say!("bits an image        {:.0}, {:.4} a value", score.bits, score.bits_per_value);
-    say!("bits as PNG          {:.0}", score.png_bits);
+    say!("bits as PNG          {:.0}, as lossless WebP {:.0}", score.png_bits, score.webp_bits);
     if let Some(codes) = score.codes {
         say!(
             "codes used           {:.1} % of {}, as {:.0} evenly used ones: {:.2} bits a code",

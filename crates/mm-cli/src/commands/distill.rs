@@ -98,7 +98,7 @@ fn recipe(args: &DistillArgs) -> Result<Recipe, Failure> {
 fn train(training: &mut Training) -> Result<(), Failure> {
     let recipe = training.recipe.clone();
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
-    let batches = Batches::new(&recipe, &data, &tokenizer);
+    let batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());
     let start = Instant::now();
     with_batches(batches, 0..recipe.run.steps, |receive| {
         for batch in receive {

@@ -205,7 +205,8 @@ impl Drawing<'_> {
 
     fn metadata(&self, caption: &str, seed: u64) -> Metadata {
         let options = GenerateOptions { seed, ..self.options.clone() };
-        Metadata::of(caption, &self.args.model, &options).size(self.grid)
+        let pixels = Grid { patch: self.model.config.patch_pixels(), ..self.grid };
+        Metadata::of(caption, &self.args.model, &options).size(pixels)
     }
 
     fn write(&self, path: &Path, image: &Image, metadata: &Metadata) -> Result<(), Failure> {

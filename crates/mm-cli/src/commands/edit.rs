@@ -295,6 +295,7 @@ impl Common {
             free(&self.file(number), self.force)?;
         }
         let model = self.shared.load(folder)?;
+        model.check_edits().map_err(|why| wrong(why.into()))?;
         self.drawing.check(&model)?;
         let options = self.drawing.set(model.options(self.shared.seed));
         Ok(Opened { model, options })

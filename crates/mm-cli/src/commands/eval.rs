@@ -181,7 +181,7 @@ impl Subject {
     /// Returns the patches of an image of the recipe's size.
     fn grid(&self) -> Result<Grid, Failure> {
         let image = &self.recipe.image;
-        Ok(Grid::of_size(image.width, image.height, self.model.config.patch)?)
+        Ok(self.model.config.grid(image.width, image.height)?)
     }
 
     /// Makes the error of records among which none is what the task needs.
@@ -243,7 +243,7 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     };
     let classifier = GlyphClassifier::new(of.recipe.image.width, of.recipe.image.height)?;
     let asked = combinations(glyphs, of.split, args.count, of.options.seed);
-    let score = draw_score(&of.model, &classifier, &asked, of.grid()?, &of.options)
+    let score = draw_score(&of.model, glyphs, &classifier, &asked, of.grid()?, &of.options)
         .map_err(cannot_generate(&args.model))?;
     if args.json {
         say!("{}", with_shares(&score, &score.shares())?);
@@ -253,6 +253,9 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     print_share("color and background correct", score.colors, score.of);
     print_share("character correct", score.character, score.of);
     print_share("everything correct", score.all, score.of);
+    if let Some(crispness) = score.crispness {
+        say!("crispness: {crispness}");
+    }
     Ok(())
 }
 
@@ -326,7 +329,7 @@ fn with_shares(
 
 fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     let model = &of.model;
-    let collator = collator(&of.recipe, &model.config, &model.tokenizer);
+    let collator = collator(&of.recipe, &model.config, &model.tokenizer, model.model.encoder());
     let reduction = of.recipe.loss.reduction;
     let losses = held_out_losses(model, &collator, reduction, of.data(), of.split, args.count)?;
     if losses.text.is_none() && losses.image.is_none() {

@@ -82,7 +82,7 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
         how += &format!(", products in {}", precision.name());
     }
     say!("generation: images of {width}x{height}, {how}");
-    print_sizes(width, height, config.patch, config.vocab);
+    print_sizes(width, height, config.patch_pixels(), config.vocab);
     Ok(())
 }
 
@@ -93,7 +93,12 @@ fn print_network(config: &ModelConfig) {
         NetworkConfig::Coded(coded) => {
             let backbone = &coded.unified.backbone;
             say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
-            say!("images as codes: {:?}", coded.codec);
+            say!("images as codes, in order {:?}: {:?}", coded.order, coded.codes);
+        }
+        NetworkConfig::Latent(latent) => {
+            let backbone = &latent.unified.backbone;
+            say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
+            say!("images as latents: {:?}", latent.codec);
         }
         NetworkConfig::Vit(vit) => say!("{vit:?}"),
         NetworkConfig::Unified(UnifiedConfig { backbone, .. }) => {
@@ -104,7 +109,8 @@ fn print_network(config: &ModelConfig) {
         0 => "image-only: documents hold no text".to_owned(),
         vocab => format!("{vocab} token ids"),
     };
-    say!("patches of {0}x{0} pixels ({1} values), {text}", config.patch, config.patch_dim());
+    let side = config.patch_pixels();
+    say!("patches of {side}x{side} pixels ({} values), {text}", config.patch_dim());
     if let Some(UnifiedConfig { backbone, .. }) = config.network.unified() {
         say!("key-value cache: {} bytes per token", 4 * backbone.cache_numbers_per_token());
     }

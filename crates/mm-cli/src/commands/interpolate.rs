@@ -59,7 +59,7 @@ pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
             let first = fitted(&read_image(first)?, model)?;
             let (width, height) = (first.width(), first.height());
             let fit = Fit::CenterCrop { width, height };
-            Ok([first, fit.apply(&read_image(last)?, model.config.patch)?.0])
+            Ok([first, fit.apply(&read_image(last)?, model.config.patch_pixels())?.0])
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     check_size(args, &pairs)?;

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use clap::Parser;
 use mm_train::batch::Batches;
-use mm_train::{Costs, Plan, Product, Recipe, TrainError, Training, can_plan, with_batches};
+use mm_train::{
+    CodecPlan, Costs, Plan, Product, Recipe, TrainError, Training, can_plan, with_batches,
+};
 use serde::Serialize;
 
 use crate::device::DeviceArg;
@@ -14,6 +16,7 @@ use crate::{host, recipes};
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   mm plan glyphs
+  mm plan codec-fsq
   mm plan big.toml --flops 3e14 --devices 8
   mm plan big.toml --flops 3e14 --memory 80GB --hours 24
   mm plan glyphs --set run.activation_checkpointing=true --measure")]
@@ -81,6 +84,9 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
         let (batch, devices) = (recipe.run.batch, args.devices);
         return Err(usage!("`--devices {devices}` cannot share a batch of {batch} documents"));
     }
+    if recipe.model.network.codec().is_some() {
+        return codec(&recipe, args, before);
+    }
     can_plan(&recipe).map_err(explain)?;
     // This measures first, because the steps would reuse the memory that making the plan has freed.
     let measured = if args.measure { Some(measure(&recipe, args, before)?) } else { None };
@@ -124,6 +130,44 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
                 "highest memory above that at the start, or of the device: {}; the plan is {share:.0} % of it",
                 bytes(peak)
             );
+        }
+    }
+    Ok(())
+}
+
+/// Plans a codec, whose memory is an estimate.
+fn codec(recipe: &Recipe, args: &PlanArgs, before: Option<f64>) -> Result<(), Failure> {
+    if args.memory.is_some() || args.hours.is_some() || args.devices > 1 {
+        return Err(usage!("`--memory`, `--hours` and `--devices` do nothing for a codec"));
+    }
+    let plan = CodecPlan::of(recipe).map_err(explain)?;
+    let measured = if args.measure { Some(measure(recipe, args, before)?) } else { None };
+    if args.json {
+        say!("{}", serde_json::json!({ "plan": plan, "measured": measured }));
+        return Ok(());
+    }
+    let CodecPlan { rows, cols, channels, bits_per_image, flops, .. } = plan;
+    let cell = match plan.codes {
+        Some(codes) => format!("a code of {codes}"),
+        None => format!("{channels} numbers"),
+    };
+    let all = 8 * mm_patch::RGB_CHANNELS * recipe.image.width * recipe.image.height;
+    say!("{} parameters", plan.parameters);
+    say!("an image: {rows} x {cols} cells, each {cell}; {bits_per_image:.0} of {all} bits");
+    say!("a step: {} images, {flops:.2e} FLOP", recipe.run.batch);
+    let activations = bytes(plan.activation_bytes);
+    say!("weights, gradients, optimizer and averages: {}", bytes(plan.held_bytes));
+    say!("kept for the backward pass, an estimate without temporary arrays: {activations}");
+    if let Some(rate) = args.flops {
+        let step = flops / rate;
+        let run = step * recipe.run.steps as f64;
+        say!("at {rate:.2e} FLOP/s: {} per step, {} for the run", time(step), time(run));
+    }
+    if let Some(Measured { peak_bytes, seconds_per_step }) = measured {
+        let rate = flops / seconds_per_step;
+        say!("measured: {seconds_per_step:.3} s per step, {rate:.3e} FLOP/s");
+        if let Some(peak) = peak_bytes {
+            say!("highest memory above that at the start: {}", bytes(peak));
         }
     }
     Ok(())
@@ -254,7 +298,8 @@ fn measure(recipe: &Recipe, args: &PlanArgs, before: Option<f64>) -> Result<Meas
     let device = args.device.open()?;
     let mut training = Training::start(recipe.clone(), &device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
-    let batches = Batches::new(recipe, &data, &tokenizer);
+    let recipe = training.recipe.clone(); // with the sizes of its codec
+    let batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());
     let seconds = with_batches(batches, 0..STEPS, |batches| -> Result<f64, Failure> {
         let mut start = Instant::now();
         for step in 0..STEPS {

@@ -13,7 +13,6 @@ use std::time::Duration;
 use burn::prelude::Device;
 use clap::{Parser, ValueEnum};
 use mm_data::DataConfig;
-use mm_model::LoadedModel;
 use mm_train::{
     Ending, MpiGroup, ProcessGroup, Recipe, RunFolder, TrainEvent, Training, memory, steps_in,
     train,
@@ -21,6 +20,7 @@ use mm_train::{
 
 use super::report::tensorboard::Board;
 use crate::device::DeviceArg;
+use crate::model::load;
 use crate::recipes;
 use crate::terminal::{Failure, tell, usage};
 use hints::explain;
@@ -224,7 +224,7 @@ fn start(
     recipe.validate().map_err(Failure::usage)?;
     check_batch(args, recipe.run.batch, ranks)?;
     let training = match &args.init {
-        Some(model) => Training::from_model(recipe, &LoadedModel::load(model, device)?, device),
+        Some(model) => Training::from_model(recipe, &load(model, device)?, device),
         None => Training::start(recipe, device),
     };
     let training = training.map_err(explain)?;

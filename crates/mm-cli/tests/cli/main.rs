@@ -18,6 +18,7 @@ mod quality;
 mod ranks;
 mod recipes;
 mod resume;
+mod roads;
 #[cfg(feature = "serve")]
 mod serving;
 mod su2024;

@@ -5,13 +5,18 @@
 //! This module computes the trace of the network for it, by automatic differentiation: eᵀ (∂x̂/∂z)
 //! e, with e of ±1 drawn once an image (Hutchinson 1989), or with the unit vectors for e one after
 //! another (exact; as many backward passes a step as an image has numbers).
+//!
+//! A model that writes bytes has an exact likelihood, which is a sum over the bytes of an image.
 
 use burn::module::Module;
 use burn::prelude::*;
 use mm_data::{DataSet, Example, Split, Task};
 use mm_diffusion::{Level, bits_per_dimension, likelihood_levels, log_density};
 use mm_model::random::{Purpose, stream};
-use mm_model::{Batch, HostBatch, ImageNoise, LoadedModel, Model, Sample};
+use mm_model::{
+    Batch, BytesConfig, CodedConfig, HostBatch, ImageCodes, ImageNoise, LoadedModel, Model,
+    NetworkConfig, Sample,
+};
 use rand::RngExt;
 use serde::Serialize;
 
@@ -93,12 +98,20 @@ impl Evaluator for LikelihoodEvaluator {
     }
 }
 
-/// Returns the bits per dimension of every image given its caption. All images have one size.
+/// Returns the bits per dimension of every image given its caption. All images have one size. A
+/// model that writes bytes asks for none of the options.
 pub fn likelihood(
     model: &LoadedModel,
     examples: &[Example],
     options: &LikelihoodOptions,
 ) -> Result<Likelihood, EvalError> {
+    match &model.config.network {
+        NetworkConfig::Coded(coded) if is_of_bytes(coded) => return exact(model, examples),
+        NetworkConfig::Coded(_) | NetworkConfig::Latent(_) | NetworkConfig::Codec(_) => {
+            return Err(EvalError::NoPixels);
+        }
+        _ => {}
+    }
     let levels = likelihood_levels(&model.config.schedule, options.steps)
         .map_err(mm_model::GenerateError::from)?;
     let mut images = vec![];
@@ -131,11 +144,43 @@ pub fn likelihood(
         };
         images.extend(found.into_iter().map(|found| bits_per_dimension(found, one, BIN)));
     }
-    let count = images.len() as f64;
-    let mean = images.iter().sum::<f64>() / count;
-    let squares: f64 = images.iter().map(|bits| (bits - mean).powi(2)).sum();
-    let standard_error = (images.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt());
-    Ok(Likelihood { bits_per_dimension: mean, standard_error, images })
+    Ok(Likelihood::of(images))
+}
+
+impl Likelihood {
+    /// Returns the mean over the bits per dimension of images, and its standard error.
+    fn of(images: Vec<f64>) -> Self {
+        let count = images.len() as f64;
+        let mean = images.iter().sum::<f64>() / count;
+        let squares: f64 = images.iter().map(|bits| (bits - mean).powi(2)).sum();
+        let standard_error = (images.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt());
+        Self { bits_per_dimension: mean, standard_error, images }
+    }
+}
+
+/// Says whether every byte of an image is a code of its own.
+fn is_of_bytes(coded: &CodedConfig) -> bool {
+    matches!(coded.codes, ImageCodes::Bytes(BytesConfig { levels: 256, .. }))
+}
+
+/// Returns the exact bits per dimension of images whose bytes are written one after another: the
+/// cross-entropy of every byte among all bytes, given its caption and the bytes before it.
+fn exact(model: &LoadedModel, examples: &[Example]) -> Result<Likelihood, EvalError> {
+    let sequencer = model.sequencer();
+    let mut images = vec![];
+    for example in examples {
+        let sequence = sequencer.complete(&Task::Draw.document(example.clone()))?;
+        let noise = vec![ImageNoise::none(&model.config.schedule)];
+        let sample = Sample { sequence, noise };
+        let pad = model.tokenizer.special().pad;
+        let batch = HostBatch::pack(&[sample], 0, pad, model.config.patch_dim());
+        let batch = batch.to_device(&model.config, &model.model.device());
+        let nats = model.model.code_surprises(&batch).expect("a drawn image is a target");
+        let nats = nats.into_data().try_to_vec_as::<f32>().expect("activations are floats");
+        let sum: f64 = nats.iter().map(|nats| f64::from(*nats)).sum();
+        images.push(sum / std::f64::consts::LN_2 / nats.len() as f64);
+    }
+    Ok(Likelihood::of(images))
 }
 
 /// Documents whose images are denoised.
@@ -226,7 +271,7 @@ mod tests {
         BackboneConfig, BlockConfig, MultiHeadConfig, MultiHeadVariant, PositionScheme,
     };
     use mm_diffusion::{Prediction, Schedule};
-    use mm_model::{GenerationConfig, ModelConfig, NetworkConfig, TimeConfig, UnifiedConfig};
+    use mm_model::{GenerationConfig, ModelConfig, Order, TimeConfig, UnifiedConfig};
     use mm_patch::Image;
 
     /// Returns a fresh network of some ten thousand weights, and two images of four patches of 4 x
@@ -306,5 +351,33 @@ mod tests {
         let single = likelihood(&model, &shown[..1], &options).unwrap();
         assert!((single.images[0] - found.images[0]).abs() < 1e-3, "{single:?} {found:?}");
         assert!(single.standard_error.is_none() && found.standard_error > Some(0.0));
+    }
+    /// Returns a fresh network that writes bytes of 256 levels, and its two images.
+    fn of_bytes() -> (LoadedModel, Vec<Example>) {
+        let (mut model, shown) = tiny();
+        let NetworkConfig::Unified(unified) = model.config.network else { unreachable!() };
+        let unified = UnifiedConfig { patch_pos_embed: 0, ..unified };
+        let codes = ImageCodes::Bytes(BytesConfig::default());
+        let order = Order::Snake;
+        model.config.network = NetworkConfig::Coded(CodedConfig { unified, codes, order });
+        model.model = Model::new(&model.config, 1, &Device::flex()).unwrap();
+        (model, shown)
+    }
+
+    #[test]
+    fn the_likelihood_of_bytes_is_exact_and_that_of_codes_is_refused() {
+        let (model, shown) = of_bytes();
+        let options = LikelihoodOptions { steps: 4, trace: Trace::Hutchinson, seed: 3 };
+        let found = likelihood(&model, &shown, &options).unwrap();
+        let other = LikelihoodOptions { seed: 4, steps: 7, ..options };
+        assert_eq!(found, likelihood(&model, &shown, &other).unwrap(), "nothing is drawn");
+        // A fresh network knows next to nothing: about the eight bits of a uniform distribution.
+        assert!((found.bits_per_dimension - 8.0).abs() < 1.0, "{found:?}");
+        let (mut coarse, _) = of_bytes();
+        if let NetworkConfig::Coded(coded) = &mut coarse.config.network {
+            coded.codes = ImageCodes::Bytes(BytesConfig { levels: 16, window: 0 });
+        }
+        let said = likelihood(&coarse, &shown, &options).unwrap_err().to_string();
+        assert!(said.ends_with("wanted a model of patches, or of bytes with 256 levels"), "{said}");
     }
 }

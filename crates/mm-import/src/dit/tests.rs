@@ -10,7 +10,8 @@ use safetensors::SafeTensors;
 
 use super::*;
 use crate::goldens::{
-    Golden, Memory, Noised, apart, compare_gradients, gradients, loaded, open, output, patches_of,
+    Golden, Memory, Noised, apart, compare_gradients, compare_states, gradients, loaded, open,
+    output, patches_of,
 };
 
 const FILE: &[u8] = include_bytes!("../../../../tests/golden/dit_tiny.safetensors");
@@ -54,8 +55,16 @@ fn a_forward_pass_is_that_of_diffusers_without_the_learned_variance() {
     let model = loaded(&mut tiny(), &Device::flex());
     let found = output(&model, GOLDEN.tensor("noisy"), &timesteps(), &[Some(207), None]);
     let wanted: Tensor<4> = GOLDEN.tensor("output");
+    let size = wanted.clone().abs().max().into_scalar::<f32>();
     let found = apart(found, wanted.narrow(1, 0, 4));
+    println!("output: {found:.1e} of {size:.3} apart");
     assert!(found < 1e-4, "{found}");
+}
+
+#[test]
+fn tokens_behind_every_block_are_those_of_diffusers() {
+    let model = loaded(&mut tiny(), &Device::flex());
+    assert_eq!(compare_states(&model, &GOLDEN, &timesteps(), &[Some(207), None]), 2);
 }
 
 #[test]
@@ -79,6 +88,7 @@ fn an_image_of_the_pipeline_with_guidance_is_that_of_diffusers() {
     let found = images.iter().flat_map(|image| image.rgb().to_vec());
     let apart = found.zip(&wanted).map(|(byte, wanted)| (f32::from(byte) - 255.0 * wanted).abs());
     let apart = apart.fold(0.0, f32::max);
+    println!("image: {apart:.2} of 255 apart");
     assert!(apart <= 2.0, "{apart} of 255");
     // Guidance of the first three channels leaves the fourth as the class alone makes it.
     let rule: GuidanceRule = "channels:3:4".parse().unwrap();
@@ -102,6 +112,7 @@ fn loss_and_gradients_of_a_step_are_those_of_diffusers() {
     };
     let (loss, found) = gradients(&mut tiny, &noised);
     let wanted = GOLDEN.numbers("loss")[0];
+    println!("loss: {:.1e} of {wanted:.3} apart", (loss - wanted).abs());
     assert!((loss - wanted).abs() < 1e-4 * wanted, "{loss}, {wanted}");
     let compared = compare_gradients(&tiny, &found, GOLDEN.below("grads."), 1e-3);
     assert_eq!(compared, 34);

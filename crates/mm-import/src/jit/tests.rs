@@ -7,8 +7,8 @@ use mm_diffusion::{LossWeight, Sampler};
 
 use super::*;
 use crate::goldens::{
-    Golden, Memory, Noised, apart, compare_gradients, drawn, folder, gradients, loaded, open,
-    output,
+    Golden, Memory, Noised, apart, compare_gradients, compare_states, drawn, folder, gradients,
+    loaded, open, output,
 };
 
 static GOLDEN: LazyLock<Golden> =
@@ -56,8 +56,18 @@ fn a_forward_pass_is_that_of_the_reference() {
     let times: Vec<f64> = GOLDEN.numbers("time").iter().map(|time| f64::from(*time)).collect();
     // Class 5 of five is none.
     let found = output(&model, GOLDEN.tensor("noisy"), &times, &[Some(2), None]);
-    let wanted = GOLDEN.tensor("output");
-    assert!(apart(found, wanted.clone()) < 1e-4, "of {}", wanted.abs().max().into_scalar::<f32>());
+    let wanted: Tensor<4> = GOLDEN.tensor("output");
+    let size = wanted.clone().abs().max().into_scalar::<f32>();
+    let found = apart(found, wanted);
+    println!("output: {found:.1e} of {size:.3} apart");
+    assert!(found < 1e-4, "{found} of {size}");
+}
+
+#[test]
+fn tokens_behind_every_block_are_those_of_the_reference() {
+    let model = loaded(&mut tiny(), &Device::flex());
+    let times: Vec<f64> = GOLDEN.numbers("time").iter().map(|time| f64::from(*time)).collect();
+    assert_eq!(compare_states(&model, &GOLDEN, &times, &[Some(2), None]), 3);
 }
 
 #[test]
@@ -76,7 +86,9 @@ fn a_drawing_with_guidance_in_its_interval_is_that_of_the_reference() {
     );
     let wanted: Tensor<4> = GOLDEN.tensor("drawn");
     let most = wanted.clone().abs().max().into_scalar::<f32>().max(1.0);
-    assert!(apart(found, wanted) < 1e-4 * most);
+    let found = apart(found, wanted);
+    println!("drawing: {found:.1e} of {most:.3} apart");
+    assert!(found < 1e-4 * most, "{found} of {most}");
 }
 
 #[test]
@@ -94,6 +106,7 @@ fn loss_and_gradients_of_a_step_are_those_of_the_reference() {
     };
     let (loss, found) = gradients(&mut tiny, &noised);
     let wanted = GOLDEN.numbers("loss")[0];
+    println!("loss: {:.1e} of {wanted:.3} apart", (loss - wanted).abs());
     assert!((loss - wanted).abs() < 1e-4 * wanted, "{loss}, {wanted}");
     let golden = GOLDEN.below("grads.").renamed(|name| format!("transformer.{name}"));
     let compared = compare_gradients(&tiny, &found, golden, 1e-4);

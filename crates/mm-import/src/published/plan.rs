@@ -82,6 +82,26 @@ impl Origin {
             _ => wrong("missing".to_owned()),
         }
     }
+
+    /// Fails with the first number of `bytes` that is not finite. `value` says what that number was
+    /// before it was rounded to `dtype`.
+    fn check_finite(
+        &self,
+        set: &dyn Tensors,
+        dtype: Dtype,
+        bytes: &[u8],
+        value: impl Fn(usize) -> f32,
+    ) -> Result<(), ImportError> {
+        let Some(at) = first_not_finite(dtype, bytes) else { return Ok(()) };
+        let number = value(at);
+        let wanted = if number.is_finite() {
+            format!("numbers that {dtype:?} holds")
+        } else {
+            "finite numbers".to_owned()
+        };
+        let (path, name) = (set.home().to_owned(), self.name.clone());
+        Err(ImportError::Tensor { path, name, found: format!("{number} at number {at}"), wanted })
+    }
 }
 
 impl WeightPlan {
@@ -145,8 +165,13 @@ impl WeightPlan {
         wanted: Option<WeightType>,
     ) -> Result<Vec<u8>, ImportError> {
         let (dtype, bytes) = self.stored(sets)?;
-        match wanted {
-            Some(wanted) if wanted.stored() != dtype => Ok(wanted.write(&floats(dtype, &bytes))),
+        match (wanted, self.from.first()) {
+            (Some(wanted), Some(first)) if wanted.stored() != dtype => {
+                let values = floats(dtype, &bytes);
+                let made = wanted.write(&values);
+                first.check_finite(&*sets[first.set], wanted.stored(), &made, |at| values[at])?;
+                Ok(made)
+            }
             _ => Ok(bytes),
         }
     }
@@ -157,10 +182,16 @@ impl WeightPlan {
         let mut tensors = Vec::with_capacity(self.from.len());
         for origin in &self.from {
             let set = &mut sets[origin.set];
-            let found = set.dtype(&origin.name);
+            let found = set.dtype(&origin.name).unwrap_or(Dtype::F32);
             let bytes = set.read(&origin.name)?;
-            let same = found == Some(dtype);
-            tensors.push(if same { bytes } else { rounded(found, &bytes, dtype) });
+            origin.check_finite(&**set, found, &bytes, |at| floats(found, &bytes)[at])?;
+            if found == dtype {
+                tensors.push(bytes);
+                continue;
+            }
+            let made = to_bytes(dtype, &floats(found, &bytes));
+            origin.check_finite(&**set, dtype, &made, |at| floats(found, &bytes)[at])?;
+            tensors.push(made);
         }
         let bytes = match &self.arrange {
             Arrange::Compute(compute) => {
@@ -240,9 +271,24 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
-/// Rounds a tensor to another type.
-fn rounded(found: Option<Dtype>, bytes: &[u8], wanted: Dtype) -> Vec<u8> {
-    to_bytes(wanted, &floats(found.unwrap_or(Dtype::F32), bytes))
+/// Returns the place of the first number that is infinite or none, by the bits of its exponent.
+fn first_not_finite(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
+    let two = |ones: u16| {
+        let mut bits = bytes.as_chunks().0.iter().map(|two| u16::from_le_bytes(*two));
+        bits.position(|bits| bits & ones == ones)
+    };
+    match dtype {
+        Dtype::F16 => two(0x7c00),
+        Dtype::BF16 => two(0x7f80),
+        Dtype::F64 => {
+            let mut all = bytes.as_chunks().0.iter().map(|eight| f64::from_le_bytes(*eight));
+            all.position(|value| !value.is_finite())
+        }
+        _ => {
+            let mut all = bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four));
+            all.position(|value| !value.is_finite())
+        }
+    }
 }
 
 fn to_bytes(dtype: Dtype, values: &[f32]) -> Vec<u8> {

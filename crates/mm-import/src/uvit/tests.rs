@@ -7,7 +7,8 @@ use burn::prelude::*;
 
 use super::*;
 use crate::goldens::{
-    Golden, Noised, apart, compare_gradients, drawn, gradients, loaded, open, output,
+    Golden, Noised, apart, compare_gradients, compare_states, drawn, gradients, loaded, open,
+    output,
 };
 
 static GOLDEN: LazyLock<Golden> = LazyLock::new(|| {
@@ -40,7 +41,14 @@ fn a_forward_pass_is_that_of_the_reference() {
     let wanted = GOLDEN.tensor("output");
     let size = wanted.clone().abs().max().into_scalar::<f32>();
     let found = apart(found, wanted);
+    println!("output: {found:.1e} of {size:.3} apart");
     assert!(found < 1e-4 * size.max(1.0), "{found} of {size}");
+}
+
+#[test]
+fn tokens_behind_every_block_are_those_of_the_reference() {
+    let model = loaded(&mut tiny(), &Device::flex());
+    assert_eq!(compare_states(&model, &GOLDEN, &indices(), &[Some(4), Some(0)]), 3);
 }
 
 #[test]
@@ -53,6 +61,7 @@ fn a_drawing_by_the_euler_maruyama_method_is_that_of_the_reference() {
         noise.clone().narrow(0, step, 1)
     });
     let found = apart(found, GOLDEN.tensor("drawn"));
+    println!("drawing: {:.1e} of 255 apart", 127.5 * found);
     assert!(found < 2.0 / 255.0, "{found}");
 }
 
@@ -69,6 +78,7 @@ fn loss_and_gradients_of_a_step_are_those_of_the_reference() {
     };
     let (loss, found) = gradients(&mut tiny, &noised);
     let wanted = GOLDEN.numbers("loss")[0];
+    println!("loss: {:.1e} of {wanted:.3} apart", (loss - wanted).abs());
     assert!((loss - wanted).abs() < 1e-4 * wanted, "{loss}, {wanted}");
     let compared = compare_gradients(&tiny, &found, GOLDEN.below("grads."), 1e-4);
     assert_eq!(compared, 23);
@@ -96,6 +106,17 @@ fn a_pickle_that_asks_for_code_is_refused_and_nothing_of_it_runs() {
     fs_err::write(&path, [b"\x80\x02", code.as_bytes()].concat()).unwrap();
     assert!(open(&path).is_err());
     assert!(!touched.exists());
+}
+
+#[test]
+fn a_file_of_another_network_is_refused_by_its_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    GOLDEN.below("hidden.").renamed(|name| format!("layer.{name}")).write(&path);
+    let why = open(&path).unwrap_err().to_string();
+    let wanted = "is a file of 4 tensors such as `layer.0`, `layer.1`, `layer.2`, wanted the \
+                  tensors of a JiT or of a U-ViT";
+    assert!(why.ends_with(wanted), "{why}");
 }
 
 #[test]

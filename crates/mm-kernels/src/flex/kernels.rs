@@ -9,12 +9,15 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::bridge::{Primitive, apply, in_place, on_slices, primitive};
-use super::{Checkpointed, ConvolutionOp, GauOp, KvPrefix, MultiHeadOp, NormOp, Op, update};
+use super::{
+    Checkpointed, ConvolutionOp, GauOp, GroupNormOp, KvPrefix, MultiHeadOp, NormOp, Op, SwishOp,
+    update,
+};
 use crate::device::is_flex;
 use crate::kernels::multi_head;
 use crate::{
-    AdamW, AttentionContext, BlockKernels, BlockOptions, GauWeights, KeyValue, KvUpdate,
-    LinearWeights, MultiHeadWeights, Precision, Reference,
+    AdamW, AttentionContext, BlockKernels, BlockOptions, GauWeights, GroupNormOptions, KeyValue,
+    KvUpdate, LinearWeights, MultiHeadWeights, Precision, Reference,
 };
 
 /// Kernels of Burn's pure-Rust CPU backend.
@@ -45,12 +48,34 @@ impl BlockKernels for FlexKernels {
         }
     }
 
-    fn convolution(&self, x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
+    fn convolution(&self, x: Tensor<4>, weight: Tensor<4>, precision: Precision) -> Tensor<4> {
         let ([_, inputs, height, width], [outputs, ..]) = (x.dims(), weight.dims());
-        let op = ConvolutionOp { inputs, outputs, height, width };
+        let op = ConvolutionOp { inputs, outputs, height, width, precision };
         match (primitive(x.clone()), primitive(weight.clone())) {
-            (Some(x), Some(weight)) => apply(op, [x, weight]),
-            _ => Reference.convolution(x, weight),
+            (Some(x), Some(weight)) if precision != Precision::F16 => apply(op, [x, weight]),
+            _ => Reference.convolution(x, weight, precision),
+        }
+    }
+
+    fn group_norm(
+        &self,
+        x: Tensor<4>,
+        gamma: Tensor<1>,
+        beta: Tensor<1>,
+        options: GroupNormOptions,
+    ) -> Tensor<4> {
+        let [_, channels, height, width] = x.dims();
+        let op = GroupNormOp { channels, pixels: height * width, options };
+        match (primitive(x.clone()), primitive(gamma.clone()), primitive(beta.clone())) {
+            (Some(x), Some(gamma), Some(beta)) => apply(op, [x, gamma, beta]),
+            _ => Reference.group_norm(x, gamma, beta, options),
+        }
+    }
+
+    fn swish(&self, x: Tensor<4>) -> Tensor<4> {
+        match primitive(x.clone()) {
+            Some(x) => apply(SwishOp, [x]),
+            None => Reference.swish(x),
         }
     }
 

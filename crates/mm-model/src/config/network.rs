@@ -2,11 +2,12 @@
 
 use burn::prelude::*;
 use mm_backbone::{BackboneConfig, PositionScheme};
-use mm_codec::{CodeConfig, CodecConfig};
+use mm_codec::CodecConfig;
 use mm_diffusion::Level;
 use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};
 
-use crate::{Classes, ConfigError, UnetConfig, VitConfig};
+use crate::config::roads::{BytesConfig, CodedConfig, ImageCodes, LatentConfig};
+use crate::{Classes, ConfigError, ImageLayout, Order, UnetConfig, VitConfig};
 
 /// The network of a model with its sizes.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,17 +20,10 @@ pub enum NetworkConfig {
     Vit(VitConfig),
     /// A codec, which encodes images and decodes them again, and neither draws nor knows text.
     Codec(CodecConfig),
-    /// One transformer for text and for the codes of a codec.
+    /// One transformer for text and for codes: those of a codec, or bytes.
     Coded(CodedConfig),
-}
-
-/// A transformer over words and codes, and the codec that makes codes of images.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CodedConfig {
-    /// The transformer.
-    pub unified: UnifiedConfig,
-    /// The codec.
-    pub codec: CodeConfig,
+    /// One transformer for text and for the latents of a codec.
+    Latent(LatentConfig),
 }
 
 /// The transformer, and what is between it and raw pixels.
@@ -49,8 +43,8 @@ pub struct UnifiedConfig {
 }
 
 /// What `config.json` and the table `[model]` of a recipe say of a network. One of `backbone`,
-/// `unet`, `vit` and `codec` is given, and the other fields belong to the first. A `codec` of codes
-/// beside a `backbone` makes codes of images.
+/// `unet`, `vit` and `codec` is given, and the other fields belong to the first. Beside a
+/// `backbone`, a `codec` makes codes or latents of images, and `bytes` makes codes of their bytes.
 ///
 /// ```
 /// use mm_model::{NetworkConfig, NetworkFields};
@@ -74,6 +68,10 @@ pub struct NetworkFields {
     pub codec: Option<CodecConfig>,
     /// The sizes of a published transformer that only draws.
     pub vit: Option<VitConfig>,
+    /// How bytes are codes.
+    pub bytes: Option<BytesConfig>,
+    /// The order of codes; rows where it is absent.
+    pub order: Option<Order>,
 }
 
 impl TryFrom<NetworkFields> for NetworkConfig {
@@ -93,7 +91,16 @@ impl TryFrom<NetworkFields> for NetworkConfig {
             unet,
             vit,
             codec,
+            bytes,
+            order,
         } = fields;
+        if bytes.is_some() && (backbone.is_none() || codec.is_some()) {
+            return Err(wrong("bytes", &"given", "a `backbone` beside it, and no `codec`"));
+        }
+        let of_codes = bytes.is_some() || matches!(codec, Some(CodecConfig::Codes(_)));
+        if order.is_some() && !(of_codes && backbone.is_some()) {
+            return Err(wrong("order", &"given", "a `backbone` over codes beside it"));
+        }
         if let Some(vit) = vit {
             let only = backbone.is_none() && unet.is_none() && codec.is_none();
             let plain = patch_bias.is_none() && patch_pos_embed.is_none();
@@ -103,27 +110,35 @@ impl TryFrom<NetworkFields> for NetworkConfig {
                 Err(wrong("vit", &"given beside the fields of another", "one network alone"))
             };
         }
-        if let Some(codec) = codec {
+        if codec.is_some() || bytes.is_some() {
             if unet.is_some() {
                 return Err(wrong("codec", &"given beside `unet`", "one network alone"));
             }
-            if backbone.is_none() {
-                return Ok(Self::Codec(codec));
-            }
-            let CodecConfig::Codes(codec) = codec else {
-                return Err(wrong("codec", &"of latents beside `backbone`", "a codec of codes"));
+            let Some(backbone) = backbone else {
+                return Ok(Self::Codec(codec.expect("bytes have a backbone")));
             };
             let fields = NetworkFields {
                 patch_bias,
                 patch_pos_embed,
                 patch_convolution,
-                backbone,
+                backbone: Some(backbone),
                 ..NetworkFields::default()
             };
-            return match Self::try_from(fields)? {
-                Self::Unified(unified) => Ok(Self::Coded(CodedConfig { unified, codec })),
-                other => Ok(other),
+            let Self::Unified(unified) = Self::try_from(fields)? else {
+                unreachable!("a backbone alone is the joined transformer")
             };
+            let codes = match (codec, bytes) {
+                (Some(CodecConfig::Kl(codec)), _) => {
+                    return Ok(Self::Latent(LatentConfig { unified, codec }));
+                }
+                (Some(CodecConfig::Codes(codec)), _) => ImageCodes::Codec(codec),
+                (Some(_), _) => {
+                    return Err(wrong("codec", &"of an unknown kind", "codes or latents"));
+                }
+                (None, bytes) => ImageCodes::Bytes(bytes.unwrap_or_default()),
+            };
+            let order = order.unwrap_or_default();
+            return Ok(Self::Coded(CodedConfig { unified, codes, order }));
         }
         match (backbone, unet) {
             (None, None) => {
@@ -167,17 +182,27 @@ impl From<NetworkConfig> for NetworkFields {
                 patch_pos_embed: Some(unified.patch_pos_embed),
                 patch_convolution: Some(unified.patch_convolution),
                 backbone: Some(unified.backbone),
-                unet: None,
-                vit: None,
-                codec: None,
+                ..Self::default()
             },
             NetworkConfig::Unet(unet) => Self { unet: Some(unet), ..Self::default() },
             NetworkConfig::Vit(vit) => Self { vit: Some(vit), ..Self::default() },
             NetworkConfig::Codec(codec) => Self { codec: Some(codec), ..Self::default() },
-            NetworkConfig::Coded(CodedConfig { unified, codec }) => {
-                let codec = Some(CodecConfig::Codes(codec));
-                Self { codec, ..NetworkConfig::Unified(unified).into() }
+            NetworkConfig::Coded(CodedConfig { unified, codes, order }) => {
+                let own = Self {
+                    order: (!order.is_rows()).then_some(order),
+                    ..NetworkConfig::Unified(unified).into()
+                };
+                match codes {
+                    ImageCodes::Codec(codec) => {
+                        Self { codec: Some(CodecConfig::Codes(codec)), ..own }
+                    }
+                    ImageCodes::Bytes(bytes) => Self { bytes: Some(bytes), ..own },
+                }
             }
+            NetworkConfig::Latent(LatentConfig { unified, codec }) => Self {
+                codec: Some(CodecConfig::Kl(codec)),
+                ..NetworkConfig::Unified(unified).into()
+            },
         }
     }
 }
@@ -191,6 +216,29 @@ impl NetworkConfig {
         }
     }
 
+    /// Returns the transformer over words and latents, if the network is one.
+    pub fn latent(&self) -> Option<&LatentConfig> {
+        match self {
+            Self::Latent(latent) => Some(latent),
+            _ => None,
+        }
+    }
+
+    /// Returns which places the patches of an image take.
+    pub fn layout(&self) -> ImageLayout {
+        self.coded().map(CodedConfig::layout).unwrap_or_default()
+    }
+
+    /// Returns how many pixels along a side become one number of a patch: more than 1 where the
+    /// network knows latents.
+    pub fn factor(&self) -> usize {
+        match self {
+            Self::Latent(latent) => latent.codec.network.factor(),
+            Self::Vit(vit) => vit.factor(),
+            _ => 1,
+        }
+    }
+
     /// Says whether the network is a U-Net.
     pub fn is_unet(&self) -> bool {
         matches!(self, Self::Unet(_))
@@ -198,7 +246,7 @@ impl NetworkConfig {
 
     /// Says whether the network draws and does nothing else.
     pub fn only_draws(&self) -> bool {
-        !matches!(self, Self::Unified(_) | Self::Coded(_))
+        !matches!(self, Self::Unified(_) | Self::Coded(_) | Self::Latent(_))
     }
 
     /// Returns the published transformer that only draws, if it is one.
@@ -216,7 +264,11 @@ impl NetworkConfig {
 
     /// Returns the numbers of one pixel, or of one latent.
     pub fn channels(&self) -> usize {
-        self.vit().map_or(mm_patch::RGB_CHANNELS, VitConfig::channels)
+        match self {
+            Self::Latent(latent) => latent.codec.latent_channels,
+            Self::Vit(vit) => vit.channels(),
+            _ => mm_patch::RGB_CHANNELS,
+        }
     }
 
     /// Returns the deviation of the noise that images are mixed with.
@@ -247,6 +299,7 @@ impl NetworkConfig {
         match self {
             Self::Unified(unified) => Some(unified),
             Self::Coded(coded) => Some(&coded.unified),
+            Self::Latent(latent) => Some(&latent.unified),
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => None,
         }
     }
@@ -256,6 +309,7 @@ impl NetworkConfig {
         match self {
             Self::Unified(unified) => Some(unified),
             Self::Coded(coded) => Some(&mut coded.unified),
+            Self::Latent(latent) => Some(&mut latent.unified),
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => None,
         }
     }
@@ -281,9 +335,13 @@ impl NetworkConfig {
     ) -> AttentionContext {
         match self {
             Self::Unified(unified) => unified.backbone.attention_context(positions, ranges, device),
+            Self::Latent(LatentConfig { unified, .. }) => {
+                unified.backbone.attention_context(positions, ranges, device)
+            }
             Self::Coded(coded) => {
                 let backbone = &coded.unified.backbone;
-                backbone.attention_context(positions, causal(&ranges), device)
+                let ranges = causal(&ranges, coded.codes.window());
+                backbone.attention_context(positions, ranges, device)
             }
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => {
                 let unused = AxisFrequency { axis: 0, theta: 1.0 };
@@ -293,13 +351,31 @@ impl NetworkConfig {
     }
 }
 
-/// Returns ranges in which no token sees one behind it: a code is a token like any other.
-fn causal(ranges: &KeyRanges) -> KeyRanges {
+/// Returns ranges in which no token sees one behind it, nor one that is `window` or more before it:
+/// a code is a token like any other.
+fn causal(ranges: &KeyRanges, window: Option<usize>) -> KeyRanges {
     let (queries, keys) = (ranges.queries(), ranges.keys());
     let before = keys - queries;
     let own = ranges.ranges().iter().enumerate().map(|(at, range)| {
         let last = (before + at % queries + 1) as u32;
-        [range[0], range[1].min(last)]
+        let first = window.map_or(0, |window| last.saturating_sub(window as u32));
+        [range[0].max(first), range[1].min(last)]
     });
     KeyRanges::new(ranges.batch(), keys, own.collect()).expect("every place sees itself")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_sees_what_stands_before_it_within_the_window() {
+        let all = KeyRanges::new(1, 5, vec![[0, 5]; 5]).unwrap();
+        assert_eq!(causal(&all, None).ranges(), [[0, 1], [0, 2], [0, 3], [0, 4], [0, 5]]);
+        assert_eq!(causal(&all, Some(2)).ranges(), [[0, 1], [0, 2], [1, 3], [2, 4], [3, 5]]);
+        // Two queries behind three cached keys, of which the first is padding.
+        let cached = KeyRanges::new(1, 5, vec![[1, 5]; 2]).unwrap();
+        assert_eq!(causal(&cached, Some(4)).ranges(), [[1, 4], [1, 5]]);
+        assert_eq!(causal(&cached, Some(3)).ranges(), [[1, 4], [2, 5]]);
+    }
 }

@@ -181,6 +181,21 @@ fn weights_in_several_files_are_those_of_one() {
 }
 
 #[test]
+fn reading_tells_of_every_weight_how_many_of_the_bytes_are_read() {
+    let files = Files::new();
+    files.split();
+    let sizes: Vec<u64> =
+        files.weights.values().map(|weight| 4 * weight.values.len() as u64).collect();
+    let mut told = vec![];
+    let device = Device::flex();
+    LoadedModel::load_telling(files.folder.path(), &device, &mut |now| told.push(now)).unwrap();
+    assert_eq!(told.len(), sizes.len());
+    assert!(told.iter().all(|now| now.all == sizes.iter().sum::<u64>()), "{told:?}");
+    assert!(told.windows(2).all(|pair| pair[0].done < pair[1].done), "{told:?}");
+    assert_eq!(told[told.len() - 1].done, told[0].all);
+}
+
+#[test]
 fn what_is_wrong_with_several_files_is_said_once_by_file_and_tensor() {
     let files = Files::new();
     files.split();

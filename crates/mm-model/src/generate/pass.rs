@@ -17,7 +17,7 @@ use mm_kernels::has_fused_blocks;
 use mm_patch::Grid;
 
 use crate::batch::{Inputs, Jump, Patches};
-use crate::{LoadedModel, Model, ModelConfig, Sequence};
+use crate::{ImageLayout, LoadedModel, Model, ModelConfig, Sequence};
 
 /// Who computes a document's passes through the network. A [`LoadedModel`] does it itself; a server
 /// hands in one of these, which waits for the calls of other documents and
@@ -306,7 +306,10 @@ impl NetworkCall {
             rows,
             tokens,
             ids: ints(ids, &device),
-            patches: step.images.as_ref().map(|images| images.patches(step.ids.len(), &device)),
+            patches: step
+                .images
+                .as_ref()
+                .map(|images| images.patches(step.ids.len(), config.network.layout(), &device)),
             context: config.network.attention_context(&step.positions, ranges, &device),
             options: BlockOptions::default(),
         }
@@ -316,12 +319,15 @@ impl NetworkCall {
 impl StepImages {
     /// Says of every patch which image it belongs to, where it stands there, and at which of so
     /// many places.
-    fn patches(&self, places: usize, device: &Device) -> Patches {
+    fn patches(&self, places: usize, layout: ImageLayout, device: &Device) -> Patches {
         let mut source: Vec<i32> = (0..places as i32).collect();
         let (mut image, mut at) = (vec![], [vec![], vec![]]);
         for (index, (grid, &start)) in self.grids.iter().zip(&self.starts).enumerate() {
+            let first = places + image.len() * layout.places_of_patch(*grid);
+            for (place, item) in layout.items(*grid).into_iter().enumerate() {
+                source[start + place] = (first + item) as i32;
+            }
             for patch in 0..grid.tokens() {
-                source[start + patch] = (places + image.len()) as i32;
                 image.push(index as i32);
                 at[0].push((patch / grid.cols) as i32);
                 at[1].push((patch % grid.cols) as i32);
@@ -401,7 +407,7 @@ impl Sequence {
             shared = shared.min(image.start);
         }
         for image in &self.images {
-            if (image.start..image.start + image.grid.tokens()).contains(&shared) {
+            if image.places().contains(&shared) {
                 shared = image.start;
             }
         }

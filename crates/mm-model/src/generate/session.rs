@@ -15,7 +15,7 @@ use super::pass::{
     Ask, DocumentId, KnownTokens, Network, NetworkAnswer, NetworkCall, Prefix, Step, StepImages,
 };
 use crate::batch::Jump;
-use crate::{Document, GenerateError, LoadedModel, Model, ModelConfig, Sequence};
+use crate::{Document, GenerateError, ImageLayout, LoadedModel, Model, ModelConfig, Sequence};
 
 /// Several documents that are continued together: text token by token, images all patches at once.
 ///
@@ -142,9 +142,9 @@ impl<'a> GenerationSession<'a> {
     }
 
     /// Takes the places of the image of `grid` that comes next in every row, one list a row.
-    pub(super) fn place_image(&mut self, grid: Grid) -> Vec<Vec<[f64; 2]>> {
+    pub(super) fn place_image(&mut self, layout: ImageLayout, grid: Grid) -> Vec<Vec<[f64; 2]>> {
         let rows = self.rows.rows.iter_mut();
-        rows.map(|row| row.next.image(grid.rows, grid.cols)).collect()
+        rows.map(|row| layout.positions(&mut row.next, grid)).collect()
     }
 
     /// Appends one token to every row, at these places on the plane.

@@ -18,9 +18,10 @@ use mm_codec::{
 use super::session::CachedRows;
 use crate::parameters::{weights_of, with_weights};
 use crate::{
-    CodedConfig, Document, GenerateOptions, GenerationConfig, GenerationSession, HostBatch,
-    ImageNoise, LoadedModel, Model, ModelConfig, NetworkConfig, Sample, Segment, Sequence,
-    Sequencer, TimeConfig, UnetConfig, UnifiedConfig,
+    Batch, BytesConfig, CodedConfig, Document, GenerateOptions, GenerationConfig,
+    GenerationSession, HostBatch, ImageCodes, ImageLayout, ImageNoise, LatentConfig, LoadedModel,
+    Model, ModelConfig, NetworkConfig, Order, Sample, Segment, Sequence, Sequencer, TimeConfig,
+    UnetConfig, UnifiedConfig,
 };
 
 pub(super) const GRID: Grid = Grid::new(2, 3, 4);
@@ -87,8 +88,14 @@ fn coded() -> ModelConfig {
         mid_block_add_attention: false,
     };
     let fsq = Fsq { levels: vec![40, 30], activation: FsqActivation::Tanh };
-    let codec = CodeConfig { network, quantizer: QuantizerConfig::Fsq(fsq) };
-    let coded = CodedConfig { unified: unified.clone(), codec };
+    let codec = CodeConfig {
+        network,
+        quantizer: QuantizerConfig::Fsq(fsq),
+        discriminator: None,
+        queries: None,
+    };
+    let (unified, codes) = (unified.clone(), ImageCodes::Codec(codec));
+    let coded = CodedConfig { unified, codes, order: Order::Rows };
     ModelConfig { network: NetworkConfig::Coded(coded), ..base }
 }
 
@@ -110,11 +117,11 @@ fn codes_written_with_the_cache_are_those_of_a_whole_row() {
     let first = sequence.images[0].start;
 
     let pixels = batch.inputs.patches.unwrap().noisy.unsqueeze_dim(0);
-    let codes = network.codec().codes(mm_patch::unpatchify(pixels, GRID));
+    let codes = network.codec().unwrap().codes(mm_patch::unpatchify(pixels, GRID));
     let codes = codes.into_data().convert::<i64>().try_to_vec::<i64>().unwrap();
     assert!(codes.iter().any(|code| *code != codes[0]), "several codes are seen: {codes:?}");
     let mut session = GenerationSession::before_image(&model, &[words], GRID).unwrap();
-    let places = session.place_image(GRID).remove(0);
+    let places = session.place_image(ImageLayout::default(), GRID).remove(0);
     for (cell, code) in codes.iter().enumerate() {
         let wanted = network.code_logits(hidden.clone().narrow(0, first + cell - 1, 1));
         assert_close(network.code_logits(session.last_hidden()), wanted, &model.config);
@@ -150,10 +157,189 @@ fn a_configuration_of_codes_reads_back_and_its_weights_are_counted() {
     assert_eq!(serde_json::from_str::<ModelConfig>(&text).unwrap(), config);
     let made = Model::new(&config, 0, &Device::flex()).unwrap();
     assert_eq!(made.num_params(), config.parameters());
-    let codec = Codec::Codes(made.coded().unwrap().codec().clone());
+    let codec = Codec::Codes(made.coded().unwrap().codec().unwrap().clone());
     assert_eq!(codec.grid(8, 12).unwrap().codes, Some(1200));
     let said = ModelConfig { patch: 8, ..config }.validate().unwrap_err().to_string();
     assert!(said.contains("wanted the side of a cell of the `codec`"), "{said}");
+}
+
+/// A transformer over words and bytes of so many levels.
+fn of_bytes(levels: usize, order: Order) -> ModelConfig {
+    let mut base = configs().remove(0);
+    let unified = base.network.unified_mut().unwrap();
+    unified.patch_pos_embed = 0;
+    let (unified, codes) = (unified.clone(), ImageCodes::Bytes(BytesConfig { levels, window: 9 }));
+    ModelConfig {
+        patch: 2,
+        network: NetworkConfig::Coded(CodedConfig { unified, codes, order }),
+        ..base
+    }
+}
+
+/// A transformer over words and the latents of a codec that halves images.
+fn of_latents() -> ModelConfig {
+    let mut base = configs().remove(0);
+    let unified = base.network.unified_mut().unwrap().clone();
+    let codec = crate::latents::tests::config();
+    ModelConfig {
+        patch: 2,
+        network: NetworkConfig::Latent(LatentConfig { unified, codec }),
+        ..base
+    }
+}
+
+/// One batch of one sequence, without noise.
+fn batch_of(model: &LoadedModel, document: &Document) -> (Sequence, Batch) {
+    let sequence = model.sequencer().complete(document).unwrap();
+    let noise = vec![ImageNoise::none(&model.config.schedule); sequence.images.len()];
+    let sample = Sample { sequence: sequence.clone(), noise };
+    let batch = HostBatch::pack(&[sample], 0, 0, model.config.patch_dim());
+    (sequence, batch.to_device(&model.config, &Device::flex()))
+}
+
+#[test]
+fn bytes_and_codes_written_with_the_cache_in_any_order_are_those_of_a_whole_row() {
+    for order in [Order::Rows, Order::Snake, Order::CenterOut, Order::Random] {
+        let mut codes = coded();
+        if let NetworkConfig::Coded(coded) = &mut codes.network {
+            coded.order = order;
+        }
+        for config in [of_bytes(7, order), codes] {
+            let model = loaded(config);
+            let network = model.model.coded().unwrap();
+            let image = Image::new(8, 4, (0..96).map(|at| (at * 37 % 256) as u8).collect());
+            let words = Document::of_text("a");
+            let mut all = words.clone();
+            all.segments.push(Segment::target_image(image.unwrap()));
+            let (sequence, batch) = batch_of(&model, &all);
+            let hidden = model.model.hidden(&batch.inputs);
+            let places = sequence.images[0].places();
+            let ids = network.coded(&batch.inputs).ids.into_data().convert::<i64>();
+            let ids = ids.try_to_vec::<i64>().unwrap();
+            let grid = model.config.grid(8, 4).unwrap();
+            let mut session = GenerationSession::before_image(&model, &[words], grid).unwrap();
+            let at = session.place_image(network.layout(), grid).remove(0);
+            assert_eq!(at, sequence.positions[places.clone()]);
+            for (place, at) in places.zip(at) {
+                let wanted = network.code_logits(hidden.clone().narrow(0, place - 1, 1));
+                assert_close(network.code_logits(session.last_hidden()), wanted, &model.config);
+                session.push_at(&[ids[place] as u32], vec![at]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_likelihoods_of_all_images_of_two_pixels_and_two_levels_sum_to_one() {
+    for order in [Order::Rows, Order::Random] {
+        let model = loaded(ModelConfig { patch: 1, ..of_bytes(2, order) });
+        let mut sum = 0.0;
+        let mut least = f64::INFINITY;
+        for image in 0..64u32 {
+            let bytes = (0..6).map(|at| if image >> at & 1 == 1 { 255 } else { 0 }).collect();
+            let image = Segment::target_image(Image::new(2, 1, bytes).unwrap());
+            let document = Document { segments: vec![Segment::context_text("ab"), image] };
+            let (_, batch) = batch_of(&model, &document);
+            let nats = model.model.code_surprises(&batch).unwrap();
+            assert_eq!(nats.dims(), [6]);
+            let likelihood = (-f64::from(nats.sum().into_scalar::<f32>())).exp();
+            least = least.min(likelihood);
+            sum += likelihood;
+        }
+        assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+        assert!(least > 0.0 && least < 1.0 / 64.0, "not all are equally likely: {least}");
+    }
+}
+
+#[test]
+fn bytes_of_256_levels_decode_to_themselves_and_fewer_levels_to_the_nearest() {
+    let image = Image::new(8, 4, (0..96).map(|at| (at * 37 % 256) as u8).collect()).unwrap();
+    for (levels, most) in [(256, 0), (2, 128), (16, 9)] {
+        let model = loaded(of_bytes(levels, Order::Snake));
+        let network = model.model.coded().unwrap();
+        let document = Document { segments: vec![Segment::target_image(image.clone())] };
+        let (sequence, batch) = batch_of(&model, &document);
+        let span = &sequence.images[0];
+        let ids = network.coded(&batch.inputs).ids.narrow(0, span.start, 96);
+        let ids = (ids - network.first_code() as i64).into_data().convert::<i64>();
+        let ids = ids.try_to_vec::<i64>().unwrap();
+        let mut codes = vec![0i32; 96];
+        for (item, id) in span.layout.items(span.grid).into_iter().zip(ids) {
+            codes[item] = id as i32;
+        }
+        let codes = Tensor::from_data(TensorData::new(codes, [1, 96]), &Device::flex());
+        let again = network.patches_of(codes, span.grid);
+        let again = super::image::images_of(again, span.grid).unwrap().remove(0);
+        let off = image.rgb().iter().zip(again.rgb()).map(|(own, other)| own.abs_diff(*other));
+        let off = off.max().unwrap();
+        assert!(off <= most && (most == 0 || off > 0), "{off} of {levels} levels");
+    }
+}
+
+#[test]
+fn bytes_are_drawn_by_their_seed_and_have_their_levels() {
+    let model = loaded(of_bytes(2, Order::CenterOut));
+    let grid = model.config.grid(4, 4).unwrap();
+    let options = |seed| GenerateOptions { guidance: Guidance::OFF, ..model.options(seed) };
+    let prompt = [Document::of_text("b")];
+    let drawn = |seed| model.draw(&prompt, grid, &options(seed)).unwrap().remove(0);
+    assert_eq!(drawn(1), drawn(1));
+    assert!((2..9).any(|seed| drawn(seed) != drawn(1)), "the seed decides");
+    assert!(drawn(1).rgb().iter().all(|byte| [0, 255].contains(byte)));
+}
+
+#[test]
+fn latents_are_shown_drawn_decoded_and_read_and_no_edit_can_be_asked_of_them() {
+    let model = loaded(of_latents());
+    let image = Image::new(8, 4, (0..96).map(|at| (at * 37 % 256) as u8).collect()).unwrap();
+    let mut document = Document::of_image(image.clone());
+    document.segments.push(Segment::target_text("ab"));
+    let (sequence, batch) = batch_of(&model, &document);
+    let grid = model.config.grid(8, 4).unwrap();
+    assert_eq!(grid, Grid { rows: 1, cols: 2, patch: 2, channels: 2 });
+    assert_eq!(sequence.images[0].grid, grid);
+    assert_eq!(batch.inputs.patches.as_ref().unwrap().noisy.dims(), [2, 8]);
+    // What the cache computes of the image is what the whole row computes.
+    let session = GenerationSession::after_prompts(&model, &[Document::of_image(image.clone())]);
+    let last = sequence.images[0].places().end; // `[/IMG]`
+    let hidden = model.model.hidden(&batch.inputs).narrow(0, last, 1);
+    assert_close(session.unwrap().last_hidden(), hidden, &model.config);
+
+    let prompt = [Document::of_text("b"), Document::of_image(image.clone())];
+    let options = GenerateOptions { steps: 3, ..model.options(1) };
+    let drawn = model.draw(&prompt, grid, &options).unwrap();
+    assert_eq!([drawn[0].width(), drawn[0].height()], [8, 4]);
+    assert_eq!(drawn, model.draw(&prompt, grid, &options).unwrap());
+    assert_ne!(drawn[0], drawn[1], "the prompt matters");
+    let mut edit =
+        crate::Inpaint::new(image, crate::Mask::new(8, 4, vec![255; 32]).unwrap(), 4).unwrap();
+    let said = model.draw_constrained(&prompt[0], 1, grid, &options, &mut edit);
+    let said = said.unwrap_err().to_string();
+    assert!(said.starts_with("this model draws latents"), "{said}");
+}
+
+#[test]
+fn configurations_of_bytes_and_latents_read_back_and_their_weights_are_counted() {
+    use burn::module::Module;
+    for config in [of_bytes(16, Order::Random), of_latents(), coded()] {
+        assert!(config.validate().is_ok());
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<ModelConfig>(&text).unwrap(), config);
+        let made = Model::new(&config, 0, &Device::flex()).unwrap();
+        assert_eq!(made.num_params(), config.parameters());
+    }
+    let said = |config: ModelConfig| config.validate().unwrap_err().to_string();
+    let levels = said(of_bytes(257, Order::Rows));
+    assert_eq!(levels, "`bytes.levels` is 257, wanted 2 to 256");
+    let words = said(ModelConfig { vocab: 0, ..of_latents() });
+    assert!(words.contains("since latents stand beside words"), "{words}");
+    let text = serde_json::to_string(&of_latents()).unwrap();
+    let other = text.replacen('{', r#"{"order":"snake","#, 1);
+    let said = serde_json::from_str::<ModelConfig>(&other).unwrap_err().to_string();
+    assert!(said.contains("`order` is given, wanted a `backbone` over codes"), "{said}");
+    let both = text.replacen('{', r#"{"bytes":{},"#, 1);
+    let said = serde_json::from_str::<ModelConfig>(&both).unwrap_err().to_string();
+    assert!(said.contains("`bytes` is given, wanted a `backbone` beside it"), "{said}");
 }
 
 /// Makes a model whose weights are all moved, so that none is zero.
@@ -195,8 +381,7 @@ fn whole(model: &Model, config: &ModelConfig, samples: &[Sample]) -> Tensor<2> {
 #[test]
 fn text_after_an_image_that_was_appended_sees_what_it_sees_in_a_whole_row() {
     let tokenizer = Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap();
-    let sequencer =
-        Sequencer { tokenizer: &tokenizer, patch: 4, positions: PositionScheme::RopeTv };
+    let sequencer = Sequencer::of_patches(&tokenizer, 4, PositionScheme::RopeTv);
     let image = Image::filled(12, 8, [200, 10, 90]);
     let words = |text: &str| Segment::context_text(text);
     let all =
@@ -235,8 +420,7 @@ fn noisy(seed: u64, grid: Grid, time: f64, before: Sequence) -> Sample {
 #[test]
 fn a_denoising_step_behind_a_cache_is_that_of_a_whole_row() {
     let tokenizer = Tokenizer::train(["ab"].map(str::to_owned).into_iter(), 389).unwrap();
-    let sequencer =
-        Sequencer { tokenizer: &tokenizer, patch: 4, positions: PositionScheme::RopeTv };
+    let sequencer = Sequencer::of_patches(&tokenizer, 4, PositionScheme::RopeTv);
     let prompt = sequencer.drawing_prompt(&Document::default(), GRID).unwrap();
     for config in [configs(), vec![unet()]].concat() {
         let model = model(&config);

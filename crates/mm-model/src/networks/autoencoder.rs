@@ -5,7 +5,7 @@
 //! with.
 
 use burn::prelude::*;
-use mm_codec::{Codec, ImageCodec};
+use mm_codec::{Adversarial, Codec, ImageCodec};
 
 use crate::batch::{ImageTargets, Inputs};
 use crate::networks::pixels::on_pixels;
@@ -32,26 +32,44 @@ pub(crate) struct Decoded {
     pub patches: Tensor<2>,
     /// The latents' share of the loss, a mean over all patches, `[1]`.
     pub latent: Tensor<1>,
+    /// What a discriminator adds, means over all patches.
+    pub adversarial: Option<Adversarial>,
 }
 
 /// Encodes and decodes the target images of a batch.
 pub(crate) fn decoded(codec: &Codec, target: &ImageTargets) -> Decoded {
     let count = target.clean.dims()[0];
     let mut latent: Option<Tensor<1>> = None;
+    let mut adversarial: Option<Adversarial> = None;
     let eps = noise_images(target);
     let patches = on_pixels(target.clean.clone(), &target.grids, &mut |images, which| {
         let noise = which.iter().map(|image| eps[*image].clone()).collect();
         let pass = codec.pass(images, Tensor::cat(noise, 0));
-        let share: usize = which.iter().map(|image| target.grids[*image].tokens()).sum();
-        let own = pass.latent * (share as f64 / count as f64);
-        latent = Some(match latent.take() {
-            Some(sum) => sum + own,
-            None => own,
-        });
+        let tokens: usize = which.iter().map(|image| target.grids[*image].tokens()).sum();
+        let share = tokens as f64 / count as f64;
+        latent = Some(added(latent.take(), pass.latent, share));
+        if let Some(terms) = pass.adversarial {
+            let [fools, tells] = match adversarial.take() {
+                Some(sum) => [Some(sum.adversarial), Some(sum.discriminator)],
+                None => [None, None],
+            };
+            adversarial = Some(Adversarial {
+                adversarial: added(fools, terms.adversarial, share),
+                discriminator: added(tells, terms.discriminator, share),
+            });
+        }
         pass.images
     });
     let latent = latent.unwrap_or_else(|| Tensor::zeros([1], &codec.device()));
-    Decoded { patches, latent }
+    Decoded { patches, latent, adversarial }
+}
+
+/// Adds a share of a mean to the sum so far, both `[1]`.
+fn added(sum: Option<Tensor<1>>, mean: Tensor<1>, share: f64) -> Tensor<1> {
+    match sum {
+        Some(sum) => sum + mean * share,
+        None => mean * share,
+    }
 }
 
 /// Returns the noise of every target image, `[1, colors, height, width]` each.

@@ -2,12 +2,14 @@
 //! softmax, as in LWM (Liu et al. 2024, arXiv:2402.08268) and Chameleon (2024, arXiv:2405.09818):
 //!
 //! ```text
-//! [BEGIN] r e d [ROWS=2] [COLS=2] [IMG] c c c c [/IMG] [END]     c: vocab + code, in reading order
+//! [BEGIN] r e d [ROWS=2] [COLS=2] [IMG] c c c c [/IMG] [END]     c: vocab + code, in some order
 //! ```
 //!
 //! A batch has pixels at the places of an image, as for every network. A frozen codec makes a code
-//! of every patch, which is a token like any other: it sees what stands before it, and the token
-//! before it is trained to predict it. Where a code stands on the plane is where its patch stands.
+//! of every patch, or every byte of a pixel is a code itself, as in PixelRNN (van den Oord et al.
+//! 2016, arXiv:1601.06759) and the Sparse Transformer (Child et al. 2019, arXiv:1904.10509). A code
+//! is a token like any other: it sees what stands before it, and the token before it is trained to
+//! predict it. Where a code stands on the plane is where its patch stands, or its byte.
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -16,17 +18,20 @@ use mm_codec::CodeAutoencoder;
 use mm_patch::{Grid, patchify, unpatchify};
 
 use crate::batch::Inputs;
-use crate::config::CodedConfig;
+use crate::config::{BytesConfig, CodedConfig, ImageCodes};
 use crate::networks::unified::Unified;
-use crate::{ConfigError, ModelConfig, NetworkConfig};
+use crate::{ConfigError, ImageLayout, ModelConfig, NetworkConfig};
 
-/// A transformer over words and codes, and the codec that makes codes of images.
+/// A transformer over words and codes, and what makes codes of images.
 #[derive(Module, Debug)]
 pub struct Coded {
     network: Unified,
-    codec: CodeAutoencoder,
+    /// Absent where bytes are codes.
+    codec: Option<CodeAutoencoder>,
     /// The number of token ids that are no codes.
     words: usize,
+    #[module(skip)]
+    sizes: CodedConfig,
 }
 
 impl Coded {
@@ -38,15 +43,19 @@ impl Coded {
     ) -> Result<Self, ConfigError> {
         // No patch goes through the transformer, so its maps of patches are of the least size.
         let inner = ModelConfig {
-            vocab: config.vocab + sizes.codec.codes(),
+            vocab: config.vocab + sizes.codes.count(),
             patch: 1,
             network: NetworkConfig::Unified(sizes.unified.clone()),
             ..config.clone()
         };
         Ok(Self {
             network: Unified::new(&sizes.unified, &inner, init)?,
-            codec: CodeAutoencoder::drawn(&sizes.codec, init),
+            codec: match &sizes.codes {
+                ImageCodes::Codec(codec) => Some(CodeAutoencoder::drawn(codec, init)),
+                ImageCodes::Bytes(_) => None,
+            },
             words: config.vocab,
+            sizes: sizes.clone(),
         })
     }
 
@@ -56,12 +65,17 @@ impl Coded {
 
     /// Returns the network with the weights of a trained codec.
     pub(crate) fn with_codec(self, codec: CodeAutoencoder) -> Self {
-        Self { codec, ..self }
+        Self { codec: Some(codec), ..self }
     }
 
-    /// Returns the codec.
-    pub(crate) fn codec(&self) -> &CodeAutoencoder {
-        &self.codec
+    /// Returns the codec; there is none where bytes are codes.
+    pub(crate) fn codec(&self) -> Option<&CodeAutoencoder> {
+        self.codec.as_ref()
+    }
+
+    /// Returns which places the codes of an image take.
+    pub(crate) fn layout(&self) -> ImageLayout {
+        self.sizes.layout()
     }
 
     /// Returns the token id of the first code.
@@ -95,8 +109,7 @@ impl Coded {
 
     /// Logits of codes, `[places, width]` -> `[places, codes]`.
     pub(crate) fn code_logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let codes = self.codec.config().codes();
-        self.network.logits(hidden).narrow(1, self.words, codes)
+        self.network.logits(hidden).narrow(1, self.words, self.sizes.codes.count())
     }
 
     /// Logits of words and codes under one softmax, `[places, width]` -> `[places, vocab + codes]`.
@@ -109,10 +122,19 @@ impl Coded {
         self.network.hidden(inputs)
     }
 
-    /// Decodes codes of images in reading order to patches in -1..1: `[images, cells]` -> `[images,
-    /// cells, patch_dim]`.
+    /// Decodes codes of images in reading order to patches in -1..1: `[images, cells]`, or as many
+    /// as patches have numbers where those are codes -> `[images, cells, patch_dim]`.
     pub(crate) fn patches_of(&self, codes: Tensor<2, Int>, grid: Grid) -> Tensor<3> {
-        patchify(self.codec.images(codes, [grid.rows, grid.cols]), grid).clamp(-1.0, 1.0)
+        match (&self.sizes.codes, &self.codec) {
+            (ImageCodes::Bytes(bytes), _) => {
+                let [images, _] = codes.dims();
+                values_of(bytes, codes).reshape([images, grid.tokens(), grid.patch_dim()])
+            }
+            (ImageCodes::Codec(_), Some(codec)) => {
+                patchify(codec.images(codes, [grid.rows, grid.cols]), grid).clamp(-1.0, 1.0)
+            }
+            (ImageCodes::Codec(_), None) => unreachable!("it is made with one"),
+        }
     }
 
     /// Puts the ids of codes where the patches of images stand.
@@ -124,10 +146,16 @@ impl Coded {
     }
 
     /// Encodes images of these `grids`, whose patches stand one after another: `[patches,
-    /// patch_dim]` -> `[patches]`.
+    /// patch_dim]` -> `[patches]`, or all their numbers where those are codes.
     fn codes_of(&self, patches: Tensor<2>, grids: &[Grid]) -> Tensor<1, Int> {
-        let [_, numbers] = patches.dims();
-        let codec = self.codec.valid(); // which is frozen
+        let [all, numbers] = patches.dims();
+        let codec = match (&self.sizes.codes, &self.codec) {
+            (ImageCodes::Bytes(bytes), _) => {
+                return codes_of_values(bytes, patches).reshape([all * numbers]);
+            }
+            (ImageCodes::Codec(_), Some(codec)) => codec.valid(), // which is frozen
+            (ImageCodes::Codec(_), None) => unreachable!("it is made with one"),
+        };
         let (mut codes, mut start) = (vec![], 0);
         // Images of one size that follow each other are encoded together.
         for alike in grids.chunk_by(|one, next| one == next) {
@@ -140,4 +168,16 @@ impl Coded {
         }
         Tensor::cat(codes, 0)
     }
+}
+
+/// Returns the level of every value in -1..1, `[patches, patch_dim]` -> the same shape.
+fn codes_of_values(bytes: &BytesConfig, values: Tensor<2>) -> Tensor<2, Int> {
+    let most = bytes.levels as f64 - 1.0;
+    let steps = (values.without_autodiff() + 1.0) * (most / 2.0);
+    (steps + 0.5).floor().clamp(0.0, most).int()
+}
+
+/// Returns the value in -1..1 of every level, `[images, codes]` -> the same shape.
+fn values_of(bytes: &BytesConfig, codes: Tensor<2, Int>) -> Tensor<2> {
+    codes.float() * (2.0 / (bytes.levels as f64 - 1.0)) - 1.0
 }

@@ -53,6 +53,9 @@ pub(crate) struct SameSize<'a> {
     pub classes: &'a [Option<u32>],
 }
 
+/// Is shown the tokens before the first block and behind every block, `[images, tokens, channels]`.
+pub(crate) type Watch<'a> = &'a mut dyn FnMut(&Tensor<3>);
+
 impl Vit {
     /// Makes fresh weights for a configuration that was checked.
     pub(crate) fn new(sizes: &VitConfig, config: &ModelConfig, init: &mut Init) -> Self {
@@ -77,19 +80,29 @@ impl Vit {
         match &inputs.patches {
             None => Tensor::zeros([places, 1], &self.device()),
             Some(patches) => {
-                let drawn = self.patches(patches);
+                let drawn = self.patches(patches, &mut |_| ());
                 let none = Tensor::zeros([places, drawn.dims()[1]], &self.device());
                 Tensor::cat(vec![none, drawn], 0).select(0, patches.source.clone())
             }
         }
     }
 
+    /// The tokens before the first block and behind every block, `[images, tokens, channels]` each;
+    /// images of several sizes one size after another.
+    pub(crate) fn token_states(&self, inputs: &Inputs) -> Vec<Tensor<3>> {
+        let mut states = vec![];
+        if let Some(patches) = &inputs.patches {
+            self.patches(patches, &mut |x| states.push(x.clone()));
+        }
+        states
+    }
+
     /// `[patches, numbers]` of all images.
-    fn patches(&self, patches: &Patches) -> Tensor<2> {
+    fn patches(&self, patches: &Patches, watch: Watch<'_>) -> Tensor<2> {
         by_size(patches.noisy.clone(), &patches.grids, &mut |noisy, grid, which| {
             let times: Vec<f64> = which.iter().map(|image| patches.timesteps[*image]).collect();
             let classes: Vec<_> = which.iter().map(|image| patches.classes[*image]).collect();
-            self.forward(SameSize { noisy, grid, timesteps: &times, classes: &classes })
+            self.forward(SameSize { noisy, grid, timesteps: &times, classes: &classes }, watch)
         })
     }
 
@@ -103,11 +116,11 @@ impl Vit {
     }
 
     /// `[images, patches, numbers]`
-    pub(crate) fn forward(&self, images: SameSize<'_>) -> Tensor<3> {
+    pub(crate) fn forward(&self, images: SameSize<'_>, watch: Watch<'_>) -> Tensor<3> {
         match self {
-            Self::Jit(jit) => jit.forward(images),
-            Self::Uvit(uvit) => uvit.forward(images),
-            Self::Dit(dit) => dit.forward(images),
+            Self::Jit(jit) => jit.forward(images, watch),
+            Self::Uvit(uvit) => uvit.forward(images, watch),
+            Self::Dit(dit) => dit.forward(images, watch),
         }
     }
 }

@@ -121,8 +121,8 @@ impl Sequencer<'_> {
             for _ in 0..grid.cols {
                 sequence.push_token(self.special().image, false);
             }
-            let patches = row.to_vec();
-            sequence.images.push(ImageSpan { start, grid, target: false, patches });
+            let (patches, layout) = (row.to_vec(), self.layout);
+            sequence.images.push(ImageSpan { start, grid, layout, target: false, patches });
             sequence.push_token(rows.newline, false);
         }
         Ok(())

@@ -84,6 +84,12 @@ impl<R: Read + Seek> Shard<R> {
         self.tensors.values().map(count).sum()
     }
 
+    /// Returns how many bytes all tensors take.
+    pub fn bytes(&self) -> u64 {
+        let offsets = self.tensors.values().map(|info| info.data_offsets);
+        offsets.map(|(from, to)| (to - from) as u64).sum()
+    }
+
     /// Checks the shape of a tensor, and that its type can be read.
     pub fn check(&self, name: &str, wanted: &[usize]) -> Result<(), FileError> {
         let info = self.info(name, wanted)?;

@@ -11,6 +11,9 @@ pub(super) fn check(models: &[ServedModel], job: &Job) -> Result<Usage, String> 
         return Err(format!("model {} was asked for, wanted 0 to {}", job.model, models.len() - 1));
     };
     let model = &*served.model;
+    if model.config.network.latent().is_some() {
+        return Err("a model of latents is not served yet, wanted one of patches or codes".into());
+    }
     let found = match &job.task {
         Task::Generate { prompt } => generation(model, prompt, job),
         Task::Draw { count: 0, .. } => return Err("`count` is 0, wanted at least 1".into()),

@@ -62,6 +62,10 @@ fn is_due(done: usize, of: usize, previews: usize) -> bool {
 }
 
 impl Constrain for Watch<'_> {
+    fn is_free(&self) -> bool {
+        self.inner.is_free()
+    }
+
     fn begin(&mut self, grid: Grid) {
         self.progress = Progress { grid: Some(grid), ..Progress::default() };
         self.inner.begin(grid);

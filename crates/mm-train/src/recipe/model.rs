@@ -3,7 +3,10 @@
 use mm_backbone::{BackboneConfig, InitLaw};
 use mm_codec::CodecConfig;
 use mm_diffusion::{Prediction, Schedule};
-use mm_model::{ConfigError, NetworkConfig, NetworkFields, TimeConfig, UnetConfig, VitConfig};
+use mm_model::{
+    BytesConfig, ConfigError, NetworkConfig, NetworkFields, Order, TimeConfig, UnetConfig,
+    VitConfig,
+};
 use serde::{Deserialize, Serialize};
 
 /// Holds the table `[model]`: the network, as far as the data do not decide it.
@@ -44,6 +47,10 @@ struct ModelTable {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codec: Option<CodecConfig>,
     vit: Option<VitConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<BytesConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order: Option<Order>,
 }
 
 impl TryFrom<ModelTable> for ModelSettings {
@@ -59,6 +66,8 @@ impl TryFrom<ModelTable> for ModelSettings {
             unet: table.unet,
             codec: table.codec,
             vit: table.vit,
+            bytes: table.bytes,
+            order: table.order,
         };
         Ok(Self { init, time, schedule, prediction, network: network.try_into()? })
     }
@@ -75,6 +84,8 @@ impl From<ModelSettings> for ModelTable {
             unet,
             vit,
             codec,
+            bytes,
+            order,
         } = network.into();
         Self {
             patch_bias,
@@ -88,6 +99,8 @@ impl From<ModelSettings> for ModelTable {
             unet,
             codec,
             vit,
+            bytes,
+            order,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mm_data::{DataConfig, ImageSettings, MixConfig};
+use mm_model::Order;
 use serde::{Deserialize, Serialize};
 
 use super::{LossConfig, ModelSettings, OptimizerConfig, Recipe, RunConfig, SampleConfig};
@@ -17,6 +18,10 @@ pub enum Represent {
     Patches,
     /// Codes of a codec in an enlarged vocabulary, which are predicted one after another.
     Codes,
+    /// Latents of a codec in patches, which are denoised.
+    Latents,
+    /// Bytes of pixels in an enlarged vocabulary, which are predicted one after another.
+    Bytes,
 }
 
 /// The tables of a recipe.
@@ -46,6 +51,8 @@ struct ImageTable {
     represent: Represent,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codec: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Order::is_rows")]
+    order: Order,
 }
 
 fn is_patches(represent: &Represent) -> bool {
@@ -56,7 +63,7 @@ impl From<RecipeTable> for Recipe {
     fn from(table: RecipeTable) -> Self {
         let RecipeTable { seed, data, image, mix, vocab, model, loss, optimizer, run, sample } =
             table;
-        let ImageTable { width, height, patch, represent, codec } = image;
+        let ImageTable { width, height, patch, represent, codec, order } = image;
         let image = ImageSettings { width, height, patch };
         Self {
             seed,
@@ -64,6 +71,7 @@ impl From<RecipeTable> for Recipe {
             image,
             represent,
             codec,
+            order,
             mix,
             vocab,
             model,
@@ -78,11 +86,11 @@ impl From<RecipeTable> for Recipe {
 impl From<Recipe> for RecipeTable {
     fn from(recipe: Recipe) -> Self {
         let ImageSettings { width, height, patch } = recipe.image;
-        let Recipe { represent, codec, .. } = recipe;
+        let Recipe { represent, codec, order, .. } = recipe;
         Self {
             seed: recipe.seed,
             data: recipe.data,
-            image: ImageTable { width, height, patch, represent, codec },
+            image: ImageTable { width, height, patch, represent, codec, order },
             mix: recipe.mix,
             vocab: recipe.vocab,
             model: recipe.model,

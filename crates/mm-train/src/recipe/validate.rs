@@ -50,6 +50,12 @@ impl Recipe {
         }
         checks.add(self.data.validate());
         self.validate_sizes(checks);
+        if let NetworkConfig::Latent(latent) = &self.model.network {
+            let network = &latent.codec.network;
+            let levels = !network.block_out_channels.is_empty();
+            let whole = levels && self.image.patch.is_multiple_of(network.factor());
+            checks.check("image.patch", whole, "a multiple of the side of a cell of the codec");
+        }
         if checks.are_clean() {
             checks.add(self.model_config(self.vocab).validate());
         }
@@ -67,10 +73,13 @@ impl Recipe {
         match &self.model.network {
             NetworkConfig::Unet(_) => self.validate_without_text(checks),
             NetworkConfig::Vit(vit) => self.validate_with_classes(vit, checks),
-            NetworkConfig::Unified(_) | NetworkConfig::Codec(_) | NetworkConfig::Coded(_) => {}
+            NetworkConfig::Unified(_)
+            | NetworkConfig::Codec(_)
+            | NetworkConfig::Coded(_)
+            | NetworkConfig::Latent(_) => {}
         }
         self.validate_codec(checks);
-        self.validate_codes(checks);
+        self.validate_represent(checks);
         self.optimizer.validate(checks);
         self.run.validate(checks);
         let by_text = self.run.best == BestBy::Text;
@@ -83,24 +92,64 @@ impl Recipe {
         checks.check("sample.count", self.sample.count > 0, "at least 1");
     }
 
-    /// Checks that images of codes have a codec, and that nothing is asked that only denoising
-    /// has.
-    fn validate_codes(&self, checks: &mut Checks) {
-        let coded = self.model.network.coded().is_some();
+    /// Checks that the network is one of what images are represented as, and that nothing is asked
+    /// that only denoising or only codes have.
+    fn validate_represent(&self, checks: &mut Checks) {
+        let network = &self.model.network;
+        let (codes, bytes, latents) = match network {
+            NetworkConfig::Coded(coded) => {
+                (coded.codec().is_some(), coded.codec().is_none(), false)
+            }
+            NetworkConfig::Latent(_) => (false, false, true),
+            _ => (false, false, false),
+        };
+        let (field, plain) = ("image.represent", !(codes || bytes || latents));
+        let joined = network.unified().is_some();
+        match self.represent {
+            Represent::Patches => {
+                checks.check(field, !codes, "codes, since `model.codec` has them");
+                checks.check(field, !bytes, "bytes, since `model.bytes` says how");
+                checks.check(field, !latents, "latents, since `model.codec` has them");
+                let wanted = "absent, or `image.represent` = \"codes\" or \"latents\"";
+                checks.check("image.codec", self.codec.is_none(), wanted);
+            }
+            Represent::Codes => {
+                checks.check(field, plain || codes, "what the network of `model` is made for");
+                let known = codes || self.codec.is_some();
+                checks.check("image.codec", known, "a model folder that `mm train codec-fsq` made");
+            }
+            Represent::Latents => {
+                checks.check(field, plain || latents, "what the network of `model` is made for");
+                let known = latents || self.codec.is_some();
+                checks.check("image.codec", known, "a model folder that `mm train codec-kl` made");
+            }
+            Represent::Bytes => {
+                checks.check(field, plain || bytes, "what the network of `model` is made for");
+                let none = self.codec.is_none();
+                checks.check("image.codec", none, "absent, since bytes need no codec");
+            }
+        }
+        let written = matches!(self.represent, Represent::Codes | Represent::Bytes);
+        let wanted = "rows, since only codes and bytes are written one after another";
+        checks.check("image.order", written || self.order.is_rows(), wanted);
+        let own = network.coded().map_or(self.order, |coded| coded.order);
+        checks.check("image.order", own == self.order, "the order that `model.order` names");
         if self.represent == Represent::Patches {
-            let none = self.codec.is_none();
-            checks.check("image.codec", none, "absent, or `image.represent` = \"codes\"");
-            checks.check("image.represent", !coded, "codes, since `model.codec` has them");
             return;
         }
-        let known = coded || self.codec.is_some();
-        checks.check("image.codec", known, "a model folder that `mm train codec-fsq` made");
+        checks.check(field, joined, "patches, unless there is a `backbone`");
+        let whole = network.unified().is_none_or(|unified| !unified.patch_convolution);
+        checks.check("model.patch_convolution", whole, "false, since patches are not of pixels");
+        let wanted = "at least 389, since codes and latents stand beside words";
+        checks.check("vocab", self.vocab > 0, wanted);
+        if written {
+            self.validate_written(checks);
+        }
+    }
+
+    /// Checks that nothing is asked of images that are written code by code but what they have.
+    fn validate_written(&self, checks: &mut Checks) {
         let unified = self.model.network.unified();
-        checks.check("image.represent", unified.is_some(), "patches, unless there is a `backbone`");
-        let words = self.vocab > 0;
-        checks.check("vocab", words, "at least 389, since codes follow words");
-        let whole = unified.is_none_or(|unified| !unified.patch_convolution);
-        checks.check("model.patch_convolution", whole, "false, since codes are tokens");
         let placed = unified.is_none_or(|unified| unified.patch_pos_embed == 0);
         checks.check("model.patch_pos_embed", placed, "0, since codes are tokens");
         let mean = self.loss.reduction == Reduction::Mean;
@@ -118,6 +167,8 @@ impl Recipe {
         checks.check("loss.latent", latent >= 0.0 && latent.is_finite(), "0 or more, finite");
         let Some(codec) = self.model.network.codec() else {
             checks.check("loss.latent", latent == 0.0, "0, since only a `codec` has latents");
+            let none = self.loss.adversarial == 0.0;
+            checks.check("loss.adversarial", none, "0, since only a `codec` has a discriminator");
             return;
         };
         let quantizer = match codec {
@@ -131,6 +182,11 @@ impl Recipe {
             Some(_) => checks.check("loss.latent", latent == 0.0, "0, since nothing is learned"),
             None => {}
         }
+        let judged = matches!(codec, CodecConfig::Codes(codes) if codes.discriminator.is_some());
+        let adversarial = self.loss.adversarial;
+        let weighed = if judged { adversarial > 0.0 } else { adversarial == 0.0 };
+        let wanted = "above 0 beside a `discriminator`, and 0 without one";
+        checks.check("loss.adversarial", weighed && adversarial.is_finite(), wanted);
         let kept = !self.run.activation_checkpointing;
         let wanted = "false, since nothing of a `codec` is computed again";
         checks.check("run.activation_checkpointing", kept, wanted);
@@ -212,8 +268,6 @@ impl Recipe {
             mix.caption_drop == 1.0,
             "1, since a `unet` reads no captions",
         );
-        let single = self.run.precision == Precision::F32;
-        checks.check("run.precision", single, "f32, since a `unet` computes in nothing else");
         checks.check("loss.text", self.loss.text == 0.0, "0, since a `unet` writes no text");
         let rank = self.optimizer.lora.rank;
         checks.check("optimizer.lora.rank", rank == 0, "0, since a `unet` has no blocks to adapt");

@@ -4,6 +4,8 @@
 //! hold 24 bits, one part in 17 million. A sum of some hundred terms loses a few of them, and
 //! training steps amplify the loss.
 
+mod codecs;
+
 use burn::tensor::FloatDType;
 use mm_backbone::{BlockConfig, BlockOptions, Precision};
 use mm_diffusion::Guidance;
@@ -45,6 +47,14 @@ pub const CHECKS: &[Check] = &[
     check("loss, gradients: DiT", 2e-5, dit_loss),
     check("loss, gradients: Persimmon", 2e-5, persimmon_loss),
     check("loss, gradients: U-Net", 5e-5, unet_loss),
+    check("codec kl, gradients", 5e-5, codecs::kl),
+    check("codec fsq, gradients", 5e-5, codecs::fsq),
+    check("codec vq-vae, gradients", 5e-5, codecs::codebook),
+    check("codec against a discriminator", 5e-5, codecs::adversarial),
+    check("codec of queries, gradients", 5e-5, codecs::queries),
+    check("loss, gradients: latents", 5e-5, codecs::latents),
+    check("loss, gradients: codes", 5e-5, codecs::codes),
+    check("loss, gradients: bytes", 5e-5, codecs::bytes),
     check("the same, all blocks computed again", 5e-5, computed_again),
     check("20 training steps, losses", 1e-4, twenty_losses),
     check("20 training steps, weights", 1e-2, twenty_weights),
@@ -125,7 +135,8 @@ fn computed_again(on: &On) -> Result<Vec<Numbers>, Failure> {
 fn loss_with(on: &On, recipe: Recipe, options: BlockOptions) -> Result<Vec<Numbers>, Failure> {
     let training = Training::start(recipe.clone(), &on.device)?;
     let model = shaken(Model::new(&training.config, 1, &on.tracked())?, &on.tracked());
-    let batches = Batches::new(&recipe, &training.data, &training.tokenizer).batch(0)?;
+    let batches = Batches::new(&recipe, &training.data, &training.tokenizer);
+    let batches = batches.of_model(training.model()).batch(0)?;
     let mut batch = batches[0].to_device(&training.config, &on.device);
     batch.inputs.options = options;
     let losses = model.losses(&batch, training.config.prediction);
@@ -182,7 +193,7 @@ fn train_in(on: &On, precision: Precision, steps: u64) -> Result<Trained, Failur
     recipe.run.precision = precision;
     let mut training = Training::start(recipe.clone(), &on.device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
-    let mut batches = Batches::new(&recipe, &data, &tokenizer);
+    let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());
     let (mut losses, mut norms) = (vec![], vec![]);
     for step in 0..steps {
         let report = training.step(&batches.batch(step)?)?;
@@ -252,7 +263,24 @@ mod tests {
 
     #[test]
     fn every_network_and_optimizer_is_compared_by_numbers_that_are_finite() {
-        for name in ["3x3 convolution", "LAMB", "AdamW", "multi-head", "U-ViT", "DiT", "U-Net"] {
+        let names = [
+            "3x3 convolution",
+            "LAMB",
+            "AdamW",
+            "multi-head",
+            "U-ViT",
+            "DiT",
+            "U-Net",
+            "codec kl",
+            "codec fsq",
+            "codec vq-vae",
+            "discriminator",
+            "queries",
+            ": latents",
+            ": codes",
+            ": bytes",
+        ];
+        for name in names {
             let check = CHECKS.iter().find(|check| check.name.contains(name)).unwrap();
             let found = (check.run)(&On { device: Device::flex(), reference: false }).unwrap();
             let numbers: usize = found.iter().map(|numbers| numbers.values.len()).sum();

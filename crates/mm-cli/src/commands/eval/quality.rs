@@ -200,6 +200,10 @@ pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    let exact = of.model.config.network.coded().is_some(); // or refused below
+    if exact && args.sampling.drawing.steps.is_some() {
+        return Err(usage!("`--steps` does nothing for a model that writes codes or bytes"));
+    }
     let steps = args.sampling.drawing.steps.unwrap_or(LIKELIHOOD_STEPS);
     likelihood_levels(&of.model.config.schedule, steps).map_err(Failure::usage)?;
     let mut shown = examples(of.data(), of.split, args.count, of.options.seed)?;
@@ -233,7 +237,9 @@ pub fn bpd(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
         }
         None => format!("{bits:.4} bits per dimension of one image, which has no standard error"),
     };
-    say!("{told}, uniform dequantization, {steps} steps; a uniform distribution has 8");
+    let how =
+        if exact { "exact".to_owned() } else { format!("uniform dequantization, {steps} steps") };
+    say!("{told}, {how}; a uniform distribution has 8");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `mm import hf` and `mm import list`: published models, whose kind is found from their files.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -12,6 +12,7 @@ use mm_model::folder::{save_all_but_weights, write_atomic, write_atomic_in_piece
 use crate::commands::export::DtypeArg;
 use crate::commands::import::recipe::recipe_of;
 use crate::files::free;
+use crate::loading::LoadingBar;
 use crate::terminal::{Failure, grouped, say};
 
 #[derive(Debug, Parser)]
@@ -42,12 +43,23 @@ pub fn run(args: &HfArgs) -> Result<(), Failure> {
     let source = Source::new(&args.path).map_err(failed)?;
     let kind = kind_of(&source).map_err(failed)?;
     let mut imported = open(&source).map_err(failed)?;
+    let recipe = recipe_of(&imported)?;
+    let is_new = !out.exists();
+    fs_err::create_dir_all(out)?;
+    let dtype = args.dtype.map(WeightType::from);
+    let mut bar = LoadingBar::new("writing");
+    let show = &mut |progress: ImportProgress| bar.show(progress.done, progress.all);
+    let write = &mut |file: &mut dyn Write| imported.write_weights(dtype, file, show);
+    // The weights come first: what is wrong with one leaves no half of a model behind.
+    write_atomic_in_pieces(&out.join("model.safetensors"), write).map_err(|why| {
+        if is_new {
+            let _ = fs_err::remove_dir(out); // the first error is the one to report
+        }
+        failed(why)
+    })?;
     let Imported { config, tokenizer, generation, .. } = &imported;
     save_all_but_weights(out, config, tokenizer, generation)?;
-    let dtype = args.dtype.map(WeightType::from);
-    let write = &mut |file: &mut dyn Write| imported.write_weights(dtype, file, &mut show);
-    write_atomic_in_pieces(&out.join("model.safetensors"), write).map_err(failed)?;
-    if let Some(recipe) = recipe_of(&imported)? {
+    if let Some(recipe) = recipe {
         write_atomic(&out.join("recipe.toml"), toml::to_string_pretty(&recipe)?.as_bytes())?;
     }
     let numbers = |shape: &[usize]| shape.iter().product::<usize>();
@@ -64,17 +76,4 @@ pub fn list() {
         say!("{:widest$}  {}", "", kind.form);
     }
     say!("{:widest$}  Su Jianlin's ddpm-gau.py: `mm import keras-ddpm`", "keras-ddpm");
-}
-
-/// Shows on a terminal how far the writing is.
-fn show(progress: ImportProgress) {
-    let mut terminal = stderr();
-    if !terminal.is_terminal() {
-        return;
-    }
-    let ImportProgress { done, all } = progress;
-    let end = if done == all { "\n" } else { "" };
-    let megabytes = |bytes: u64| bytes / 1_000_000;
-    // A terminal that went away is no reason to stop.
-    let _ = write!(terminal, "\r{} of {} MB{end}", megabytes(done), megabytes(all));
 }

@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
 use super::{folder, imported, new_name};
+use crate::hf::WeightType;
 use crate::kinds::open;
 use crate::published::{Source, Tensors};
 
@@ -139,6 +140,28 @@ fn missing_misshaped_mistyped_and_unknown_tensors_are_named() {
     });
     let wanted = "tensor `stray` is [32], wanted no tensor of this name in this architecture";
     assert_eq!(unknown, format!("`M/model.safetensors`: {wanted}"));
+}
+
+/// Writes the weights of a folder of which one number was replaced; returns the error.
+fn written(number: f32, dtype: Option<WeightType>) -> String {
+    let (made, mut all) = (copied(), tensors());
+    let norm = all.iter().position(|one| one.name == NORM).unwrap();
+    all[norm].bytes[12..16].copy_from_slice(&number.to_le_bytes());
+    write(&made.path().join("model.safetensors"), &all);
+    let mut found = open(&Source::new(made.path()).unwrap()).unwrap();
+    let why = found.write_weights(dtype, &mut vec![], &mut |_| ()).unwrap_err().to_string();
+    why.replace(&made.path().display().to_string(), "M")
+}
+
+#[test]
+fn numbers_that_are_not_finite_or_too_large_for_the_type_are_refused_by_tensor() {
+    let file = "`M/model.safetensors`: tensor `language_model.model.final_layernorm.bias`";
+    let infinite = format!("{file} is inf at number 3, wanted finite numbers");
+    assert_eq!(written(f32::INFINITY, None), infinite);
+    let none = format!("{file} is NaN at number 3, wanted finite numbers");
+    assert_eq!(written(f32::NAN, Some(WeightType::Bf16)), none);
+    let large = format!("{file} is 70000 at number 3, wanted numbers that F16 holds");
+    assert_eq!(written(70000.0, Some(WeightType::F16)), large);
 }
 
 #[test]

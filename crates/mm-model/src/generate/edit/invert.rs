@@ -80,6 +80,7 @@ impl LoadedModel {
                 });
             }
         };
+        self.check_edits()?;
         let grid = grid_of("image", image.width(), image.height(), self.config.patch)?;
         let prompts = std::slice::from_ref(prompt);
         let session = GenerationSession::before_image(self, prompts, grid)?;

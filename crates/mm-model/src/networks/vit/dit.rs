@@ -21,9 +21,9 @@ use burn::prelude::*;
 use mm_backbone::{Init, Linear, NormKind, VisionBlock, VisionNorm};
 use mm_codec::KlAutoencoder;
 
-use super::SameSize;
 use super::config::{DIT_EPSILON as EPSILON, DitConfig};
 use super::positions::{context, sines_of_places};
+use super::{SameSize, Watch};
 use crate::networks::time::TimeWaves;
 use crate::{ModelConfig, TimeConfig};
 
@@ -85,7 +85,7 @@ impl Dit {
     }
 
     /// `[images, patches, numbers]`
-    pub(super) fn forward(&self, images: SameSize<'_>) -> Tensor<3> {
+    pub(super) fn forward(&self, images: SameSize<'_>, watch: Watch<'_>) -> Tensor<3> {
         let SameSize { noisy, grid, timesteps: times, classes } = images;
         let (device, width) = (self.device(), self.config.width);
         let class = self.config.classes.rows_of(classes, &device);
@@ -95,9 +95,11 @@ impl Dit {
         let conditions: Vec<Tensor<2>> = self.embeds.iter().map(condition).collect();
         let mut x = self.patch_in.forward(noisy) + sines_of_places(grid, width, &device);
         let attention = context(times.len(), grid, 0, width / self.config.heads, &device);
+        watch(&x);
         for (index, block) in self.blocks.iter().enumerate() {
             let own = conditions.get(index).unwrap_or(&conditions[0]);
             x = block.forward(x, &attention, Some(own));
+            watch(&x);
         }
         self.patch_out.forward(self.norm.forward(x, Some(&conditions[0])))
     }

@@ -21,9 +21,9 @@ use burn::module::Param;
 use burn::prelude::*;
 use mm_backbone::{Init, Linear, NormKind, VisionBlock, VisionNorm};
 
-use super::SameSize;
 use super::config::JitConfig;
 use super::positions::{context, sines_of_places};
+use super::{SameSize, Watch};
 use crate::ModelConfig;
 use crate::networks::time::TimeEmbedding;
 
@@ -68,7 +68,7 @@ impl Jit {
     }
 
     /// `[images, patches, numbers]`
-    pub(super) fn forward(&self, images: SameSize<'_>) -> Tensor<3> {
+    pub(super) fn forward(&self, images: SameSize<'_>, watch: Watch<'_>) -> Tensor<3> {
         let SameSize { noisy, grid, timesteps: times, classes } = images;
         let (count, patches, device) = (times.len(), grid.tokens(), self.device());
         let JitConfig { width, heads, context_tokens, context_start, .. } = self.config;
@@ -78,6 +78,7 @@ impl Jit {
         let mut x = self.patch_in.forward(self.patch_reduce.forward(noisy));
         x = x + sines_of_places(grid, width, &device);
         let mut attention = context(count, grid, 0, width / heads, &device);
+        watch(&x);
         for (index, block) in self.blocks.iter().enumerate() {
             if index == context_start {
                 let class: Tensor<3> = class.clone().unsqueeze_dim(1); // [images, 1, width]
@@ -86,6 +87,7 @@ impl Jit {
                 attention = context(count, grid, context_tokens, width / heads, &device);
             }
             x = block.forward(x, &attention, Some(&condition));
+            watch(&x);
         }
         let x = x.narrow(1, context_tokens, patches);
         self.patch_out.forward(self.norm.forward(x, Some(&condition)))

@@ -93,7 +93,8 @@ fn an_image_is_computed_alike_alone_and_beside_others_and_sees_its_class_and_tim
         let noisy = Init::new(5, &device).normal([2, 6, grid.patch_dim()], 1.0).val();
         let (both, class) = ([4.0, 9.0], config.network.classes().map(|_| 1));
         let run = |noisy: Tensor<3>, times: &[f64], classes: &[Option<u32>]| {
-            vit.forward(SameSize { noisy, grid, timesteps: times, classes })
+            let images = SameSize { noisy, grid, timesteps: times, classes };
+            vit.forward(images, &mut |_| ())
         };
         let together = run(noisy.clone(), &both, &[class, class]);
         let single = run(noisy.clone().narrow(0, 1, 1), &both[1..], &[class]);

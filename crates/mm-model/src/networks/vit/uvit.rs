@@ -19,9 +19,9 @@ use burn::prelude::*;
 use mm_backbone::{Init, Linear, LongSkip, NormKind, VisionBlock, VisionNorm};
 use mm_patch::{patchify, unpatchify};
 
-use super::SameSize;
 use super::config::{UVIT_EPSILON as EPSILON, UvitConfig};
 use super::positions::context;
+use super::{SameSize, Watch};
 use crate::networks::convolution::Convolution;
 use crate::networks::time::sines;
 use crate::{ModelConfig, TimeConfig};
@@ -76,7 +76,7 @@ impl Uvit {
     }
 
     /// `[images, patches, numbers]`
-    pub(super) fn forward(&self, images: SameSize<'_>) -> Tensor<3> {
+    pub(super) fn forward(&self, images: SameSize<'_>, watch: Watch<'_>) -> Tensor<3> {
         let SameSize { noisy, grid, timesteps: times, classes } = images;
         let (count, device) = (times.len(), self.device());
         let mut tokens = vec![self.time_tokens(times), self.patch_in.forward(noisy)];
@@ -89,11 +89,13 @@ impl Uvit {
         let head = self.config.width / self.config.heads;
         let attention = context(count, grid, before, head, &device);
         let (half, mut kept) = (self.skips.len(), vec![]);
+        watch(&x);
         for (index, block) in self.blocks.iter().enumerate() {
             if let Some(mirror) = if index > half { kept.pop() } else { None } {
                 x = self.skips[index - half - 1].forward(x, mirror);
             }
             x = block.forward(x, &attention, None);
+            watch(&x);
             if index < half {
                 kept.push(x.clone());
             }

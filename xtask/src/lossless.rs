@@ -1,0 +1,208 @@
+//! `cargo xtask study lossless` measures what the article says of other roads than raw patches: the
+//! bits that codecs carry, what a reader of originals still reads behind them, and how
+//! transformers read and draw over patches, codes, latents and bytes.
+//!
+//! Everything stands in `runs/study-lossless`: run folders, and `results.json`, which is written
+//! after every number. A study that was stopped goes on from there.
+
+mod measure;
+mod page;
+mod results;
+mod runs;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use xshell::Shell;
+
+use crate::{flags, mm};
+use results::Results;
+use runs::{Kind, Run};
+
+/// Is the folder of the run folders.
+const WORK: &str = "runs/study-lossless";
+/// Counts the minutes of the whole study, unless others are asked for.
+const MINUTES: f64 = 300.0;
+/// Is the share of the time that is training.
+const TRAINING: f64 = 0.75;
+/// Counts the minutes from which on every run is trained with two seeds.
+const TWO_SEEDS: f64 = 240.0;
+/// Counts the steps of a run of `--quick`.
+const FEW_STEPS: u64 = 4;
+/// Counts the steps of a trial, whose second half is timed.
+const TRIED: u64 = 20;
+
+/// Trains, measures and writes.
+pub fn run(flags: &flags::Study, sh: &Shell) -> Result<ExitCode> {
+    let out = flags.out.clone().unwrap_or_else(|| "docs".into());
+    let out = sh.current_dir().join(out);
+    let work = sh.current_dir().join(if flags.quick { "runs/study-lossless-quick" } else { WORK });
+    let file = work.join("results.json");
+    if flags.page {
+        page::write(sh, &Results::read(&sh.read_file(file)?)?, &out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let minutes = flags.minutes.unwrap_or(MINUTES);
+    ensure!(minutes.is_finite() && minutes > 0.0, "`--minutes {minutes}` must be above 0");
+    sh.create_dir(&work)?;
+    let program = match &flags.program {
+        Some(program) => sh.current_dir().join(program),
+        None => mm::build(sh, flags.device.as_deref())?,
+    };
+    let device = flags.device.clone().unwrap_or_else(|| "flex".to_owned());
+    let study = Study { sh, program, work, device, quick: flags.quick };
+    let mut results = study.open(minutes)?;
+    // What needs codecs alone comes first, so that a study that is stopped has its first parts.
+    for run in runs::all(results.seeds) {
+        if !matches!(run.kind, Kind::Road(_)) {
+            study.trained(&run, &mut results)?;
+        }
+    }
+    study.reconstruction(&mut results)?;
+    for run in runs::all(results.seeds) {
+        study.trained(&run, &mut results)?;
+    }
+    study.roads(&mut results)?;
+    study.editing(&mut results)?;
+    page::write(sh, &results, &out)?;
+    println!("\nread {}", out.join("lossless.md").display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Holds what all parts of the study share.
+struct Study<'a> {
+    sh: &'a Shell,
+    program: PathBuf,
+    work: PathBuf,
+    device: String,
+    quick: bool,
+}
+
+impl Study<'_> {
+    /// Returns the results so far, or those of a new study.
+    fn open(&self, minutes: f64) -> Result<Results> {
+        let path = self.work.join("results.json");
+        if self.sh.path_exists(&path) {
+            println!("going on with the study in {}", self.work.display());
+            return Results::read(&self.sh.read_file(&path)?);
+        }
+        let seeds = if minutes >= TWO_SEEDS && !self.quick { 2 } else { 1 };
+        let results = Results::new(minutes, seeds, self.quick);
+        self.keep(&results)?;
+        Ok(results)
+    }
+
+    /// Returns how many steps of a run fit its share of the time.
+    fn steps_of(&self, run: &Run, results: &Results) -> Result<u64> {
+        if self.quick {
+            return Ok(FEW_STEPS);
+        }
+        let scratch = self.sh.create_temp_dir()?;
+        let (recipe, out) = (scratch.path().join("recipe.toml"), scratch.path().join("run"));
+        self.sh.write_file(&recipe, run.recipe(&self.work, TRIED))?;
+        let mut train = self.mm(&["train", "--device", &self.device]);
+        self.quietly(train.arg(&recipe).arg("--out").arg(&out))?;
+        let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
+        let at = |step: u64| {
+            let line = lines.iter().find(|line| line["step"] == step);
+            line.and_then(|line| line["seconds"].as_f64()).context("a run left no times")
+        };
+        let one = (at(TRIED)? - at(TRIED / 2)?) / (TRIED / 2) as f64;
+        let own = TRAINING * results.minutes * 60.0 / runs::all(results.seeds).len() as f64;
+        Ok(((own / one) as u64).max(TRIED))
+    }
+
+    /// Trains a run, or the rest of it.
+    fn trained(&self, run: &Run, results: &mut Results) -> Result<()> {
+        let name = run.name();
+        if results.has(&format!("run {name}")) {
+            return Ok(());
+        }
+        println!("training {name}");
+        let (out, file) = (self.work.join(&name), self.work.join(format!("{name}.toml")));
+        let mut train = self.mm(&["train", "--device", &self.device]);
+        if self.sh.path_exists(out.join("recipe.toml")) {
+            train.arg("--resume");
+        } else {
+            let steps = self.steps_of(run, results)?;
+            self.sh.write_file(&file, run.recipe(&self.work, steps))?;
+            train.arg(&file);
+        }
+        self.quietly(train.arg("--out").arg(&out))?;
+        let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
+        let last = lines.last().context("a run left no metrics")?;
+        let said = self.quietly(self.mm(&["inspect"]).arg(out.join("model")))?;
+        let digits = said.split(" parameters").next().unwrap_or_default().replace(',', "");
+        let parameters: u64 = digits.trim().parse().context("`mm inspect` said no parameters")?;
+        let found = json!({
+            "steps": last["step"],
+            "seconds": last["seconds"],
+            "parameters": parameters,
+            "image": last["image"],
+            "text": last["text"],
+        });
+        results.set(&format!("run {name}"), found);
+        self.keep(results)
+    }
+
+    /// Returns the model folder of a run.
+    fn model(&self, run: &Run) -> PathBuf {
+        self.work.join(run.name()).join("model")
+    }
+
+    /// Measures something unless it was measured before.
+    fn once(
+        &self,
+        name: &str,
+        results: &mut Results,
+        measure: impl FnOnce() -> Result<Value>,
+    ) -> Result<()> {
+        if results.has(name) {
+            return Ok(());
+        }
+        println!("measuring {name}");
+        results.set(name, measure()?);
+        self.keep(results)
+    }
+
+    fn keep(&self, results: &Results) -> Result<()> {
+        let (path, scratch) = (self.work.join("results.json"), self.work.join("results.tmp"));
+        self.sh.write_file(&scratch, results.write()?)?;
+        fs_err::rename(scratch, path)?;
+        Ok(())
+    }
+
+    fn mm(&self, args: &[&str]) -> Command {
+        let mut command = Command::from(self.sh.cmd(&self.program));
+        command.args(args);
+        command
+    }
+
+    /// Runs a command whose progress is of no interest; returns what it prints, unless it fails.
+    fn quietly(&self, command: &mut Command) -> Result<String> {
+        let output = command.output().context("cannot start `mm`")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{command:?} failed:\n{said}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs a command that prints one JSON object.
+    fn json(&self, command: &mut Command) -> Result<Value> {
+        let said = self.quietly(command.args(["--device", &self.device]))?;
+        serde_json::from_str(&said).with_context(|| format!("{command:?} printed no JSON"))
+    }
+}
+
+/// Reads the lines of `metrics.jsonl` that tell of a step.
+fn metrics(text: &str) -> Result<Vec<Value>> {
+    let lines = text.lines().map(|line| Ok(serde_json::from_str(line)?));
+    let lines: Vec<Value> = lines.collect::<Result<_>>()?;
+    Ok(lines.into_iter().filter(|line| line["loss"].is_number()).collect())
+}
+
+/// Returns a path as an argument.
+fn text_of(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,333 @@
+//! This module writes the page of the study: one table a part, and what each says of the article.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::Value;
+use xshell::{Shell, cmd};
+
+use super::results::Results;
+use super::runs::{self, CELL, CELLS, Family, Kind, Road, Run, SIDE, STEPS_OF_DRAWING};
+
+/// Writes `lossless.md`, and the results beside it as `lossless.json`.
+pub fn write(sh: &Shell, results: &Results, out: &Path) -> Result<()> {
+    let date = cmd!(sh, "date -u +%Y-%m-%d").quiet().ignore_status().read()?;
+    sh.create_dir(out)?;
+    sh.write_file(out.join("lossless.json"), results.write()? + "\n")?;
+    sh.write_file(out.join("lossless.md"), page(results, &date)?)?;
+    Ok(())
+}
+
+fn page(results: &Results, date: &str) -> Result<String> {
+    let Results { minutes, seeds, .. } = results;
+    let quick = if results.quick { " --quick" } else { "" };
+    let mut text = format!(
+        "# What a codec loses\n\nMade on {date} by `cargo xtask study lossless --minutes {minutes}{quick}`, from \
+         [lossless.json](lossless.json). Images are words of one or two letters and digits, 5 to 12 pixels high, on \
+         {SIDE}x{SIDE} pixels; all numbers are of held-out words. Every run has the same share of the time, and \
+         {seeds} seed(s). ± and intervals are of 95 %, over images and not over seeds, so a difference between two \
+         runs holds more chance than they say. A dash is what was not measured.\n\n"
+    );
+    if results.quick {
+        text += "**This is a trial of a few steps. No number on this page means anything.**\n\n";
+    }
+    trained(results, &mut text)?;
+    information(results, &mut text)?;
+    reconstruction(results, &mut text)?;
+    editing(results, &mut text)?;
+    reading(results, &mut text)?;
+    drawing(results, &mut text)?;
+    Ok(text)
+}
+
+/// Returns the first runs of every kind, in the order of the tables.
+fn codecs(results: &Results) -> Vec<Run> {
+    let mut all = vec![];
+    for cell in CELLS {
+        for family in Family::ALL {
+            let kind = Kind::Codec { family, cell };
+            all.extend((0..results.seeds).map(|seed| Run { kind, seed }));
+        }
+    }
+    all
+}
+
+fn roads(results: &Results) -> Vec<(Road, Run)> {
+    let mut all = vec![];
+    for road in Road::ALL {
+        let run = |seed| (road, Run { kind: Kind::Road(road), seed });
+        all.extend((0..results.seeds).map(run));
+    }
+    all
+}
+
+/// Spells a number with so many digits, or a dash.
+fn number(value: &Value, digits: usize) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+/// Spells a share in percent with its interval.
+fn errors(value: &Value) -> String {
+    let percent = |name: &str| value[name].as_f64().map(|share| 100.0 * share);
+    match (percent("error_rate"), percent("low"), percent("high")) {
+        (Some(rate), Some(low), Some(high)) => format!("{rate:.1} ({low:.1} to {high:.1})"),
+        _ => "-".to_owned(),
+    }
+}
+
+fn trained(results: &Results, text: &mut String) -> Result<()> {
+    *text += "## What was trained\n\n| run | parameters | steps | seconds |\n| --- | ---: | ---: | ---: |\n";
+    for run in runs::all(results.seeds) {
+        let found = results.of(&format!("run {}", run.name()));
+        let of = |name: &str| number(&found[name], 0);
+        writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            run.name(),
+            of("parameters"),
+            of("steps"),
+            of("seconds")
+        )?;
+    }
+    *text += "\nA name has the side of a cell in pixels and the seed. `bytes` is trained with 2 images a step, all \
+              others with 16.\n\n";
+    Ok(())
+}
+
+fn information(results: &Results, text: &mut String) -> Result<()> {
+    let some = results.of(&format!("codec {}", codecs(results)[0].name()));
+    let values = (SIDE * SIDE * 3) as f64;
+    writeln!(
+        text,
+        "## Information\n\nThe article says that a code of `L` cells of `V` codes must hold the image: `L log2 V` >= \
+         its bits. Upper bounds of those bits are what lossless files and models need; bytes as they are take {:.0}.\n",
+        8.0 * values
+    )?;
+    writeln!(
+        text,
+        "| what holds everything | bits an image | bits a value |\n| --- | ---: | ---: |"
+    )?;
+    let mut row = |name: &str, bits: Option<f64>, how: &str| -> Result<()> {
+        let spell = |bits: Option<f64>, digits: usize| {
+            bits.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.digits$}"))
+        };
+        let each = spell(bits.map(|bits| bits / values), 3);
+        writeln!(text, "| {name} | {}{how} | {each} |", spell(bits, 0))?;
+        Ok(())
+    };
+    row("PNG", some["png_bits"].as_f64(), "")?;
+    row("lossless WebP", some["webp_bits"].as_f64(), "")?;
+    for (road, run) in roads(results) {
+        let found = results.of(&format!("bpd {}", run.name()));
+        if !matches!(road, Road::Patches | Road::Bytes) {
+            continue;
+        }
+        let how = match found["standard_error"].as_f64() {
+            Some(error) => format!(" ± {:.0}", 1.96 * error * values),
+            None => String::new(),
+        };
+        let kind = if road == Road::Bytes { "exact" } else { "by the flow, dequantized" };
+        let bits = found["bits_per_dimension"].as_f64().map(|bits| bits * values);
+        row(&format!("a model of {}, {kind}", run.name()), bits, &how)?;
+    }
+    writeln!(text, "\n| codec | bits it carries | of PNG's, % |\n| --- | ---: | ---: |")?;
+    for run in codecs(results).into_iter().filter(|run| run.seed == 0) {
+        let found = results.of(&format!("codec {}", run.name()));
+        let share = found["bits"].as_f64().zip(found["png_bits"].as_f64());
+        let share =
+            share.map_or_else(|| "-".to_owned(), |(own, png)| format!("{:.0}", 100.0 * own / png));
+        writeln!(text, "| {} | {} | {share} |", run.name(), number(&found["bits"], 0))?;
+    }
+    *text += "\nThe numbers of `kl` are counted as they are stored, 32 bits each; how many of those say something is \
+              not told by them.\n\n";
+    Ok(())
+}
+
+fn reconstruction(results: &Results, text: &mut String) -> Result<()> {
+    let reader = Run { kind: Kind::Reader, seed: 0 }.name();
+    writeln!(
+        text,
+        "## Reconstruction\n\nOne reader, `{reader}`, was trained on originals and reads each image behind a codec. \
+         The error is of characters, in percent.\n"
+    )?;
+    let first = results.of(&format!("codec {}", codecs(results)[0].name()));
+    let heights: Vec<String> = first["reading"]["original"]["heights"]
+        .as_object()
+        .map(|heights| heights.keys().cloned().collect())
+        .unwrap_or_default();
+    let mut heights: Vec<u64> = heights.iter().filter_map(|height| height.parse().ok()).collect();
+    heights.sort_unstable();
+    let heading: String = heights.iter().map(|height| format!(" {height} px |")).collect();
+    writeln!(text, "| images | n | bits | PSNR, dB | SSIM | all heights |{heading}")?;
+    writeln!(
+        text,
+        "| --- | ---: | ---: | ---: | ---: | ---: |{}",
+        " ---: |".repeat(heights.len())
+    )?;
+    let by_height = |reading: &Value| -> String {
+        let rate = |height: &u64| &reading["heights"][height.to_string()]["error_rate"];
+        let percent = |value: &Value| {
+            value.as_f64().map_or_else(|| "-".to_owned(), |rate| format!("{:.0}", 100.0 * rate))
+        };
+        heights.iter().map(|height| format!(" {} |", percent(rate(height)))).collect()
+    };
+    let original = &first["reading"]["original"];
+    writeln!(
+        text,
+        "| originals, as raw patches have them | {} | {} | lossless | 1 | {} |{}",
+        number(&original["all"]["texts"], 0),
+        8 * SIDE * SIDE * 3,
+        errors(&original["all"]),
+        by_height(original)
+    )?;
+    for run in codecs(results) {
+        let found = results.of(&format!("codec {}", run.name()));
+        let decoded = &found["reading"]["decoded"];
+        let psnr = match found["psnr_interval"].as_array() {
+            Some(ends) => format!(
+                "{} ({} to {})",
+                number(&found["psnr"], 1),
+                number(&ends[0], 1),
+                number(&ends[1], 1)
+            ),
+            None => number(&found["psnr"], 1),
+        };
+        writeln!(
+            text,
+            "| {} | {} | {} | {psnr} | {} | {} |{}",
+            run.name(),
+            number(&decoded["all"]["texts"], 0),
+            number(&found["bits"], 0),
+            number(&found["ssim"], 3),
+            errors(&decoded["all"]),
+            by_height(decoded)
+        )?;
+    }
+    *text += "\nThe kernel distance (KID) is not here: it needs a network that judges.\n\n";
+    Ok(())
+}
+
+fn editing(results: &Results, text: &mut String) -> Result<()> {
+    *text += "## Editing\n\nAn edit should change nothing outside of its mask. Raw patches were asked to draw the \
+              middle quarter of images anew (`mm edit inpaint`). Codes and latents cannot do better outside than \
+              encoding and decoding an image without any edit, which is what is counted for them.\n\n\
+              | images | n | bytes changed outside, % |\n| --- | ---: | ---: |\n";
+    for (road, run) in roads(results) {
+        if road != Road::Patches {
+            continue;
+        }
+        let found = results.of(&format!("edit {}", run.name()));
+        let share = found["changed"].as_f64().zip(found["outside"].as_f64());
+        let share = share
+            .map_or_else(|| "-".to_owned(), |(part, all)| format!("{:.2}", 100.0 * part / all));
+        writeln!(text, "| {} | {} | {share} |", run.name(), number(&found["count"], 0))?;
+    }
+    for run in codecs(results) {
+        let found = results.of(&format!("codec {}", run.name()));
+        let spell = |value: &Value, by: f64| {
+            value.as_f64().map_or_else(|| "-".to_owned(), |share| format!("{:.1}", by * share))
+        };
+        let changed = spell(&found["changed"], 100.0);
+        let error = spell(&found["changed_error"], 196.0);
+        writeln!(
+            text,
+            "| {} | {} | {changed} ± {error} |",
+            run.name(),
+            number(&found["images"], 0)
+        )?;
+    }
+    *text += "\n";
+    Ok(())
+}
+
+fn reading(results: &Results, text: &mut String) -> Result<()> {
+    writeln!(
+        text,
+        "## Reading\n\nOne transformer, the same minutes, and an image as what it is: raw patches of {CELL}x{CELL} \
+         pixels, codes of `fsq-{CELL}`, latents of `kl-{CELL}`, or bytes. Character error of held-out words, in \
+         percent.\n"
+    )?;
+    writeln!(text, "| run | n | character error | words right |\n| --- | ---: | ---: | ---: |")?;
+    for (_, run) in roads(results) {
+        let all = &results.of(&format!("read {}", run.name()))["all"];
+        writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            run.name(),
+            number(&all["texts"], 0),
+            errors(all),
+            number(&all["right"], 0)
+        )?;
+    }
+    *text += "\nTwo images that are encoded apart against one sequence of both is not measured here.\n\n";
+    Ok(())
+}
+
+fn drawing(results: &Results, text: &mut String) -> Result<()> {
+    writeln!(
+        text,
+        "## Drawing\n\nEach draws held-out words, patches and latents in {STEPS_OF_DRAWING} steps without guidance, \
+         codes and bytes at temperature 1; the reader of originals reads the drawings.\n"
+    )?;
+    writeln!(
+        text,
+        "| run | n | words read as asked | calls of the network an image | seconds an image |\n\
+         | --- | ---: | ---: | ---: | ---: |"
+    )?;
+    for (_, run) in roads(results) {
+        let found = results.of(&format!("draw {}", run.name()));
+        let seconds = found["seconds"].as_f64().zip(found["count"].as_f64());
+        let seconds =
+            seconds.map_or_else(|| "-".to_owned(), |(all, count)| format!("{:.3}", all / count));
+        writeln!(
+            text,
+            "| {} | {} | {} | {} | {seconds} |",
+            run.name(),
+            number(&found["count"], 0),
+            number(&found["right"], 0),
+            number(&found["calls"], 0)
+        )?;
+    }
+    *text += "\nSeconds are of a whole `mm draw`, its start included, on a machine that may do other work.\n";
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_page_has_every_part_and_dashes_for_what_is_missing() {
+        let mut results = Results::new(10.0, 1, true);
+        let reading = |rate: f64| {
+            let errors =
+                json!({ "texts": 40, "error_rate": rate, "low": 0.1, "high": 0.9, "right": 3 });
+            json!({ "all": errors, "heights": { "5": errors, "12": errors } })
+        };
+        results.set(
+            "codec fsq-8-0",
+            json!({
+                "images": 40, "psnr": 20.0, "psnr_interval": [19.0, 21.0], "ssim": 0.5,
+                "bits": 1600.0, "png_bits": 6400.0, "webp_bits": 5000.0, "changed": 0.75,
+                "changed_error": 0.01,
+                "reading": { "original": reading(0.2), "decoded": reading(0.5) },
+            }),
+        );
+        results
+            .set("draw bytes-0", json!({ "count": 8, "right": 1, "seconds": 4.0, "calls": 3072 }));
+        let text = page(&results, "2026-01-01").unwrap();
+        for wanted in [
+            "No number on this page means anything",
+            "| fsq-8-0 | 1600 | 25 |",
+            "| fsq-8-0 | 40 | 1600 | 20.0 (19.0 to 21.0) | 0.500 | 50.0 (10.0 to 90.0) | 50 | 50 |",
+            " 5 px | 12 px |",
+            "| fsq-8-0 | 40 | 75.0 ± 2.0 |",
+            "| bytes-0 | 8 | 1 | 3072 | 0.500 |",
+            "| kl-2-0 | - | - | - | - | - | - | - |",
+        ] {
+            assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+        }
+    }
+}
