@@ -53,6 +53,20 @@ impl Training {
         self.progress.step + self.unread.steps.len() as u64
     }
 
+    /// Takes one step as a run does: by itself, or [unread](Self::step_unread) and then read with
+    /// those before it as often as [`reads_every`](Self::reads_every) says.
+    pub fn advance(&mut self, micro_batches: &[HostBatch]) -> Result<ReadSteps, TrainError> {
+        let every = self.reads_every();
+        if every == 1 {
+            return Ok(ReadSteps { reports: vec![self.step(micro_batches)?], failed: None });
+        }
+        self.step_unread(micro_batches)?;
+        if self.next_step().is_multiple_of(every) {
+            return Ok(self.read_steps());
+        }
+        Ok(ReadSteps { reports: vec![], failed: None })
+    }
+
     /// Takes one step as [`step`](Self::step) does, but leaves it to the device whether it is
     /// skipped, and reads nothing back. [`reads_every`](Self::reads_every) must be above 1;
     /// [`read_steps`](Self::read_steps) tells what the steps did.
