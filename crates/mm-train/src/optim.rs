@@ -114,13 +114,18 @@ fn factor(norm: f64, most: f64) -> f64 {
 pub(crate) struct ClippedUnread {
     /// The gradients after clipping.
     pub grads: GradientsParams,
-    /// The sum of the squares of gradients that the host has.
-    pub host: f64,
-    /// The sums that the device has, `[1]` each.
-    pub parts: Vec<Tensor<1>>,
+    /// The squares of the gradients before that.
+    pub squares: Squares,
 }
 
-/// Does what [`clip`] does and reads nothing back; `scale`: `[1]`.
+/// The sum of the squares of all gradients, where it was computed.
+pub(crate) enum Squares {
+    Host(f64),
+    /// A part of the sum for each parameter, `[parts]`.
+    Device(Tensor<1>),
+}
+
+/// Does what [`clip`] does and reads nothing back from a device; `scale`: `[1]`.
 pub(crate) fn clip_unread<M: Module>(
     module: &M,
     mut grads: GradientsParams,
@@ -131,25 +136,27 @@ pub(crate) fn clip_unread<M: Module>(
     let mut squares = SumSquares { grads: &grads, sum: SumOfSquares::default() };
     module.visit(&mut squares);
     let (host, parts) = squares.sum.into_parts();
-    let unscaled = |x: Tensor<1>| match &scale {
-        Some(scale) => x / scale.clone(),
-        None => x,
-    };
-    let shorter = if parts.is_empty() {
+    let squares =
+        if parts.is_empty() { Squares::Host(host) } else { Squares::Device(Tensor::cat(parts, 0)) };
+    let shorter = match &squares {
         // The host has computed it all, and waits for nothing where it reads the scale.
-        let scale = scale.as_ref().map_or(1.0, |scale| scale.clone().into_scalar::<f32>());
-        let scale = f64::from(scale);
-        let shorter = factor(host.sqrt() / scale, most) / scale;
-        Tensor::from_floats([shorter as f32], device)
-    } else {
-        let own = Tensor::from_floats([host as f32], device);
-        let all: Vec<Tensor<1>> = parts.iter().cloned().chain([own]).collect();
-        let norm = unscaled(Tensor::cat(all, 0).sum().sqrt());
-        // A limit of infinity is one that no norm reaches, so that 0 · ∞ does not come up.
-        unscaled(norm.recip().mul_scalar(most.min(1e30)).clamp_max(1.0))
+        Squares::Host(sum) => {
+            let scale = scale.map_or(1.0, |scale| f64::from(scale.into_scalar::<f32>()));
+            let shorter = factor(sum.sqrt() / scale, most) / scale;
+            Tensor::from_floats([shorter as f32], device)
+        }
+        Squares::Device(parts) => {
+            let unscaled = |x: Tensor<1>| match &scale {
+                Some(scale) => x / scale.clone(),
+                None => x,
+            };
+            let norm = unscaled(parts.clone().sum().sqrt());
+            // A limit of infinity is one that no norm reaches, so that 0 · ∞ does not come up.
+            unscaled(norm.recip().mul_scalar(most.min(1e30)).clamp_max(1.0))
+        }
     };
     module.visit(&mut ScaleBy { grads: &mut grads, factor: shorter });
-    ClippedUnread { grads, host, parts }
+    ClippedUnread { grads, squares }
 }
 
 struct SumSquares<'a> {

@@ -19,7 +19,7 @@ use crate::optim::{Clipped, clip, freeze, learning_rate};
 use crate::progress::Outcome;
 use crate::schedule::LOG_EVERY;
 use crate::training::Training;
-use crate::unread::{BatchCounts, PatchErrors, ReadValues, StepValues};
+use crate::unread::{BatchCounts, PatchErrors, StepValues};
 
 pub use ahead::ReadSteps;
 
@@ -103,8 +103,9 @@ impl Training {
         let to_read = [values.losses(), values.errors()].concat();
         let clipped = clip(&self.model, grads, optim.clip, scale.unwrap_or(1.0), to_read);
         let Clipped { grads, norm: gradient, others } = clipped;
-        let ReadValues { losses, levels } = values.take(&mut others.iter(), terms.len());
-        let losses = self.losses(&terms, &counts, losses);
+        let mut others = others.iter();
+        let losses = self.losses(&terms, &counts, values.take_losses(&mut others, terms.len()));
+        let levels = values.take_levels(&mut others);
         let loss = total(&terms, &losses).ok_or(TrainError::NothingToLearn { step })?;
         let lr = learning_rate(optim, step, self.recipe.run.steps) * self.progress.lr_factor;
 

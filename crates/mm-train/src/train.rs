@@ -124,8 +124,9 @@ pub fn steps_in(recipe: &Recipe, device: &Device, seconds: f64) -> Result<u64, T
             start = Instant::now();
         }
         let batch = batches.batch(step)?;
-        within_memory(&recipe.run, step, || training.step(&batch))?;
+        within_memory(&recipe.run, step, || training.advance(&batch))?;
     }
+    within_memory(&recipe.run, WARM + MEASURED, || Ok(training.read_steps()))?;
     let one = start.elapsed().as_secs_f64() / MEASURED as f64;
     Ok(((seconds * 0.95 / one) as u64).max(1))
 }
@@ -242,15 +243,11 @@ impl Run<'_> {
 
     /// Takes a step, and reads it and those before it that were not read yet if that is due.
     fn step(&mut self, batch: &[HostBatch], due: Actions) -> Result<ReadSteps, TrainError> {
-        let every = self.training.reads_every();
-        if every == 1 {
-            return Ok(ReadSteps { reports: vec![self.training.step(batch)?], failed: None });
+        let read = self.training.advance(batch)?;
+        if read.reports.is_empty() && read.failed.is_none() && due != Actions::default() {
+            return Ok(self.training.read_steps());
         }
-        self.training.step_unread(batch)?;
-        if due == Actions::default() && !self.training.next_step().is_multiple_of(every) {
-            return Ok(ReadSteps { reports: vec![], failed: None });
-        }
-        Ok(self.training.read_steps())
+        Ok(read)
     }
 
     /// Tells of steps that were read, and says whether the last of them was skipped; nothing if

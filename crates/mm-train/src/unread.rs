@@ -39,14 +39,6 @@ pub(crate) struct StepValues {
     pub errors: Vec<PatchErrors>,
 }
 
-/// The numbers of a step that were read.
-pub(crate) struct ReadValues {
-    /// The sum of each loss term over the micro-batches.
-    pub losses: Vec<f64>,
-    /// The errors of patches by noise.
-    pub levels: Levels,
-}
-
 impl StepValues {
     /// Adds the numbers of later micro-batches.
     pub fn extend(&mut self, others: Self) {
@@ -64,9 +56,9 @@ impl StepValues {
         self.errors.iter().map(|part| part.errors.clone()).collect()
     }
 
-    /// Takes what was read of [`losses`](Self::losses) and then of [`errors`](Self::errors) out of
-    /// `read`, for so many terms.
-    pub fn take(&self, read: &mut std::slice::Iter<'_, f32>, terms: usize) -> ReadValues {
+    /// Takes what was read of [`losses`](Self::losses) out of `read`, and adds each of so many
+    /// terms over the micro-batches.
+    pub fn take_losses(&self, read: &mut std::slice::Iter<'_, f32>, terms: usize) -> Vec<f64> {
         let mut losses = vec![0.0; terms];
         for batch in &self.losses {
             for (sum, value) in losses.iter_mut().zip(batch) {
@@ -74,6 +66,11 @@ impl StepValues {
                 *sum += number.map_or(0.0, |number| f64::from(*number));
             }
         }
+        losses
+    }
+
+    /// Takes what was read of [`errors`](Self::errors) out of `read`.
+    pub fn take_levels(&self, read: &mut std::slice::Iter<'_, f32>) -> Levels {
         let mut levels = Levels::default();
         for PatchErrors { errors, noise } in &self.errors {
             let errors: Vec<f32> = read.take(errors.dims()[0]).copied().collect();
@@ -81,7 +78,7 @@ impl StepValues {
             own.add(&errors, noise);
             levels.merge(&own);
         }
-        ReadValues { losses, levels }
+        levels
     }
 }
 
@@ -100,20 +97,20 @@ pub(crate) struct UnreadStep {
     pub lr: f64,
     pub counts: BatchCounts,
     pub values: StepValues,
-    /// The sum of the squares of gradients that the host has.
-    pub host_squares: f64,
-    /// The sums that the device has, `[1]` each.
-    pub squares: Vec<Tensor<1>>,
+    /// The losses, and then the parts of the sum of squares or, where the host has that, the norm:
+    /// what is finite if the step is taken, `[numbers]`.
+    pub judged: Tensor<1>,
+    /// The sum of the squares of gradients, where the host has it.
+    pub host_squares: Option<f64>,
     pub gate: Gate,
 }
 
 impl UnreadStep {
-    /// Returns all numbers that are to be read, in one row: the losses, the errors of patches, the
-    /// sums of squares, and 1 if the step was taken or else 0.
+    /// Returns all numbers that are to be read: those judged, the errors of patches, and 1 if the
+    /// step was taken or else 0.
     pub fn numbers(&self) -> Vec<Tensor<1>> {
-        let mut all = self.values.losses();
+        let mut all = vec![self.judged.clone()];
         all.extend(self.values.errors());
-        all.extend(self.squares.iter().cloned());
         all.push(self.gate.taken().float());
         all
     }

@@ -304,11 +304,13 @@ fn measure(recipe: &Recipe, args: &PlanArgs, before: Option<f64>) -> Result<Meas
         let mut start = Instant::now();
         for step in 0..STEPS {
             let Ok(batch) = batches.recv() else { break };
-            training.step(&batch?)?;
+            training.advance(&batch?)?;
             if step + 1 == STEPS / 2 {
+                training.read_steps(); // which waits for the steps before
                 start = Instant::now();
             }
         }
+        training.read_steps();
         Ok(start.elapsed().as_secs_f64())
     })?;
     let seconds_per_step = seconds / (STEPS - STEPS / 2) as f64;

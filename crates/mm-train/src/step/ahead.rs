@@ -16,12 +16,12 @@ use mm_model::HostBatch;
 use super::{Asked, Gradients, StepReport, total};
 use crate::TrainError;
 use crate::loss_scale::LossScaleUnread;
-use crate::optim::{ClippedUnread, clip_unread, freeze, learning_rate};
+use crate::optim::{ClippedUnread, Squares, clip_unread, freeze, learning_rate};
 use crate::progress::{Outcome, Progress};
 use crate::recipe::OptimizerKind;
 use crate::schedule::LOG_EVERY;
 use crate::training::Training;
-use crate::unread::{Before, ReadValues, Unread, UnreadStep};
+use crate::unread::{Before, Unread, UnreadStep};
 
 /// What was read of some steps.
 #[derive(Debug)]
@@ -53,6 +53,20 @@ impl Training {
         self.progress.step + self.unread.steps.len() as u64
     }
 
+    /// Takes one step as a run does: by itself, or [unread](Self::step_unread) and then read with
+    /// those before it as often as [`reads_every`](Self::reads_every) says.
+    pub fn advance(&mut self, micro_batches: &[HostBatch]) -> Result<ReadSteps, TrainError> {
+        let every = self.reads_every();
+        if every == 1 {
+            return Ok(ReadSteps { reports: vec![self.step(micro_batches)?], failed: None });
+        }
+        self.step_unread(micro_batches)?;
+        if self.next_step().is_multiple_of(every) {
+            return Ok(self.read_steps());
+        }
+        Ok(ReadSteps { reports: vec![], failed: None })
+    }
+
     /// Takes one step as [`step`](Self::step) does, but leaves it to the device whether it is
     /// skipped, and reads nothing back. [`reads_every`](Self::reads_every) must be above 1;
     /// [`read_steps`](Self::read_steps) tells what the steps did.
@@ -71,10 +85,15 @@ impl Training {
         let optim = &self.recipe.optimizer;
         let grads = freeze::without_frozen(&self.model, grads, &optim.freeze);
         let clipped = clip_unread(&self.model, grads, optim.clip, factor, &self.device);
-        let ClippedUnread { grads, host: host_squares, parts: squares } = clipped;
-        let norm = Tensor::from_floats([host_squares.sqrt() as f32], &self.device);
-        let judged = [values.losses(), squares.clone(), vec![norm]].concat();
-        let finite = joined(judged).is_finite().all();
+        let ClippedUnread { grads, squares } = clipped;
+        let (host_squares, squares) = match squares {
+            Squares::Device(parts) => (None, parts),
+            Squares::Host(sum) => {
+                (Some(sum), Tensor::from_floats([sum.sqrt() as f32], &self.device))
+            }
+        };
+        let judged = joined([values.losses(), vec![squares]].concat());
+        let finite = judged.clone().is_finite().all();
         let gate = match self.unread.steps.last() {
             Some(earlier) => earlier.gate.next(finite.clone()),
             None => Gate::first(finite.clone()),
@@ -88,7 +107,7 @@ impl Training {
             ema.update_if(&self.model, updates, &gate);
         }
         self.unread.scale = scale.map(|scale| scale.after(finite));
-        self.unread.steps.push(UnreadStep { lr, counts, values, host_squares, squares, gate });
+        self.unread.steps.push(UnreadStep { lr, counts, values, judged, host_squares, gate });
         Ok(())
     }
 
@@ -133,8 +152,11 @@ impl Training {
         progress: &Progress,
     ) -> Judged {
         let terms = self.objective.terms();
-        let ReadValues { losses, levels } = step.values.take(numbers, terms.len());
-        let squares: f64 = numbers.take(step.squares.len()).map(|sum| f64::from(*sum)).sum();
+        let losses = step.values.take_losses(numbers, terms.len());
+        let parts = step.judged.dims()[0] - step.values.losses().len();
+        let squares: f64 = numbers.take(parts).map(|sum| f64::from(*sum)).sum();
+        let squares = step.host_squares.unwrap_or(squares);
+        let levels = step.values.take_levels(numbers);
         let taken = numbers.next().is_some_and(|taken| *taken == 1.0);
         let losses = self.losses(&terms, &step.counts, losses);
         let loss = total(&terms, &losses).unwrap_or(f64::NAN);
@@ -151,7 +173,7 @@ impl Training {
             step: progress.step + 1,
             loss,
             losses,
-            gradient: (step.host_squares + squares).sqrt() / scale.unwrap_or(1.0),
+            gradient: squares.sqrt() / scale.unwrap_or(1.0),
             lr: step.lr,
             skipped: outcome != Outcome::Taken,
             loss_scale: scale,
