@@ -1,5 +1,6 @@
 //! Behaviour of the whole library, in one test binary.
 
+mod ahead; // steps that are read late end where steps do that are read at once
 mod checkpoint; // a model folder round-trips; a wrong or truncated file is named
 mod codec; // codecs learn, resume, follow their cells, and their folders are measured
 mod common; // the tiny recipe that the others share

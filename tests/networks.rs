@@ -215,8 +215,6 @@ fn a_unet_recipe_with_text_is_refused_by_the_field() {
     let adapters = "ema = 0.99\nlora = { rank = 2, alpha = 1.0 }";
     check("ema = 0.99", adapters, "0, since a `unet` has no blocks to adapt");
     check("scale = 1.0, from", "scale = 2.0, from", "1, since a `unet` knows no prompts");
-    let bf16 = "sample_every = 100\nprecision = \"bf16\"";
-    check("sample_every = 100", bf16, "f32, since a `unet` computes in nothing else");
     check("groups = 4", "groups = 5", "`unet.groups` is 5, wanted a divisor of `unet.width`");
     check("[model.unet]", "[model.unett]", "unett");
 }
@@ -236,6 +234,19 @@ fn every_network_learns_the_same_from_blocks_that_are_computed_again() {
         for (kept, computed) in kept.iter().zip(&computed) {
             assert!((kept / computed - 1.0).abs() < 1e-5, "{kept} and {computed}");
         }
+    }
+}
+
+#[test]
+fn a_unet_learns_nearly_the_same_from_convolutions_in_16_bits() {
+    if !device().supports_dtype(burn::tensor::FloatDType::BF16) {
+        return;
+    }
+    let narrow = recipe("unet").with("run.precision", "bf16").unwrap();
+    let [wide, narrow] = [recipe("unet"), narrow].map(|recipe| losses_of(recipe, 10));
+    assert!(wide != narrow, "nothing was multiplied in 16 bits");
+    for (wide, narrow) in wide.iter().zip(&narrow) {
+        assert!((wide / narrow - 1.0).abs() < 0.02, "{wide} and {narrow}");
     }
 }
 

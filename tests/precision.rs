@@ -21,16 +21,22 @@ fn after(changes: &[(&str, &str)], steps: u64) -> (Vec<f64>, Weights) {
     (losses.collect(), weights_of(&training.raw().model))
 }
 
-/// Whether 16 bits hold the number: those that are left out are zero.
-fn is_short(number: &f32) -> bool {
-    number.to_bits() & 0xffff == 0
+#[test]
+fn in_bf16_every_block_learns_as_in_32_bits_and_weights_keep_32() {
+    check_learning("bf16", FloatDType::BF16, &|bits| bits & 0xffff == 0);
 }
 
 #[test]
-fn in_16_bits_every_block_learns_as_in_32_and_weights_keep_32() {
-    let bf16 = ("run.precision", "bf16");
-    if !device().supports_dtype(FloatDType::BF16) {
-        let refused = Training::start(tiny(&[bf16]), &device()).err().unwrap();
+fn in_f16_every_block_learns_as_in_32_bits_and_weights_keep_32() {
+    check_learning("f16", FloatDType::F16, &|bits| bits & 0x1fff == 0);
+}
+
+/// Checks that blocks learn in a type, where `is_short` says of the bits of a number whether the
+/// type holds it.
+fn check_learning(name: &str, dtype: FloatDType, is_short: &dyn Fn(u32) -> bool) {
+    let precision = ("run.precision", name);
+    if !device().supports_dtype(dtype) {
+        let refused = Training::start(tiny(&[precision]), &device()).err().unwrap();
         assert!(matches!(refused, TrainError::Precision { .. }), "{refused}");
         return;
     }
@@ -44,7 +50,7 @@ fn in_16_bits_every_block_learns_as_in_32_and_weights_keep_32() {
         let changes =
             [("run.steps", "20"), ("model.backbone.depth", "3"), ("model.backbone.block", block)];
         let (wide, weights) = after(&changes, 20);
-        let (narrow, short) = after(&[&changes[..], &[bf16]].concat(), 20);
+        let (narrow, short) = after(&[&changes[..], &[precision]].concat(), 20);
         for (step, (wide, narrow)) in wide.iter().zip(&narrow).enumerate() {
             let apart = (wide - narrow).abs() / wide;
             assert!(apart < 0.02, "{block}, step {step}: {wide} and {narrow}");
@@ -52,7 +58,8 @@ fn in_16_bits_every_block_learns_as_in_32_and_weights_keep_32() {
         assert!(narrow[19] < narrow[0], "{block} learns nothing: {narrow:?}");
         assert!(weights != short, "{block} did not multiply in 16 bits");
         for (name, weight) in short.iter().filter(|(name, _)| name.contains("blocks")) {
-            assert!(!weight.values.iter().all(is_short), "{name} was rounded to 16 bits");
+            let all_short = weight.values.iter().all(|number| is_short(number.to_bits()));
+            assert!(!all_short, "{name} was rounded to 16 bits");
         }
     }
 }
@@ -70,6 +77,6 @@ fn a_step_in_16_bits_has_the_same_bits_if_blocks_are_computed_again() {
 
 #[test]
 fn an_unknown_precision_is_refused_by_name() {
-    let said = tiny(&[]).with("run.precision", "f16").unwrap_err().to_string();
+    let said = tiny(&[]).with("run.precision", "f8").unwrap_err().to_string();
     assert!(said.contains("`run.precision`") && said.contains("bf16"), "{said}");
 }

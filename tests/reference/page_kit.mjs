@@ -25,6 +25,7 @@ const FLAGS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
+  ...(process.env.CHROMIUM_FLAGS ?? "").split(" ").filter(Boolean),
 ];
 const PATIENCE = 60_000;
 /** One red pixel. */
@@ -46,7 +47,8 @@ export const forgive = (words) => {
 };
 
 /** Opens the page in a browser of its own, without a past. */
-export async function open({ view = "", width = 1280, height = 900, dark = false, still = false } = {}) {
+export async function open(options = {}) {
+  const { view = "", query = "", width = 1280, height = 900, dark = false, still = false } = options;
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: dark ? "dark" : "light",
@@ -68,7 +70,7 @@ export async function open({ view = "", width = 1280, height = 900, dark = false
     if (!isOurs) complaints.push(`the page asked for ${url}`);
   });
   await page.addInitScript(recordForms);
-  await page.goto(`${base}/${view ? `#${view}` : ""}`);
+  await page.goto(`${base}/${query}${view ? `#${view}` : ""}`);
   return page;
 }
 

@@ -8,92 +8,31 @@
 
 import assert from "node:assert/strict";
 import fs from "node:fs";
-import http from "node:http";
 import path from "node:path";
 
-import { base, browser, checkAccess, flow, forgive, idle, open, shot } from "./page_kit.mjs";
+import { browser, checkAccess, flow, forgive, idle, open, shot } from "./page_kit.mjs";
 import { FLEX, drawn, run, scratch } from "./web_kit.mjs";
-
-const { MM: mm, MM_MODEL: model, MM_WASM: wasm } = process.env;
-const site = path.join(scratch(), "site");
-const exported = ["export", "web", model, "--wasm", wasm, "--name", "tiny", "--weights", "f32"];
-run(mm, ...exported, "--out", site);
-
-const TYPES = {
-  ".html": "text/html; charset=utf-8",
-  ".js": "text/javascript",
-  ".css": "text/css",
-  ".svg": "image/svg+xml",
-  ".json": "application/json",
-  ".wasm": "application/wasm",
-};
-const { hostname, port, pathname } = new URL(base);
-/** Files that are answered otherwise than they are, by their paths in the site. */
-const replaced = new Map();
-let server = null;
-
-/** Serves the files of the site; the browser may not keep what is not kept on purpose. */
-function serve() {
-  server = http.createServer((request, response) => {
-    const asked = decodeURIComponent(new URL(request.url, base).pathname);
-    const name = asked.slice(pathname.length + 1) || "index.html";
-    const file = path.join(site, name);
-    const isThere = asked.startsWith(`${pathname}/`) && file.startsWith(site) && fs.existsSync(file);
-    if (!isThere) return response.writeHead(404).end();
-    const type = TYPES[path.extname(file)] ?? "application/octet-stream";
-    response.writeHead(200, { "content-type": type, "cache-control": "no-store" });
-    return response.end(replaced.get(name) ?? fs.readFileSync(file));
-  });
-  return new Promise((resolve) => server.listen(Number(port), hostname, resolve));
-}
-
-function stop() {
-  server.closeAllConnections();
-  return new Promise((resolve) => server.close(resolve));
-}
-
-/** Waits until the model is loaded. */
-const loaded = (page) => page.locator("#engine-line", { hasText: "runs in this tab" }).waitFor();
-
-/** Opens a view with a model in it. */
-async function ready(view, options = {}) {
-  const page = await open({ view, ...options });
-  await loaded(page);
-  return page;
-}
-
-async function draw(page, caption, seed, settings = {}) {
-  await page.locator("#draw-form details").evaluate((details) => (details.open = true));
-  await page.fill("#draw-prompt", caption);
-  await page.fill("#draw-seed", String(seed));
-  await page.locator("#draw-random").uncheck();
-  for (const [name, value] of Object.entries(settings)) await page.fill(`#draw-${name}`, value);
-  await page.click("#draw-go");
-  await idle(page, "drawn");
-}
-
-/** Returns the pixels of an image of the page, or of a file, as the browser decodes them. */
-const pixels = (page, url) =>
-  page.evaluate(async (address) => {
-    const image = new Image();
-    image.src = address;
-    await image.decode();
-    const { naturalWidth: width, naturalHeight: height } = image;
-    const canvas = Object.assign(document.createElement("canvas"), { width, height });
-    const context = canvas.getContext("2d");
-    context.drawImage(image, 0, 0);
-    return [...context.getImageData(0, 0, width, height).data];
-  }, url);
-
-const first = (page) => page.locator("#drawn .card img").first().getAttribute("src");
-const urlOf = (file) => `data:image/png;base64,${file.toString("base64")}`;
+import {
+  TYPES,
+  difference,
+  draw,
+  first,
+  loaded,
+  mm,
+  model,
+  pixels,
+  read,
+  ready,
+  replaced,
+  serve,
+  site,
+  stop,
+  urlOf,
+} from "./web_site.mjs";
 
 /** Compares a drawing of the page with that of `mm draw`, up to rounding: see web_node.mjs. */
 async function checkDrawing(page, caption, seed) {
-  const found = await pixels(page, await first(page));
-  const wanted = await pixels(page, urlOf(drawn(mm, model, caption, seed)));
-  assert.equal(found.length, wanted.length);
-  const apart = found.map((byte, at) => Math.abs(byte - wanted[at]));
+  const apart = await difference(page, caption, seed);
   const count = apart.filter((by) => by > 0).length;
   if (count > 0) console.log(`“${caption}”: ${count} of ${apart.length} bytes differ`);
   assert.ok(count <= apart.length / 200 && Math.max(...apart) <= 1, "another drawing than mm draw's");
@@ -128,19 +67,9 @@ await flow("a dropped image is read as mm read reads it", async () => {
   const file = drawn(mm, model, "red K on yellow", 7);
   const name = path.join(scratch(), "k.png");
   fs.writeFileSync(name, file);
-  await page.evaluate(async (url) => {
-    const transfer = new DataTransfer();
-    const bytes = Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt(0));
-    transfer.items.add(new File([bytes], "k.png", { type: "image/png" }));
-    const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer });
-    document.body.dispatchEvent(drop);
-  }, urlOf(file));
-  await page.waitForFunction(() => {
-    const text = document.getElementById("read-text").textContent;
-    return text !== "" && text !== "Reading…";
-  });
+  const text = await read(page, file);
   const wanted = run(mm, "read", model, name, ...FLEX).slice(0, -1);
-  assert.equal(await page.locator("#read-text").textContent(), wanted || "The model wrote nothing.");
+  assert.equal(text, wanted || "The model wrote nothing.");
   await shot(page, "local-read");
   await checkAccess(page, "a caption");
 });

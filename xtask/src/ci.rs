@@ -132,11 +132,12 @@ impl flags::Ci {
     }
 }
 
-/// Installs clients of the server into a folder of the target, where the tests find them.
+/// Installs clients of the server into a folder of the target, where the tests find them. Chromium
+/// is one: it is some 110 MB to load, and the flows of the page take about a minute.
 fn install_clients(sh: &Shell) -> Result<()> {
     let folder = mm::target(sh)?.join("clients");
-    println!("== clients of the server: bash {CLIENTS} {}", folder.display());
-    if let Err(error) = cmd!(sh, "bash {CLIENTS} {folder}").quiet().run() {
+    println!("== clients of the server: bash {CLIENTS} {} --browser", folder.display());
+    if let Err(error) = cmd!(sh, "bash {CLIENTS} {folder} --browser").quiet().run() {
         println!("going on without them: {error}");
     }
     sh.set_var("MM_CLIENTS", folder);

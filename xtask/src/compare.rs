@@ -80,10 +80,13 @@ impl flags::CompareBackends {
         let program = self.build(sh, build, true)?;
         let (devices, steps) = (build.devices.join(","), steps.to_string());
         let devices = (!devices.is_empty()).then(|| format!("--devices={devices}"));
-        let losses = cmd!(sh, "{program} compare-backends {devices...} --losses {steps}");
+        let types = self.types.as_ref().map(|types| format!("--types={types}"));
+        let losses =
+            cmd!(sh, "{program} compare-backends {devices...} --losses {steps} {types...}");
         let csv = losses.env("XDG_RUNTIME_DIR", runtime_folder()).read()?;
         sh.write_file(out.with_extension("csv"), format!("{csv}\n"))?;
-        let title = format!("Loss of {steps} training steps from the same seed on every backend");
+        let what = if self.types.is_some() { "in every type" } else { "on every backend" };
+        let title = format!("Loss of {steps} training steps from the same seed {what}");
         let curves = chart::curves(&csv)?;
         let losses = chart::Chart { title: &title, x: "step", y: "loss", curves, doubling: false };
         sh.write_file(out.with_extension("svg"), chart::svg(&losses)?)?;

@@ -57,6 +57,8 @@ xflags::xflags! {
             optional --markdown file: PathBuf
             /// Compares the losses of N training steps instead, written as CSV and drawn.
             optional --losses steps: u64
+            /// Names the types that blocks multiply in for `--losses`, with commas: f32, bf16, f16.
+            optional --types types: String
             /// Says where `--losses` writes: FILE.csv and FILE.svg.
             optional --out file: PathBuf
             /// Builds nothing and takes the program that the tests have built.
@@ -86,7 +88,8 @@ xflags::xflags! {
             optional --minutes minutes: f64
             /// Names a folder of images. Default: the emoji.
             optional --data folder: PathBuf
-            /// Says where the page goes. Default: `docs/studies/convergence`, or `docs` for `lossless`.
+            /// Says where the page goes. Default: `docs/studies/convergence`, or `docs` for
+            /// `lossless`.
             optional --out folder: PathBuf
             /// Says where to compute. Default: flex.
             optional --device device: String
@@ -108,6 +111,8 @@ xflags::xflags! {
         /// It takes rustup's target `wasm32-unknown-unknown` or Debian's compiler for it, and
         /// `wasm-bindgen`; `xtask/scripts/install-web.sh` installs the latter two.
         cmd web {
+            /// Adds the program that computes by WebGPU, and tests it too.
+            optional --webgpu
             /// Only compiles.
             optional --no-tests
             /// Builds no program to compare with and takes the one that the tests have built.

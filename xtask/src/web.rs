@@ -1,5 +1,6 @@
-//! `cargo xtask web` compiles `mm-web` for browsers into `target/web`, says how large it is, and
-//! tests it in Node and, where there is one, in a headless Chromium.
+//! `cargo xtask web` compiles `mm-web` for browsers into `target/web` and tests it in Node and,
+//! where there is one, in a headless Chromium. With `--webgpu` it adds a second program, which
+//! computes by WebGPU, and tests that on the graphics device in software of Chromium.
 //!
 //! The standard library of wasm comes from rustup where it is installed there; elsewhere Debian's
 //! `rustc-web`, `cargo-web` and `rust-web-src` build it, which leave rustup's toolchain alone. See
@@ -26,6 +27,17 @@ const OLDEST: (u32, u32) = (1, 95);
 pub const BEGAN: &str = "MM_CI_BEGAN";
 /// The longest that `cargo xtask ci` may have run when this still begins.
 const LATEST: Duration = Duration::from_secs(50 * 60);
+
+/// A program for browsers: what computes there, and the name of its files.
+struct Program {
+    feature: &'static str,
+    name: &'static str,
+}
+
+/// The program that computes on the processor, which runs everywhere.
+const PROCESSOR: Program = Program { feature: "flex", name: "mm_web" };
+/// The program that computes by WebGPU.
+const WEBGPU: Program = Program { feature: "webgpu", name: "mm_web_gpu" };
 
 /// What compiles for browsers here.
 struct Tools {
@@ -54,11 +66,53 @@ impl flags::Web {
             Err(why) => return Err(why),
         };
         let out = target.join("web");
-        tools.build(sh, &target, &out)?;
+        tools.build(sh, &target, &out, &PROCESSOR)?;
+        if self.webgpu {
+            tools.build(sh, &target, &out, &WEBGPU)?;
+        }
         if !self.no_tests {
-            test(sh, &target, &out, self.as_tested)?;
+            self.test(sh, &target, &out)?;
         }
         println!("{} holds what `mm export web --wasm DIR` takes", out.display());
+        Ok(())
+    }
+
+    /// Tests what was made in Node and in Chromium, against the program `mm` of the processor here.
+    fn test(&self, sh: &Shell, target: &Path, wasm: &Path) -> Result<()> {
+        ensure!(
+            cmd!(sh, "node --version").quiet().ignore_stdout().run().is_ok(),
+            "there is no node"
+        );
+        if !self.as_tested {
+            cmd!(sh, "cargo build -p mm-cli").run()?;
+        }
+        let mm = target.join("debug").join(format!("mm{}", env::consts::EXE_SUFFIX));
+        let folder = target.join("web-test");
+        sh.remove_path(&folder)?;
+        sh.create_dir(&folder)?;
+        let run = folder.join("run");
+        // A few steps are enough for a model whose drawings differ from noise and from each other.
+        cmd!(sh, "{mm} train glyphs --steps 12 --out {run} --seed 5 --device flex")
+            .ignore_stdout()
+            .run()?;
+        let model = run.join("model");
+        cmd!(sh, "node tests/reference/web_node.mjs {wasm} {model} {mm}").run()?;
+        let Some(page_tools) = page_tools() else {
+            println!(
+                "not run: the page in Chromium; xtask/scripts/install-clients.sh DIR --browser and MM_CLIENTS=DIR"
+            );
+            return Ok(());
+        };
+        let shots = folder.join("screenshots");
+        let gpu = if self.webgpu { &["web_gpu.mjs"][..] } else { &[] };
+        for flows in ["web_flows.mjs"].iter().chain(gpu) {
+            cmd!(sh, "node tests/reference/{flows} http://127.0.0.1:8797/a/folder {shots}")
+                .env("MM_PAGE_TOOLS", &page_tools)
+                .env("MM_WASM", wasm)
+                .env("MM_MODEL", &model)
+                .env("MM", &mm)
+                .run()?;
+        }
         Ok(())
     }
 }
@@ -120,10 +174,12 @@ impl Tools {
 
     /// Compiles the library, with the flags of `.cargo/config.toml`, and makes of it what
     /// JavaScript imports.
-    fn build(&self, sh: &Shell, target: &Path, out: &Path) -> Result<()> {
+    fn build(&self, sh: &Shell, target: &Path, out: &Path, program: &Program) -> Result<()> {
+        let Program { feature, name } = program;
         let folder = target.join("wasm");
         let _folder = sh.push_env("CARGO_TARGET_DIR", &folder);
-        let args = ["rustc", "--release", "-p", "mm-web", "--lib", "--crate-type", "cdylib"];
+        let args = ["rustc", "--release", "-p", "mm-web", "--features", feature];
+        let args = [&args[..], &["--lib", "--crate-type", "cdylib"]].concat();
         if let Some(linker) = &self.linker_for_debian {
             let variable = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER";
             cmd!(sh, "/usr/bin/cargo {args...} --target {TARGET} -Zbuild-std=std,panic_abort")
@@ -138,44 +194,11 @@ impl Tools {
         let made = folder.join(TARGET).join("release/mm_web.wasm");
         let bindgen = &self.bindgen;
         sh.create_dir(out)?;
-        cmd!(sh, "{bindgen} {made} --target web --out-dir {out} --out-name mm_web")
+        cmd!(sh, "{bindgen} {made} --target web --out-dir {out} --out-name {name}")
             .args(["--remove-name-section", "--remove-producers-section"])
             .run()?;
         Ok(())
     }
-}
-
-/// Tests what was made in Node and in Chromium, against the program `mm` of the processor here.
-fn test(sh: &Shell, target: &Path, wasm: &Path, as_tested: bool) -> Result<()> {
-    ensure!(cmd!(sh, "node --version").quiet().ignore_stdout().run().is_ok(), "there is no node");
-    if !as_tested {
-        cmd!(sh, "cargo build -p mm-cli").run()?;
-    }
-    let mm = target.join("debug").join(format!("mm{}", env::consts::EXE_SUFFIX));
-    let folder = target.join("web-test");
-    sh.remove_path(&folder)?;
-    sh.create_dir(&folder)?;
-    let run = folder.join("run");
-    // A few steps are enough for a model whose drawings differ from noise and from each other.
-    cmd!(sh, "{mm} train glyphs --steps 12 --out {run} --seed 5 --device flex")
-        .ignore_stdout()
-        .run()?;
-    let model = run.join("model");
-    cmd!(sh, "node tests/reference/web_node.mjs {wasm} {model} {mm}").run()?;
-    let Some(page_tools) = page_tools() else {
-        println!(
-            "not run: the page in Chromium; xtask/scripts/install-clients.sh DIR --browser and MM_CLIENTS=DIR"
-        );
-        return Ok(());
-    };
-    let shots = folder.join("screenshots");
-    cmd!(sh, "node tests/reference/web_flows.mjs http://127.0.0.1:8797/a/folder {shots}")
-        .env("MM_PAGE_TOOLS", page_tools)
-        .env("MM_WASM", wasm)
-        .env("MM_MODEL", &model)
-        .env("MM", &mm)
-        .run()?;
-    Ok(())
 }
 
 /// Returns the folder with what drives a browser, where there is a browser too.

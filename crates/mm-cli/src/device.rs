@@ -20,6 +20,11 @@ impl DeviceArg {
     pub fn open(&self) -> Result<Device, Failure> {
         open(&self.name)
     }
+
+    /// Says whether a device was named.
+    pub fn is_chosen(&self) -> bool {
+        self.name != "auto"
+    }
 }
 
 /// What a device is. The order is the one in which `auto` prefers them.
@@ -138,15 +143,24 @@ pub fn open(name: &str) -> Result<Device, Failure> {
 /// Opens several devices of one backend, to compute on them at the same time.
 pub fn open_all(names: &[String]) -> Result<Vec<Found>, Failure> {
     let found = names.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
-    if let [first, others @ ..] = &found[..] {
-        let backend = first.entry.backend;
-        if let Some(other) = others.iter().find(|other| other.entry.backend != backend) {
-            let found = other.entry.backend;
-            return Err(usage!("`--devices` names {backend} and {found}, wanted one backend"));
-        }
+    one_backend(found.iter().map(|found| &found.entry))?;
+    if let Some(first) = found.first() {
         use_everywhere(&first.entry);
     }
     Ok(found)
+}
+
+/// Fails unless all devices are of one backend. Every rank updates its own copy of the weights, and
+/// two backends round differently, so their copies would drift apart.
+fn one_backend<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<(), Failure> {
+    let backends: Vec<&str> = entries.map(|entry| entry.backend).collect();
+    match backends.iter().find(|backend| **backend != backends[0]) {
+        Some(other) => {
+            let first = backends[0];
+            Err(usage!("`--devices` names {first} and {other}, wanted one backend"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Finds the device of this name. Prints which device was chosen, and why, where the name left that
@@ -452,6 +466,17 @@ mod tests {
         assert_eq!(twice, "NCCL wants each device once, found `cuda:0` twice");
         let other = said(&["wgpu:0", "wgpu:1"]).unwrap_err();
         assert_eq!(other, "NCCL connects devices of CUDA, found `wgpu:0`");
+    }
+
+    #[test]
+    fn devices_of_two_backends_are_refused_and_two_kinds_of_one_backend_are_not() {
+        let said = |devices: &[(&str, Kind)]| {
+            one_backend(entries(devices).iter()).map_err(|why| why.words())
+        };
+        let integrated = ("wgpu:integrated", Kind::Integrated);
+        assert_eq!(said(&[("wgpu:0", Kind::Discrete), integrated]), Ok(()));
+        let mixed = said(&[("wgpu:0", Kind::Discrete), integrated, FLEX]).unwrap_err();
+        assert_eq!(mixed, "`--devices` names wgpu and flex, wanted one backend");
     }
 
     #[test]

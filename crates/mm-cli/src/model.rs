@@ -36,6 +36,8 @@ pub enum PrecisionArg {
     F32,
     /// Factors of products in 16 bits (bfloat16), for devices that calculate in them.
     Bf16,
+    /// Factors of products in 16 bits (IEEE half precision), for devices that calculate in them.
+    F16,
 }
 
 impl PrecisionArg {
@@ -44,6 +46,7 @@ impl PrecisionArg {
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
+            Self::F16 => Precision::F16,
         }
     }
 }

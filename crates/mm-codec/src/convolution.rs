@@ -45,7 +45,7 @@ impl Convolution {
         let weight = self.weight.val();
         let [outputs, inputs, side, _] = weight.dims();
         let y = if side == 3 {
-            mm_kernels::convolution(x, weight)
+            mm_kernels::convolution(x, weight, mm_kernels::Precision::F32)
         } else {
             let [images, _, height, width] = x.dims();
             let map = weight.reshape([1, outputs, inputs]).expand([images, outputs, inputs]);

@@ -5,7 +5,6 @@
 //! ```
 
 use burn::prelude::*;
-use burn::tensor::activation::silu;
 use mm_backbone::Init;
 
 use crate::AutoencoderSizes;
@@ -82,7 +81,7 @@ impl Decoder {
                 x = doubling.conv.forward(doubled(x));
             }
         }
-        silu(self.conv_norm_out.forward(x))
+        self.conv_norm_out.forward_swish(x)
     }
 
     /// Returns the weights of the last convolution, `[colors, channels, 3, 3]`.

@@ -5,7 +5,6 @@
 //! ```
 
 use burn::prelude::*;
-use burn::tensor::activation::silu;
 use mm_backbone::Init;
 
 use crate::AutoencoderSizes;
@@ -79,6 +78,6 @@ impl Encoder {
             }
         }
         let x = self.mid_block.forward(x);
-        self.conv_out.forward(silu(self.conv_norm_out.forward(x)))
+        self.conv_out.forward(self.conv_norm_out.forward_swish(x))
     }
 }

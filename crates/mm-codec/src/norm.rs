@@ -3,6 +3,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use mm_backbone::Init;
+use mm_kernels::{GroupMembers, GroupNormOptions, group_norm};
 
 const EPSILON: f64 = 1e-6;
 
@@ -24,16 +25,16 @@ impl GroupNorm {
 
     /// Computes `[images, channels, height, width]` -> the same shape.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [images, channels, height, width] = x.dims();
-        let each = channels / self.groups * height * width;
-        let grouped = x.reshape([images, self.groups, each]);
-        let centered = grouped.clone() - grouped.mean_dim(2);
-        let deviation = (centered.clone().square().mean_dim(2) + EPSILON).sqrt();
-        // Where squares overflow, a quotient of 0 would make a divergence look finite.
-        let overflows = deviation.clone().detach().is_inf();
-        let deviation = deviation.mask_fill(overflows, f32::NAN);
-        let each = |of: &Param<Tensor<1>>| of.val().reshape([1, channels, 1, 1]);
-        (centered / deviation).reshape([images, channels, height, width]) * each(&self.weight)
-            + each(&self.bias)
+        group_norm(x, self.weight.val(), self.bias.val(), self.options(false))
+    }
+
+    /// Computes swish of the norm, `[images, channels, height, width]` -> the same shape.
+    pub(crate) fn forward_swish(&self, x: Tensor<4>) -> Tensor<4> {
+        group_norm(x, self.weight.val(), self.bias.val(), self.options(true))
+    }
+
+    fn options(&self, swish: bool) -> GroupNormOptions {
+        let members = GroupMembers::Neighbors;
+        GroupNormOptions { groups: self.groups, members, epsilon: EPSILON, swish }
     }
 }

@@ -2,7 +2,6 @@
 //! of them with attention between.
 
 use burn::prelude::*;
-use burn::tensor::activation::silu;
 use mm_backbone::Init;
 
 use crate::AutoencoderSizes;
@@ -35,8 +34,8 @@ impl Residual {
 
     /// Computes `[images, inputs, height, width]` -> `[images, outputs, height, width]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let h = self.conv2.forward(silu(self.norm2.forward(h)));
+        let h = self.conv1.forward(self.norm1.forward_swish(x.clone()));
+        let h = self.conv2.forward(self.norm2.forward_swish(h));
         match &self.conv_shortcut {
             Some(map) => map.forward(x) + h,
             None => x + h,

@@ -2,6 +2,8 @@
 
 use burn::prelude::*;
 
+use crate::Gate;
+
 /// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) at one step:
 ///
 /// ```text
@@ -43,14 +45,43 @@ impl AdamW {
         grad: Tensor<D>,
         moments: [Tensor<D>; 2],
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
+        let [m, v] = self.moments(grad, moments);
+        let [unbias_1, unbias_2] = self.corrections();
+        let delta = m.clone() * unbias_1 / ((v.clone() * unbias_2).sqrt() + self.epsilon);
+        (self.moved(weight, delta), [m, v])
+    }
+
+    /// Takes the step in device operations if the gate is open, and otherwise gives back what it
+    /// was given; all `[…]`.
+    pub(crate) fn gated_reference<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        moments: [Tensor<D>; 2],
+        gate: &Gate,
+    ) -> (Tensor<D>, [Tensor<D>; 2]) {
+        let [old_m, old_v] = moments.clone();
+        let [m, v] = self.moments(grad, moments);
+        let key = [self.time, self.betas[0].to_bits(), self.betas[1].to_bits()];
+        let at = |time: u64| Self { time: time.max(1), ..*self }.corrections();
+        let [unbias_1, unbias_2] = gate.shared_pair(key, self.time, at).map(Tensor::unsqueeze);
+        let delta = m.clone() * unbias_1 / ((v.clone() * unbias_2).sqrt() + self.epsilon);
+        let new = self.moved(weight.clone(), delta);
+        (gate.choose(weight, new), [gate.choose(old_m, m), gate.choose(old_v, v)])
+    }
+
+    /// Computes both averages after a gradient, all `[…]`.
+    fn moments<const D: usize>(&self, grad: Tensor<D>, moments: [Tensor<D>; 2]) -> [Tensor<D>; 2] {
         let [m, v] = moments;
         let [beta_1, beta_2] = self.betas;
         let m = m * beta_1 + grad.clone() * (1.0 - beta_1);
         let v = v * beta_2 + grad.square() * (1.0 - beta_2);
-        let [unbias_1, unbias_2] = self.corrections();
-        let delta = m.clone() * unbias_1 / ((v.clone() * unbias_2).sqrt() + self.epsilon);
-        let weight = weight * (1.0 - self.lr * self.weight_decay) - delta * self.lr;
-        (weight, [m, v])
+        [m, v]
+    }
+
+    /// Moves and decays a weight, both `[…]`.
+    fn moved<const D: usize>(&self, weight: Tensor<D>, delta: Tensor<D>) -> Tensor<D> {
+        weight * (1.0 - self.lr * self.weight_decay) - delta * self.lr
     }
 
     /// Returns `1 / (1 - βᵗ)` of both averages.

@@ -6,7 +6,7 @@ use std::sync::{OnceLock, RwLock};
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use crate::{BlockKernels, Reference};
+use crate::{BlockKernels, GroupNormOptions, Precision, Reference};
 
 /// Kernels from outside, the latest last.
 static REGISTERED: RwLock<Vec<&'static dyn BlockKernels>> = RwLock::new(Vec::new());
@@ -58,9 +58,26 @@ pub fn has_fused_blocks(device: &Device) -> bool {
 }
 
 /// Computes the 3x3 convolution with a border of zeros: `x`: `[images, inputs, height, width]`,
-/// `weight`: `[outputs, inputs, 3, 3]` -> `[images, outputs, height, width]`.
-pub fn convolution(x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
-    kernels_of(&x).convolution(x, weight)
+/// `weight`: `[outputs, inputs, 3, 3]` -> `[images, outputs, height, width]`. See
+/// [`BlockKernels::convolution`].
+pub fn convolution(x: Tensor<4>, weight: Tensor<4>, precision: Precision) -> Tensor<4> {
+    kernels_of(&x).convolution(x, weight, precision)
+}
+
+/// Computes group norm, `[images, channels, height, width]` -> the same shape; `gamma` and `beta`:
+/// `[channels]`. See [`BlockKernels::group_norm`].
+pub fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    options: GroupNormOptions,
+) -> Tensor<4> {
+    kernels_of(&x).group_norm(x, gamma, beta, options)
+}
+
+/// Computes `x / (1 + e^-x)` of every number of `[images, channels, height, width]`.
+pub fn swish(x: Tensor<4>) -> Tensor<4> {
+    kernels_of(&x).swish(x)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!   kernels: the trait's methods          multi_head, gau: one block each
 //!                                         norm, attention, rotary, simd: what they are made of
 //!                                         convolution: over the pixels of images
+//!                                         group_norm: over groups of channels, and swish
 //!                                         half: a few rows times a matrix of 16-bit floats
 //!                                         matrix: products, through the `gemm` crate
 //!                                         bf16: products of factors rounded to 16 bits
@@ -24,6 +25,7 @@ mod checkpointing;
 mod convolution;
 mod factor;
 mod gau;
+mod group_norm;
 pub(crate) mod half;
 mod kernels;
 mod matrix;
@@ -39,6 +41,7 @@ mod update;
 use checkpointing::Checkpointed;
 use convolution::ConvolutionOp;
 use gau::GauOp;
+use group_norm::{GroupNormOp, SwishOp};
 pub(crate) use kernels::FlexKernels;
 use multi_head::MultiHeadOp;
 use norm::NormOp;

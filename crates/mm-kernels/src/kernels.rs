@@ -2,6 +2,7 @@
 
 mod attention;
 mod gau;
+mod group_norm;
 mod multi_head;
 mod norm;
 #[cfg_attr(not(feature = "cube"), allow(dead_code))] // what devices other than flex compute with
@@ -11,6 +12,7 @@ use std::fmt;
 
 use burn::prelude::*;
 use burn::tensor::DType;
+use burn::tensor::activation::silu;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 
@@ -19,6 +21,7 @@ use crate::{
     Precision,
 };
 
+pub use group_norm::{GroupMembers, GroupNormOptions};
 pub(crate) use multi_head::multi_head;
 pub use norm::{layer_norm, linear, rms_norm, standardized};
 
@@ -87,8 +90,27 @@ pub trait BlockKernels: fmt::Debug + Send + Sync {
     /// Computes the 3x3 convolution with a border of zeros, `y[o] = Σ_i W[o, i] ⋆ x[i]`: `x`:
     /// `[images, inputs, height, width]`, `weight`: `[outputs, inputs, 3, 3]` ->
     /// `[images, outputs, height, width]`.
-    fn convolution(&self, x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
-        conv2d(x, weight, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1))
+    fn convolution(&self, x: Tensor<4>, weight: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let (x, weight) = (precision.narrow(x), precision.narrow(weight));
+        precision.widen(conv2d(x, weight, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1)))
+    }
+
+    /// Computes group norm (Wu & He 2018, arXiv:1803.08494), `(x - mean) / sqrt(variance + ε) · γ +
+    /// β` over all pixels and the channels of one group: `x`: `[images, channels, height, width]`,
+    /// `gamma` and `beta`: `[channels]` -> the shape of `x`.
+    fn group_norm(
+        &self,
+        x: Tensor<4>,
+        gamma: Tensor<1>,
+        beta: Tensor<1>,
+        options: GroupNormOptions,
+    ) -> Tensor<4> {
+        group_norm::group_norm(x, gamma, beta, options)
+    }
+
+    /// Computes `x / (1 + e^-x)` of every number, `[…]` -> the same shape.
+    fn swish(&self, x: Tensor<4>) -> Tensor<4> {
+        silu(x)
     }
 
     /// Computes `softmax(q kᵀ / sqrt(channels)) v` with hidden keys left out: `q`:

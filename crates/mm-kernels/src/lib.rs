@@ -12,6 +12,7 @@ mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
+mod gate;
 mod instructions;
 mod kernels;
 #[cfg(feature = "mmap")]
@@ -30,15 +31,21 @@ pub use blocks::{
     BlockModulation, BranchModulation, GauWeights, KeyValue, KvUpdate, LinearWeights,
     MultiHeadBiases, MultiHeadWeights, ScaleOffset, modulate,
 };
-pub use choice::{convolution, has_fused_blocks, kernels_for, kernels_of, register};
+pub use choice::{
+    convolution, group_norm, has_fused_blocks, kernels_for, kernels_of, register, swish,
+};
 pub use context::AttentionContext;
+pub use gate::Gate;
 pub use instructions::InstructionSet;
-pub use kernels::{BlockKernels, Reference, layer_norm, linear, rms_norm, standardized};
+pub use kernels::{
+    BlockKernels, GroupMembers, GroupNormOptions, Reference, layer_norm, linear, rms_norm,
+    standardized,
+};
 #[cfg(feature = "mmap")]
 pub use mapped::{MappedFile, map_file};
 pub use mask::{KeyRanges, KeyRangesError};
 pub use options::{BlockOptions, Precision};
 pub use own_gradient::{AnyTensor, checkpointed};
 pub use rotary::{AxisFrequency, RotaryTables};
-pub use update::{SumOfSquares, moving_average, sum_of_squares};
+pub use update::{SumOfSquares, moving_average, moving_average_if, sum_of_squares};
 pub use work_memory::{WorkArrays, WorkMemory};

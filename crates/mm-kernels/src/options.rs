@@ -40,14 +40,21 @@ pub enum Precision {
     /// 16 bits with the range of 32 and a mantissa of 8, so that no loss needs to be scaled. The
     /// fused kernels of the CPU round the factors of products to it and keep all else in 32 bits.
     Bf16,
+    /// 16 bits with a mantissa of 11 and numbers of at most 65504, so that a loss must be scaled
+    /// for small gradients not to vanish. No device has fused kernels for it.
+    F16,
 }
 
 impl Precision {
+    /// All types, the widest first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
     /// Returns the name that recipes use.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         }
     }
 
@@ -56,6 +63,7 @@ impl Precision {
         match self {
             Self::F32 => FloatDType::F32,
             Self::Bf16 => FloatDType::BF16,
+            Self::F16 => FloatDType::F16,
         }
     }
 
@@ -63,7 +71,7 @@ impl Precision {
     pub fn narrow<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::F32 => x,
-            Self::Bf16 => x.cast(FloatDType::BF16),
+            Self::Bf16 | Self::F16 => x.cast(self.dtype()),
         }
     }
 
@@ -71,7 +79,7 @@ impl Precision {
     pub fn widen<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::F32 => x,
-            Self::Bf16 => x.cast(FloatDType::F32),
+            Self::Bf16 | Self::F16 => x.cast(FloatDType::F32),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use burn::prelude::*;
 
-use crate::{AdamW, kernels, kernels_of};
+use crate::{AdamW, Gate, kernels, kernels_of};
 
 impl AdamW {
     /// Returns the weight and the moments `[m, v]` after a step with gradient `grad`; all have one
@@ -21,6 +21,29 @@ impl AdamW {
         let shape = weight.dims();
         let (weight, moments) = kernels.adamw(self, flat(weight), flat(grad), moments.map(flat));
         (weight.reshape(shape), moments.map(|moment| moment.reshape(shape)))
+    }
+
+    /// Returns the weight and the moments `[m, v]` after a step with gradient `grad` if the gate is
+    /// open, and otherwise as they are; all have one shape, `[…]`. [`time`](Self::time) is the
+    /// number of the step if all updates were taken that the host has not read.
+    pub fn step_if<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        moments: [Tensor<D>; 2],
+        gate: &Gate,
+    ) -> (Tensor<D>, [Tensor<D>; 2]) {
+        if !kernels_of(&weight).fuses_updates() {
+            return self.gated_reference(weight, grad, moments, gate);
+        }
+        // Kernels that update in one pass run on the host, which waits for nothing.
+        match gate.read() {
+            Some(missed) => {
+                let time = self.time.saturating_sub(missed).max(1);
+                Self { time, ..*self }.step(weight, grad, moments)
+            }
+            None => (weight, moments),
+        }
     }
 }
 
@@ -47,6 +70,27 @@ pub fn moving_average<const D: usize>(
     }
     let shape = average.dims();
     kernels.moving_average(flat(average), flat(weight.clone()), keep).reshape(shape)
+}
+
+/// Computes the [moving average](moving_average) if the gate is open and otherwise returns the
+/// average as it is, both of one shape, `[…]`. `keep` says how much is kept after so many updates,
+/// which are `updates` if all were taken that the host has not read.
+pub fn moving_average_if<const D: usize>(
+    average: Tensor<D>,
+    weight: &Tensor<D>,
+    updates: u64,
+    keep: impl Fn(u64) -> f64,
+    gate: &Gate,
+) -> Tensor<D> {
+    if kernels_of(&average).fuses_updates() {
+        return match gate.read() {
+            Some(missed) => moving_average(average, weight, keep(updates.saturating_sub(missed))),
+            None => average,
+        };
+    }
+    let [share] = gate.numbers(updates, |updates| [1.0 - keep(updates)]);
+    let moved = average.clone() + (weight.clone() - average.clone()) * share.unsqueeze();
+    gate.choose(average, moved)
 }
 
 /// `Σ x²` over many tensors, read back once at the end: on a graphics device every read waits for
@@ -79,6 +123,12 @@ impl SumOfSquares {
             Some(sum) => self.host += sum,
             None => self.pending.push(x.clone().square().sum()),
         }
+    }
+
+    /// Returns the sum of what is on the host already, and the sums that the device still computes,
+    /// `[1]` each; reads nothing back.
+    pub fn into_parts(self) -> (f64, Vec<Tensor<1>>) {
+        (self.host, self.pending.into_iter().map(Tensor::without_autodiff).collect())
     }
 
     /// Returns the sum, added up in 64-bit floats.
@@ -144,6 +194,63 @@ mod tests {
         }
     }
 
+    /// Returns the gate behind some updates, of which the last is the one in question.
+    fn gate(decisions: &[bool]) -> Gate {
+        let one = |taken: bool| Tensor::<1, Bool>::from_data([taken], &Device::flex());
+        let (first, rest) = decisions.split_first().unwrap();
+        rest.iter().fold(Gate::first(one(*first)), |gate, taken| gate.next(one(*taken)))
+    }
+
+    #[test]
+    fn a_step_behind_unread_ones_equals_the_step_at_its_own_time() {
+        let moments = || [random(3), random(4).square()];
+        let adam =
+            AdamW { betas: [0.9, 0.95], epsilon: 1e-8, weight_decay: 0.1, lr: 1e-2, time: 9 };
+        for (decisions, missed) in
+            [(&[true][..], 0), (&[true, true], 0), (&[false, false, true], 2)]
+        {
+            let gate = gate(decisions);
+            let at = AdamW { time: 9 - missed, ..adam };
+            let (wanted, [m, v]) = at.reference(random(1), random(2), moments());
+            for (found, [found_m, found_v]) in [
+                adam.gated_reference(random(1), random(2), moments(), &gate),
+                adam.step_if(random(1), random(2), moments(), &gate),
+            ] {
+                assert_close(found, wanted.clone());
+                assert_close(found_m, m.clone());
+                assert_close(found_v, v.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn an_update_that_is_not_taken_changes_no_bit() {
+        let moments = || [random(3), random(4).square()];
+        let broken = || random(2) / random(2).zeros_like();
+        let adam = AdamW { betas: [0.9, 0.95], epsilon: 1e-8, weight_decay: 0.1, lr: 1.0, time: 3 };
+        let gate = gate(&[true, false]);
+        for (weight, [m, v]) in [
+            adam.gated_reference(random(1), broken(), moments(), &gate),
+            adam.step_if(random(1), broken(), moments(), &gate),
+        ] {
+            assert_eq!(weight.into_data(), random(1).into_data());
+            assert_eq!(m.into_data(), random(3).into_data());
+            assert_eq!(v.into_data(), random(4).square().into_data());
+        }
+        let average = moving_average_if(random(5), &broken(), 4, |_| 0.5, &gate);
+        assert_eq!(average.into_data(), random(5).into_data());
+    }
+
+    #[test]
+    fn a_gated_average_has_the_weight_of_the_updates_that_were_taken() {
+        let keep = |updates: u64| 1.0 / (updates + 2) as f64;
+        for (decisions, taken) in [(&[true][..], 6), (&[true, true], 6), (&[false, true, true], 5)]
+        {
+            let average = moving_average_if(random(1), &random(2), 6, keep, &gate(decisions));
+            assert_close(average, moving_average(random(1), &random(2), keep(taken)));
+        }
+    }
+
     #[test]
     fn an_update_leaves_other_holders_of_a_tensor_alone() {
         let average = random(1);
@@ -170,6 +277,12 @@ mod tests {
             let (found, others) = sum.read_with(vec![third.clone(), third]);
             assert!((found / wanted - 1.0).abs() < 1e-5);
             assert_eq!(others, [2.5, 2.5]);
+            let mut sum = SumOfSquares::default();
+            sum.add(&first);
+            sum.add(&second);
+            let (host, parts) = sum.into_parts();
+            let rest = parts.into_iter().map(|part| f64::from(part.into_scalar::<f32>()));
+            assert!(((host + rest.sum::<f64>()) / wanted - 1.0).abs() < 1e-5);
         }
     }
 }

@@ -50,7 +50,8 @@ pub use generate::{
     GenerationConfig, GenerationSession, ImageSampler, ImageToImage, Inpaint, JoinedPrefixes,
     Joining, Kernel, KnownTokens, Margins, Mask, MaskedArea, Measurement, Network, NetworkAnswer,
     NetworkCall, Prefix, Region, Restore, RoundTrip, SamplingMethod, SamplingPlan, SoftMask,
-    SuperResolution, Unconstrained, Written, constrained_images_of, images_of, luma, outpaint,
+    SuperResolution, Unconstrained, Written, constrained_images_of, images_of, images_of_numbers,
+    luma, numbers_of, outpaint,
 };
 pub use latents::LatentScale;
 pub use layout::{ImageLayout, Order};

@@ -6,6 +6,7 @@
 // listen(on)                 tells in a line what is loaded and what runs where
 
 import { Failure } from "./api.js";
+import { challenger, isFaster } from "./gpu.js";
 import { bytesOf } from "./view.js";
 
 const PARTS = {
@@ -17,10 +18,15 @@ const PARTS = {
 const DRAWING = ["prompt", "size", "seed", "steps", "guidance", "sampler", "negative_prompt"];
 const TALKING = ["temperature", "max_tokens", "seed", "steps", "guidance"];
 
+/** What computes: the names of the compiled programs, and how the line of the page calls them. */
+const PROCESSOR = { program: "mm_web", where: "on the processor of this machine" };
+const GRAPHICS = { program: "mm_web_gpu", where: "on the graphics device of this machine" };
+
 /** A model in this browser. */
 export class LocalEngine {
   #models = null;
-  #module = null;
+  /** What is compiled, by the names of the programs. */
+  #modules = new Map();
   #name = null;
   #tab = null;
   #tell = () => {};
@@ -109,7 +115,8 @@ export class LocalEngine {
     if (this.#name !== name) {
       this.#tab?.then((tab) => tab.close(), () => {});
       this.#name = name;
-      this.#tab = this.#files(name).then((files) => new Tab(name, files, this.#tell));
+      this.#tab = this.#files(name).then((files) => new Tab(name, PROCESSOR, files, this.#tell));
+      this.#tab.then((tab) => this.#challenge(tab)).catch(() => {}); // Then all stays as it is.
     }
     try {
       const tab = await this.#tab;
@@ -127,35 +134,119 @@ export class LocalEngine {
     if (!model) throw new Failure(`This site has no model “${name}”.`, { param: "model" });
     const begun = performance.now();
     const progress = new Progress(model.bytes, this.#tell);
-    this.#module ??= compiled(progress);
     const names = Object.keys(PARTS);
     const loads = names.map((part) => loaded(`${model.folder}${PARTS[part]}`, progress));
-    this.#module.catch(() => (this.#module = null));
-    const [module, ...blobs] = await Promise.all([this.#module, ...loads]);
+    const [module, ...blobs] = await Promise.all([this.#module(PROCESSOR, progress), ...loads]);
     const parts = Object.fromEntries(names.map((part, at) => [part, blobs[at]]));
     return { module, parts, begun };
   }
+
+  /** Returns a compiled program. What failed is tried anew. */
+  #module({ program }, progress) {
+    if (!this.#modules.has(program)) this.#modules.set(program, compiled(program, progress));
+    const module = this.#modules.get(program);
+    module.catch(() => this.#modules.delete(program));
+    return module;
+  }
+
+  /**
+   * Lets the graphics device take over from a tab of the processor, if the site has the program, the
+   * machine the device, and a race of one denoising step shows that it is faster.
+   */
+  async #challenge(tab) {
+    const { webgpu_bytes: bytes } = this.#models.find(({ id }) => id === tab.name);
+    await tab.started();
+    const device = bytes ? await challenger() : null;
+    if (!device) return;
+    const isWanted = () => this.#name === tab.name;
+    const quiet = new Progress(bytes, () => {});
+    let graphics = null;
+    try {
+      const files = { ...tab.files, module: await this.#module(GRAPHICS, quiet) };
+      graphics = new Tab(tab.name, GRAPHICS, files, () => {});
+      await graphics.started();
+      const { isWon, words } = device.isRaced ? await race(graphics, tab, isWanted) : ASKED_FOR;
+      const remark = `WebGPU (${device.name}) ${words}.`;
+      if (isWanted() && isWon) return this.#takeOver(graphics, tab, remark);
+      if (isWanted()) tab.say(remark);
+    } catch (why) {
+      const reason = (why.reason ?? why.message).replace(/\.$/, "");
+      if (isWanted()) tab.say(`WebGPU (${device.name}) cannot be used: ${reason}.`);
+    }
+    graphics?.close();
+  }
+
+  /** Lets one tab go on for another, and back if its device fails. */
+  #takeOver(graphics, tab, remark) {
+    graphics.tell = this.#tell;
+    graphics.onFatal = () => {
+      if (this.#name !== tab.name) return;
+      this.#tab = Promise.resolve(tab);
+      tab.remark = "WebGPU failed, so the processor goes on.";
+      tab.started();
+    };
+    this.#tab = Promise.resolve(graphics);
+    graphics.say(remark);
+    tab.rest();
+  }
 }
+
+/** What a race would say of a device that is taken without one. */
+const ASKED_FOR = { isWon: true, words: "is asked for by the address of this page" };
+
+/** Lets both do one denoising step; says whether the graphics device has won. */
+async function race(graphics, tab, isWanted) {
+  const timed = async (runner) => {
+    for (;;) {
+      try {
+        return await runner.ask("step", {});
+      } catch (why) {
+        // The user may have stopped another call of the worker.
+        if (why.name !== "AbortError" || !isWanted()) throw why;
+      }
+    }
+  };
+  const there = await timed(graphics);
+  if (!isWanted()) return { isWon: false };
+  const here = await timed(tab);
+  if (!isWanted()) tab.close(); // It may have begun anew.
+  const isWon = isFaster(there, here);
+  const words = `takes ${ms(there)} for a step and the processor ${ms(here)}`;
+  return { isWon, words: isWon ? words : `is not faster: it ${words}` };
+}
+
+/** Returns a time in words. */
+const ms = (time) => `${time.toFixed(time < 10 ? 1 : 0)} ms`;
 
 /** A worker with a model in it; after a trap or a stop there is a new one. */
 class Tab {
-  #files;
-  #tell;
+  /** Calls of the page with the line that says what runs where. */
+  tell;
+  /** Stands in that line, if there is one. */
+  remark = "";
+  /** Is called after a trap instead of a new start, if there is one. */
+  onFatal = null;
+  #compute;
   #worker = null;
   #started = null;
+  #info = null;
+  #time = "";
   #calls = new Map();
   #last = 0;
+  #isResting = false;
 
-  constructor(name, files, tell) {
+  constructor(name, compute, files, tell) {
     this.name = name;
-    this.#files = files;
-    this.#tell = tell;
-    this.#start();
+    this.files = files;
+    this.tell = tell;
+    this.#compute = compute;
+    this.#begin();
   }
 
   /** Waits until the model is loaded; fails if it cannot be. */
   started() {
-    if (!this.#worker) this.#start();
+    this.#isResting = false;
+    if (!this.#worker) this.#begin();
     return this.#started;
   }
 
@@ -176,7 +267,7 @@ class Tab {
     const running = this.#post(call, args);
     const stop = () => {
       this.#end(new DOMException("The user stopped it.", "AbortError"));
-      this.#start();
+      this.#begin();
     };
     signal?.addEventListener("abort", stop, { once: true });
     try {
@@ -196,39 +287,55 @@ class Tab {
     this.#end(new DOMException("Another model was chosen.", "AbortError"));
   }
 
-  #start() {
+  /** Gives the memory back once all calls are done; another call begins anew. */
+  rest() {
+    this.#isResting = this.#calls.size > 0;
+    if (!this.#isResting) this.close();
+  }
+
+  /** Starts the worker. */
+  #begin() {
     const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.#worker = worker;
     worker.addEventListener("message", ({ data }) => this.#take(data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();
-      this.#end(new Failure(`The worker failed: ${event.message || "it cannot be loaded"}.`));
+      this.#fail(new Failure(`The worker failed: ${event.message || "it cannot be loaded"}`), false);
     });
     this.#started = this.#load();
     this.#started.catch(() => {}); // Who waits for it hears of it.
   }
 
+  /** Tells what runs where, with a remark. */
+  say(remark = this.remark) {
+    const { name } = this;
+    this.remark = remark;
+    const millions = (this.#info.parameters / 1e6).toFixed(1);
+    const what = `${millions} million parameters${this.#time}`;
+    const words = [`${name} runs in this tab, ${this.#compute.where}: ${what}.`, remark];
+    this.tell(`${words.filter(Boolean).join(" ")} Nothing is sent.`);
+  }
+
   async #load() {
-    const { module, parts, begun } = this.#files;
+    const { module, parts, begun } = this.files;
     const bytes = Object.entries(parts).map(async ([part, blob]) => [
       part,
       new Uint8Array(await blob.arrayBuffer()),
     ]);
-    const args = { module, name: this.name, ...Object.fromEntries(await Promise.all(bytes)) };
+    const { program } = this.#compute;
+    const args = { program, module, name: this.name, ...Object.fromEntries(await Promise.all(bytes)) };
     const running = this.#post("load", args);
     while (!running.isDone && !running.error) await running.news();
     if (running.error) {
       this.#end(running.error);
       throw running.error;
     }
-    const { parameters } = running.result;
-    const ms = Math.round(performance.now() - begun);
-    delete this.#files.begun; // Only the first start is told with its time.
-    const time = begun ? `, ready after ${(ms / 1000).toFixed(1)} s` : "";
-    this.#tell(
-      `${this.name} runs in this tab, on the processor of this machine: ` +
-        `${(parameters / 1e6).toFixed(1)} million parameters${time}. Nothing is sent.`,
-    );
+    this.#info = running.result;
+    // Only the first start is told with its time.
+    if (begun) this.#time = `, ready after ${((performance.now() - begun) / 1000).toFixed(1)} s`;
+    else this.#time = "";
+    delete this.files.begun;
+    this.say();
   }
 
   #post(call, args) {
@@ -247,18 +354,24 @@ class Tab {
       this.#calls.delete(id);
       running.isDone = !error;
       running.result = result;
-      if (error) running.error = new Failure(error.message, { param: error.param });
+      if (error) running.error = failure(error);
     }
     running.wake();
-    if (error?.isFatal) {
-      this.#end(running.error);
-      this.#start();
-    }
+    if (error?.isFatal) this.#fail(running.error, true);
+    else if (this.#isResting && this.#calls.size === 0) this.close();
+  }
+
+  /** Ends the worker after what leaves it in no known state, and starts another. */
+  #fail(why, isTold) {
+    this.#end(why);
+    if (this.onFatal) this.onFatal(why);
+    else if (isTold) this.#begin();
   }
 
   #end(why) {
     this.#worker?.terminate();
     this.#worker = null;
+    this.#isResting = false;
     for (const running of this.#calls.values()) {
       running.error = why;
       running.wake();
@@ -331,8 +444,15 @@ async function loaded(path, progress) {
   return new Blob(parts);
 }
 
-async function compiled(progress) {
-  const blob = await loaded("wasm/mm_web_bg.wasm", progress);
+/** Returns the error of a worker; after a fatal one, `reason` is what the worker said. */
+function failure({ message, param, isFatal }) {
+  if (!isFatal) return new Failure(message, { param });
+  const words = `The model stopped: ${message}. It is started again.`;
+  return Object.assign(new Failure(words), { reason: message });
+}
+
+async function compiled(program, progress) {
+  const blob = await loaded(`wasm/${program}_bg.wasm`, progress);
   try {
     return await WebAssembly.compile(await blob.arrayBuffer());
   } catch (why) {

@@ -1,9 +1,12 @@
 // Keeps every file of the site in this browser, so that it opens without a network. `mm export web`
-// writes the list of files and the version in front of these lines; another version replaces all.
+// writes the lists of files and the version in front of these lines; another version replaces all.
+// Optional files are those that not every browser loads, and are kept when they are.
 
-/* global VERSION, FILES */
+/* global VERSION, FILES, OPTIONAL */
 const PREFIX = `mm ${self.registration.scope} `;
 const CACHE = PREFIX + VERSION;
+const addressOf = (name) => new URL(name, self.registration.scope).href;
+const optional = OPTIONAL.map(addressOf);
 
 self.addEventListener("install", (event) => {
   const keep = async () => {
@@ -25,8 +28,12 @@ self.addEventListener("activate", (event) => {
 
 self.addEventListener("fetch", (event) => {
   const answer = async () => {
-    const kept = await caches.open(CACHE).then((cache) => cache.match(event.request));
-    return kept ?? fetch(event.request);
+    const cache = await caches.open(CACHE);
+    const kept = await cache.match(event.request, { ignoreSearch: true });
+    if (kept) return kept;
+    const found = await fetch(event.request);
+    if (found.ok && optional.includes(event.request.url)) await cache.put(event.request, found.clone());
+    return found;
   };
   if (event.request.method === "GET") event.respondWith(answer());
 });

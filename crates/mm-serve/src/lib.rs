@@ -31,7 +31,7 @@ pub use engine::{
     Ticket, Usage,
 };
 pub use server::{router, serve};
-pub use site::{SiteFile, SiteModel, WASM_FILES, site};
+pub use site::{SiteFile, SiteModel, WASM_FILES, WEBGPU_FILES, site};
 pub use state::{Limits, ServeOptions};
 
 /// The example of the README, compiled with the tests.

@@ -15,6 +15,7 @@ pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-uns
 
 /// The scripts that only a site has.
 const SCRIPTS: &[PageFile] = &[
+    PageFile::script("/gpu.js", include_str!("../page/gpu.js")),
     PageFile::script("/local.js", include_str!("../page/local.js")),
     PageFile::script("/worker.js", include_str!("../page/worker.js")),
 ];
@@ -24,6 +25,10 @@ const KEEPER: &str = include_str!("../page/sw.js");
 
 /// The files that `wasm-bindgen` makes of `mm-web`, which stand in the folder `wasm` of a site.
 pub const WASM_FILES: [&str; 2] = ["mm_web.js", "mm_web_bg.wasm"];
+
+/// The files of the program that computes by WebGPU. A site may do without them, and they are
+/// loaded only where there is a graphics device.
+pub const WEBGPU_FILES: [&str; 2] = ["mm_web_gpu.js", "mm_web_gpu_bg.wasm"];
 
 /// A file of a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +55,12 @@ impl SiteFile {
     }
 }
 
-/// Makes a site of the compiled program (see [`WASM_FILES`]) and of models; the first of them is
-/// the one that the page begins with.
+/// Makes a site of the compiled programs (see [`WASM_FILES`] and [`WEBGPU_FILES`]) and of models;
+/// the first of them is the one that the page begins with.
 pub fn site(wasm: Vec<SiteFile>, models: Vec<SiteModel>) -> Vec<SiteFile> {
-    let shared: usize = wasm.iter().map(|file| file.bytes.len()).sum();
+    let is_webgpu = |file: &&SiteFile| WEBGPU_FILES.contains(&&*file.path);
+    let webgpu: usize = wasm.iter().filter(is_webgpu).map(|file| file.bytes.len()).sum();
+    let shared: usize = wasm.iter().map(|file| file.bytes.len()).sum::<usize>() - webgpu;
     let (mut list, mut files) = (vec![], vec![]);
     files.push(SiteFile::new("index.html", page()));
     for file in FILES[1..].iter().chain(SCRIPTS) {
@@ -65,7 +72,10 @@ pub fn site(wasm: Vec<SiteFile>, models: Vec<SiteModel>) -> Vec<SiteFile> {
     for (at, model) in models.into_iter().enumerate() {
         let folder = format!("models/{at}/");
         let own: usize = model.files.iter().map(|file| file.bytes.len()).sum();
-        list.push(json!({ "id": model.name, "folder": folder, "bytes": own + shared }));
+        let bytes = own + shared;
+        list.push(
+            json!({ "id": model.name, "folder": folder, "bytes": bytes, "webgpu_bytes": webgpu }),
+        );
         for file in model.files {
             files.push(SiteFile::new(format!("{folder}{}", file.path), file.bytes));
         }
@@ -89,12 +99,18 @@ fn page() -> String {
 
 /// Returns the script that keeps these files. Its version is a function of their contents.
 fn keeper(files: &[SiteFile]) -> String {
-    let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-    let kept: Vec<&str> = ["./"].into_iter().chain(paths).collect();
+    let is_optional =
+        |path: &&str| path.strip_prefix("wasm/").is_some_and(|name| WEBGPU_FILES.contains(&name));
+    let paths = files.iter().map(|file| file.path.as_str());
+    let (optional, kept): (Vec<&str>, Vec<&str>) =
+        ["./"].into_iter().chain(paths).partition(is_optional);
     let version =
         files.iter().fold(SEED, |sum, file| fnv(fnv(sum, file.path.as_bytes()), &file.bytes));
-    let kept = json!(kept);
-    format!("const VERSION = \"{version:016x}\";\nconst FILES = {kept};\n{KEEPER}")
+    let (kept, optional) = (json!(kept), json!(optional));
+    format!(
+        "const VERSION = \"{version:016x}\";\nconst FILES = {kept};\n\
+         const OPTIONAL = {optional};\n{KEEPER}"
+    )
 }
 
 /// The start of the hash FNV-1a (Fowler, Noll and Vo, draft-eastlake-fnv) of 64 bits.
@@ -111,7 +127,11 @@ mod tests {
     use super::*;
 
     fn small() -> Vec<SiteFile> {
-        let wasm = WASM_FILES.map(|name| SiteFile::new(name, name)).to_vec();
+        with_programs(&WASM_FILES)
+    }
+
+    fn with_programs(names: &[&str]) -> Vec<SiteFile> {
+        let wasm = names.iter().map(|name| SiteFile::new(*name, *name)).collect();
         let files =
             vec![SiteFile::new("config.json", "{}"), SiteFile::new("model.safetensors", "w")];
         site(wasm, vec![SiteModel { name: "tiny \"1\"".to_owned(), files }])
@@ -153,6 +173,28 @@ mod tests {
         assert_eq!(list[0]["bytes"], 3 + 9 + 14);
         let folder = list[0]["folder"].as_str().unwrap();
         assert!(there.contains(format!("{folder}model.safetensors").as_str()));
+    }
+
+    #[test]
+    fn the_program_for_graphics_devices_is_told_apart_and_kept_only_where_it_is_loaded() {
+        let list = |files: &[SiteFile]| -> serde_json::Value {
+            serde_json::from_str(&text(files, "models.json")).unwrap()
+        };
+        let (plain, files) = (small(), with_programs(&[WASM_FILES, WEBGPU_FILES].concat()));
+        let (before, after) = (&list(&plain)[0], &list(&files)[0]);
+        assert_eq!(after["bytes"], before["bytes"], "who has no device loads no more");
+        assert_eq!((&before["webgpu_bytes"], &after["webgpu_bytes"]), (&json!(0), &json!(13 + 18)));
+        let keeper = text(&files, "sw.js");
+        let line = |name: &str| keeper.lines().find(|line| line.starts_with(name)).unwrap();
+        assert_eq!(
+            line("const OPTIONAL"),
+            r#"const OPTIONAL = ["wasm/mm_web_gpu.js","wasm/mm_web_gpu_bg.wasm"];"#
+        );
+        assert!(
+            !line("const FILES").contains("gpu_bg") && !line("const FILES").contains("web_gpu")
+        );
+        assert!(text(&plain, "sw.js").contains("const OPTIONAL = [];"));
+        assert_ne!(line("const VERSION"), text(&plain, "sw.js").lines().next().unwrap());
     }
 
     #[test]

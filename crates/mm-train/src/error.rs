@@ -280,17 +280,21 @@ pub enum TrainError {
         factor: f64,
     },
     /// The device does not calculate in the type that the recipe asks for.
-    #[error("`{device}` does not calculate in {wanted}, which `run.precision` asks for")]
+    #[error(
+        "`{device}` does not calculate in {wanted}, which `run.precision` asks for, but in {has}"
+    )]
     Precision {
         /// The device, as it names itself.
         device: String,
         /// The type.
         wanted: &'static str,
+        /// The types that it calculates in.
+        has: String,
     },
     /// The device has no memory for a step.
     #[error(
         "the device has no memory for step {step}, `run.batch` = {batch} in `run.micro_batches` = \
-         {micro_batches} ({wanted})"
+         {micro_batches} ({wanted}){fits}"
     )]
     Memory {
         /// The step.
@@ -301,6 +305,8 @@ pub enum TrainError {
         batch: usize,
         /// The number of micro-batches that are computed at once.
         micro_batches: usize,
+        /// The end of the message: settings with which a step would fit, if any are known.
+        fits: String,
     },
     /// The device was lost in a step.
     #[error("the device was lost in step {step} ({words}); earlier checkpoints are kept")]
@@ -313,7 +319,7 @@ pub enum TrainError {
     /// The machine has less memory than the run would take.
     #[error(
         "{what} about {needed:.1} GB of memory and {free:.1} GB are free, with `run.batch` = \
-         {batch} in `run.micro_batches` = {micro_batches}"
+         {batch} in `run.micro_batches` = {micro_batches}{fits}"
     )]
     NoRoom {
         /// What takes it, with its verb.
@@ -326,6 +332,8 @@ pub enum TrainError {
         batch: usize,
         /// The number of micro-batches that are computed at once.
         micro_batches: usize,
+        /// The end of the message: settings with which a step would fit, if any are known.
+        fits: String,
     },
     /// A recipe gives documents without anything to learn.
     #[error("step {step} has nothing to learn: no text and no image is a target")]

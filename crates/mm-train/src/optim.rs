@@ -4,6 +4,7 @@
 mod adamw;
 mod ema;
 pub(crate) mod freeze;
+mod gated;
 mod lamb;
 mod learning_rate;
 pub(crate) mod lora;
@@ -18,6 +19,8 @@ use crate::recipe::{OptimizerConfig, OptimizerKind};
 
 pub use adamw::{AdamWOptimizer, AdamWState};
 pub use ema::Ema;
+pub(crate) use gated::StepGate;
+use gated::{Gated, Rule};
 pub use lamb::LambOptimizer;
 pub use learning_rate::learning_rate;
 
@@ -39,7 +42,14 @@ pub use learning_rate::learning_rate;
 /// # let _ = net;
 /// ```
 pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
-    let adam = |weight_decay| AdamWOptimizer { betas: config.betas, weight_decay };
+    gated_optimizer(config, &StepGate::default())
+}
+
+/// Makes the optimizer of a recipe, whose steps `gate` may refuse unless the kind is Muon.
+pub(crate) fn gated_optimizer(config: &OptimizerConfig, gate: &StepGate) -> ModuleOptimizer {
+    let gated = |rule| Gated { rule, gate: gate.clone() };
+    let adam =
+        |weight_decay| gated(Rule::AdamW(AdamWOptimizer { betas: config.betas, weight_decay }));
     // Burn's own embeddings have a `weight` too, below a field that says what it is.
     // The group norms of a codec have one too, by their published names.
     let others = ParamGroup::from_any_predicates(vec!["embed", "norm"]);
@@ -49,7 +59,8 @@ pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
     match config.kind {
         OptimizerKind::Adamw => base,
         OptimizerKind::Lamb => {
-            let lamb = |adapt| LambOptimizer { betas: config.betas, epsilon: 1e-6, adapt };
+            let (betas, epsilon) = (config.betas, 1e-6);
+            let lamb = |adapt| gated(Rule::Lamb(LambOptimizer { betas, epsilon, adapt }));
             let biases = ParamGroup::from_any_predicates(vec!["bias"]);
             ModuleOptimizer::from(lamb(true)).with_group(biases, lamb(false), None)
         }
@@ -73,22 +84,79 @@ pub(crate) struct Clipped {
     pub others: Vec<f32>,
 }
 
-/// Shortens gradients so that their norm over all parameters is at most `most`. The norm is the one
-/// thing that a step must wait for, so `others`, `[1]` each, are read in the same turn.
+/// Shortens gradients so that their norm over all parameters is at most `most`, once they are
+/// divided by the scale of the loss. The norm is the one thing that a step must wait for, so
+/// `others` are read in the same turn.
 pub(crate) fn clip<M: Module>(
     module: &M,
     mut grads: GradientsParams,
     most: f64,
+    scale: f64,
     others: Vec<Tensor<1>>,
 ) -> Clipped {
     let mut squares = SumSquares { grads: &grads, sum: SumOfSquares::default() };
     module.visit(&mut squares);
     let (sum, others) = squares.sum.read_with(others);
-    let norm = sum.sqrt();
-    if norm.is_finite() && norm > most {
-        module.visit(&mut Scale { grads: &mut grads, factor: most / norm });
+    let norm = sum.sqrt() / scale;
+    let factor = factor(norm, most) / scale;
+    if factor != 1.0 {
+        module.visit(&mut Scale { grads: &mut grads, factor });
     }
     Clipped { grads, norm, others }
+}
+
+/// Returns the factor that makes a finite norm at most `most`.
+fn factor(norm: f64, most: f64) -> f64 {
+    if norm.is_finite() && norm > most { most / norm } else { 1.0 }
+}
+
+/// Gradients that were shortened on the device, and nothing that was read.
+pub(crate) struct ClippedUnread {
+    /// The gradients after clipping.
+    pub grads: GradientsParams,
+    /// The squares of the gradients before that.
+    pub squares: Squares,
+}
+
+/// The sum of the squares of all gradients, where it was computed.
+pub(crate) enum Squares {
+    Host(f64),
+    /// A part of the sum for each parameter, `[parts]`.
+    Device(Tensor<1>),
+}
+
+/// Does what [`clip`] does and reads nothing back from a device; `scale`: `[1]`.
+pub(crate) fn clip_unread<M: Module>(
+    module: &M,
+    mut grads: GradientsParams,
+    most: f64,
+    scale: Option<Tensor<1>>,
+    device: &Device,
+) -> ClippedUnread {
+    let mut squares = SumSquares { grads: &grads, sum: SumOfSquares::default() };
+    module.visit(&mut squares);
+    let (host, parts) = squares.sum.into_parts();
+    let squares =
+        if parts.is_empty() { Squares::Host(host) } else { Squares::Device(Tensor::cat(parts, 0)) };
+    let shorter = match &squares {
+        // The host has computed it all, and waits for nothing where it reads the scale.
+        Squares::Host(sum) => {
+            let scale = scale.map_or(1.0, |scale| f64::from(scale.into_scalar::<f32>()));
+            let shorter = factor(sum.sqrt() / scale, most) / scale;
+            Tensor::from_floats([shorter as f32], device)
+        }
+        Squares::Device(parts) => {
+            let unscaled = |x: Tensor<1>| match &scale {
+                Some(scale) => x / scale.clone(),
+                None => x,
+            };
+            let norm = unscaled(parts.clone().sum().sqrt());
+            // A limit of infinity is one that no norm reaches, so that 0 · ∞ does not come up.
+            unscaled(norm.recip().mul_scalar(most.min(1e30)).clamp_max(1.0))
+        }
+    };
+    module.visit(&mut ScaleBy { grads: &mut grads, factor: shorter });
+    ClippedUnread { grads, squares }
 }
 
 struct SumSquares<'a> {
@@ -113,6 +181,20 @@ impl ModuleVisitor for Scale<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.remove::<D>(param.id) {
             self.grads.register::<D>(param.id, grad * self.factor);
+        }
+    }
+}
+
+struct ScaleBy<'a> {
+    grads: &'a mut GradientsParams,
+    /// `[1]`
+    factor: Tensor<1>,
+}
+
+impl ModuleVisitor for ScaleBy<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            self.grads.register::<D>(param.id, grad * self.factor.clone().unsqueeze());
         }
     }
 }

@@ -1,19 +1,22 @@
 //! What a recipe costs before it is run: parameters, memory, arithmetic.
 //!
 //! The load of a step is taken from a few real batches, or follows from the recipe where all
-//! documents are images of one size; everything else is a formula. Memory is that of a process that
-//! trains with the fused kernels of the CPU, which keep what
+//! documents are images of one size; everything else is a formula. Memory is that of a device with
+//! recorded operations and attention in tiles, or that of a process that trains with the fused
+//! kernels of the CPU, which keep what
 //! [`BackboneConfig::work_arrays`](mm_backbone::BackboneConfig::work_arrays) counts, in the buffers
 //! of [`WorkMemory`](mm_kernels::WorkMemory). What no formula gives are constants, measured on
 //! Linux with transparent huge pages.
 
 mod bytes;
 mod codec;
+mod graphics;
 mod load;
 pub mod memory;
 mod numbers;
 mod rate;
 
+use burn::prelude::Device;
 use mm_backbone::BackboneConfig;
 use mm_data::DataSet;
 use mm_model::{Document, HostBatch, NetworkConfig, Segment};
@@ -86,6 +89,8 @@ pub struct Costs {
     vocab: usize,
     numbers: Numbers,
     seen: Seen,
+    /// Whether a process on the CPU computes, with fused kernels.
+    fused: bool,
 }
 
 /// Refuses what cannot be planned.
@@ -120,18 +125,18 @@ pub fn plan(recipe: &Recipe, devices: usize) -> Result<Plan, TrainError> {
     Ok(Costs::of(recipe)?.on(devices))
 }
 
-/// Plans a run that stands at `step` from a few documents of one step, so that it takes no time.
-pub(crate) fn quick_plan(
+/// Counts the costs of a run that stands at `step` from a few documents of one step, so that it
+/// takes no time.
+pub(crate) fn quick_costs(
     recipe: &Recipe,
     data: &DataSet,
     tokenizer: &Tokenizer,
-    devices: usize,
     step: u64,
-) -> Result<Plan, TrainError> {
+) -> Result<Costs, TrainError> {
     let (few, times) = fewer(recipe, FEW);
     let mut batch = |_| Batches::new(&few, data, tokenizer).batch(step);
     let seen = Seen::of(recipe, 1, times, &mut batch)?;
-    Ok(Costs::seen(recipe, tokenizer.vocab(), seen)?.on(devices))
+    Costs::seen(recipe, tokenizer.vocab(), seen)
 }
 
 impl Costs {
@@ -158,7 +163,15 @@ impl Costs {
         let config = recipe.model_config(vocab);
         let numbers = Numbers::of(recipe, &config)?;
         let backbone = backbone(recipe)?.clone();
-        Ok(Self { recipe: recipe.clone(), backbone, vocab: config.vocab, numbers, seen })
+        let (recipe, vocab) = (recipe.clone(), config.vocab);
+        Ok(Self { recipe, backbone, vocab, numbers, seen, fused: true })
+    }
+
+    /// Returns the costs where memory is that of this device: of the process on the CPU, and on
+    /// another the device's own, where nothing of the host is counted.
+    #[must_use]
+    pub fn for_device(self, device: &Device) -> Self {
+        Self { fused: mm_kernels::has_fused_blocks(device), ..self }
     }
 
     /// Returns the channels of a token.
@@ -173,7 +186,12 @@ impl Costs {
         let (backbone, vocab) = (&self.backbone, self.vocab);
         let memory = &self.seen.work_memory(recipe, backbone, devices);
         let step = StepSizes { backbone, load, memory, parameters: numbers, vocab, share };
-        let bytes = Bytes::of_step(recipe, step).in_a_process(recipe.run.micro_batches);
+        let bytes = Bytes::of_step(recipe, step);
+        let bytes = if self.fused {
+            bytes.in_a_process(recipe.run.micro_batches)
+        } else {
+            bytes.on_graphics(recipe, step)
+        };
         Plan {
             parameters: numbers.model as usize,
             trained: numbers.trained as usize,

@@ -1,11 +1,12 @@
 //! The counters of a run, which are saved with its weights as `progress.json`.
 
-use mm_kernels::InstructionSet;
+use mm_kernels::{InstructionSet, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::checkpoint::seen::Seen;
 use crate::early_stopping::EarlyStopping;
+use crate::loss_scale::LossScale;
 use crate::recipe::RunConfig;
 use crate::spikes::SpikeDetector;
 
@@ -14,6 +15,17 @@ pub const MOST_SKIPPED_IN_A_ROW: u64 = 10;
 
 /// What the learning rate is multiplied by when a run is rolled back.
 const SMALLER_LR: f64 = 0.5;
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The weights were updated.
+    Taken,
+    /// The loss or a gradient was not finite.
+    NotFinite,
+    /// The loss was a spike.
+    Spike,
+}
 
 /// Counters of a run, and what later judgments depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -41,6 +53,9 @@ pub struct Progress {
     pub lr_factor: f64,
     /// Whether the one rollback of a run was used.
     pub rolled_back: bool,
+    /// The scale of the loss, once a step was taken in f16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// The data so far, in a checkpoint.
     #[serde(default)]
     pub data: Option<Seen>,
@@ -64,6 +79,7 @@ impl Default for Progress {
             early_stopping: EarlyStopping::default(),
             lr_factor: 1.0,
             rolled_back: false,
+            loss_scale: None,
             data: None,
             instructions: None,
         }
@@ -72,10 +88,10 @@ impl Default for Progress {
 
 impl Progress {
     /// Counts a step that showed so many tokens and images. Too many skipped steps in a row are an
-    /// error.
+    /// error. A step that overflowed in f16 is not one of these while a smaller scale may help.
     pub(crate) fn count(
         &mut self,
-        skipped: bool,
+        outcome: Outcome,
         tokens: usize,
         images: usize,
         run: &RunConfig,
@@ -83,12 +99,19 @@ impl Progress {
         self.step += 1;
         self.images += images as u64;
         self.tokens += tokens as u64;
-        if !skipped {
+        let scale = self.loss_scale.filter(|_| run.precision == Precision::F16);
+        if let Some(scale) = scale {
+            self.loss_scale = Some(scale.after(outcome != Outcome::NotFinite));
+        }
+        if outcome == Outcome::Taken {
             self.updates += 1;
             self.skipped_in_a_row = 0;
             return Ok(());
         }
         self.skipped += 1;
+        if outcome == Outcome::NotFinite && scale.is_some_and(LossScale::can_fall) {
+            return Ok(());
+        }
         self.skipped_in_a_row += 1;
         if self.skipped_in_a_row < MOST_SKIPPED_IN_A_ROW {
             return Ok(());

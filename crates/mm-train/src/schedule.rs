@@ -2,8 +2,7 @@
 
 use crate::recipe::RunConfig;
 
-/// The number of steps between two lines of `metrics.jsonl`.
-pub const LOG_EVERY: u64 = 10;
+pub use crate::recipe::LOG_EVERY;
 
 /// When a run logs, measures, samples and saves.
 ///

@@ -16,12 +16,13 @@ use crate::corpus::tokenizer;
 use crate::dist::ProcessGroup;
 use crate::objective::RecipeObjective;
 use crate::optim::lora::adapted;
-use crate::optim::{Ema, freeze, optimizer};
+use crate::optim::{Ema, StepGate, freeze, gated_optimizer};
 use crate::plan::memory::check_weights;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::represent::with_trained_codec;
 use crate::training::Training;
+use crate::unread::Unread;
 use crate::workers::Workers;
 use crate::{RecipeError, TrainError};
 
@@ -100,10 +101,13 @@ impl Training {
     ) -> Result<Self, TrainError> {
         let optim = &recipe.optimizer;
         let other = |&decay: &f64| Ema::with_decay(decay, optim.ema_start, &model);
+        let gate = StepGate::default();
         let training = Self {
             config: recipe.model_config(tokenizer.vocab()),
             objective: Arc::new(RecipeObjective::new(&recipe)),
-            optimizer: optimizer(optim),
+            optimizer: gated_optimizer(optim, &gate),
+            gate,
+            unread: Unread::default(),
             ema: Ema::new(optim, &model),
             emas: optim.emas.iter().map(other).collect(),
             progress: Progress::default(),
@@ -137,7 +141,10 @@ fn check_precision(
     if precision == Precision::F32 || able(precision.dtype()) {
         return Ok(());
     }
-    Err(TrainError::Precision { device: device.to_owned(), wanted: precision.name() })
+    let has = Precision::ALL.into_iter().filter(|kind| able(kind.dtype()));
+    let has = has.map(Precision::name).collect::<Vec<_>>().join(", ");
+    let wanted = precision.name();
+    Err(TrainError::Precision { device: device.to_owned(), wanted, has })
 }
 
 /// Checks that a run that asks for measurements has held-out records.
@@ -192,9 +199,12 @@ mod tests {
         let said = |precision, able: &dyn Fn(FloatDType) -> bool| {
             check_precision(precision, "Device<Toaster(0)>", able).map_err(|why| why.to_string())
         };
-        let message =
-            "`Device<Toaster(0)>` does not calculate in bf16, which `run.precision` asks for";
-        assert_eq!(said(Precision::Bf16, &|_| false), Err(message.to_owned()));
+        let message = "`Device<Toaster(0)>` does not calculate in bf16, which `run.precision` asks for, but in \
+             f32, f16";
+        assert_eq!(
+            said(Precision::Bf16, &|kind| kind != FloatDType::BF16),
+            Err(message.to_owned())
+        );
         assert_eq!(said(Precision::Bf16, &|kind| kind == FloatDType::BF16), Ok(()));
         assert_eq!(said(Precision::F32, &|_| false), Ok(()));
         assert!(Device::flex().supports_dtype(Precision::Bf16.dtype()));

@@ -1,21 +1,27 @@
 //! One optimizer step: losses, backward, clip, update, average.
 
+mod ahead;
+
 use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
-use mm_backbone::BlockOptions;
+use mm_backbone::{BlockOptions, Precision};
 use mm_model::{HostBatch, LossTerm, Model, ModelConfig, weighted_sum};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::TrainError;
 use crate::codebook;
-use crate::levels::{BINS, Levels};
+use crate::levels::BINS;
 use crate::objective::{Objective, TermConfig};
 use crate::optim::{Clipped, clip, freeze, learning_rate};
+use crate::progress::Outcome;
 use crate::schedule::LOG_EVERY;
 use crate::training::Training;
+use crate::unread::{BatchCounts, PatchErrors, StepValues};
+
+pub use ahead::ReadSteps;
 
 /// What one step did: a line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -33,6 +39,9 @@ pub struct StepReport {
     pub lr: f64,
     /// Whether the weights were left alone.
     pub skipped: bool,
+    /// What the loss was multiplied by in the backward pass, in f16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
     /// The number of tokens and patches of the batch, without padding.
     pub tokens: usize,
     /// The number of images of the batch.
@@ -71,30 +80,43 @@ impl Serialize for LossValues {
 }
 
 impl Training {
-    /// Takes one step on the micro-batches of a batch, or of this rank's share of it. A step whose
-    /// loss or gradient is not finite, or whose loss is a spike, changes no weight and is counted;
-    /// too many in a row are an error.
+    /// Takes one step on the micro-batches of a batch, or of this rank's share of it, and reads
+    /// what it did. A step whose loss or gradient is not finite, or whose loss is a spike, changes
+    /// no weight and is counted; too many in a row are an error.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are [steps that were not read](Self::step_unread).
     pub fn step(&mut self, micro_batches: &[HostBatch]) -> Result<StepReport, TrainError> {
+        assert!(self.unread.steps.is_empty(), "all earlier steps are read");
         let step = self.progress.step;
         let terms = self.objective.terms_at(step);
         let counts = self.counts(micro_batches);
-        let Gradients { grads, values, levels } = self.gradients(micro_batches, &terms, &counts);
+        let scale = self.loss_scale();
+        let on_device = scale.map(|scale| Tensor::from_floats([scale as f32], &self.device));
+        let asked = Asked { step, terms: &terms, counts: &counts, scale: on_device };
+        let Gradients { grads, values } = self.gradients(micro_batches, asked);
         let mut grads = self.add_over_ranks(grads);
         let statistics = codebook::take(&self.model, &mut grads, self.recipe.loss.latent);
         let optim = &self.recipe.optimizer;
         let grads = freeze::without_frozen(&self.model, grads, &optim.freeze);
-        let (clip_at, read) = (optim.clip, values.numbers());
-        let Clipped { grads, norm: gradient, others } = clip(&self.model, grads, clip_at, read);
-        let losses = self.losses(&terms, &counts, values.sums(&others, terms.len()));
-
-        let present = terms.iter().zip(&losses.0);
-        let present = present.filter_map(|(term, (_, value))| Some((term.weight, (*value)?)));
-        let loss = weighted_sum(present).ok_or(TrainError::NothingToLearn { step })?;
+        let to_read = [values.losses(), values.errors()].concat();
+        let clipped = clip(&self.model, grads, optim.clip, scale.unwrap_or(1.0), to_read);
+        let Clipped { grads, norm: gradient, others } = clipped;
+        let mut others = others.iter();
+        let losses = self.losses(&terms, &counts, values.take_losses(&mut others, terms.len()));
+        let levels = values.take_levels(&mut others);
+        let loss = total(&terms, &losses).ok_or(TrainError::NothingToLearn { step })?;
         let lr = learning_rate(optim, step, self.recipe.run.steps) * self.progress.lr_factor;
 
-        let finite = loss.is_finite() && gradient.is_finite();
-        let skipped = !finite || self.progress.spikes.is_spike(loss, self.recipe.run.spike);
-        if !skipped {
+        let outcome = if !(loss.is_finite() && gradient.is_finite()) {
+            Outcome::NotFinite
+        } else if self.progress.spikes.is_spike(loss, self.recipe.run.spike) {
+            Outcome::Spike
+        } else {
+            Outcome::Taken
+        };
+        if outcome == Outcome::Taken {
             self.progress.spikes.took(loss);
             self.model = self.optimizer.step(lr, self.model.clone(), grads);
             if let Some(statistics) = statistics {
@@ -106,19 +128,25 @@ impl Training {
         }
 
         let BatchCounts { tokens, images, .. } = counts;
-        self.progress.count(skipped, tokens, images, &self.recipe.run)?;
-        let levels = levels.means();
+        self.progress.count(outcome, tokens, images, &self.recipe.run)?;
         Ok(StepReport {
             step: step + 1,
             loss,
             losses,
             gradient,
             lr,
-            skipped,
+            skipped: outcome != Outcome::Taken,
+            loss_scale: scale,
             tokens,
             images,
-            levels,
+            levels: levels.means(),
         })
+    }
+
+    /// Returns the scale of the loss at the next step, which only f16 has.
+    fn loss_scale(&mut self) -> Option<f64> {
+        let scaled = self.recipe.run.precision == Precision::F16;
+        scaled.then(|| self.progress.loss_scale.get_or_insert_default().factor)
     }
 
     /// Counts what the whole batch holds, over all ranks.
@@ -142,12 +170,7 @@ impl Training {
     /// Computes the gradients of the loss of this rank's micro-batches. As many as
     /// `run.micro_batches` are computed at once, each on a thread of its own with a copy of the
     /// weights that shares their memory; gradients are added in the order of micro-batches.
-    fn gradients(
-        &self,
-        micro_batches: &[HostBatch],
-        terms: &[TermConfig],
-        counts: &BatchCounts,
-    ) -> Gradients {
+    fn gradients(&self, micro_batches: &[HostBatch], asked: Asked<'_>) -> Gradients {
         let run = &self.recipe.run;
         let work = Work {
             objective: &*self.objective,
@@ -157,23 +180,21 @@ impl Training {
                 precision: run.precision,
                 activation_checkpointing: run.activation_checkpointing,
             },
-            loss_terms: terms,
-            counts,
-            detailed: (self.progress.step + 1).is_multiple_of(LOG_EVERY),
+            detailed: (asked.step + 1).is_multiple_of(LOG_EVERY),
+            asked,
         };
         let tracked = self.device.clone().autodiff();
         let mut sum = GradientsAccumulator::new();
-        let (mut values, mut levels) = (Values::default(), Levels::default());
+        let mut values = StepValues::default();
         for turn in micro_batches.chunks(run.micro_batches) {
             let fork = |batch| (self.model.clone().fork(&tracked), batch);
             let tasks: Vec<(Model, &HostBatch)> = turn.iter().map(fork).collect();
             for part in self.workers.each(tasks, |(model, batch)| work.gradients(&model, batch)) {
                 sum.accumulate(&self.model, part.grads);
-                levels.merge(&part.levels);
-                values.0.extend(part.values.0);
+                values.extend(part.values);
             }
         }
-        Gradients { grads: sum.grads(), values, levels }
+        Gradients { grads: sum.grads(), values }
     }
 
     /// Adds gradients over all ranks, and notes how long that took.
@@ -205,48 +226,27 @@ impl Training {
     }
 }
 
-/// What a whole batch holds, over all ranks.
-struct BatchCounts {
-    /// The items of each loss term.
-    items: Vec<usize>,
-    /// The images that are targets.
-    target_images: usize,
-    /// Tokens and patches, without padding.
-    tokens: usize,
-    /// All images.
-    images: usize,
+/// Returns the weighted sum of the losses that there are.
+fn total(terms: &[TermConfig], losses: &LossValues) -> Option<f64> {
+    let present = terms.iter().zip(&losses.0);
+    weighted_sum(present.filter_map(|(term, (_, value))| Some((term.weight, (*value)?))))
 }
 
-/// Gradients of a batch or of a micro-batch, the values of its loss terms, and its errors by noise
-/// level.
+/// Gradients of a batch or of a micro-batch, and its numbers.
 struct Gradients {
     grads: GradientsParams,
-    values: Values,
-    levels: Levels,
+    values: StepValues,
 }
 
-/// The values of the loss terms of each micro-batch, `[1]` each, which are still on the device: a
-/// number that is read waits for all work before it. A term without items has none.
-#[derive(Default)]
-struct Values(Vec<Vec<Option<Tensor<1>>>>);
-
-impl Values {
-    /// Returns all numbers in order, `[1]` each.
-    fn numbers(&self) -> Vec<Tensor<1>> {
-        self.0.iter().flatten().flatten().cloned().collect()
-    }
-
-    /// Adds up the numbers of each term over the micro-batches, given what was read of them.
-    fn sums(&self, read: &[f32], terms: usize) -> Vec<f64> {
-        let (mut sums, mut read) = (vec![0.0; terms], read.iter());
-        for batch in &self.0 {
-            for (sum, value) in sums.iter_mut().zip(batch) {
-                let number = value.as_ref().and_then(|_| read.next());
-                *sum += number.map_or(0.0, |number| f64::from(*number));
-            }
-        }
-        sums
-    }
+/// Which gradients are wanted.
+#[derive(Clone)]
+struct Asked<'a> {
+    /// The step, counted from 0.
+    step: u64,
+    terms: &'a [TermConfig],
+    counts: &'a BatchCounts,
+    /// What the loss is multiplied by, `[1]`.
+    scale: Option<Tensor<1>>,
 }
 
 /// What the micro-batches of a step have in common.
@@ -255,8 +255,7 @@ struct Work<'a> {
     config: &'a ModelConfig,
     device: &'a Device,
     options: BlockOptions,
-    loss_terms: &'a [TermConfig],
-    counts: &'a BatchCounts,
+    asked: Asked<'a>,
     /// Whether errors by noise level are wanted.
     detailed: bool,
 }
@@ -267,11 +266,11 @@ impl Work<'_> {
         let mut batch = host.to_device(self.config, self.device);
         batch.inputs.options = self.options;
         let mut losses = self.objective.losses(model, &batch);
-        let mut levels = Levels::default();
-        if let Some(errors) = losses.patch_errors.take().filter(|_| self.detailed) {
-            let errors = errors.into_data().convert::<f32>();
-            levels.add(&errors.try_to_vec::<f32>().expect("32-bit floats"), host.noise());
-        }
+        let errors = losses.patch_errors.take().filter(|_| self.detailed);
+        let errors = errors.map(|errors| PatchErrors {
+            errors: errors.without_autodiff(),
+            noise: host.noise().to_vec(),
+        });
         // A mean over the items of a micro-batch counts by how many of the batch's items they are.
         let weighed = |term: LossTerm| LossTerm {
             value: term.value * self.share(term.name, term.count),
@@ -280,26 +279,34 @@ impl Work<'_> {
         losses.list = losses.list.into_iter().map(weighed).collect();
         let value =
             |term: &TermConfig| losses.value(term.name).map(|value| value.without_autodiff());
-        let values = Values(vec![self.loss_terms.iter().map(value).collect()]);
-        let grads = match losses.total(|name| self.loss_terms[self.position(name)].weight) {
+        let values = StepValues {
+            losses: vec![self.asked.terms.iter().map(value).collect()],
+            errors: errors.into_iter().collect(),
+        };
+        let total = losses.total(|name| self.asked.terms[self.position(name)].weight);
+        let scaled = |total: Tensor<1>| match &self.asked.scale {
+            Some(scale) => total * scale.clone(),
+            None => total,
+        };
+        let grads = match total.map(scaled) {
             Some(total) => GradientsParams::from_grads(total.backward(), model),
             None => GradientsParams::new(),
         };
-        Gradients { grads, values, levels }
+        Gradients { grads, values }
     }
 
     /// Returns the factor of a term's mean over `count` items, so that the sum over micro-batches
     /// is the mean over the batch.
     fn share(&self, name: &str, count: usize) -> f64 {
         let at = self.position(name);
-        let all = self.counts.items[at];
+        let all = self.asked.counts.items[at];
         let values = all * self.config.patch_dim();
-        let scale = self.loss_terms[at].reduction.factor(values, self.counts.target_images);
+        let scale = self.asked.terms[at].reduction.factor(values, self.asked.counts.target_images);
         count as f64 / all.max(1) as f64 * scale
     }
 
     fn position(&self, name: &str) -> usize {
-        let at = self.loss_terms.iter().position(|term| term.name == name);
+        let at = self.asked.terms.iter().position(|term| term.name == name);
         at.expect("an objective lists every term that it computes")
     }
 }
@@ -317,6 +324,7 @@ mod tests {
             gradient: 1.0,
             lr: 0.25,
             skipped: false,
+            loss_scale: None,
             tokens: 2,
             images: 1,
             levels: None,

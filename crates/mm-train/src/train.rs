@@ -20,8 +20,8 @@ use crate::metrics::{
 use crate::plan::memory::{self, within_memory};
 use crate::recipe::{BestBy, Recipe};
 use crate::rollback::{RolledBack, check_finite, roll_back};
-use crate::schedule::Schedule;
-use crate::step::StepReport;
+use crate::schedule::{Actions, Schedule};
+use crate::step::{ReadSteps, StepReport};
 use crate::training::Training;
 
 /// The number of batches that the data thread may be ahead.
@@ -96,6 +96,7 @@ pub fn train(
         match until_it_fails(training, folder, on) {
             Ok(ending) => return Ok(ending),
             Err(why) => {
+                let why = memory::advised(training, why);
                 let done = roll_back(training, folder, why)?;
                 let go_on = on(TrainEvent::RolledBack(&done));
                 if !training.ranks.all(go_on) {
@@ -123,8 +124,9 @@ pub fn steps_in(recipe: &Recipe, device: &Device, seconds: f64) -> Result<u64, T
             start = Instant::now();
         }
         let batch = batches.batch(step)?;
-        within_memory(&recipe.run, step, || training.step(&batch))?;
+        within_memory(&recipe.run, step, || training.advance(&batch))?;
     }
+    within_memory(&recipe.run, WARM + MEASURED, || Ok(training.read_steps()))?;
     let one = start.elapsed().as_secs_f64() / MEASURED as f64;
     Ok(((seconds * 0.95 / one) as u64).max(1))
 }
@@ -195,21 +197,20 @@ impl Run<'_> {
         let mut go_on = true;
         let first = self.training.progress.step;
         while go_on
-            && self.training.progress.step < run.steps
+            && self.training.next_step() < run.steps
             && !stalled(self.training.progress.early_stopping)
         {
             let asked = Instant::now();
             let Ok(batch) = batches.recv() else { break };
             self.meter.waited += asked.elapsed();
             let batch = batch.map_err(|why| self.saved_first(why))?;
-            let step = self.training.progress.step;
+            let step = self.training.next_step();
             if step == first {
                 go_on &= (self.on)(TrainEvent::FirstBatch(asked.elapsed()));
             }
-            let report = within_memory(&run, step, || self.training.step(&batch))?;
-
-            let due = schedule.due(report.step);
-            go_on &= self.log(&report, due.log || report.skipped)?;
+            let due = schedule.due(step + 1);
+            let reports = within_memory(&run, step, || self.step(&batch, due))?;
+            let Some(skipped) = self.log_all(reports, &mut go_on)? else { continue };
             if due.evaluate {
                 // Every rank measures the same weights on the same documents; all must agree.
                 let better = self.evaluate()?;
@@ -221,11 +222,13 @@ impl Run<'_> {
                 go_on &= self.sample()?;
             }
             // A checkpoint between failing steps would be no good one to go back to.
-            if due.checkpoint && !report.skipped && self.saved != Some(report.step) {
+            if due.checkpoint && !skipped && self.saved != Some(step + 1) {
                 go_on &= self.save()?;
             }
             go_on = ranks.all(go_on);
         }
+        let read = self.training.read_steps(); // none, unless the run was stopped between readings
+        self.log_all(read, &mut go_on)?;
         if self.saved != Some(self.training.progress.step) {
             self.save()?;
         }
@@ -235,6 +238,28 @@ impl Run<'_> {
             Ok(Ending::EarlyStopped)
         } else {
             Ok(Ending::Stopped)
+        }
+    }
+
+    /// Takes a step, and reads it and those before it that were not read yet if that is due.
+    fn step(&mut self, batch: &[HostBatch], due: Actions) -> Result<ReadSteps, TrainError> {
+        let read = self.training.advance(batch)?;
+        if read.reports.is_empty() && read.failed.is_none() && due != Actions::default() {
+            return Ok(self.training.read_steps());
+        }
+        Ok(read)
+    }
+
+    /// Tells of steps that were read, and says whether the last of them was skipped; nothing if
+    /// there are none.
+    fn log_all(&mut self, read: ReadSteps, go_on: &mut bool) -> Result<Option<bool>, TrainError> {
+        let schedule = Schedule::of(&self.training.recipe.run);
+        for report in &read.reports {
+            *go_on &= self.log(report, schedule.due(report.step).log || report.skipped)?;
+        }
+        match read.failed {
+            Some(why) => Err(why),
+            None => Ok(read.reports.last().map(|report| report.skipped)),
         }
     }
 
@@ -309,6 +334,10 @@ impl Run<'_> {
     /// since the last: a run that its data end loses nothing. Several ranks save nothing, because
     /// the others do not know of it; nor does a run whose steps fail.
     fn saved_first(&mut self, why: TrainError) -> TrainError {
+        let read = self.training.read_steps();
+        if self.log_all(read, &mut true).is_err() {
+            return why; // which is the first error
+        }
         let progress = &self.training.progress;
         let new = progress.step > 0 && self.saved != Some(progress.step);
         if new && self.training.ranks.count == 1 && progress.skipped_in_a_row == 0 {

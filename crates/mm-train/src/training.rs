@@ -13,10 +13,11 @@ use mm_text::Tokenizer;
 use crate::TrainError;
 use crate::dist::ProcessGroup;
 use crate::objective::Objective;
-use crate::optim::Ema;
 use crate::optim::lora::merged;
+use crate::optim::{Ema, StepGate};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::unread::Unread;
 use crate::workers::Workers;
 
 /// A run in memory: everything that a checkpoint must hold, and the data.
@@ -49,6 +50,10 @@ pub struct Training {
     pub(crate) model: Model,
     pub(crate) objective: Arc<dyn Objective>,
     pub(crate) optimizer: ModuleOptimizer,
+    /// Through this the device may refuse a step of the optimizer.
+    pub(crate) gate: StepGate,
+    /// The steps of which nothing was read yet.
+    pub(crate) unread: Unread,
     pub(crate) ema: Ema,
     /// Holds the averages of `optimizer.emas`.
     pub(crate) emas: Vec<Ema>,

@@ -39,6 +39,9 @@ pub enum WebError {
         /// What is wrong with it.
         source: PatchError,
     },
+    /// The browser gave no graphics device.
+    #[error("there is no graphics device: {0}")]
+    Device(String),
     /// A file of the model is wrong.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -61,6 +64,11 @@ impl WebError {
             Self::Edit(_) => Some("image"),
             _ => None,
         }
+    }
+
+    /// Says whether the device failed, so that the next request would fail too.
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Self::Device(_) | Self::Generate(GenerateError::Device(_)))
     }
 
     /// Returns the message with its causes in one line; one that is told already is left out.

@@ -14,13 +14,16 @@
 //! | `shown` | images of a request, read and fitted |
 //! | `talk` | messages of a conversation as a document |
 //! | `watch` | the hook that tells of denoising steps |
+//! | `device` | what computes; compiled for WebAssembly alone |
 //! | `worker` | the classes and functions that JavaScript sees; compiled for WebAssembly alone |
 //!
-//! All but `worker` is ordinary Rust, tested without a browser. Files are absent on purpose: a
-//! model comes as the bytes of its four files.
+//! All but `device` and `worker` is ordinary Rust, tested without a browser. Files are absent on
+//! purpose: a model comes as the bytes of its four files.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+#[cfg(target_arch = "wasm32")]
+mod device;
 mod error;
 mod made;
 mod model;

@@ -34,19 +34,19 @@ impl WebModel {
     }
 
     /// Draws one image: the one that `mm draw` draws from the same settings and seed.
-    pub fn draw(&self, request: &DrawRequest, told: Told<'_>) -> Result<(), WebError> {
+    pub async fn draw(&self, request: &DrawRequest, told: Told<'_>) -> Result<(), WebError> {
         if let Some(strength) = request.strength {
             let (found, wanted) = (strength.to_string(), "none without an image".to_owned());
             return Err(WebError::Field { field: "strength", found, wanted });
         }
         let grid = self.grid_of(request)?;
         let prompt = Document::of_text(&request.prompt);
-        self.drawn(&prompt, grid, request, &mut Unconstrained, told)
+        self.drawn(&prompt, grid, request, &mut Unconstrained, told).await
     }
 
     /// Edits an image: what a mask frees is drawn anew; without a mask, the whole image is, from
     /// the image by `strength`, or by the instruction that the prompt is.
-    pub fn edit(
+    pub async fn edit(
         &self,
         request: &DrawRequest,
         image: &[u8],
@@ -64,15 +64,15 @@ impl WebModel {
                 let mask = mask.map_err(|source| WebError::Image { field: "mask", source })?;
                 if own.is_ok() {
                     let mut edit = Inpaint::new(image, mask, patch)?.strength(strength)?;
-                    return self.drawn(&prompt, edit.grid(), request, &mut edit, told);
+                    return self.drawn(&prompt, edit.grid(), request, &mut edit, told).await;
                 }
                 let grid = self.own_grid()?;
                 let edit = MaskedArea::new(image, mask, PADDING, SoftMask::Blend, grid)?;
-                self.drawn(&prompt, grid, request, &mut edit.strength(strength)?, told)
+                self.drawn(&prompt, grid, request, &mut edit.strength(strength)?, told).await
             }
             (None, Some(strength)) => {
                 let mut edit = ImageToImage::new(image, strength, patch)?;
-                self.drawn(&prompt, edit.grid(), request, &mut edit, told)
+                self.drawn(&prompt, edit.grid(), request, &mut edit, told).await
             }
             (None, None) => {
                 let shown = fitted(&self.model, &image, "image")?;
@@ -82,21 +82,21 @@ impl WebModel {
                     Segment::context_text(request.prompt.as_str()),
                 ];
                 let prompt = Document::of_turns(vec![Turn { asked, answer: vec![] }]);
-                self.drawn(&prompt, grid, request, &mut Unconstrained, told)
+                self.drawn(&prompt, grid, request, &mut Unconstrained, told).await
             }
         }
     }
 
     /// Writes a caption of an image, as `mm read` does.
-    pub fn read(&self, request: &ReadRequest, image: &[u8]) -> Result<String, WebError> {
+    pub async fn read(&self, request: &ReadRequest, image: &[u8]) -> Result<String, WebError> {
         let options = request.options(&self.model)?;
         let image = fitted(&self.model, &decoded(image, "image")?, "image")?;
-        let mut texts = self.model.read(&[Document::of_image(image)], &options)?;
+        let mut texts = self.model.read_async(&[Document::of_image(image)], &options).await?;
         Ok(texts.pop().unwrap_or_default())
     }
 
     /// Goes on with a conversation in text and images, in the order in which they are made.
-    pub fn chat(
+    pub async fn chat(
         &self,
         request: &ChatRequest,
         images: &[Vec<u8>],
@@ -115,7 +115,7 @@ impl WebModel {
                 }
             }
         };
-        self.model.generate(&prompt, &options, &mut on)?;
+        self.model.generate_async(&prompt, &options, &mut on).await?;
         failed.map_or(Ok(()), Err)
     }
 
@@ -128,7 +128,7 @@ impl WebModel {
         request.grid(&self.model)?.map_or_else(|| self.own_grid(), Ok)
     }
 
-    fn drawn(
+    async fn drawn(
         &self,
         prompt: &Document,
         grid: Grid,
@@ -137,11 +137,13 @@ impl WebModel {
         told: Told<'_>,
     ) -> Result<(), WebError> {
         let options = request.options(&self.model)?;
-        let mut watch = Watch::new(constraint, options.sampler, told);
-        let images = self.model.draw_constrained(prompt, 1, grid, &options, &mut watch)?;
+        let watch = Watch::new(constraint, options.sampler, told);
+        let mut hook = &watch;
+        let images = self.model.draw_constrained_async(prompt, 1, grid, &options, &mut hook);
+        let images = watch.wait(images).await?;
         let strength = request.strength.map(|share| PngText::new("Strength", share.to_string()));
         for image in images {
-            told(self.finished(image, &request.prompt, &options, strength.as_slice())?);
+            watch.say(self.finished(image, &request.prompt, &options, strength.as_slice())?);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Requests against a tiny model with random weights.
 
 use burn::prelude::Device;
+use burn::tensor::read_sync;
 use mm_backbone::{BackboneConfig, BlockConfig, GauConfig, PositionScheme};
 use mm_diffusion::{Prediction, Schedule};
 use mm_model::{
@@ -47,9 +48,9 @@ fn request<T: serde::de::DeserializeOwned>(json: &str) -> T {
 }
 
 /// Does work that tells what it makes; returns all of it.
-fn told(work: impl FnOnce(Told<'_>) -> Result<(), WebError>) -> Result<Vec<Made>, WebError> {
+fn told(work: impl AsyncFnOnce(Told<'_>) -> Result<(), WebError>) -> Result<Vec<Made>, WebError> {
     let mut made = vec![];
-    work(&mut |one| made.push(one))?;
+    read_sync(work(&mut |one| made.push(one)))?;
     Ok(made)
 }
 
@@ -64,7 +65,7 @@ fn image(made: &[Made]) -> &Image {
 fn a_drawing_is_that_of_the_library_for_the_same_seed_and_every_step_is_told() {
     let tiny = tiny();
     let asked: DrawRequest = request(r#"{"prompt": "red a", "seed": 7}"#);
-    let made = told(|on| tiny.draw(&asked, on)).unwrap();
+    let made = told(async |on| tiny.draw(&asked, on).await).unwrap();
     let prompt = Document::of_text("red a");
     let model = &tiny.model;
     let wanted = model.draw_many(&prompt, 1, model.grid().unwrap(), &model.options(7)).unwrap();
@@ -82,7 +83,7 @@ fn the_file_of_a_drawing_tells_how_it_was_drawn() {
         r#"{"prompt": "a\u0000b", "seed": 9, "steps": 2, "guidance": 1.5, "sampler": "ddim",
             "negative_prompt": "b", "size": "4x2"}"#,
     );
-    let made = told(|on| tiny().draw(&asked, on)).unwrap();
+    let made = told(async |on| tiny().draw(&asked, on).await).unwrap();
     let Some(Made::Image { png, pixels }) = made.last() else { panic!("{made:?}") };
     assert_eq!(&Image::decode(png, &DecodeOptions::default()).unwrap(), pixels);
     let texts = png_texts(png).unwrap();
@@ -103,7 +104,7 @@ fn an_edit_keeps_what_its_mask_keeps() {
     mask.paste(&Image::filled(3, 3, [255; 3]), 2, 1);
     let asked: DrawRequest = request(r#"{"prompt": "a", "seed": 1}"#);
     let (file, mask) = (before.encode_png(), mask.encode_png());
-    let made = told(|on| tiny.edit(&asked, &file, Some(&mask), on)).unwrap();
+    let made = told(async |on| tiny.edit(&asked, &file, Some(&mask), on).await).unwrap();
     let after = image(&made);
     let is_free = |x: usize, y: usize| (2..5).contains(&x) && (1..4).contains(&y);
     for (x, y) in (0..8).flat_map(|x| (0..6).map(move |y| (x, y))) {
@@ -117,13 +118,16 @@ fn an_edit_keeps_what_its_mask_keeps() {
 fn an_edit_without_a_mask_has_a_strength_or_is_by_instruction() {
     let tiny = tiny();
     let file = Image::filled(8, 6, [200, 30, 90]).encode_png();
-    let edited = |json: &str| told(|on| tiny.edit(&request(json), &file, None, on)).unwrap();
+    let edited =
+        |json: &str| told(async |on| tiny.edit(&request(json), &file, None, on).await).unwrap();
     // A quarter of three steps is one step.
     assert_eq!(edited(r#"{"strength": 0.25}"#).len(), 2);
     assert_eq!(edited(r#"{"strength": 1}"#).len(), 4);
     assert_eq!(edited(r#"{"prompt": "blue"}"#).len(), 4);
     let large = Image::filled(33, 21, [1, 2, 3]).encode_png();
-    let made = told(|on| tiny.edit(&request(r#"{"prompt": "blue"}"#), &large, None, on)).unwrap();
+    let made =
+        told(async |on| tiny.edit(&request(r#"{"prompt": "blue"}"#), &large, None, on).await)
+            .unwrap();
     assert_eq!((image(&made).width(), image(&made).height()), (8, 6));
 }
 
@@ -132,7 +136,7 @@ fn reading_and_answering_give_the_texts_of_the_library() {
     let tiny = tiny();
     let shown = Image::filled(8, 6, [10, 200, 30]);
     let asked: ReadRequest = request(r#"{"max_tokens": 5}"#);
-    let text = tiny.read(&asked, &shown.encode_png()).unwrap();
+    let text = read_sync(tiny.read(&asked, &shown.encode_png())).unwrap();
     let options = asked.options(&tiny.model).unwrap();
     let wanted = tiny.model.read(&[Document::of_image(shown.clone())], &options).unwrap();
     assert_eq!(text, wanted[0]);
@@ -144,7 +148,7 @@ fn reading_and_answering_give_the_texts_of_the_library() {
                                            {"type": "text", "text": "what is it"}]}
             ], "max_tokens": 12, "temperature": 1, "seed": 3, "steps": 2}"#,
     );
-    let made = told(|on| tiny.chat(&asked, &[shown.encode_png()], on)).unwrap();
+    let made = told(async |on| tiny.chat(&asked, &[shown.encode_png()], on).await).unwrap();
     let mut segments = ["be brief", "\n"].map(Segment::context_text).to_vec();
     segments.push(Segment::context_image(shown));
     segments.extend(["what is it", "\n"].map(Segment::context_text));
@@ -176,8 +180,8 @@ fn a_wrong_field_is_named_with_what_was_found_and_wanted() {
     let check = |json: &str, field: &str, words: &str| {
         let asked: DrawRequest = request(json);
         let why = match &asked.strength {
-            Some(_) => told(|on| tiny.edit(&asked, &file, None, on)).unwrap_err(),
-            None => told(|on| tiny.draw(&asked, on)).unwrap_err(),
+            Some(_) => told(async |on| tiny.edit(&asked, &file, None, on).await).unwrap_err(),
+            None => told(async |on| tiny.draw(&asked, on).await).unwrap_err(),
         };
         assert_eq!(why.field(), Some(field), "{json}");
         assert!(why.words().contains(words), "{}", why.words());
@@ -194,15 +198,15 @@ fn a_wrong_field_is_named_with_what_was_found_and_wanted() {
     check(r#"{"strength": 1.5}"#, "strength", "`strength` is 1.5");
     let asked: DrawRequest = request("{}");
     let all = Image::filled(8, 6, [0; 3]).encode_png();
-    let why = told(|on| tiny.edit(&asked, &file, Some(&all), on)).unwrap_err();
+    let why = told(async |on| tiny.edit(&asked, &file, Some(&all), on).await).unwrap_err();
     assert_eq!(why.field(), Some("mask"));
-    let why = told(|on| tiny.edit(&asked, b"GIF89a", None, on)).unwrap_err();
+    let why = told(async |on| tiny.edit(&asked, b"GIF89a", None, on).await).unwrap_err();
     assert_eq!(why.field(), Some("image"));
     let asked: DrawRequest = request(r#"{"strength": 0.5}"#);
-    assert_eq!(told(|on| tiny.draw(&asked, on)).unwrap_err().field(), Some("strength"));
+    assert_eq!(told(async |on| tiny.draw(&asked, on).await).unwrap_err().field(), Some("strength"));
     let asked: ChatRequest =
         request(r#"{"messages": [{"role": "user", "content": [{"type": "image", "image": 1}]}]}"#);
-    let why = told(|on| tiny.chat(&asked, &[file], on)).unwrap_err();
+    let why = told(async |on| tiny.chat(&asked, &[file], on).await).unwrap_err();
     assert_eq!(
         why.words(),
         "`messages` is image 1, wanted an image below 1, the number that was given"

@@ -1,17 +1,23 @@
 //! What JavaScript sees of the crate. Errors are `Error` objects with the library's message and,
 //! where a field of the request is wrong, its name as `param`.
+//!
+//! All that computes returns a promise, because a graphics device answers later. The processor is
+//! done before the promise is returned, so that a trap there is thrown by the call.
 
 use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-use burn::prelude::Device;
-use js_sys::{Array, Error, Function, JSON, Object, Reflect, Uint8Array};
+use js_sys::futures::future_to_promise;
+use js_sys::{Array, Error, Function, JSON, Object, Promise, Reflect, Uint8Array};
 use mm_model::ModelParts;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
+use crate::device::device;
 use crate::error::WebError;
-use crate::made::Made;
+use crate::made::{Made, Told};
 use crate::model::WebModel;
 use crate::shown::decoded;
 
@@ -56,22 +62,31 @@ pub fn pixels(file: &[u8]) -> Result<JsValue, JsValue> {
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Model {
-    inner: WebModel,
+    inner: Rc<WebModel>,
 }
 
 #[wasm_bindgen]
 impl Model {
     /// Makes a model from the contents of its four files.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Model>")]
     pub fn load(
-        name: &str,
-        config: &[u8],
-        tokenizer: &[u8],
-        generation_config: &[u8],
-        weights: &[u8],
-    ) -> Result<Self, JsValue> {
-        let parts = ModelParts { config, tokenizer, generation: generation_config, weights };
-        let inner = WebModel::load(name, parts, &Device::default()).map_err(error)?;
-        Ok(Self { inner })
+        name: String,
+        config: Vec<u8>,
+        tokenizer: Vec<u8>,
+        generation_config: Vec<u8>,
+        weights: Vec<u8>,
+    ) -> Promise {
+        promise(async move {
+            let parts = ModelParts {
+                config: &config,
+                tokenizer: &tokenizer,
+                generation: &generation_config,
+                weights: &weights,
+            };
+            let inner =
+                WebModel::load(&name, parts, &device().await.map_err(error)?).map_err(error)?;
+            Ok(Self { inner: Rc::new(inner) }.into())
+        })
     }
 
     /// Returns what is known of the model.
@@ -95,55 +110,83 @@ impl Model {
     }
 
     /// Draws one image; `on` hears of every step, and of the image.
+    #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn draw(
         &self,
-        #[wasm_bindgen(unchecked_param_type = "DrawRequest")] request: &JsValue,
-        #[wasm_bindgen(unchecked_param_type = "(made: Made) => void")] on: &Function,
-    ) -> Result<(), JsValue> {
-        let request = parsed(request)?;
-        telling(on, |told| self.inner.draw(&request, told))
+        #[wasm_bindgen(unchecked_param_type = "DrawRequest")] request: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "(made: Made) => void")] on: Function,
+    ) -> Promise {
+        let model = self.inner.clone();
+        promise(async move {
+            let request = parsed(&request)?;
+            telling(&on, async |told| model.draw(&request, told).await).await
+        })
     }
 
     /// Edits an image: what `mask` frees, or the whole by `strength` or by instruction.
+    #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn edit(
         &self,
-        #[wasm_bindgen(unchecked_param_type = "DrawRequest")] request: &JsValue,
-        image: &[u8],
+        #[wasm_bindgen(unchecked_param_type = "DrawRequest")] request: JsValue,
+        image: Vec<u8>,
         mask: Option<Vec<u8>>,
-        #[wasm_bindgen(unchecked_param_type = "(made: Made) => void")] on: &Function,
-    ) -> Result<(), JsValue> {
-        let request = parsed(request)?;
-        telling(on, |told| self.inner.edit(&request, image, mask.as_deref(), told))
+        #[wasm_bindgen(unchecked_param_type = "(made: Made) => void")] on: Function,
+    ) -> Promise {
+        let model = self.inner.clone();
+        promise(async move {
+            let request = parsed(&request)?;
+            let mask = mask.as_deref();
+            telling(&on, async |told| model.edit(&request, &image, mask, told).await).await
+        })
     }
 
     /// Writes a caption of an image.
+    #[wasm_bindgen(unchecked_return_type = "Promise<string>")]
     pub fn read(
         &self,
-        #[wasm_bindgen(unchecked_param_type = "ReadRequest")] request: &JsValue,
-        image: &[u8],
-    ) -> Result<String, JsValue> {
-        self.inner.read(&parsed(request)?, image).map_err(error)
+        #[wasm_bindgen(unchecked_param_type = "ReadRequest")] request: JsValue,
+        image: Vec<u8>,
+    ) -> Promise {
+        let model = self.inner.clone();
+        promise(async move {
+            let text = model.read(&parsed(&request)?, &image).await;
+            text.map(JsValue::from).map_err(error)
+        })
     }
 
     /// Goes on with a conversation; `on` hears of every piece of text and of every image.
+    #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn generate(
         &self,
-        #[wasm_bindgen(unchecked_param_type = "ChatRequest")] request: &JsValue,
+        #[wasm_bindgen(unchecked_param_type = "ChatRequest")] request: JsValue,
         #[wasm_bindgen(unchecked_param_type = "Uint8Array[]")] images: &Array,
-        #[wasm_bindgen(unchecked_param_type = "(made: Made) => void")] on: &Function,
-    ) -> Result<(), JsValue> {
-        let request = parsed(request)?;
+        #[wasm_bindgen(unchecked_param_type = "(made: Made) => void")] on: Function,
+    ) -> Promise {
+        let model = self.inner.clone();
         let files: Vec<Vec<u8>> =
             images.iter().map(|image| Uint8Array::new(&image).to_vec()).collect();
-        telling(on, |told| self.inner.chat(&request, &files, told))
+        promise(async move {
+            let request = parsed(&request)?;
+            telling(&on, async |told| model.chat(&request, &files, told).await).await
+        })
     }
 }
 
-/// Runs `work`, whose events go to `on`. What `on` throws first is thrown at the end.
-fn telling(
+/// Begins work at once; what waits for the device goes on when it answers.
+fn promise(work: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
+    let mut work = Box::pin(work);
+    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(result)) => Promise::resolve(&result),
+        Poll::Ready(Err(why)) => Promise::reject(&why),
+        Poll::Pending => future_to_promise(work),
+    }
+}
+
+/// Does `work`, whose events go to `on`. What `on` throws first is thrown at the end.
+async fn telling(
     on: &Function,
-    work: impl FnOnce(&mut dyn FnMut(Made)) -> Result<(), WebError>,
-) -> Result<(), JsValue> {
+    work: impl AsyncFnOnce(Told<'_>) -> Result<(), WebError>,
+) -> Result<JsValue, JsValue> {
     let mut thrown = None;
     let mut told = |made: Made| {
         let called = event(made).and_then(|event| on.call1(&JsValue::NULL, &event));
@@ -151,8 +194,8 @@ fn telling(
             thrown = Some(why);
         }
     };
-    work(&mut told).map_err(error)?;
-    thrown.map_or(Ok(()), Err)
+    work(&mut told).await.map_err(error)?;
+    thrown.map_or(Ok(JsValue::UNDEFINED), Err)
 }
 
 /// Makes the event of something that was made.
@@ -189,6 +232,9 @@ fn object(value: &serde_json::Value) -> Result<JsValue, JsValue> {
 /// Makes the `Error` that JavaScript sees.
 fn error(why: WebError) -> JsValue {
     let error = Error::new(&why.words());
+    if why.is_of_device() {
+        error.set_name("DeviceError");
+    }
     if let Some(field) = why.field() {
         // A plain object takes every property.
         let _ = Reflect::set(&error, &"param".into(), &field.into());

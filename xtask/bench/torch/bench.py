@@ -5,7 +5,8 @@ prompt. It prints one JSON object.
     python bench.py SHAPE --threads N --steps N --mode eager|sdpa|compile|compile-sdpa [--bf16]
                     [--device cpu|cuda]
 
-With --bf16 the forward pass runs under autocast to bfloat16.
+With --bf16 the forward pass runs under autocast to bfloat16. The U-Net (the recipe baseline-unet)
+has no attention: its channels come last in memory with `eager` and `compile`, first with the others.
 """
 
 import argparse
@@ -25,6 +26,8 @@ SHAPES = {
     "packed": (384, 6, 4, (16, 64, 16), 5, 32),
     "sampling": (256, 8, 32, (0, 64, 0), 1, 0),
 }
+# width, growth, blocks of a level, groups, images, side, smallest side
+UNET = (16, (1, 2, 5, 7), 2, 8, 16, 64, 4)
 IMAGES, PROMPT, SAMPLING_STEPS = 16, 24, 10
 
 
@@ -75,6 +78,70 @@ class Net(nn.Module):
         return self.out(self.norm(h)), new
 
 
+class Residual(nn.Module):
+    def __init__(self, width, inputs, outputs, groups):
+        super().__init__()
+        self.time = nn.Linear(width, inputs, bias=False)
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
+        self.norm = nn.GroupNorm(groups, outputs, eps=1e-6)
+
+    def forward(self, x, time):
+        h = F.silu(self.first(x + self.time(time)[:, :, None, None]))
+        return self.norm(self.shortcut(x) + F.silu(self.second(h)))
+
+
+class UNet(nn.Module):
+    """Adds what the way down made on the way up, as crates/mm-model/src/networks/unet.rs does."""
+
+    def __init__(self):
+        super().__init__()
+        width, growth, blocks, groups, _, side, smallest = UNET
+        self.time = nn.Embedding(1000, width)
+        self.first = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        before, self.down, self.up = width, nn.ModuleList(), nn.ModuleList()
+
+        def chain(outputs):
+            nonlocal before
+            made = nn.ModuleList()
+            for outputs in outputs:
+                made.append(Residual(width, before, outputs, groups))
+                before = outputs
+            return made
+
+        for level in growth:
+            self.down.append(chain([level * width] * blocks))
+        self.middle = chain([growth[-1] * width])[0]
+        for at in reversed(range(len(growth))):
+            last = width if at == 0 else growth[at - 1] * width
+            self.up.append(chain([growth[at] * width] * (blocks - 1) + [last]))
+        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
+        self.last = nn.Conv2d(width, 3, 3, padding=1, bias=False)
+        self.halves = [side >> level > smallest for level in range(len(growth))]
+
+    def forward(self, x, steps):
+        time, x = self.time(steps), self.first(x)
+        levels = []
+        for blocks, halves in zip(self.down, self.halves):
+            kept = [x]
+            for block in blocks:
+                x = block(x, time)
+                kept.append(x)
+            if halves:
+                x = F.avg_pool2d(x, 2)
+            else:
+                kept.pop()
+            levels.append((kept, halves))
+        x = self.middle(x, time)
+        for blocks, (kept, halves) in zip(self.up, reversed(levels)):
+            if halves:
+                x = F.interpolate(x, scale_factor=2, mode="nearest") + kept.pop()
+            for block in blocks:
+                x = block(x, time) + kept.pop()
+        return self.last(self.norm(x))
+
+
 def row_mask(document, documents, rest):
     """None where every token sees every other, else [1, tokens, tokens], true = may attend."""
     before, patches, after = document
@@ -94,7 +161,7 @@ def row_mask(document, documents, rest):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("shape", choices=SHAPES)
+    p.add_argument("shape", choices=[*SHAPES, "unet"])
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--mode", default="eager")
@@ -104,8 +171,10 @@ def main():
     torch.set_default_device(a.device)
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
-    width, depth, rows, document, documents, rest = SHAPES[a.shape]
-    net = Net(width, depth, "sdpa" in a.mode)
+    width, depth, rows, document, documents, rest = SHAPES.get(a.shape, SHAPES["gau-256"])
+    net = UNet() if a.shape == "unet" else Net(width, depth, "sdpa" in a.mode)
+    layout = torch.contiguous_format if "sdpa" in a.mode else torch.channels_last
+    net = net.to(memory_format=layout) if a.shape == "unet" else net
     run = torch.compile(net) if "compile" in a.mode else net
     tokens = documents * sum(document) + rest
     angles = lambda n: (torch.rand(1, n, KEY // 2), torch.rand(1, n, KEY // 2))
@@ -140,6 +209,22 @@ def main():
             z[0, 0, 0].item()
 
         timed(step, 2)
+    elif a.shape == "unet":
+        images, side = UNET[4], UNET[5]
+        x, target = (torch.randn(images, 3, side, side).to(memory_format=layout) for _ in range(2))
+        steps = torch.randint(1000, (images,))
+        optimizer = torch.optim.AdamW(net.parameters(), 1e-4, fused=True)
+
+        def step():
+            with narrow():
+                y = run(x, steps)
+            loss = ((y.float() - target) ** 2).mean()
+            loss.item()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        timed(step, 3)
     else:
         x, target = torch.randn(rows, tokens, PATCH), torch.randn(rows, tokens, PATCH)
         cos, sin = angles(tokens)

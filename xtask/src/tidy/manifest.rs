@@ -33,7 +33,8 @@ pub fn shares_the_workspaces_settings(source: &Source) -> Vec<Problem> {
     missing.map(|shared| Problem::new(&source.path, start + 1, message(shared))).collect()
 }
 
-/// The library that is a program of its own where it is compiled for browsers, and only there.
+/// The library that is a program of its own where it is compiled for browsers. Its features choose
+/// a backend, and none is on by default.
 const WEB: &str = "crates/mm-web/Cargo.toml";
 
 /// Checks that libraries take Burn as the workspace gives it, without a backend.
@@ -43,10 +44,8 @@ pub fn leaves_backends_to_the_program(source: &Source) -> Vec<Problem> {
     }
     let names_backend =
         |line: &str| BACKENDS.iter().any(|name| line.contains(&format!("\"{name}\"")));
-    let is_wasm =
-        |section: &str| source.path == WEB && section.contains("target_arch = \"wasm32\"");
     let breaks = |Line { section, text, .. }: &Line<'_>| match *section {
-        _ if is_wasm(section) => false,
+        "features" if source.path == WEB => false,
         "features" => text.contains("\"burn/") || text.contains("\"burn?/"),
         "workspace.dependencies" => text.starts_with("burn ") && names_backend(text),
         _ if section.contains("dev-dependencies") => false,
@@ -124,8 +123,9 @@ mod tests {
         check_burn("crates/a/Cargo.toml", "[dependencies.burn]\nworkspace = true\n", &[1, 2]);
         check_burn("crates/a/Cargo.toml", &named.replace("[dep", "[dev-dep"), &[]);
         let wasm = named.replace("[dep", "[target.'cfg(target_arch = \"wasm32\")'.dep");
-        check_burn(WEB, &wasm, &[]);
+        check_burn(WEB, "[features]\nx = [\"burn/flex\"]\n", &[]);
         check_burn(WEB, named, &[2]);
+        check_burn(WEB, &wasm, &[2]);
         check_burn("crates/a/Cargo.toml", &wasm, &[2]);
     }
 

@@ -18,6 +18,7 @@ const FEATURE_PLACES: &[&str] = &[
     "crates/mm-kernels/src/",
     "crates/mm-model/src/lib.rs",
     "crates/mm-train/src/dist/",
+    "crates/mm-web/src/device.rs",
 ];
 
 /// Names the places where files may be read or written: model folders, training states, metrics,

@@ -58,6 +58,8 @@ enum BenchShape {
     Packed,
     /// Training: whole steps of the default recipe.
     Recipe,
+    /// Training: whole steps of the recipe baseline-unet, 16 images of 64x64 pixels.
+    Unet,
     /// Sampling: 16 images of 64 patches after a prompt of 24 tokens, 10 steps with guidance.
     Sampling,
 }
@@ -70,6 +72,7 @@ impl BenchShape {
             Self::Gau768 => "gau-768",
             Self::Packed => "packed",
             Self::Recipe => "recipe",
+            Self::Unet => "unet",
             Self::Sampling => "sampling",
         }
     }
@@ -156,7 +159,7 @@ struct Case {
     step: Box<dyn FnMut() -> Result<f64, Failure>>,
 }
 
-/// Makes what is measured; of the default recipe so many steps at most.
+/// Makes what is measured; of a recipe so many steps at most.
 fn case(
     shape: BenchShape,
     precision: Precision,
@@ -164,13 +167,8 @@ fn case(
     device: &Device,
 ) -> Result<Case, Failure> {
     let sizes = match shape {
-        BenchShape::Recipe => {
-            return Ok(Case {
-                precision,
-                flops: None,
-                step: recipe_step(precision, steps, device)?,
-            });
-        }
+        BenchShape::Recipe => return recipe_case("glyphs", precision, steps, device),
+        BenchShape::Unet => return recipe_case("baseline-unet", precision, steps, device),
         BenchShape::Sampling | BenchShape::Gau256 => Sizes::GAU_256,
         BenchShape::Gau768 => Sizes::GAU_768,
         BenchShape::Packed => Sizes::PACKED,
@@ -244,23 +242,25 @@ fn median(seconds: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// Returns what does whole steps of the default recipe, whose data is made before, at most so many.
-fn recipe_step(
+/// Returns what does whole steps of a recipe, whose data is made before, at most so many.
+fn recipe_case(
+    name: &str,
     precision: Precision,
     steps: usize,
     device: &Device,
-) -> Result<Box<dyn FnMut() -> Result<f64, Failure>>, Failure> {
-    let mut recipe = crate::recipes::find("glyphs")?;
+) -> Result<Case, Failure> {
+    let mut recipe = crate::recipes::find(name)?;
     recipe.run.precision = precision;
     let mut training = Training::start(recipe.clone(), device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());
     let made = (0..steps as u64).map(|step| batches.batch(step)).collect::<Result<Vec<_>, _>>()?;
     let mut next = made.into_iter();
-    Ok(Box::new(move || {
+    let step = move || {
         let report = training.step(&next.next().expect("enough batches"))?;
         Ok(report.tokens as f64)
-    }))
+    };
+    Ok(Case { precision, flops: None, step: Box::new(step) })
 }
 
 /// Measures a large matrix product in GFLOP/s.

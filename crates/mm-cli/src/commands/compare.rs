@@ -12,9 +12,11 @@ mod worker;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use mm_backbone::Precision;
 use mm_model::folder::write_atomic;
 
 use crate::device;
+use crate::model::PrecisionArg;
 use crate::terminal::{Failure, failed, say, tell, usage};
 use checks::{CHECKS, Check};
 use numbers::{On, difference};
@@ -31,6 +33,7 @@ Examples:
   mm compare-backends
   mm compare-backends --devices flex,wgpu:cpu --json differences.json
   mm compare-backends --losses 200 > losses.csv
+  mm compare-backends --losses 300 --types f32,bf16,f16 > losses.csv
   mm compare-backends --devices wgpu --memory"
 )]
 pub struct CompareArgs {
@@ -52,6 +55,11 @@ pub struct CompareArgs {
     /// Instead of the checks, print the loss of N training steps on every device, as CSV.
     #[arg(long, value_name = "N", conflicts_with_all = ["json", "markdown"])]
     losses: Option<u64>,
+    /// Types that blocks multiply in, separated by commas: a column of losses for each that a
+    /// device has.
+    #[arg(long, value_enum, value_name = "T,T", value_delimiter = ',', requires = "losses")]
+    #[arg(default_value = "f32")]
+    types: Vec<PrecisionArg>,
     /// Instead of the checks, run single operations, each in a process of its own, to find the one
     /// with which a driver crashes.
     #[arg(long, conflicts_with_all = ["json", "markdown", "losses"])]
@@ -91,7 +99,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
     }
     let devices = devices(args)?;
     if let Some(steps) = args.losses {
-        return losses(&devices, steps);
+        return losses(&devices, &args.types, steps);
     }
     if args.operations {
         return operations::all(&devices);
@@ -193,14 +201,26 @@ fn rows_of(title: &str, ended: &Ended, reference: &Ended) -> Vec<Row> {
     CHECKS.iter().enumerate().map(|(index, check)| row(index, check)).collect()
 }
 
-/// Prints the losses of the same training on every device, one column each.
-fn losses(devices: &[String], steps: u64) -> Result<(), Failure> {
-    let mut columns = vec![];
+/// Prints the losses of the same training on every device and in every type that it has, one column
+/// each.
+fn losses(devices: &[String], types: &[PrecisionArg], steps: u64) -> Result<(), Failure> {
+    let (mut names, mut columns) = (vec![], vec![]);
     for name in devices {
         let device = device::open(name)?;
-        columns.push(checks::losses(&On { device, reference: false }, steps)?);
+        for precision in types.iter().map(|kind| kind.precision()) {
+            if !device.supports_dtype(precision.dtype()) {
+                tell!("`{name}` does not calculate in {}", precision.name());
+                continue;
+            }
+            let on = On { device: device.clone(), reference: false };
+            columns.push(checks::losses(&on, precision, steps)?);
+            names.push(match precision {
+                Precision::F32 => name.clone(),
+                _ => format!("{name} {}", precision.name()),
+            });
+        }
     }
-    say!("step,{}", devices.join(","));
+    say!("step,{}", names.join(","));
     for step in 0..steps as usize {
         let losses: Vec<String> = columns.iter().map(|column| column[step].to_string()).collect();
         say!("{},{}", step + 1, losses.join(","));

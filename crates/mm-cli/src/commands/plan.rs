@@ -90,7 +90,10 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     can_plan(&recipe).map_err(explain)?;
     // This measures first, because the steps would reuse the memory that making the plan has freed.
     let measured = if args.measure { Some(measure(&recipe, args, before)?) } else { None };
-    let costs = Costs::of(&recipe).map_err(explain)?;
+    let mut costs = Costs::of(&recipe).map_err(explain)?;
+    if args.device.is_chosen() {
+        costs = costs.for_device(&args.device.open()?);
+    }
     let plan = costs.on(args.devices);
     let rate = match args.flops {
         Some(flops) => Rate { flops, origin: None },
@@ -124,7 +127,7 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
         if let Some(peak) = peak_bytes {
             let share = 100.0 * plan.bytes.total() / peak;
             say!(
-                "highest memory above that at the start: {}; the plan is {share:.0} % of it",
+                "highest memory above that at the start, or of the device: {}; the plan is {share:.0} % of it",
                 bytes(peak)
             );
         }
@@ -241,9 +244,9 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs, rate: &Rate) {
     }
     say!("  {:.0} bytes of activations per token", plan.bytes_per_token);
     let precision = recipe.run.precision.name();
-    if precision != "f32" {
+    if precision != "f32" && plan.bytes.process > 0.0 {
         say!(
-            "  counted in 32-bit floats, which the CPU's kernels keep with {precision} too; other devices keep less"
+            "  counted in 32-bit floats, which the CPU's kernels keep with {precision} too; other devices keep less, as `--device` shows"
         );
     }
     let step = plan.flops / (rate.flops * args.devices as f64);
@@ -301,16 +304,23 @@ fn measure(recipe: &Recipe, args: &PlanArgs, before: Option<f64>) -> Result<Meas
         let mut start = Instant::now();
         for step in 0..STEPS {
             let Ok(batch) = batches.recv() else { break };
-            training.step(&batch?)?;
+            training.advance(&batch?)?;
             if step + 1 == STEPS / 2 {
+                training.read_steps(); // which waits for the steps before
                 start = Instant::now();
             }
         }
+        training.read_steps();
         Ok(start.elapsed().as_secs_f64())
     })?;
     let seconds_per_step = seconds / (STEPS - STEPS / 2) as f64;
-    let peak =
-        host::peak_memory_mib().zip(before).map(|(peak, before)| (peak - before) * 1048576.0);
+    // What a device reserves it keeps, so this is the most that it had.
+    let peak = match device.memory_pool_usage() {
+        Some(usage) => Some(usage.bytes_reserved as f64),
+        None => {
+            host::peak_memory_mib().zip(before).map(|(peak, before)| (peak - before) * 1048576.0)
+        }
+    };
     Ok(Measured { peak_bytes: peak, seconds_per_step })
 }
 

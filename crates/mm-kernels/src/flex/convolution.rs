@@ -19,6 +19,7 @@ use burn::prelude::Shape;
 use super::buffer::{Buffer, take};
 use super::matrix::{Matrix, Target};
 use super::{Forward, Op, add_up, in_parts};
+use crate::Precision;
 
 /// Numbers of `C(x)` that a tile holds, unless it has fewer pixels than [`LEAST`].
 const TILE: usize = 1 << 16;
@@ -38,6 +39,8 @@ pub(crate) struct ConvolutionOp {
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
+    /// The type that factors of products are rounded to.
+    pub precision: Precision,
 }
 
 /// Some rows of some images.
@@ -130,6 +133,11 @@ impl ConvolutionOp {
         })
     }
 
+    /// Gives a product the convolution's precision.
+    fn product<'t>(&self, target: Target<'t>) -> Target<'t> {
+        target.of(self.precision)
+    }
+
     fn forward_part(&self, weight: &[f32], x: &[f32], y: &mut [f32]) {
         let (inputs, outputs) = (self.inputs, self.outputs);
         for tile in self.tiles(x.len() / (inputs * self.plane())) {
@@ -137,7 +145,8 @@ impl ConvolutionOp {
             let (mut columns, mut out) = (take(9 * inputs * pixels), take(outputs * pixels));
             self.gather(&tile, x, &mut columns);
             let columns = Matrix::rows(&columns, pixels);
-            Target::rows(&mut out, pixels).set(Matrix::rows(weight, 9 * inputs), columns, 1.0);
+            let weight = Matrix::rows(weight, 9 * inputs);
+            self.product(Target::rows(&mut out, pixels)).set(weight, columns, 1.0);
             for [here, there] in self.pieces(&tile) {
                 y[there].copy_from_slice(&out[here]);
             }
@@ -163,9 +172,9 @@ impl ConvolutionOp {
             let out = Matrix::rows(&out, pixels);
             self.gather(&tile, x, &mut columns);
             let seen = Matrix::rows(&columns, pixels);
-            Target::rows(&mut dweight, 9 * inputs).add(out, seen.t(), 1.0);
+            self.product(Target::rows(&mut dweight, 9 * inputs)).add(out, seen.t(), 1.0);
             let weight = Matrix::rows(weight, 9 * inputs);
-            Target::rows(&mut columns, pixels).set(weight.t(), out, 1.0);
+            self.product(Target::rows(&mut columns, pixels)).set(weight.t(), out, 1.0);
             self.scatter(&tile, &columns, dx);
         }
         [dweight]
@@ -238,11 +247,21 @@ impl Op for ConvolutionOp {
 mod tests {
     use crate::flex::FlexKernels;
     use crate::testing::normal;
-    use crate::{BlockKernels, Reference};
+    use crate::{BlockKernels, Precision, Reference};
     use burn::tensor::Tolerance;
 
     #[test]
     fn a_convolution_and_its_gradients_equal_their_definition() {
+        compare(Precision::F32, 1e-5);
+    }
+
+    #[test]
+    fn a_convolution_of_rounded_factors_is_near_its_definition() {
+        compare(Precision::Bf16, 2e-2);
+    }
+
+    /// Compares a convolution with the definition in 32 bits, within a share of the largest number.
+    fn compare(precision: Precision, tolerance: f32) {
         let shapes = [
             [1, 3, 1, 1],
             [2, 3, 5, 7],
@@ -256,17 +275,18 @@ mod tests {
             let x = normal(seed, [images, inputs, height, width], 1.0);
             let weight = normal(seed + 100, [outputs, inputs, 3, 3], 0.3);
             let dy = normal(seed + 200, [images, outputs, height, width], 1.0);
-            let of = |kernels: &dyn BlockKernels| {
+            let of = |kernels: &dyn BlockKernels, precision: Precision| {
                 let [x, weight] =
                     [x.clone(), weight.clone()].map(|tensor| tensor.autodiff().require_grad());
-                let y = kernels.convolution(x.clone(), weight.clone());
+                let y = kernels.convolution(x.clone(), weight.clone(), precision);
                 let grads = (y.clone() * dy.clone()).sum().backward();
                 [y.without_autodiff(), x.grad(&grads).unwrap(), weight.grad(&grads).unwrap()]
             };
-            for (found, wanted) in of(&FlexKernels).into_iter().zip(of(&Reference)) {
+            let wanted = of(&Reference, Precision::F32);
+            for (found, wanted) in of(&FlexKernels, precision).into_iter().zip(wanted) {
                 assert_eq!(found.dims(), wanted.dims());
                 let largest = wanted.clone().abs().max().into_scalar::<f32>();
-                let close = Tolerance::<f32>::rel_abs(1e-5, 1e-5 * largest);
+                let close = Tolerance::<f32>::rel_abs(1e-5, tolerance * largest);
                 found.into_data().assert_approx_eq::<f32>(&wanted.into_data(), close);
             }
         }

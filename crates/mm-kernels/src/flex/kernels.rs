@@ -9,12 +9,15 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::bridge::{Primitive, apply, in_place, on_slices, primitive};
-use super::{Checkpointed, ConvolutionOp, GauOp, KvPrefix, MultiHeadOp, NormOp, Op, update};
+use super::{
+    Checkpointed, ConvolutionOp, GauOp, GroupNormOp, KvPrefix, MultiHeadOp, NormOp, Op, SwishOp,
+    update,
+};
 use crate::device::is_flex;
 use crate::kernels::multi_head;
 use crate::{
-    AdamW, AttentionContext, BlockKernels, BlockOptions, GauWeights, KeyValue, KvUpdate,
-    LinearWeights, MultiHeadWeights, Reference,
+    AdamW, AttentionContext, BlockKernels, BlockOptions, GauWeights, GroupNormOptions, KeyValue,
+    KvUpdate, LinearWeights, MultiHeadWeights, Precision, Reference,
 };
 
 /// Kernels of Burn's pure-Rust CPU backend.
@@ -45,12 +48,34 @@ impl BlockKernels for FlexKernels {
         }
     }
 
-    fn convolution(&self, x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
+    fn convolution(&self, x: Tensor<4>, weight: Tensor<4>, precision: Precision) -> Tensor<4> {
         let ([_, inputs, height, width], [outputs, ..]) = (x.dims(), weight.dims());
-        let op = ConvolutionOp { inputs, outputs, height, width };
+        let op = ConvolutionOp { inputs, outputs, height, width, precision };
         match (primitive(x.clone()), primitive(weight.clone())) {
-            (Some(x), Some(weight)) => apply(op, [x, weight]),
-            _ => Reference.convolution(x, weight),
+            (Some(x), Some(weight)) if precision != Precision::F16 => apply(op, [x, weight]),
+            _ => Reference.convolution(x, weight, precision),
+        }
+    }
+
+    fn group_norm(
+        &self,
+        x: Tensor<4>,
+        gamma: Tensor<1>,
+        beta: Tensor<1>,
+        options: GroupNormOptions,
+    ) -> Tensor<4> {
+        let [_, channels, height, width] = x.dims();
+        let op = GroupNormOp { channels, pixels: height * width, options };
+        match (primitive(x.clone()), primitive(gamma.clone()), primitive(beta.clone())) {
+            (Some(x), Some(gamma), Some(beta)) => apply(op, [x, gamma, beta]),
+            _ => Reference.group_norm(x, gamma, beta, options),
+        }
+    }
+
+    fn swish(&self, x: Tensor<4>) -> Tensor<4> {
+        match primitive(x.clone()) {
+            Some(x) => apply(SwishOp, [x]),
+            None => Reference.swish(x),
         }
     }
 
@@ -61,10 +86,11 @@ impl BlockKernels for FlexKernels {
         context: &AttentionContext,
         options: BlockOptions,
     ) -> Tensor<3> {
-        let op = gau_op(&x, weights, context, options);
-        let Some(inputs) = gau_inputs(&x, weights) else {
+        let inputs = in_floats(options).then(|| gau_inputs(&x, weights)).flatten();
+        let Some(inputs) = inputs else {
             return Reference.gau(x, weights, context, options);
         };
+        let op = gau_op(&x, weights, context, options);
         match <[Primitive; 6]>::try_from(inputs) {
             Ok(inputs) => block(options, op, inputs),
             Err(inputs) => {
@@ -82,8 +108,8 @@ impl BlockKernels for FlexKernels {
         prefix: Option<&KeyValue>,
         update: KvUpdate,
     ) -> (Tensor<3>, Option<KeyValue>) {
-        let inputs =
-            gau_inputs(&x, weights).and_then(|inputs| block_with_prefix_inputs(inputs, prefix));
+        let inputs = in_floats(options).then(|| gau_inputs(&x, weights)).flatten();
+        let inputs = inputs.and_then(|inputs| block_with_prefix_inputs(inputs, prefix));
         let Some(inputs) = inputs else {
             return Reference.gau_with_prefix(x, weights, context, options, prefix, update);
         };
@@ -104,7 +130,7 @@ impl BlockKernels for FlexKernels {
         if !is_fused(weights) {
             return multi_head(self, x, weights, context, options.precision, None).0;
         }
-        match multi_head_inputs(&x, weights) {
+        match in_floats(options).then(|| multi_head_inputs(&x, weights)).flatten() {
             Some(inputs) => block(options, multi_head_op(&x, weights, context, options), inputs),
             None => Reference.multi_head(x, weights, context, options),
         }
@@ -123,7 +149,9 @@ impl BlockKernels for FlexKernels {
             let (y, new) = multi_head(self, x, weights, context, options.precision, prefix);
             return (y, (update == KvUpdate::Keep).then_some(new));
         }
-        let inputs = multi_head_inputs(&x, weights)
+        let inputs = in_floats(options)
+            .then(|| multi_head_inputs(&x, weights))
+            .flatten()
             .and_then(|inputs| block_with_prefix_inputs(inputs.into(), prefix));
         let Some(inputs) = inputs else {
             return Reference.multi_head_with_prefix(x, weights, context, options, prefix, update);
@@ -174,6 +202,11 @@ impl BlockKernels for FlexKernels {
         let [] = in_place([], [plain(x)], |[], [x]| sum = update::sum_of_squares(x));
         Some(sum)
     }
+}
+
+/// Says whether the fused blocks compute in the type of the options: they know no f16.
+fn in_floats(options: BlockOptions) -> bool {
+    options.precision != Precision::F16
 }
 
 /// Says whether the fused block has all that these weights ask for.

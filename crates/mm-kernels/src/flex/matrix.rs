@@ -234,7 +234,7 @@ impl<'a> Product<'a> {
 fn gradient_rows(height: usize, precision: Precision) -> usize {
     let [fewest, most] = GRADIENT_ROWS;
     match precision {
-        Precision::F32 => height.div_ceil(4).clamp(fewest, most),
+        Precision::F32 | Precision::F16 => height.div_ceil(4).clamp(fewest, most),
         Precision::Bf16 => height.div_ceil(rayon::current_num_threads()).clamp(fewest, 2 * most),
     }
 }

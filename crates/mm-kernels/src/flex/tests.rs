@@ -372,6 +372,26 @@ fn fused_tokens_behind_a_prefix_equal_their_definition() {
     }
 }
 
+#[test]
+fn a_block_in_f16_and_its_gradients_are_those_of_the_definition_rounded() {
+    let stretches = [Stretch::Text(4), Stretch::Image(6), Stretch::Document, Stretch::Text(3)];
+    for block in [Block::Gau { bias: true }, Block::MultiHead { key_heads: 2 }] {
+        let mut trained = Trained::default();
+        let weights = block.weights(&mut trained);
+        let ranges = batch_ranges(&stretches, 2);
+        let context = weights.context(&ranges);
+        let shape = [2, ranges.queries(), WIDTH];
+        let (x, weight) = (normal(1, shape, 1.0), normal(2, shape, 1.0));
+        let of = |kernels: &dyn BlockKernels, precision| {
+            let options = BlockOptions { precision, ..BlockOptions::default() };
+            trained.results(&x, &weight, |x| weights.forward(kernels, x, &context, options))
+        };
+        let short = of(&FlexKernels, Precision::F16);
+        assert!(short == of(&Reference, Precision::F16), "{block:?} has no kernel for f16");
+        assert_rounded(&short, &of(&Reference, Precision::F32));
+    }
+}
+
 /// Replaces one number of a token of the first row by another.
 fn with_number(x: &Tensor<3>, token: usize, number: f32) -> Tensor<3> {
     let mut numbers = host(&x.to_data());

@@ -127,13 +127,22 @@ impl Pass {
             let largest = scores.clone().max_dim(3);
             let exponentials = (scores - largest.clone()).exp();
             let sums = exponentials.clone().sum_dim(3);
-            let values = self.keys_of(&self.v, tile);
-            let mixed = self.precision.narrow(exponentials).matmul(values);
-            let mixed = self.precision.narrow(self.precision.widen(mixed) / sums.clone());
+            let mixed = self.mixed(exponentials, sums.clone(), self.keys_of(&self.v, tile));
             outputs.push(self.heads_apart(mixed, tile));
             logs.push(largest + sums.log());
         }
         Forward { output: joined(outputs), logs }
+    }
+
+    /// Computes `(exponentials / sums) values`, all `[batch, key_heads, rows, …]`. Dividing the
+    /// product is less work, but a sum over many keys may be beyond the range of f16.
+    fn mixed(&self, exponentials: Tensor<4>, sums: Tensor<4>, values: Tensor<4>) -> Tensor<4> {
+        let precision = self.precision;
+        if precision == Precision::F16 {
+            return precision.narrow(exponentials / sums).matmul(values);
+        }
+        let product = precision.narrow(exponentials).matmul(values);
+        precision.narrow(precision.widen(product) / sums)
     }
 
     /// Computes the gradients of queries, keys and values, in the type of the inputs.

@@ -6,6 +6,7 @@ use mm_text::{TokenSampling, sample_token};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::host::logits_of;
 use super::options::GenerateOptions;
 use super::session::GenerationSession;
 use crate::GenerateError;
@@ -15,7 +16,7 @@ impl GenerationSession<'_> {
     /// Draws the image of `grid` that comes next in every row, whose codes become part of it:
     /// `[rows, patches, patch_dim]`. A code is drawn at temperature 1 unless the options ask for
     /// another one; each row takes its random numbers from its own stream.
-    pub(super) fn draw_codes(
+    pub(super) async fn draw_codes(
         &mut self,
         network: &Coded,
         grid: Grid,
@@ -35,16 +36,10 @@ impl GenerationSession<'_> {
         let items = layout.items(grid);
         let mut drawn: Vec<Vec<i32>> = vec![vec![0; items.len()]; rows];
         for (place, &item) in items.iter().enumerate() {
-            let logits = network.code_logits(self.last_hidden());
-            let [_, width] = logits.dims();
-            let logits = logits.try_into_data();
-            let logits = logits.map_err(|why| GenerateError::Device(why.to_string()))?;
-            let logits = logits.try_to_vec_as::<f32>().expect("activations are floats");
-            if let Some(&found) = logits.iter().find(|logit| !logit.is_finite()) {
-                return Err(GenerateError::NotFiniteLogits { found });
-            }
-            let each = logits.chunks(width).zip(&mut streams);
-            let next: Vec<u32> = each
+            let logits = logits_of(network.code_logits(self.last_hidden())).await?;
+            let next: Vec<u32> = logits
+                .iter()
+                .zip(&mut streams)
                 .map(|(logits, rng)| sample_token(logits, &tokens, rng.random::<f64>()))
                 .collect();
             for (row, code) in drawn.iter_mut().zip(&next) {

@@ -6,11 +6,13 @@
 use std::ops::Range;
 
 use burn::prelude::*;
+use burn::tensor::read_sync;
 use mm_diffusion::{Analytic, Guidance, GuidanceRule, Level, Sampler, analytic_dpm};
 use mm_patch::{Grid, Image, patches_to_image, patchify, unpatchify};
 use rand_chacha::ChaCha8Rng;
 
 use super::constrain::{Constrain, Unconstrained};
+use super::host::numbers_of;
 use super::pass::Network;
 use super::session::{CachedRows, GenerationSession};
 use crate::batch::Jump;
@@ -80,7 +82,7 @@ impl GenerationSession<'_> {
     }
 
     /// Draws the image of every row from these streams of noise, under a constraint.
-    fn drawn(
+    async fn drawn(
         &self,
         grid: Grid,
         options: &GenerateOptions,
@@ -91,8 +93,9 @@ impl GenerationSession<'_> {
             if !constraint.is_free() {
                 return Err(GenerateError::IsCoded);
             }
-            let patches = self.clone().draw_codes(coded, grid, options, streams)?;
-            return images_of(patches, grid);
+            let mut written = self.clone();
+            let patches = written.draw_codes(coded, grid, options, streams).await?;
+            return images_of_async(patches, grid).await;
         }
         self.model().check_constraint(constraint)?;
         let levels = self.model().config.schedule.sampling_levels(options.steps)?;
@@ -103,7 +106,7 @@ impl GenerationSession<'_> {
         let mut noise = sampler.noise(streams);
         let start = constraint.start(noise(), levels);
         let drawn = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut |_, _| ());
-        self.model().finished(drawn, grid, constraint)
+        self.model().finished(drawn, grid, constraint).await
     }
 }
 
@@ -227,7 +230,7 @@ impl LoadedModel {
         let streams = (0..prompts.len() as u64)
             .map(|row| stream(options.seed, Purpose::Noise, 0, row))
             .collect();
-        self.draw_from(prompts, grid, options, streams, &mut Unconstrained)
+        read_sync(self.draw_from(prompts, grid, options, streams, &mut Unconstrained))
     }
 
     /// Draws `count` images after one prompt, all at once. Image `i` is the one that
@@ -250,7 +253,7 @@ impl LoadedModel {
         grid: Grid,
         options: &GenerateOptions,
     ) -> Result<Vec<Image>, GenerateError> {
-        self.draw_each_constrained(prompts, grid, options, &mut Unconstrained)
+        read_sync(self.draw_each_constrained(prompts, grid, options, &mut Unconstrained))
     }
 
     /// Draws `count` images after one prompt that keep a constraint. Image `i` takes the noise of
@@ -264,10 +267,24 @@ impl LoadedModel {
         options: &GenerateOptions,
         constraint: &mut dyn Constrain,
     ) -> Result<Vec<Image>, GenerateError> {
-        self.draw_each_constrained(&vec![prompt.clone(); count], grid, options, constraint)
+        read_sync(self.draw_constrained_async(prompt, count, grid, options, constraint))
     }
 
-    fn draw_each_constrained(
+    /// Does what [`Self::draw_constrained`] does where nobody may wait for the device, as in a
+    /// browser. All steps of up to 16 images are handed to the device before the first wait.
+    pub async fn draw_constrained_async(
+        &self,
+        prompt: &Document,
+        count: usize,
+        grid: Grid,
+        options: &GenerateOptions,
+        constraint: &mut dyn Constrain,
+    ) -> Result<Vec<Image>, GenerateError> {
+        let prompts = vec![prompt.clone(); count];
+        self.draw_each_constrained(&prompts, grid, options, constraint).await
+    }
+
+    async fn draw_each_constrained(
         &self,
         prompts: &[Document],
         grid: Grid,
@@ -280,13 +297,13 @@ impl LoadedModel {
             let streams = (first..first + some.len())
                 .map(|at| stream(options.seed.wrapping_add(at as u64), Purpose::Noise, 0, 0))
                 .collect();
-            images.extend(self.draw_from(some, grid, options, streams, constraint)?);
+            images.extend(self.draw_from(some, grid, options, streams, constraint).await?);
         }
         Ok(images)
     }
 
     /// Draws one image after every prompt from these streams of noise, under a constraint.
-    pub(super) fn draw_from(
+    pub(super) async fn draw_from(
         &self,
         prompts: &[Document],
         grid: Grid,
@@ -296,7 +313,7 @@ impl LoadedModel {
     ) -> Result<Vec<Image>, GenerateError> {
         self.check_drawing(prompts, options)?;
         let session = GenerationSession::before_image(self, prompts, grid)?;
-        session.drawn(grid, options, streams, constraint)
+        session.drawn(grid, options, streams, constraint).await
     }
 
     /// Does what [`Self::draw_constrained`] does for at most as many images as are denoised at
@@ -316,7 +333,7 @@ impl LoadedModel {
         let streams = (0..count)
             .map(|at| stream(options.seed.wrapping_add(at as u64), Purpose::Noise, 0, 0))
             .collect();
-        session.drawn(grid, options, streams, constraint)
+        read_sync(session.drawn(grid, options, streams, constraint))
     }
 
     /// Checks that the network draws pixels, which an edit can keep: codes and latents are refused.
@@ -338,25 +355,25 @@ impl LoadedModel {
     /// Turns what was drawn, `[rows, patches, patch_dim]`, into one image a row: patches of pixels,
     /// or of latents, which are decoded. Numbers that are not finite are an error.
     pub fn images_of(&self, patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
-        self.finished(patches, grid, &Unconstrained)
+        read_sync(self.finished(patches, grid, &Unconstrained))
     }
 
     /// Does what [`Self::images_of`] does with `[rows, patches, patch_dim]`, and makes every image
     /// keep a constraint.
-    fn finished(
+    pub(super) async fn finished(
         &self,
         patches: Tensor<3>,
         grid: Grid,
         constraint: &dyn Constrain,
     ) -> Result<Vec<Image>, GenerateError> {
         if self.config.network.factor() == 1 {
-            return constrained_images_of(patches, grid, constraint);
+            return constrained_images_of_async(patches, grid, constraint).await;
         }
         let latents = unpatchify(patches, grid);
         let pixels = self.model.decode(latents).expect("latents have an autoencoder");
         let [_, _, height, width] = pixels.dims();
         let grid = Grid::new(height, width, 1);
-        constrained_images_of(patchify(pixels, grid), grid, constraint)
+        constrained_images_of_async(patchify(pixels, grid), grid, constraint).await
     }
 
     /// Checks that images can be drawn after these prompts with these settings.
@@ -450,7 +467,16 @@ pub(super) fn numbered(seed: u64, numbers: Range<u64>) -> Vec<ChaCha8Rng> {
 /// Turns clean patches `[rows, patches, patch_dim]` into one image a row. Numbers that are not
 /// finite are an error, since no bound may hide them.
 pub fn images_of(patches: Tensor<3>, grid: Grid) -> Result<Vec<Image>, GenerateError> {
-    constrained_images_of(patches, grid, &Unconstrained)
+    read_sync(images_of_async(patches, grid))
+}
+
+/// Does what [`images_of`] does with `[rows, patches, patch_dim]` where nobody may wait for the
+/// device.
+pub(super) async fn images_of_async(
+    patches: Tensor<3>,
+    grid: Grid,
+) -> Result<Vec<Image>, GenerateError> {
+    constrained_images_of_async(patches, grid, &Unconstrained).await
 }
 
 /// Does what [`images_of`] does with `[rows, patches, patch_dim]`, and makes every image keep a
@@ -460,8 +486,25 @@ pub fn constrained_images_of(
     grid: Grid,
     constraint: &dyn Constrain,
 ) -> Result<Vec<Image>, GenerateError> {
-    let data = patches.try_into_data().map_err(|why| GenerateError::Device(why.to_string()))?;
-    let numbers = data.try_to_vec_as::<f32>().expect("activations are floats");
+    read_sync(constrained_images_of_async(patches, grid, constraint))
+}
+
+/// Does what [`constrained_images_of`] does with `[rows, patches, patch_dim]` where nobody may wait
+/// for the device.
+async fn constrained_images_of_async(
+    patches: Tensor<3>,
+    grid: Grid,
+    constraint: &dyn Constrain,
+) -> Result<Vec<Image>, GenerateError> {
+    images_of_numbers(&numbers_of(patches).await?, grid, constraint)
+}
+
+/// Does what [`constrained_images_of`] does with numbers that are on the host already.
+pub fn images_of_numbers(
+    numbers: &[f32],
+    grid: Grid,
+    constraint: &dyn Constrain,
+) -> Result<Vec<Image>, GenerateError> {
     if let Some(&found) = numbers.iter().find(|number| !number.is_finite()) {
         return Err(GenerateError::NotFinite { found });
     }

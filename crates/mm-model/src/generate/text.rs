@@ -8,13 +8,14 @@ use mm_patch::{Grid, Image};
 use mm_text::{Special, StopStrings, TextStream, sample_token};
 
 use super::constrain::{Constrain, Unconstrained};
-use super::image::{SamplingMethod, SamplingPlan, images_of};
+use super::host::logits_of;
+use super::image::{SamplingMethod, SamplingPlan, images_of_async};
 use super::options::GenerateOptions;
 use super::pass::Network;
 use super::session::GenerationSession;
 use crate::random::{Purpose, stream};
 use crate::{Document, GenerateError, LoadedModel, Segment};
-use burn::prelude::*;
+use burn::tensor::read_sync;
 use rand::RngExt;
 
 /// Something the model has just made.
@@ -49,9 +50,20 @@ impl LoadedModel {
         options: &GenerateOptions,
         on: &mut dyn FnMut(Event<'_>),
     ) -> Result<Document, GenerateError> {
+        read_sync(self.generate_async(prompt, options, on))
+    }
+
+    /// Does what [`Self::generate`] does where nobody may wait for the device, as in a browser.
+    pub async fn generate_async(
+        &self,
+        prompt: &Document,
+        options: &GenerateOptions,
+        on: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Document, GenerateError> {
         self.check_writing(options)?;
         let session = GenerationSession::after_prompts(self, std::slice::from_ref(prompt))?;
-        Ok(Writer::new(self, session, options)?.write(&mut Unconstrained, on)?.document)
+        let writer = Writer::new(self, session, options)?;
+        Ok(writer.write(&mut Unconstrained, on).await?.document)
     }
 
     /// Does what [`Self::generate`] does, with passes through `network`. A `constraint` takes part
@@ -67,7 +79,7 @@ impl LoadedModel {
         self.check_writing(options)?;
         let prompt = self.sequencer().prompt(prompt)?;
         let session = GenerationSession::through(network, self, &prompt, 1);
-        Writer::new(self, session, options)?.write(constraint, on)
+        read_sync(Writer::new(self, session, options)?.write(constraint, on))
     }
 
     /// Checks that this model writes, and these settings.
@@ -85,13 +97,22 @@ impl LoadedModel {
         prompts: &[Document],
         options: &GenerateOptions,
     ) -> Result<Vec<String>, GenerateError> {
+        read_sync(self.read_async(prompts, options))
+    }
+
+    /// Does what [`Self::read`] does where nobody may wait for the device, as in a browser.
+    pub async fn read_async(
+        &self,
+        prompts: &[Document],
+        options: &GenerateOptions,
+    ) -> Result<Vec<String>, GenerateError> {
         self.check_writing(options)?;
         let special = self.tokenizer.special();
         let mut session = GenerationSession::after_prompts(self, prompts)?;
         let mut ids: Vec<Vec<u32>> = vec![vec![]; prompts.len()];
         let mut done = vec![false; prompts.len()];
         for step in 0..options.max_tokens {
-            let logits = rows_of(session.logits());
+            let logits = logits_of(session.logits()).await?;
             let allowed = |id: u32| id == special.end || !special.is_special(id);
             let next: Vec<u32> = logits
                 .iter()
@@ -158,19 +179,19 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn write(
+    async fn write(
         mut self,
         constraint: &mut dyn Constrain,
         on: &mut dyn FnMut(Event<'_>),
     ) -> Result<Written, GenerateError> {
         let mut ended = false;
         while self.go_on() {
-            let id = self.choose()?;
+            let id = self.choose().await?;
             if id == self.special().end {
                 ended = true;
                 break;
             }
-            self.accept(id, constraint, on)?;
+            self.accept(id, constraint, on).await?;
         }
         self.flush(on);
         let ended = ended || self.stops.stopped().is_some();
@@ -186,7 +207,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The next token under the grammar.
-    fn choose(&mut self) -> Result<u32, GenerateError> {
+    async fn choose(&self) -> Result<u32, GenerateError> {
         let special = self.special();
         let images_left = self.images < self.options.max_images;
         let most = self.options.max_patches;
@@ -196,14 +217,11 @@ impl<'a> Writer<'a> {
             [rows] => special.cols_of(id).is_some_and(|cols| rows * cols <= most),
             _ => id == special.image,
         };
-        let logits = rows_of(self.session.logits());
-        if let Some(&found) = logits[0].iter().find(|logit| !logit.is_finite()) {
-            return Err(GenerateError::NotFiniteLogits { found });
-        }
+        let logits = logits_of(self.session.logits()).await?;
         Ok(choose(&logits[0], allowed, self.options, [self.tokens as u64, 0]))
     }
 
-    fn accept(
+    async fn accept(
         &mut self,
         id: u32,
         constraint: &mut dyn Constrain,
@@ -216,7 +234,7 @@ impl<'a> Writer<'a> {
             self.size.push(side);
         } else if id == special.image {
             self.flush(on);
-            self.draw(constraint, on)?;
+            self.draw(constraint, on).await?;
             self.session.push_tokens(&[special.image_end]);
         } else {
             self.text_tokens += 1;
@@ -252,7 +270,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn draw(
+    async fn draw(
         &mut self,
         constraint: &mut dyn Constrain,
         on: &mut dyn FnMut(Event<'_>),
@@ -267,8 +285,8 @@ impl<'a> Writer<'a> {
                 return Err(GenerateError::IsCoded);
             }
             let row = stream(self.options.seed, Purpose::Noise, self.images as u64, 0);
-            let drawn = self.session.draw_codes(coded, grid, self.options, vec![row])?;
-            let image = images_of(drawn, grid)?.remove(0);
+            let drawn = self.session.draw_codes(coded, grid, self.options, vec![row]).await?;
+            let image = images_of_async(drawn, grid).await?.remove(0);
             on(Event::Image(&image));
             self.made.segments.push(Segment::target_image(image));
             self.images += 1;
@@ -287,7 +305,7 @@ impl<'a> Writer<'a> {
         let plan = SamplingPlan { levels, method };
         let mut done = |done, of| on(Event::Step(done, of));
         let patches = sampler.sample_constrained(plan, start, &mut noise, constraint, &mut done);
-        let image = self.from.images_of(patches.clone(), grid)?.remove(0);
+        let image = self.from.finished(patches.clone(), grid, &Unconstrained).await?.remove(0);
         let pixels = self.from.config.network.factor() == 1; // which have bounds
         let patches = if pixels { patches.clamp(-1.0, 1.0) } else { patches };
         self.session.push_image(patches, grid);
@@ -310,11 +328,4 @@ fn choose(
         .collect();
     let uniform = stream(options.seed, Purpose::Token, at[0], at[1]).random::<f64>();
     sample_token(&masked, &options.tokens, uniform)
-}
-
-/// `[rows, numbers]` on the host.
-fn rows_of(tensor: Tensor<2>) -> Vec<Vec<f32>> {
-    let [_, width] = tensor.dims();
-    let numbers = tensor.into_data().try_to_vec_as::<f32>().expect("activations are floats");
-    numbers.chunks(width).map(<[f32]>::to_vec).collect()
 }

@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use mm_backbone::Init;
-use mm_kernels::convolution;
+use mm_kernels::{Precision, convolution};
 
 /// Channels of images to channels of as large images.
 #[derive(Module, Debug)]
@@ -40,7 +40,12 @@ impl Convolution {
 
     /// `[images, inputs, height, width]` -> `[images, outputs, height, width]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = convolution(x, self.weight.val());
+        self.forward_in(x, Precision::F32)
+    }
+
+    /// Computes what [`forward`](Self::forward) does, of factors rounded to a type.
+    pub(crate) fn forward_in(&self, x: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let y = convolution(x, self.weight.val(), precision);
         match &self.bias {
             Some(bias) => {
                 let [_, outputs, _, _] = y.dims();

@@ -112,9 +112,9 @@ impl Unet {
     ) -> Tensor<4> {
         let residual = |block: &Residual, x: Tensor<4>| {
             if options.activation_checkpointing {
-                block.forward_checkpointed(x, time)
+                block.forward_checkpointed(x, time, options.precision)
             } else {
-                block.forward(x, time)
+                block.forward(x, time, options.precision)
             }
         };
         let mut x = self.first.forward(x);

@@ -2,7 +2,9 @@
 
 use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::prelude::*;
-use mm_kernels::AdamW;
+use mm_kernels::{AdamW, Gate};
+
+use super::gated::Clock;
 
 /// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with all settings but the learning rate and
 /// the time.
@@ -17,28 +19,36 @@ pub struct AdamWOptimizer {
 /// The moments of one parameter.
 #[derive(Debug, Clone)]
 pub struct AdamWState<const D: usize> {
-    /// The number of steps taken.
+    /// The number of steps, with those that the device refused since `clock` was looked at.
     pub(crate) time: usize,
+    /// Counts the steps that turned out to be refused.
+    pub(crate) clock: Clock,
     /// The averages of the gradient and of its square, in the shape of the parameter: `[…]`.
     pub(crate) moments: [Tensor<D>; 2],
 }
 
 impl<const D: usize> AdamWState<D> {
-    /// Returns the number of the next step, and the moments before it; `weight`: `[…]`.
-    pub(crate) fn next(state: Option<Self>, weight: &Tensor<D>) -> (usize, [Tensor<D>; 2]) {
-        match state {
-            Some(state) => (state.time + 1, state.moments),
-            None => {
-                let zeros = || Tensor::zeros(weight.dims(), &weight.device());
-                (1, [zeros(), zeros()])
-            }
-        }
+    /// Returns the state as it is before the first step of `weight`: `[…]`.
+    fn new(weight: &Tensor<D>) -> Self {
+        let zeros = || Tensor::zeros(weight.dims(), &weight.device());
+        Self { time: 0, clock: Clock::default(), moments: [zeros(), zeros()] }
+    }
+
+    /// Returns the state with the number of the next step, which begins at 1; `weight`: `[…]`.
+    pub(crate) fn next(state: Option<Self>, weight: &Tensor<D>) -> Self {
+        let state = state.unwrap_or_else(|| Self::new(weight));
+        Self { time: state.time + 1, ..state }
+    }
+
+    /// Returns the number of steps taken, of those that are read.
+    pub(crate) fn taken(&self) -> usize {
+        self.time.saturating_sub(self.clock.refused())
     }
 }
 
 impl<const D: usize> RecordState for AdamWState<D> {
     fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
-        out.push_scalar(prefix, "time", self.time.into());
+        out.push_scalar(prefix, "time", self.taken().into());
         out.push_tensor(prefix, "moment_1", self.moments[0].to_data());
         out.push_tensor(prefix, "moment_2", self.moments[1].to_data());
     }
@@ -51,7 +61,29 @@ impl<const D: usize> RecordState for AdamWState<D> {
             Some(Tensor::from_data(data, (device, dtype)))
         };
         let moments = [moment("moment_1")?, moment("moment_2")?];
-        Some(Self { time, moments })
+        Some(Self { time, clock: Clock::default(), moments })
+    }
+}
+
+impl AdamWOptimizer {
+    /// Returns the equations of a step.
+    fn at(&self, lr: LearningRate, time: usize) -> AdamW {
+        let Self { betas, weight_decay } = *self;
+        AdamW { betas, epsilon: 1e-8, weight_decay, lr, time: time as u64 }
+    }
+
+    /// Takes the step if the gate is open; `weight` and `grad`: `[…]`.
+    pub(crate) fn step_if<const D: usize>(
+        &self,
+        lr: LearningRate,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<AdamWState<D>>,
+        gate: &Gate,
+    ) -> (Tensor<D>, AdamWState<D>) {
+        let AdamWState { time, clock, moments } = AdamWState::next(state, &weight);
+        let (weight, moments) = self.at(lr, time).step_if(weight, grad, moments, gate);
+        (weight, AdamWState { time, clock, moments })
     }
 }
 
@@ -65,11 +97,9 @@ impl Optimizer for AdamWOptimizer {
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
-        let (time, moments) = AdamWState::next(state, &weight);
-        let Self { betas, weight_decay } = *self;
-        let adam = AdamW { betas, epsilon: 1e-8, weight_decay, lr, time: time as u64 };
-        let (weight, moments) = adam.step(weight, grad, moments);
-        (weight, Some(AdamWState { time, moments }))
+        let AdamWState { time, clock, moments } = AdamWState::next(state, &weight);
+        let (weight, moments) = self.at(lr, time).step(weight, grad, moments);
+        (weight, Some(AdamWState { time, clock, moments }))
     }
 
     fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {

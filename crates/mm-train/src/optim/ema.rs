@@ -5,6 +5,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::container::TensorContainer;
+use mm_kernels::Gate;
 
 use crate::recipe::{EmaStart, OptimizerConfig};
 
@@ -56,6 +57,19 @@ impl Ema {
         model.visit(&mut Update { averages: &mut self.averages, keep });
     }
 
+    /// Moves towards the weights of `model` if the gate is open; `updates` counts the earlier ones
+    /// if all of them were taken.
+    pub(crate) fn update_if<M: Module>(&mut self, model: &M, updates: u64, gate: &Gate) {
+        let (start, decay) = (self.start, self.decay);
+        let keep = &|updates| start.keep(decay, updates);
+        model.visit(&mut UpdateIf { averages: &mut self.averages, keep, updates, gate });
+    }
+
+    /// Returns a copy, which shares its numbers; `model` has the parameters that are averaged.
+    pub(crate) fn copied<M: Module>(&self, model: &M) -> Self {
+        Self::with_decay(self.decay, self.start, &self.model(model))
+    }
+
     /// Returns a copy of `model`, without autodiff, that holds the averages.
     pub fn model<M: Module>(&self, model: &M) -> M {
         model.valid().map(&mut Apply(&self.averages))
@@ -74,6 +88,24 @@ impl ModuleVisitor for Update<'_> {
             Some(average) => mm_kernels::moving_average(average, &weight, self.keep),
             None => weight,
         };
+        self.averages.register(param.id, average);
+    }
+}
+
+struct UpdateIf<'a> {
+    averages: &'a mut TensorContainer<ParamId>,
+    keep: &'a dyn Fn(u64) -> f64,
+    updates: u64,
+    gate: &'a Gate,
+}
+
+impl ModuleVisitor for UpdateIf<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let weight = param.val().without_autodiff();
+        let average = self.averages.remove::<Tensor<D>>(&param.id);
+        let average = average.expect("an average of every weight since the start");
+        let (updates, keep, gate) = (self.updates, self.keep, self.gate);
+        let average = mm_kernels::moving_average_if(average, &weight, updates, keep, gate);
         self.averages.register(param.id, average);
     }
 }

@@ -8,7 +8,7 @@
 
 use burn::optim::{LearningRate, Optimizer};
 use burn::prelude::*;
-use mm_kernels::{AdamW, sum_of_squares};
+use mm_kernels::{AdamW, Gate, SumOfSquares};
 
 use super::adamw::{AdamWOptimizer, AdamWState};
 
@@ -33,21 +33,84 @@ impl Optimizer for LambOptimizer {
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
-        let (time, moments) = AdamWState::next(state, &weight);
+        let AdamWState { time, clock, moments } = AdamWState::next(state, &weight);
         // From zero, at learning rate 1 and without decay, Adam's step is the weight it ends at.
-        let Self { betas, epsilon, .. } = *self;
-        let adam = AdamW { betas, epsilon, weight_decay: 0.0, lr: 1.0, time: time as u64 };
-        let (step, moments) = adam.step(weight.zeros_like(), grad, moments);
-        let norms = [&weight, &step].map(|tensor| sum_of_squares(tensor).sqrt());
-        let ratio = match norms {
-            [weight, step] if self.adapt && weight > 0.0 && step > 0.0 => weight / step,
-            _ => 1.0,
-        };
-        let weight = weight + step * (lr * ratio);
-        (weight, Some(AdamWState { time, moments }))
+        let (step, moments) = self.adam(time).step(weight.zeros_like(), grad, moments);
+        let weight = self.moved(lr, weight, step);
+        (weight, Some(AdamWState { time, clock, moments }))
     }
 
     fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {
         AdamWOptimizer::to_device(state, device)
     }
+}
+
+impl LambOptimizer {
+    /// Takes the step if the gate is open; `weight` and `grad`: `[…]`.
+    pub(crate) fn step_if<const D: usize>(
+        &self,
+        lr: LearningRate,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<AdamWState<D>>,
+        gate: &Gate,
+    ) -> (Tensor<D>, AdamWState<D>) {
+        let AdamWState { time, clock, moments } = AdamWState::next(state, &weight);
+        // A step that is not taken stays at zero.
+        let (step, moments) = self.adam(time).step_if(weight.zeros_like(), grad, moments, gate);
+        let moved = self.moved(lr, weight.clone(), step);
+        (gate.choose(weight, moved), AdamWState { time, clock, moments })
+    }
+
+    /// Returns the equations of Adam's step, from zero.
+    fn adam(&self, time: usize) -> AdamW {
+        let Self { betas, epsilon, .. } = *self;
+        AdamW { betas, epsilon, weight_decay: 0.0, lr: 1.0, time: time as u64 }
+    }
+
+    /// Moves a weight by Adam's step, which is made as long as the weight, both `[…]`.
+    fn moved<const D: usize>(&self, lr: f64, weight: Tensor<D>, step: Tensor<D>) -> Tensor<D> {
+        if !self.adapt {
+            return weight + step * lr;
+        }
+        match [squares(&weight), squares(&step)] {
+            [Squares::Host(of_weight), Squares::Host(of_step)] => {
+                let [of_weight, of_step] = [of_weight.sqrt(), of_step.sqrt()];
+                let some = of_weight > 0.0 && of_step > 0.0;
+                let ratio = if some { of_weight / of_step } else { 1.0 };
+                weight + step * (lr * ratio)
+            }
+            [of_weight, of_step] => {
+                let [of_weight, of_step] = [of_weight, of_step].map(|of| of.on(&weight.device()));
+                let none = of_weight.clone().equal_elem(0).bool_or(of_step.clone().equal_elem(0));
+                let ratio = (of_weight.sqrt() / of_step.sqrt()).mask_fill(none, 1.0);
+                weight + step * (ratio * lr).unsqueeze()
+            }
+        }
+    }
+}
+
+/// `Σ x²` of a tensor, where it was computed.
+enum Squares {
+    Host(f64),
+    /// `[1]`, which is not read: that would wait for the device.
+    Device(Tensor<1>),
+}
+
+impl Squares {
+    /// Returns the sum on a device, `[1]`.
+    fn on(self, device: &Device) -> Tensor<1> {
+        match self {
+            Self::Host(sum) => Tensor::from_floats([sum as f32], device),
+            Self::Device(sum) => sum,
+        }
+    }
+}
+
+/// Computes `Σ x²` of `[…]` and reads nothing back.
+fn squares<const D: usize>(x: &Tensor<D>) -> Squares {
+    let mut sum = SumOfSquares::default();
+    sum.add(x);
+    let (host, mut parts) = sum.into_parts();
+    parts.pop().map_or(Squares::Host(host), Squares::Device)
 }

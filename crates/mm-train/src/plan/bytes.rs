@@ -1,9 +1,10 @@
 //! Memory of a step, part by part.
 
 use mm_backbone::BackboneConfig;
-use mm_kernels::WorkMemory;
+use mm_kernels::{Precision, WorkMemory};
 use serde::Serialize;
 
+use super::graphics::BlockBytes;
 use super::load::Load;
 use super::numbers::Numbers;
 use super::{blocks_kept, turns};
@@ -20,6 +21,9 @@ const THREAD: f64 = 16e6;
 /// What the allocator holds of freed pieces that no other fits, as a share of all that is asked
 /// for, measured.
 const FREED: f64 = 1.0 / 3.0;
+/// What the memory pools of a device hold beyond what is asked for, as a share of it: pages that are
+/// not full, and sizes that no other request fits.
+const POOLED: f64 = 0.15;
 /// The most bytes of freed pieces, measured: the allocator begins a few pages for each of its
 /// sizes, however large the model.
 const MOST_FREED: f64 = 50e6;
@@ -52,6 +56,7 @@ pub struct Bytes {
 }
 
 /// What the memory of a step follows from, beside the recipe.
+#[derive(Clone, Copy)]
 pub(super) struct StepSizes<'a> {
     /// The blocks.
     pub backbone: &'a BackboneConfig,
@@ -67,6 +72,28 @@ pub(super) struct StepSizes<'a> {
     pub share: f64,
 }
 
+/// What is kept before the first block and behind the last.
+struct Ends {
+    /// How many numbers.
+    numbers: f64,
+    /// The numbers of a patch.
+    patch: f64,
+}
+
+impl Ends {
+    /// Counts the numbers of a share of a step.
+    fn of(recipe: &Recipe, load: &Load, width: f64, vocab: usize, at_once: f64) -> Self {
+        let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
+        let [tokens, patches] = [load.padded_tokens, load.patches].map(|count| count * at_once);
+        let [words, drawn] = [load.target_tokens, load.target_patches].map(|count| count * at_once);
+        // Before the blocks: words, patches, both together, each token's own, the final norm. After
+        // them: the two heads and their losses.
+        let before = width * (4.0 * tokens + 4.0 * patches) + patches * patch;
+        let behind = words * (width + 4.0 * vocab as f64) + drawn * (width + 5.0 * patch);
+        Self { numbers: before + behind, patch }
+    }
+}
+
 impl Bytes {
     /// Returns the sum of all.
     pub fn total(&self) -> f64 {
@@ -77,17 +104,12 @@ impl Bytes {
     pub(super) fn of_step(recipe: &Recipe, step: StepSizes<'_>) -> Self {
         let StepSizes { backbone, load, memory, parameters: numbers, vocab, share } = step;
         let (width, depth) = (backbone.width as f64, backbone.depth as f64);
-        let patch = (recipe.image.patch * recipe.image.patch * mm_patch::RGB_CHANNELS) as f64;
         let arrays = backbone.work_arrays();
         let kept = (blocks_kept(recipe, backbone) * arrays.kept_numbers()) as f64;
         let backward = arrays.backward.iter().sum::<usize>() as f64;
         let at_once = share / turns(recipe);
-        let [tokens, patches] = [load.padded_tokens, load.patches].map(|count| count * at_once);
-        let [words, drawn] = [load.target_tokens, load.target_patches].map(|count| count * at_once);
-        // Before the blocks: words, patches, both together, each token's own, the final norm. After
-        // them: the two heads and their losses.
-        let before = width * (4.0 * tokens + 4.0 * patches) + patches * patch;
-        let behind = words * (width + 4.0 * vocab as f64) + drawn * (width + 5.0 * patch);
+        let tokens = load.padded_tokens * at_once;
+        let Ends { numbers: ends, patch } = Ends::of(recipe, load, width, vocab, at_once);
         let sum = if recipe.run.grad_accum_steps > 1 { 1.0 } else { 0.0 };
         let parts = recipe.run.micro_batches as f64 + sum;
         let remembered = match recipe.optimizer.kind {
@@ -100,13 +122,38 @@ impl Bytes {
             gradients: 4.0 * parts * (numbers.gradients + numbers.adapted),
             optimizer: 4.0 * remembered,
             averages: 4.0 * averages * numbers.held(),
-            activations: 4.0 * (tokens * (kept + depth * width) + before + behind),
+            activations: 4.0 * (tokens * (kept + depth * width) + ends),
             work: 4.0 * tokens * arrays.backward_numbers() as f64,
             spare: 4.0 * (memory.numbers() as f64 - tokens * (kept + backward)).max(0.0),
             batches: 4.0 * COPIES * share * load.patches * 3.0 * patch,
             freed: 0.0,
             process: 0.0,
         }
+    }
+
+    /// Replaces what the fused kernels of the CPU take by what recorded operations take on a device
+    /// with memory of its own.
+    pub(super) fn on_graphics(self, recipe: &Recipe, step: StepSizes<'_>) -> Self {
+        let StepSizes { backbone, load, parameters, vocab, share, .. } = step;
+        let precision = recipe.run.precision;
+        let block = BlockBytes::of(backbone, precision);
+        let at_once = share / turns(recipe);
+        let tokens = load.padded_tokens * at_once;
+        let inputs = if recipe.run.activation_checkpointing { backbone.depth } else { 0 };
+        let inputs = (4 * inputs * backbone.width) as f64;
+        let kept = tokens * (blocks_kept(recipe, backbone) as f64 * block.kept + inputs);
+        let rounded = if precision == Precision::F32 { 0.0 } else { 2.0 * parameters.held() };
+        let ends = Ends::of(recipe, load, backbone.width as f64, vocab, at_once);
+        let pairs = load.pairs * at_once;
+        let own = Self {
+            weights: self.weights + rounded * recipe.run.micro_batches as f64,
+            activations: kept + 4.0 * ends.numbers,
+            work: tokens * block.backward + block.scores(pairs),
+            spare: 0.0,
+            batches: 4.0 * share * load.patches * 3.0 * ends.patch,
+            ..self
+        };
+        Self { freed: POOLED * own.asked_for(), process: 0.0, ..own }
     }
 
     /// Returns what the step asks for.

@@ -32,11 +32,86 @@ pub fn check(training: &Training, ranks: usize) -> Result<(), TrainError> {
         return Ok(());
     }
     let Some(free) = available_bytes() else { return Ok(()) };
-    let Training { data, tokenizer, progress, .. } = training;
-    match super::quick_plan(recipe, data, tokenizer, ranks, progress.step) {
-        Ok(plan) => compare(&recipe.run, "a step takes", plan.bytes.total(), free),
-        Err(_) => Ok(()), // what is wrong with the data is told by the step that meets it
+    let Some(needed) = planned(training, recipe, ranks) else { return Ok(()) };
+    compare(&recipe.run, "a step takes", needed, free).map_err(|why| {
+        let fits = fitting(recipe, free, &|recipe| planned(training, recipe, ranks));
+        with_fit(why, fits)
+    })
+}
+
+/// Returns the bytes that a step of a recipe takes, where the plan knows. What is wrong with the
+/// data is told by the step that meets it.
+fn planned(training: &Training, recipe: &Recipe, ranks: usize) -> Option<f64> {
+    let Training { data, tokenizer, progress, device, .. } = training;
+    recipe.model.network.unified()?;
+    let costs = super::quick_costs(recipe, data, tokenizer, progress.step).ok()?;
+    Some(costs.for_device(device).on(ranks).bytes.total())
+}
+
+/// Names the settings with which a step would fit `free` bytes, and the bytes that it takes then,
+/// as the end of a message: more turns, if need be with blocks computed again, or else a smaller
+/// batch. It is empty where nothing fits. The first two change no result.
+fn fitting(recipe: &Recipe, free: f64, planned: &dyn Fn(&Recipe) -> Option<f64>) -> String {
+    let RunConfig { batch, micro_batches, grad_accum_steps, .. } = recipe.run;
+    let most_turns = batch / micro_batches.max(1);
+    let doubled = |from: usize, most: usize| {
+        std::iter::successors(Some(from * 2), |turns| Some(turns * 2))
+            .take_while(move |turns| *turns <= most)
+    };
+    let again = "activation_checkpointing";
+    let mut ways: Vec<Vec<(&str, String)>> = vec![];
+    for turns in doubled(grad_accum_steps, most_turns) {
+        ways.push(vec![("grad_accum_steps", turns.to_string())]);
     }
+    if !recipe.run.activation_checkpointing {
+        ways.push(vec![(again, "true".to_owned())]);
+        for turns in doubled(grad_accum_steps, most_turns) {
+            let turns = ("grad_accum_steps", turns.to_string());
+            ways.push(vec![(again, "true".to_owned()), turns]);
+        }
+    }
+    for parts in doubled(1, batch) {
+        let fewer = micro_batches.min(batch / parts).to_string();
+        let batch = ("batch", (batch / parts).to_string());
+        ways.push(vec![batch, ("micro_batches", fewer)]);
+    }
+    let told = |way: &Vec<(&str, String)>| {
+        let change = |recipe: Recipe, (name, value): &(&str, String)| {
+            recipe.with(&format!("run.{name}"), value).ok()
+        };
+        let changed = way.iter().try_fold(recipe.clone(), change)?;
+        let bytes = planned(&changed).filter(|bytes| *bytes <= free)?;
+        let names: Vec<String> =
+            way.iter().map(|(name, value)| format!("`run.{name}` = {value}")).collect();
+        Some(format!("; with {} it takes about {:.1} GB", names.join(" and "), bytes / 1e9))
+    };
+    ways.iter().find_map(told).unwrap_or_default()
+}
+
+/// Adds the settings that fit to an error for want of memory.
+fn with_fit(why: TrainError, found: String) -> TrainError {
+    match why {
+        TrainError::NoRoom { what, needed, free, batch, micro_batches, .. } => {
+            TrainError::NoRoom { what, needed, free, batch, micro_batches, fits: found }
+        }
+        TrainError::Memory { step, wanted, batch, micro_batches, .. } => {
+            TrainError::Memory { step, wanted, batch, micro_batches, fits: found }
+        }
+        other => other,
+    }
+}
+
+/// Adds the settings with which a step would have fitted to an error of a device without memory.
+/// What it held when no more was to be had is what there is, at least.
+pub(crate) fn advised(training: &Training, why: TrainError) -> TrainError {
+    if !matches!(why, TrainError::Memory { .. }) {
+        return why;
+    }
+    let held = || training.device.memory_pool_usage().map(|usage| usage.bytes_reserved as f64);
+    let Ok(Some(held)) = catch_unwind(AssertUnwindSafe(held)) else { return why };
+    let ranks = training.ranks.count;
+    let fits = fitting(&training.recipe, held, &|recipe| planned(training, recipe, ranks));
+    with_fit(why, fits)
 }
 
 /// Refuses a run whose weights and averages alone would take more memory than the machine has,
@@ -62,7 +137,7 @@ fn compare(run: &RunConfig, what: &'static str, needed: f64, free: f64) -> Resul
     }
     let (needed, free) = (needed / 1e9, free / 1e9);
     let RunConfig { batch, micro_batches, .. } = *run;
-    Err(TrainError::NoRoom { what, needed, free, batch, micro_batches })
+    Err(TrainError::NoRoom { what, needed, free, batch, micro_batches, fits: String::new() })
 }
 
 /// Does the work of one step of a run; a panic for want of memory becomes an error that says what
@@ -85,6 +160,7 @@ pub fn within_memory<T>(
                 wanted: wanted.to_owned(),
                 batch: run.batch,
                 micro_batches: run.micro_batches,
+                fits: String::new(),
             }),
             None => resume_unwind(payload),
         }
@@ -179,6 +255,31 @@ mod tests {
             "a step takes about 123.4 GB of memory and 7.0 GB are free, with `run.batch` = 48 in \
              `run.micro_batches` = 2"
         );
+    }
+
+    #[test]
+    fn the_first_settings_that_fit_are_named_and_those_that_change_no_result_come_first() {
+        let recipe =
+            Recipe::from_toml(include_str!("../../../mm-cli/recipes/glyphs.toml")).unwrap();
+        // A machine of this test: weights take 1 GB, and a document of a turn 1 GB, or half of that
+        // where blocks are computed again.
+        let planned = |recipe: &Recipe| {
+            let RunConfig { batch, grad_accum_steps, activation_checkpointing, .. } = recipe.run;
+            let one = if activation_checkpointing { 0.5e9 } else { 1e9 };
+            Some(1e9 + one * (batch as f64 / grad_accum_steps as f64))
+        };
+        let said = |free: f64| fitting(&recipe, free, &planned);
+        assert_eq!(recipe.run.batch, 32);
+        assert_eq!(said(20e9), "; with `run.grad_accum_steps` = 2 it takes about 17.0 GB");
+        assert_eq!(said(3e9), "; with `run.grad_accum_steps` = 16 it takes about 3.0 GB");
+        let wanted = "; with `run.activation_checkpointing` = true and `run.grad_accum_steps` = 16 \
+                      it takes about 2.0 GB";
+        assert_eq!(said(2.2e9), wanted);
+        let changes = [("run.grad_accum_steps", "16"), ("run.activation_checkpointing", "true")];
+        let turned = recipe.with_all(&changes).unwrap();
+        let wanted = "; with `run.batch` = 16 and `run.micro_batches` = 2 it takes about 1.5 GB";
+        assert_eq!(fitting(&turned, 1.6e9, &planned), wanted);
+        assert_eq!(said(0.9e9), "");
     }
 
     #[test]

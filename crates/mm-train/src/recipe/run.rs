@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
 
+/// The number of steps between two lines of `metrics.jsonl`.
+pub const LOG_EVERY: u64 = 10;
+
 /// Holds the table `[run]`: length, batches, measurements and files of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +60,10 @@ pub struct RunConfig {
     /// backward pass has this type too, but on the CPU, whose kernels keep 32-bit floats.
     #[serde(default)]
     pub precision: Precision,
+    /// The number of steps after which losses are read from the device, which decides by itself
+    /// until then whether a step is skipped; 0 for 10 on a graphics device and 1 on the CPU.
+    #[serde(default)]
+    pub read_every: u64,
 }
 
 /// Names a number of a measurement on held-out documents.
@@ -100,6 +107,8 @@ impl RunConfig {
             measured || self.patience == 0,
             "0 without `run.validate_every`",
         );
+        let most = "at most 10, the steps between two lines of `metrics.jsonl`";
+        checks.check("run.read_every", self.read_every <= LOG_EVERY, most);
         checks.check("run.spike", self.spike == 0.0 || self.spike > 1.0, "0 or above 1")
     }
 }

@@ -275,8 +275,6 @@ impl Recipe {
             mix.caption_drop == 1.0,
             "1, since a `unet` reads no captions",
         );
-        let single = self.run.precision == Precision::F32;
-        checks.check("run.precision", single, "f32, since a `unet` computes in nothing else");
         checks.check("loss.text", self.loss.text == 0.0, "0, since a `unet` writes no text");
         let rank = self.optimizer.lora.rank;
         checks.check("optimizer.lora.rank", rank == 0, "0, since a `unet` has no blocks to adapt");

@@ -7,7 +7,7 @@
 mod codecs;
 
 use burn::tensor::FloatDType;
-use mm_backbone::{BlockConfig, BlockOptions};
+use mm_backbone::{BlockConfig, BlockOptions, Precision};
 use mm_diffusion::Guidance;
 use mm_model::{Document, GenerateOptions, LoadedModel, Model, NetworkConfig, Segment, UnetConfig};
 use mm_patch::{Grid, Image};
@@ -181,9 +181,16 @@ struct Trained {
     model: LoadedModel,
 }
 
-/// Trains for `steps` steps from the same seed, with two micro-batches.
+/// Trains for `steps` steps from the same seed, with two micro-batches, in 32 bits.
 fn train(on: &On, steps: u64) -> Result<Trained, Failure> {
-    let recipe = small_recipe(network::MULTI_HEAD, 2)?;
+    train_in(on, Precision::F32, steps)
+}
+
+/// Trains for `steps` steps from the same seed, with two micro-batches and blocks that multiply in
+/// this type.
+fn train_in(on: &On, precision: Precision, steps: u64) -> Result<Trained, Failure> {
+    let mut recipe = small_recipe(network::MULTI_HEAD, 2)?;
+    recipe.run.precision = precision;
     let mut training = Training::start(recipe.clone(), &on.device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());
@@ -196,9 +203,10 @@ fn train(on: &On, steps: u64) -> Result<Trained, Failure> {
     Ok(Trained { losses, norms, model: training.averaged() })
 }
 
-/// Returns the losses of `steps` training steps of the small recipe.
-pub fn losses(on: &On, steps: u64) -> Result<Vec<f64>, Failure> {
-    Ok(train(on, steps)?.losses)
+/// Returns the losses of `steps` training steps of the small recipe, whose blocks multiply in this
+/// type.
+pub fn losses(on: &On, precision: Precision, steps: u64) -> Result<Vec<f64>, Failure> {
+    Ok(train_in(on, precision, steps)?.losses)
 }
 
 fn twenty_losses(on: &On) -> Result<Vec<Numbers>, Failure> {

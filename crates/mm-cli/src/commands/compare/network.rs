@@ -155,7 +155,7 @@ pub fn long_attention(on: &On) -> Result<Vec<Numbers>, Failure> {
 pub fn convolved(on: &On) -> Result<Vec<Numbers>, Failure> {
     let x = random(1, [2, 5, 9, 7], &on.tracked()).require_grad();
     let weight = random(2, [6, 5, 3, 3], &on.tracked()).require_grad();
-    let y = convolution(x.clone(), weight.clone());
+    let y = convolution(x.clone(), weight.clone(), Precision::F32);
     let mut found = vec![Numbers::of("output", y.clone())];
     let grads = (y * random(3, [2, 6, 9, 7], &on.tracked())).sum().backward();
     found.extend(x.grad(&grads).map(|grad| Numbers::of("gradient of the input", grad)));

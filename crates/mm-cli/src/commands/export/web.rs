@@ -6,7 +6,7 @@ use clap::{Parser, ValueEnum};
 use mm_import::hf::{WeightType, weights_file};
 use mm_model::folder::write_atomic;
 use mm_model::parameters::weights_of;
-use mm_serve::{SiteFile, SiteModel, WASM_FILES, site};
+use mm_serve::{SiteFile, SiteModel, WASM_FILES, WEBGPU_FILES, site};
 
 use crate::device;
 use crate::files::free;
@@ -24,7 +24,8 @@ pub struct WebArgs {
     /// that is called model].
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Folder of the compiled program, which `cargo xtask web` writes [default: target/web].
+    /// Folder of the compiled program, which `cargo xtask web` writes. The one for graphics devices
+    /// is taken along if `cargo xtask web --webgpu` has added it [default: target/web].
     #[arg(long, value_name = "DIR")]
     wasm: Option<PathBuf>,
     /// Type of the weights that are written: f16 is half as large to load, f32 draws what `mm draw`
@@ -86,7 +87,7 @@ pub fn run(args: &WebArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the compiled program.
+/// Reads the compiled program, and the one for graphics devices where it is.
 fn wasm(folder: &Path) -> Result<Vec<SiteFile>, Failure> {
     let read = |name: &&str| {
         let path = folder.join(name);
@@ -97,7 +98,9 @@ fn wasm(folder: &Path) -> Result<Vec<SiteFile>, Failure> {
         })?;
         Ok(SiteFile::new(*name, bytes))
     };
-    WASM_FILES.iter().map(read).collect()
+    let has_webgpu = WEBGPU_FILES.iter().all(|name| folder.join(name).is_file());
+    let webgpu = if has_webgpu { &WEBGPU_FILES[..] } else { &[] };
+    WASM_FILES.iter().chain(webgpu).map(read).collect()
 }
 
 /// Returns the four files of a model, with weights of this type in one file.
@@ -165,6 +168,19 @@ mod tests {
             read_site(root.path()).unwrap().into_iter().map(|file| file.path).collect();
         paths.sort();
         assert_eq!(paths, ["models.json", "models/0/w", "wasm/a.wasm"]);
+    }
+
+    #[test]
+    fn the_program_for_graphics_devices_is_taken_along_where_it_is_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str| fs_err::write(root.path().join(name), "x").unwrap();
+        let names = || -> Vec<String> {
+            wasm(root.path()).unwrap().into_iter().map(|file| file.path).collect()
+        };
+        WASM_FILES.iter().chain(&WEBGPU_FILES[..1]).for_each(|name| write(name));
+        assert_eq!(names(), WASM_FILES);
+        write(WEBGPU_FILES[1]);
+        assert_eq!(names(), [WASM_FILES, WEBGPU_FILES].concat());
     }
 
     #[test]

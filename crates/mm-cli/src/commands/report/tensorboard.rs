@@ -284,6 +284,7 @@ mod tests {
             gradient: 1.0,
             lr: 0.5,
             skipped: false,
+            loss_scale: None,
             tokens: 1,
             images: 1,
             levels: Some([Some(1.0); 4]),

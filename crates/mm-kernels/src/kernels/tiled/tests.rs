@@ -122,6 +122,7 @@ fn packed_rows_and_tokens_behind_a_prefix_equal_the_definition() {
             check(sizes, ranges, at_most(16), Precision::F32, 1e-5);
             check(sizes, ranges, at_most(90), Precision::F32, 1e-5);
             check(sizes, ranges, at_most(16), Precision::Bf16, 2e-2);
+            check(sizes, ranges, at_most(16), Precision::F16, 4e-3);
         }
     }
 }

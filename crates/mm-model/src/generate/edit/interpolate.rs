@@ -1,6 +1,7 @@
 //! Images between two images or between two captions.
 
 use burn::prelude::*;
+use burn::tensor::read_sync;
 use mm_diffusion::{Guidance, Level};
 use mm_patch::{Grid, Image, image_to_patches};
 
@@ -98,7 +99,7 @@ impl LoadedModel {
             let streams = vec![stream(options.seed, Purpose::Noise, 0, 0); 2 * shares.len()];
             let mut mixed = MixedRows { shares: shares.to_vec() };
             let prompts = [first, last].concat();
-            let drawn = self.draw_from(&prompts, grid, options, streams, &mut mixed)?;
+            let drawn = read_sync(self.draw_from(&prompts, grid, options, streams, &mut mixed))?;
             images.extend(drawn.into_iter().take(shares.len()));
         }
         Ok(images)

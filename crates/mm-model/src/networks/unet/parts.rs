@@ -11,8 +11,9 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use burn::tensor::activation::{silu, softmax};
+use burn::tensor::activation::softmax;
 use mm_backbone::{Init, Linear, checkpointed};
+use mm_kernels::{GroupMembers, GroupNormOptions, Precision, group_norm, swish};
 
 use super::UnetConfig;
 use crate::networks::convolution::Convolution;
@@ -37,17 +38,13 @@ impl GroupNorm {
 
     /// `[images, channels, height, width]` -> the same shape.
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [images, channels, height, width] = x.dims();
-        let grouped = x.reshape([images, channels / self.groups, self.groups, height * width]);
-        let mean_of = |x: Tensor<4>| x.mean_dim(3).mean_dim(1); // [images, 1, groups, 1]
-        let centred = grouped.clone() - mean_of(grouped);
-        let deviation = (mean_of(centred.clone().square()) + EPSILON).sqrt();
-        // Where squares overflow, a quotient of 0 would make a divergence look finite.
-        let overflows = deviation.clone().detach().is_inf();
-        let deviation = deviation.mask_fill(overflows, f32::NAN);
-        let each = |of: &Param<Tensor<1>>| of.val().reshape([1, channels, 1, 1]);
-        (centred / deviation).reshape([images, channels, height, width]) * each(&self.gamma)
-            + each(&self.beta)
+        let options = GroupNormOptions {
+            groups: self.groups,
+            members: GroupMembers::Strided,
+            epsilon: EPSILON,
+            swish: false,
+        };
+        group_norm(x, self.gamma.val(), self.beta.val(), options)
     }
 }
 
@@ -104,15 +101,22 @@ impl Residual {
 
     /// `x`: `[images, inputs, height, width]`, `time`: `[images, width]` -> `[images, outputs,
     /// height, width]`.
-    pub(super) fn forward(&self, x: Tensor<4>, time: &Tensor<2>) -> Tensor<4> {
+    ///
+    /// The factors of the convolutions are rounded to `precision`.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<4>,
+        time: &Tensor<2>,
+        precision: Precision,
+    ) -> Tensor<4> {
         let [images, inputs, height, width] = x.dims();
         let straight = match &self.shortcut {
             Some(map) => as_images(map.forward(as_tokens(x.clone())), [height, width]),
             None => x.clone(),
         };
         let time = self.time.forward(time.clone()).reshape([images, inputs, 1, 1]);
-        let h = silu(self.first.forward(x + time));
-        let y = self.norm.forward(straight + silu(self.second.forward(h)));
+        let h = swish(self.first.forward_in(x + time, precision));
+        let y = self.norm.forward(straight + swish(self.second.forward_in(h, precision)));
         match &self.attention {
             Some(attention) => attention.forward(y),
             None => y,
@@ -124,10 +128,15 @@ impl Residual {
     /// Computes what [`forward`](Self::forward) computes, and again in the backward pass instead of
     /// keeping more than `x`: `[images, inputs, height, width]`, `time`: `[images, width]` ->
     /// `[images, outputs, height, width]`.
-    pub(super) fn forward_checkpointed(&self, x: Tensor<4>, time: &Tensor<2>) -> Tensor<4> {
-        checkpointed(self, vec![x.into(), time.clone().into()], |block: &Self, inputs| {
+    pub(super) fn forward_checkpointed(
+        &self,
+        x: Tensor<4>,
+        time: &Tensor<2>,
+        precision: Precision,
+    ) -> Tensor<4> {
+        checkpointed(self, vec![x.into(), time.clone().into()], move |block: &Self, inputs| {
             let [x, time] = inputs.try_into().expect("two inputs");
-            block.forward(x.into_tensor(), &time.into_tensor())
+            block.forward(x.into_tensor(), &time.into_tensor(), precision)
         })
     }
 

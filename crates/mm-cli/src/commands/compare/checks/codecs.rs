@@ -143,9 +143,9 @@ pub fn bytes(on: &On) -> Result<Vec<Numbers>, Failure> {
     let make = |unified| NetworkConfig::Coded(CodedConfig { unified, codes, order: Order::Snake });
     let mut recipe = recipe(Represent::Bytes, make)?;
     recipe.order = Order::Snake;
-    (recipe.image.width, recipe.image.height) = (8, 8);
+    (recipe.image.width, recipe.image.height) = (16, 12);
     recipe.run.pack_len = 0;
-    recipe.run.batch = 4;
+    recipe.run.batch = 2;
     recipe.validate()?;
     loss(on, recipe)
 }

@@ -120,6 +120,7 @@ fn report(step: u64) -> StepReport {
         gradient: 0.25,
         lr: 0.0003,
         skipped: false,
+        loss_scale: None,
         tokens: 100,
         images: 4,
         levels: None,
