@@ -64,7 +64,7 @@ pub(crate) fn drawn_latent_patches(
     let shape = posterior.mean.dims();
     let noise = TensorData::new(noise(shape.iter().product()), shape);
     let drawn = posterior.sample(Tensor::from_data(noise, &posterior.mean.device()));
-    (numbers(patchify(codec.scaled(drawn), own)), own)
+    (host(patchify(codec.scaled(drawn), own)), own)
 }
 
 /// Returns the grid of the latents of an image, from that of its pixels.
