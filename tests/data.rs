@@ -142,7 +142,7 @@ fn text_alone_is_trained_and_measured_in_bits_a_byte() {
     let (mut training, data) = open(&recipe);
     let measure = |training: &Training| {
         let model = training.averaged();
-        let collator = collator(&recipe, &model.config, &model.tokenizer);
+        let collator = collator(&recipe, &model.config, &model.tokenizer, model.model.encoder());
         let reduction = recipe.loss.reduction;
         held_out_losses(&model, &collator, reduction, &data, Split::HeldOut, 30).unwrap()
     };

@@ -54,7 +54,7 @@ fn two_colors_are_read_and_drawn_after_a_short_training() {
         })
         .collect();
     for step in 0..300 {
-        let batch = collator(&recipe, &training.config, &training.tokenizer)
+        let batch = collator(&recipe, &training.config, &training.tokenizer, None)
             .batch(documents.clone().into_iter().zip(0..), step)
             .unwrap();
         training.step(&[batch]).unwrap();

@@ -88,7 +88,8 @@ xflags::xflags! {
             optional --minutes minutes: f64
             /// Names a folder of images. Default: the emoji.
             optional --data folder: PathBuf
-            /// Says where the page goes. Default: `docs/studies/convergence`, or `docs` for `lossless`.
+            /// Says where the page goes. Default: `docs/studies/convergence`, or `docs` for
+            /// `lossless`.
             optional --out folder: PathBuf
             /// Says where to compute. Default: flex.
             optional --device device: String

@@ -93,8 +93,8 @@ impl Discriminator {
         Self { levels, out: Convolution::of_neighbors(init, inputs, 1, 0.1) }
     }
 
-    /// Computes how real every region is: `[images, 3, height, width]` -> `[images, 1, rows, cols]`.
-    /// A side that is odd stays as it is.
+    /// Computes how real every region is: `[images, 3, height, width]` -> `[images, 1, rows,
+    /// cols]`. An image with an odd side stays as large as it is.
     pub(crate) fn forward(&self, images: Tensor<4>) -> Tensor<4> {
         let mut x = images;
         for level in &self.levels {

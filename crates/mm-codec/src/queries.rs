@@ -159,7 +159,7 @@ pub struct Queries {
     /// The queries before they see anything, `[count, width]`.
     queries: Param<Tensor<2>>,
     /// What stands at every place before it sees a code, `[rows * cols, width]`.
-    places: Param<Tensor<2>>,
+    blank: Param<Tensor<2>>,
     /// What is added to every cell to tell where it is, `[rows * cols, features]`.
     at: Param<Tensor<2>>,
     /// What is added to every code to tell which one it is, `[count, channels]`.
@@ -185,7 +185,7 @@ impl Queries {
         let places = rows * cols;
         Self {
             queries: init.normal([count, width], 1.0),
-            places: init.normal([places, width], 1.0),
+            blank: init.normal([places, width], 1.0),
             at: init.normal([places, width], 0.5),
             numbers: init.normal([count, channels], 0.5),
             before: (0..layers).map(|_| Layer::new(init, width, width)).collect(),
@@ -218,7 +218,7 @@ impl Queries {
         let [images, channels, _, count] = codes.dims();
         let codes = codes.reshape([images, channels, count]).swap_dims(1, 2);
         let codes = codes + self.numbers.val().unsqueeze_dim(0);
-        let mut x = self.places.val().unsqueeze_dim::<3>(0).repeat_dim(0, images);
+        let mut x = self.blank.val().unsqueeze_dim::<3>(0).repeat_dim(0, images);
         for layer in &self.behind {
             x = layer.forward(x, codes.clone(), None);
         }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, Order, UnetConfig, VitConfig};
 
-pub use network::{NetworkConfig, NetworkFields, UnifiedConfig};
-pub use roads::{BytesConfig, CodedConfig, ImageCodes, LatentConfig};
+pub use network::{NetworkConfig, NetworkFields};
+pub use roads::{BytesConfig, CodedConfig, ImageCodes, LatentConfig, UnifiedConfig};
 pub use time::TimeConfig;
 
 /// Everything that decides the shapes and the meaning of a model's weights.

@@ -24,7 +24,7 @@ impl LatentScale {
             codec.config().network.cells(image.height(), image.width())?;
             let grid = Grid::new(image.height(), image.width(), 1);
             let patches = image_to_patches(image, grid).expect("every image is of whole pixels");
-            for number in numbers(latents(codec, patches, grid)) {
+            for number in host(latents(codec, patches, grid)) {
                 let number = f64::from(number);
                 (count, sum, squares) = (count + 1.0, sum + number, squares + number * number);
             }
@@ -49,7 +49,7 @@ pub(crate) fn latent_patches(
     let patch = grid.patch / config.network.factor();
     let own = Grid { patch, channels: config.latent_channels, ..grid };
     let latents = codec.scaled(latents(codec, patches, grid));
-    (numbers(patchify(latents, own)), own)
+    (host(patchify(latents, own)), own)
 }
 
 /// Encodes the patches of one image to the means of its latents, `[1, channels, rows, cols]`.
@@ -62,7 +62,7 @@ fn latents(codec: &KlAutoencoder, patches: Vec<f32>, grid: Grid) -> Tensor<4> {
 }
 
 /// Copies numbers to the host, whatever their axes are.
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_to_vec_as::<f32>().expect("activations are floats")
 }
 

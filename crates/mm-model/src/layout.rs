@@ -18,7 +18,7 @@ pub enum Order {
     Rows,
     /// Row by row, every second one from right to left, so that neighbors follow each other.
     Snake,
-    /// From the center outwards; what is equally far is in reading order.
+    /// The nearest to the center first; what is equally far is in reading order.
     CenterOut,
     /// One fixed permutation for each size, drawn once for all.
     Random,
@@ -73,14 +73,14 @@ impl Order {
 pub struct ImageLayout {
     /// The order of the patches.
     pub order: Order,
-    /// Whether every number of a patch has a place of its own, as where bytes are tokens.
-    pub numbers: bool,
+    /// Whether every value of a patch has a place of its own, as where bytes are tokens.
+    pub each_value: bool,
 }
 
 impl ImageLayout {
     /// Returns how many places a patch of `grid` takes.
     pub fn places_of_patch(&self, grid: Grid) -> usize {
-        if self.numbers { grid.patch_dim() } else { 1 }
+        if self.each_value { grid.patch_dim() } else { 1 }
     }
 
     /// Returns how many places an image of `grid` takes.
@@ -100,7 +100,7 @@ impl ImageLayout {
     /// beside each other, as columns of their own.
     pub fn positions(&self, next: &mut Positions, grid: Grid) -> Vec<[f64; 2]> {
         let items = self.items(grid);
-        if !self.numbers {
+        if !self.each_value {
             let all = next.image(grid.rows, grid.cols);
             return items.into_iter().map(|item| all[item]).collect();
         }
@@ -163,7 +163,7 @@ mod tests {
         let image = Image::new(4, 2, bytes).unwrap();
         let numbers = image_to_patches(&image, grid).unwrap();
         for order in ORDERS {
-            let layout = ImageLayout { order, numbers: true };
+            let layout = ImageLayout { order, each_value: true };
             let mut next = Positions::new(PositionScheme::Halves);
             let positions = layout.positions(&mut next, grid);
             assert_eq!((positions.len(), layout.places(grid)), (24, 24));

@@ -33,7 +33,7 @@ pub trait Objective: fmt::Debug + Send + Sync {
     /// Lists the terms in the order in which they are added up; it is the same at every step.
     fn terms(&self) -> Vec<TermConfig>;
 
-    /// Lists the terms with the weights of one step, counted from 0; a weight may change on the way.
+    /// Lists the terms with the weights of one step, counted from 0; weights may change on the way.
     fn terms_at(&self, _step: u64) -> Vec<TermConfig> {
         self.terms()
     }

@@ -1,5 +1,5 @@
-//! What images are to the network, from the folder of a codec: its sizes, its weights, and the scale
-//! of its latents.
+//! What images are to the network, from the folder of a codec: its sizes, its weights, and the
+//! scale of its latents.
 
 use burn::prelude::*;
 use mm_codec::{CodecConfig, KlConfig};

@@ -6,7 +6,7 @@ use mm_codec::CodecConfig;
 use mm_diffusion::Level;
 use mm_kernels::{AttentionContext, AxisFrequency, KeyRanges, RotaryTables};
 
-use crate::config::roads::{BytesConfig, CodedConfig, ImageCodes, LatentConfig};
+use crate::config::roads::{BytesConfig, CodedConfig, ImageCodes, LatentConfig, UnifiedConfig};
 use crate::{Classes, ConfigError, ImageLayout, Order, UnetConfig, VitConfig};
 
 /// The network of a model with its sizes.
@@ -24,22 +24,6 @@ pub enum NetworkConfig {
     Coded(CodedConfig),
     /// One transformer for text and for the latents of a codec.
     Latent(LatentConfig),
-}
-
-/// The transformer, and what is between it and raw pixels.
-#[derive(Debug, Clone, PartialEq)]
-pub struct UnifiedConfig {
-    /// Whether the maps to and from patches have biases (Su's script: no).
-    pub patch_bias: bool,
-    /// Rows and columns that have a learned embedding added to their patches, beside the rotary
-    /// positions (Li and He 2025, arXiv:2511.13720, add absolute positions too); 0 for none, as in
-    /// `su2024`.
-    pub patch_pos_embed: usize,
-    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches, as in
-    /// U-ViT (Bao et al. 2022); it starts as the identity and can smooth the borders of patches.
-    pub patch_convolution: bool,
-    /// The blocks.
-    pub backbone: BackboneConfig,
 }
 
 /// What `config.json` and the table `[model]` of a recipe say of a network. One of `backbone`,

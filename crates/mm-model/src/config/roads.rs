@@ -1,10 +1,26 @@
-//! What an image is to the joined transformer, if it is not raw pixels: codes, bytes or latents.
+//! The joined transformer, and what an image is to it: raw pixels, codes, bytes or latents.
 
+use mm_backbone::BackboneConfig;
 use mm_codec::{CodeConfig, KlConfig};
 use serde::{Deserialize, Serialize};
 
-use super::UnifiedConfig;
 use crate::{ImageLayout, Order};
+
+/// The transformer, and what is between it and raw pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnifiedConfig {
+    /// Whether the maps to and from patches have biases (Su's script: no).
+    pub patch_bias: bool,
+    /// Rows and columns that have a learned embedding added to their patches, beside the rotary
+    /// positions (Li and He 2025, arXiv:2511.13720, add absolute positions too); 0 for none, as in
+    /// `su2024`.
+    pub patch_pos_embed: usize,
+    /// Whether a 3x3 convolution over the pixels of each image follows the map to patches, as in
+    /// U-ViT (Bao et al. 2022); it starts as the identity and can smooth the borders of patches.
+    pub patch_convolution: bool,
+    /// The blocks.
+    pub backbone: BackboneConfig,
+}
 
 /// A transformer over words and codes, and what makes codes of images.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +86,7 @@ impl CodedConfig {
 
     /// Returns which places the codes of an image take.
     pub fn layout(&self) -> ImageLayout {
-        ImageLayout { order: self.order, numbers: self.codec().is_none() }
+        ImageLayout { order: self.order, each_value: self.codec().is_none() }
     }
 }
 

@@ -80,7 +80,7 @@ impl Training {
         self.remember(micro_batches);
         let scale = self.scale_unread();
         let factor = scale.as_ref().map(LossScaleUnread::factor);
-        let asked = Asked { step, loss_terms: &terms, counts: &counts, scale: factor.clone() };
+        let asked = Asked { step, losses: &terms, counts: &counts, scale: factor.clone() };
         let Gradients { grads, values } = self.gradients(micro_batches, asked);
         let optim = &self.recipe.optimizer;
         let grads = freeze::without_frozen(&self.model, grads, &optim.freeze);
