@@ -11,7 +11,7 @@
 # 4 GB and ten minutes of a processor at the first time [default: OUT/target]. It needs cargo and its
 # registry, lavapipe, and a Python with NVRTC and its headers, which PYTHON may name:
 #
-#   pip install nvidia-cuda-nvrtc-cu12 nvidia-cuda-runtime-cu12 nvidia-cuda-cccl-cu12
+#   pip install nvidia-cuda-{nvrtc,runtime,cccl,nvcc}-cu12
 #
 # What it cannot show: kernels that Burn chooses on a card alone, because that one has tensor cores or
 # warps, and whether the numbers are right.
@@ -105,7 +105,7 @@ import importlib.util
 out = sys.argv[1]
 folder = list(importlib.util.find_spec("nvidia").submodule_search_locations)[0]
 nvrtc = ctypes.CDLL(os.path.join(folder, "cuda_nvrtc/lib/libnvrtc.so.12"))
-includes = [os.path.join(folder, part, "include") for part in ("cuda_runtime", "cuda_cccl")]
+includes = [os.path.join(folder, part, "include") for part in ("cuda_runtime", "cuda_cccl", "cuda_nvcc")]
 includes += [os.path.join(folder, "cuda_cccl/include/cccl"), os.path.join(folder, "cuda_nvrtc/include")]
 
 

@@ -72,7 +72,7 @@ xflags::xflags! {
         /// and drawings. A study that was stopped goes on.
         ///
         /// `cargo xtask study lossless` measures what codecs lose, and reading and drawing over raw
-        /// patches, codes, latents and bytes (docs/lossless.md); its judge is optional.
+        /// patches, codes, latents and bytes; it asks for no judge and writes docs/lossless.md.
         cmd study {
             /// Names the study: `convergence` or `lossless`.
             required name: String

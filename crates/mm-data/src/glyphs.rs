@@ -156,8 +156,8 @@ impl GlyphSet {
         }
     }
 
-    /// Returns every different image that [`draw`](Self::draw) can return for a combination, ordered
-    /// by typeface, size, row and column.
+    /// Returns every different image that [`draw`](Self::draw) can return for a combination, by
+    /// typeface, size, row and column.
     pub fn renderings(&self, shown: &Combination) -> Vec<Image> {
         let characters: Vec<usize> = shown.indices().collect();
         let mut images = vec![];

@@ -2,6 +2,7 @@
 //! over Burn's optimizers.
 
 mod adamw;
+mod clock;
 mod ema;
 pub(crate) mod freeze;
 mod gated;

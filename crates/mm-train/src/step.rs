@@ -94,7 +94,7 @@ impl Training {
         let counts = self.counts(micro_batches);
         let scale = self.loss_scale();
         let on_device = scale.map(|scale| Tensor::from_floats([scale as f32], &self.device));
-        let asked = Asked { step, terms: &terms, counts: &counts, scale: on_device };
+        let asked = Asked { step, losses: &terms, counts: &counts, scale: on_device };
         let Gradients { grads, values } = self.gradients(micro_batches, asked);
         let mut grads = self.add_over_ranks(grads);
         let statistics = codebook::take(&self.model, &mut grads, self.recipe.loss.latent);
@@ -243,7 +243,7 @@ struct Gradients {
 struct Asked<'a> {
     /// The step, counted from 0.
     step: u64,
-    terms: &'a [TermConfig],
+    losses: &'a [TermConfig],
     counts: &'a BatchCounts,
     /// What the loss is multiplied by, `[1]`.
     scale: Option<Tensor<1>>,
@@ -280,10 +280,10 @@ impl Work<'_> {
         let value =
             |term: &TermConfig| losses.value(term.name).map(|value| value.without_autodiff());
         let values = StepValues {
-            losses: vec![self.asked.terms.iter().map(value).collect()],
+            losses: vec![self.asked.losses.iter().map(value).collect()],
             errors: errors.into_iter().collect(),
         };
-        let total = losses.total(|name| self.asked.terms[self.position(name)].weight);
+        let total = losses.total(|name| self.asked.losses[self.position(name)].weight);
         let scaled = |total: Tensor<1>| match &self.asked.scale {
             Some(scale) => total * scale.clone(),
             None => total,
@@ -301,12 +301,12 @@ impl Work<'_> {
         let at = self.position(name);
         let all = self.asked.counts.items[at];
         let values = all * self.config.patch_dim();
-        let scale = self.asked.terms[at].reduction.factor(values, self.asked.counts.target_images);
+        let scale = self.asked.losses[at].reduction.factor(values, self.asked.counts.target_images);
         count as f64 / all.max(1) as f64 * scale
     }
 
     fn position(&self, name: &str) -> usize {
-        let at = self.asked.terms.iter().position(|term| term.name == name);
+        let at = self.asked.losses.iter().position(|term| term.name == name);
         at.expect("an objective lists every term that it computes")
     }
 }

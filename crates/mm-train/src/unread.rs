@@ -106,8 +106,8 @@ pub(crate) struct UnreadStep {
 }
 
 impl UnreadStep {
-    /// Returns all numbers that are to be read: those judged, the errors of patches, and 1 if the
-    /// step was taken or else 0.
+    /// Returns all numbers that are to be read, `[numbers]` each: those judged, the errors of
+    /// patches, and 1 if the step was taken or else 0.
     pub fn numbers(&self) -> Vec<Tensor<1>> {
         let mut all = vec![self.judged.clone()];
         all.extend(self.values.errors());

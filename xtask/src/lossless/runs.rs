@@ -123,6 +123,7 @@ impl Run {
             Kind::Road(Road::Bytes) => (400, 2, "2e-3"),
             Kind::Reader | Kind::Road(_) => (400, 16, "2e-3"),
         };
+        let samples = if kind == Kind::Road(Road::Bytes) { 1 } else { 4 };
         let average = 1.0 - 10.0 / steps.max(20) as f64;
         let warmup = steps / 20;
         let mut text = format!("seed = {seed}\nvocab = {vocab}\n\n[data]\n{WORDS}\n");
@@ -155,7 +156,7 @@ sample_every = {}
 sampler = \"euler\"
 steps = {STEPS_OF_DRAWING}
 guidance = {{ scale = 1.0, from = 0.0, to = 1.0 }}
-count = 4
+count = {samples}
 ",
             10 * steps
         ));

@@ -1,16 +1,18 @@
 //! The 3x3 convolution with a border of zeros as one operation.
 //!
 //! ```text
-//! Y = W C(x)        W: [outputs, 9 inputs], C(x): [9 inputs, pixels]
-//! dW = dY C(x)ᵀ,    dx = C⁺(Wᵀ dY)
+//! Y = W C(x)          W: [outputs, 9 inputs],  C(x): [9 inputs, pixels]
+//! dx = W' C(dY),      dW' = C(dY) xᵀ           W': [inputs, 9 outputs],  C(dY): [9 outputs, pixels]
 //! ```
 //!
-//! `C(x)` holds the nine neighbors of every pixel, and `C⁺` adds every number of a column back to
-//! the pixel that it was taken from.
+//! `C(x)` holds the nine neighbors of every pixel. Pixel `p` gives `dx` to all whose neighbor it
+//! is, which are its own neighbors on the opposite sides: `W'` is `W` with its kernels turned by
+//! half a turn, inputs and outputs changed over. So one `C(dY)` serves both gradients.
 //!
-//! `C(x)` is made a tile at a time, as many pixels as a product needs to be fast and the cache can
-//! hold; nothing is kept. (Burn takes the gradient of a kernel as a convolution whose kernel is as
-//! large as the image; here all three are products.)
+//! `C` is made a tile at a time, as many pixels as a product needs to be fast and the cache can
+//! hold; nothing is kept. Where a tile lies in one image, products read and write the image where
+//! it stands. (Burn takes the gradient of a kernel as a convolution whose kernel is as large as the
+//! image; here all three are products.)
 
 use std::ops::Range;
 
@@ -55,10 +57,11 @@ impl ConvolutionOp {
         self.height * self.width
     }
 
-    /// Cuts so many images into tiles: whole images together, or rows of one.
-    fn tiles(&self, images: usize) -> Vec<Tile> {
+    /// Cuts so many images into tiles for columns of so many channels: whole images together, or
+    /// rows of one.
+    fn tiles(&self, images: usize, channels: usize) -> Vec<Tile> {
         let (height, width) = (self.height, self.width);
-        let pixels = (TILE / (9 * self.inputs)).max(LEAST);
+        let pixels = (TILE / (9 * channels)).max(LEAST);
         let rows = (pixels / width).clamp(1, height);
         let together = if rows == height { (pixels / self.plane()).max(1) } else { 1 };
         let firsts = (0..images).step_by(together);
@@ -77,107 +80,128 @@ impl ConvolutionOp {
         tile.images.len() * tile.rows.len() * self.width
     }
 
-    /// Computes `C(x)` of a tile, `[9 inputs, pixels]`.
-    fn gather(&self, tile: &Tile, x: &[f32], columns: &mut [f32]) {
-        let width = self.width;
-        for (line, to) in columns.chunks_exact_mut(self.pixels(tile)).enumerate() {
-            let mut to = to.chunks_exact_mut(width);
-            self.each_row(tile, line, |seen| {
-                let to = to.next().expect("a row for each of the tile's");
-                match seen {
-                    Some(at) => shift(&x[at..at + width], line % 3, to),
-                    None => to.fill(0.0),
-                }
-            });
-        }
-    }
-
-    /// Adds columns back to `x`: the transpose of [`gather`](Self::gather).
-    fn scatter(&self, tile: &Tile, columns: &[f32], x: &mut [f32]) {
-        let width = self.width;
-        for (line, from) in columns.chunks_exact(self.pixels(tile)).enumerate() {
-            let mut from = from.chunks_exact(width);
-            self.each_row(tile, line, |seen| {
-                let from = from.next().expect("a row for each of the tile's");
-                if let Some(at) = seen {
-                    shift_back(from, line % 3, &mut x[at..at + width]);
-                }
-            });
-        }
-    }
-
-    /// Calls `work` for every row of a tile with the start of the row of `x` that line
-    /// `(channel, row, column)` of `C(x)` sees, and with nothing where that is outside.
-    fn each_row(&self, tile: &Tile, line: usize, mut work: impl FnMut(Option<usize>)) {
+    /// Computes `C(x)` of a tile of images of so many channels, `[9 channels, pixels]`.
+    fn gather(&self, tile: &Tile, channels: usize, x: &[f32], columns: &mut [f32]) {
         let (height, width) = (self.height, self.width);
-        let (channel, down) = (line / 9, line % 9 / 3);
-        for image in tile.images.clone() {
-            let plane = (image * self.inputs + channel) * self.plane();
-            for row in tile.rows.clone() {
-                let seen = (row + down).checked_sub(1).filter(|row| *row < height);
-                work(seen.map(|row| plane + row * width));
+        for (line, to) in columns.chunks_exact_mut(self.pixels(tile)).enumerate() {
+            let (channel, down) = (line / 9, line % 9 / 3);
+            let mut to = to.chunks_exact_mut(width);
+            for image in tile.images.clone() {
+                let plane = (image * channels + channel) * self.plane();
+                for row in tile.rows.clone() {
+                    let to = to.next().expect("a row for each of the tile's");
+                    match (row + down).checked_sub(1).filter(|row| *row < height) {
+                        Some(row) => shift(&x[plane + row * width..][..width], line % 3, to),
+                        None => to.fill(0.0),
+                    }
+                }
             }
         }
     }
 
-    /// Says of every piece of a tile's `Y`, `[outputs, pixels]`, where it stands there, and where
-    /// among whole images.
-    fn pieces(&self, tile: &Tile) -> impl Iterator<Item = [Range<usize>; 2]> + use<> {
-        let (outputs, plane, width) = (self.outputs, self.plane(), self.width);
+    /// Returns where a tile of one image begins in images of so many channels, or nothing if it has
+    /// several images.
+    fn start(&self, tile: &Tile, channels: usize) -> Option<usize> {
+        let start = tile.images.start * channels * self.plane() + tile.rows.start * self.width;
+        (tile.images.len() == 1).then_some(start)
+    }
+
+    /// Says of every piece of a tile of so many channels, `[channels, pixels]`, where it stands
+    /// there, and where among whole images.
+    fn pieces(
+        &self,
+        tile: &Tile,
+        channels: usize,
+    ) -> impl Iterator<Item = [Range<usize>; 2]> + use<> {
+        let (plane, width) = (self.plane(), self.width);
         let (images, rows) = (tile.images.clone(), tile.rows.clone());
         let piece = rows.len() * width;
-        let all = (0..outputs).flat_map(move |output| images.clone().map(move |i| (output, i)));
-        all.enumerate().map(move |(at, (output, image))| {
-            let start = (image * outputs + output) * plane + rows.start * width;
+        let all = (0..channels).flat_map(move |one| images.clone().map(move |i| (one, i)));
+        all.enumerate().map(move |(at, (channel, image))| {
+            let start = (image * channels + channel) * plane + rows.start * width;
             [at * piece..(at + 1) * piece, start..start + piece]
         })
     }
 
-    /// Gives a product the convolution's precision.
-    fn product<'t>(&self, target: Target<'t>) -> Target<'t> {
-        target.of(self.precision)
-    }
-
-    fn forward_part(&self, weight: &[f32], x: &[f32], y: &mut [f32]) {
-        let (inputs, outputs) = (self.inputs, self.outputs);
-        for tile in self.tiles(x.len() / (inputs * self.plane())) {
-            let pixels = self.pixels(&tile);
-            let (mut columns, mut out) = (take(9 * inputs * pixels), take(outputs * pixels));
-            self.gather(&tile, x, &mut columns);
-            let columns = Matrix::rows(&columns, pixels);
-            let weight = Matrix::rows(weight, 9 * inputs);
-            self.product(Target::rows(&mut out, pixels)).set(weight, columns, 1.0);
-            for [here, there] in self.pieces(&tile) {
-                y[there].copy_from_slice(&out[here]);
-            }
+    /// Computes `[channels, pixels] = map columns` of a tile inside whole images.
+    fn set(&self, tile: &Tile, map: Matrix<'_>, columns: Matrix<'_>, images: &mut [f32]) {
+        let shape = [map.height(), self.pixels(tile)];
+        if let Some(start) = self.start(tile, shape[0]) {
+            let target = Target::strided(&mut images[start..], shape, self.plane());
+            return target.of(self.precision).set(map, columns, 1.0);
+        }
+        let mut out = take(shape[0] * shape[1]);
+        Target::rows(&mut out, shape[1]).of(self.precision).set(map, columns, 1.0);
+        for [here, there] in self.pieces(tile, shape[0]) {
+            images[there].copy_from_slice(&out[here]);
         }
     }
 
-    /// Adds to `dx`; returns `dW`.
+    fn forward_part(&self, weight: &[f32], x: &[f32], y: &mut [f32]) {
+        let inputs = self.inputs;
+        let weight = Matrix::rows(weight, 9 * inputs);
+        for tile in self.tiles(x.len() / (inputs * self.plane()), inputs) {
+            let pixels = self.pixels(&tile);
+            let mut columns = take(9 * inputs * pixels);
+            self.gather(&tile, inputs, x, &mut columns);
+            self.set(&tile, weight, Matrix::rows(&columns, pixels), y);
+        }
+    }
+
+    /// Writes `dx`; returns `dW'`, `[9 outputs, inputs]`. `turned` is `W'`.
     fn backward_part(
         &self,
-        weight: &[f32],
+        turned: &[f32],
         x: &[f32],
         dy: &[f32],
         dx: &mut [f32],
     ) -> [Vec<f32>; 1] {
         let (inputs, outputs) = (self.inputs, self.outputs);
-        let mut dweight = vec![0.0; weight.len()];
-        for tile in self.tiles(x.len() / (inputs * self.plane())) {
+        let mut dturned = vec![0.0; turned.len()];
+        for tile in self.tiles(x.len() / (inputs * self.plane()), outputs) {
             let pixels = self.pixels(&tile);
-            let (mut columns, mut out) = (take(9 * inputs * pixels), take(outputs * pixels));
-            for [here, there] in self.pieces(&tile) {
-                out[here].copy_from_slice(&dy[there]);
+            let mut columns = take(9 * outputs * pixels);
+            self.gather(&tile, outputs, dy, &mut columns);
+            let columns = Matrix::rows(&columns, pixels);
+            self.set(&tile, Matrix::rows(turned, 9 * outputs), columns, dx);
+            let target = Target::rows(&mut dturned, inputs).of(self.precision);
+            if let Some(start) = self.start(&tile, inputs) {
+                let x = Matrix::strided(&x[start..], [inputs, pixels], self.plane());
+                target.add(columns, x.t(), 1.0);
+                continue;
             }
-            let out = Matrix::rows(&out, pixels);
-            self.gather(&tile, x, &mut columns);
-            let seen = Matrix::rows(&columns, pixels);
-            self.product(Target::rows(&mut dweight, 9 * inputs)).add(out, seen.t(), 1.0);
-            let weight = Matrix::rows(weight, 9 * inputs);
-            self.product(Target::rows(&mut columns, pixels)).set(weight.t(), out, 1.0);
-            self.scatter(&tile, &columns, dx);
+            let mut seen = take(inputs * pixels);
+            for [here, there] in self.pieces(&tile, inputs) {
+                seen[here].copy_from_slice(&x[there]);
+            }
+            target.add(columns, Matrix::rows(&seen, pixels).t(), 1.0);
         }
-        [dweight]
+        [dturned]
+    }
+
+    /// Returns `W'`, whose row `i` holds `W[o, i, 8 - k]` at `9 o + k`.
+    fn turned(&self, weight: &[f32]) -> Vec<f32> {
+        let mut turned = vec![0.0; weight.len()];
+        for (at, kernel) in weight.chunks_exact(9).enumerate() {
+            let (output, input) = (at / self.inputs, at % self.inputs);
+            let to = &mut turned[(input * self.outputs + output) * 9..][..9];
+            to.copy_from_slice(kernel);
+            to.reverse();
+        }
+        turned
+    }
+
+    /// Returns `dW`, given the gradient of `W'` with rows and columns changed over:
+    /// `[9 outputs, inputs]`.
+    fn turned_back(&self, dturned: &[f32]) -> Vec<f32> {
+        let mut dweight = vec![0.0; dturned.len()];
+        for (line, numbers) in dturned.chunks_exact(self.inputs).enumerate() {
+            let (output, kernel) = (line / 9, 8 - line % 9);
+            for (input, number) in numbers.iter().enumerate() {
+                dweight[(output * self.inputs + input) * 9 + kernel] = *number;
+            }
+        }
+        dweight
     }
 
     /// Counts the numbers of `x` and of `y` in a group of images, of which there are at most
@@ -205,19 +229,6 @@ fn shift(from: &[f32], kernel: usize, to: &mut [f32]) {
     }
 }
 
-/// Adds back what [`shift`] took.
-fn shift_back(from: &[f32], kernel: usize, to: &mut [f32]) {
-    let last = from.len() - 1;
-    let (from, to) = match kernel {
-        0 => (&from[1..], &mut to[..last]),
-        1 => (from, to),
-        _ => (&from[..last], &mut to[1..]),
-    };
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += from;
-    }
-}
-
 impl Op for ConvolutionOp {
     fn shape(&self, first: Shape) -> Shape {
         Shape::new([first.dims::<4>()[0], self.outputs, self.height, self.width])
@@ -237,9 +248,10 @@ impl Op for ConvolutionOp {
         let mut dx = vec![0.0; x.len()];
         let [of_x, of_y] = self.group(x);
         let tasks = x.chunks(of_x).zip(dy.chunks(of_y)).zip(dx.chunks_mut(of_x)).collect();
-        let parts = in_parts(tasks, |_, ((x, dy), dx)| self.backward_part(weight, x, dy, dx));
-        let [dweight] = add_up(parts);
-        vec![dx, dweight]
+        let turned = self.turned(weight);
+        let parts = in_parts(tasks, |_, ((x, dy), dx)| self.backward_part(&turned, x, dy, dx));
+        let [dturned] = add_up(parts);
+        vec![dx, self.turned_back(&dturned)]
     }
 }
 

@@ -401,8 +401,8 @@ mod tests {
         let of = |x: Tensor<4>| FlexKernels.group_norm(x, gamma.clone(), beta.clone(), options);
         let all = of(x.clone());
         for image in 0..4 {
-            let alone = of(x.clone().narrow(0, image, 1));
-            assert_eq!(alone.into_data(), all.clone().narrow(0, image, 1).into_data());
+            let single = of(x.clone().narrow(0, image, 1));
+            assert_eq!(single.into_data(), all.clone().narrow(0, image, 1).into_data());
         }
     }
 

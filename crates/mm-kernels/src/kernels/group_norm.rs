@@ -25,8 +25,8 @@ pub enum GroupMembers {
     Strided,
 }
 
-/// Computes group norm by device operations; see
-/// [`BlockKernels::group_norm`](crate::BlockKernels::group_norm).
+/// Computes group norm by device operations, `[images, channels, height, width]` -> the same shape;
+/// see [`BlockKernels::group_norm`](crate::BlockKernels::group_norm).
 pub fn group_norm(
     x: Tensor<4>,
     gamma: Tensor<1>,

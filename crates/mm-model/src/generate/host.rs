@@ -4,6 +4,9 @@
 //! reads is an `async fn` here, of which there is one each; what it is called without `async` waits
 //! for it with [`read_sync`](burn::tensor::read_sync). In a browser that works on the processor
 //! alone, where nothing is ever waited for.
+//!
+//! What no browser asks for has no such form: the folders of codecs, and the edits that look at
+//! numbers between two steps ([`Restore`](crate::Restore), noise on the way between two images).
 
 use burn::prelude::*;
 

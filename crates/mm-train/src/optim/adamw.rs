@@ -4,7 +4,7 @@ use burn::optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource};
 use burn::prelude::*;
 use mm_kernels::{AdamW, Gate};
 
-use super::gated::Clock;
+use super::clock::Clock;
 
 /// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with all settings but the learning rate and
 /// the time.

@@ -12,6 +12,7 @@ use burn::prelude::*;
 use mm_kernels::Gate;
 
 use super::adamw::{AdamWOptimizer, AdamWState};
+use super::clock::Clock;
 use super::lamb::LambOptimizer;
 
 /// What the optimizers of a run share.
@@ -44,21 +45,7 @@ impl StepGate {
     }
 
     fn clock(&self) -> Clock {
-        Clock { seen: self.refused.load(Ordering::Relaxed), refused: self.refused.clone() }
-    }
-}
-
-/// How many refused steps a state has subtracted from its own.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Clock {
-    seen: usize,
-    refused: Arc<AtomicUsize>,
-}
-
-impl Clock {
-    /// Returns the number of refused steps since the clock was made.
-    pub fn refused(&self) -> usize {
-        self.refused.load(Ordering::Relaxed).saturating_sub(self.seen)
+        Clock::at(&self.refused)
     }
 }
 

@@ -21,8 +21,8 @@ const THREAD: f64 = 16e6;
 /// What the allocator holds of freed pieces that no other fits, as a share of all that is asked
 /// for, measured.
 const FREED: f64 = 1.0 / 3.0;
-/// What the memory pools of a device hold beyond what is asked for, as a share of it: pages that are
-/// not full, and sizes that no other request fits.
+/// What the memory pools of a device hold beyond what is asked for, as a share of it: pages that
+/// are not full, and sizes that no other request fits.
 const POOLED: f64 = 0.15;
 /// The most bytes of freed pieces, measured: the allocator begins a few pages for each of its
 /// sizes, however large the model.

@@ -72,7 +72,7 @@ impl Training {
     /// [`read_steps`](Self::read_steps) tells what the steps did.
     pub fn step_unread(&mut self, micro_batches: &[HostBatch]) -> Result<(), TrainError> {
         let step = self.next_step();
-        let terms = self.objective.terms();
+        let terms = self.objective.terms_at(step);
         let counts = self.counts(micro_batches);
         if counts.items.iter().all(|items| *items == 0) {
             return Err(TrainError::NothingToLearn { step });
@@ -80,7 +80,7 @@ impl Training {
         self.remember(micro_batches);
         let scale = self.scale_unread();
         let factor = scale.as_ref().map(LossScaleUnread::factor);
-        let asked = Asked { step, terms: &terms, counts: &counts, scale: factor.clone() };
+        let asked = Asked { step, losses: &terms, counts: &counts, scale: factor.clone() };
         let Gradients { grads, values } = self.gradients(micro_batches, asked);
         let optim = &self.recipe.optimizer;
         let grads = freeze::without_frozen(&self.model, grads, &optim.freeze);
@@ -151,7 +151,7 @@ impl Training {
         numbers: &mut std::slice::Iter<'_, f32>,
         progress: &Progress,
     ) -> Judged {
-        let terms = self.objective.terms();
+        let terms = self.objective.terms_at(progress.step);
         let losses = step.values.take_losses(numbers, terms.len());
         let parts = step.judged.dims()[0] - step.values.losses().len();
         let squares: f64 = numbers.take(parts).map(|sum| f64::from(*sum)).sum();
