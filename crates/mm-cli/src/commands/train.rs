@@ -225,6 +225,10 @@ fn start(
     check_batch(args, recipe.run.batch, ranks)?;
     let training = match &args.init {
         Some(model) => Training::from_model(recipe, &load(model, device)?, device),
+        None if recipe.model.network.vit().is_some_and(|vit| vit.factor() > 1) => {
+            let why = usage!("a DiT of latents needs the autoencoder that it was trained with");
+            return Err(why.hint("give `--init` the folder that `mm import hf` wrote"));
+        }
         None => Training::start(recipe, device),
     };
     let training = training.map_err(explain)?;

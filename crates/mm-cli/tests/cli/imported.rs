@@ -98,6 +98,11 @@ fn a_dit_is_imported_trained_on_images_and_draws_with_the_autoencoder_that_it_ca
     done(&args);
     let trained = path("run/model");
     done(&["draw", &trained, "--class", "0", "--steps", "3", "--out", &path("trained.png")]);
+    let said = refused(2, &["train", &recipe, "--out", &path("fresh"), "--set", &data]);
+    assert!(said.contains("needs the autoencoder") && said.contains("--init"), "{said}");
+    let settings = path("run/recipe.toml");
+    let said = refused(1, &["eval", &trained, "--recipe", &settings, "--task", "bpd"]);
+    assert!(said.contains("this model has no likelihood of images"), "{said}");
     let tensors = |model: &str| {
         let bytes = fs_err::read(Path::new(model).join("model.safetensors")).unwrap();
         let all = SafeTensors::deserialize(&bytes).unwrap();

@@ -110,6 +110,7 @@ pub fn likelihood(
         NetworkConfig::Coded(_) | NetworkConfig::Latent(_) | NetworkConfig::Codec(_) => {
             return Err(EvalError::NoPixels);
         }
+        other if other.factor() > 1 => return Err(EvalError::NoPixels),
         _ => {}
     }
     let levels = likelihood_levels(&model.config.schedule, options.steps)
