@@ -91,7 +91,7 @@ fn trained(results: &Results, text: &mut String) -> Result<()> {
         )?;
     }
     *text += "\nA name has the side of a cell in pixels and the seed. `bytes` is trained with 2 images a step, all \
-              others with 16.\n\n";
+              others with 16. `codes` and `latents` count their frozen codec too.\n\n";
     Ok(())
 }
 
