@@ -12,7 +12,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use burn::tensor::activation::{gelu, softmax};
+use burn::tensor::activation::{silu, softmax};
 use mm_backbone::Init;
 use serde::{Deserialize, Serialize};
 
@@ -148,7 +148,7 @@ impl Layer {
     fn forward(&self, x: Tensor<3>, others: Tensor<3>, hidden: Option<Tensor<3>>) -> Tensor<3> {
         let x = self.own.forward(x.clone(), x, hidden);
         let x = self.cross.forward(x, others, None);
-        let more = self.down.forward(gelu(self.up.forward(self.norm.forward(x.clone()))));
+        let more = self.down.forward(silu(self.up.forward(self.norm.forward(x.clone()))));
         x + more
     }
 }
