@@ -51,8 +51,8 @@ pub(crate) fn latent_patches(
 }
 
 /// Does what [`latent_patches`] does, but draws the latents from their Gaussians, as published
-/// latent diffusion is trained. `noise` returns so many standard normal numbers, which belong to the
-/// latents in the order `[channels, rows, cols]`.
+/// latent diffusion is trained. `noise` returns so many standard normal numbers, which belong to
+/// the latents in the order `[channels, rows, cols]`.
 pub(crate) fn drawn_latent_patches(
     codec: &KlAutoencoder,
     patches: Vec<f32>,
