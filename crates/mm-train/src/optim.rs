@@ -123,7 +123,7 @@ pub(crate) struct ClippedUnread {
 pub(crate) enum Squares {
     Host(f64),
     /// A part of the sum for each parameter, `[parts]`.
-    Device(Tensor<1>),
+    Device(Box<Tensor<1>>),
 }
 
 /// Does what [`clip`] does and reads nothing back from a device; `scale`: `[1]`.
@@ -137,8 +137,11 @@ pub(crate) fn clip_unread<M: Module>(
     let mut squares = SumSquares { grads: &grads, sum: SumOfSquares::default() };
     module.visit(&mut squares);
     let (host, parts) = squares.sum.into_parts();
-    let squares =
-        if parts.is_empty() { Squares::Host(host) } else { Squares::Device(Tensor::cat(parts, 0)) };
+    let squares = if parts.is_empty() {
+        Squares::Host(host)
+    } else {
+        Squares::Device(Box::new(Tensor::cat(parts, 0)))
+    };
     let shorter = match &squares {
         // The host has computed it all, and waits for nothing where it reads the scale.
         Squares::Host(sum) => {

@@ -62,99 +62,102 @@ impl TryFrom<NetworkFields> for NetworkConfig {
     type Error = ConfigError;
 
     fn try_from(fields: NetworkFields) -> Result<Self, ConfigError> {
-        let wrong = |field, found: &dyn ToString, wanted| ConfigError::Field {
-            field,
-            found: found.to_string(),
-            wanted,
-        };
-        let NetworkFields {
-            patch_bias,
-            patch_pos_embed,
-            patch_convolution,
-            backbone,
-            unet,
-            vit,
-            codec,
-            bytes,
-            order,
-        } = fields;
-        if bytes.is_some() && (backbone.is_none() || codec.is_some()) {
+        let of_codes =
+            fields.bytes.is_some() || matches!(fields.codec, Some(CodecConfig::Codes(_)));
+        if fields.bytes.is_some() && (fields.backbone.is_none() || fields.codec.is_some()) {
             return Err(wrong("bytes", &"given", "a `backbone` beside it, and no `codec`"));
         }
-        let of_codes = bytes.is_some() || matches!(codec, Some(CodecConfig::Codes(_)));
-        if order.is_some() && !(of_codes && backbone.is_some()) {
+        if fields.order.is_some() && !(of_codes && fields.backbone.is_some()) {
             return Err(wrong("order", &"given", "a `backbone` over codes beside it"));
         }
-        if let Some(vit) = vit {
-            let only = backbone.is_none() && unet.is_none() && codec.is_none();
-            let plain = patch_bias.is_none() && patch_pos_embed.is_none();
-            return if only && plain && patch_convolution.is_none() {
-                Ok(Self::Vit(vit))
-            } else {
-                Err(wrong("vit", &"given beside the fields of another", "one network alone"))
-            };
+        if fields.vit.is_some() {
+            fields.into_vit()
+        } else if fields.codec.is_some() || fields.bytes.is_some() {
+            fields.into_coded()
+        } else {
+            fields.into_pixels()
         }
-        if codec.is_some() || bytes.is_some() {
-            if unet.is_some() {
-                return Err(wrong("codec", &"given beside `unet`", "one network alone"));
+    }
+}
+
+fn wrong(field: &'static str, found: &dyn ToString, wanted: &'static str) -> ConfigError {
+    ConfigError::Field { field, found: found.to_string(), wanted }
+}
+
+impl NetworkFields {
+    /// Makes a published transformer, whose sizes are given.
+    fn into_vit(self) -> Result<NetworkConfig, ConfigError> {
+        let only = self.backbone.is_none() && self.unet.is_none() && self.codec.is_none();
+        let plain = self.patch_bias.is_none() && self.patch_pos_embed.is_none();
+        match self.vit {
+            Some(vit) if only && plain && self.patch_convolution.is_none() => {
+                Ok(NetworkConfig::Vit(vit))
             }
-            let Some(backbone) = backbone else {
-                return Ok(Self::Codec(codec.expect("bytes have a backbone")));
-            };
-            let fields = NetworkFields {
-                patch_bias,
-                patch_pos_embed,
-                patch_convolution,
-                backbone: Some(backbone),
-                ..NetworkFields::default()
-            };
-            let Self::Unified(unified) = Self::try_from(fields)? else {
-                unreachable!("a backbone alone is the joined transformer")
-            };
-            let codes = match (codec, bytes) {
-                (Some(CodecConfig::Kl(codec)), _) => {
-                    return Ok(Self::Latent(LatentConfig { unified, codec }));
-                }
-                (Some(CodecConfig::Codes(codec)), _) => ImageCodes::Codec(codec),
-                (Some(_), _) => {
-                    return Err(wrong("codec", &"of an unknown kind", "codes or latents"));
-                }
-                (None, bytes) => ImageCodes::Bytes(bytes.unwrap_or_default()),
-            };
-            let order = order.unwrap_or_default();
-            return Ok(Self::Coded(CodedConfig { unified, codes, order }));
+            _ => Err(wrong("vit", &"given beside the fields of another", "one network alone")),
         }
-        match (backbone, unet) {
-            (None, None) => {
-                Err(wrong("backbone", &"absent", "a transformer's sizes, or those of `unet`"))
-            }
-            (Some(_), Some(_)) => {
-                Err(wrong("backbone", &"given beside `unet`", "one network alone"))
-            }
-            (Some(backbone), None) => Ok(Self::Unified(UnifiedConfig {
-                patch_bias: patch_bias
-                    .ok_or_else(|| wrong("patch_bias", &"absent", "true or false"))?,
-                patch_pos_embed: patch_pos_embed.ok_or_else(|| {
-                    wrong("patch_pos_embed", &"absent", "a number of rows and columns, or 0")
-                })?,
-                patch_convolution: patch_convolution.unwrap_or_default(),
-                backbone,
-            })),
-            (None, Some(unet)) => match (patch_bias, patch_pos_embed, patch_convolution) {
-                (Some(true), ..) => {
-                    Err(wrong("patch_bias", &true, "false, since a `unet` has no maps of patches"))
-                }
-                (_, Some(found @ 1..), _) => Err(wrong(
-                    "patch_pos_embed",
-                    &found,
-                    "0, since a `unet` sees pixels in their places",
-                )),
-                (_, _, Some(true)) => {
-                    Err(wrong("patch_convolution", &true, "false, since a `unet` ends in one"))
-                }
-                _ => Ok(Self::Unet(unet)),
-            },
+    }
+
+    /// Makes a codec, or a transformer over what a codec or bytes make of images.
+    fn into_coded(mut self) -> Result<NetworkConfig, ConfigError> {
+        if self.unet.is_some() {
+            return Err(wrong("codec", &"given beside `unet`", "one network alone"));
         }
+        let (codec, bytes) = (self.codec.take(), self.bytes.take());
+        let order = self.order.take().unwrap_or_default();
+        if self.backbone.is_none() {
+            return Ok(NetworkConfig::Codec(codec.expect("bytes have a backbone")));
+        }
+        let unified = self.into_unified()?;
+        let codes = match (codec, bytes) {
+            (Some(CodecConfig::Kl(codec)), _) => {
+                return Ok(NetworkConfig::Latent(LatentConfig { unified, codec }));
+            }
+            (Some(CodecConfig::Codes(codec)), _) => ImageCodes::Codec(codec),
+            (Some(_), _) => return Err(wrong("codec", &"of an unknown kind", "codes or latents")),
+            (None, bytes) => ImageCodes::Bytes(bytes.unwrap_or_default()),
+        };
+        Ok(NetworkConfig::Coded(CodedConfig { unified, codes, order }))
+    }
+
+    /// Makes a network on pixels: the transformer or a U-Net.
+    fn into_pixels(mut self) -> Result<NetworkConfig, ConfigError> {
+        let Some(unet) = self.unet.take() else {
+            return Ok(NetworkConfig::Unified(self.into_unified()?));
+        };
+        if self.backbone.is_some() {
+            return Err(wrong("backbone", &"given beside `unet`", "one network alone"));
+        }
+        match (self.patch_bias, self.patch_pos_embed, self.patch_convolution) {
+            (Some(true), ..) => {
+                Err(wrong("patch_bias", &true, "false, since a `unet` has no maps of patches"))
+            }
+            (_, Some(found @ 1..), _) => Err(wrong(
+                "patch_pos_embed",
+                &found,
+                "0, since a `unet` sees pixels in their places",
+            )),
+            (_, _, Some(true)) => {
+                Err(wrong("patch_convolution", &true, "false, since a `unet` ends in one"))
+            }
+            _ => Ok(NetworkConfig::Unet(unet)),
+        }
+    }
+
+    /// Makes the transformer.
+    fn into_unified(self) -> Result<UnifiedConfig, ConfigError> {
+        let backbone = self.backbone.ok_or_else(|| {
+            wrong("backbone", &"absent", "a transformer's sizes, or those of `unet`")
+        })?;
+        let bias = self.patch_bias;
+        let places = self.patch_pos_embed;
+        Ok(UnifiedConfig {
+            patch_bias: bias.ok_or_else(|| wrong("patch_bias", &"absent", "true or false"))?,
+            patch_pos_embed: places.ok_or_else(|| {
+                wrong("patch_pos_embed", &"absent", "a number of rows and columns, or 0")
+            })?,
+            patch_convolution: self.patch_convolution.unwrap_or_default(),
+            backbone,
+        })
     }
 }
 

@@ -94,7 +94,7 @@ impl LambOptimizer {
 enum Squares {
     Host(f64),
     /// `[1]`, which is not read: that would wait for the device.
-    Device(Tensor<1>),
+    Device(Box<Tensor<1>>),
 }
 
 impl Squares {
@@ -102,7 +102,7 @@ impl Squares {
     fn on(self, device: &Device) -> Tensor<1> {
         match self {
             Self::Host(sum) => Tensor::from_floats([sum as f32], device),
-            Self::Device(sum) => sum,
+            Self::Device(sum) => *sum,
         }
     }
 }
@@ -112,5 +112,5 @@ fn squares<const D: usize>(x: &Tensor<D>) -> Squares {
     let mut sum = SumOfSquares::default();
     sum.add(x);
     let (host, mut parts) = sum.into_parts();
-    parts.pop().map_or(Squares::Host(host), Squares::Device)
+    parts.pop().map_or(Squares::Host(host), |sum| Squares::Device(Box::new(sum)))
 }

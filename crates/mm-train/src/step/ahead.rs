@@ -87,7 +87,7 @@ impl Training {
         let clipped = clip_unread(&self.model, grads, optim.clip, factor, &self.device);
         let ClippedUnread { grads, squares } = clipped;
         let (host_squares, squares) = match squares {
-            Squares::Device(parts) => (None, parts),
+            Squares::Device(parts) => (None, *parts),
             Squares::Host(sum) => {
                 (Some(sum), Tensor::from_floats([sum.sqrt() as f32], &self.device))
             }
