@@ -178,6 +178,8 @@ impl Tools {
         let Program { feature, name } = program;
         let folder = target.join("wasm");
         let _folder = sh.push_env("CARGO_TARGET_DIR", &folder);
+        // `wasm-bindgen` reads sections that are stripped with the names of functions.
+        let _strip = sh.push_env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
         let args = ["rustc", "--release", "-p", "mm-web", "--features", feature];
         let args = [&args[..], &["--lib", "--crate-type", "cdylib"]].concat();
         if let Some(linker) = &self.linker_for_debian {
