@@ -183,14 +183,15 @@ fn of_codes(folder: &std::path::Path, changes: &[(&str, &str)]) -> Recipe {
     Recipe::from_toml(&text).unwrap().with_all(changes).unwrap()
 }
 
-#[test]
-fn a_model_of_codes_learns_and_is_resumed_without_the_folder_of_its_codec() {
-    let (codec, trained_codec, _) = folder_of(FSQ);
-    let recipe = of_codes(codec.path(), &[("run.steps", "8"), ("run.checkpoint_every", "4")]);
-    let folder = tempfile::tempdir().unwrap();
-    let mut training = Training::start(recipe, &device()).unwrap();
+/// Trains four steps, loses the codec's folder, resumes to the end, and returns the model, whose
+/// codec is the trained one.
+fn resumed_without_codec(
+    mut training: Training,
+    codec: tempfile::TempDir,
+    trained_codec: &LoadedModel,
+) -> LoadedModel {
     let recipe = training.recipe.clone();
-    assert!(recipe.model.network.coded().is_some(), "the recipe has the codec's sizes");
+    let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&folder.path().join("run"), &recipe).unwrap();
     let mut steps = 0;
     let ending = train(&mut training, &run, &mut |event| {
@@ -208,6 +209,16 @@ fn a_model_of_codes_learns_and_is_resumed_without_the_folder_of_its_codec() {
         let far = kept.iter().zip(&weight.values).find(|(own, old)| (**own - **old).abs() > 1e-5);
         assert_eq!(far, None, "{name} stays as it was trained, but for its average's rounding");
     }
+    model
+}
+
+#[test]
+fn a_model_of_codes_learns_and_is_resumed_without_the_folder_of_its_codec() {
+    let (codec, trained_codec, _) = folder_of(FSQ);
+    let recipe = of_codes(codec.path(), &[("run.steps", "8"), ("run.checkpoint_every", "4")]);
+    let training = Training::start(recipe, &device()).unwrap();
+    assert!(training.recipe.model.network.coded().is_some(), "the recipe has the codec's sizes");
+    let model = resumed_without_codec(training, codec, &trained_codec);
     let drawn = model.draw(&[Document::of_text("red A")], model.grid().unwrap(), &model.options(3));
     assert_eq!(drawn.unwrap()[0].width(), 16);
 }
@@ -254,28 +265,10 @@ fn of_latents(folder: &std::path::Path, changes: &[(&str, &str)]) -> Recipe {
 fn a_model_of_latents_learns_and_is_resumed_without_the_folder_of_its_codec() {
     let (codec, trained_codec, images) = folder_of(KL);
     let recipe = of_latents(codec.path(), &[("run.steps", "8"), ("run.checkpoint_every", "4")]);
-    let folder = tempfile::tempdir().unwrap();
-    let mut training = Training::start(recipe, &device()).unwrap();
-    let recipe = training.recipe.clone();
-    let scale = recipe.model.network.latent().unwrap().codec.scaling_factor;
+    let training = Training::start(recipe, &device()).unwrap();
+    let scale = training.recipe.model.network.latent().unwrap().codec.scaling_factor;
     assert!(scale != 1.0 && scale > 0.0, "the scale was measured: {scale}");
-    let run = RunFolder::create(&folder.path().join("run"), &recipe).unwrap();
-    let mut steps = 0;
-    let ending = train(&mut training, &run, &mut |event| {
-        steps += u64::from(matches!(event, mm_train::TrainEvent::Step { .. }));
-        steps < 4
-    });
-    assert_eq!(ending.unwrap(), Ending::Stopped);
-    drop(codec);
-    let (mut resumed, _) = run.resume(recipe, &device()).unwrap();
-    assert_eq!(train(&mut resumed, &run, &mut |_| true).unwrap(), Ending::Complete);
-    let model = LoadedModel::load(&run.model(), &device()).unwrap();
-    let (own, codec) = (weights_of(&model.model), weights_of(&trained_codec.model));
-    for (name, weight) in codec {
-        let kept = &own[&format!("codec.{name}")].values;
-        let far = kept.iter().zip(&weight.values).find(|(own, old)| (**own - **old).abs() > 1e-5);
-        assert_eq!(far, None, "{name} stays as it was trained, but for its average's rounding");
-    }
+    let model = resumed_without_codec(training, codec, &trained_codec);
     let prompts = [Document::of_text("red A"), Document::of_image(images[0].clone())];
     let drawn = model.draw(&prompts, model.grid().unwrap(), &model.options(3)).unwrap();
     assert!(drawn.iter().all(|image| image.width() == 16));

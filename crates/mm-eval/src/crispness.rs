@@ -15,8 +15,7 @@ use mm_data::{Combination, GlyphSet};
 use mm_patch::Image;
 use serde::Serialize;
 
-/// The quantile of the standard normal distribution that leaves 2.5 % above.
-const Z: f64 = 1.959_963_984_540_054;
+use crate::share::Z;
 
 /// Distances of drawings from real renderings, in steps of a byte.
 ///

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// The quantile of the standard normal distribution that leaves 2.5 % above.
-const Z: f64 = 1.959_963_984_540_054;
+pub(crate) const Z: f64 = 1.959_963_984_540_054;
 
 /// A share of `of` things with its 95 % interval (Wilson 1927; Brown, Cai and DasGupta 2001 compare
 /// it with others). Unlike `p ± 1.96 √(p (1 - p) / n)`, it stays within 0 and 1 and does not shrink

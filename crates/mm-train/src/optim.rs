@@ -122,8 +122,29 @@ pub(crate) struct ClippedUnread {
 /// The sum of the squares of all gradients, where it was computed.
 pub(crate) enum Squares {
     Host(f64),
-    /// A part of the sum for each parameter, `[parts]`.
+    /// A part of the sum for each parameter, `[parts]`, which are not read: that would wait for
+    /// the device.
     Device(Box<Tensor<1>>),
+}
+
+impl Squares {
+    /// Returns what was added up, without reading anything back.
+    fn of(sum: SumOfSquares) -> Self {
+        let (host, parts) = sum.into_parts();
+        if parts.is_empty() {
+            Self::Host(host)
+        } else {
+            Self::Device(Box::new(Tensor::cat(parts, 0)))
+        }
+    }
+
+    /// Returns the parts on a device, `[parts]`.
+    fn on(self, device: &Device) -> Tensor<1> {
+        match self {
+            Self::Host(sum) => Tensor::from_floats([sum as f32], device),
+            Self::Device(parts) => *parts,
+        }
+    }
 }
 
 /// Does what [`clip`] does and reads nothing back from a device; `scale`: `[1]`.
@@ -136,12 +157,7 @@ pub(crate) fn clip_unread<M: Module>(
 ) -> ClippedUnread {
     let mut squares = SumSquares { grads: &grads, sum: SumOfSquares::default() };
     module.visit(&mut squares);
-    let (host, parts) = squares.sum.into_parts();
-    let squares = if parts.is_empty() {
-        Squares::Host(host)
-    } else {
-        Squares::Device(Box::new(Tensor::cat(parts, 0)))
-    };
+    let squares = Squares::of(squares.sum);
     let shorter = match &squares {
         // The host has computed it all, and waits for nothing where it reads the scale.
         Squares::Host(sum) => {

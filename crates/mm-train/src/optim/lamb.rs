@@ -10,6 +10,7 @@ use burn::optim::{LearningRate, Optimizer};
 use burn::prelude::*;
 use mm_kernels::{AdamW, Gate, SumOfSquares};
 
+use super::Squares;
 use super::adamw::{AdamWOptimizer, AdamWState};
 
 /// LAMB with all settings but the learning rate and the time.
@@ -81,7 +82,8 @@ impl LambOptimizer {
                 weight + step * (lr * ratio)
             }
             [of_weight, of_step] => {
-                let [of_weight, of_step] = [of_weight, of_step].map(|of| of.on(&weight.device()));
+                let on_device = |squares: Squares| squares.on(&weight.device());
+                let [of_weight, of_step] = [of_weight, of_step].map(on_device);
                 let none = of_weight.clone().equal_elem(0).bool_or(of_step.clone().equal_elem(0));
                 let ratio = (of_weight.sqrt() / of_step.sqrt()).mask_fill(none, 1.0);
                 weight + step * (ratio * lr).unsqueeze()
@@ -90,27 +92,9 @@ impl LambOptimizer {
     }
 }
 
-/// `Σ x²` of a tensor, where it was computed.
-enum Squares {
-    Host(f64),
-    /// `[1]`, which is not read: that would wait for the device.
-    Device(Box<Tensor<1>>),
-}
-
-impl Squares {
-    /// Returns the sum on a device, `[1]`.
-    fn on(self, device: &Device) -> Tensor<1> {
-        match self {
-            Self::Host(sum) => Tensor::from_floats([sum as f32], device),
-            Self::Device(sum) => *sum,
-        }
-    }
-}
-
 /// Computes `Σ x²` of `[…]` and reads nothing back.
 fn squares<const D: usize>(x: &Tensor<D>) -> Squares {
     let mut sum = SumOfSquares::default();
     sum.add(x);
-    let (host, mut parts) = sum.into_parts();
-    parts.pop().map_or(Squares::Host(host), |sum| Squares::Device(Box::new(sum)))
+    Squares::of(sum)
 }
