@@ -103,7 +103,7 @@ impl Study<'_> {
         let (recipe, out) = (scratch.path().join("recipe.toml"), scratch.path().join("run"));
         self.sh.write_file(&recipe, run.recipe(&self.work, TRIED))?;
         let mut train = self.mm(&["train", "--device", &self.device]);
-        self.quietly(train.arg(&recipe).arg("--out").arg(&out))?;
+        mm::quietly(train.arg(&recipe).arg("--out").arg(&out))?;
         let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
         let at = |step: u64| {
             let line = lines.iter().find(|line| line["step"] == step);
@@ -130,10 +130,10 @@ impl Study<'_> {
             self.sh.write_file(&file, run.recipe(&self.work, steps))?;
             train.arg(&file);
         }
-        self.quietly(train.arg("--out").arg(&out))?;
+        mm::quietly(train.arg("--out").arg(&out))?;
         let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
         let last = lines.last().context("a run left no metrics")?;
-        let said = self.quietly(self.mm(&["inspect"]).arg(out.join("model")))?;
+        let said = mm::quietly(self.mm(&["inspect"]).arg(out.join("model")))?;
         let digits = said.split(" parameters").next().unwrap_or_default().replace(',', "");
         let parameters: u64 = digits.trim().parse().context("`mm inspect` said no parameters")?;
         let found = json!({
@@ -180,17 +180,9 @@ impl Study<'_> {
         command
     }
 
-    /// Runs a command whose progress is of no interest; returns what it prints, unless it fails.
-    fn quietly(&self, command: &mut Command) -> Result<String> {
-        let output = command.output().context("cannot start `mm`")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{command:?} failed:\n{said}");
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
     /// Runs a command that prints one JSON object.
     fn json(&self, command: &mut Command) -> Result<Value> {
-        let said = self.quietly(command.args(["--device", &self.device]))?;
+        let said = mm::quietly(command.args(["--device", &self.device]))?;
         serde_json::from_str(&said).with_context(|| format!("{command:?} printed no JSON"))
     }
 }

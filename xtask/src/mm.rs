@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
 use crate::flags;
@@ -99,6 +99,14 @@ fn value_of(args: &[OsString], flag: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// Runs a command whose progress is of no interest; returns what it prints, unless it fails.
+pub fn quietly(command: &mut Command) -> Result<String> {
+    let output = command.output().context("cannot start `mm`")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed:\n{said}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ impl Study<'_> {
         self.sh.write_file(&recipe, run.recipe(self.data.as_deref(), 20))?;
         let few = ["--set", "sample.count=1", "--set", "sample.steps=1"];
         let mut train = self.mm(&["train", "--device", &self.device]);
-        self.quietly(train.arg(&recipe).arg("--out").arg(&out).args(few))?;
+        mm::quietly(train.arg(&recipe).arg("--out").arg(&out).args(few))?;
         let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
         let at = |step: u64| {
             let line = lines.iter().find(|line| line["step"] == step);
@@ -246,7 +246,7 @@ impl Study<'_> {
 
     /// Returns the number of parameters of a model folder.
     fn parameters(&self, model: &Path) -> Result<u64> {
-        let said = self.quietly(self.mm(&["inspect"]).arg(model))?;
+        let said = mm::quietly(self.mm(&["inspect"]).arg(model))?;
         let digits = said.split(" parameters").next().unwrap_or_default().replace(',', "");
         digits.parse().with_context(|| format!("`mm inspect` said `{digits}`"))
     }
@@ -285,7 +285,7 @@ impl Study<'_> {
         let mut eval = self.mm(&["eval", "--task", "kid", "--json", "--count", &count]);
         eval.args(["--sampler", sampler, "--steps", &steps, "--device", &self.device]);
         eval.arg("--features").arg(&self.judge).arg("--cache").arg(self.work.join("features"));
-        let said = self.quietly(eval.arg(model))?;
+        let said = mm::quietly(eval.arg(model))?;
         let said: Value =
             serde_json::from_str(&said).context("`mm eval --json` printed no JSON")?;
         let read = |of: &str| Kid::read(&said["kid"][of]);
@@ -314,7 +314,7 @@ impl Study<'_> {
         let mut sample = self.mm(&["sample", "--count", "12", "--cols", "12", "--force"]);
         sample.args(["--sampler", "ddim", "--steps", &steps, "--device", &self.device]);
         sample.arg("--out").arg(image).arg(self.work.join(run).join("model"));
-        self.quietly(&mut sample).map(drop)
+        mm::quietly(&mut sample).map(drop)
     }
 
     fn keep(&self, results: &Results) -> Result<()> {
@@ -329,14 +329,6 @@ impl Study<'_> {
         let mut command = Command::from(self.sh.cmd(&self.program));
         command.args(args);
         command
-    }
-
-    /// Runs a command whose progress is of no interest; returns what it prints, unless it fails.
-    fn quietly(&self, command: &mut Command) -> Result<String> {
-        let output = command.output().context("cannot start `mm`")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{command:?} failed:\n{said}");
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

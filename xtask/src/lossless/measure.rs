@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::results::Results;
 use super::runs::{self, Kind, Road, Run, SIDE};
 use super::{Study, text_of};
+use crate::mm;
 
 /// Counts the images on which codecs and readers are measured.
 const READ: usize = 480;
@@ -89,11 +90,11 @@ impl Study<'_> {
         let mut draw = self.mm(&["draw", "--force", "--device", &self.device]);
         draw.arg(self.model(run)).arg("--captions").arg(&list);
         let start = Instant::now();
-        self.quietly(draw.arg("--out").arg(format!("{}/", text_of(&folder))))?;
+        mm::quietly(draw.arg("--out").arg(format!("{}/", text_of(&folder))))?;
         let seconds = start.elapsed().as_secs_f64();
         let reader = self.model(&Run { kind: Kind::Reader, seed: 0 });
         let mut read = self.mm(&["read", "--json", "--device", &self.device]);
-        let said = self.quietly(read.arg(reader).arg(&folder))?;
+        let said = mm::quietly(read.arg(reader).arg(&folder))?;
         let read: Vec<String> = said
             .lines()
             .map(|line| {
@@ -121,7 +122,7 @@ impl Study<'_> {
     fn record(&self, recipe: &Path, record: usize, file: &str) -> Result<String> {
         let mut show = self.mm(&["data", "show", "--split", "held-out", "--force"]);
         show.arg(recipe).arg("--record").arg(record.to_string());
-        let said = self.quietly(show.arg("--out").arg(self.work.join(file)))?;
+        let said = mm::quietly(show.arg("--out").arg(self.work.join(file)))?;
         caption_of(&said)
     }
 
@@ -148,7 +149,7 @@ impl Study<'_> {
             let caption = self.record(&recipe, record, files[0])?;
             let mut edit = self.mm(&["edit", "inpaint", "--force", "--device", &self.device]);
             edit.arg(self.model(run)).arg(&before).arg(&caption).arg("--mask").arg(&mask);
-            self.quietly(edit.arg("--out").arg(&after))?;
+            mm::quietly(edit.arg("--out").arg(&after))?;
             let (old, new) = (fs_err::read(&before)?, fs_err::read(&after)?);
             let (old, new) = (pixels(&old)?, pixels(&new)?);
             for (at, (old, new)) in old.iter().zip(new).enumerate() {
