@@ -112,6 +112,10 @@ impl flags::Ci {
     pub fn run(&self, sh: &Shell) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         sh.set_var(web::BEGAN, now.as_secs().to_string());
+        if sh.var_os("CI").is_some() {
+            // A server builds once, so what later builds would reuse only takes space.
+            sh.set_var("CARGO_INCREMENTAL", "0");
+        }
         if cfg!(target_os = "linux") && sh.path_exists(PACKAGES) {
             println!("== optional system packages: bash {PACKAGES}");
             if let Err(error) = cmd!(sh, "bash {PACKAGES}").quiet().run() {

@@ -4,6 +4,8 @@
 //! command in a fresh clone for `first`, and again after a small change for `later`: the table at
 //! its end has the times, and `du -sh target` the space.
 
+use xshell::{Shell, cmd};
+
 /// Says on which machine and on which day the numbers below were measured; `None` until they are.
 const MEASURED: Option<&str> = Some("two cores of an x86-64 server, 2026-11-29");
 
@@ -74,6 +76,17 @@ pub fn disk(measured: Option<f64>) -> String {
     measured.map_or(String::new(), spell)
 }
 
+/// Returns the GiB that are free where the builds go, if the system says so.
+pub fn free_disk(sh: &Shell) -> Option<f64> {
+    let said = cmd!(sh, "df -Pk .").quiet().ignore_stderr().read().ok()?;
+    kilobytes_free(&said).map(|free| free / 1024.0 / 1024.0)
+}
+
+/// Reads the answer of `df -Pk`: a heading, and a line of name, size, used and free.
+fn kilobytes_free(said: &str) -> Option<f64> {
+    said.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()
+}
+
 /// Says in a sentence where the numbers come from.
 pub fn measured() -> String {
     let spell = |machine| format!("The numbers were measured on {machine}; yours will differ.");
@@ -93,6 +106,14 @@ mod tests {
         for name in names {
             assert!(STEPS.iter().any(|(row, _)| *row == name), "`{name}` has no row");
         }
+    }
+
+    #[test]
+    fn free_space_is_the_fourth_column() {
+        let said = "Filesystem 1024-blocks Used Available Capacity Mounted on\n\
+                    /dev/vda 263174212 74448896 22020096 78% /\n";
+        assert_eq!(kilobytes_free(said), Some(22020096.0));
+        assert_eq!(kilobytes_free("df: no such file"), None);
     }
 
     #[test]

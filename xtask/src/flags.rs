@@ -84,7 +84,7 @@ xflags::xflags! {
             /// (docs/evaluation.md).
             optional --judge file: PathBuf
             /// Says about how long to take, in minutes, which decides the steps of every run.
-            /// Default: 150, or 300 for `lossless`.
+            /// Default: 150, or 180 for `lossless`.
             optional --minutes minutes: f64
             /// Names a folder of images. Default: the emoji.
             optional --data folder: PathBuf

@@ -23,12 +23,12 @@ use runs::{Kind, Run};
 
 /// Is the folder of the run folders.
 const WORK: &str = "runs/study-lossless";
-/// Counts the minutes of the whole study, unless others are asked for.
-const MINUTES: f64 = 300.0;
+/// Counts the minutes of the whole study, unless others are asked for: six hours of two cores.
+const MINUTES: f64 = 180.0;
 /// Is the share of the time that is training.
 const TRAINING: f64 = 0.75;
 /// Counts the minutes from which on every run is trained with two seeds.
-const TWO_SEEDS: f64 = 240.0;
+const TWO_SEEDS: f64 = 90.0;
 /// Counts the steps of a run of `--quick`.
 const FEW_STEPS: u64 = 4;
 /// Counts the steps of a trial, whose second half is timed.
@@ -49,14 +49,16 @@ pub fn run(flags: &flags::Study, sh: &Shell) -> Result<ExitCode> {
     sh.create_dir(&work)?;
     let program = match &flags.program {
         Some(program) => sh.current_dir().join(program),
-        None => mm::build(sh, flags.device.as_deref())?,
+        None => built(sh, flags)?,
     };
     let device = flags.device.clone().unwrap_or_else(|| "flex".to_owned());
-    let study = Study { sh, program, work, device, quick: flags.quick };
+    let judge = flags.judge.as_ref().map(|judge| sh.current_dir().join(judge));
+    let study = Study { sh, program, work, device, quick: flags.quick, judge };
     let mut results = study.open(minutes)?;
+    study.plan(&mut results)?;
     // What needs codecs alone comes first, so that a study that is stopped has its first parts.
     for run in runs::all(results.seeds) {
-        if !matches!(run.kind, Kind::Road(_)) {
+        if matches!(run.kind, Kind::Reader | Kind::Codec { .. }) {
             study.trained(&run, &mut results)?;
         }
     }
@@ -65,10 +67,18 @@ pub fn run(flags: &flags::Study, sh: &Shell) -> Result<ExitCode> {
         study.trained(&run, &mut results)?;
     }
     study.roads(&mut results)?;
+    study.pairs(&mut results)?;
     study.editing(&mut results)?;
     page::write(sh, &results, &out)?;
     println!("\nread {}", out.join("lossless.md").display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the release program, with the reader of networks if one judges.
+fn built(sh: &Shell, flags: &flags::Study) -> Result<PathBuf> {
+    let feature = flags.device.as_deref().map(mm::feature_of).transpose()?.flatten();
+    let reader = flags.judge.is_some().then_some("onnx");
+    mm::build_with(sh, feature.into_iter().chain(reader).collect())
 }
 
 /// Holds what all parts of the study share.
@@ -78,6 +88,8 @@ struct Study<'a> {
     work: PathBuf,
     device: String,
     quick: bool,
+    /// Names the network that judges, if there is one.
+    judge: Option<PathBuf>,
 }
 
 impl Study<'_> {
@@ -94,14 +106,41 @@ impl Study<'_> {
         Ok(results)
     }
 
-    /// Returns how many steps of a run fit its share of the time.
-    fn steps_of(&self, run: &Run, results: &Results) -> Result<u64> {
-        if self.quick {
-            return Ok(FEW_STEPS);
+    /// Times a few steps of every kind of run, one after another so that all see the same machine,
+    /// and decides how many steps fit the share of each.
+    ///
+    /// What needs a codec takes the one of the trial before it.
+    fn plan(&self, results: &mut Results) -> Result<()> {
+        let trials = self.work.join("trials");
+        self.sh.create_dir(&trials)?;
+        let all = runs::all(results.seeds);
+        let whole: f64 = all.iter().map(|run| run.kind.share()).sum();
+        let training = TRAINING * results.minutes * 60.0;
+        for run in all.iter().filter(|run| run.seed == 0) {
+            let name = format!("plan {}", run.name());
+            if results.has(&name) {
+                continue;
+            }
+            let found = if self.quick {
+                json!({ "steps": FEW_STEPS })
+            } else {
+                let one = self.seconds_a_step(run, &trials)?;
+                let own = training * run.kind.share() / whole;
+                let steps = ((own / one) as u64).max(TRIED);
+                println!("{}: {steps} steps of {one:.3} s", run.name());
+                json!({ "steps": steps, "seconds_a_step": one })
+            };
+            results.set(&name, found);
+            self.keep(results)?;
         }
-        let scratch = self.sh.create_temp_dir()?;
-        let (recipe, out) = (scratch.path().join("recipe.toml"), scratch.path().join("run"));
-        self.sh.write_file(&recipe, run.recipe(&self.work, TRIED))?;
+        Ok(())
+    }
+
+    /// Takes a few steps of a run in `trials`, and returns the seconds of one.
+    fn seconds_a_step(&self, run: &Run, trials: &Path) -> Result<f64> {
+        let (recipe, out) = (trials.join("recipe.toml"), trials.join(run.name()));
+        self.sh.write_file(&recipe, run.recipe(trials, TRIED))?;
+        self.sh.remove_path(&out)?;
         let mut train = self.mm(&["train", "--device", &self.device]);
         mm::quietly(train.arg(&recipe).arg("--out").arg(&out))?;
         let lines = metrics(&self.sh.read_file(out.join("metrics.jsonl"))?)?;
@@ -109,9 +148,7 @@ impl Study<'_> {
             let line = lines.iter().find(|line| line["step"] == step);
             line.and_then(|line| line["seconds"].as_f64()).context("a run left no times")
         };
-        let one = (at(TRIED)? - at(TRIED / 2)?) / (TRIED / 2) as f64;
-        let own = TRAINING * results.minutes * 60.0 / runs::all(results.seeds).len() as f64;
-        Ok(((own / one) as u64).max(TRIED))
+        Ok((at(TRIED)? - at(TRIED / 2)?) / (TRIED / 2) as f64)
     }
 
     /// Trains a run, or the rest of it.
@@ -126,7 +163,8 @@ impl Study<'_> {
         if self.sh.path_exists(out.join("recipe.toml")) {
             train.arg("--resume");
         } else {
-            let steps = self.steps_of(run, results)?;
+            let planned = results.of(&format!("plan {}", Run { seed: 0, ..*run }.name()));
+            let steps = planned["steps"].as_u64().context("a run has no planned steps")?;
             self.sh.write_file(&file, run.recipe(&self.work, steps))?;
             train.arg(&file);
         }

@@ -149,7 +149,9 @@ pub fn run_all(sh: &Shell, steps: &[&Step], quick: bool) -> Result<()> {
             continue;
         }
         let row = step.run(sh, &place)?;
-        println!("== {}: {}, {}", step.name, row.word(), seconds(row.took));
+        let space = costs::free_disk(sh).map(|free| format!(", {free:.1} GiB of disk are free"));
+        let space = space.unwrap_or_default();
+        println!("== {}: {}, {}{space}", step.name, row.word(), seconds(row.took));
         if !row.passed {
             println!("== repeat it with: {}", step.typed());
         }

@@ -21,6 +21,10 @@ const DRAWN_BYTES: usize = 8;
 const LIKELY: usize = 32;
 /// Counts the images of every measurement of `--quick`.
 const FEW: usize = 8;
+/// Counts the questions about pairs, a seventh of each kind.
+const ASKED: usize = 700;
+/// Counts the drawings, or decoded images, whose kernel distance from originals is measured.
+const JUDGED: usize = 250;
 /// Counts the images that are edited.
 const EDITED: usize = 16;
 
@@ -44,8 +48,20 @@ impl Study<'_> {
                 }
                 Ok(found)
             })?;
+            self.judged(&run, results)?;
         }
         Ok(())
+    }
+
+    /// Measures the kernel distance from held-out originals, if there is a network that judges.
+    fn judged(&self, run: &Run, results: &mut Results) -> Result<()> {
+        let Some(judge) = self.judge.as_ref().filter(|_| !self.quick) else { return Ok(()) };
+        self.once(&format!("kid {}", run.name()), results, || {
+            let count = JUDGED.to_string();
+            let mut eval = self.mm(&["eval", "--task", "kid", "--json", "--split", "held-out"]);
+            eval.arg(self.model(run)).args(["--count", &count]).arg("--features").arg(judge);
+            self.json(eval.arg("--cache").arg(self.work.join("features")))
+        })
     }
 
     /// Measures how the transformers read and draw, and their likelihoods.
@@ -76,6 +92,25 @@ impl Study<'_> {
                 })?;
             }
             self.once(&format!("draw {name}"), results, || self.drawn(run, road))?;
+            // Drawing hundreds of images byte by byte would take longer than all else.
+            if road != Road::Bytes {
+                self.judged(run, results)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures whether transformers tell two images apart.
+    pub fn pairs(&self, results: &mut Results) -> Result<()> {
+        let count = self.count(ASKED).to_string();
+        for run in runs::all(results.seeds) {
+            if !matches!(run.kind, Kind::Pairs(_)) {
+                continue;
+            }
+            self.once(&format!("pairs {}", run.name()), results, || {
+                let mut eval = self.mm(&["eval", "--task", "pairs", "--json", "--count", &count]);
+                self.json(eval.arg(self.model(&run)))
+            })?;
         }
         Ok(())
     }
@@ -106,7 +141,7 @@ impl Study<'_> {
         let right = captions.iter().zip(&read).filter(|(wanted, read)| wanted == read).count();
         Ok(json!({
             "count": captions.len(),
-            "right": right,
+            "words": wilson(right, captions.len()),
             "seconds": seconds,
             "calls": road.calls(),
         }))
@@ -171,6 +206,16 @@ impl Study<'_> {
     }
 }
 
+/// Returns a share with its 95 % interval (Wilson 1927), under the names of `mm eval --json`.
+fn wilson(right: usize, of: usize) -> Value {
+    const Z: f64 = 1.96;
+    let n = of.max(1) as f64;
+    let share = right as f64 / n;
+    let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+    let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    json!({ "right": right, "of": of, "value": share, "low": middle - half, "high": middle + half })
+}
+
 /// Returns the caption that `mm data show` printed.
 fn caption_of(said: &str) -> Result<String> {
     let line = said.lines().find(|line| !line.trim().is_empty());
@@ -209,6 +254,13 @@ fn pixels(file: &[u8]) -> Result<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_is_that_of_wilson() {
+        let share = wilson(297, 300);
+        let end = |name: &str| (share[name].as_f64().unwrap() * 1e3).round();
+        assert_eq!([end("value"), end("low"), end("high")], [990.0, 971.0, 997.0]);
+    }
 
     #[test]
     fn a_bitmap_has_its_pixels_from_the_bottom_up() {

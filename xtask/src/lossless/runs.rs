@@ -1,7 +1,8 @@
 //! This module holds what the study trains: one reader of originals, codecs of three sizes of
-//! cells, and one transformer over each representation of images.
+//! cells, and transformers over each representation of images, which read and draw words, or
+//! compare two images.
 //!
-//! All see the same words in 32x32 pixels. Runs of one kind have the same minutes.
+//! All see words in 32x32 pixels. Runs of one kind have the same minutes.
 
 use std::{fmt::Write, path::Path};
 
@@ -21,6 +22,19 @@ pub enum Kind {
     },
     /// Reads and draws in one representation.
     Road(Road),
+    /// Says of two images in one representation whether they differ, and which has the detail.
+    Pairs(Road),
+}
+
+impl Kind {
+    /// Returns the share of the time that a run of this kind has, where a codec has 1.
+    pub fn share(self) -> f64 {
+        match self {
+            Self::Codec { .. } => 1.0,
+            Self::Reader | Self::Pairs(_) => 3.0,
+            Self::Road(_) => 4.0,
+        }
+    }
 }
 
 /// The codecs that are compared.
@@ -59,6 +73,10 @@ pub enum Road {
 impl Road {
     /// Lists the representations in the order of the tables.
     pub const ALL: [Self; 4] = [Self::Patches, Self::Codes, Self::Latents, Self::Bytes];
+
+    /// Lists the representations in which two images are compared: of bytes, two would be 6144
+    /// tokens.
+    pub const OF_PAIRS: [Self; 3] = [Self::Patches, Self::Codes, Self::Latents];
 
     /// Spells the representation as recipes do.
     pub fn name(self) -> &'static str {
@@ -102,14 +120,15 @@ impl Run {
             Kind::Reader => format!("reader-{seed}"),
             Kind::Codec { family, cell } => format!("{}-{cell}-{seed}", family.name()),
             Kind::Road(road) => format!("{}-{seed}", road.name()),
+            Kind::Pairs(road) => format!("pairs-{}-{seed}", road.name()),
         }
     }
 
     /// Returns the run whose codec this one needs.
     pub fn needs(&self) -> Option<Run> {
         let family = match self.kind {
-            Kind::Road(Road::Codes) => Family::Fsq,
-            Kind::Road(Road::Latents) => Family::Kl,
+            Kind::Road(Road::Codes) | Kind::Pairs(Road::Codes) => Family::Fsq,
+            Kind::Road(Road::Latents) | Kind::Pairs(Road::Latents) => Family::Kl,
             _ => return None,
         };
         Some(Run { kind: Kind::Codec { family, cell: CELL }, seed: self.seed })
@@ -121,12 +140,13 @@ impl Run {
         let (vocab, batch, lr) = match kind {
             Kind::Codec { .. } => (0, 16, "1e-3"),
             Kind::Road(Road::Bytes) => (400, 2, "2e-3"),
-            Kind::Reader | Kind::Road(_) => (400, 16, "2e-3"),
+            Kind::Reader | Kind::Road(_) | Kind::Pairs(_) => (400, 16, "2e-3"),
         };
+        let source = if matches!(kind, Kind::Pairs(_)) { PAIRS } else { WORDS };
         let samples = if kind == Kind::Road(Road::Bytes) { 1 } else { 4 };
         let average = 1.0 - 10.0 / steps.max(20) as f64;
         let warmup = steps / 20;
-        let mut text = format!("seed = {seed}\nvocab = {vocab}\n\n[data]\n{WORDS}\n");
+        let mut text = format!("seed = {seed}\nvocab = {vocab}\n\n[data]\n{source}\n");
         let mut add = |part: std::fmt::Arguments<'_>| {
             text.write_fmt(part).expect("a string takes every text");
         };
@@ -170,9 +190,13 @@ count = {samples}
         let codec = codec.unwrap_or_default();
         match self.kind {
             Kind::Codec { cell, .. } => format!("patch = {cell}\n"),
-            Kind::Reader | Kind::Road(Road::Patches) => format!("patch = {CELL}\n"),
-            Kind::Road(Road::Bytes) => "patch = 1\nrepresent = \"bytes\"\n".to_owned(),
-            Kind::Road(road) => {
+            Kind::Reader | Kind::Road(Road::Patches) | Kind::Pairs(Road::Patches) => {
+                format!("patch = {CELL}\n")
+            }
+            Kind::Road(Road::Bytes) | Kind::Pairs(Road::Bytes) => {
+                "patch = 1\nrepresent = \"bytes\"\n".to_owned()
+            }
+            Kind::Road(road) | Kind::Pairs(road) => {
                 format!("patch = {CELL}\nrepresent = \"{}\"\n{codec}", road.name())
             }
         }
@@ -184,6 +208,7 @@ count = {samples}
                 "[mix]\ndraw = [1.0, 1.0]\nread = [0.0, 0.0]\ncaption_drop = 1.0\n"
             }
             Kind::Reader => "[mix]\ndraw = [0.0, 0.0]\nread = [1.0, 1.0]\ncaption_drop = 0.0\n",
+            Kind::Pairs(_) => "[mix]\ndraw = [0.0, 0.0]\nread = [0.0, 0.0]\ncaption_drop = 0.0\n",
             Kind::Road(_) => "[mix]\ndraw = [0.5, 0.5]\nread = [0.5, 0.5]\ncaption_drop = 0.1\n",
         }
     }
@@ -191,7 +216,10 @@ count = {samples}
     /// Returns the tables `[model]` and `[loss]`.
     fn model(&self) -> String {
         let Kind::Codec { family, cell } = self.kind else {
-            let written = matches!(self.kind, Kind::Road(Road::Codes | Road::Bytes));
+            let written = matches!(
+                self.kind,
+                Kind::Road(Road::Codes | Road::Bytes) | Kind::Pairs(Road::Codes | Road::Bytes)
+            );
             let weight = if written {
                 "{ kind = \"one\" }"
             } else {
@@ -247,6 +275,12 @@ faces = [\"hack\", \"libertinus-serif\"]
 shift = 2
 ";
 
+/// Says where pairs come from: words of two to four letters of 5 to 12 pixels.
+const PAIRS: &str = "source = \"pairs\"
+letters = [2, 4]
+heights = [5, 12]
+";
+
 const TRANSFORMER: &str = "[model]
 patch_bias = true
 patch_pos_embed = 0
@@ -296,6 +330,7 @@ pub fn all(seeds: u64) -> Vec<Run> {
     }
     for seed in 0..seeds {
         runs.extend(Road::ALL.map(|road| Run { kind: Kind::Road(road), seed }));
+        runs.extend(Road::OF_PAIRS.map(|road| Run { kind: Kind::Pairs(road), seed }));
     }
     runs
 }
@@ -307,7 +342,7 @@ mod tests {
     #[test]
     fn a_run_comes_after_the_codec_that_it_needs_and_has_a_name_of_its_own() {
         let runs = all(2);
-        assert_eq!(runs.len(), 1 + 2 * (3 * 4 + 4));
+        assert_eq!(runs.len(), 1 + 2 * (3 * 4 + 4 + 3));
         for (at, run) in runs.iter().enumerate() {
             assert!(run.needs().is_none_or(|codec| runs[..at].contains(&codec)), "{run:?}");
         }

@@ -80,9 +80,11 @@ enum Task {
     Loss,
     /// Values that Su Jianlin's own layers computed, compared with an imported network.
     Golden,
-    /// Fréchet distance between features of drawings and of real images.
+    /// Fréchet distance between features of drawings, or of what a codec decodes, and of real
+    /// images.
     Fid,
-    /// Kernel distance between features of drawings and of real images.
+    /// Kernel distance between features of drawings, or of what a codec decodes, and of real
+    /// images.
     Kid,
     /// Bits per dimension of images, by the probability-flow equation.
     Bpd,
@@ -162,7 +164,9 @@ impl Subject {
         let usual = if of_images { SplitArg::Train } else { SplitArg::HeldOut };
         // Images of a folder are compared with drawings without captions, so the recipe's own data
         // need not be on this machine.
-        let without = of_images && args.quality.real.is_some() && recipe.mix.caption_drop >= 1.0;
+        let decodes = model.config.network.codec().is_some();
+        let without =
+            of_images && args.quality.real.is_some() && recipe.mix.caption_drop >= 1.0 && !decodes;
         let data = if without { None } else { Some(DataSet::open(&recipe.data, recipe.image)?) };
         let split = args.split.unwrap_or(usual).into();
         let empty = |data: &DataSet| data.len(Split::HeldOut) == Some(0);

@@ -337,8 +337,19 @@ fn all_of(args: &EvalArgs, of: &Subject) -> usize {
     }
 }
 
-/// Returns captions, and what the model draws for them.
+/// Returns captions, and what the model draws for them; of a codec, the captions of records, and
+/// their images as it decodes them.
 fn draw(args: &EvalArgs, of: &Subject) -> Result<(Vec<String>, Vec<Image>), Failure> {
+    if of.model.config.network.codec().is_some() {
+        let shown = examples(of.data(), of.split, args.count, of.options.seed)?;
+        if shown.is_empty() {
+            return Err(of.no_image(args.count));
+        }
+        let (captions, images): (Vec<String>, Vec<Image>) =
+            shown.into_iter().map(|example| (example.caption, example.image)).unzip();
+        let decoded = of.model.reconstruct(&images).map_err(cannot_generate(&args.model))?;
+        return Ok((captions, decoded));
+    }
     let drop = of.recipe.mix.caption_drop;
     let captions = match &of.data {
         Some(data) => captions_to_draw(data, of.split, args.count, drop, of.options.seed)?,
