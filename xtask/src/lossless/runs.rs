@@ -208,7 +208,8 @@ count = {samples}
                 "[mix]\ndraw = [1.0, 1.0]\nread = [0.0, 0.0]\ncaption_drop = 1.0\n"
             }
             Kind::Reader => "[mix]\ndraw = [0.0, 0.0]\nread = [1.0, 1.0]\ncaption_drop = 0.0\n",
-            Kind::Pairs(_) => "[mix]\ndraw = [0.0, 0.0]\nread = [0.0, 0.0]\ncaption_drop = 0.0\n",
+            // Documents are whole, so these shares choose nothing; one must be above 0.
+            Kind::Pairs(_) => "[mix]\ndraw = [1.0, 1.0]\nread = [0.0, 0.0]\ncaption_drop = 0.0\n",
             Kind::Road(_) => "[mix]\ndraw = [0.5, 0.5]\nread = [0.5, 0.5]\ncaption_drop = 0.1\n",
         }
     }
