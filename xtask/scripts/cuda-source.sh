@@ -16,7 +16,8 @@
 #
 #   pip install nvidia-cuda-{nvrtc,runtime,cccl,nvcc}-cu12
 #
-# CARDS names the compute capabilities [default: "80 90"], and WAYS the ways [default: "llvm cpp"].
+# CARDS names the compute capabilities [default: "80 90"], and WAYS the ways [default: "llvm cpp"]; the
+# table holds those of earlier calls too.
 # What it cannot show: whether a card accepts the machine code, whether numbers are right, and how
 # fast it is.
 set -euo pipefail
@@ -109,19 +110,17 @@ trains() {
 }
 
 gau='model.backbone.block={ kind = "gau", expansion = 2, key_size = 16, bias = true }'
-rm -rf "$out/sources"
 for way in ${WAYS:-llvm cpp}; do
     if [ "$way" = cpp ]; then export CUDA_CPP=1; else unset CUDA_CPP; fi
     for card in ${CARDS:-80 90}; do
         export CARD=$card CARD_OUT=$out/sources/$way-$card
-        mkdir -p "$CARD_OUT"
+        rm -rf "$CARD_OUT" && mkdir -p "$CARD_OUT"
         echo "== $way, sm_$card" >&2
         checks
         for precision in f32 bf16 f16; do
-            trains emoji-64 --set run.precision=$precision
+            trains glyphs --set run.precision=$precision
             trains glyphs --set "$gau" --set run.precision=$precision --set run.activation_checkpointing=true
         done
-        trains baseline-unet
     done
 done
 

@@ -1,11 +1,11 @@
 //! Numbers that are read from a device in one turn.
 //!
 //! A device that has no memory for a tensor does not compute what follows from it, and Burn's
-//! runtime says so when one of those tensors is read. It tells by tensor: each that was not
-//! computed is marked until it is written. A join of several tensors writes a part of its result
-//! for each, and the mark of the whole goes with the first part that is written (cubecl 0.11). What
-//! is read from such a join may be what an earlier tensor left in the memory, without an error. So
-//! numbers that a run acts on are not joined on the device.
+//! runtime says so when one of those tensors is read. It marks each tensor that was not computed
+//! until that is written. A join writes a part of its result for each of several tensors, and each
+//! part that is written takes the mark from the whole (cubecl 0.11): the join of one that was not
+//! computed and, behind it, one that was reads without an error, and the first part is what the
+//! memory held before. So numbers that a run acts on are not joined on the device.
 
 use burn::prelude::*;
 use burn::tensor::Transaction;
