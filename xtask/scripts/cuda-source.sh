@@ -1,149 +1,127 @@
 #!/usr/bin/env bash
-# Writes the CUDA C++ of every kernel that a training step and a drawing launch, and compiles it with
-# NVIDIA's run-time compiler for two generations of cards. It needs no card and no driver: the kernels
-# are captured while they run on a Vulkan device in software, because Burn describes a kernel in the
-# same way for every backend. A copy of the crate `cubecl-wgpu` is changed to hand each description to
-# the compiler for CUDA as well.
+# Compiles the CUDA kernels of this program for two generations of NVIDIA's cards, on a machine that
+# has neither a card nor a driver. A small library, `cuda-source/driver.c`, takes the place of the
+# driver: it says that there is a card, keeps its memory in that of the process and starts no kernel.
+# So `mm` trains, draws and runs every check of `mm compare-backends` on `cuda:0`, and Burn chooses,
+# generates and compiles what it would on such a card. The numbers mean nothing.
 #
-#   xtask/scripts/cuda-source.sh OUT [TARGET]
+#   xtask/scripts/cuda-source.sh OUT
 #
-# OUT is the folder for the sources and for `table.md`; TARGET is the folder for what is built, about
-# 4 GB and ten minutes of a processor at the first time [default: OUT/target]. It needs cargo and its
-# registry, lavapipe, and a Python with NVRTC and its headers, which PYTHON may name:
+# OUT is the folder for everything: a changed copy of the workspace, what is built (3 GB and some
+# minutes of a processor at the first time), the modules, and `table.md`. Each kernel is compiled in
+# both ways that Burn has: by LLVM to PTX, which the program uses by default, and as CUDA C++ by
+# NVIDIA's run-time compiler. NVIDIA's assembler then makes machine code of all PTX. The script needs
+# a C compiler, cargo and its registry, LLVM as docs/backends.md says, and a Python with these
+# packages, which PYTHON may name:
 #
 #   pip install nvidia-cuda-{nvrtc,runtime,cccl,nvcc}-cu12
 #
-# What it cannot show: kernels that Burn chooses on a card alone, because that one has tensor cores or
-# warps, and whether the numbers are right.
+# CARDS names the compute capabilities [default: "80 90"], and WAYS the ways [default: "llvm cpp"]; the
+# table holds those of earlier calls too.
+# What it cannot show: whether a card accepts the machine code, whether numbers are right, and how
+# fast it is.
 set -euo pipefail
 
-if [ $# -lt 1 ]; then
-    echo "usage: cuda-source.sh OUT [TARGET], for instance cuda-source.sh target/cuda-source" >&2
+if [ $# -ne 1 ]; then
+    echo "usage: cuda-source.sh OUT, for instance cuda-source.sh target/cuda-source" >&2
     exit 2
 fi
-root=$(cd "$(dirname "$0")/../.." && pwd)
-mkdir -p "$1"
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+mkdir -p "$1/tree"
 out=$(realpath "$1") python=${PYTHON:-python3}
-target=$(realpath -m "${2:-$out/target}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# A copy of the workspace, whose lock file may change.
-mkdir "$work/tree"
-git -C "$root" ls-files -z | (cd "$root" && xargs -0 cp --parents -t "$work/tree")
-version=$(sed -n '/^name = "cubecl-wgpu"$/{n;s/version = "\(.*\)"/\1/p}' "$root/Cargo.lock")
-crate=$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"cubecl-wgpu-$version" | head -n 1)
-cp -r "$crate" "$work/tree/cubecl-wgpu"
+# NVIDIA's packages, laid out as a toolkit is.
+packages=$("$python" -c 'import nvidia; print(list(nvidia.__path__)[0])') ||
+    { echo "no NVIDIA packages for $python; see the head of this script" >&2; exit 2; }
+mkdir -p "$work/cuda/include/cccl" "$work/lib"
+for part in cuda_runtime cuda_nvcc cuda_nvrtc; do
+    cp -rsn "$packages/$part/include/." "$work/cuda/include/"
+done
+cccl=$packages/cuda_cccl/include
+if [ -d "$cccl/cccl" ]; then cccl=$cccl/cccl; fi
+cp -rsn "$cccl/." "$work/cuda/include/cccl/"
+ln -s "$packages/cuda_nvcc/nvvm" "$work/cuda/nvvm"
+ptxas=$packages/cuda_nvcc/bin/ptxas
+[ -x "$ptxas" ] || { echo "no assembler at $ptxas" >&2; exit 2; }
+cc -O2 -shared -fPIC -o "$work/lib/libcuda.so.1" "$here/cuda-source/driver.c"
 
-cd "$work/tree/cubecl-wgpu"
-sed -i 's/^    "cubecl-cpp?\/std",$/    "cubecl-cpp\/std",/' Cargo.toml
-sed -i '/^\[dependencies.cubecl-cpp\]$/,/^$/s/^features = .*/features = ["cuda"]/' Cargo.toml
-sed -i 's/^mod compute;$/mod compute;\nmod cuda_source;/' src/lib.rs
-sed -i 's/^\( *\)recording.defined(&definition);$/&\n\1crate::cuda_source::write(\&*kernel);/' src/compute/server.rs
-grep -q cuda_source src/compute/server.rs || { echo "cubecl-wgpu $version has another form, wanted that of 0.11.3" >&2; exit 1; }
-cat > src/cuda_source.rs <<'RUST'
-//! Writes what the compiler for CUDA makes of a kernel, as `CUDA_SOURCE/NUMBER.cu` or `.error`.
+# A copy of the workspace in which the crate `cubecl-cuda` takes the way from a variable, and says
+# which kernels it refuses.
+git -C "$root" ls-files -z --cached --others --exclude-standard | (cd "$root" && xargs -0 cp -pu --parents -t "$out/tree")
+cp "$root/Cargo.toml" "$root/Cargo.lock" "$out/tree/"
+cd "$out/tree"
+version=$(sed -n '/^name = "cubecl-cuda"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+if [ ! -e "cubecl-cuda/changed-$version" ]; then
+    rm -rf cubecl-cuda
+    cp -r "$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"cubecl-cuda-$version" | head -n 1)" cubecl-cuda
+    sed -i 's/if cfg!(feature = "cpp") {/if std::env::var_os("CUDA_CPP").is_some() {/' cubecl-cuda/src/compiler.rs
+    sed -i '/let Err(err) = self.ctx.compile_kernel(kernel_id, kernel, logger) else {/,/};/s/^        };$/&\n        crate::refused(\&err);/' \
+        cubecl-cuda/src/compute/server.rs
+    cat >> cubecl-cuda/src/lib.rs <<'RUST'
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use cubecl_core::Compiler;
-use cubecl_core::prelude::CubeKernel;
-use cubecl_cpp::shared::{CompilationOptions, CppCompiler, CppSupportedFeatures};
-use cubecl_cpp::target::Cuda;
-
-static NUMBER: AtomicUsize = AtomicUsize::new(0);
-
-pub fn write(kernel: &dyn CubeKernel) {
-    let Ok(folder) = std::env::var("CUDA_SOURCE") else { return };
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let features =
-        CppSupportedFeatures { fast_math: true, dp4a: true, grid_constants: true, ..Default::default() };
-    let options = CompilationOptions { supports_features: features, ..Default::default() };
-    let made = cubecl_core::define_kernel(kernel)
-        .map_err(|why| format!("{why:?}"))
-        .and_then(|definition| {
-            let made = CppCompiler::<Cuda>::default().compile(definition, &options);
-            made.map(|made| made.to_string()).map_err(|why| format!("{why:?}"))
-        });
-    let (text, ending) = match made {
-        Ok(text) => (text, "cu"),
-        Err(why) => (why, "error"),
-    };
-    let text = format!("// {}\n{text}", kernel.name());
-    let process = std::process::id();
-    let _ = std::fs::write(format!("{folder}/{process}-{number:04}.{ending}"), text);
+/// Writes why a kernel was refused, as `CARD_OUT/PROCESS-NUMBER.refused`.
+pub(crate) fn refused(why: &dyn std::fmt::Debug) {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let Ok(folder) = std::env::var("CARD_OUT") else { return };
+    let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let _ = std::fs::write(format!("{folder}/{process}-{number:05}.refused"), format!("{why:?}"));
 }
 RUST
-
-cd "$work/tree"
-printf '\n[patch.crates-io]\ncubecl-wgpu = { path = "cubecl-wgpu" }\n' >> Cargo.toml
-sed -i 's|^exclude = \[|&"cubecl-wgpu", |' Cargo.toml
+    grep -q CUDA_CPP cubecl-cuda/src/compiler.rs && grep -q crate::refused cubecl-cuda/src/compute/server.rs ||
+        { echo "cubecl-cuda $version has another form, wanted that of 0.11.3" >&2; exit 1; }
+    touch "cubecl-cuda/changed-$version"
+fi
+printf '\n[patch.crates-io]\ncubecl-cuda = { path = "cubecl-cuda" }\n' >> Cargo.toml
+sed -i 's|^exclude = \[|&"cubecl-cuda", |' Cargo.toml
 # Nothing here is fast, and nothing needs to be.
-settings=(--config profile.dev.opt-level=0 --config 'profile.dev.package."*".opt-level=0' --config profile.dev.debug=false)
-cargo build -p mm-cli --no-default-features --features wgpu --target-dir "$target" "${settings[@]}"
+CUDARC_CUDA_VERSION=12090 cargo build -p mm-cli --no-default-features --features cuda --target-dir "$out/target" \
+    --config profile.dev.opt-level=0 --config 'profile.dev.package."*".opt-level=0' \
+    --config profile.dev.debug=false --config profile.dev.incremental=false
+mm=$out/target/debug/mm
+cd "$work"
 
-mm=$target/debug/mm
-rm -rf "$out/sources" && mkdir "$out/sources"
-export CUDA_SOURCE=$out/sources CUBECL_WGPU_DEFAULT_DEVICE=Cpu XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$work}
-small=(--set image.width=16 --set image.height=16 --set model.backbone.depth=1 --set model.backbone.width=32
-    --set run.batch=4 --set run.steps=1 --set run.micro_batches=1 --set sample.steps=2 --set sample.count=1)
+export LD_LIBRARY_PATH=$work/lib:$packages/cuda_nvrtc/lib CUDA_PATH=$work/cuda XDG_CACHE_HOME=$work/cache
+
+# Runs all checks of the comparison; one that ends its process, because a number is zero that must
+# not be, is told and left out.
+checks() {
+    local next=0 from
+    while :; do
+        from=$next
+        if "$mm" compare-backends --worker cuda:0 --skip "$from" > "$work/checks" 2> "$work/said"; then return; fi
+        next=$((from + $(wc -l < "$work/checks") + 1))
+        [ "$next" -lt 100 ] || { echo "the checks do not end" >&2; exit 1; }
+        echo "check $((next - 1)) ended early: $(grep -A 3 -m 1 'panicked\|^error' "$work/said" | tail -n 1 | cut -c 1-200)"
+    done
+}
+
+# Trains two steps of a recipe in a small form, and draws with the model.
+trains() {
+    rm -rf "$work/run"
+    "$mm" train "$@" --device cuda:0 --out "$work/run" --steps 2 --set run.batch=4 --set run.read_every=2 \
+        --set sample.steps=2 --set sample.count=1 --set run.validate_every=0 > "$work/said" 2>&1 ||
+        { echo "training ended early: $*: $(grep '^error' "$work/said" | cut -c 1-200)"; return 0; }
+    "$mm" draw "$work/run/model" "a red A" --steps 2 --device cuda:0 --out "$work/drawn.png" > "$work/said" 2>&1 ||
+        echo "drawing ended early: $*: $(grep '^error' "$work/said" | cut -c 1-200)"
+}
+
 gau='model.backbone.block={ kind = "gau", expansion = 2, key_size = 16, bias = true }'
-for precision in f32 f16; do
-    for block in "seed=0" "$gau"; do
-        rm -rf "$work/run"
-        "$mm" train glyphs --device wgpu:cpu --out "$work/run" "${small[@]}" \
-            --set "$block" --set run.precision=$precision > /dev/null
+for way in ${WAYS:-llvm cpp}; do
+    if [ "$way" = cpp ]; then export CUDA_CPP=1; else unset CUDA_CPP; fi
+    for card in ${CARDS:-80 90}; do
+        export CARD=$card CARD_OUT=$out/sources/$way-$card
+        rm -rf "$CARD_OUT" && mkdir -p "$CARD_OUT"
+        echo "== $way, sm_$card" >&2
+        checks
+        for precision in f32 bf16 f16; do
+            trains glyphs --set run.precision=$precision
+            trains glyphs --set "$gau" --set run.precision=$precision --set run.activation_checkpointing=true
+        done
     done
 done
-"$mm" draw "$work/run/model" "a red A" --steps 2 --device wgpu:cpu --out "$work/drawn.png" > /dev/null
 
-"$python" - "$out" <<'PYTHON'
-"""Compiles all sources and writes a table."""
-import collections, ctypes, glob, os, re, sys
-import importlib.util
-
-out = sys.argv[1]
-folder = list(importlib.util.find_spec("nvidia").submodule_search_locations)[0]
-nvrtc = ctypes.CDLL(os.path.join(folder, "cuda_nvrtc/lib/libnvrtc.so.12"))
-includes = [os.path.join(folder, part, "include") for part in ("cuda_runtime", "cuda_cccl", "cuda_nvcc")]
-includes += [os.path.join(folder, "cuda_cccl/include/cccl"), os.path.join(folder, "cuda_nvrtc/include")]
-
-
-def compiled(source, architecture):
-    """Returns the words of the compiler if it refuses, and otherwise nothing."""
-    program = ctypes.c_void_p()
-    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernel.cu", 0, None, None)
-    options = [f"--gpu-architecture={architecture}"] + [f"--include-path={path}" for path in includes]
-    array = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
-    status = nvrtc.nvrtcCompileProgram(program, len(options), array)
-    size = ctypes.c_size_t()
-    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(max(size.value, 1))
-    nvrtc.nvrtcGetProgramLog(program, log)
-    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    return log.value.decode() if status else None
-
-
-sources = {}
-for path in sorted(glob.glob(out + "/sources/*.cu")):
-    name, text = open(path).read().split("\n", 1)
-    sources.setdefault(text, (name, path))
-failed = []
-for path in sorted(glob.glob(out + "/sources/*.error")):
-    failed.append(f"{path}: no CUDA source: {open(path).read()[:300]}")
-counts = collections.Counter()
-for text, (name, path) in sources.items():
-    for architecture in ("sm_80", "sm_90"):
-        words = compiled(text, architecture)
-        counts[architecture, words is None] += 1
-        if words:
-            failed.append(f"{path}, {architecture}: {words[:600]}")
-lines = ["| card | kernels | compiled |", "| --- | ---: | ---: |"]
-for architecture in ("sm_80", "sm_90"):
-    good, bad = counts[architecture, True], counts[architecture, False]
-    lines.append(f"| {architecture} | {good + bad} | {good} |")
-open(out + "/table.md", "w").write("\n".join(lines + [""] + failed) + "\n")
-print("\n".join(lines))
-print(f"{len(failed)} failures; see {out}/table.md")
-sys.exit(bool(failed) or not sources)
-PYTHON
+"$python" "$here/cuda-source/assemble.py" "$ptxas" "$out"

@@ -20,6 +20,7 @@ mod mapped;
 mod mask;
 mod options;
 mod own_gradient;
+mod reading;
 mod rotary;
 #[cfg(test)]
 mod testing;
@@ -46,6 +47,7 @@ pub use mapped::{MappedFile, map_file};
 pub use mask::{KeyRanges, KeyRangesError};
 pub use options::{BlockOptions, Precision};
 pub use own_gradient::{AnyTensor, checkpointed};
+pub use reading::read_together;
 pub use rotary::{AxisFrequency, RotaryTables};
 pub use update::{SumOfSquares, moving_average, moving_average_if, sum_of_squares};
 pub use work_memory::{WorkArrays, WorkMemory};

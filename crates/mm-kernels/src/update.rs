@@ -3,7 +3,7 @@
 
 use burn::prelude::*;
 
-use crate::{AdamW, Gate, kernels, kernels_of};
+use crate::{AdamW, Gate, kernels, kernels_of, read_together};
 
 impl AdamW {
     /// Returns the weight and the moments `[m, v]` after a step with gradient `grad`; all have one
@@ -140,13 +140,10 @@ impl SumOfSquares {
     /// 32-bit float.
     pub fn read_with(self, others: Vec<Tensor<1>>) -> (f64, Vec<f32>) {
         let Self { host, pending } = self;
-        let of_squares = pending.len();
-        let all: Vec<Tensor<1>> =
-            pending.into_iter().chain(others).map(Tensor::without_autodiff).collect();
-        let Some(dtype) = all.first().map(Tensor::dtype) else { return (host, vec![]) };
-        let all: Vec<_> = all.into_iter().map(|number| number.cast(dtype)).collect();
-        let numbers: Vec<f64> = Tensor::cat(all, 0).into_data().iter::<f64>().collect();
-        let (squares, others) = numbers.split_at(of_squares);
+        let parts = pending.len();
+        let squares = if parts == 0 { vec![] } else { vec![Tensor::cat(pending, 0)] };
+        let numbers = read_together([squares, others].concat());
+        let (squares, others) = numbers.split_at(parts);
         let sum = host + squares.iter().sum::<f64>();
         (sum, others.iter().map(|number| *number as f32).collect())
     }

@@ -97,19 +97,20 @@ pub(crate) struct UnreadStep {
     pub lr: f64,
     pub counts: BatchCounts,
     pub values: StepValues,
-    /// The losses, and then the parts of the sum of squares or, where the host has that, the norm:
-    /// what is finite if the step is taken, `[numbers]`.
-    pub judged: Tensor<1>,
+    /// The parts of the sum of the squares of gradients or, where the host has that, the norm,
+    /// `[parts]`.
+    pub squares: Tensor<1>,
     /// The sum of the squares of gradients, where the host has it.
     pub host_squares: Option<f64>,
     pub gate: Gate,
 }
 
 impl UnreadStep {
-    /// Returns all numbers that are to be read, `[numbers]` each: those judged, the errors of
-    /// patches, and 1 if the step was taken or else 0.
+    /// Returns all numbers that are to be read, `[numbers]` each: the losses, the parts of the
+    /// squares, the errors of patches, and 1 if the step was taken or else 0.
     pub fn numbers(&self) -> Vec<Tensor<1>> {
-        let mut all = vec![self.judged.clone()];
+        let mut all = self.values.losses();
+        all.push(self.squares.clone());
         all.extend(self.values.errors());
         all.push(self.gate.taken().float());
         all

@@ -253,7 +253,7 @@ fn recipe_case(
     device: &Device,
 ) -> Result<Case, Failure> {
     let mut recipe = crate::recipes::find(name)?;
-    recipe.run.precision = precision;
+    recipe.run.precision = precision.into();
     let mut training = Training::start(recipe.clone(), device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());

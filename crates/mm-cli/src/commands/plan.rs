@@ -245,7 +245,7 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs, rate: &Rate) {
         say!("  {name:22} {:>10}", bytes(size));
     }
     say!("  {:.0} bytes of activations per token", plan.bytes_per_token);
-    let precision = recipe.run.precision.name();
+    let precision = recipe.run.precision.fixed().name();
     if precision != "f32" && plan.bytes.process > 0.0 {
         say!(
             "  counted in 32-bit floats, which the CPU's kernels keep with {precision} too; other devices keep less, as `--device` shows"

@@ -11,6 +11,7 @@ mod endurance;
 mod folders;
 mod imported;
 mod kills;
+mod memory;
 mod migration;
 mod numbers;
 mod published;

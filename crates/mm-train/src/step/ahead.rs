@@ -10,7 +10,7 @@
 use burn::prelude::*;
 use burn::tensor::FloatDType;
 use mm_backbone::Precision;
-use mm_kernels::Gate;
+use mm_kernels::{Gate, read_together};
 use mm_model::HostBatch;
 
 use super::{Asked, Gradients, StepReport, total};
@@ -92,7 +92,7 @@ impl Training {
                 (Some(sum), Tensor::from_floats([sum.sqrt() as f32], &self.device))
             }
         };
-        let judged = joined([values.losses(), vec![squares]].concat());
+        let judged = joined([values.losses(), vec![squares.clone()]].concat());
         let finite = judged.clone().is_finite().all();
         let gate = match self.unread.steps.last() {
             Some(earlier) => earlier.gate.next(finite.clone()),
@@ -107,7 +107,7 @@ impl Training {
             ema.update_if(&self.model, updates, &gate);
         }
         self.unread.scale = scale.map(|scale| scale.after(finite));
-        self.unread.steps.push(UnreadStep { lr, counts, values, judged, host_squares, gate });
+        self.unread.steps.push(UnreadStep { lr, counts, values, squares, host_squares, gate });
         Ok(())
     }
 
@@ -119,8 +119,8 @@ impl Training {
         if numbers.is_empty() {
             return read;
         }
-        let numbers = joined(numbers).into_data().convert::<f32>();
-        let numbers = numbers.try_to_vec::<f32>().expect("just converted");
+        let numbers: Vec<f32> =
+            read_together(numbers).iter().map(|&number| number as f32).collect();
         let mut numbers = numbers.iter();
         let (mut progress, mut refused) = (self.progress, 0);
         for step in steps {
@@ -153,14 +153,14 @@ impl Training {
     ) -> Judged {
         let terms = self.objective.terms_at(progress.step);
         let losses = step.values.take_losses(numbers, terms.len());
-        let parts = step.judged.dims()[0] - step.values.losses().len();
+        let parts = step.squares.dims()[0];
         let squares: f64 = numbers.take(parts).map(|sum| f64::from(*sum)).sum();
         let squares = step.host_squares.unwrap_or(squares);
         let levels = step.values.take_levels(numbers);
         let taken = numbers.next().is_some_and(|taken| *taken == 1.0);
         let losses = self.losses(&terms, &step.counts, losses);
         let loss = total(&terms, &losses).unwrap_or(f64::NAN);
-        let scaled = self.recipe.run.precision == Precision::F16;
+        let scaled = self.recipe.run.precision.fixed() == Precision::F16;
         let scale = progress.loss_scale.filter(|_| scaled).map(|scale| scale.factor);
         let outcome = if !taken {
             Outcome::NotFinite
@@ -221,7 +221,7 @@ impl Training {
 
     /// Returns the scale of the loss at the next step on the device, which only f16 has.
     fn scale_unread(&mut self) -> Option<LossScaleUnread> {
-        if self.recipe.run.precision != Precision::F16 {
+        if self.recipe.run.precision.fixed() != Precision::F16 {
             return None;
         }
         let host = *self.progress.loss_scale.get_or_insert_default();
