@@ -76,6 +76,19 @@ fn a_step_in_16_bits_has_the_same_bits_if_blocks_are_computed_again() {
 }
 
 #[test]
+fn an_automatic_precision_is_the_fastest_of_the_device_and_is_written_down() {
+    let fastest = mm_kernels::Precision::fastest(&device());
+    let training = Training::start(tiny(&[("run.precision", "auto")]), &device()).unwrap();
+    assert_eq!(training.recipe.run.precision, fastest.into());
+    assert!(
+        after(&[("run.precision", "auto")], 3) == after(&[("run.precision", fastest.name())], 3)
+    );
+    let on_the_cpu = mm_kernels::has_fused_blocks(&device());
+    let vectors = mm_kernels::InstructionSet::has_bf16();
+    assert_eq!(fastest == mm_kernels::Precision::Bf16, on_the_cpu && vectors);
+}
+
+#[test]
 fn an_unknown_precision_is_refused_by_name() {
     let said = tiny(&[]).with("run.precision", "f8").unwrap_err().to_string();
     assert!(said.contains("`run.precision`") && said.contains("bf16"), "{said}");

@@ -103,6 +103,27 @@ export async function read(page, file) {
   return page.locator("#read-text").textContent();
 }
 
+/** Paints the middle of an image on the view of edits, which draws it anew; checks what changed. */
+export async function paint(page, steps) {
+  const file = drawn(mm, model, "red K on yellow", 7);
+  await page.setInputFiles("#edit-file", { name: "k.png", mimeType: "image/png", buffer: file });
+  await page.locator("#painter-title", { hasText: "×" }).waitFor();
+  await page.locator("#painter canvas").focus();
+  await page.keyboard.press("Space");
+  await page.fill("#edit-prompt", "blue 3");
+  if (steps !== undefined) {
+    await page.locator("#edit-form details").evaluate((details) => (details.open = true));
+    await page.fill("#edit-steps", String(steps));
+  }
+  await page.click("#edit-go");
+  await page.locator(".compare").waitFor();
+  await idle(page, "edit-result");
+  const after = await pixels(page, await page.locator(".pair img.over").getAttribute("src"));
+  const before = await pixels(page, urlOf(file));
+  const changed = after.filter((byte, at) => byte !== before[at]).length;
+  assert.ok(changed > 0 && changed < before.length / 2, `${changed} of ${before.length} bytes changed`);
+}
+
 /** Returns how a drawing of the page differs from that of `mm draw`, byte by byte. */
 export async function difference(page, caption, seed, ...more) {
   const found = await pixels(page, await first(page));

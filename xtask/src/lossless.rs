@@ -56,20 +56,10 @@ pub fn run(flags: &flags::Study, sh: &Shell) -> Result<ExitCode> {
     let study = Study { sh, program, work, device, quick: flags.quick, judge };
     let mut results = study.open(minutes)?;
     study.plan(&mut results)?;
-    // What needs codecs alone comes first, so that a study that is stopped has its first parts.
-    for run in runs::all(results.seeds) {
-        if matches!(run.kind, Kind::Reader | Kind::Codec { .. }) {
-            study.trained(&run, &mut results)?;
-        }
+    for seed in 0..results.seeds {
+        study.of_seed(seed, &mut results)?;
+        page::write(sh, &results, &out)?;
     }
-    study.reconstruction(&mut results)?;
-    for run in runs::all(results.seeds) {
-        study.trained(&run, &mut results)?;
-    }
-    study.roads(&mut results)?;
-    study.pairs(&mut results)?;
-    study.editing(&mut results)?;
-    page::write(sh, &results, &out)?;
     println!("\nread {}", out.join("lossless.md").display());
     Ok(ExitCode::SUCCESS)
 }
@@ -149,6 +139,23 @@ impl Study<'_> {
             line.and_then(|line| line["seconds"].as_f64()).context("a run left no times")
         };
         Ok((at(TRIED)? - at(TRIED / 2)?) / (TRIED / 2) as f64)
+    }
+
+    /// Trains and measures everything of a seed. What needs codecs alone comes first, so that a study
+    /// that is stopped has its first parts.
+    fn of_seed(&self, seed: u64, results: &mut Results) -> Result<()> {
+        let all = runs::of_seed(seed);
+        let alone = |run: &&Run| matches!(run.kind, Kind::Reader | Kind::Codec { .. });
+        for run in all.iter().filter(alone) {
+            self.trained(run, results)?;
+        }
+        self.reconstruction(&all, results)?;
+        for run in all.iter().filter(|run| !alone(run)) {
+            self.trained(run, results)?;
+        }
+        self.roads(&all, results)?;
+        self.pairs(&all, results)?;
+        self.editing(&all, results)
     }
 
     /// Trains a run, or the rest of it.

@@ -89,6 +89,9 @@ enum Command {
     /// Write the weights of a model for another program.
     Export(export::ExportArgs),
     /// Print a completion script for a shell.
+    #[command(after_help = "Examples:
+  mm completions bash > ~/.local/share/bash-completion/completions/mm
+  mm completions fish > ~/.config/fish/completions/mm.fish")]
     Completions {
         /// The shell that will read the script.
         shell: clap_complete::Shell,

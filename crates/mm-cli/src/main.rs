@@ -7,6 +7,7 @@ mod allocator;
 mod commands;
 mod device;
 mod files;
+mod flags;
 mod host;
 mod loading;
 mod metadata;
@@ -16,17 +17,20 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 use crate::commands::Args;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
     terminal::silence_handled_panics();
-    let matches = Args::command().get_matches();
+    let matches = match flags::program().try_get_matches() {
+        Ok(matches) => matches,
+        Err(wrong) => return flags::refuse(&wrong),
+    };
     let args = match Args::from_arg_matches(&matches) {
         Ok(args) => args,
-        Err(error) => error.exit(),
+        Err(wrong) => return flags::refuse(&wrong),
     };
     match args.run(&matches) {
         Ok(()) => ExitCode::SUCCESS,

@@ -57,12 +57,12 @@ pub struct DrawingArgs {
     /// Number of denoising steps of an image [default: the model's].
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
-    /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, dpm++2m-uncapped, euler or heun [default: the
-    /// model's].
+    /// Sampler: ddpm, ddim, ddim:ETA, dpm++2m, dpm++2m-uncapped, euler, heun or euler-maruyama
+    /// [default: the model's].
     #[arg(long, value_name = "S", value_parser = sampler)]
     sampler: Option<Sampler>,
     /// Scale of classifier-free guidance; 1 turns it off [default: the model's].
-    #[arg(long, value_name = "G")]
+    #[arg(long, value_name = "G", value_parser = scale)]
     guidance: Option<f64>,
     /// Text that images shall not look like; guidance leads away from it.
     #[arg(long, value_name = "T", default_value = "")]
@@ -81,16 +81,16 @@ pub struct DrawingArgs {
 #[derive(Debug, Args)]
 pub struct TokenArgs {
     /// Temperature of the tokens; 0 always takes the most likely token.
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
     temperature: f32,
     /// Choose among the K most likely tokens.
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = top_k)]
     top_k: Option<usize>,
     /// Choose among the fewest tokens that have this probability together.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = top_p)]
     top_p: Option<f32>,
     /// Leave out tokens whose probability is below this share of the highest.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = min_p)]
     min_p: Option<f32>,
     /// Largest number of tokens to write.
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -213,6 +213,37 @@ fn sampler(text: &str) -> Result<Sampler, String> {
     text.parse().map_err(|why| format!("{why}{}", did_you_mean(text, SAMPLERS)))
 }
 
+/// Parses a number that is in a range of the same kind, or says what was wanted.
+fn number<T: FromStr>(
+    text: &str,
+    right: impl FnOnce(&T) -> bool,
+    wanted: &str,
+) -> Result<T, String> {
+    text.parse().ok().filter(right).ok_or_else(|| format!("wanted {wanted}"))
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    let right = |scale: &f64| scale.is_finite() && *scale >= 0.0;
+    number(text, right, "a finite number, not below 0")
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let right = |temperature: &f32| temperature.is_finite() && *temperature >= 0.0;
+    number(text, right, "a finite number, not below 0")
+}
+
+fn top_k(text: &str) -> Result<usize, String> {
+    number(text, |count| *count >= 1, "a whole number from 1 on")
+}
+
+fn top_p(text: &str) -> Result<f32, String> {
+    number(text, |share| 0.0 < *share && *share <= 1.0, "a share above 0, at most 1")
+}
+
+fn min_p(text: &str) -> Result<f32, String> {
+    number(text, |share| (0.0..=1.0).contains(share), "a share from 0 to 1")
+}
+
 /// The samplers that have a name of their own.
 pub const SAMPLERS: &[&str] =
     &["ddpm", "ddim", "dpm++2m", "dpm++2m-uncapped", "euler", "heun", "euler-maruyama"];
@@ -229,6 +260,8 @@ fn no_model(folder: &Path, why: FolderError) -> Failure {
     let inside = folder.join("model"); // a run folder has one
     let hint = if inside.is_dir() {
         format!("did you mean `{}`?", inside.display())
+    } else if !folder.exists() {
+        format!("there is no folder `{}`", folder.display())
     } else {
         "a model folder holds config.json, generation_config.json, model.safetensors and \
          tokenizer.json"
@@ -242,7 +275,15 @@ pub fn cannot_generate<E>(folder: &Path) -> impl Fn(E) -> Failure
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    move |why| Failure::because(format!("cannot generate with `{}`", folder.display()), why)
+    cannot("generate with", folder)
+}
+
+/// Names what cannot be done, such as "measure", and the model folder in an error of it.
+pub fn cannot<E>(what: &str, folder: &Path) -> impl Fn(E) -> Failure
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |why| Failure::because(format!("cannot {what} `{}`", folder.display()), why)
 }
 
 /// Returns the name of a folder, or of the one around a folder that is called `model`.
@@ -260,6 +301,20 @@ pub fn name_of(folder: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_flags_of_tokens_and_guidance_cannot_mean_is_refused() {
+        assert_eq!(top_p("1"), Ok(1.0));
+        assert_eq!(min_p("0"), Ok(0.0));
+        assert_eq!(scale("0"), Ok(0.0));
+        for wrong in ["0", "2", "-1", "nan", "a"] {
+            assert_eq!(top_p(wrong), Err("wanted a share above 0, at most 1".to_owned()));
+        }
+        for wrong in ["-1", "nan", "inf", ""] {
+            assert!(temperature(wrong).is_err() && scale(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(top_k("0"), Err("wanted a whole number from 1 on".to_owned()));
+    }
 
     #[test]
     fn an_interval_of_guidance_is_two_fractions_in_order() {

@@ -32,6 +32,27 @@ pub fn is_recipe(name: &str) -> bool {
     EMBEDDED.iter().any(|(known, _)| *known == name) || name.ends_with(".toml")
 }
 
+/// Guesses which recipe a misspelled name means.
+pub fn guess(name: &str) -> String {
+    did_you_mean(name, &EMBEDDED.map(|(name, _)| name))
+}
+
+/// Names the source of data.
+pub fn source_of(data: &DataConfig) -> &'static str {
+    match data {
+        DataConfig::Glyphs(_) => "glyphs",
+        DataConfig::Emoji(_) => "emoji",
+        DataConfig::Dialogue(_) => "dialogue",
+        DataConfig::Words(_) => "words",
+        DataConfig::Pairs(_) => "pairs",
+        DataConfig::Folder(_) => "folder",
+        DataConfig::Webdataset(_) => "webdataset",
+        DataConfig::Parquet(_) => "parquet",
+        DataConfig::Documents(_) => "documents",
+        DataConfig::Mixture(_) => "mixture",
+    }
+}
+
 /// Returns the recipe of this name, or the one in a file whose name ends in `.toml`, whose data are
 /// where its paths lead from the folder of that file on.
 pub fn find(name: &str) -> Result<Recipe, Failure> {
@@ -40,12 +61,9 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
     }
     let path = Path::new(name);
     if path.extension().is_none_or(|ending| ending != "toml") {
-        let names: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
-        return Err(usage!(
-            "there is no recipe `{name}`, wanted {} or a .toml file{}",
-            names.join(", "),
-            did_you_mean(name, &names)
-        ));
+        let names = EMBEDDED.map(|(name, _)| name).join(", ");
+        let guess = guess(name);
+        return Err(usage!("there is no recipe `{name}`, wanted {names} or a .toml file{guess}"));
     }
     let text = fs_err::read_to_string(path)?;
     let recipe = Recipe::from_toml(&text).map_err(|why| Failure::usage(why.in_file(path)))?;
@@ -68,7 +86,16 @@ pub fn with_settings(recipe: Recipe, settings: &[String]) -> Result<Recipe, Fail
         set.split_once('=').ok_or_else(|| usage!("`--set {set}` has no `=`, wanted KEY=VALUE"))
     });
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
-    recipe.with_all(&pairs).map_err(Failure::usage)
+    recipe.with_all(&pairs).map_err(|why| {
+        let failure = Failure::usage(why);
+        if pairs.iter().any(|(key, _)| *key == "data.source") {
+            return failure.hint(
+                "each source has keys of its own; a whole table is replaced by \
+                 --set 'data={ source = \"folder\", path = \"DIR\" }'",
+            );
+        }
+        failure
+    })
 }
 
 /// Returns the recipe with the share of `--max-bad` as `data.max_bad`; in a mixture, as that of
@@ -78,14 +105,7 @@ pub fn with_max_bad(recipe: Recipe, share: f64) -> Result<Recipe, Failure> {
         let data = recipe.data.with_max_bad(share);
         return Ok(Recipe { data, ..recipe });
     }
-    let source = match recipe.data {
-        DataConfig::Glyphs(_) => "glyphs",
-        DataConfig::Emoji(_) => "emoji",
-        DataConfig::Dialogue(_) => "dialogue",
-        DataConfig::Words(_) => "words",
-        DataConfig::Pairs(_) => "pairs",
-        _ => "mixture",
-    };
+    let source = source_of(&recipe.data);
     Err(usage!(
         "`--max-bad` sets `data.max_bad`, and the source `{source}` has none; wanted folder, \
          webdataset, parquet, documents, or a mixture with one of them"

@@ -237,7 +237,10 @@ pub(crate) fn open_at(path: &Path, at: u64) -> io::Result<Opened> {
 /// Returns how many bytes a regular file has; another, such as a pipe, may never end, or never
 /// begin.
 pub(crate) fn length(path: &Path) -> io::Result<u64> {
-    let found = fs_err::metadata(path)?;
+    let cannot = |why: io::Error| {
+        io::Error::new(why.kind(), format!("cannot read `{}`: {why}", path.display()))
+    };
+    let found = path.metadata().map_err(cannot)?;
     if found.is_file() {
         Ok(found.len())
     } else {

@@ -43,7 +43,8 @@ pub enum WeightType {
 pub enum HfError {
     /// The Python code has the transformer alone.
     #[error(
-        "the network only draws, wanted the joined transformer, which alone `modeling_mm.py` has"
+        "the network is a U-Net, a codec or one of codes, latents or classes, wanted the joined \
+         transformer of patches, which alone `modeling_mm.py` has"
     )]
     Unet,
     /// The Python code does not have such blocks.

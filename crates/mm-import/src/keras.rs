@@ -202,7 +202,7 @@ pub fn rows(config: &ModelConfig) -> Result<Vec<Row>, KerasError> {
     };
     let backbone = &network.backbone;
     let BlockConfig::Gau(GauConfig { expansion, key_size, bias }) = backbone.block else {
-        return other("backbone.block", format!("{:?}", backbone.block), "gau");
+        return other("backbone.block", "multi-head".to_owned(), "gau");
     };
     let TimeConfig::Table { steps } = config.time else {
         return other("time", format!("{:?}", config.time), "a table");

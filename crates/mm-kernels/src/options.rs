@@ -10,6 +10,8 @@ use burn::prelude::*;
 use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
 
+use crate::InstructionSet;
+
 /// The choices of a caller that change how blocks compute and not what they compute.
 ///
 /// ```
@@ -48,6 +50,16 @@ pub enum Precision {
 impl Precision {
     /// All types, the widest first.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// Returns the type in which blocks are fastest on a device without a loss of quality that was
+    /// ever measured: bf16 on a CPU that multiplies it in vectors, f32 elsewhere.
+    pub fn fastest(device: &Device) -> Self {
+        if crate::device::is_flex(device) && InstructionSet::has_bf16() {
+            Self::Bf16
+        } else {
+            Self::F32
+        }
+    }
 
     /// Returns the name that recipes use.
     pub fn name(self) -> &'static str {

@@ -266,6 +266,7 @@ impl RunFolder {
         device: &Device,
     ) -> Result<(Training, Vec<String>), TrainError> {
         recipe.validate()?;
+        let recipe = recipe.with_precision_of(device);
         check_device(&recipe, device)?;
         let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
         self.resume_with(&recipe, &data, device)
@@ -279,6 +280,7 @@ impl RunFolder {
         data: &Arc<DataSet>,
         device: &Device,
     ) -> Result<(Training, Vec<String>), TrainError> {
+        let recipe = &recipe.clone().with_precision_of(device);
         let mut notes = vec![];
         for found in self.list()?.into_iter().rev() {
             match self.resume_from(found, recipe, data, device) {

@@ -56,7 +56,7 @@ pub use plan::{
     Bytes, CodecPlan, Costs, Load, MeasuredRate, Plan, Product, can_plan, memory, plan,
 };
 pub use progress::Progress;
-pub use recipe::{BestBy, LoraConfig, Recipe, Represent};
+pub use recipe::{BestBy, LoraConfig, PrecisionChoice, Recipe, Represent};
 pub use rollback::RolledBack;
 pub use schedule::{Actions, LOG_EVERY, Schedule};
 pub use similar::{closest, did_you_mean};

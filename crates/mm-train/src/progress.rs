@@ -99,7 +99,7 @@ impl Progress {
         self.step += 1;
         self.images += images as u64;
         self.tokens += tokens as u64;
-        let scale = self.loss_scale.filter(|_| run.precision == Precision::F16);
+        let scale = self.loss_scale.filter(|_| run.precision.fixed() == Precision::F16);
         if let Some(scale) = scale {
             self.loss_scale = Some(scale.after(outcome != Outcome::NotFinite));
         }

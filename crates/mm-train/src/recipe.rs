@@ -31,7 +31,7 @@ pub use mm_data::MixConfig;
 pub use mm_model::Reduction;
 pub use model::ModelSettings;
 pub use optimizer::{EmaStart, LoraConfig, OptimizerConfig, OptimizerKind};
-pub use run::{BestBy, LOG_EVERY, RunConfig};
+pub use run::{BestBy, LOG_EVERY, PrecisionChoice, RunConfig};
 pub use table::Represent;
 
 /// A whole training run.

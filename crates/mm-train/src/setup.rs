@@ -8,7 +8,7 @@ use burn::tensor::FloatDType;
 use mm_backbone::{Init, Precision};
 use mm_data::{DataError, DataSet, Split};
 use mm_model::parameters::{weights_of, with_weights};
-use mm_model::{LoadedModel, Model};
+use mm_model::{LoadedModel, Model, NetworkConfig};
 use mm_text::Tokenizer;
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ use crate::optim::lora::adapted;
 use crate::optim::{Ema, StepGate, freeze, gated_optimizer};
 use crate::plan::memory::check_weights;
 use crate::progress::Progress;
-use crate::recipe::Recipe;
+use crate::recipe::{PrecisionChoice, Recipe};
 use crate::represent::with_trained_codec;
 use crate::training::Training;
 use crate::unread::Unread;
@@ -41,7 +41,7 @@ impl Training {
         data: Arc<DataSet>,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let recipe = recipe.with_sizes_of_codec()?;
+        let recipe = recipe.with_sizes_of_codec()?.with_precision_of(device);
         let recipe = recipe.with_scale_of_latents(&data, device)?;
         let tokenizer = tokenizer(&recipe, &data)?;
         let config = recipe.model_config(tokenizer.vocab());
@@ -61,6 +61,7 @@ impl Training {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let recipe = recipe.with_representation_of(&model.config.network);
+        let recipe = recipe.with_precision_of(device);
         recipe.validate()?;
         let wanted = recipe.model_config(model.tokenizer.vocab());
         let tree = |config| serde_json::to_value(config).expect("a configuration is plain data");
@@ -125,10 +126,24 @@ impl Training {
     }
 }
 
+impl Recipe {
+    /// Returns the recipe with a type in the place of `run.precision = "auto"`: the fastest of the
+    /// device, or 32-bit floats for a network that computes in nothing else.
+    pub fn with_precision_of(mut self, device: &Device) -> Self {
+        if self.run.precision == PrecisionChoice::Auto {
+            let single =
+                matches!(self.model.network, NetworkConfig::Codec(_) | NetworkConfig::Vit(_));
+            let fastest = if single { Precision::F32 } else { Precision::fastest(device) };
+            self.run.precision = fastest.into();
+        }
+        self
+    }
+}
+
 /// Checks that a device can do what the recipe asks for.
 pub(crate) fn check_device(recipe: &Recipe, device: &Device) -> Result<(), TrainError> {
     let able = |kind: FloatDType| device.supports_dtype(kind);
-    check_precision(recipe.run.precision, &format!("{device:?}"), &able)
+    check_precision(recipe.run.precision.fixed(), &format!("{device:?}"), &able)
 }
 
 /// Fails with the name of the device unless it calculates in the type, as every device does in

@@ -145,7 +145,7 @@ impl Training {
 
     /// Returns the scale of the loss at the next step, which only f16 has.
     fn loss_scale(&mut self) -> Option<f64> {
-        let scaled = self.recipe.run.precision == Precision::F16;
+        let scaled = self.recipe.run.precision.fixed() == Precision::F16;
         scaled.then(|| self.progress.loss_scale.get_or_insert_default().factor)
     }
 
@@ -177,7 +177,7 @@ impl Training {
             config: &self.config,
             device: &self.device,
             options: BlockOptions {
-                precision: run.precision,
+                precision: run.precision.fixed(),
                 activation_checkpointing: run.activation_checkpointing,
             },
             detailed: (asked.step + 1).is_multiple_of(LOG_EVERY),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::results::Results;
-use super::runs::{self, Kind, Road, Run, SIDE};
+use super::runs::{Kind, Road, Run, SIDE};
 use super::{Study, text_of};
 use crate::mm;
 
@@ -30,16 +30,16 @@ const EDITED: usize = 16;
 
 impl Study<'_> {
     /// Measures what every codec loses, and what the reader reads behind it.
-    pub fn reconstruction(&self, results: &mut Results) -> Result<()> {
+    pub fn reconstruction(&self, all: &[Run], results: &mut Results) -> Result<()> {
         let reader = self.model(&Run { kind: Kind::Reader, seed: 0 });
         let count = self.count(READ).to_string();
-        for run in runs::all(results.seeds) {
+        for run in all {
             if !matches!(run.kind, Kind::Codec { .. }) {
                 continue;
             }
             self.once(&format!("codec {}", run.name()), results, || {
                 let mut measure = self.mm(&["codec", "measure", "--json", "--count", &count]);
-                measure.arg(self.model(&run)).arg("--reader").arg(&reader);
+                measure.arg(self.model(run)).arg("--reader").arg(&reader);
                 let mut found = self.json(&mut measure)?;
                 for part in ["original", "decoded"] {
                     if let Some(reading) = found["reading"][part].as_object_mut() {
@@ -48,7 +48,7 @@ impl Study<'_> {
                 }
                 Ok(found)
             })?;
-            self.judged(&run, results)?;
+            self.judged(run, results)?;
         }
         Ok(())
     }
@@ -65,9 +65,8 @@ impl Study<'_> {
     }
 
     /// Measures how the transformers read and draw, and their likelihoods.
-    pub fn roads(&self, results: &mut Results) -> Result<()> {
-        let all = runs::all(results.seeds);
-        for run in &all {
+    pub fn roads(&self, all: &[Run], results: &mut Results) -> Result<()> {
+        for run in all {
             let Kind::Road(road) = run.kind else { continue };
             let name = run.name();
             let count = self.count(READ).to_string();
@@ -101,15 +100,15 @@ impl Study<'_> {
     }
 
     /// Measures whether transformers tell two images apart.
-    pub fn pairs(&self, results: &mut Results) -> Result<()> {
+    pub fn pairs(&self, all: &[Run], results: &mut Results) -> Result<()> {
         let count = self.count(ASKED).to_string();
-        for run in runs::all(results.seeds) {
+        for run in all {
             if !matches!(run.kind, Kind::Pairs(_)) {
                 continue;
             }
             self.once(&format!("pairs {}", run.name()), results, || {
                 let mut eval = self.mm(&["eval", "--task", "pairs", "--json", "--count", &count]);
-                self.json(eval.arg(self.model(&run)))
+                self.json(eval.arg(self.model(run)))
             })?;
         }
         Ok(())
@@ -162,12 +161,12 @@ impl Study<'_> {
     }
 
     /// Lets raw patches draw the middle of images anew, and counts the bytes outside that changed.
-    pub fn editing(&self, results: &mut Results) -> Result<()> {
-        for run in runs::all(results.seeds) {
+    pub fn editing(&self, all: &[Run], results: &mut Results) -> Result<()> {
+        for run in all {
             if run.kind != Kind::Road(Road::Patches) {
                 continue;
             }
-            self.once(&format!("edit {}", run.name()), results, || self.edited(&run))?;
+            self.once(&format!("edit {}", run.name()), results, || self.edited(run))?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ pub fn write(sh: &Shell, results: &Results, out: &Path) -> Result<()> {
 }
 
 fn page(results: &Results, date: &str) -> Result<String> {
-    let Results { minutes, seeds, .. } = results;
+    let (minutes, seeds) = (results.minutes, seeds(results).count());
     let quick = if results.quick { " --quick" } else { "" };
     let mut text = format!(
         "# What a codec loses\n\nMade on {date} by `cargo xtask study lossless --minutes {minutes}{quick}`, from \
@@ -41,13 +41,21 @@ fn page(results: &Results, date: &str) -> Result<String> {
     Ok(text)
 }
 
+/// Returns the seeds of which something was trained; the first always stands in the tables.
+fn seeds(results: &Results) -> impl Iterator<Item = u64> + use<'_> {
+    (0..results.seeds).filter(|seed| {
+        let trained = |run: &Run| results.has(&format!("run {}", run.name()));
+        *seed == 0 || runs::of_seed(*seed).iter().any(trained)
+    })
+}
+
 /// Returns the first runs of every kind, in the order of the tables.
 fn codecs(results: &Results) -> Vec<Run> {
     let mut all = vec![];
     for cell in CELLS {
         for family in Family::ALL {
             let kind = Kind::Codec { family, cell };
-            all.extend((0..results.seeds).map(|seed| Run { kind, seed }));
+            all.extend(seeds(results).map(|seed| Run { kind, seed }));
         }
     }
     all
@@ -57,7 +65,7 @@ fn roads(results: &Results) -> Vec<(Road, Run)> {
     let mut all = vec![];
     for road in Road::ALL {
         let run = |seed| (road, Run { kind: Kind::Road(road), seed });
-        all.extend((0..results.seeds).map(run));
+        all.extend(seeds(results).map(run));
     }
     all
 }
@@ -96,7 +104,7 @@ fn errors(value: &Value) -> String {
 
 fn trained(results: &Results, text: &mut String) -> Result<()> {
     *text += "## What was trained\n\n| run | parameters | steps | seconds |\n| --- | ---: | ---: | ---: |\n";
-    for run in runs::all(results.seeds) {
+    for run in seeds(results).flat_map(runs::of_seed) {
         let found = results.of(&format!("run {}", run.name()));
         let of = |name: &str| number(&found[name], 0);
         writeln!(

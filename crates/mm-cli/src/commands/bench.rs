@@ -12,9 +12,10 @@ use mm_train::Training;
 use mm_train::batch::Batches;
 
 use crate::device::DeviceArg;
+use crate::files::at_least_one;
 use crate::host::peak_memory_mib;
 use crate::model::PrecisionArg;
-use crate::terminal::{Failure, say, usage};
+use crate::terminal::{Failure, say};
 use network::{Network, Sizes};
 
 #[derive(Debug, Parser)]
@@ -100,9 +101,8 @@ struct Timing {
 }
 
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
-    if args.steps == 0 || args.threads == Some(0) {
-        return Err(usage!("`--steps` and `--threads` must be at least 1"));
-    }
+    at_least_one("--steps", args.steps)?;
+    at_least_one("--threads", args.threads.unwrap_or(1))?;
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
@@ -250,7 +250,7 @@ fn recipe_case(
     device: &Device,
 ) -> Result<Case, Failure> {
     let mut recipe = crate::recipes::find(name)?;
-    recipe.run.precision = precision;
+    recipe.run.precision = precision.into();
     let mut training = Training::start(recipe.clone(), device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());

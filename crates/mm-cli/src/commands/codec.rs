@@ -13,15 +13,15 @@ use mm_patch::Image;
 use mm_train::checkpoint::recipe_beside;
 use serde::Serialize;
 
-use crate::files::{fitted, format_of, free, read_image, within, write_image};
-use crate::model::{CommonArgs, cannot_generate};
+use crate::files::{fitted, format_of, free_file, read_image, within, write_image};
+use crate::model::{CommonArgs, cannot};
 use crate::recipes;
 use crate::terminal::{Failure, say, usage};
 
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "A codec is a model folder that `mm train codec-fsq`, `codec-vq-vae`, `codec-vq-gan` or `codec-kl` made, or a
-folder of diffusers' AutoencoderKL as it is published.
+    after_help = "A codec is a model folder that one of the recipes codec-fsq, codec-vq-vae, codec-vq-gan, codec-queries
+and codec-kl made, or a folder of diffusers' AutoencoderKL as it is published.
 
 Examples:
   mm train codec-fsq
@@ -119,33 +119,36 @@ pub fn run(args: &CodecArgs) -> Result<(), Failure> {
 }
 
 fn encode(args: &EncodeArgs) -> Result<(), Failure> {
-    free(&args.out, args.force)?;
+    free_file(&args.out, args.force)?;
     let image = read_image(&args.image)?;
     let model = args.common.load(&args.model)?;
     let image = if args.fit { fitted(&image, &model)? } else { image };
-    let codes = model.codec().map_err(cannot_generate(&args.model))?.config().codes();
+    let codes =
+        model.codec().map_err(cannot("encode or decode with", &args.model))?.config().codes();
     ends_in(&args.out, codes.is_some())?;
     if codes.is_some() {
         let codes = model.codes(&image).map_err(Failure::usage)?;
         write_atomic(&args.out, &serde_json::to_vec(&codes)?)?;
-        say!("{} x {} codes of {}", codes.rows, codes.cols, codes.vocabulary);
+        let (file, vocabulary) = (args.out.display(), codes.vocabulary);
+        say!("{file}: {} x {} codes of {vocabulary}", codes.rows, codes.cols);
     } else {
         let latents = model.latents(&image).map_err(Failure::usage)?;
         write_atomic(&args.out, &latents.to_bytes())?;
         let [channels, rows, cols] = latents.shape;
-        say!("{rows} x {cols} cells of {channels} numbers");
+        say!("{}: {rows} x {cols} cells of {channels} numbers", args.out.display());
     }
     Ok(())
 }
 
 fn decode(args: &DecodeArgs) -> Result<(), Failure> {
-    free(&args.out, args.force)?;
+    free_file(&args.out, args.force)?;
     format_of(&args.out)?;
     let bytes = fs_err::read(&args.file)?;
     let model = args.common.load(&args.model)?;
-    let codes = model.codec().map_err(cannot_generate(&args.model))?.config().codes();
+    let codes =
+        model.codec().map_err(cannot("encode or decode with", &args.model))?.config().codes();
     let unreadable = |why: &dyn std::fmt::Display| {
-        usage!("`{}`: {why}", args.file.display())
+        usage!("cannot decode `{}`: {why}", args.file.display())
             .hint("`mm codec encode` with this codec writes what can be decoded")
     };
     let image = if codes.is_some() {
@@ -155,7 +158,9 @@ fn decode(args: &DecodeArgs) -> Result<(), Failure> {
         let latents = LatentImage::from_bytes(&bytes).map_err(|why| unreadable(&why))?;
         model.image_of_latents(&latents)
     };
-    write_image(&args.out, &image.map_err(|why| unreadable(&why))?)
+    write_image(&args.out, &image.map_err(|why| unreadable(&why))?)?;
+    say!("{}", args.out.display());
+    Ok(())
 }
 
 /// Fails unless a file name ends as what is written to it.
@@ -172,12 +177,12 @@ fn ends_in(path: &Path, codes: bool) -> Result<(), Failure> {
 
 fn measure(args: &MeasureArgs) -> Result<(), Failure> {
     if let Some(out) = &args.out {
-        free(out, args.force)?;
+        free_file(out, args.force)?;
         format_of(out)?;
     }
     within("--count", args.count, 100_000)?;
     let model = args.common.load(&args.model)?;
-    model.codec().map_err(cannot_generate(&args.model))?;
+    model.codec().map_err(cannot("encode or decode with", &args.model))?;
     let images = images(args, &model)?;
     let score = codec_score(&model, &images)?;
     let reading = args.reader.as_ref().map(|reader| read(args, &model, reader)).transpose()?;

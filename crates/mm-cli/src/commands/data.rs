@@ -12,11 +12,16 @@ use mm_model::folder::write_atomic;
 use mm_patch::Image;
 use mm_text::Tokenizer;
 
-use crate::files::{format_of, free, write_image};
+use crate::files::{format_of, free_file, most_of, pixels_on_sheet, within, write_image};
 use crate::recipes;
 use crate::terminal::{Failure, say, usage, write_out};
 
 #[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  mm data recipes                                       lists the recipes
+  mm data recipes glyphs > mine.toml                    a recipe to change
+  mm data check images/                                 what a folder holds, and what is broken
+  mm data sheet emoji-32 --out sheet.png")]
 pub struct DataArgs {
     #[command(subcommand)]
     command: DataCommand,
@@ -25,11 +30,16 @@ pub struct DataArgs {
 #[derive(Debug, Subcommand)]
 enum DataCommand {
     /// List the recipes that are part of the program, or print one of them.
+    #[command(after_help = "Examples:
+  mm data recipes
+  mm data recipes glyphs > mine.toml")]
     Recipes {
         /// Name of the recipe to print.
         name: Option<String>,
     },
     /// Train a tokenizer on the captions of a recipe's data.
+    #[command(after_help = "Example:
+  mm data tokenizer emoji-32 --vocab 600 --out tokenizer.json")]
     Tokenizer {
         /// Name of a recipe, or a TOML file.
         recipe: String,
@@ -52,6 +62,8 @@ enum DataCommand {
 }
 
 #[derive(Debug, Parser)]
+#[command(after_help = "Example:
+  mm data sheet emoji-32 --count 24 --split held-out --out sheet.png")]
 struct SheetArgs {
     /// Name of a recipe, or a TOML file.
     recipe: String,
@@ -109,8 +121,7 @@ pub fn run(args: &DataArgs) -> Result<(), Failure> {
 fn print(name: &str) -> Result<(), Failure> {
     let found = recipes::EMBEDDED.iter().find(|(known, _)| *known == name);
     let (_, text) = found.ok_or_else(|| {
-        let names = recipes::EMBEDDED.map(|(name, _)| name);
-        let guess = mm_train::did_you_mean(name, &names);
+        let guess = recipes::guess(name);
         usage!("there is no recipe `{name}`{guess}").hint("`mm data recipes` lists them")
     })?;
     write_out(format_args!("{text}"));
@@ -123,7 +134,7 @@ fn train_tokenizer(
     vocab: Option<usize>,
     force: bool,
 ) -> Result<(), Failure> {
-    free(out, force)?;
+    free_file(out, force)?;
     let recipe = recipes::find(recipe)?;
     let data = DataSet::open(&recipe.data, recipe.image)?;
     let captions = data.captions();
@@ -142,9 +153,11 @@ fn train_tokenizer(
 }
 
 fn write_sheet(args: &SheetArgs) -> Result<(), Failure> {
-    free(&args.out, args.force)?;
+    free_file(&args.out, args.force)?;
     format_of(&args.out)?;
     let recipe = recipes::find(&args.recipe)?;
+    let most = most_of(pixels_on_sheet(recipe.image.width, recipe.image.height));
+    within("--count", args.count, most)?;
     let data = DataSet::open(&recipe.data, recipe.image)?;
     let shown = examples(&data, args.split.into(), args.count, recipe.seed)?;
     for example in &shown {

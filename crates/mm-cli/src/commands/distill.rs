@@ -44,7 +44,7 @@ pub struct DistillArgs {
     /// Number of training steps.
     #[arg(long, value_name = "N", default_value_t = 4000)]
     run_steps: u64,
-    /// Value of the recipe to change, by its dotted name: KEY=VALUE.
+    /// Replace one value of the recipe, such as optimizer.lr=0.001; can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Replace a folder that exists.

@@ -2,6 +2,7 @@
 
 mod output;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -11,19 +12,43 @@ use mm_patch::{Grid, Image};
 use serde::Serialize;
 
 use crate::files::{
-    Size, format_of, free, most_of, pixels_of, pixels_on_sheet, within, write_image_with,
+    Size, at_least_one, format_of, free, free_file, free_folder, most_of, pixels_of,
+    pixels_on_sheet, within, write_image_with,
 };
 use crate::metadata::{Metadata, MetadataArgs};
 use crate::model::{CommonArgs, DrawingArgs, cannot_generate};
 use crate::terminal::{Failure, say, usage};
 use output::Output;
 
-#[derive(Debug, Parser)]
-#[command(after_help = "Examples:
+/// `{n}` as help shows it: clap makes a line break of the plain letters, and leaves these bold ones.
+macro_rules! number {
+    () => {
+        "\x1b[1m{\x1b[1mn}\x1b[0m"
+    };
+}
+
+const EXAMPLES: &str = concat!(
+    "Examples:
   mm draw runs/glyphs/model \"red K on yellow\" --out k.png --count 4 --zoom 4
-  mm draw runs/glyphs/model \"red K on yellow\" --out k-{n}.png --count 4
+  mm draw runs/glyphs/model \"red K on yellow\" --out k-",
+    number!(),
+    ".png --count 4
   mm draw runs/glyphs/model --captions captions.txt --out drawn/ --json
-  mm draw jit-b-16 --class 207 --guidance 3 --out dog.png")]
+  mm draw jit-b-16 --class 207 --guidance 3 --out dog.png"
+);
+
+const OUT: &str = concat!(
+    "What to write. An image file (png, jpg, webp or bmp) holds all images of --count side by side; \
+     k-",
+    number!(),
+    ".png is one file for each image, with its number in place of ",
+    number!(),
+    ". A folder (a name that ends in / or a folder that exists) gets one file for each image, \
+     named by number and caption"
+);
+
+#[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
 pub struct DrawArgs {
     /// Model folder.
     model: PathBuf,
@@ -38,11 +63,7 @@ pub struct DrawArgs {
     /// over. Each image has a file of its own in the folder --out.
     #[arg(long, value_name = "FILE")]
     captions: Option<PathBuf>,
-    /// What to write. An image file (png, jpg, webp or bmp) holds all images of --count side by
-    /// side. A name with {n}, such as k-{n}.png, is one file for each image, with its number in
-    /// place of {n}. A folder (a name that ends in / or a folder that exists) gets one file for
-    /// each image, named by number and caption.
-    #[arg(long, value_name = "FILE|DIR", verbatim_doc_comment)]
+    #[arg(long, value_name = "FILE|DIR", help = OUT)]
     out: PathBuf,
     /// Width and height in pixels [default: the model's].
     #[arg(long, value_name = "WxH")]
@@ -71,13 +92,16 @@ pub struct DrawArgs {
 /// The largest number of images that one command draws. Each has a file, whose name must be free.
 const MOST_IMAGES: usize = 100_000;
 
+/// The most bytes of a caption, as in data: a model reads them all at once.
+const LONGEST_CAPTION: usize = 16 * 1024;
+
 /// The number of images that are drawn before they are written.
 const TOGETHER: usize = 16;
 
 /// A line of `--json`.
 #[derive(Serialize)]
 struct Line<'a> {
-    image: &'a Path,
+    image: Cow<'a, str>,
     caption: &'a str,
     seed: u64,
     width: usize,
@@ -93,14 +117,13 @@ struct Drawing<'a> {
 }
 
 pub fn run(args: &DrawArgs) -> Result<(), Failure> {
-    if args.count == 0 || args.zoom == Some(0) {
-        return Err(usage!("`--count` and `--zoom` must be at least 1"));
-    }
+    at_least_one("--count", args.count)?;
+    at_least_one("--zoom", args.zoom.unwrap_or(1))?;
     let output = Output::of(&args.out, args.captions.is_some())?;
     let captions = captions(args)?;
     if matches!(output, Output::Sheet(_)) {
-        free(&args.out, args.force)?;
         format_of(&args.out)?;
+        free_file(&args.out, args.force)?;
     } else {
         within("--count", args.count, (MOST_IMAGES / captions.len()).max(1))?;
     }
@@ -110,7 +133,13 @@ pub fn run(args: &DrawArgs) -> Result<(), Failure> {
         .collect();
     let files = output.files(&captions);
     for file in &files {
-        free(file, args.force)?;
+        match output {
+            Output::Folder(_) => free(file, args.force)?, // the folder is made
+            _ => free_file(file, args.force)?,
+        }
+    }
+    if let Output::Folder(folder) = &output {
+        free_folder(folder)?;
     }
     let model = args.common.load(&args.model)?;
     args.drawing.check(&model)?;
@@ -131,11 +160,14 @@ pub fn run(args: &DrawArgs) -> Result<(), Failure> {
 
 /// Returns the caption of the command line, or those of the file.
 fn captions(args: &DrawArgs) -> Result<Vec<String>, Failure> {
-    let Some(file) = &args.captions else {
-        return Ok(args.caption.iter().chain(&args.class).cloned().collect());
+    let captions: Vec<String> = match &args.captions {
+        None => args.caption.iter().chain(&args.class).cloned().collect(),
+        Some(file) => lines_of(&fs_err::read_to_string(file)?),
     };
-    let text = fs_err::read_to_string(file)?;
-    let captions = lines_of(&text);
+    if let Some(long) = captions.iter().map(String::len).find(|bytes| *bytes > LONGEST_CAPTION) {
+        return Err(usage!("a caption has {long} bytes, wanted at most {LONGEST_CAPTION}"));
+    }
+    let Some(file) = &args.captions else { return Ok(captions) };
     match captions.len() {
         0 => Err(usage!("`{}` has no caption, wanted one on each line", file.display())),
         1..=MOST_IMAGES => Ok(captions),
@@ -217,7 +249,8 @@ impl Drawing<'_> {
     fn tell(&self, file: &Path, caption: &str, seed: u64, image: &Image) {
         if self.args.json {
             let (width, height) = (image.width(), image.height());
-            let line = Line { image: file, caption, seed, width, height };
+            let image = file.to_string_lossy(); // JSON has no other bytes than text
+            let line = Line { image, caption, seed, width, height };
             say!("{}", serde_json::to_string(&line).expect("a line is plain data"));
         } else {
             say!("{}", file.display());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use mm_model::{
     Color, Constrain, Deblur, Document, EditError, GenerateOptions, ImageToImage, Inpaint, Kernel,
     LoadedModel, Margins, Mask, MaskedArea, Measurement, Restore, SoftMask, SuperResolution,
@@ -11,7 +11,10 @@ use mm_model::{
 use mm_patch::{DecodeOptions, Format, Grid, Image};
 
 use super::draw::grid;
-use crate::files::{fitted, format_of, free, read_image, within, write_image_with};
+use crate::files::{
+    cannot_read, fitted, format_of, free_file, read_image, read_image_bytes, within,
+    write_image_with,
+};
 use crate::metadata::{Metadata, MetadataArgs};
 use crate::model::{CommonArgs, DrawingArgs};
 use crate::terminal::{Failure, say, usage};
@@ -27,7 +30,7 @@ const EXAMPLES: &str = "Examples:
   mm edit inpaint runs/glyphs/model k.png \"red 7 on yellow\" --mask m.png --out 7.png
   mm edit outpaint runs/glyphs/model k.png \"red K on yellow\" --left 8 --right 8 --out wide.png
   mm edit img2img runs/glyphs/model k.png \"red K on blue\" --strength 0.6 --out blue.png
-  mm edit variations runs/glyphs/model k.png --strength 0.4 --count 4 --out k.png
+  mm edit variations runs/glyphs/model k.png --strength 0.4 --count 4 --out varied.png
   mm edit upscale runs/glyphs/model small.png \"red K on yellow\" --factor 4 --out large.png
   mm edit colorize runs/glyphs/model gray.png \"red K on yellow\" --out color.png";
 
@@ -159,11 +162,12 @@ struct UpscaleArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("kernel").required(true).args(["sigma", "square"]))]
 struct DeblurArgs {
     #[command(flatten)]
     on: RestoreArgs,
     /// Standard deviation in pixels of the normal distribution that the image was blurred by.
-    #[arg(long, value_name = "S", conflicts_with = "square", required_unless_present = "square")]
+    #[arg(long, value_name = "S")]
     sigma: Option<f64>,
     /// Side in pixels, odd, of the square whose mean the image was blurred by.
     #[arg(long, value_name = "N")]
@@ -180,11 +184,12 @@ struct SwapArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("ends").required(true).args(["images", "captions"]))]
 struct BetweenArgs {
     /// Model folder.
     model: PathBuf,
     /// Two image files, which are fitted to the size of the model's images.
-    #[arg(long, value_names = ["FILE", "FILE"], num_args = 2, conflicts_with = "captions", required_unless_present = "captions")]
+    #[arg(long, value_names = ["FILE", "FILE"], num_args = 2)]
     images: Vec<PathBuf>,
     /// Two captions.
     #[arg(long, value_names = ["TEXT", "TEXT"], num_args = 2)]
@@ -196,6 +201,9 @@ struct BetweenArgs {
 pub fn run(args: &EditArgs) -> Result<(), Failure> {
     match &args.edit {
         Edit::Inpaint(args) => inpaint(args),
+        Edit::Outpaint(OutpaintArgs { left: 0, top: 0, right: 0, bottom: 0, .. }) => {
+            Err(usage!("no side grows, wanted one of `--left`, `--top`, `--right`, `--bottom`"))
+        }
         Edit::Outpaint(args) => args.on.run(|image, patch| {
             let OutpaintArgs { left, top, right, bottom, .. } = *args;
             let edit = outpaint(&image, Margins { left, top, right, bottom }, patch)?;
@@ -292,7 +300,7 @@ impl Common {
             ));
         }
         for number in 1..=self.count {
-            free(&self.file(number), self.force)?;
+            free_file(&self.file(number), self.force)?;
         }
         let model = self.shared.load(folder)?;
         model.check_edits().map_err(|why| wrong(why.into()))?;
@@ -362,9 +370,7 @@ fn inpaint(args: &InpaintArgs) -> Result<(), Failure> {
 fn mask(args: &InpaintArgs) -> Result<Mask, Failure> {
     let options = DecodeOptions::default();
     let read = |path: &Path, read: fn(&[u8], &DecodeOptions) -> Result<Mask, _>| {
-        let file = fs_err::read(path)?;
-        read(&file, &options)
-            .map_err(|why| Failure::because(format!("cannot read `{}`", path.display()), why))
+        read(&read_image_bytes(path)?, &options).map_err(|why| cannot_read(path, why))
     };
     if let Some(path) = &args.mask {
         return read(path, Mask::decode);

@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use super::data::SplitArg;
 use crate::files::within;
-use crate::model::{SamplingArgs, cannot_generate, load};
+use crate::model::{SamplingArgs, cannot, cannot_generate, load};
 use crate::recipes;
 use crate::terminal::{Failure, failed, say, usage};
 
@@ -188,6 +188,16 @@ impl Subject {
         Ok(self.model.config.grid(image.width, image.height)?)
     }
 
+    /// Fails if the recipe's data are of another source than the task asks about.
+    fn needs(&self, wanted: &str) -> Result<(), Failure> {
+        let found = recipes::source_of(&self.recipe.data);
+        if found == wanted {
+            return Ok(());
+        }
+        Err(failed!("the data set is not `{wanted}`, the recipe names `{found}`")
+            .hint(format!("`--recipe RECIPE` names one whose data have the source `{wanted}`")))
+    }
+
     /// Makes the error of records among which none is what the task needs.
     fn no_image(&self, count: usize) -> Failure {
         let split = self.split.name();
@@ -264,8 +274,9 @@ fn draw(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    of.needs("dialogue")?;
     let score = dialogue_score(&of.model, of.data(), args.count, &of.options)
-        .map_err(cannot_generate(&args.model))?;
+        .map_err(cannot("measure", &args.model))?;
     if args.json {
         say!("{}", serde_json::to_string(&score)?);
         return Ok(());
@@ -283,8 +294,9 @@ fn dialogue(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn words(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    of.needs("words")?;
     let score = words_score(&of.model, of.data(), of.split, args.count, &of.options)
-        .map_err(cannot_generate(&args.model))?;
+        .map_err(cannot("measure", &args.model))?;
     if args.json {
         say!("{}", serde_json::to_string(&score)?);
         return Ok(());
@@ -303,8 +315,9 @@ fn words(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 }
 
 fn pairs(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
+    of.needs("pairs")?;
     let score = pairs_score(&of.model, of.data(), of.split, args.count, &of.options)
-        .map_err(cannot_generate(&args.model))?;
+        .map_err(cannot("measure", &args.model))?;
     if args.json {
         say!("{}", serde_json::to_string(&score)?);
         return Ok(());

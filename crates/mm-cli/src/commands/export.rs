@@ -15,7 +15,7 @@ use mm_model::parameters::weights_of;
 pub use hf::DtypeArg;
 
 use crate::device;
-use crate::files::free;
+use crate::files::free_file;
 use crate::model::load;
 use crate::terminal::{Failure, say, tell};
 
@@ -75,7 +75,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
 
 fn keras(args: &KerasArgs) -> Result<(), Failure> {
     let KerasArgs { model, out, bgr, force } = args;
-    free(out, *force)?;
+    free_file(out, *force)?;
     let loaded = load(model, &device::open("auto")?)?;
     let mut weights = weights_of(&loaded.model);
     if *bgr {

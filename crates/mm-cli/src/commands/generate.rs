@@ -7,7 +7,7 @@ use mm_model::{Document, Event, GenerateOptions, Segment, Turn};
 use mm_patch::Image;
 use mm_text::MAX_SIDE;
 
-use crate::files::{fitted, free, read_image, within, write_image_with};
+use crate::files::{fitted, free, free_folder, read_image, within, write_image_with};
 use crate::metadata::{Metadata, MetadataArgs};
 use crate::model::{SamplingArgs, cannot_generate};
 use crate::terminal::{Failure, say, write_out};
@@ -80,6 +80,7 @@ pub fn run(args: &GenerateArgs, order: &[PromptSegment]) -> Result<(), Failure> 
     within("--max-images", args.max_images.max(1), MOST_IMAGES)?;
     within("--count", args.count, MOST_IMAGES / args.max_images.max(1))?;
     let images = args.image.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
+    free_folder(&args.out)?;
     for number in 1..=args.count * args.max_images {
         free(&file(args, number), args.force)?;
     }
@@ -173,7 +174,7 @@ fn finish(args: &GenerateArgs, made: &Document, written: usize) {
             Segment::Text { text, .. } => serde_json::json!({ "text": text }),
             Segment::Image { .. } => {
                 number += 1;
-                serde_json::json!({ "image": file(args, number) })
+                serde_json::json!({ "image": file(args, number).to_string_lossy() })
             }
         });
     }

@@ -9,7 +9,7 @@ use mm_data::{DataConfig, DataSet, ImageFit};
 use mm_model::folder::write_atomic;
 use mm_train::Recipe;
 
-use crate::files::{Size, free};
+use crate::files::{Size, free_file};
 use crate::recipes;
 use crate::terminal::{Failure, say};
 
@@ -43,7 +43,7 @@ const EPOCHS: u64 = 100;
 const STEPS: [u64; 2] = [2_000, 30_000];
 
 pub fn run(args: &InitArgs) -> Result<(), Failure> {
-    free(&args.out, args.force)?;
+    free_file(&args.out, args.force)?;
     let found = survey(&args.source).map_err(Failure::usage)?;
     let image = args.size.map_or_else(|| fitting(&found), |size| [size.width, size.height]);
     let recipe = recipe(&found, image)?;

@@ -7,13 +7,16 @@ use clap::Parser;
 use mm_backbone::{Init, Precision};
 use mm_data::{DataSet, Split};
 use mm_model::parameters::shapes_of;
-use mm_model::{GenerationConfig, LoadedModel, Model, ModelConfig, NetworkConfig, UnifiedConfig};
-use mm_patch::{PngText, png_texts};
+use mm_model::{
+    GenerationConfig, ImageCodes, LoadedModel, Model, ModelConfig, NetworkConfig, UnifiedConfig,
+};
+use mm_patch::{DecodeOptions, Image, PngText, png_texts};
 use mm_train::Training;
+use serde::Serialize;
 
-use crate::files::read_image;
+use crate::files::{at_least_one, cannot_read, read_image_bytes};
 use crate::model::load;
-use crate::terminal::{Failure, grouped, say, usage};
+use crate::terminal::{Failure, failed, grouped, say, usage};
 use crate::{device, recipes};
 
 #[derive(Debug, Parser)]
@@ -31,9 +34,7 @@ pub struct InspectArgs {
 }
 
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
-    if args.patch == Some(0) {
-        return Err(usage!("`--patch` must be at least 1"));
-    }
+    at_least_one("--patch", args.patch.unwrap_or(PATCH))?;
     let path = Path::new(&args.what);
     if args.patch.is_some() && (path.is_dir() || recipes::is_recipe(&args.what)) {
         return Err(usage!("`--patch` is for an image file, and `{}` is none", args.what));
@@ -42,8 +43,11 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
         inspect_model(path)
     } else if recipes::is_recipe(&args.what) {
         inspect_recipe(&args.what)
-    } else {
+    } else if path.exists() {
         inspect_image(path, args.patch.unwrap_or(PATCH))
+    } else {
+        let guess = recipes::guess(&args.what);
+        Err(failed!("`{}` is no model folder, image file or recipe{guess}", args.what))
     }
 }
 
@@ -88,22 +92,22 @@ fn inspect_model(path: &Path) -> Result<(), Failure> {
 
 fn print_network(config: &ModelConfig) {
     match &config.network {
-        NetworkConfig::Unet(unet) => say!("{unet:?}"),
-        NetworkConfig::Codec(codec) => say!("{codec:?}"),
+        NetworkConfig::Unet(unet) => say!("a U-Net: {}", settings(unet)),
+        NetworkConfig::Codec(codec) => say!("a codec: {}", settings(codec)),
         NetworkConfig::Coded(coded) => {
-            let backbone = &coded.unified.backbone;
-            say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
-            say!("images as codes, in order {:?}: {:?}", coded.order, coded.codes);
+            print_blocks(&coded.unified);
+            let codes = match &coded.codes {
+                ImageCodes::Codec(codec) => settings(codec),
+                ImageCodes::Bytes(bytes) => settings(bytes),
+            };
+            say!("images as codes, in order {}: {codes}", settings(&coded.order));
         }
         NetworkConfig::Latent(latent) => {
-            let backbone = &latent.unified.backbone;
-            say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
-            say!("images as latents: {:?}", latent.codec);
+            print_blocks(&latent.unified);
+            say!("images as latents: {}", settings(&latent.codec));
         }
-        NetworkConfig::Vit(vit) => say!("{vit:?}"),
-        NetworkConfig::Unified(UnifiedConfig { backbone, .. }) => {
-            say!("width {}, {} blocks of {:?}", backbone.width, backbone.depth, backbone.block);
-        }
+        NetworkConfig::Vit(vit) => say!("a network that draws classes: {}", settings(vit)),
+        NetworkConfig::Unified(unified) => print_blocks(unified),
     }
     let text = match config.vocab {
         0 => "image-only: documents hold no text".to_owned(),
@@ -114,6 +118,17 @@ fn print_network(config: &ModelConfig) {
     if let Some(UnifiedConfig { backbone, .. }) = config.network.unified() {
         say!("key-value cache: {} bytes per token", 4 * backbone.cache_numbers_per_token());
     }
+}
+
+fn print_blocks(UnifiedConfig { backbone, .. }: &UnifiedConfig) {
+    let blocks = settings(&backbone.block);
+    say!("width {}, {} blocks: {blocks}", backbone.width, backbone.depth);
+}
+
+/// Returns settings in one line, under the names that they have in `config.json` and in recipes.
+fn settings(part: &impl Serialize) -> String {
+    let json = serde_json::to_string(part).unwrap_or_default();
+    json.replace('"', "").replace(',', ", ").replace(':', " = ")
 }
 
 /// Prints the number of patches of an image, and the number of tokens that a lossless discrete code
@@ -134,14 +149,20 @@ fn print_sizes(width: usize, height: usize, patch: usize, vocab: usize) {
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 fn inspect_image(path: &Path, patch: usize) -> Result<(), Failure> {
-    let image = read_image(path)?;
+    let bytes = read_image_bytes(path)?;
+    let image = Image::decode(&bytes, &DecodeOptions::default());
+    let image = image.map_err(|why| cannot_read(path, why))?;
     let (width, height) = (image.width(), image.height());
+    if patch > width.min(height) {
+        let path = path.display();
+        return Err(usage!("`--patch {patch}` is larger than `{path}`, which is {width}x{height}"));
+    }
     say!("{}: {width}x{height}", path.display());
     if !width.is_multiple_of(patch) || !height.is_multiple_of(patch) {
         say!("the sides are not multiples of {patch}: a model would fit the image first");
     }
     print_sizes(width, height, patch, 512);
-    print_metadata(&fs_err::read(path)?)
+    print_metadata(&bytes)
 }
 
 /// Prints the texts of a PNG file, or says that there are none.
@@ -167,7 +188,7 @@ fn inspect_recipe(name: &str) -> Result<(), Failure> {
     // Without text there is no tokenizer to train, so the network is known without the data.
     match (DataSet::open(&recipe.data, recipe.image), recipe.vocab) {
         (Ok(data), _) => print_data(&data),
-        (Err(why), 0) => say!("the data cannot be opened: {why}"),
+        (Err(why), 0) => say!("the data cannot be opened: {}", Failure::failed(why).chain()),
         (Err(why), _) => return Err(why.into()),
     }
     print_sizes(recipe.image.width, recipe.image.height, recipe.image.patch, recipe.vocab);

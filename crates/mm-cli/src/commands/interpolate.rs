@@ -9,7 +9,7 @@ use mm_eval::{image_table, magnified};
 use mm_patch::{Fit, Image};
 
 use super::sample::{DenoiseArgs, Denoiser};
-use crate::files::{fitted, format_of, free, most_of, read_image, within};
+use crate::files::{at_least_one, fitted, format_of, free_file, most_of, read_image, within};
 use crate::model::cannot_generate;
 use crate::terminal::{Failure, usage};
 
@@ -42,11 +42,10 @@ pub struct InterpolateArgs {
 const GAP: usize = 10;
 
 pub fn run(args: &InterpolateArgs) -> Result<(), Failure> {
-    free(&args.out, args.denoise.force)?;
+    free_file(&args.out, args.denoise.force)?;
     format_of(&args.out)?;
-    if args.denoise.zoom == 0 || args.cols == 0 {
-        return Err(usage!("`--cols` and `--zoom` must be at least 1"));
-    }
+    at_least_one("--zoom", args.denoise.zoom)?;
+    at_least_one("--cols", args.cols)?;
     let (files, rest) = args.images.as_chunks::<2>();
     if !rest.is_empty() {
         return Err(usage!("found {} images, wanted pairs", args.images.len()));

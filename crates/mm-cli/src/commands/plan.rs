@@ -10,6 +10,7 @@ use mm_train::{
 use serde::Serialize;
 
 use crate::device::DeviceArg;
+use crate::files::at_least_one;
 use crate::terminal::{Failure, say, usage};
 use crate::{host, recipes};
 
@@ -72,9 +73,10 @@ struct Needed {
 pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     let before = host::memory_mib();
     let is_positive = |number: f64| number.is_finite() && number > 0.0;
-    if !is_positive(args.flops.unwrap_or(1.0)) || args.devices == 0 {
-        return Err(usage!("`--flops` must be above 0 and `--devices` at least 1"));
+    if let Some(flops) = args.flops.filter(|flops| !is_positive(*flops)) {
+        return Err(usage!("`--flops {flops}` must be above 0"));
     }
+    at_least_one("--devices", args.devices)?;
     if let Some(hours) = args.hours.filter(|hours| !is_positive(*hours)) {
         return Err(usage!("`--hours {hours}` must be above 0"));
     }
@@ -243,7 +245,7 @@ fn show(plan: &Plan, recipe: &Recipe, args: &PlanArgs, rate: &Rate) {
         say!("  {name:22} {:>10}", bytes(size));
     }
     say!("  {:.0} bytes of activations per token", plan.bytes_per_token);
-    let precision = recipe.run.precision.name();
+    let precision = recipe.run.precision.fixed().name();
     if precision != "f32" && plan.bytes.process > 0.0 {
         say!(
             "  counted in 32-bit floats, which the CPU's kernels keep with {precision} too; other devices keep less, as `--device` shows"

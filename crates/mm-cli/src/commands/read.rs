@@ -1,5 +1,6 @@
 //! `mm read`: a caption for each image.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -42,7 +43,7 @@ const TOGETHER: usize = 16;
 /// A line of `--json`.
 #[derive(Serialize)]
 struct Line<'a> {
-    image: &'a Path,
+    image: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     caption: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,14 +52,21 @@ struct Line<'a> {
 
 pub fn run(args: &ReadArgs) -> Result<(), Failure> {
     let files = files(&args.images)?;
+    let mut first = None;
     if let ([one], false) = (args.images.as_slice(), args.images[0].is_dir()) {
-        read_image(one)?; // a single bad image is known before the model is loaded
+        // A single bad image is known before the model is loaded. It may be a pipe, which can be
+        // read once.
+        first = Some(read_image(one)?);
     }
     let model = args.common.load(&args.model)?;
     let options = args.tokens.set(model.options(args.common.seed));
     let mut bad = 0;
     for some in files.chunks(TOGETHER) {
-        bad += read(args, some, &model, &options)?;
+        let decoded = match first.take() {
+            Some(image) => vec![fitted(&image, &model).map(Document::of_image)],
+            None => some.iter().map(|file| decode(file, &model)).collect(),
+        };
+        bad += read(args, some, &decoded, &model, &options)?;
     }
     match bad {
         0 => Ok(()),
@@ -66,28 +74,31 @@ pub fn run(args: &ReadArgs) -> Result<(), Failure> {
     }
 }
 
-/// Reads some images at once, and returns the number of bad ones.
+/// Decodes an image and fits it to the model.
+fn decode(file: &Path, model: &LoadedModel) -> Result<Document, Failure> {
+    fitted(&read_image(file)?, model).map(Document::of_image)
+}
+
+/// Writes captions of some images at once, and returns the number of bad ones.
 fn read(
     args: &ReadArgs,
     files: &[PathBuf],
+    decoded: &[Result<Document, Failure>],
     model: &LoadedModel,
     options: &GenerateOptions,
 ) -> Result<usize, Failure> {
-    let decoded: Vec<Result<Document, Failure>> = files
-        .iter()
-        .map(|file| Ok(Document::of_image(fitted(&read_image(file)?, model)?)))
-        .collect();
     let prompts: Vec<Document> = decoded.iter().flatten().cloned().collect();
     let captions = if prompts.is_empty() { vec![] } else { model.read(&prompts, options)? };
     let mut captions = captions.iter();
     let mut bad = 0;
-    for (image, decoded) in files.iter().zip(&decoded) {
+    for (image, decoded) in files.iter().zip(decoded) {
         let (caption, error) = match decoded {
             Ok(_) => (captions.next().map(String::as_str), None),
             Err(why) => (None, Some(why.chain())),
         };
         bad += usize::from(error.is_some());
         if args.json {
+            let image = image.to_string_lossy(); // JSON has no other bytes than text
             let line = Line { image, caption, error: error.as_deref() };
             say!("{}", serde_json::to_string(&line)?);
         } else if let Some(why) = error {
@@ -108,7 +119,9 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = vec![];
     for path in paths {
         if !path.is_dir() {
-            fs_err::metadata(path)?; // a file that is not there is a slip of the pen
+            if !path.exists() {
+                return Err(failed!("`{}` does not exist", path.display())); // a slip of the pen
+            }
             files.push(path.clone());
             continue;
         }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use mm_model::folder::write_atomic;
 
-use crate::files::free;
+use crate::files::free_file;
 use crate::terminal::{Failure, say, usage};
 use history::History;
 use page::{Grid, Page};
@@ -41,7 +41,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
         return Err(usage!("`{found}` is not a run folder: it has no `recipe.toml`"));
     }
     let out = match &args.out {
-        Some(out) => free(out, args.force).map(|()| out.clone())?,
+        Some(out) => free_file(out, args.force).map(|()| out.clone())?,
         None => args.run.join("report.html"),
     };
     let recipe = fs_err::read_to_string(recipe)?;

@@ -17,7 +17,9 @@ use mm_train::{Recipe, did_you_mean};
 
 use super::draw::grid;
 use crate::device::DeviceArg;
-use crate::files::{Size, format_of, free, most_of, pixels_of, within, write_image_with};
+use crate::files::{
+    Size, at_least_one, format_of, free_file, most_of, pixels_of, within, write_image_with,
+};
 use crate::metadata::{Metadata, MetadataArgs};
 use crate::model::{SAMPLERS, cannot_generate, load};
 use crate::recipes;
@@ -158,11 +160,11 @@ impl FromStr for Method {
 }
 
 pub fn run(args: &SampleArgs) -> Result<(), Failure> {
-    free(&args.out, args.denoise.force)?;
+    free_file(&args.out, args.denoise.force)?;
     format_of(&args.out)?;
-    if args.count == 0 || args.denoise.zoom == 0 || args.cols == Some(0) {
-        return Err(usage!("`--count`, `--cols` and `--zoom` must be at least 1"));
-    }
+    at_least_one("--count", args.count)?;
+    at_least_one("--zoom", args.denoise.zoom)?;
+    at_least_one("--cols", args.cols.unwrap_or(1))?;
     let denoiser = Denoiser::open(&args.model, &args.denoise)?;
     let grid = grid(args.size, &denoiser.model)?;
     let cols = columns(args, grid)?;

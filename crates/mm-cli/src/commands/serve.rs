@@ -167,7 +167,8 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         .build()?;
     let listener = runtime
         .block_on(TcpListener::bind(address))
-        .map_err(|why| Failure::because(format!("cannot listen on {address}"), why))?;
+        .map_err(|why| Failure::because(format!("cannot listen on {address}"), why))
+        .map_err(|why| why.hint("--port takes another port; --port 0 takes one that is free"))?;
     log::start(args.log_format);
     let device = args.device.open()?;
     let models = models.iter().map(|model| model.load(&device)).collect::<Result<Vec<_>, _>>()?;

@@ -22,7 +22,7 @@ use super::report::tensorboard::Board;
 use crate::device::DeviceArg;
 use crate::model::load;
 use crate::recipes;
-use crate::terminal::{Failure, tell, usage};
+use crate::terminal::{Failure, failed, tell, usage};
 use hints::explain;
 use screen::Screen;
 
@@ -40,7 +40,7 @@ pub struct TrainArgs {
     recipe: Option<String>,
     /// Run folder, which will hold metrics, samples, checkpoints and the model [default: runs/NAME
     /// for the recipe NAME].
-    #[arg(long, value_name = "DIR", required_unless_present = "recipe")]
+    #[arg(long, value_name = "DIR", required_if_eq("resume", "true"))]
     out: Option<PathBuf>,
     /// Number of optimizer steps, instead of the recipe's.
     #[arg(long, value_name = "N", conflicts_with_all = ["minutes", "resume"])]
@@ -149,9 +149,6 @@ fn run_rank(
     if args.tui && ranks.writes() {
         dashboard::check()?;
     }
-    if ranks.writes() {
-        tell!("preparing: listing the data, making the tokenizer and the weights ...");
-    }
     let (folder, mut training) =
         if args.resume { resume(args, device, ranks)? } else { start(args, device, ranks)? };
     training.join(ranks.clone()).map_err(explain)?;
@@ -223,6 +220,7 @@ fn start(
     }
     recipe.validate().map_err(Failure::usage)?;
     check_batch(args, recipe.run.batch, ranks)?;
+    tell_preparing(ranks);
     let training = match &args.init {
         Some(model) => Training::from_model(recipe, &load(model, device)?, device),
         None if recipe.model.network.vit().is_some_and(|vit| vit.factor() > 1) => {
@@ -241,6 +239,12 @@ fn start(
         RunFolder::create(&args.out(), &training.recipe).map_err(explain)?
     };
     Ok((folder, training))
+}
+
+fn tell_preparing(ranks: &ProcessGroup) {
+    if ranks.writes() {
+        tell!("preparing: listing the data, making the tokenizer and the weights ...");
+    }
 }
 
 /// Fails if there are more ranks than documents in a batch; `--devices` names the ranks, or a
@@ -266,10 +270,16 @@ fn resume(
     if args.recipe.is_some() {
         return Err(usage!("`--resume` uses the recipe in the run folder").hint("give no recipe"));
     }
+    let out = args.out();
+    if !out.join("recipe.toml").is_file() {
+        let out = out.display();
+        return Err(failed!("`{out}` is not a run folder: it has no `recipe.toml`"));
+    }
     let opened =
         if ranks.writes() { RunFolder::open(&args.out()) } else { RunFolder::look(&args.out()) };
     let (folder, recipe) = opened.map_err(explain)?;
     check_batch(args, recipe.run.batch, ranks)?;
+    tell_preparing(ranks);
     let say = |note: &str| {
         if ranks.writes() {
             tell!("{note}");

@@ -22,6 +22,7 @@ mod resume;
 mod roads;
 #[cfg(feature = "serve")]
 mod serving;
+mod slips;
 mod su2024;
 mod trainer;
 mod unheard;

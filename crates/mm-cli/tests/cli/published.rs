@@ -34,7 +34,7 @@ fn a_published_fuyu_is_imported_reads_writes_and_is_tuned() {
         args.extend(["--set", setting]);
     }
     done(&args);
-    assert!(done(&["inspect", &format!("{run}/model")]).contains("Persimmon"));
+    assert!(done(&["inspect", &format!("{run}/model")]).contains("variant = persimmon"));
     done(&["read", &format!("{run}/model"), &image, "--max-tokens", "4"]);
 }
 

@@ -2,7 +2,7 @@
 //! of weights. Nothing that a file holds is ever run.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
@@ -81,7 +81,10 @@ impl Tensors for SafeTensorFiles {
 impl Source {
     /// Names a folder or a file, which must be there.
     pub fn new(path: &Path) -> Result<Self, ImportError> {
-        fs_err::metadata(path)?;
+        if !path.exists() {
+            let why = format!("`{}` does not exist", path.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, why).into());
+        }
         Ok(Self { path: path.to_owned() })
     }
 
@@ -103,7 +106,7 @@ impl Source {
     /// Reads a file of the folder whole.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, ImportError> {
         let path = self.file(name);
-        let found = fs_err::metadata(&path)?.len();
+        let found = fs_err::File::open(&path)?.metadata()?.len();
         if found > MOST_BYTES {
             let found = format!("of {found} bytes");
             return Err(ImportError::Form { path, found, wanted: "at most 268435456 bytes" });

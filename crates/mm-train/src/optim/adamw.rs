@@ -72,17 +72,21 @@ impl AdamWOptimizer {
         AdamW { betas, epsilon: 1e-8, weight_decay, lr, time: time as u64 }
     }
 
-    /// Takes the step if the gate is open; `weight` and `grad`: `[…]`.
+    /// Takes the step, if the gate is open where there is one; `weight` and `grad`: `[…]`.
     pub(crate) fn step_if<const D: usize>(
         &self,
         lr: LearningRate,
         weight: Tensor<D>,
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
-        gate: &Gate,
+        gate: Option<&Gate>,
     ) -> (Tensor<D>, AdamWState<D>) {
         let AdamWState { time, clock, moments } = AdamWState::next(state, &weight);
-        let (weight, moments) = self.at(lr, time).step_if(weight, grad, moments, gate);
+        let rule = self.at(lr, time);
+        let (weight, moments) = match gate {
+            Some(gate) => rule.step_if(weight, grad, moments, gate),
+            None => rule.step(weight, grad, moments),
+        };
         (weight, AdamWState { time, clock, moments })
     }
 }
@@ -97,9 +101,8 @@ impl Optimizer for AdamWOptimizer {
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
-        let AdamWState { time, clock, moments } = AdamWState::next(state, &weight);
-        let (weight, moments) = self.at(lr, time).step(weight, grad, moments);
-        (weight, Some(AdamWState { time, clock, moments }))
+        let (weight, state) = self.step_if(lr, weight, grad, state, None);
+        (weight, Some(state))
     }
 
     fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {

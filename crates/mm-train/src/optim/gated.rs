@@ -75,19 +75,12 @@ impl Optimizer for Gated {
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
         let clock = self.gate.clock();
         let state = state.map(|state| AdamWState { time: state.taken(), ..state });
-        let (weight, state) = match (self.rule, self.gate.gate()) {
-            (Rule::AdamW(adamw), None) => adamw.step(lr, weight, grad, state),
-            (Rule::Lamb(lamb), None) => lamb.step(lr, weight, grad, state),
-            (Rule::AdamW(adamw), Some(gate)) => {
-                let (weight, state) = adamw.step_if(lr, weight, grad, state, &gate);
-                (weight, Some(state))
-            }
-            (Rule::Lamb(lamb), Some(gate)) => {
-                let (weight, state) = lamb.step_if(lr, weight, grad, state, &gate);
-                (weight, Some(state))
-            }
+        let gate = self.gate.gate();
+        let (weight, state) = match self.rule {
+            Rule::AdamW(adamw) => adamw.step_if(lr, weight, grad, state, gate.as_ref()),
+            Rule::Lamb(lamb) => lamb.step_if(lr, weight, grad, state, gate.as_ref()),
         };
-        (weight, state.map(|state| AdamWState { clock, ..state }))
+        (weight, Some(AdamWState { clock, ..state }))
     }
 
     fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {

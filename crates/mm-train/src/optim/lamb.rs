@@ -34,11 +34,8 @@ impl Optimizer for LambOptimizer {
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
-        let AdamWState { time, clock, moments } = AdamWState::next(state, &weight);
-        // From zero, at learning rate 1 and without decay, Adam's step is the weight it ends at.
-        let (step, moments) = self.adam(time).step(weight.zeros_like(), grad, moments);
-        let weight = self.moved(lr, weight, step);
-        (weight, Some(AdamWState { time, clock, moments }))
+        let (weight, state) = self.step_if(lr, weight, grad, state, None);
+        (weight, Some(state))
     }
 
     fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {
@@ -47,20 +44,28 @@ impl Optimizer for LambOptimizer {
 }
 
 impl LambOptimizer {
-    /// Takes the step if the gate is open; `weight` and `grad`: `[…]`.
+    /// Takes the step, if the gate is open where there is one; `weight` and `grad`: `[…]`.
     pub(crate) fn step_if<const D: usize>(
         &self,
         lr: LearningRate,
         weight: Tensor<D>,
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
-        gate: &Gate,
+        gate: Option<&Gate>,
     ) -> (Tensor<D>, AdamWState<D>) {
         let AdamWState { time, clock, moments } = AdamWState::next(state, &weight);
-        // A step that is not taken stays at zero.
-        let (step, moments) = self.adam(time).step_if(weight.zeros_like(), grad, moments, gate);
-        let moved = self.moved(lr, weight.clone(), step);
-        (gate.choose(weight, moved), AdamWState { time, clock, moments })
+        // From zero, at learning rate 1 and without decay, Adam's step is the weight it ends at. A
+        // step that is not taken stays at zero.
+        let (rule, zero) = (self.adam(time), weight.zeros_like());
+        let (step, moments) = match gate {
+            Some(gate) => rule.step_if(zero, grad, moments, gate),
+            None => rule.step(zero, grad, moments),
+        };
+        let weight = match gate {
+            Some(gate) => gate.choose(weight.clone(), self.moved(lr, weight, step)),
+            None => self.moved(lr, weight, step),
+        };
+        (weight, AdamWState { time, clock, moments })
     }
 
     /// Returns the equations of Adam's step, from zero.

@@ -135,7 +135,7 @@ impl Bytes {
     /// with memory of its own.
     pub(super) fn on_graphics(self, recipe: &Recipe, step: StepSizes<'_>) -> Self {
         let StepSizes { backbone, load, parameters, vocab, share, .. } = step;
-        let precision = recipe.run.precision;
+        let precision = recipe.run.precision.fixed();
         let block = BlockBytes::of(backbone, precision);
         let at_once = share / turns(recipe);
         let tokens = load.padded_tokens * at_once;

@@ -59,11 +59,49 @@ pub struct RunConfig {
     /// The type in which blocks multiply; weights are 32-bit floats. What blocks keep for the
     /// backward pass has this type too, but on the CPU, whose kernels keep 32-bit floats.
     #[serde(default)]
-    pub precision: Precision,
+    pub precision: PrecisionChoice,
     /// The number of steps after which losses are read from the device, which decides by itself
     /// until then whether a step is skipped; 0 for 10 on a graphics device and 1 on the CPU.
     #[serde(default)]
     pub read_every: u64,
+}
+
+/// Names the type in which blocks multiply, or leaves it to the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum PrecisionChoice {
+    /// The fastest type of the device, by [`Precision::fastest`]. A run that starts or is resumed
+    /// writes down which one it took.
+    Auto,
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half precision, with a scaled loss.
+    F16,
+}
+
+impl PrecisionChoice {
+    /// Returns the type that is named; where none is, 32-bit floats.
+    pub fn fixed(self) -> Precision {
+        match self {
+            Self::Auto | Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+            Self::F16 => Precision::F16,
+        }
+    }
+}
+
+impl From<Precision> for PrecisionChoice {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+            Precision::F16 => Self::F16,
+        }
+    }
 }
 
 /// Names a number of a measurement on held-out documents.

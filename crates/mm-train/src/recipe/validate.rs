@@ -195,7 +195,7 @@ impl Recipe {
         let kept = !self.run.activation_checkpointing;
         let wanted = "false, since nothing of a `codec` is computed again";
         checks.check("run.activation_checkpointing", kept, wanted);
-        let single = self.run.precision == Precision::F32;
+        let single = self.run.precision.fixed() == Precision::F32;
         checks.check("run.precision", single, "f32, since a `codec` computes in nothing else");
         checks.check("loss.text", self.loss.text == 0.0, "0, since a `codec` writes no text");
         let plain = self.optimizer.kind != OptimizerKind::Muon;
@@ -247,7 +247,7 @@ impl Recipe {
         let wanted = "0, since a `vit` has no text";
         checks.check("vocab", self.vocab == 0, wanted);
         checks.check("loss.text", self.loss.text == 0.0, wanted);
-        let single = self.run.precision == Precision::F32;
+        let single = self.run.precision.fixed() == Precision::F32;
         checks.check("run.precision", single, "f32, since a `vit` computes in nothing else");
         let kept = !self.run.activation_checkpointing;
         let wanted = "false, since nothing of a `vit` is computed again";

@@ -160,7 +160,7 @@ impl Training {
         let taken = numbers.next().is_some_and(|taken| *taken == 1.0);
         let losses = self.losses(&terms, &step.counts, losses);
         let loss = total(&terms, &losses).unwrap_or(f64::NAN);
-        let scaled = self.recipe.run.precision == Precision::F16;
+        let scaled = self.recipe.run.precision.fixed() == Precision::F16;
         let scale = progress.loss_scale.filter(|_| scaled).map(|scale| scale.factor);
         let outcome = if !taken {
             Outcome::NotFinite
@@ -221,7 +221,7 @@ impl Training {
 
     /// Returns the scale of the loss at the next step on the device, which only f16 has.
     fn scale_unread(&mut self) -> Option<LossScaleUnread> {
-        if self.recipe.run.precision != Precision::F16 {
+        if self.recipe.run.precision.fixed() != Precision::F16 {
             return None;
         }
         let host = *self.progress.loss_scale.get_or_insert_default();

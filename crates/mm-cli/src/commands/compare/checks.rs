@@ -190,7 +190,7 @@ fn train(on: &On, steps: u64) -> Result<Trained, Failure> {
 /// this type.
 fn train_in(on: &On, precision: Precision, steps: u64) -> Result<Trained, Failure> {
     let mut recipe = small_recipe(network::MULTI_HEAD, 2)?;
-    recipe.run.precision = precision;
+    recipe.run.precision = precision.into();
     let mut training = Training::start(recipe.clone(), &on.device)?;
     let (data, tokenizer) = (training.data.clone(), training.tokenizer.clone());
     let mut batches = Batches::new(&recipe, &data, &tokenizer).of_model(training.model());

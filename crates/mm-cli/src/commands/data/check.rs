@@ -8,9 +8,9 @@ use mm_data::{DataConfig, DataSet, ImageSettings, Split};
 use mm_eval::{contact_sheet, examples};
 use mm_patch::Image;
 
-use crate::files::{Size, format_of, free, write_image};
+use crate::files::{Size, format_of, free_file, write_image};
 use crate::recipes;
-use crate::terminal::{Failure, failed, say};
+use crate::terminal::{Failure, failed, say, usage};
 
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
@@ -56,7 +56,7 @@ pub struct Subject {
 
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     if let Some(sheet) = &args.sheet {
-        free(sheet, args.force)?;
+        free_file(sheet, args.force)?;
         format_of(sheet)?;
     }
     let Subject { data, image, vocab } = subject(&args.source, args.size, args.patch)?;
@@ -102,7 +102,8 @@ pub fn subject(source: &str, size: Size, patch: usize) -> Result<Subject, Failur
     let Size { width, height } = size;
     let image = ImageSettings { width, height, patch };
     image.validate().map_err(Failure::usage)?;
-    let data = DataConfig::of_path(source).map_err(Failure::usage)?;
+    let guess = recipes::guess(source);
+    let data = DataConfig::of_path(source).map_err(|why| usage!("{why}{guess}"))?;
     Ok(Subject { data, image, vocab: VOCAB })
 }
 

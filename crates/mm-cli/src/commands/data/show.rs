@@ -11,7 +11,7 @@ use mm_patch::Image;
 
 use super::SplitArg;
 use super::check::{Subject, subject};
-use crate::files::{Size, format_of, free, write_image};
+use crate::files::{Size, format_of, free_file, write_image};
 use crate::terminal::{Failure, failed, say, usage};
 
 #[derive(Debug, Parser)]
@@ -42,7 +42,7 @@ pub struct ShowArgs {
 }
 
 pub fn run(args: &ShowArgs) -> Result<(), Failure> {
-    free(&args.out, args.force)?;
+    free_file(&args.out, args.force)?;
     format_of(&args.out)?;
     let Subject { data, image, .. } = subject(&args.source, args.size, args.patch)?;
     // A bad record is this command's answer, whatever share of the others is bad too.

@@ -16,7 +16,7 @@ use mm_patch::Image;
 use serde_json::json;
 
 use super::{EvalArgs, Subject};
-use crate::files::{Size, format_of, free, most_of, pixels_on_sheet, within, write_image};
+use crate::files::{Size, format_of, free_file, most_of, pixels_on_sheet, within, write_image};
 use crate::model::cannot_generate;
 use crate::terminal::{Failure, failed, say, tell, usage};
 
@@ -155,7 +155,7 @@ pub fn kid(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
 
 pub fn nearest(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     if let Some(out) = &args.quality.out {
-        free(out, args.quality.force)?;
+        free_file(out, args.quality.force)?;
         format_of(out)?;
         let image = &of.recipe.image;
         let pair = 2 * pixels_on_sheet(image.width, image.height);
@@ -263,7 +263,7 @@ fn features(
             .hint("`--features NETWORK.onnx` names it"));
     };
     if let Some(file) = &args.quality.keep_features {
-        free(file, args.quality.force)?;
+        free_file(file, args.quality.force)?;
     }
     let network = network(path, &args.quality.settings())?;
     let real = real_images(args, of, args.quality.real_count.unwrap_or(2 * args.count))?;

@@ -104,7 +104,11 @@ fn table(f: &mut fmt::Formatter<'_>, values: &Map<String, Value>) -> fmt::Result
             percent("high")
         )?;
     }
+    let is_share = |name: &str| shares.is_some_and(|shares| shares.contains_key(name));
     for (name, value) in values.iter().filter(|(_, value)| value.is_number()) {
+        if is_share(name) {
+            continue; // the count of a share that stands above
+        }
         writeln!(f, "| {name} | {value} | | |")?;
     }
     writeln!(f)

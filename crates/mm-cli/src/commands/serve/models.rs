@@ -38,6 +38,12 @@ impl Named {
     /// Opens the folder.
     pub fn load(&self, device: &Device) -> Result<ServedModel, Failure> {
         let model = model::load(&self.folder, device)?;
+        let network = &model.config.network;
+        if network.codec().is_some() || network.latent().is_some() {
+            let what = if network.codec().is_some() { "a codec" } else { "a model of latents" };
+            let folder = self.folder.display();
+            return Err(usage!("`{folder}` is {what}, wanted a model of patches, codes or bytes"));
+        }
         let written = fs_err::metadata(self.folder.join("model.safetensors"))
             .or_else(|_| fs_err::metadata(self.folder.join("config.json")))
             .and_then(|file| file.modified());
