@@ -46,7 +46,8 @@ cp -rsn "$cccl/." "$work/cuda/include/cccl/"
 ln -s "$packages/cuda_nvcc/nvvm" "$work/cuda/nvvm"
 ptxas=$packages/cuda_nvcc/bin/ptxas
 [ -x "$ptxas" ] || { echo "no assembler at $ptxas" >&2; exit 2; }
-cc -O2 -shared -fPIC -o "$work/lib/libcuda.so.1" "$here/cuda-source/driver.c"
+# The run-time compiler looks for `libcuda.so.1` and wants more of it than there is; Burn takes this too.
+cc -O2 -shared -fPIC -o "$work/lib/libcuda.so" "$here/cuda-source/driver.c"
 
 # A copy of the workspace in which the crate `cubecl-cuda` takes the way from a variable, and says
 # which kernels it refuses.
@@ -95,7 +96,7 @@ checks() {
         if "$mm" compare-backends --worker cuda:0 --skip "$from" > "$work/checks" 2> "$work/said"; then return; fi
         next=$((from + $(wc -l < "$work/checks") + 1))
         [ "$next" -lt 100 ] || { echo "the checks do not end" >&2; exit 1; }
-        echo "check $((next - 1)) ended early: $(grep -A 3 -m 1 'panicked\|^error' "$work/said" | tail -n 1 | cut -c 1-200)"
+        echo "check $((next - 1)) ended early: $(grep -A 5 -m 1 'panicked\|^error' "$work/said" | tail -n 1 | cut -c 1-200)"
     done
 }
 

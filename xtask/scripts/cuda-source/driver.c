@@ -1,4 +1,4 @@
-// A library that takes the place of NVIDIA's driver, `libcuda.so.1`, on a machine without a card.
+// A library that takes the place of NVIDIA's driver, `libcuda.so`, on a machine without a card.
 // It says that there is one card of the compute capability CARD (80, 90, ...), keeps its memory in
 // that of the process, starts no kernel and copies nothing to the card, so every number that is read
 // back is zero. A program runs through all its calls this way. CARD_OUT is a folder for the modules
