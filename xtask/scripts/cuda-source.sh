@@ -106,6 +106,7 @@ trains() {
     "$mm" train "$@" --device cuda:0 --out "$work/run" --steps 2 --set run.batch=4 --set run.read_every=2 \
         --set sample.steps=2 --set sample.count=1 --set run.validate_every=0 > "$work/said" 2>&1 ||
         { echo "training ended early: $*: $(grep '^error' "$work/said" | cut -c 1-200)"; return 0; }
+    rm -f "$work/drawn.png"
     "$mm" draw "$work/run/model" "a red A" --steps 2 --device cuda:0 --out "$work/drawn.png" > "$work/said" 2>&1 ||
         echo "drawing ended early: $*: $(grep '^error' "$work/said" | cut -c 1-200)"
 }
