@@ -212,7 +212,7 @@ fn wilson(right: usize, of: usize) -> Value {
     let share = right as f64 / n;
     let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    json!({ "right": right, "of": of, "value": share, "low": middle - half, "high": middle + half })
+    json!({ "right": right, "of": of, "value": share, "low": (middle - half).max(0.0), "high": middle + half })
 }
 
 /// Returns the caption that `mm data show` printed.

@@ -25,8 +25,8 @@ fn page(results: &Results, date: &str) -> Result<String> {
     let mut text = format!(
         "# What a codec loses\n\nMade on {date} by `cargo xtask study lossless --minutes {minutes}{quick}`, from \
          [lossless.json](lossless.json). Images are words of one or two letters and digits, 5 to 12 pixels high, on \
-         {SIDE}x{SIDE} pixels; all numbers are of held-out words. Every run has the same share of the time, and \
-         {seeds} seed(s). ± and intervals are of 95 %, over images and not over seeds, so a difference between two \
+         {SIDE}x{SIDE} pixels; all numbers are of held-out words. Runs of one kind have the same time, by steps \
+         that a trial decided before anything was trained; seeds: {seeds}. ± and intervals are of 95 %, over images and not over seeds, so a difference between two \
          runs holds more chance than they say. A dash is what was not measured.\n\n"
     );
     if results.quick {
@@ -119,7 +119,8 @@ fn trained(results: &Results, text: &mut String) -> Result<()> {
             of("seconds")
         )?;
     }
-    *text += "\nA name has the side of a cell in pixels and the seed. `bytes` is trained with 2 images a step, all \
+    *text += "\nA name has the side of a cell in pixels and the seed. Seconds are as they passed, on a machine that may \
+              do other work. `bytes` is trained with 2 images a step, all \
               others with 16. `codes` and `latents` count their frozen codec too.\n\n";
     Ok(())
 }
