@@ -141,21 +141,21 @@ impl Study<'_> {
         Ok((at(TRIED)? - at(TRIED / 2)?) / (TRIED / 2) as f64)
     }
 
-    /// Trains and measures everything of a seed. What needs codecs alone comes first, so that a study
-    /// that is stopped has its first parts.
+    /// Trains and measures everything of a seed, part by part: what needs codecs alone, then
+    /// reading and drawing, then pairs. So a study that is stopped has its first parts.
     fn of_seed(&self, seed: u64, results: &mut Results) -> Result<()> {
         let all = runs::of_seed(seed);
-        let alone = |run: &&Run| matches!(run.kind, Kind::Reader | Kind::Codec { .. });
-        for run in all.iter().filter(alone) {
-            self.trained(run, results)?;
-        }
+        let train = |results: &mut Results, part: fn(Kind) -> bool| -> Result<()> {
+            let mut runs = all.iter().filter(|run| part(run.kind));
+            runs.try_for_each(|run| self.trained(run, results))
+        };
+        train(results, |kind| matches!(kind, Kind::Reader | Kind::Codec { .. }))?;
         self.reconstruction(&all, results)?;
-        for run in all.iter().filter(|run| !alone(run)) {
-            self.trained(run, results)?;
-        }
+        train(results, |kind| matches!(kind, Kind::Road(_)))?;
         self.roads(&all, results)?;
-        self.pairs(&all, results)?;
-        self.editing(&all, results)
+        self.editing(&all, results)?;
+        train(results, |kind| matches!(kind, Kind::Pairs(_)))?;
+        self.pairs(&all, results)
     }
 
     /// Trains a run, or the rest of it.

@@ -19,6 +19,13 @@ pub struct Size {
     pub height: usize,
 }
 
+impl Size {
+    /// Says whether both sides are whole numbers of patches.
+    pub fn is_whole(self, patch: usize) -> bool {
+        self.width.is_multiple_of(patch) && self.height.is_multiple_of(patch)
+    }
+}
+
 impl FromStr for Size {
     type Err = String;
 

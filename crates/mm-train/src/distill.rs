@@ -36,7 +36,7 @@ use mm_model::{
 use rand::RngExt;
 
 use crate::objective::{Objective, RecipeObjective, TermConfig};
-use crate::recipe::{LoraConfig, Recipe};
+use crate::recipe::{LoraConfig, Recipe, Represent};
 use crate::training::Training;
 use crate::{RecipeError, TrainError};
 
@@ -56,6 +56,13 @@ impl Recipe {
         let TimeConfig::Sinusoidal { channels, scale } = self.model.time else {
             return Err(self.refused("model.time", "a sinusoidal time that is not yet distilled"));
         };
+        if matches!(self.represent, Represent::Codes | Represent::Bytes) {
+            let wanted = "`patches` or `latents`, which are denoised";
+            return Err(self.refused("image.represent", wanted));
+        }
+        if self.model.network.codec().is_some() {
+            return Err(self.refused("model.codec", "absent: a codec draws nothing"));
+        }
         if self.model.prediction != Prediction::Clean {
             return Err(self.refused("model.prediction", "`clean`"));
         }

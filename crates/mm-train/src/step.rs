@@ -183,12 +183,13 @@ impl Training {
             detailed: (asked.step + 1).is_multiple_of(LOG_EVERY),
             asked,
         };
-        let tracked = self.device.clone().autodiff();
         let mut sum = GradientsAccumulator::new();
         let mut values = StepValues::default();
         for turn in micro_batches.chunks(run.micro_batches) {
-            let fork = |batch| (self.model.clone().fork(&tracked), batch);
-            let tasks: Vec<(Model, &HostBatch)> = turn.iter().map(fork).collect();
+            // Every micro-batch has leaves of its own. They are made of plain tensors: an operation
+            // on a weight that no gradient reaches, such as a frozen codec's, would never be freed.
+            let leaves = |batch| (self.model.valid().train(), batch);
+            let tasks: Vec<(Model, &HostBatch)> = turn.iter().map(leaves).collect();
             for part in self.workers.each(tasks, |(model, batch)| work.gradients(&model, batch)) {
                 sum.accumulate(&self.model, part.grads);
                 values.extend(part.values);

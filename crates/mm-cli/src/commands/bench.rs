@@ -12,7 +12,7 @@ use mm_train::Training;
 use mm_train::batch::Batches;
 
 use crate::device::DeviceArg;
-use crate::files::at_least_one;
+use crate::files::{at_least_one, within};
 use crate::host::peak_memory_mib;
 use crate::model::PrecisionArg;
 use crate::terminal::{Failure, say};
@@ -100,9 +100,12 @@ struct Timing {
     peak_mib: Option<f64>,
 }
 
+/// The most threads that are started; more than any machine has cores.
+const MOST_THREADS: usize = 4096;
+
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     at_least_one("--steps", args.steps)?;
-    at_least_one("--threads", args.threads.unwrap_or(1))?;
+    within("--threads", args.threads.unwrap_or(1), MOST_THREADS)?;
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }

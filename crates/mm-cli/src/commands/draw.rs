@@ -20,7 +20,7 @@ use crate::model::{CommonArgs, DrawingArgs, cannot_generate};
 use crate::terminal::{Failure, say, usage};
 use output::Output;
 
-/// `{n}` as help shows it: clap makes a line break of the plain letters, and leaves these bold ones.
+/// `{n}` as help shows it: clap makes a line break of the plain letters, and leaves bold ones.
 macro_rules! number {
     () => {
         "\x1b[1m{\x1b[1mn}\x1b[0m"

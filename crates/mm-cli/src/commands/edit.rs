@@ -387,7 +387,10 @@ fn mask(args: &InpaintArgs) -> Result<Mask, Failure> {
 
 fn swap(args: &SwapArgs) -> Result<(), Failure> {
     let common = &args.on.common;
-    within("--count", common.count, 1)?; // the noise is the image's own
+    if common.count != 1 {
+        let count = common.count;
+        return Err(usage!("`--count {count}`, wanted 1: the noise is the image's own"));
+    }
     let Opened { model, options } = common.open(&args.on.model)?;
     let image = read_image(&args.on.image)?;
     let (old, new) = (Document::of_text(&args.old), Document::of_text(&args.on.caption));

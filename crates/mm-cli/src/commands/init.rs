@@ -11,7 +11,7 @@ use mm_train::Recipe;
 
 use crate::files::{Size, free_file};
 use crate::recipes;
-use crate::terminal::{Failure, say};
+use crate::terminal::{Failure, say, usage};
 
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
@@ -44,6 +44,9 @@ const STEPS: [u64; 2] = [2_000, 30_000];
 
 pub fn run(args: &InitArgs) -> Result<(), Failure> {
     free_file(&args.out, args.force)?;
+    if let Some(size) = args.size.filter(|size| !size.is_whole(PATCH)) {
+        return Err(usage!("`--size {size}`, wanted multiples of {PATCH}, the side of a patch"));
+    }
     let found = survey(&args.source).map_err(Failure::usage)?;
     let image = args.size.map_or_else(|| fitting(&found), |size| [size.width, size.height]);
     let recipe = recipe(&found, image)?;

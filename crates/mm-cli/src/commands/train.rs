@@ -13,6 +13,7 @@ use std::time::Duration;
 use burn::prelude::Device;
 use clap::{Parser, ValueEnum};
 use mm_data::DataConfig;
+use mm_model::TimeConfig;
 use mm_train::{
     Ending, MpiGroup, ProcessGroup, Recipe, RunFolder, TrainEvent, Training, memory, steps_in,
     train,
@@ -377,41 +378,37 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Op
     if let Some(best) = progress.early_stopping.best().filter(|_| folder.best_model().is_dir()) {
         tell!("best model: {}, of step {}", folder.best_model().display(), best.step);
     }
-    let model = folder.model();
-    let model = model.display();
     match ending {
         Ending::Stopped => {
-            tell!("continue with: mm train --out {} --resume", folder.path().display())
+            tell!("continue with: mm train --out {} --resume", folder.path().display());
         }
-        Ending::Complete | Ending::EarlyStopped
-            if training.recipe.model.network.codec().is_some() =>
-        {
-            tell!("try: mm codec measure {model} --out sheet.png");
-            tell!("     mm codec encode {model} IMAGE --out codes.json");
-        }
-        Ending::Complete | Ending::EarlyStopped
-            if matches!(training.recipe.data, DataConfig::Words(_)) =>
-        {
-            tell!("try: mm eval {model} --task words");
-            tell!("     mm draw {model} \"SEED 42\" --out drawn.png --zoom 4");
-        }
-        Ending::Complete | Ending::EarlyStopped if training.recipe.vocab == 0 => {
-            tell!("try: mm sample {model} --out drawn.png --zoom 4");
-        }
-        Ending::Complete | Ending::EarlyStopped if progress.images == 0 => {
-            tell!("try: mm generate {model} --text \"the beginning of a text\"");
-        }
-        Ending::Complete | Ending::EarlyStopped
-            if matches!(training.recipe.data, DataConfig::Dialogue(_)) =>
-        {
-            tell!("try: mm generate {model} --chat --text \"draw red K on yellow\"");
-            tell!("     mm generate {model} --chat --image image-1.png --text \"make it blue\"");
-        }
-        Ending::Complete | Ending::EarlyStopped => {
-            let caption = example_caption(&training.recipe);
-            tell!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
-            tell!("     mm read {model} drawn.png");
-        }
+        Ending::Complete | Ending::EarlyStopped => propose(training, &folder.model()),
+    }
+}
+
+/// Says what can be done with a model that is trained.
+fn propose(training: &Training, model: &Path) {
+    let (recipe, model) = (&training.recipe, model.display());
+    if let Some(codec) = recipe.model.network.codec() {
+        let file = if codec.codes().is_some() { "codes.json" } else { "latents.safetensors" };
+        tell!("try: mm codec measure {model} --out sheet.png");
+        tell!("     mm codec encode {model} IMAGE --out {file}");
+    } else if training.config.time == TimeConfig::None {
+        tell!("try: mm read {model} IMAGE"); // a network without time draws nothing
+    } else if matches!(recipe.data, DataConfig::Words(_)) {
+        tell!("try: mm eval {model} --task words");
+        tell!("     mm draw {model} \"SEED 42\" --out drawn.png --zoom 4");
+    } else if recipe.vocab == 0 {
+        tell!("try: mm sample {model} --out drawn.png --zoom 4");
+    } else if training.progress.images == 0 {
+        tell!("try: mm generate {model} --text \"the beginning of a text\"");
+    } else if matches!(recipe.data, DataConfig::Dialogue(_)) {
+        tell!("try: mm generate {model} --chat --text \"draw red K on yellow\"");
+        tell!("     mm generate {model} --chat --image image-1.png --text \"make it blue\"");
+    } else {
+        let caption = example_caption(recipe);
+        tell!("try: mm draw {model} \"{caption}\" --out drawn.png --zoom 8");
+        tell!("     mm read {model} drawn.png");
     }
 }
 

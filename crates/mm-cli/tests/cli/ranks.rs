@@ -154,8 +154,13 @@ fn a_process_that_dies_ends_the_others_within_seconds_and_the_run_goes_on_with_a
         assert!(Command::new("kill").args(["-KILL", &id]).status().unwrap().success());
         assert!(!launcher.wait().unwrap().success());
         // The launcher may be gone a moment before the processes that it ended.
+        // One whose first thread has ended keeps its files and their locks until the last one has.
         let status = |id: &u32| fs_err::read_to_string(format!("/proc/{id}/status"));
-        let alive = |id: &u32| status(id).is_ok_and(|status| !status.contains("State:\tZ"));
+        let threads =
+            |id: &u32| fs_err::read_dir(format!("/proc/{id}/task")).map_or(0, Iterator::count);
+        let alive = |id: &u32| {
+            status(id).is_ok_and(|status| !status.contains("State:\tZ")) || threads(id) > 1
+        };
         while ranks.iter().flatten().any(alive) && killed.elapsed() < Duration::from_secs(10) {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -16,7 +16,7 @@ const SMALL: [&str; 6] = [
 ];
 
 /// Trains a recipe for two steps into a folder, and returns its model folder.
-fn trained(recipe: &str, out: &std::path::Path) -> String {
+pub fn trained(recipe: &str, out: &std::path::Path) -> String {
     let out = out.to_str().unwrap();
     let mut args = vec!["train", recipe, "--out", out];
     for setting in SMALL {
@@ -92,7 +92,13 @@ fn a_model_of_bytes_has_an_exact_likelihood_and_writes_images_byte_by_byte() {
     let said = refused(2, &["eval", &own, "--task", "bpd", "--count", "3", "--steps", "5"]);
     assert!(said.contains("`--steps` does nothing"), "{said}");
     let out = folder.path().join("k.png");
-    done(&["draw", &own, "red K", "--out", out.to_str().unwrap()]);
+    let draw = ["draw", &own, "red K", "--out", out.to_str().unwrap()];
+    let said = refused(2, &[&draw[..], &["--steps", "5"]].concat());
+    assert!(
+        said.contains("`--steps` does nothing: this model writes images code by code"),
+        "{said}"
+    );
+    done(&draw);
 }
 
 #[test]

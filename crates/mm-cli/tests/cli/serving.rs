@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::roads::trained;
 use crate::{device, model, refused};
 
 /// A server that runs; dropping it ends it.
@@ -136,6 +137,14 @@ fn a_site_is_written_whole_and_served_without_a_key() {
     let program = server.ask("GET /local/wasm/mm_web_bg.wasm", "", "");
     assert!(program.contains("application/wasm") && program.ends_with("program"), "{program}");
     assert!(server.ask("GET /v1/models", "", "").starts_with("HTTP/1.1 401"));
+}
+
+#[test]
+fn a_codec_is_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let codec = trained("codec-kl", &folder.path().join("kl"));
+    let said = refused(2, &["serve", &codec, "--port", "0"]);
+    assert!(said.contains("is a codec, wanted a model of patches, codes or bytes"), "{said}");
 }
 
 #[test]

@@ -214,7 +214,7 @@ impl<'a> Given<'a> {
         let host = HostBatch::pack(&samples, 0, model.tokenizer.special().pad, numbers);
         let batch = host.to_device(&model.config, &model.model.device());
         let tokens = batch.targets.image.as_ref().expect("drawn images are targets").tokens.clone();
-        let network = model.model.clone().fork(&model.model.device().autodiff());
+        let network = model.model.valid().train();
         Ok(Self { model, network, batch, tokens, shape, clean })
     }
 

@@ -14,6 +14,9 @@ pub(super) fn check(models: &[ServedModel], job: &Job) -> Result<Usage, String> 
     if model.config.network.latent().is_some() {
         return Err("a model of latents is not served yet, wanted one of patches or codes".into());
     }
+    if let Task::Draw { constraint: Some(_), .. } = &job.task {
+        model.check_edits().map_err(|why| why.to_string())?;
+    }
     let found = match &job.task {
         Task::Generate { prompt } => generation(model, prompt, job),
         Task::Draw { count: 0, .. } => return Err("`count` is 0, wanted at least 1".into()),

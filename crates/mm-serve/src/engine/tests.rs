@@ -11,8 +11,9 @@ use mm_backbone::{
 use mm_diffusion::{Guidance, Level, Prediction, Sampler, Schedule};
 use mm_model::parameters::{weights_of, with_weights};
 use mm_model::{
-    Constrain, Document, GenerateOptions, GenerationConfig, Inpaint, LoadedModel, Mask, Model,
-    ModelConfig, NetworkConfig, Region, Segment, TimeConfig, UnetConfig, UnifiedConfig,
+    BytesConfig, CodedConfig, Constrain, Document, GenerateOptions, GenerationConfig, ImageCodes,
+    Inpaint, LoadedModel, Mask, Model, ModelConfig, NetworkConfig, Order, Region, Segment,
+    TimeConfig, UnetConfig, UnifiedConfig,
 };
 use mm_patch::{Grid, Image};
 use mm_text::{TokenSampling, Tokenizer};
@@ -410,6 +411,26 @@ fn a_job_whose_time_is_over_fails_in_words() {
     assert!(outcome(running.submit(short().job(0, 0)).unwrap()).end.is_some());
     until(|| running.stats().running == 0, "all have ended");
     assert_eq!(running.stats().failed, 1);
+}
+
+#[test]
+fn a_model_that_writes_images_byte_by_byte_takes_no_edit() {
+    let mut config = gau();
+    let NetworkConfig::Unified(unified) = config.network else { panic!("it is one") };
+    let unified = UnifiedConfig { patch_pos_embed: 0, ..unified };
+    let codes = ImageCodes::Bytes(BytesConfig::default());
+    let coded = CodedConfig { unified, codes, order: Order::default() };
+    config.network = NetworkConfig::Coded(coded);
+    let running = engine(&[model(config, false)], BOUNDS);
+    let (prompt, options) = drawing("ab", 1);
+    let constraint = Some(Box::new(Broken(0)) as Box<dyn Constrain + Send>);
+    let task = Task::Draw { prompt, grid: GRID, count: 1, constraint };
+    let Err(SubmitError::Invalid(said)) =
+        running.submit(Job { model: 0, task, options, previews: 0 })
+    else {
+        panic!("an edit was taken");
+    };
+    assert!(said.contains("writes images code by code and denoises nothing"), "{said}");
 }
 
 /// A constraint that panics at its third estimate.

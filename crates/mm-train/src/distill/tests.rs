@@ -120,6 +120,12 @@ fn models_that_cannot_be_distilled_are_refused_by_the_field() {
     };
     let said = refusal("model.prediction", "noise");
     assert_eq!(said, "`model.prediction` is \"noise\", wanted `clean`");
+    let bytes = Recipe { represent: Represent::Bytes, ..tiny() };
+    let said = bytes.distilled(2, 10).unwrap_err().to_string();
+    assert!(
+        said.contains("`image.represent` is \"bytes\", wanted `patches` or `latents`"),
+        "{said}"
+    );
     let twice = tiny().distilled(2, 10).unwrap().distilled(1, 10).unwrap_err().to_string();
     assert!(twice.ends_with("wanted a sinusoidal time that is not yet distilled"), "{twice}");
 }

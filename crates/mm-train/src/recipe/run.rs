@@ -77,7 +77,7 @@ pub enum PrecisionChoice {
     /// 32-bit floats.
     #[default]
     F32,
-    /// bfloat16.
+    /// 16-bit floats with the range of 32: bfloat16.
     Bf16,
     /// IEEE half precision, with a scaled loss.
     F16,

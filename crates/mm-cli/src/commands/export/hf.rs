@@ -9,7 +9,7 @@ use mm_model::parameters::weights_of;
 
 use super::card::{Card, Results, SAMPLES};
 use crate::device;
-use crate::files::free;
+use crate::files::{free, free_folder};
 use crate::model::load;
 use crate::terminal::{Failure, failed, say};
 
@@ -69,6 +69,7 @@ impl From<HfError> for Stopped {
 pub fn run(args: &HfArgs) -> Result<(), Failure> {
     let (dtype, out) = (args.dtype.into(), &args.out);
     let results = args.results.iter().map(|path| results(path)).collect::<Result<Vec<_>, _>>()?;
+    free_folder(out)?;
     for name in ["config.json", "model.safetensors", "README.md", SAMPLES] {
         free(&out.join(name), args.force)?;
     }

@@ -9,7 +9,7 @@ use mm_model::parameters::weights_of;
 use mm_serve::{SiteFile, SiteModel, WASM_FILES, WEBGPU_FILES, site};
 
 use crate::device;
-use crate::files::free;
+use crate::files::{free, free_folder};
 use crate::model::{load, name_of};
 use crate::terminal::{Failure, failed, say, tell, usage};
 
@@ -59,6 +59,7 @@ const WASM: &str = "target/web";
 
 pub fn run(args: &WebArgs) -> Result<(), Failure> {
     let WebArgs { model, out, force, .. } = args;
+    free_folder(out)?;
     free(&out.join("index.html"), *force)?;
     let wasm = wasm(args.wasm.as_deref().unwrap_or(Path::new(WASM)))?;
     let files = files(model, args.weights)?;
@@ -106,6 +107,12 @@ fn wasm(folder: &Path) -> Result<Vec<SiteFile>, Failure> {
 /// Returns the four files of a model, with weights of this type in one file.
 fn files(folder: &Path, weights: Weights) -> Result<Vec<SiteFile>, Failure> {
     let loaded = load(folder, &device::open("flex")?)?;
+    if loaded.config.network.codec().is_some() {
+        return Err(usage!(
+            "`{}` is a codec, wanted a model that reads or draws",
+            folder.display()
+        ));
+    }
     let stored = weights_file(&weights_of(&loaded.model), weights.into());
     let stored = stored.map_err(|why| {
         let what = format!("cannot write the weights of `{}` with 16 bits", folder.display());
