@@ -309,7 +309,8 @@ fn pairs(results: &Results, text: &mut String) -> Result<()> {
         "## Two images, apart or together\n\nTwo images that are equal, or of which one has a stroke, a block or \
          another letter more. Raw patches of both stand in one sequence; codes and latents come from a frozen \
          encoder, which saw each image alone. Right answers in percent; \"differ\" is `same` or `different`, which \
-         has two answers, and \"which\" is `first` or `second`.\n"
+         has two answers, and \"which\" is `first` or `second`. 100 in one column \
+         and 0 in its opposite is one answer to everything, from which nothing was learned.\n"
     )?;
     let kinds = ["same", "different", "which"];
     writeln!(
