@@ -80,9 +80,19 @@ fn number(value: &Value, digits: usize) -> String {
 
 /// Spells a share of right answers in percent, with its interval.
 fn share(value: &Value) -> String {
+    in_percent(value, "value")
+}
+
+/// Spells a character error in percent, with its interval.
+fn errors(value: &Value) -> String {
+    in_percent(value, "error_rate")
+}
+
+/// Spells the share that has this `name` in percent, with its interval.
+fn in_percent(value: &Value, name: &str) -> String {
     let percent = |name: &str| value[name].as_f64().map(|share| 100.0 * share);
-    match (percent("value"), percent("low"), percent("high")) {
-        (Some(value), Some(low), Some(high)) => format!("{value:.1} ({low:.1} to {high:.1})"),
+    match (percent(name), percent("low"), percent("high")) {
+        (Some(share), Some(low), Some(high)) => format!("{share:.1} ({low:.1} to {high:.1})"),
         _ => "-".to_owned(),
     }
 }
@@ -92,15 +102,6 @@ fn kernel_distance(value: &Value) -> String {
     let of = |name: &str| value[name].as_f64().map(|distance| 1e3 * distance);
     match (of("value"), of("standard_error")) {
         (Some(value), Some(error)) => format!("{value:.1} ± {:.1}", 1.96 * error),
-        _ => "-".to_owned(),
-    }
-}
-
-/// Spells a character error in percent with its interval.
-fn errors(value: &Value) -> String {
-    let percent = |name: &str| value[name].as_f64().map(|share| 100.0 * share);
-    match (percent("error_rate"), percent("low"), percent("high")) {
-        (Some(rate), Some(low), Some(high)) => format!("{rate:.1} ({low:.1} to {high:.1})"),
         _ => "-".to_owned(),
     }
 }
@@ -318,8 +319,7 @@ fn pairs(results: &Results, text: &mut String) -> Result<()> {
         "| run | n | all | same | differ: stroke | block | letter | which: stroke | block | letter |"
     )?;
     writeln!(text, "| --- | ---: | ---: |{}", " ---: |".repeat(7))?;
-    for seed_and_road in roads(results) {
-        let (road, Run { seed, .. }) = seed_and_road;
+    for (road, Run { seed, .. }) in roads(results) {
         if !Road::OF_PAIRS.contains(&road) {
             continue;
         }
