@@ -37,6 +37,10 @@ trap 'rm -rf "$work"' EXIT
 packages=$("$python" -c 'import nvidia; print(list(nvidia.__path__)[0])') ||
     { echo "no NVIDIA packages for $python; see the head of this script" >&2; exit 2; }
 mkdir -p "$work/cuda/include/cccl" "$work/lib"
+for part in cuda_runtime cuda_nvcc cuda_nvrtc cuda_cccl; do
+    [ -d "$packages/$part/include" ] ||
+        { echo "no folder $packages/$part/include: wanted the package nvidia-${part//_/-}-cu12" >&2; exit 2; }
+done
 for part in cuda_runtime cuda_nvcc cuda_nvrtc; do
     cp -rsn "$packages/$part/include/." "$work/cuda/include/"
 done

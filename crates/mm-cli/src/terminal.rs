@@ -98,7 +98,7 @@ pub(crate) use failed;
 pub fn silence_handled_panics() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !mm_train::memory::is_out_of_memory(panic.payload()) && !mm_data::is_guarded() {
+        if !mm_train::memory::is_out_of_memory(panic.payload()) && !mm_patch::is_guarded() {
             loud(panic);
         }
     }));

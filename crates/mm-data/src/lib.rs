@@ -15,7 +15,6 @@ mod files;
 mod fingerprint;
 mod folder;
 mod glyphs;
-mod guard;
 mod image;
 mod mixture;
 mod pairs;
@@ -46,7 +45,6 @@ pub use glyphs::{
     Background, CHARACTERS, Combination, FACE_NAMES, Faces, GlyphSet, GlyphsConfig, Ink, Likeness,
     Mask, Place, which_question,
 };
-pub use guard::is_guarded;
 pub use image::{EXTENSIONS, ImageFit, ImageSettings};
 pub use mixture::{MixtureConfig, MixtureSet, Part, PartConfig};
 pub use pairs::{Asked, Difference, PairSet, PairsConfig};

@@ -27,7 +27,6 @@ use crate::caption::{caption, slashes};
 use crate::error::DataError;
 use crate::files::{self, Listed, Span};
 use crate::fingerprint::Fingerprint;
-use crate::guard;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
@@ -456,7 +455,7 @@ fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
 /// Runs what parses outside bytes in another's code: its panic is an error of the item, as its own
 /// errors are.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    match guard::guarded(work) {
+    match mm_patch::guarded(work) {
         Ok(found) => found.map_err(|why| chain(&why)),
         Err(_) => Err("the file is damaged where the parser did not expect it".into()),
     }

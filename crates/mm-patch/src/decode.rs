@@ -9,6 +9,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use crate::guard::guarded;
 use crate::image::{MAX_PIXELS, MAX_SIDE, RGB_CHANNELS};
 use crate::jpeg::{self, Jpeg};
 use crate::orientation::{orientation, unread_tiff};
@@ -57,12 +58,14 @@ impl Image {
             return Err(PatchError::Empty);
         }
         check_bytes(bytes.len() as u64, options)?;
-        let decoded = match format_of(bytes)? {
-            ImageFormat::Jpeg => jpeg_pixels(bytes, options)?,
-            ImageFormat::Png => pixels(&whole::with_png_end(bytes), ImageFormat::Png, options)?,
-            other => pixels(bytes, other, options)?,
-        };
-        flattened(decoded, options.background)
+        let format = format_of(bytes)?;
+        let decoded = guarded(|| match format {
+            ImageFormat::Jpeg => jpeg_pixels(bytes, options),
+            ImageFormat::Png => png_pixels(bytes, options),
+            other => pixels(bytes, other, options),
+        });
+        let damaged = PatchError::Damaged { format: name_of(format) };
+        flattened(decoded.unwrap_or(Err(damaged))?, options.background)
     }
 
     /// Returns how many pixels an image file claims to have, from its header alone.
@@ -89,6 +92,14 @@ fn jpeg_pixels(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage, Pa
     let mut decoded = file.decode()?;
     decoded.apply_orientation(orientation(file.exif, file.xmp));
     Ok(decoded)
+}
+
+fn png_pixels(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage, PatchError> {
+    // The decoder of the crate `png` 0.18.1 panics where a color of the palette is not whole.
+    match whole::png_palette(bytes) {
+        Some(found) if found % RGB_CHANNELS != 0 => Err(PatchError::Palette { found }),
+        _ => pixels(&whole::with_png_end(bytes), ImageFormat::Png, options),
+    }
 }
 
 /// Returns the pixels of every format but JPEG.
@@ -316,6 +327,16 @@ mod tests {
              454e44ae426082",
         );
         assert_eq!(decode(&file).unwrap().rgb(), [255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255]);
+    }
+
+    #[test] // 4 x 1 pixels of two bits and a palette of 10 bytes, with right checksums
+    fn a_palette_that_is_no_whole_number_of_colors_is_refused() {
+        let file = bytes_of(
+            "89504e470d0a1a0a0000000d49484452000000040000000102030000008452e75e0000000a504c5445ff000000ff000000ff\
+             09a69e77da0000000a4944415478da63900600001d001c237c8fac0000000049454e44ae426082",
+        );
+        let why = decode(&file).unwrap_err().to_string();
+        assert_eq!(why, "the png file has a palette of 10 bytes, wanted 3 for each color");
     }
 
     #[test]

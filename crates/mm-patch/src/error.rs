@@ -104,6 +104,18 @@ pub enum PatchError {
         /// Names what would be read wrong or not at all.
         what: String,
     },
+    /// The decoder of the format stopped where it did not expect what the file holds.
+    #[error("the {format} file is damaged where its decoder did not expect it")]
+    Damaged {
+        /// The format of the file.
+        format: &'static str,
+    },
+    /// The palette of the file is no whole number of colors.
+    #[error("the png file has a palette of {found} bytes, wanted 3 for each color")]
+    Palette {
+        /// The number of bytes in the palette.
+        found: usize,
+    },
     /// The file ends before its image does.
     #[error("the {format} file is truncated: it ends after {found} bytes, before its image does")]
     Truncated {

@@ -11,10 +11,8 @@ const PNG_END: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
 /// Gives a PNG file its end where that alone is missing: what stands behind the last whole chunk is
 /// left out. A file that is cut inside its pixels stays as it is, so that the decoder refuses it.
 pub(crate) fn with_png_end(file: &[u8]) -> Cow<'_, [u8]> {
-    let mut at = 8; // after the signature
-    let mut has_pixels = false;
-    while let Some(&[a, b, c, d, ref kind @ ..]) = file.get(at..at + 8) {
-        let end = u64::from(u32::from_be_bytes([a, b, c, d])) + 12 + at as u64;
+    let (mut whole, mut has_pixels) = (0, false);
+    for PngChunk { kind, end, .. } in png_chunks(file) {
         match kind {
             b"IEND" => return Cow::Borrowed(file),
             b"IDAT" if end > file.len() as u64 => return Cow::Borrowed(file),
@@ -22,9 +20,38 @@ pub(crate) fn with_png_end(file: &[u8]) -> Cow<'_, [u8]> {
             _ if end > file.len() as u64 => break,
             _ => {}
         }
-        at = end as usize;
+        whole = end as usize;
     }
-    if has_pixels { Cow::Owned([&file[..at], PNG_END].concat()) } else { Cow::Borrowed(file) }
+    if has_pixels { Cow::Owned([&file[..whole], PNG_END].concat()) } else { Cow::Borrowed(file) }
+}
+
+/// Returns how many bytes the palette of a PNG file claims to have, if its pixels are indices of one.
+pub(crate) fn png_palette(file: &[u8]) -> Option<usize> {
+    const COLOR_TYPE: usize = 25; // the tenth byte of the data of the first chunk
+    if file.get(COLOR_TYPE) != Some(&3) {
+        return None;
+    }
+    png_chunks(file).find(|chunk| chunk.kind == b"PLTE").map(|chunk| chunk.length as usize)
+}
+
+struct PngChunk<'a> {
+    kind: &'a [u8],
+    /// How many bytes of data the chunk claims to have.
+    length: u32,
+    /// Where the chunk would end in the file.
+    end: u64,
+}
+
+/// Returns the chunks of a PNG file, the last of which may end after the file.
+fn png_chunks(file: &[u8]) -> impl Iterator<Item = PngChunk<'_>> {
+    let mut at = 8; // after the signature
+    std::iter::from_fn(move || {
+        let head = file.get(at..)?.get(..8)?;
+        let length = u32::from_be_bytes(head[..4].try_into().ok()?);
+        let end = at as u64 + 12 + u64::from(length);
+        at = usize::try_from(end).ok()?;
+        Some(PngChunk { kind: &head[4..], length, end })
+    })
 }
 
 /// Says whether every top-level chunk of a WebP file lies inside it (RFC 9649, section 2.3). The

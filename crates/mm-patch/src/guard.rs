@@ -9,24 +9,26 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says whether a panic of this thread, now, is caught by a source and becomes the error of a
-/// record or a file. A program's panic hook asks this, and prints such a panic no more than other
+/// Says whether a panic of this thread, now, is caught by [`guarded`] and becomes the error of
+/// a record or a file. A program's panic hook asks this, and prints such a panic no more than other
 /// errors that are handled.
 ///
 /// ```
 /// std::panic::set_hook(Box::new(|panic| {
-///     if !mm_data::is_guarded() {
+///     if !mm_patch::is_guarded() {
 ///         eprintln!("{panic}");
 ///     }
 /// }));
-/// assert!(!mm_data::is_guarded());
+/// assert!(!mm_patch::is_guarded());
 /// ```
 pub fn is_guarded() -> bool {
     GUARDED.get()
 }
 
-/// Runs what parses outside bytes in another's code, and catches its panic.
-pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+/// Runs what parses outside bytes in another's code, and returns its panic as an error. What `work`
+/// changed before it panicked is left as it is. Where panics end the process, as in a browser, this
+/// catches nothing.
+pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     let before = GUARDED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(before);
