@@ -152,11 +152,13 @@ impl CommonArgs {
 impl DrawingArgs {
     /// Fails if the schedule of the model does not have the steps that were asked for.
     pub fn check(&self, model: &LoadedModel) -> Result<(), Failure> {
-        if model.config.network.coded().is_some() {
-            let idle = [(self.steps.is_some(), "--steps"), (self.sampler.is_some(), "--sampler")];
+        if let Some(coded) = model.config.network.coded() {
+            let steps = self.steps.is_some() && !coded.order.is_masked();
+            let idle = [(steps, "--steps"), (self.sampler.is_some(), "--sampler")];
             if let Some((_, flag)) = idle.iter().find(|(given, _)| *given) {
                 return Err(usage!("`{flag}` does nothing: this model writes images code by code"));
             }
+            return Ok(());
         }
         if let Some(steps) = self.steps {
             model.config.schedule.sampling_levels(steps).map_err(Failure::usage)?;

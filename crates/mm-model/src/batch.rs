@@ -88,8 +88,11 @@ pub struct Targets {
 #[derive(Debug, Clone)]
 pub struct ImageTargets {
     /// Their places in the flattened batch, `[target patches]`, or more where every number of a
-    /// patch has a place of its own.
+    /// patch has a place of its own. Where codes are masked, those alone are targets.
     pub tokens: Tensor<1, Int>,
+    /// Which of the patches of all images of the batch stands at each of these places, or of all
+    /// their numbers where each has a place of its own: of the same shape.
+    pub items: Tensor<1, Int>,
     /// Rows and columns of each target image, whose patches stand together.
     pub grids: Vec<Grid>,
     /// Clean pixels, `[target patches, numbers]`.
@@ -127,6 +130,7 @@ pub struct HostBatch {
     source: Vec<i32>,
     text: [Vec<i32>; 2],
     target_tokens: Vec<i32>,
+    target_items: Vec<i32>,
     clean: Vec<f32>,
     eps: Vec<f32>,
     weight: Vec<f32>,
@@ -218,6 +222,7 @@ impl HostBatch {
             source: (0..places as i32).collect(),
             text: [vec![], vec![]],
             target_tokens: vec![],
+            target_items: vec![],
             clean: vec![],
             eps: vec![],
             weight: vec![],
@@ -247,10 +252,14 @@ impl HostBatch {
         for (span, noise) in sequence.images.iter().zip(&sample.noise) {
             let first = self.image.len() * span.layout.places_of_patch(span.grid);
             for (place, item) in span.layout.items(span.grid).into_iter().enumerate() {
+                let masked = span.masked.get(place).copied();
                 let place = offset + span.start + place;
-                self.source[place] = (table + first + item) as i32;
-                if span.target {
+                if masked != Some(true) {
+                    self.source[place] = (table + first + item) as i32;
+                }
+                if span.target && masked != Some(false) {
                     self.target_tokens.push(place as i32);
+                    self.target_items.push((first + item) as i32);
                 }
             }
             for patch in 0..span.grid.tokens() {
@@ -299,6 +308,7 @@ impl HostBatch {
         });
         let image = (!self.target_tokens.is_empty()).then(|| ImageTargets {
             tokens: ints(&self.target_tokens),
+            items: ints(&self.target_items),
             grids: self.target_grids.clone(),
             clean: floats(&self.clean, self.numbers),
             eps: floats(&self.eps, self.numbers),

@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 
 use crate::latents::drawn_latent_patches;
+use crate::masks::training_mask;
 use crate::random::{Purpose, normals, stream};
 use crate::{
     Document, DocumentError, HostBatch, ImageNoise, ModelConfig, Sample, Sequence, Sequencer,
@@ -50,10 +51,11 @@ impl Collator<'_> {
         };
         let mut samples = vec![];
         for (document, index) in documents {
-            let sequence = match self.config.vocab {
+            let mut sequence = match self.config.vocab {
                 0 => self.image_alone(&document, step, index)?,
                 _ => sequencer.complete(&document)?,
             };
+            self.mask(&mut sequence, step, index);
             let noise = self.noise(&sequence, step, index);
             samples.push(Sample { sequence, noise });
         }
@@ -78,6 +80,24 @@ impl Collator<'_> {
             (span.patches, span.grid) = drawn_latent_patches(encoder, patches, span.grid, noise);
         }
         Ok(sequence)
+    }
+
+    /// Draws the masks of the images of a sequence that are targets, if their codes are drawn in no
+    /// fixed order. Context is shown whole.
+    fn mask(&self, sequence: &mut Sequence, step: u64, index: u64) {
+        let coded = self.config.network.coded().filter(|coded| coded.order.is_masked());
+        let Some(coded) = coded else { return };
+        let mask = (self.config.vocab + coded.codes.count()) as u32;
+        let mut rng = stream(self.seed, Purpose::Noise, step, index);
+        for span in sequence.images.iter_mut().filter(|span| span.target) {
+            let places = span.places();
+            span.masked = training_mask(places.len(), &mut rng);
+            for (id, masked) in sequence.ids[places].iter_mut().zip(&span.masked) {
+                if *masked {
+                    *id = mask;
+                }
+            }
+        }
     }
 
     /// Draws noise for every image of a sequence: targets get a level and noise, context stays

@@ -219,6 +219,10 @@ impl ModelConfig {
                 if !(2..=256).contains(levels) {
                     return wrong("bytes.levels", levels, "2 to 256");
                 }
+                if coded.order.is_masked() {
+                    let wanted = "another, since bytes are written one after another";
+                    return wrong("order", &"masked", wanted);
+                }
             }
         }
         if patch_pos_embed > 0 {
@@ -312,10 +316,11 @@ impl ModelConfig {
         let (outside, network) = match &self.network {
             NetworkConfig::Codec(codec) => (0.0, codec.parameters()),
             NetworkConfig::Unet(unet) => (time(unet.width as f64), unet.parameters()),
-            NetworkConfig::Coded(CodedConfig { unified, codes, .. }) => {
+            NetworkConfig::Coded(coded) => {
+                let CodedConfig { unified, codes, .. } = coded;
                 let inner = Self {
                     patch: 1,
-                    vocab: self.vocab.saturating_add(codes.count()),
+                    vocab: self.vocab.saturating_add(coded.token_ids()),
                     network: NetworkConfig::Unified(unified.clone()),
                     ..self.clone()
                 };

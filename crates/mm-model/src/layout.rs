@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 /// The order in which the patches of an image follow each other, where they are written one after
-/// another. It is a function of the number of rows and columns alone.
+/// another. But for [`Order::Masked`] it is a function of the number of rows and columns alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -22,6 +22,10 @@ pub enum Order {
     CenterOut,
     /// One fixed permutation for each size, drawn once for all.
     Random,
+    /// None that is fixed: codes are masked at places drawn anew for every image, see each other,
+    /// and are drawn several at once, as in MAR (Li et al. 2024, arXiv:2406.11838). The patches
+    /// stand in reading order.
+    Masked,
 }
 
 /// The seed of [`Order::Random`], which is a part of what a model was trained on.
@@ -31,6 +35,11 @@ impl Order {
     /// Says whether patches stand in reading order.
     pub fn is_rows(&self) -> bool {
         *self == Self::Rows
+    }
+
+    /// Says whether patches are masked and see each other.
+    pub fn is_masked(&self) -> bool {
+        *self == Self::Masked
     }
 
     /// Returns the patches in their order, each by its number in reading order.
@@ -44,7 +53,7 @@ impl Order {
     pub fn patches(&self, rows: usize, cols: usize) -> Vec<usize> {
         let mut all: Vec<usize> = (0..rows * cols).collect();
         match self {
-            Self::Rows => {}
+            Self::Rows | Self::Masked => {}
             Self::Snake => {
                 for odd in all.chunks_mut(cols.max(1)).skip(1).step_by(2) {
                     odd.reverse();
@@ -124,7 +133,8 @@ mod tests {
     use mm_patch::{Image, image_to_patches};
     use proptest::prelude::*;
 
-    const ORDERS: [Order; 4] = [Order::Rows, Order::Snake, Order::CenterOut, Order::Random];
+    const ORDERS: [Order; 5] =
+        [Order::Rows, Order::Snake, Order::CenterOut, Order::Random, Order::Masked];
 
     proptest! {
         #[test]

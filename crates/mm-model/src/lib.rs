@@ -28,6 +28,7 @@ mod latents;
 mod layout;
 mod loaded;
 mod losses;
+mod masks;
 mod networks;
 pub mod parameters;
 pub mod random;

@@ -116,14 +116,14 @@ impl Model {
 
     /// Computes the cross-entropy in nats of every code of the target images among all codes,
     /// without the words: `[codes]`, in the order in which they are written. It is nothing for a
-    /// network that writes no codes. Where bytes are codes, the sum over an image is its exact
+    /// network that does not write codes one after another. Where bytes are codes, the sum over an image is its exact
     /// negative log-likelihood.
     pub fn code_surprises(&self, batch: &Batch) -> Option<Tensor<1>> {
-        let (coded, target) = (self.coded()?, batch.targets.image.as_ref()?);
-        let inputs = coded.coded(&batch.inputs);
-        let places = target.tokens.clone();
-        let hidden = coded.hidden_of_codes(&inputs).select(0, places.clone() - 1);
-        let codes = inputs.ids.select(0, places) - coded.first_code() as i64;
+        let coded = self.coded().filter(|coded| coded.mask().is_none())?;
+        let target = batch.targets.image.as_ref()?;
+        let (inputs, codes) = coded.with_codes(&batch.inputs);
+        let hidden = coded.hidden_of_codes(&inputs).select(0, target.tokens.clone() - 1);
+        let codes = codes.select(0, target.items.clone()) - coded.first_code() as i64;
         Some(token_surprises(coded.code_logits(hidden), codes))
     }
 
@@ -183,9 +183,10 @@ fn codec_losses(codec: &Codec, batch: &Batch) -> Losses {
 }
 
 /// Computes the losses of a transformer over words and codes, each `[1]`: the cross-entropy of
-/// words and of codes in nats, both under one softmax.
+/// words and of codes in nats, both under one softmax. A code is predicted from the place before it,
+/// or where it stands if it is masked.
 fn coded_losses(coded: &Coded, batch: &Batch) -> Losses {
-    let inputs = coded.coded(&batch.inputs);
+    let (inputs, codes) = coded.with_codes(&batch.inputs);
     let hidden = coded.hidden_of_codes(&inputs);
     let term = |name, places: Tensor<1, Int>, ids: Tensor<1, Int>| {
         let logits = coded.all_logits(hidden.clone().select(0, places));
@@ -198,8 +199,9 @@ fn coded_losses(coded: &Coded, batch: &Batch) -> Losses {
         losses.list.push(term(TEXT_LOSS, places.clone(), ids.clone()));
     }
     if let Some(target) = &batch.targets.image {
-        let ids = inputs.ids.clone().select(0, target.tokens.clone());
-        losses.list.push(term(IMAGE_LOSS, target.tokens.clone() - 1, ids));
+        let before = i64::from(coded.mask().is_none());
+        let ids = codes.select(0, target.items.clone());
+        losses.list.push(term(IMAGE_LOSS, target.tokens.clone() - before, ids));
     }
     losses
 }

@@ -199,13 +199,14 @@ impl Model {
     }
 
     /// The network's output at all patches of images of these `grids`, one after another: hidden
-    /// `[patches, channels]` -> `[patches, numbers]`.
+    /// `[patches, channels]` -> `[patches, numbers]`, or the logits of their codes,
+    /// `[patches, codes]`.
     pub fn patches(&self, hidden: Tensor<2>, grids: &[Grid]) -> Tensor<2> {
         match self {
             Self::Unified(unified) => unified.patches(hidden, grids),
             Self::Latent(latent) => latent.network().patches(hidden, grids),
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => hidden, // which are its patches
-            Self::Coded(_) => unreachable!("codes are tokens"),
+            Self::Coded(coded) => coded.code_logits(hidden),
         }
     }
 }

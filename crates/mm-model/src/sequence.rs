@@ -55,6 +55,8 @@ pub struct ImageSpan {
     pub target: bool,
     /// Clean pixels in [-1, 1], or latents, `[rows * cols, numbers]` in reading order.
     pub patches: Vec<f32>,
+    /// Which of its places are masked, where codes are; empty if none is.
+    pub masked: Vec<bool>,
 }
 
 impl ImageSpan {
@@ -239,7 +241,8 @@ impl Sequence {
         self.ids.resize(end, pad);
         self.positions.extend(layout.positions(&mut self.next, grid));
         self.ranges.resize(end, [0, end as u32]);
-        self.images.push(ImageSpan { start, grid, layout, target, patches });
+        let masked = vec![];
+        self.images.push(ImageSpan { start, grid, layout, target, patches, masked });
     }
 }
 

@@ -73,6 +73,39 @@ fn a_model_of_latents_is_trained_drawn_and_read_and_refuses_edits_by_name() {
 }
 
 #[test]
+fn a_model_of_masked_codes_is_trained_and_draws_in_so_many_steps() {
+    let folder = tempdir().unwrap();
+    let codec = trained("codec-fsq", &folder.path().join("fsq"));
+    let file = folder.path().join("masked.toml");
+    let sizes = "width = 32\nheight = 32\npatch = 4\nrepresent = \"codes\"\norder = \"masked\"";
+    let text = with(
+        &recipe(&format!("{sizes}\ncodec = {codec:?}")),
+        "patch_pos_embed",
+        "patch_pos_embed = 0",
+    );
+    let text = with(&text, "weight = ", "weight = { kind = \"one\" }");
+    let text = with(&text, "guidance", "guidance = { scale = 1.0, from = 0.0, to = 1.0 }");
+    fs_err::write(&file, &text).unwrap();
+    let own = trained(file.to_str().unwrap(), &folder.path().join("masked"));
+    let drawn = |steps: &str| {
+        let out = folder.path().join("k.png");
+        let path = out.to_str().unwrap();
+        done(&["draw", &own, "red K", "--out", path, "--steps", steps, "--seed", "5", "--force"]);
+        done(&["read", &own, path, "--max-tokens", "2"]);
+        fs_err::read(&out).unwrap()
+    };
+    assert_eq!(drawn("4"), drawn("4"));
+    assert_ne!(drawn("4"), drawn("1"));
+    let said = refused(2, &["draw", &own, "red K", "--sampler", "heun", "--out", "k.png"]);
+    assert!(said.contains("`--sampler` does nothing"), "{said}");
+    let bytes = with(&text, "represent", "represent = \"bytes\"");
+    let bytes = bytes.lines().filter(|line| !line.starts_with("codec")).collect::<Vec<_>>();
+    fs_err::write(&file, bytes.join("\n")).unwrap();
+    let said = refused(2, &["train", file.to_str().unwrap()]);
+    assert!(said.contains("`image.order`") && said.contains("one after another"), "{said}");
+}
+
+#[test]
 fn a_model_of_bytes_has_an_exact_likelihood_and_writes_images_byte_by_byte() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("bytes.toml");

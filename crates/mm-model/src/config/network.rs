@@ -327,7 +327,8 @@ impl NetworkConfig {
             }
             Self::Coded(coded) => {
                 let backbone = &coded.unified.backbone;
-                let ranges = causal(&ranges, coded.codes.window());
+                let masked = coded.order.is_masked(); // and codes see each other, as patches do
+                let ranges = if masked { ranges } else { causal(&ranges, coded.codes.window()) };
                 backbone.attention_context(positions, ranges, device)
             }
             Self::Unet(_) | Self::Vit(_) | Self::Codec(_) => {

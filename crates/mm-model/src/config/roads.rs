@@ -84,6 +84,12 @@ impl CodedConfig {
         }
     }
 
+    /// Returns how many token ids follow the words: one for every code, and one that stands for
+    /// codes which are masked.
+    pub fn token_ids(&self) -> usize {
+        self.codes.count() + usize::from(self.order.is_masked())
+    }
+
     /// Returns which places the codes of an image take.
     pub fn layout(&self) -> ImageLayout {
         ImageLayout { order: self.order, each_value: self.codec().is_none() }

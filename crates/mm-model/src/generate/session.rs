@@ -153,6 +153,22 @@ impl<'a> GenerationSession<'a> {
         (self.hidden, self.logits) = (answer.output, answer.logits);
     }
 
+    /// Returns the network's output, `[rows * places, numbers]`, at one image of `grid` a row that
+    /// comes next, whose places hold these tokens. Nothing is appended.
+    pub(super) fn image_output(
+        &self,
+        ids: &[Vec<u32>],
+        positions: &[Vec<[f64; 2]>],
+        grid: Grid,
+    ) -> Tensor<2> {
+        self.rows.call(self.rows.token_step(ids, positions), Ask::Output(grid)).output
+    }
+
+    /// Appends one image to every row, whose places hold these tokens.
+    pub(super) fn push_codes(&mut self, ids: &[Vec<u32>], positions: &[Vec<[f64; 2]>]) {
+        self.rows.append(self.rows.token_step(ids, positions), Ask::Append);
+    }
+
     /// Appends one finished image to every row, `[rows, patches, patch_dim]`, as a clean image.
     pub fn push_image(&mut self, clean: Tensor<3>, grid: Grid) {
         self.rows.push_image(clean, grid);
@@ -368,6 +384,18 @@ impl<'a> CachedRows<'a> {
         self.append(step, Ask::Append);
         for row in &mut self.rows {
             row.next.image(grid.rows, grid.cols);
+        }
+    }
+
+    /// One image a row as one run of places, which hold tokens and see each other.
+    fn token_step(&self, ids: &[Vec<u32>], positions: &[Vec<[f64; 2]>]) -> Step {
+        let places = ids[0].len();
+        let end = (self.cache.tokens() + places) as u32;
+        Step {
+            ids: ids.concat(),
+            positions: positions.concat(),
+            ranges: self.rows.iter().flat_map(|row| vec![[row.start, end]; places]).collect(),
+            images: None,
         }
     }
 

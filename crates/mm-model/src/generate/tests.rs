@@ -77,7 +77,7 @@ pub(super) fn unet() -> ModelConfig {
 }
 
 /// A transformer over words and 1200 codes.
-fn coded() -> ModelConfig {
+pub(super) fn coded() -> ModelConfig {
     let mut base = configs().remove(0);
     let unified = base.network.unified_mut().unwrap();
     unified.patch_pos_embed = 0;
@@ -361,7 +361,7 @@ fn noise(seed: u64, count: usize) -> Vec<f32> {
     numbers.into_data().iter::<f32>().collect()
 }
 
-fn assert_close(found: Tensor<2>, wanted: Tensor<2>, what: &ModelConfig) {
+pub(super) fn assert_close(found: Tensor<2>, wanted: Tensor<2>, what: &ModelConfig) {
     let largest = wanted.clone().abs().max().into_scalar::<f32>();
     assert!(largest > 1e-3, "nothing to compare for {what:?}");
     let close = Tolerance::<f32>::rel_abs(1e-4, 1e-4 * largest);

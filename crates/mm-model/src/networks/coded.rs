@@ -10,6 +10,9 @@
 //! 2016, arXiv:1601.06759) and the Sparse Transformer (Child et al. 2019, arXiv:1904.10509). A code
 //! is a token like any other: it sees what stands before it, and the token before it is trained to
 //! predict it. Where a code stands on the plane is where its patch stands, or its byte.
+//!
+//! In the order [`Masked`](crate::Order::Masked) the codes of an image see each other. Some are
+//! masked, and each of those is predicted where it stands.
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -43,7 +46,7 @@ impl Coded {
     ) -> Result<Self, ConfigError> {
         // No patch goes through the transformer, so its maps of patches are of the least size.
         let inner = ModelConfig {
-            vocab: config.vocab + sizes.codes.count(),
+            vocab: config.vocab + sizes.token_ids(),
             patch: 1,
             network: NetworkConfig::Unified(sizes.unified.clone()),
             ..config.clone()
@@ -81,6 +84,12 @@ impl Coded {
     /// Returns the token id of the first code.
     pub(crate) fn first_code(&self) -> usize {
         self.words
+    }
+
+    /// Returns the token id that stands for a masked code, if codes are masked.
+    pub(crate) fn mask(&self) -> Option<u32> {
+        let masked = self.sizes.order.is_masked();
+        masked.then(|| (self.words + self.sizes.codes.count()) as u32)
     }
 
     /// `[rows * tokens, width]`
@@ -137,12 +146,21 @@ impl Coded {
         }
     }
 
-    /// Puts the ids of codes where the patches of images stand.
+    /// Puts the ids of codes where the patches of images stand, but for those that are masked.
     pub(crate) fn coded(&self, inputs: &Inputs) -> Inputs {
-        let Some(patches) = &inputs.patches else { return inputs.clone() };
+        self.with_codes(inputs).0
+    }
+
+    /// Does what [`Self::coded`] does, and returns the ids of all codes too, image by image, each
+    /// in reading order: `[patches]`, or as many as patches have numbers where those are codes.
+    pub(crate) fn with_codes(&self, inputs: &Inputs) -> (Inputs, Tensor<1, Int>) {
+        let Some(patches) = &inputs.patches else {
+            return (inputs.clone(), Tensor::zeros([0], &self.device()));
+        };
         let codes = self.codes_of(patches.noisy.clone(), &patches.grids) + self.words as i64;
-        let all = Tensor::cat(vec![inputs.ids.clone(), codes], 0);
-        Inputs { ids: all.select(0, patches.source.clone()), patches: None, ..inputs.clone() }
+        let all = Tensor::cat(vec![inputs.ids.clone(), codes.clone()], 0);
+        let ids = all.select(0, patches.source.clone());
+        (Inputs { ids, patches: None, ..inputs.clone() }, codes)
     }
 
     /// Encodes images of these `grids`, whose patches stand one after another: `[patches,

@@ -122,7 +122,8 @@ impl Sequencer<'_> {
                 sequence.push_token(self.special().image, false);
             }
             let (patches, layout) = (row.to_vec(), self.layout);
-            sequence.images.push(ImageSpan { start, grid, layout, target: false, patches });
+            let (target, masked) = (false, vec![]);
+            sequence.images.push(ImageSpan { start, grid, layout, target, patches, masked });
             sequence.push_token(rows.newline, false);
         }
         Ok(())

@@ -137,6 +137,9 @@ impl Recipe {
         let written = matches!(self.represent, Represent::Codes | Represent::Bytes);
         let wanted = "rows, since only codes and bytes are written one after another";
         checks.check("image.order", written || self.order.is_rows(), wanted);
+        let masked = self.order.is_masked() && self.represent == Represent::Bytes;
+        let wanted = "another, since bytes are written one after another";
+        checks.check("image.order", !masked, wanted);
         let own = network.coded().map_or(self.order, |coded| coded.order);
         checks.check("image.order", own == self.order, "the order that `model.order` names");
         if self.represent == Represent::Patches {

@@ -54,6 +54,7 @@ pub const CHECKS: &[Check] = &[
     check("codec of queries, gradients", 5e-5, codecs::queries),
     check("loss, gradients: latents", 5e-5, codecs::latents),
     check("loss, gradients: codes", 5e-5, codecs::codes),
+    check("loss, gradients: masked codes", 5e-5, codecs::masked),
     check("loss, gradients: bytes", 5e-5, codecs::bytes),
     check("the same, all blocks computed again", 5e-5, computed_again),
     check("20 training steps, losses", 1e-4, twenty_losses),

@@ -128,13 +128,24 @@ pub fn latents(on: &On) -> Result<Vec<Numbers>, Failure> {
     loss(on, recipe)
 }
 
-/// Compares the losses and gradients of a transformer over codes.
-pub fn codes(on: &On) -> Result<Vec<Numbers>, Failure> {
+/// Compares the losses and gradients of a transformer over codes, in this order.
+fn codes_in(on: &On, order: Order) -> Result<Vec<Numbers>, Failure> {
     let codes = ImageCodes::Codec(fsq_config());
-    let make = |unified| NetworkConfig::Coded(CodedConfig { unified, codes, order: Order::Rows });
-    let recipe = recipe(Represent::Codes, make)?;
+    let make = |unified| NetworkConfig::Coded(CodedConfig { unified, codes, order });
+    let mut recipe = recipe(Represent::Codes, make)?;
+    recipe.order = order;
     recipe.validate()?;
     loss(on, recipe)
+}
+
+/// Compares a transformer over codes that are written one after another.
+pub fn codes(on: &On) -> Result<Vec<Numbers>, Failure> {
+    codes_in(on, Order::Rows)
+}
+
+/// Compares a transformer over codes of which some are masked.
+pub fn masked(on: &On) -> Result<Vec<Numbers>, Failure> {
+    codes_in(on, Order::Masked)
 }
 
 /// Compares the losses and gradients of a transformer over bytes, each of which sees a few.
