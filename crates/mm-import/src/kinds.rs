@@ -31,6 +31,9 @@ pub fn kind_of(source: &Source) -> Result<&'static Kind, ImportError> {
         return Err(no_known_network(&*set));
     }
     source.refuse_other_forms()?;
+    if mm_model::folder::load_config(source.path()).is_ok() {
+        return Err(ImportError::Own { path: source.path().to_owned() });
+    }
     let known = KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
     let (path, found) = (source.path().to_owned(), source.summary());
     Err(ImportError::NoConfig { path, found, known })

@@ -78,6 +78,12 @@ pub enum ImportError {
         /// The kinds that are known.
         known: String,
     },
+    /// The folder is a model of this library.
+    #[error("`{path}` is a model folder of mm, which every command reads as it is")]
+    Own {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The architecture is none of those known.
     #[error("`{path}`: the architecture is `{found}`, wanted one of {known}")]
     UnknownArchitecture {

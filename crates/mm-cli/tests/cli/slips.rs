@@ -141,3 +141,25 @@ fn json_names_files_whose_names_are_no_text() {
         assert!(line["image"].as_str().unwrap().ends_with("k\u{fffd}.png"), "{line}");
     }
 }
+
+#[test]
+fn a_model_folder_of_ours_is_not_imported_and_told_to_be_one() {
+    let said = refused(1, &["import", "hf", &model(), "--out", "never"]);
+    assert!(said.contains("is a model folder of mm, which every command reads"), "{said}");
+}
+
+#[test]
+fn a_codec_has_no_seed_and_no_type_to_multiply_in() {
+    for flags in [["--seed", "1"], ["--precision", "f32"]] {
+        let args = [&["codec", "encode", "codec", "k.png", "--out", "k.json"], &flags[..]].concat();
+        let said = refused(2, &args);
+        assert!(said.contains(&format!("unexpected argument '{}'", flags[0])), "{said}");
+    }
+}
+
+#[test]
+fn a_wrong_type_of_a_setting_is_told_in_words() {
+    let said = refused(2, &["plan", "glyphs", "--set", "run.steps=many"]);
+    let wanted = "`run.steps`: found the text \"many\", wanted a whole number, 0 or more";
+    assert!(said.contains(wanted), "{said}");
+}

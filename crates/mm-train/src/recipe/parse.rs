@@ -122,11 +122,42 @@ impl Reader<'_> {
                 guess => format!(" is unknown{guess}"),
             },
             Some(name) => format!(": {words}{}", name.guess()),
-            None => format!(": {words}"),
+            None => format!(": {}", plain(words)),
         };
         let line = line_of(self.text, path);
         self.errors.push(RecipeError::Key { key: path.to_owned(), line, why });
     }
+}
+
+/// Returns serde's words about a value of the wrong type without the names of Rust's types; other
+/// words as they are.
+pub(super) fn plain(words: &str) -> String {
+    let of_type = words.strip_prefix("invalid type: ");
+    let refused = of_type.or_else(|| words.strip_prefix("invalid value: "));
+    let Some((found, wanted)) = refused.and_then(|rest| rest.split_once(", expected ")) else {
+        return words.to_owned();
+    };
+    let found = match found {
+        "map" => "a table".to_owned(),
+        "sequence" => "a list".to_owned(),
+        _ => match found.split_once(" \"") {
+            Some(("string", text)) => format!("the text \"{text}"),
+            _ => found.split('`').nth(1).unwrap_or(found).to_owned(),
+        },
+    };
+    let wanted = match wanted {
+        "u8" => "a whole number from 0 to 255",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more",
+        "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "a text in quotes",
+        "a sequence" => "a list",
+        table if table.starts_with("struct ") => "a table",
+        other => other,
+    };
+    format!("found {found}, wanted {wanted}")
 }
 
 /// Returns the path of the key that a misspelled one means.
@@ -293,7 +324,25 @@ mod tests {
     #[test]
     fn a_wrong_type_is_named_with_its_key_also_below_a_tag() {
         let found = said(&[("letters = [1, 1]", "letters = \"two\"")]);
-        assert!(found.contains("`data.letters`: invalid type: string \"two\""), "{found}");
+        assert!(found.contains("`data.letters`: found the text \"two\", wanted "), "{found}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_told_without_the_names_of_rust() {
+        let number = "a whole number, 0 or more";
+        for (from, to, found, wanted) in [
+            ("steps = 16000", "steps = \"many\"", "the text \"many\"", number),
+            ("\nbatch = 32", "\nbatch = -3", "-3", number),
+            ("\nbatch = 32", "\nbatch = 2.5", "2.5", number),
+            ("\nbatch = 32", "\nbatch = [1]", "a list", number),
+            ("\nvocab = ", "\nvocab = true # ", "true", number),
+            ("\nweight_decay = ", "\nweight_decay = \"x\" # ", "the text \"x\"", "a number"),
+        ] {
+            let said = said(&[(from, to)]);
+            assert!(said.ends_with(&format!("found {found}, wanted {wanted}")), "{said}");
+        }
+        let said = Recipe::from_toml(GLYPHS).unwrap().with("model", "3").unwrap_err().to_string();
+        assert_eq!(said, "`model`: found 3, wanted a table");
     }
 
     #[test]

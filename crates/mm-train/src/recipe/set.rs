@@ -1,5 +1,6 @@
 //! Replaces values of a recipe by their dotted names, as `--set` does.
 
+use super::parse::plain;
 use super::{Recipe, renamed};
 use crate::RecipeError;
 use crate::similar::{UnknownName, closest};
@@ -53,7 +54,7 @@ impl Recipe {
             words => {
                 let guess =
                     UnknownName::in_message(words).map_or(String::new(), |name| name.guess());
-                RecipeError::Value { key: key.to_owned(), why: format!("{words}{guess}") }
+                RecipeError::Value { key: key.to_owned(), why: format!("{}{guess}", plain(words)) }
             }
         })?;
         if !known && recipe.value_at(key)?.is_none() {
