@@ -133,10 +133,7 @@ impl CommonArgs {
     /// Opens a model folder on the device that was asked for, to be asked and not trained.
     pub fn load(&self, folder: &Path) -> Result<LoadedModel, Failure> {
         let device = self.device.open()?;
-        let mut bar = LoadingBar::new("loading");
-        let show = &mut |progress: LoadProgress| bar.show(progress.done, progress.all);
-        let loaded = LoadedModel::load_to_ask_telling(folder, &device, show);
-        let mut model = loaded.map_err(|why| no_model(folder, why))?;
+        let mut model = load_to_ask(folder, &device)?;
         if let Some(precision) = self.precision {
             model.generation.precision = precision.precision();
         }
@@ -261,6 +258,13 @@ pub fn load(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {
     let mut bar = LoadingBar::new("loading");
     let show = &mut |progress: LoadProgress| bar.show(progress.done, progress.all);
     LoadedModel::load_telling(folder, device, show).map_err(|why| no_model(folder, why))
+}
+
+/// Opens a model folder, to be asked and not trained: weights may stay in the type of their file.
+pub fn load_to_ask(folder: &Path, device: &Device) -> Result<LoadedModel, Failure> {
+    let mut bar = LoadingBar::new("loading");
+    let show = &mut |progress: LoadProgress| bar.show(progress.done, progress.all);
+    LoadedModel::load_to_ask_telling(folder, device, show).map_err(|why| no_model(folder, why))
 }
 
 /// Says what a model folder holds, beside the error of one that cannot be opened.

@@ -329,14 +329,16 @@ impl DialogueSet {
     }
 }
 
-/// Says what a turn is about: by other shares where there is an image to talk about.
+/// Says what a turn is about: by other shares where there is an image to talk about. What is hard
+/// to learn, another character and two images beside each other, is asked more often.
 fn drawn_intent(follows: bool, rng: &mut ChaCha8Rng) -> Intent {
     let weight = |intent: Intent| match intent {
         Intent::Draw if follows => 2.0,
         Intent::Draw => 5.0,
-        Intent::Read => 3.0,
-        Intent::Ink | Intent::Background => 2.0,
-        Intent::Character => 3.0,
+        Intent::Read | Intent::Ink | Intent::Background => 2.0,
+        Intent::Character => 5.0,
+        Intent::Which | Intent::Same if follows => 1.0,
+        Intent::Which | Intent::Same => 2.0,
         _ if follows => 0.5,
         _ => 1.5,
     };

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::device::DeviceArg;
 use crate::files::{fitted, format_of, free_file, read_image, within, write_image};
-use crate::model::{CommonArgs, cannot, load};
+use crate::model::{CommonArgs, cannot, load_to_ask};
 use crate::recipes;
 use crate::terminal::{Failure, say, usage};
 
@@ -122,7 +122,7 @@ pub fn run(args: &CodecArgs) -> Result<(), Failure> {
 fn encode(args: &EncodeArgs) -> Result<(), Failure> {
     free_file(&args.out, args.force)?;
     let image = read_image(&args.image)?;
-    let model = load(&args.model, &args.device.open()?)?;
+    let model = load_to_ask(&args.model, &args.device.open()?)?;
     let image = if args.fit { fitted(&image, &model)? } else { image };
     let codes =
         model.codec().map_err(cannot("encode or decode with", &args.model))?.config().codes();
@@ -145,7 +145,7 @@ fn decode(args: &DecodeArgs) -> Result<(), Failure> {
     free_file(&args.out, args.force)?;
     format_of(&args.out)?;
     let bytes = fs_err::read(&args.file)?;
-    let model = load(&args.model, &args.device.open()?)?;
+    let model = load_to_ask(&args.model, &args.device.open()?)?;
     let codes =
         model.codec().map_err(cannot("encode or decode with", &args.model))?.config().codes();
     let unreadable = |why: &dyn std::fmt::Display| {

@@ -15,7 +15,7 @@ use mm_train::Training;
 use serde::Serialize;
 
 use crate::files::{at_least_one, cannot_read, read_image_bytes};
-use crate::model::load;
+use crate::model::load_to_ask;
 use crate::terminal::{Failure, failed, grouped, say, usage};
 use crate::{device, recipes};
 
@@ -55,7 +55,7 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
 const PATCH: usize = 16;
 
 fn inspect_model(path: &Path) -> Result<(), Failure> {
-    let LoadedModel { config, model, generation, .. } = load(path, &device::open("auto")?)?;
+    let LoadedModel { config, model, generation, .. } = load_to_ask(path, &device::open("auto")?)?;
     let all = model.num_params();
     say!("{} parameters, {} bytes as 32-bit floats", grouped(all), grouped(4 * all));
     let mut parts: Vec<(String, usize)> = vec![];

@@ -1,8 +1,8 @@
 //! Products of a few rows with a matrix of 16-bit floats, as a generated token needs them.
 //!
 //! The matrix is read once and widened on the way, so no copy of it in 32-bit floats is made, and
-//! half as many bytes come from memory. The columns are cut into strips, one task each; sums run
-//! over the inputs in order, so the number of threads changes no bit.
+//! half as many bytes come from memory. The inputs are cut into parts, one task each, whose sums are
+//! added in order, so the number of threads changes no bit.
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{DType, Flex};
@@ -15,8 +15,11 @@ use super::simd::vectorised;
 /// The most rows that are multiplied here. For more of them, a product of the widened matrix is
 /// faster.
 const MOST_ROWS: usize = 8;
-/// The columns of a strip, whose sums stay in the first cache.
-const STRIP: usize = 1024;
+/// The inputs whose part of all sums is one task. Their rows of the matrix stand one after another
+/// in memory, so that it is read as fast as it can be.
+const PART: usize = 128;
+/// The inputs whose rows are added to the sums at once.
+const TOGETHER: usize = 8;
 
 /// Computes `x W` for at most eight rows, `[rows, inputs]` -> `[rows, outputs]`; nothing for more
 /// of them, with autodiff, or where a tensor lies elsewhere.
@@ -41,49 +44,41 @@ fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
-/// Adds four rows of a strip to its sums, each times its factor.
-type AddRows<T> = fn(&mut [f32], [&[T]; 4], [f32; 4]);
+/// Adds rows to sums, each times its factor.
+type AddRows<T> = fn(&mut [f32], [&[T]; TOGETHER], [f32; TOGETHER]);
 
-/// Computes all strips, and puts them together.
+/// Computes the sums over parts of the inputs, and adds them up in their order.
 fn product<T: Sync>(x: &[f32], weight: &[T], outputs: usize, add: AddRows<T>) -> Vec<f32> {
     let inputs = weight.len() / outputs.max(1);
-    let rows = x.len() / inputs;
-    let strips: Vec<Vec<f32>> = (0..outputs.div_ceil(STRIP))
+    let parts: Vec<Vec<f32>> = (0..inputs.div_ceil(PART))
         .into_par_iter()
-        .map(|strip| {
-            let first = strip * STRIP;
-            strip_product(x, weight, [inputs, outputs], first..outputs.min(first + STRIP), add)
-        })
+        .map(|part| part_of_product(x, weight, outputs, part * PART, add))
         .collect();
-    let mut y = vec![0.0; rows * outputs];
-    for (strip, sums) in strips.iter().enumerate() {
-        let width = sums.len() / rows;
-        for row in 0..rows {
-            let at = row * outputs + strip * STRIP;
-            y[at..at + width].copy_from_slice(&sums[row * width..(row + 1) * width]);
-        }
+    let mut parts = parts.into_iter();
+    let mut y = parts.next().expect("there is an input");
+    for part in parts {
+        y.iter_mut().zip(part).for_each(|(sum, more)| *sum += more);
     }
     y
 }
 
-fn strip_product<T>(
+/// Computes the sums of all rows, `[rows, outputs]`, over the inputs of a part.
+fn part_of_product<T>(
     x: &[f32],
     weight: &[T],
-    sizes: [usize; 2],
-    columns: std::ops::Range<usize>,
+    outputs: usize,
+    from: usize,
     add: AddRows<T>,
 ) -> Vec<f32> {
-    let [inputs, outputs] = sizes;
-    let (rows, width) = (x.len() / inputs, columns.len());
-    let mut sums = vec![0.0; rows * width];
-    for first in (0..inputs).step_by(4) {
+    let inputs = weight.len() / outputs;
+    let mut sums = vec![0.0; x.len() / inputs * outputs];
+    for first in (from..inputs.min(from + PART)).step_by(TOGETHER) {
         // Behind the last input, its row is taken again, times zero.
-        let at = [0, 1, 2, 3].map(|k| (first + k).min(inputs - 1));
-        let strips = at.map(|input| &weight[input * outputs..][columns.clone()]);
-        for row in 0..rows {
-            let factor = |k: usize| if first + k < inputs { x[row * inputs + at[k]] } else { 0.0 };
-            let factors = [factor(0), factor(1), factor(2), factor(3)];
-            add(&mut sums[row * width..(row + 1) * width], strips, factors);
+        let at: [usize; TOGETHER] = std::array::from_fn(|k| (first + k).min(inputs - 1));
+        let rows = at.map(|input| &weight[input * outputs..][..outputs]);
+        for (x, sums) in x.chunks(inputs).zip(sums.chunks_mut(outputs)) {
+            let factor = |k: usize| if first + k < inputs { x[at[k]] } else { 0.0 };
+            add(sums, rows, std::array::from_fn(factor));
         }
     }
     sums
@@ -110,26 +105,20 @@ fn wide_f16(x: f16) -> f32 {
 
 vectorised! {
     /// Computes `sums += Σ factor · row`.
-    fn add_bf16(sums: &mut [f32], rows: [&[bf16]; 4], factors: [f32; 4]) {
-        let [a, b, c, d] = rows.map(|row| &row[..sums.len()]);
-        let [p, q, r, s] = factors;
-        for i in 0..sums.len() {
-            let (near, far) = (
-                p * wide_bf16(a[i]) + q * wide_bf16(b[i]),
-                r * wide_bf16(c[i]) + s * wide_bf16(d[i]),
-            );
-            sums[i] += near + far;
+    fn add_bf16(sums: &mut [f32], rows: [&[bf16]; TOGETHER], factors: [f32; TOGETHER]) {
+        let rows = rows.map(|row| &row[..sums.len()]);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let of = |k: usize| factors[k] * wide_bf16(rows[k][i]) + factors[k + 1] * wide_bf16(rows[k + 1][i]);
+            *sum += (of(0) + of(2)) + (of(4) + of(6));
         }
     }
 
     /// Computes `sums += Σ factor · row`.
-    fn add_f16(sums: &mut [f32], rows: [&[f16]; 4], factors: [f32; 4]) {
-        let [a, b, c, d] = rows.map(|row| &row[..sums.len()]);
-        let [p, q, r, s] = factors;
-        for i in 0..sums.len() {
-            let (near, far) =
-                (p * wide_f16(a[i]) + q * wide_f16(b[i]), r * wide_f16(c[i]) + s * wide_f16(d[i]));
-            sums[i] += near + far;
+    fn add_f16(sums: &mut [f32], rows: [&[f16]; TOGETHER], factors: [f32; TOGETHER]) {
+        let rows = rows.map(|row| &row[..sums.len()]);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let of = |k: usize| factors[k] * wide_f16(rows[k][i]) + factors[k + 1] * wide_f16(rows[k + 1][i]);
+            *sum += (of(0) + of(2)) + (of(4) + of(6));
         }
     }
 }
