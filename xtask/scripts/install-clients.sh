@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the clients that the tests of `mm serve` speak through, into a folder: `install-clients.sh DIR [--browser]`.
-# A Python environment with `openai`, and the npm package `openai`; with --browser also playwright-core, axe-core and, as
+# A Python environment with `openai` and `schemathesis`, and the npm package `openai`; with --browser also playwright-core, axe-core and, as
 # root on Debian and its relatives, Chromium, for the flows of the page. Then run the tests with MM_CLIENTS=DIR.
 # It never fails: a test says what it misses. Where Chromium does not start, what drives it is left out.
 set -uo pipefail
@@ -15,13 +15,13 @@ mkdir -p "$folder"
 log=$folder/install.log
 : > "$log"
 
-if [ -x "$folder/python/bin/python" ] && "$folder/python/bin/python" -c "import openai" 2>> "$log"; then
-    echo "there already: Python with openai"
+if [ -x "$folder/python/bin/python" ] && "$folder/python/bin/python" -c "import openai, schemathesis" 2>> "$log"; then
+    echo "there already: Python with openai and schemathesis"
 elif ! command -v python3 > /dev/null; then
     echo "no python3: the Python client is not tested"
 elif python3 -m venv "$folder/python" >> "$log" 2>&1 \
-    && "$folder/python/bin/python" -m pip install --quiet openai >> "$log" 2>&1; then
-    echo "installed: Python with openai"
+    && "$folder/python/bin/python" -m pip install --quiet openai schemathesis >> "$log" 2>&1; then
+    echo "installed: Python with openai and schemathesis"
 else
     echo "could not install the Python client, going on without it: $(tail -n 1 "$log")"
 fi

@@ -299,6 +299,7 @@ where
 }
 
 /// Returns the name of a folder, or of the one around a folder that is called `model`.
+#[cfg(feature = "serve")]
 pub fn name_of(folder: &Path) -> String {
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let whole = fs_err::canonicalize(&whole).unwrap_or(whole); // `.` and `..` have names too

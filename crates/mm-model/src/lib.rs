@@ -31,6 +31,7 @@ mod losses;
 mod masks;
 mod networks;
 pub mod parameters;
+mod plain;
 pub mod random;
 mod sequence;
 pub mod stored;
@@ -65,6 +66,7 @@ pub use mm_backbone::PositionScheme;
 pub use networks::{
     Classes, DitConfig, JitConfig, Model, UnetConfig, UvitConfig, VitConfig, numbers_of_places,
 };
+pub use plain::plain_words;
 pub use sequence::{ImageSpan, Sequence, Sequencer};
 
 /// The example of the README, compiled with the tests.

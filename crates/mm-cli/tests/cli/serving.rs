@@ -211,6 +211,48 @@ fn the_official_npm_client_works_unchanged() {
     assert!(said.lines().filter(|line| line.starts_with("ok ")).count() >= 8, "{said}");
 }
 
+/// How many requests the server answered with a status, as `/metrics` counts them.
+fn answered(server: &Server, endpoint: &str, status: &str) -> u64 {
+    let text = server.ask("GET /metrics", "", "");
+    let of = |line: &&str| line.contains(endpoint) && line.contains(status);
+    let number = |line: &str| line.rsplit(' ').next()?.parse::<u64>().ok();
+    text.lines().filter(of).filter_map(number).sum()
+}
+
+/// schemathesis makes requests from the server's own description: such as it allows, and such as
+/// it does not.
+#[test]
+fn no_request_that_a_program_makes_of_the_description_is_answered_outside_of_it() {
+    let Some(python) = client("python/bin/schemathesis") else { return };
+    let server = Server::start(&[
+        &model(),
+        "--limit-steps",
+        "3",
+        "--limit-drawn",
+        "2",
+        "--limit-tokens",
+        "20",
+    ]);
+    let mut client = Command::new(python);
+    client.args(["run", &format!("http://{}/openapi.json", server.address)]);
+    client.args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"]);
+    client.args(["--phases", "examples,coverage,fuzzing", "-n", "20", "--seed", "1"]);
+    client.args(["--generation-database", "none", "--no-color"]);
+    let folder = tempfile::tempdir().unwrap();
+    client.current_dir(folder.path());
+    calls(client);
+    for (endpoint, least) in [
+        ("chat/completions", 5),
+        ("images/generations", 5),
+        ("images/edits", 1),
+        ("images/variations", 1),
+        ("v1/responses", 1),
+    ] {
+        let good = answered(&server, endpoint, "\"200\"");
+        assert!(good >= least, "{good} requests of {endpoint} were right ones");
+    }
+}
+
 #[test]
 fn every_flow_of_the_page_works_in_a_browser() {
     let Some(modules) = client("node_modules/playwright-core") else { return };

@@ -20,7 +20,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use self::answer::{ChatAnswer, Header};
-use super::json::{JsonBody, Refused, is_empty};
+use super::json::{JsonBody, Refused, StreamEvent, is_empty};
 use super::run::collect;
 use super::settings::{Settings, Strings, count};
 use super::talk::{Content, Part, Reader, Role, Said, check_text, prompt_of, turns_of};
@@ -35,36 +35,49 @@ pub(crate) struct ChatRequest {
     /// The name of the model; the first that is served where it is missing.
     model: Option<String>,
     /// What was said so far.
+    #[schema(min_items = 1)]
     messages: Vec<Message>,
     /// Whether the answer comes in events as it is made.
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     /// The most tokens of text; the older name of `max_completion_tokens`.
+    #[schema(minimum = 1)]
     max_tokens: Option<u64>,
     /// The most tokens of text.
+    #[schema(minimum = 1)]
     max_completion_tokens: Option<u64>,
     /// 0 to 2; 0, which is the default, always takes the likeliest token.
+    #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
+    #[schema(minimum = 0, maximum = 1)]
     top_p: Option<f64>,
     /// Texts that end the answer, at most four.
     stop: Option<Strings>,
     /// Decides every random choice, so that it repeats an answer.
     seed: Option<i64>,
     /// The number of answers; answer `i` has the seed `seed + i`.
+    #[schema(minimum = 1)]
     n: Option<u64>,
     /// `["text"]` for answers without images; `["text", "image"]` is the default.
     modalities: Option<Vec<String>>,
     /// Denoising steps of an image.
+    #[schema(minimum = 1)]
     steps: Option<u64>,
     /// The scale of guidance of an image; 1 turns it off.
+    #[schema(minimum = 0, maximum = 100)]
     guidance: Option<f64>,
     /// How an image is denoised: ddpm, ddim, dpm++2m, euler, heun.
+    #[schema(
+        pattern = "^(ddpm|ddim(:(0|1|0?\\.[0-9]+))?|dpm\\+\\+2m(-uncapped)?|euler|heun|euler-maruyama)$"
+    )]
     sampler: Option<String>,
     /// What images shall not look like.
     negative_prompt: Option<String>,
     /// Chooses among the `top_k` likeliest tokens.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     top_k: Option<u64>,
     /// Leaves out tokens whose probability is below this share of the highest.
+    #[schema(minimum = 0, maximum = 1)]
     min_p: Option<f64>,
     /// The most images of an answer.
     max_images: Option<u64>,
@@ -80,6 +93,7 @@ pub(crate) struct StreamOptions {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 pub(crate) struct Message {
     /// `system`, `developer`, `user` or `assistant`.
+    #[schema(pattern = "^(system|developer|user|assistant)$")]
     role: String,
     content: Option<Content>,
     /// Images of an answer.
@@ -143,10 +157,13 @@ const REFUSED: &[Refused] = &[
 
 /// Answers a conversation.
 #[utoipa::path(
-    post, path = "/v1/chat/completions", tag = "chat", request_body = ChatRequest,
+    post, path = "/v1/chat/completions", tag = "chat", request_body(
+        content = ChatRequest,
+        example = json!({ "messages": [{ "role": "user", "content": "draw red K on yellow" }] }),
+    ),
     responses(
         (status = 200, description = "The answer; with `stream`, events whose last is `[DONE]`.",
-            content((ChatAnswer = "application/json"), (String = "text/event-stream"))),
+            content((ChatAnswer = "application/json"), (StreamEvent = "text/event-stream"))),
         (status = "4XX", body = ErrorAnswer), (status = "5XX", body = ErrorAnswer),
     )
 )]

@@ -30,8 +30,9 @@ use self::answer::{Answer, Family, Sender};
 use self::fields::Fields;
 pub(in crate::api) use self::fields::Sent;
 pub(crate) use self::request::ImageRequest;
-pub(in crate::api) use self::request::Settings;
+pub(in crate::api) use self::request::{Settings, parse_size};
 pub(in crate::api) use self::task::{edit, generation};
+use super::json::StreamEvent;
 use crate::Job;
 use crate::error::{ApiError, ErrorAnswer};
 use crate::id::now;
@@ -51,10 +52,11 @@ pub(crate) fn routes() -> Router<AppState> {
     post,
     path = "/v1/images/generations",
     tag = "images",
-    request_body = ImageRequest,
+    request_body(content = ImageRequest, example = json!({ "prompt": "red K on yellow", "steps": 1 })),
     responses(
-        (status = 200, body = ImagesAnswer, description = "The images, or with `stream` \
-            `image_generation.partial_image` and `image_generation.completed` as events"),
+        (status = 200, description = "The images, or with `stream` \
+            `image_generation.partial_image` and `image_generation.completed` as events",
+            content((ImagesAnswer = "application/json"), (StreamEvent = "text/event-stream"))),
         (status = "4XX", body = ErrorAnswer, description = "The request is refused"),
         (status = "5XX", body = ErrorAnswer, description = "The server failed or is ending"),
     )
@@ -74,12 +76,15 @@ pub(crate) async fn generations(
     path = "/v1/images/edits",
     tag = "images",
     request_body(content(
-        (EditRequest = "application/json"),
+        (EditRequest = "application/json", example = json!({
+            "image": [WHITE], "prompt": "red K on yellow", "strength": 0.5, "steps": 2
+        })),
         (EditRequest = "multipart/form-data"),
     )),
     responses(
-        (status = 200, body = ImagesAnswer, description = "The images, or with `stream` \
-            `image_edit.partial_image` and `image_edit.completed` as events"),
+        (status = 200, description = "The images, or with `stream` \
+            `image_edit.partial_image` and `image_edit.completed` as events",
+            content((ImagesAnswer = "application/json"), (StreamEvent = "text/event-stream"))),
         (status = "4XX", body = ErrorAnswer, description = "The request is refused"),
         (status = "5XX", body = ErrorAnswer, description = "The server failed or is ending"),
     )
@@ -98,11 +103,14 @@ pub(crate) async fn edits(
     path = "/v1/images/variations",
     tag = "images",
     request_body(content(
-        (EditRequest = "application/json"),
-        (EditRequest = "multipart/form-data"),
+        (VariationRequest = "application/json", example = json!({
+            "image": WHITE, "steps": 2
+        })),
+        (VariationRequest = "multipart/form-data"),
     )),
     responses(
-        (status = 200, body = ImagesAnswer, description = "The images"),
+        (status = 200, description = "The images, or with `stream` events as of edits",
+            content((ImagesAnswer = "application/json"), (StreamEvent = "text/event-stream"))),
         (status = "4XX", body = ErrorAnswer, description = "The request is refused"),
         (status = "5XX", body = ErrorAnswer, description = "The server failed or is ending"),
     )
@@ -173,8 +181,29 @@ fn prepare(state: &AppState, mut fields: Fields, endpoint: Endpoint) -> Result<P
     })
 }
 
+/// An image of 32x32 pixels, for examples.
+const WHITE: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgAQMAAABJtOi3AAAABlBMVEUAAAAAAACl\
+                     Z7nPAAAAEUlEQVR42mP8z8DAwMQwaAkAswEBP25AfJYAAAAASUVORK5CYII=";
+
 /// The schema of a request with images: that of images, and the images themselves.
 pub(crate) enum EditRequest {}
+
+/// The schema of a request with one image and without a prompt.
+pub(crate) enum VariationRequest {}
+
+fn text(description: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).description(Some(description))
+}
+
+fn strength() -> ObjectBuilder {
+    let what = "The share of the steps that are made, starting from the image.";
+    let number = ObjectBuilder::new().schema_type(Type::Number).description(Some(what));
+    number.minimum(Some(0)).maximum(Some(1))
+}
+
+const IMAGE: &str = "A file of a form; in JSON a data URI, base64, or an object with `image_url`";
+const MASK: &str = "A file as large as the image, whose transparent pixels are drawn anew, or its \
+                    white ones if none is transparent";
 
 impl ToSchema for EditRequest {
     fn name() -> std::borrow::Cow<'static, str> {
@@ -189,18 +218,32 @@ impl ToSchema for EditRequest {
 
 impl PartialSchema for EditRequest {
     fn schema() -> RefOr<Schema> {
-        let text = |description: &str| {
-            ObjectBuilder::new().schema_type(Type::String).description(Some(description))
-        };
-        let image = "A file of a form; in JSON a data URI, base64, or an object with `image_url`";
-        let mask = "A file as large as the image, whose transparent pixels are drawn anew, or its \
-                    white ones if none is transparent";
-        let images = ArrayBuilder::new().items(text(image)).description(Some(image));
+        let images = ArrayBuilder::new().items(text(IMAGE)).min_items(Some(1));
         let fields = ObjectBuilder::new()
             .schema_type(Type::Object)
-            .property("image", images)
+            .property("image", images.description(Some(IMAGE)))
             .required("image")
-            .property("mask", text(mask));
+            .property("mask", text(MASK))
+            .property("strength", strength());
         AllOfBuilder::new().item(Ref::from_schema_name(ImageRequest::name())).item(fields).into()
+    }
+}
+
+impl ToSchema for VariationRequest {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "VariationRequest".into()
+    }
+}
+
+impl PartialSchema for VariationRequest {
+    fn schema() -> RefOr<Schema> {
+        let RefOr::T(Schema::Object(mut request)) = ImageRequest::schema() else {
+            unreachable!("a structure is an object");
+        };
+        request.properties.remove("prompt");
+        request.properties.insert("image".to_owned(), text(IMAGE).into());
+        request.properties.insert("strength".to_owned(), strength().into());
+        request.required = vec!["image".to_owned()];
+        request.into()
     }
 }

@@ -3,8 +3,10 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
+use mm_model::plain_words;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -12,6 +14,16 @@ use crate::state::AppState;
 /// The object in the body of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct JsonBody(pub Map<String, Value>);
+
+/// An event of a stream, as its lines name its parts (server-sent events).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is there for its schema alone")]
+pub(crate) struct StreamEvent {
+    /// What happened; absent in streams of chat completions.
+    event: Option<String>,
+    /// A JSON object, or `[DONE]`.
+    data: String,
+}
 
 /// A field that OpenAI's API has and this server does not do.
 pub(crate) struct Refused {
@@ -38,7 +50,7 @@ impl JsonBody {
     pub fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
         serde_path_to_error::deserialize(Value::Object(self.0)).map_err(|why| {
             let path = why.path().to_string();
-            let message = why.into_inner().to_string();
+            let message = plain_words(&why.into_inner().to_string());
             let missing =
                 message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
             match (path.as_str(), missing) {

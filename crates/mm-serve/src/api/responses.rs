@@ -32,17 +32,19 @@ use self::object::ResponseObject;
 use self::read::{Ready, prepare};
 use self::request::{REFUSED, ResponsesRequest};
 use self::stream::Running;
-use super::json::JsonBody;
+use super::json::{JsonBody, StreamEvent};
 use crate::error::{ApiError, ErrorAnswer};
 use crate::state::AppState;
 use crate::tally::Tally;
 
 /// Answers what is given, after what was said before.
 #[utoipa::path(
-    post, path = "/v1/responses", tag = "responses", request_body = ResponsesRequest,
+    post, path = "/v1/responses", tag = "responses", request_body(
+        content = ResponsesRequest, example = json!({ "input": "draw red K on yellow" }),
+    ),
     responses(
         (status = 200, description = "The response; with `stream`, events as it is made.",
-            content((ResponseObject = "application/json"), (String = "text/event-stream"))),
+            content((ResponseObject = "application/json"), (StreamEvent = "text/event-stream"))),
         (status = "4XX", body = ErrorAnswer), (status = "5XX", body = ErrorAnswer),
     )
 )]

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
@@ -158,9 +159,32 @@ impl Modify for Keys {
     }
 }
 
-/// Describes the API, as OpenAPI 3.1.
-pub(crate) async fn openapi() -> Result<Response, ApiError> {
-    let document = ApiDocument::openapi().to_json();
-    let document = document.map_err(|_| ApiError::server("the description cannot be written"))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
+/// Describes the API as OpenAPI 3.1, with the models and the limits of this server.
+pub(crate) async fn openapi(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
+    let document = serde_json::to_value(ApiDocument::openapi());
+    let mut document =
+        document.map_err(|_| ApiError::server("the description cannot be written"))?;
+    let limits = &state.options.limits;
+    let modalities =
+        &mut document["components"]["schemas"]["ChatRequest"]["properties"]["modalities"];
+    modalities["items"]["enum"] = json!(["text", "image"]);
+    modalities["contains"] = json!({ "const": "text" }); // images alone have an endpoint
+    for request in ["ChatRequest", "ResponsesRequest", "ImageRequest", "VariationRequest"] {
+        let fields = &mut document["components"]["schemas"][request]["properties"];
+        let names = state.engine.models().iter().map(|model| Value::from(model.name.as_str()));
+        fields["model"]["enum"] = names.chain([Value::Null]).collect();
+        for (field, most) in [
+            ("steps", limits.steps),
+            ("n", limits.drawn),
+            ("max_images", limits.drawn),
+            ("max_tokens", limits.tokens),
+            ("max_completion_tokens", limits.tokens),
+            ("max_output_tokens", limits.tokens),
+        ] {
+            if let Some(field) = fields.get_mut(field) {
+                field["maximum"] = most.into();
+            }
+        }
+    }
+    Ok(Json(document))
 }

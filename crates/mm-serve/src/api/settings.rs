@@ -134,7 +134,7 @@ impl Settings {
 }
 
 /// Returns a number that is finite and in its range.
-fn number(field: &str, found: f64, least: f64, most: f64) -> Result<f64, ApiError> {
+pub(crate) fn number(field: &str, found: f64, least: f64, most: f64) -> Result<f64, ApiError> {
     if (least..=most).contains(&found) {
         return Ok(found);
     }

@@ -24,6 +24,7 @@ pub(crate) enum Content {
 pub(crate) struct Part {
     /// `text`, `image_url` or `refusal`; in responses `input_text`, `output_text` or `input_image`.
     #[serde(rename = "type")]
+    #[schema(pattern = "^(text|image_url|refusal|input_text|output_text|input_image)$")]
     pub kind: String,
     /// The words of a text.
     pub text: Option<String>,

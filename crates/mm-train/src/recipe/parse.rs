@@ -4,6 +4,7 @@
 //! under the key that was meant, and the tree is read again, until nothing more is refused. A table
 //! that lacks a key because it was taken out goes as a whole, without a word.
 
+use mm_model::plain_words;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
@@ -122,42 +123,11 @@ impl Reader<'_> {
                 guess => format!(" is unknown{guess}"),
             },
             Some(name) => format!(": {words}{}", name.guess()),
-            None => format!(": {}", plain(words)),
+            None => format!(": {}", plain_words(words)),
         };
         let line = line_of(self.text, path);
         self.errors.push(RecipeError::Key { key: path.to_owned(), line, why });
     }
-}
-
-/// Returns serde's words about a value of the wrong type without the names of Rust's types; other
-/// words as they are.
-pub(super) fn plain(words: &str) -> String {
-    let of_type = words.strip_prefix("invalid type: ");
-    let refused = of_type.or_else(|| words.strip_prefix("invalid value: "));
-    let Some((found, wanted)) = refused.and_then(|rest| rest.split_once(", expected ")) else {
-        return words.to_owned();
-    };
-    let found = match found {
-        "map" => "a table".to_owned(),
-        "sequence" => "a list".to_owned(),
-        _ => match found.split_once(" \"") {
-            Some(("string", text)) => format!("the text \"{text}"),
-            _ => found.split('`').nth(1).unwrap_or(found).to_owned(),
-        },
-    };
-    let wanted = match wanted {
-        "u8" => "a whole number from 0 to 255",
-        "u32" => "a whole number from 0 to 4294967295",
-        "u64" | "usize" => "a whole number, 0 or more",
-        "i32" | "i64" => "a whole number",
-        "f32" | "f64" => "a number",
-        "a boolean" => "true or false",
-        "a string" => "a text in quotes",
-        "a sequence" => "a list",
-        table if table.starts_with("struct ") => "a table",
-        other => other,
-    };
-    format!("found {found}, wanted {wanted}")
 }
 
 /// Returns the path of the key that a misspelled one means.
@@ -342,7 +312,7 @@ mod tests {
             assert!(said.ends_with(&format!("found {found}, wanted {wanted}")), "{said}");
         }
         let said = Recipe::from_toml(GLYPHS).unwrap().with("model", "3").unwrap_err().to_string();
-        assert_eq!(said, "`model`: found 3, wanted a table");
+        assert_eq!(said, "`model`: found 3, wanted a table of fields");
     }
 
     #[test]

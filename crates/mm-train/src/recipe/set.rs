@@ -1,6 +1,7 @@
 //! Replaces values of a recipe by their dotted names, as `--set` does.
 
-use super::parse::plain;
+use mm_model::plain_words;
+
 use super::{Recipe, renamed};
 use crate::RecipeError;
 use crate::similar::{UnknownName, closest};
@@ -54,7 +55,10 @@ impl Recipe {
             words => {
                 let guess =
                     UnknownName::in_message(words).map_or(String::new(), |name| name.guess());
-                RecipeError::Value { key: key.to_owned(), why: format!("{}{guess}", plain(words)) }
+                RecipeError::Value {
+                    key: key.to_owned(),
+                    why: format!("{}{guess}", plain_words(words)),
+                }
             }
         })?;
         if !known && recipe.value_at(key)?.is_none() {

@@ -144,6 +144,9 @@ impl Fields {
             _ => None,
         };
         let taken = T::deserialize(&value).ok().or_else(spelled);
+        if self.is_form && taken.is_none() && value == "null" {
+            return Ok(None); // so that a form may say what JSON may
+        }
         let wrong = || {
             let found = match &value {
                 Value::String(text) if self.is_form => shown(text),

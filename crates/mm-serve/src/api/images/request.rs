@@ -6,6 +6,7 @@ use mm_model::{Document, GenerateOptions, Segment};
 use mm_patch::Grid;
 use mm_text::MAX_SIDE;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, Type};
 
 use super::super::settings::MOST_GUIDANCE;
 use super::fields::{Fields, shown};
@@ -26,13 +27,14 @@ pub(crate) struct ImageRequest {
     /// The name of a served model; the first one without it.
     pub model: Option<String>,
     /// Text that describes the image.
+    #[schema(value_type = String, required = true, nullable = false, min_length = 1)]
     pub prompt: Option<String>,
     /// The number of images.
     #[schema(minimum = 1, default = 1)]
     pub n: Option<usize>,
     /// `auto`, which is the size that the model was trained on, or of the image that is edited; or
     /// WIDTHxHEIGHT in pixels, both multiples of the model's patch.
-    #[schema(example = "auto")]
+    #[schema(example = "auto", pattern = "^(auto|[1-9][0-9]{0,3}x[1-9][0-9]{0,3})$")]
     pub size: Option<String>,
     /// Repeated in the answer; it changes nothing.
     pub quality: Option<String>,
@@ -57,14 +59,17 @@ pub(crate) struct ImageRequest {
     #[schema(minimum = 0, maximum = 100)]
     pub guidance: Option<f64>,
     /// Start and end of guidance as signal fractions, from 0, which is noise, to 1.
-    #[schema(min_items = 2, max_items = 2)]
+    #[schema(schema_with = interval)]
     pub guidance_interval: Option<Vec<f64>>,
     /// One of ddpm, ddim, ddim:ETA, dpm++2m, dpm++2m-uncapped, euler, heun.
+    #[schema(
+        pattern = "^(ddpm|ddim(:(0|1|0?\\.[0-9]+))?|dpm\\+\\+2m(-uncapped)?|euler|heun|euler-maruyama)$"
+    )]
     pub sampler: Option<String>,
     /// Text that images shall not look like.
     pub negative_prompt: Option<String>,
     /// The share of the steps that edits and variations make, starting from the image.
-    #[schema(minimum = 0, maximum = 1)]
+    #[schema(ignore)]
     pub strength: Option<f64>,
 }
 
@@ -92,6 +97,12 @@ impl ImageRequest {
             strength: fields.take("strength", "a number from 0 to 1")?,
         })
     }
+}
+
+/// The schema of two shares.
+fn interval() -> Array {
+    let share = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).maximum(Some(1));
+    ArrayBuilder::new().items(share).min_items(Some(2)).max_items(Some(2)).build()
 }
 
 const SIZES: &str = "`auto` or WIDTHxHEIGHT in pixels";
@@ -157,7 +168,7 @@ impl Settings {
         let stream = request.stream.unwrap_or(false);
         Ok(Self {
             count,
-            size: request.size.as_deref().map(parse_size).transpose()?.flatten(),
+            size: request.size.as_deref().map_or(Ok(None), |size| parse_size(size, "size"))?,
             quality: request.quality.clone().unwrap_or_else(|| "auto".to_owned()),
             output: output_of(&request)?,
             stream,
@@ -314,8 +325,8 @@ fn options_of(
     Ok(options)
 }
 
-/// Parses a size; none stands for `auto`.
-fn parse_size(text: &str) -> Result<Option<Size>, ApiError> {
+/// Reads a size; nothing for `auto`. `param` names its field.
+pub(in crate::api) fn parse_size(text: &str, param: &str) -> Result<Option<Size>, ApiError> {
     if text == "auto" {
         return Ok(None);
     }
@@ -324,7 +335,7 @@ fn parse_size(text: &str) -> Result<Option<Size>, ApiError> {
         .split_once('x')
         .and_then(|(width, height)| Some(Size { width: side(width)?, height: side(height)? }));
     size.map(Some).ok_or_else(|| {
-        ApiError::invalid("size", format!("`size` is {}, wanted {SIZES}", shown(text)))
+        ApiError::invalid(param, format!("`{param}` is {}, wanted {SIZES}", shown(text)))
     })
 }
 

@@ -322,7 +322,13 @@ fn the_description_of_the_requests_names_their_fields() {
     let (name, request) = &all[0];
     assert_eq!(name, "ImageRequest");
     let request = serde_json::to_value(request).unwrap();
-    for field in ["prompt", "n", "size", "stream", "seed", "strength", "guidance_interval"] {
+    for field in ["prompt", "n", "size", "stream", "seed", "guidance_interval"] {
         assert!(request["properties"][field].is_object(), "{field}");
+    }
+    assert_eq!(request["required"], json!(["prompt"]));
+    let variation = serde_json::to_value(super::VariationRequest::schema()).unwrap();
+    assert_eq!(variation["required"], json!(["image"]));
+    for (field, there) in [("prompt", false), ("strength", true), ("seed", true)] {
+        assert_eq!(variation["properties"][field].is_object(), there, "{field}");
     }
 }

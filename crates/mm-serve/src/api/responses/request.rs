@@ -14,6 +14,7 @@ pub(crate) struct ResponsesRequest {
     /// The name of the model; the first that is served where it is missing.
     pub model: Option<String>,
     /// What is said: a text, or items in order.
+    #[schema(value_type = Input, required = true, nullable = false)]
     pub input: Option<Input>,
     /// Stands before the first turn of this request alone.
     pub instructions: Option<String>,
@@ -27,9 +28,12 @@ pub(crate) struct ResponsesRequest {
     pub tools: Option<Vec<Tool>>,
     pub tool_choice: Option<ToolChoice>,
     /// 0 to 2; 0, which is the default, always takes the likeliest token.
+    #[schema(minimum = 0, maximum = 2)]
     pub temperature: Option<f64>,
+    #[schema(minimum = 0, maximum = 1)]
     pub top_p: Option<f64>,
     /// The most tokens of text.
+    #[schema(minimum = 1)]
     pub max_output_tokens: Option<u64>,
     pub metadata: Option<Map<String, Value>>,
     pub user: Option<String>,
@@ -38,16 +42,23 @@ pub(crate) struct ResponsesRequest {
     /// Decides every random choice, so that it repeats a response.
     pub seed: Option<i64>,
     /// Denoising steps of an image.
+    #[schema(minimum = 1)]
     pub steps: Option<u64>,
     /// The scale of guidance of an image; 1 turns it off.
+    #[schema(minimum = 0, maximum = 100)]
     pub guidance: Option<f64>,
     /// How an image is denoised: ddpm, ddim, dpm++2m, euler, heun.
+    #[schema(
+        pattern = "^(ddpm|ddim(:(0|1|0?\\.[0-9]+))?|dpm\\+\\+2m(-uncapped)?|euler|heun|euler-maruyama)$"
+    )]
     pub sampler: Option<String>,
     /// What images shall not look like.
     pub negative_prompt: Option<String>,
     /// Chooses among the `top_k` likeliest tokens.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub top_k: Option<u64>,
     /// Leaves out tokens whose probability is below this share of the highest.
+    #[schema(minimum = 0, maximum = 1)]
     pub min_p: Option<f64>,
     /// The most images of a response.
     pub max_images: Option<u64>,
@@ -66,8 +77,10 @@ pub(crate) enum Input {
 pub(crate) struct Item {
     /// `message`, which is the default, or `image_generation_call`.
     #[serde(rename = "type")]
+    #[schema(pattern = "^(message|image_generation_call|reasoning)$")]
     pub kind: Option<String>,
     /// Who says a message: `system`, `developer`, `user` or `assistant`.
+    #[schema(pattern = "^(system|developer|user|assistant)$")]
     pub role: Option<String>,
     /// What a message says.
     pub content: Option<Content>,
@@ -80,33 +93,42 @@ pub(crate) struct Item {
 pub(crate) struct Tool {
     /// `image_generation` alone.
     #[serde(rename = "type")]
+    #[schema(pattern = "^image_generation$")]
     pub kind: String,
     /// `generate`, `edit`, or `auto`: an edit where the user has sent an image.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(auto|generate|edit)$")]
     pub action: Option<String>,
     /// Clean estimates that are sent while an image is drawn, 0 to 3.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 3)]
     pub partial_images: Option<u64>,
     /// What an edit may change: transparent pixels or, in a mask without any, white ones.
     #[serde(skip_serializing)]
     pub input_image_mask: Option<MaskInput>,
     /// `auto`, or `WIDTHxHEIGHT` in multiples of the patch.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(auto|[1-9][0-9]{0,3}x[1-9][0-9]{0,3})$")]
     pub size: Option<String>,
     /// `auto`, `low`, `medium` or `high`, which are all the same here; see `steps`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(auto|low|medium|high)$")]
     pub quality: Option<String>,
     /// `png`, `jpeg` or `webp`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(png|jpeg|webp)$")]
     pub output_format: Option<String>,
     /// The quality of JPEG, 0 to 100.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100)]
     pub output_compression: Option<u64>,
     /// `opaque` or `auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(auto|opaque)$")]
     pub background: Option<String>,
     /// The share of the steps that an edit without a mask makes, from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     pub strength: Option<f64>,
 }
 

@@ -287,3 +287,28 @@ async fn a_wrong_value_is_an_error_that_names_its_field() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_wrong_field_of_the_tool_is_refused_where_nothing_is_drawn_too() {
+    let app = app();
+    for (field, wrong) in
+        [("strength", json!(-1)), ("size", json!("")), ("output_compression", json!(101))]
+    {
+        let mut body = request(1);
+        body["tools"] = json!([{"type": "image_generation", field: wrong}]);
+        body["tool_choice"] = json!("none");
+        respond(&app, &body).await.is_error(400, Some(&format!("tools[0].{field}")));
+    }
+}
+
+#[tokio::test]
+async fn the_description_names_the_models_and_the_limits_of_the_server() {
+    let app = app();
+    let document = get(&app, "/openapi.json").await.json();
+    let served = get(&app, "/v1/models").await.json()["data"][0]["id"].clone();
+    for request in ["ChatRequest", "ResponsesRequest", "ImageRequest", "VariationRequest"] {
+        let fields = &document["components"]["schemas"][request]["properties"];
+        assert_eq!(fields["model"]["enum"], json!([served, null]), "{request}");
+        assert!(fields["steps"]["maximum"].as_u64() >= Some(1), "{request}");
+    }
+}

@@ -2,7 +2,8 @@
 
 use mm_patch::Image;
 
-use super::super::settings::count;
+use super::super::images::parse_size;
+use super::super::settings::{count, number};
 use super::request::{Tool, ToolChoice};
 use crate::encode::{Output, OutputFormat};
 use crate::error::ApiError;
@@ -96,6 +97,12 @@ impl ImageTool {
         let quality = fields.output_compression.unwrap_or(100);
         let quality = count(&at("output_compression"), quality, 0, 100)? as u8;
         let output = Output { format, quality };
+        if let Some(strength) = fields.strength {
+            number(&at("strength"), strength, 0.0, 1.0)?;
+        }
+        if let Some(size) = &fields.size {
+            parse_size(size, &at("size"))?;
+        }
         Ok(Self { drawing, action, previews, output, fields, param })
     }
 
