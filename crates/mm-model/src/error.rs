@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use crate::plain::plain_words;
+
 /// A configuration that contradicts itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -353,7 +355,7 @@ impl FileError {
     /// Reports a parser's words and those of its causes: where a parser gave up is often in the
     /// last of them.
     pub(crate) fn malformed(format: &'static str, why: &(dyn Error + 'static)) -> Self {
-        let mut told = why.to_string();
+        let mut told = plain_words(&why.to_string());
         for cause in std::iter::successors(why.source(), |why| (*why).source()) {
             let cause = cause.to_string();
             if !told.contains(&cause) {

@@ -6,6 +6,8 @@
 /// ```
 /// let said = mm_model::plain_words("invalid type: string \"many\", expected u64");
 /// assert_eq!(said, "found the text \"many\", wanted a whole number, 0 or more");
+/// let said = mm_model::plain_words("invalid type: integer `7`, expected a string at line 1 column 5");
+/// assert_eq!(said, "found 7, wanted a text in quotes, at line 1 column 5");
 /// assert_eq!(mm_model::plain_words("missing field `n`"), "missing field `n`");
 /// ```
 pub fn plain_words(words: &str) -> String {
@@ -13,6 +15,11 @@ pub fn plain_words(words: &str) -> String {
     let refused = of_type.or_else(|| words.strip_prefix("invalid value: "));
     let Some((found, wanted)) = refused.and_then(|rest| rest.split_once(", expected ")) else {
         return words.to_owned();
+    };
+    // serde_json says where, behind what it wanted.
+    let (wanted, place) = match wanted.split_once(" at line ") {
+        Some((wanted, place)) => (wanted, format!(", at line {place}")),
+        None => (wanted, String::new()),
     };
     let found = match found {
         "map" => "a table of fields".to_owned(),
@@ -35,5 +42,5 @@ pub fn plain_words(words: &str) -> String {
         table if table.starts_with("struct ") => "a table of fields",
         other => other,
     };
-    format!("found {found}, wanted {wanted}")
+    format!("found {found}, wanted {wanted}{place}")
 }

@@ -95,7 +95,7 @@ mod tests {
         }
         check_refused(
             "7",
-            "not a valid model.safetensors.index.json file: invalid type: integer `7`, expected a map from tensors to files at line 1 column 50",
+            "not a valid model.safetensors.index.json file: found 7, wanted a map from tensors to files, at line 1 column 50",
         );
     }
 }
