@@ -5,7 +5,8 @@ use crate::published::{ImportError, Imported, Kind, Source, Tensors};
 use crate::pytorch::file_of_weights;
 
 /// All kinds, in the order in which they are listed.
-pub const KINDS: &[Kind] = &[fuyu::KIND, crate::dit::KIND, crate::jit::KIND, crate::uvit::KIND];
+pub const KINDS: &[Kind] =
+    &[fuyu::KIND, crate::dit::KIND, crate::jit::KIND, crate::uvit::KIND, crate::own::KIND];
 
 /// Opens a published model, whose kind is found from its files.
 pub fn open(source: &Source) -> Result<Imported, ImportError> {

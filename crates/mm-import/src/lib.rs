@@ -16,6 +16,7 @@ pub mod hf;
 pub mod jit;
 pub mod keras;
 pub mod kinds;
+pub mod own;
 pub mod published;
 pub mod pytorch;
 pub mod uvit;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mm_patch::Image;
 
-use crate::{device, done, image_file, refused};
+use crate::{device, done, image_file, model, refused};
 
 /// A tiny Fuyu in the form of `transformers`.
 const FUYU: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/fuyu");
@@ -48,4 +48,38 @@ fn a_folder_of_another_model_is_refused_with_the_kinds_that_are_known() {
     let said = refused(1, &["import", "hf", from, "--out", out.to_str().unwrap()]);
     assert!(said.contains("the architecture is `LlamaForCausalLM`, wanted one of"), "{said}");
     assert!(said.contains("hint: `mm import list`") && !out.exists(), "{said}");
+}
+
+#[test]
+fn a_model_that_was_exported_to_python_comes_back_with_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [hf, back, drawn, again] = ["hf", "back", "a.png", "b.png"].map(path);
+    done(&["export", "hf", &model(), "--out", &hf]);
+    // As `tokenizer.save_pretrained` leaves it.
+    let tokenizer = Path::new(&hf).join("tokenizer.json");
+    let text = fs_err::read_to_string(&tokenizer).unwrap();
+    let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    file["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {},
+    });
+    fs_err::write(&tokenizer, file.to_string()).unwrap();
+    assert!(done(&["import", "hf", &hf, "--out", &back]).contains("mm, "));
+    let draw = |model: &str, out: &str| {
+        done(&["draw", model, "red K", "--out", out, "--no-metadata"]);
+        fs_err::read(out).unwrap()
+    };
+    assert_eq!(draw(&model(), &drawn), draw(&back, &again));
+
+    fs_err::remove_file(&tokenizer).unwrap();
+    let said = refused(1, &["import", "hf", &hf, "--out", &path("c")]);
+    assert!(said.contains("tokenizer.json` is not there, wanted the file of the folder"), "{said}");
+    let config = Path::new(&hf).join("config.json");
+    let text = fs_err::read_to_string(&config).unwrap();
+    fs_err::write(&config, text.replace("\"vocab\": ", "\"vocab\": -")).unwrap();
+    let said = refused(1, &["import", "hf", &hf, "--out", &path("c")]);
+    assert!(said.contains("`network` is wrong (found -"), "{said}");
 }
