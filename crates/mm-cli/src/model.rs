@@ -274,12 +274,21 @@ fn no_model(folder: &Path, why: FolderError) -> Failure {
         format!("did you mean `{}`?", inside.display())
     } else if !folder.exists() {
         format!("there is no folder `{}`", folder.display())
+    } else if is_published(folder) {
+        format!("`mm import hf {} --out MODEL` reads models of other programs", folder.display())
     } else {
         "a model folder holds config.json, generation_config.json, model.safetensors and \
          tokenizer.json"
             .to_owned()
     };
     Failure::failed(why).hint(hint)
+}
+
+/// Says whether a folder looks like one of transformers or of diffusers.
+fn is_published(folder: &Path) -> bool {
+    let config = fs_err::read_to_string(folder.join("config.json")).unwrap_or_default();
+    let names = ["\"architectures\"", "\"_class_name\""];
+    folder.join("model_index.json").exists() || names.iter().any(|name| config.contains(name))
 }
 
 /// Names the model folder in an error of generation.

@@ -56,6 +56,8 @@ fn a_model_that_was_exported_to_python_comes_back_with_the_same_weights() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let [hf, back, drawn, again] = ["hf", "back", "a.png", "b.png"].map(path);
     done(&["export", "hf", &model(), "--out", &hf]);
+    let said = refused(1, &["inspect", &hf]);
+    assert!(said.contains(&format!("hint: `mm import hf {hf} --out MODEL`")), "{said}");
     // As `tokenizer.save_pretrained` leaves it.
     let tokenizer = Path::new(&hf).join("tokenizer.json");
     let text = fs_err::read_to_string(&tokenizer).unwrap();

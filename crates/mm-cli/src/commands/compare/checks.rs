@@ -5,6 +5,7 @@
 //! training steps amplify the loss.
 
 mod codecs;
+mod published;
 
 use burn::tensor::FloatDType;
 use mm_backbone::{BlockConfig, BlockOptions, Precision};
@@ -56,6 +57,8 @@ pub const CHECKS: &[Check] = &[
     check("loss, gradients: codes", 5e-5, codecs::codes),
     check("loss, gradients: masked codes", 5e-5, codecs::masked),
     check("loss, gradients: bytes", 5e-5, codecs::bytes),
+    check("loss, gradients: JiT, U-ViT, DiT as published", 5e-5, published::losses),
+    check("images of these, 5 steps", 2.0 / 255.0, published::images),
     check("the same, all blocks computed again", 5e-5, computed_again),
     check("20 training steps, losses", 1e-4, twenty_losses),
     check("20 training steps, weights", 1e-2, twenty_weights),
@@ -280,6 +283,8 @@ mod tests {
             ": latents",
             ": codes",
             ": bytes",
+            "as published",
+            "images of these",
         ];
         for name in names {
             let check = CHECKS.iter().find(|check| check.name.contains(name)).unwrap();
