@@ -20,8 +20,8 @@
 mod norm;
 
 use burn::prelude::*;
-use burn::tensor::activation::{gelu, gelu_approximate, silu};
-use mm_kernels::{AttentionContext, Precision, kernels_of, modulate};
+use burn::tensor::activation::{gelu_approximate, silu};
+use mm_kernels::{AttentionContext, Precision, gelu, kernels_of, modulate};
 
 use crate::condition::Modulation;
 use crate::{Condition, Init, Linear, RmsNorm};

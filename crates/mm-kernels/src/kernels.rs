@@ -2,6 +2,7 @@
 
 mod attention;
 mod gau;
+mod gelu;
 mod group_norm;
 mod multi_head;
 mod norm;
@@ -21,6 +22,7 @@ use crate::{
     Precision,
 };
 
+pub use gelu::gelu;
 pub use group_norm::{GroupMembers, GroupNormOptions};
 pub(crate) use multi_head::multi_head;
 pub use norm::{layer_norm, linear, rms_norm, standardized};

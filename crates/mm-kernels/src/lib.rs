@@ -39,7 +39,7 @@ pub use context::AttentionContext;
 pub use gate::Gate;
 pub use instructions::InstructionSet;
 pub use kernels::{
-    BlockKernels, GroupMembers, GroupNormOptions, Reference, layer_norm, linear, rms_norm,
+    BlockKernels, GroupMembers, GroupNormOptions, Reference, gelu, layer_norm, linear, rms_norm,
     standardized,
 };
 #[cfg(feature = "mmap")]
