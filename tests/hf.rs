@@ -7,6 +7,8 @@ use std::process::Command;
 
 use burn::prelude::*;
 use mm_import::hf::{HfError, SHARD_BYTES, WeightType, write};
+use mm_import::kinds::open;
+use mm_import::published::Source;
 use mm_model::parameters::{Weight, Weights, weights_of, with_weights};
 use mm_model::random::{Purpose, normals, stream};
 use mm_model::{
@@ -157,5 +159,11 @@ fn the_folder_for_transformers_computes_what_this_library_computes() {
         print!("{said}");
         let why = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "network {number}: {said}{why}");
+
+        // What Python saved comes back as it was.
+        let mut back = open(&Source::new(&folder.path().join("again")).unwrap()).unwrap();
+        assert_eq!(back.config, model.config);
+        assert_eq!(back.tokenizer.to_json(), model.tokenizer.to_json());
+        assert_eq!(back.all_weights().unwrap(), weights);
     }
 }

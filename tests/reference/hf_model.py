@@ -52,6 +52,7 @@ def main(folder: Path):
     if without or set(losses) != {"text", "image"}:
         sys.exit(f"no gradient reaches {without}; losses: {set(losses)}")
     model.save_pretrained(folder / "again")
+    tokenizer.save_pretrained(folder / "again")
     again = AutoModel.from_pretrained(folder / "again", trust_remote_code=True).state_dict()
     if any(not torch.equal(value, again[name]) for name, value in model.state_dict().items()):
         sys.exit("weights that were saved and loaded again differ")
