@@ -307,19 +307,6 @@ where
     move |why| Failure::because(format!("cannot {what} `{}`", folder.display()), why)
 }
 
-/// Returns the name of a folder, or of the one around a folder that is called `model`.
-#[cfg(feature = "serve")]
-pub fn name_of(folder: &Path) -> String {
-    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let whole = fs_err::canonicalize(&whole).unwrap_or(whole); // `.` and `..` have names too
-    let name = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
-    match name(&whole) {
-        Some(own) if own == "model" => whole.parent().and_then(name).unwrap_or(own),
-        Some(own) => own,
-        None => "model".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

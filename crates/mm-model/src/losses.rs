@@ -116,8 +116,8 @@ impl Model {
 
     /// Computes the cross-entropy in nats of every code of the target images among all codes,
     /// without the words: `[codes]`, in the order in which they are written. It is nothing for a
-    /// network that does not write codes one after another. Where bytes are codes, the sum over an image is its exact
-    /// negative log-likelihood.
+    /// network that does not write codes one after another. Where bytes are codes, the sum over an
+    /// image is its exact negative log-likelihood.
     pub fn code_surprises(&self, batch: &Batch) -> Option<Tensor<1>> {
         let coded = self.coded().filter(|coded| coded.mask().is_none())?;
         let target = batch.targets.image.as_ref()?;
@@ -183,8 +183,8 @@ fn codec_losses(codec: &Codec, batch: &Batch) -> Losses {
 }
 
 /// Computes the losses of a transformer over words and codes, each `[1]`: the cross-entropy of
-/// words and of codes in nats, both under one softmax. A code is predicted from the place before it,
-/// or where it stands if it is masked.
+/// words and of codes in nats, both under one softmax. A code is predicted from the place before
+/// it, or where it stands if it is masked.
 fn coded_losses(coded: &Coded, batch: &Batch) -> Losses {
     let (inputs, codes) = coded.with_codes(&batch.inputs);
     let hidden = coded.hidden_of_codes(&inputs);

@@ -25,7 +25,8 @@ pub(crate) fn with_png_end(file: &[u8]) -> Cow<'_, [u8]> {
     if has_pixels { Cow::Owned([&file[..whole], PNG_END].concat()) } else { Cow::Borrowed(file) }
 }
 
-/// Returns how many bytes the palette of a PNG file claims to have, if its pixels are indices of one.
+/// Returns how many bytes the palette of a PNG file claims to have, if its pixels are indices of
+/// it.
 pub(crate) fn png_palette(file: &[u8]) -> Option<usize> {
     const COLOR_TYPE: usize = 25; // the tenth byte of the data of the first chunk
     if file.get(COLOR_TYPE) != Some(&3) {

@@ -219,8 +219,8 @@ fn answered(server: &Server, endpoint: &str, status: &str) -> u64 {
     text.lines().filter(of).filter_map(number).sum()
 }
 
-/// schemathesis makes requests from the server's own description: such as it allows, and such as
-/// it does not.
+/// The program schemathesis makes requests from the server's own description: such as it allows,
+/// and such as it does not.
 #[test]
 fn no_request_that_a_program_makes_of_the_description_is_answered_outside_of_it() {
     let Some(python) = client("python/bin/schemathesis") else { return };

@@ -1,8 +1,8 @@
 //! Products of a few rows with a matrix of 16-bit floats, as a generated token needs them.
 //!
 //! The matrix is read once and widened on the way, so no copy of it in 32-bit floats is made, and
-//! half as many bytes come from memory. The inputs are cut into parts, one task each, whose sums are
-//! added in order, so the number of threads changes no bit.
+//! half as many bytes come from memory. The inputs are cut into parts, one task each, whose sums
+//! are added in order, so the number of threads changes no bit.
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{DType, Flex};

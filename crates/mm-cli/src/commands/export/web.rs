@@ -10,7 +10,7 @@ use mm_serve::{SiteFile, SiteModel, WASM_FILES, WEBGPU_FILES, site};
 
 use crate::device;
 use crate::files::{free, free_folder};
-use crate::model::{load, name_of};
+use crate::model::load;
 use crate::terminal::{Failure, failed, say, tell, usage};
 
 #[derive(Debug, Parser)]
@@ -152,6 +152,18 @@ fn below(folder: &Path, path: &str, files: &mut Vec<SiteFile>) -> Result<(), Fai
         }
     }
     Ok(())
+}
+
+/// Returns the name of a folder, or of the one around a folder that is called `model`.
+pub fn name_of(folder: &Path) -> String {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let whole = fs_err::canonicalize(&whole).unwrap_or(whole); // `.` and `..` have names too
+    let name = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    match name(&whole) {
+        Some(own) if own == "model" => whole.parent().and_then(name).unwrap_or(own),
+        Some(own) => own,
+        None => "model".to_owned(),
+    }
 }
 
 #[cfg(test)]

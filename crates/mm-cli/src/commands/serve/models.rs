@@ -8,7 +8,8 @@ use std::time::UNIX_EPOCH;
 use burn::prelude::Device;
 use mm_serve::ServedModel;
 
-use crate::model::{self, name_of};
+use crate::commands::export::web::name_of;
+use crate::model;
 use crate::terminal::{Failure, usage};
 
 /// A model folder and the name under which it is served.

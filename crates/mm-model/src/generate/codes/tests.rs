@@ -52,7 +52,7 @@ fn batch(model: &LoadedModel, documents: &[Document], step: u64) -> HostBatch {
     collator.batch(documents.iter().cloned().zip(0..), step).unwrap()
 }
 
-fn numbers(ids: Tensor<1, Int>) -> Vec<i64> {
+fn ids_of(ids: Tensor<1, Int>) -> Vec<i64> {
     ids.into_data().convert::<i64>().try_to_vec::<i64>().unwrap()
 }
 
@@ -68,9 +68,9 @@ fn what_is_masked_is_hidden_in_training_and_alone_a_target() {
         let batch = batch(&model, &[document(), shown.clone()], step);
         let batch = batch.to_device(&model.config, &Device::flex());
         let (inputs, codes) = network.with_codes(&batch.inputs);
-        let (ids, codes) = (numbers(inputs.ids), numbers(codes));
+        let (ids, codes) = (ids_of(inputs.ids), ids_of(codes));
         let target = batch.targets.image.unwrap();
-        let (places, items) = (numbers(target.tokens), numbers(target.items));
+        let (places, items) = (ids_of(target.tokens), ids_of(target.items));
         let hidden: Vec<i64> = (0..).zip(&ids).filter(|of| *of.1 == mask).map(|of| of.0).collect();
         assert_eq!(places, hidden);
         assert!((5..=6).contains(&hidden.len()), "seven tenths of 6 or more: {hidden:?}");
@@ -108,7 +108,7 @@ fn masked_codes_behind_the_cache_are_predicted_as_in_a_whole_row() {
     let model = loaded(masked());
     let network = model.model.coded().unwrap();
     let batch = batch(&model, &[document()], 0).to_device(&model.config, &Device::flex());
-    let ids = numbers(network.coded(&batch.inputs).ids);
+    let ids = ids_of(network.coded(&batch.inputs).ids);
     let ids: Vec<u32> = ids[5..11].iter().map(|id| *id as u32).collect();
     let hidden = model.model.hidden(&batch.inputs).narrow(0, 5, 6);
     let words = [Document::of_text("a")];
