@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the clients that the tests of `mm serve` speak through, into a folder: `install-clients.sh DIR [--browser]`.
-# A Python environment with `openai` and `schemathesis`, and the npm package `openai`; with --browser also playwright-core, axe-core and, as
-# root on Debian and its relatives, Chromium, for the flows of the page. Then run the tests with MM_CLIENTS=DIR.
+# A Python environment with `openai` and `schemathesis`, and the npm package `openai`; with --browser also
+# playwright-core, axe-core and, as root on Debian and its relatives, Chromium, for the flows of the page. Then run the
+# tests with MM_CLIENTS=DIR.
 # It never fails: a test says what it misses. Where Chromium does not start, what drives it is left out.
 set -uo pipefail
 

@@ -97,6 +97,11 @@ pub struct ForwardProcess {
 }
 
 impl ForwardProcess {
+    /// Makes the process of a schedule whose times are evenly spread and whose patches weigh alike.
+    pub fn uniform(schedule: Schedule) -> Self {
+        Self { schedule, timesteps: TimestepSampling::Uniform, weight: LossWeight::One }
+    }
+
     /// Checks the three parts.
     pub fn validate(&self) -> Result<(), DiffusionError> {
         self.schedule.validate()?;

@@ -85,9 +85,8 @@ impl Collator<'_> {
     /// Draws the masks of the images of a sequence that are targets, if their codes are drawn in no
     /// fixed order. Context is shown whole.
     fn mask(&self, sequence: &mut Sequence, step: u64, index: u64) {
-        let coded = self.config.network.coded().filter(|coded| coded.order.is_masked());
-        let Some(coded) = coded else { return };
-        let mask = (self.config.vocab + coded.codes.count()) as u32;
+        let coded = self.config.network.coded();
+        let Some(mask) = coded.and_then(|coded| coded.mask(self.config.vocab)) else { return };
         let mut rng = stream(self.seed, Purpose::Noise, step, index);
         for span in sequence.images.iter_mut().filter(|span| span.target) {
             let places = span.places();

@@ -98,7 +98,7 @@ pub(crate) mod tests {
     use super::*;
     use mm_backbone::Init;
     use mm_codec::{AutoencoderSizes, KlConfig};
-    use mm_diffusion::{ForwardProcess, LossWeight, Prediction, Schedule, TimestepSampling};
+    use mm_diffusion::{ForwardProcess, Prediction, Schedule};
 
     use crate::random::{Purpose, normals, stream};
     use crate::{
@@ -185,11 +185,7 @@ pub(crate) mod tests {
         let (device, config, tokenizer) = (Device::flex(), dit(), image_only::tokenizer());
         let model = Model::new(&config, 3, &device).unwrap();
         let codec = model.encoder().unwrap();
-        let process = ForwardProcess {
-            schedule: config.schedule,
-            timesteps: TimestepSampling::Uniform,
-            weight: LossWeight::One,
-        };
+        let process = ForwardProcess::uniform(config.schedule);
         let collator = Collator {
             tokenizer: &tokenizer,
             config: &config,

@@ -123,7 +123,7 @@ impl Model {
         let target = batch.targets.image.as_ref()?;
         let (inputs, codes) = coded.with_codes(&batch.inputs);
         let hidden = coded.hidden_of_codes(&inputs).select(0, target.tokens.clone() - 1);
-        let codes = codes.select(0, target.items.clone()) - coded.first_code() as i64;
+        let codes = codes?.select(0, target.items.clone()) - coded.first_code() as i64;
         Some(token_surprises(coded.code_logits(hidden), codes))
     }
 
@@ -198,7 +198,7 @@ fn coded_losses(coded: &Coded, batch: &Batch) -> Losses {
     if let Some([places, ids]) = &batch.targets.text {
         losses.list.push(term(TEXT_LOSS, places.clone(), ids.clone()));
     }
-    if let Some(target) = &batch.targets.image {
+    if let (Some(target), Some(codes)) = (&batch.targets.image, codes) {
         let before = i64::from(coded.mask().is_none());
         let ids = codes.select(0, target.items.clone());
         losses.list.push(term(IMAGE_LOSS, target.tokens.clone() - before, ids));

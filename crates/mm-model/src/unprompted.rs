@@ -52,7 +52,7 @@ fn integers(tensor: Tensor<1, Int>) -> Vec<i64> {
 
 #[cfg(test)]
 mod tests {
-    use mm_diffusion::{ForwardProcess, LossWeight, Schedule, TimestepSampling};
+    use mm_diffusion::{ForwardProcess, Schedule};
     use mm_patch::Image;
     use mm_text::Tokenizer;
 
@@ -86,11 +86,7 @@ mod tests {
         config.vocab = tokenizer.vocab();
         let device = Device::flex();
         let model = Model::new(&config, 3, &device).unwrap();
-        let process = ForwardProcess {
-            schedule: Schedule::Linear,
-            timesteps: TimestepSampling::Uniform,
-            weight: LossWeight::One,
-        };
+        let process = ForwardProcess::uniform(Schedule::Linear);
         for pack_len in [0, 64] {
             let collator = Collator {
                 tokenizer: &tokenizer,

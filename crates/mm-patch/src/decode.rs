@@ -95,7 +95,8 @@ fn jpeg_pixels(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage, Pa
 }
 
 fn png_pixels(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage, PatchError> {
-    // The decoder of the crate `png` 0.18.1 panics where a color of the palette is not whole.
+    // The decoder of the crate `png` 0.18.1 panics where a color of the palette is not whole, and
+    // in a browser no panic is caught.
     match whole::png_palette(bytes) {
         Some(found) if found % RGB_CHANNELS != 0 => Err(PatchError::Palette { found }),
         _ => pixels(&whole::with_png_end(bytes), ImageFormat::Png, options),

@@ -108,8 +108,9 @@ vectorised! {
     fn add_bf16(sums: &mut [f32], rows: [&[bf16]; TOGETHER], factors: [f32; TOGETHER]) {
         let rows = rows.map(|row| &row[..sums.len()]);
         for (i, sum) in sums.iter_mut().enumerate() {
-            let of = |k: usize| factors[k] * wide_bf16(rows[k][i]) + factors[k + 1] * wide_bf16(rows[k + 1][i]);
-            *sum += (of(0) + of(2)) + (of(4) + of(6));
+            let one = |k: usize| factors[k] * wide_bf16(rows[k][i]);
+            let two = |k: usize| one(k) + one(k + 1);
+            *sum += (two(0) + two(2)) + (two(4) + two(6));
         }
     }
 
@@ -117,8 +118,9 @@ vectorised! {
     fn add_f16(sums: &mut [f32], rows: [&[f16]; TOGETHER], factors: [f32; TOGETHER]) {
         let rows = rows.map(|row| &row[..sums.len()]);
         for (i, sum) in sums.iter_mut().enumerate() {
-            let of = |k: usize| factors[k] * wide_f16(rows[k][i]) + factors[k + 1] * wide_f16(rows[k + 1][i]);
-            *sum += (of(0) + of(2)) + (of(4) + of(6));
+            let one = |k: usize| factors[k] * wide_f16(rows[k][i]);
+            let two = |k: usize| one(k) + one(k + 1);
+            *sum += (two(0) + two(2)) + (two(4) + two(6));
         }
     }
 }

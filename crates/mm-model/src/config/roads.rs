@@ -87,7 +87,13 @@ impl CodedConfig {
     /// Returns how many token ids follow the words: one for every code, and one that stands for
     /// codes which are masked.
     pub fn token_ids(&self) -> usize {
-        self.codes.count() + usize::from(self.order.is_masked())
+        self.codes.count() + usize::from(self.order.is_masked()) // the last is that of `mask`
+    }
+
+    /// Returns the token id that stands for a masked code behind so many words, if codes are
+    /// masked.
+    pub fn mask(&self, words: usize) -> Option<u32> {
+        self.order.is_masked().then(|| (words + self.codes.count()) as u32)
     }
 
     /// Returns which places the codes of an image take.

@@ -88,8 +88,7 @@ impl Coded {
 
     /// Returns the token id that stands for a masked code, if codes are masked.
     pub(crate) fn mask(&self) -> Option<u32> {
-        let masked = self.sizes.order.is_masked();
-        masked.then(|| (self.words + self.sizes.codes.count()) as u32)
+        self.sizes.mask(self.words)
     }
 
     /// `[rows * tokens, width]`
@@ -153,14 +152,13 @@ impl Coded {
 
     /// Does what [`Self::coded`] does, and returns the ids of all codes too, image by image, each
     /// in reading order: `[patches]`, or as many as patches have numbers where those are codes.
-    pub(crate) fn with_codes(&self, inputs: &Inputs) -> (Inputs, Tensor<1, Int>) {
-        let Some(patches) = &inputs.patches else {
-            return (inputs.clone(), Tensor::zeros([0], &self.device()));
-        };
+    /// Without images there are none.
+    pub(crate) fn with_codes(&self, inputs: &Inputs) -> (Inputs, Option<Tensor<1, Int>>) {
+        let Some(patches) = &inputs.patches else { return (inputs.clone(), None) };
         let codes = self.codes_of(patches.noisy.clone(), &patches.grids) + self.words as i64;
         let all = Tensor::cat(vec![inputs.ids.clone(), codes.clone()], 0);
         let ids = all.select(0, patches.source.clone());
-        (Inputs { ids, patches: None, ..inputs.clone() }, codes)
+        (Inputs { ids, patches: None, ..inputs.clone() }, Some(codes))
     }
 
     /// Encodes images of these `grids`, whose patches stand one after another: `[patches,

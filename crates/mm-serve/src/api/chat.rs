@@ -67,9 +67,6 @@ pub(crate) struct ChatRequest {
     #[schema(minimum = 0, maximum = 100)]
     guidance: Option<f64>,
     /// How an image is denoised: ddpm, ddim, dpm++2m, euler, heun.
-    #[schema(
-        pattern = "^(ddpm|ddim(:(0|1|0?\\.[0-9]+))?|dpm\\+\\+2m(-uncapped)?|euler|heun|euler-maruyama)$"
-    )]
     sampler: Option<String>,
     /// What images shall not look like.
     negative_prompt: Option<String>,

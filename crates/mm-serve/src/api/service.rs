@@ -159,6 +159,10 @@ impl Modify for Keys {
     }
 }
 
+/// The names of samplers, as a regular expression.
+const SAMPLERS: &str =
+    r"^(ddpm|ddim(:(0|1|0?\.[0-9]+))?|dpm\+\+2m(-uncapped)?|euler|heun|euler-maruyama)$";
+
 /// Describes the API as OpenAPI 3.1, with the models and the limits of this server.
 pub(crate) async fn openapi(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
     let document = serde_json::to_value(ApiDocument::openapi());
@@ -173,6 +177,7 @@ pub(crate) async fn openapi(State(state): State<AppState>) -> Result<Json<Value>
         let fields = &mut document["components"]["schemas"][request]["properties"];
         let names = state.engine.models().iter().map(|model| Value::from(model.name.as_str()));
         fields["model"]["enum"] = names.chain([Value::Null]).collect();
+        fields["sampler"]["pattern"] = SAMPLERS.into();
         for (field, most) in [
             ("steps", limits.steps),
             ("n", limits.drawn),

@@ -9,8 +9,10 @@ mod published;
 
 use burn::tensor::FloatDType;
 use mm_backbone::{BlockConfig, BlockOptions, Precision};
-use mm_diffusion::Guidance;
-use mm_model::{Document, GenerateOptions, LoadedModel, Model, NetworkConfig, Segment, UnetConfig};
+use mm_diffusion::{Guidance, Prediction};
+use mm_model::{
+    Batch, Document, GenerateOptions, LoadedModel, Model, NetworkConfig, Segment, UnetConfig,
+};
 use mm_patch::{Grid, Image};
 use mm_train::batch::Batches;
 use mm_train::{Recipe, Training};
@@ -143,15 +145,25 @@ fn loss_with(on: &On, recipe: Recipe, options: BlockOptions) -> Result<Vec<Numbe
     let batches = batches.of_model(training.model()).batch(0)?;
     let mut batch = batches[0].to_device(&training.config, &on.device);
     batch.inputs.options = options;
-    let losses = model.losses(&batch, training.config.prediction);
+    Ok(of_batch(&model, &batch, training.config.prediction, |name| recipe.loss.weight_of(name)))
+}
+
+/// Computes the losses of a batch, the hidden states, and the gradients of all weights.
+fn of_batch(
+    model: &Model,
+    batch: &Batch,
+    prediction: Prediction,
+    weight_of: impl Fn(&str) -> f64,
+) -> Vec<Numbers> {
+    let losses = model.losses(batch, prediction);
     let mut found = vec![Numbers::of("hidden states", model.hidden(&batch.inputs))];
     for loss in &losses.list {
         found.push(Numbers::of(format!("{} loss", loss.name), loss.value.clone()));
     }
-    if let Some(total) = losses.total(|name| recipe.loss.weight_of(name)) {
-        found.extend(gradients(&model, &total.backward()));
+    if let Some(total) = losses.total(weight_of) {
+        found.extend(gradients(model, &total.backward()));
     }
-    Ok(found)
+    found
 }
 
 fn gau_loss(on: &On) -> Result<Vec<Numbers>, Failure> {
@@ -253,10 +265,11 @@ fn image(on: &On) -> Result<Vec<Numbers>, Failure> {
     let grid = Grid::of_size(16, 16, model.config.patch)?;
     let guidance = Guidance { scale: 2.0, ..Guidance::OFF };
     let options = GenerateOptions { steps: 10, guidance, ..GenerateOptions::default() };
-    let images = model.draw(&prompts, grid, &options)?;
-    let levels =
-        |image: &Image| image.rgb().iter().map(|&level| f64::from(level)).collect::<Vec<_>>();
-    Ok(images.iter().map(|image| Numbers::new("pixels", levels(image))).collect())
+    Ok(model.draw(&prompts, grid, &options)?.iter().map(pixels).collect())
+}
+
+fn pixels(image: &Image) -> Numbers {
+    Numbers::new("pixels", image.rgb().iter().map(|&level| f64::from(level)))
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@
 use std::sync::Mutex;
 
 use burn::prelude::*;
-use mm_diffusion::{ForwardProcess, Guidance, LossWeight, Prediction, TimestepSampling};
+use mm_diffusion::{ForwardProcess, Guidance, Prediction};
 use mm_patch::Image;
 use mm_text::token_surprises;
 
 use crate::generate::constrain::Unconstrained;
-use crate::generate::pass::{JoinedPrefixes, Network, NetworkAnswer, NetworkCall, Prefix};
+use crate::generate::pass::tests::Recorder;
 use crate::generate::tests::{GRID, assert_close, coded, loaded};
 use crate::{
     Collator, Document, GenerateOptions, GenerationSession, HostBatch, IMAGE_LOSS, LoadedModel,
-    ModelConfig, NetworkConfig, Order, Segment, Sequence,
+    ModelConfig, NetworkConfig, Order, Segment,
 };
 
 /// A transformer over words, 1200 codes, and one token for those that are masked.
@@ -36,15 +36,10 @@ fn document() -> Document {
 
 /// Makes a training batch of step `step`.
 fn batch(model: &LoadedModel, documents: &[Document], step: u64) -> HostBatch {
-    let process = ForwardProcess {
-        schedule: model.config.schedule,
-        timesteps: TimestepSampling::Uniform,
-        weight: LossWeight::One,
-    };
     let collator = Collator {
         tokenizer: &model.tokenizer,
         config: &model.config,
-        process,
+        process: ForwardProcess::uniform(model.config.schedule),
         pack_len: 0,
         seed: 3,
         encoder: None,
@@ -68,7 +63,7 @@ fn what_is_masked_is_hidden_in_training_and_alone_a_target() {
         let batch = batch(&model, &[document(), shown.clone()], step);
         let batch = batch.to_device(&model.config, &Device::flex());
         let (inputs, codes) = network.with_codes(&batch.inputs);
-        let (ids, codes) = (ids_of(inputs.ids), ids_of(codes));
+        let (ids, codes) = (ids_of(inputs.ids), ids_of(codes.unwrap()));
         let target = batch.targets.image.unwrap();
         let (places, items) = (ids_of(target.tokens), ids_of(target.items));
         let hidden: Vec<i64> = (0..).zip(&ids).filter(|of| *of.1 == mask).map(|of| of.0).collect();
@@ -96,7 +91,7 @@ fn the_loss_of_a_masked_code_is_its_cross_entropy_where_it_stands() {
     let losses = model.model.losses(&batch, Prediction::Clean);
     let target = batch.targets.image.as_ref().unwrap();
     let hidden = model.model.hidden(&batch.inputs).select(0, target.tokens.clone());
-    let codes = network.with_codes(&batch.inputs).1.select(0, target.items.clone());
+    let codes = network.with_codes(&batch.inputs).1.unwrap().select(0, target.items.clone());
     let wanted = token_surprises(network.all_logits(hidden), codes).mean();
     let found = losses.value(IMAGE_LOSS).unwrap();
     assert!((found - wanted).abs().into_scalar::<f32>() < 1e-5);
@@ -118,24 +113,6 @@ fn masked_codes_behind_the_cache_are_predicted_as_in_a_whole_row() {
     assert_close(found, network.code_logits(hidden), &model.config);
 }
 
-/// Runs every call alone, and keeps how many rows it had.
-#[derive(Debug)]
-struct Counter<'a> {
-    model: &'a LoadedModel,
-    calls: Mutex<usize>,
-}
-
-impl Network for Counter<'_> {
-    fn call(&self, call: NetworkCall) -> NetworkAnswer {
-        *self.calls.lock().unwrap() += 1;
-        self.model.pass(&[&call], &mut JoinedPrefixes::default()).remove(0)
-    }
-
-    fn prompt(&self, prompt: &Sequence) -> Prefix {
-        self.model.prefill(prompt, None)
-    }
-}
-
 #[test]
 fn masked_codes_are_drawn_by_their_seed_with_one_call_a_step_and_one_to_append() {
     let model = loaded(masked());
@@ -143,11 +120,15 @@ fn masked_codes_are_drawn_by_their_seed_with_one_call_a_step_and_one_to_append()
         |seed, steps| GenerateOptions { guidance: Guidance::OFF, steps, ..model.options(seed) };
     let prompt = Document::of_text("b");
     for (steps, calls) in [(1, 1), (3, 3), (6, 6), (50, 6)] {
-        let counter = Counter { model: &model, calls: Mutex::new(0) };
+        let recorder = Recorder { model: &model, made: Mutex::default() };
         let options = options(1, steps);
         let drawn =
-            model.draw_through(&counter, &prompt, 2, GRID, &options, &mut Unconstrained).unwrap();
-        assert_eq!(counter.calls.into_inner().unwrap(), calls + 1, "{steps} steps of 6 codes");
+            model.draw_through(&recorder, &prompt, 2, GRID, &options, &mut Unconstrained).unwrap();
+        assert_eq!(
+            recorder.made.into_inner().unwrap().len(),
+            calls + 1,
+            "{steps} steps of 6 codes"
+        );
         assert_eq!(drawn, model.draw_many(&prompt, 2, GRID, &options).unwrap());
     }
     let drawn = |seed| model.draw_many(&prompt, 1, GRID, &options(seed, 3)).unwrap();

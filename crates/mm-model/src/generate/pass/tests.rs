@@ -17,9 +17,9 @@ use crate::{
 
 /// Runs every call alone, and keeps it with its answer.
 #[derive(Debug)]
-struct Recorder<'a> {
-    model: &'a LoadedModel,
-    made: Mutex<Vec<(NetworkCall, NetworkAnswer)>>,
+pub(in crate::generate) struct Recorder<'a> {
+    pub model: &'a LoadedModel,
+    pub made: Mutex<Vec<(NetworkCall, NetworkAnswer)>>,
 }
 
 impl Network for Recorder<'_> {

@@ -62,9 +62,6 @@ pub(crate) struct ImageRequest {
     #[schema(schema_with = interval)]
     pub guidance_interval: Option<Vec<f64>>,
     /// One of ddpm, ddim, ddim:ETA, dpm++2m, dpm++2m-uncapped, euler, heun.
-    #[schema(
-        pattern = "^(ddpm|ddim(:(0|1|0?\\.[0-9]+))?|dpm\\+\\+2m(-uncapped)?|euler|heun|euler-maruyama)$"
-    )]
     pub sampler: Option<String>,
     /// Text that images shall not look like.
     pub negative_prompt: Option<String>,

@@ -48,9 +48,6 @@ pub(crate) struct ResponsesRequest {
     #[schema(minimum = 0, maximum = 100)]
     pub guidance: Option<f64>,
     /// How an image is denoised: ddpm, ddim, dpm++2m, euler, heun.
-    #[schema(
-        pattern = "^(ddpm|ddim(:(0|1|0?\\.[0-9]+))?|dpm\\+\\+2m(-uncapped)?|euler|heun|euler-maruyama)$"
-    )]
     pub sampler: Option<String>,
     /// What images shall not look like.
     pub negative_prompt: Option<String>,

@@ -1,16 +1,15 @@
 //! Checks of the published transformers that only draw.
 
 use mm_codec::{AutoencoderSizes, KlConfig};
-use mm_diffusion::{
-    ForwardProcess, Guidance, LossWeight, Prediction, Sampler, Schedule, TimestepSampling,
-};
+use mm_diffusion::{ForwardProcess, Guidance, Prediction, Sampler, Schedule};
 use mm_model::{
     Classes, Collator, DitConfig, Document, GenerationConfig, JitConfig, LoadedModel, Model,
     ModelConfig, NetworkConfig, Segment, TimeConfig, UvitConfig, VitConfig, image_only,
 };
 use mm_patch::Image;
 
-use super::super::numbers::{Numbers, On, gradients, shaken};
+use super::super::numbers::{Numbers, On, shaken};
+use super::{of_batch, pixels};
 use crate::terminal::Failure;
 
 const WIDTH: usize = 32;
@@ -97,11 +96,7 @@ pub fn losses(on: &On) -> Result<Vec<Numbers>, Failure> {
     let mut found = vec![];
     for config in networks() {
         let model = shaken(Model::new(&config, 1, &on.tracked())?, &on.tracked());
-        let process = ForwardProcess {
-            schedule: config.schedule,
-            timesteps: TimestepSampling::Uniform,
-            weight: LossWeight::One,
-        };
+        let process = ForwardProcess::uniform(config.schedule);
         let collator = Collator {
             tokenizer: &tokenizer,
             config: &config,
@@ -119,13 +114,7 @@ pub fn losses(on: &On) -> Result<Vec<Numbers>, Failure> {
         };
         let documents = [1, 4].map(document).into_iter().collect::<Result<Vec<_>, Failure>>()?;
         let batch = collator.batch(documents.into_iter(), 0)?.to_device(&config, &on.device);
-        let losses = model.losses(&batch, config.prediction);
-        found.push(Numbers::of("output", model.hidden(&batch.inputs)));
-        for loss in &losses.list {
-            found.push(Numbers::of(format!("{} loss", loss.name), loss.value.clone()));
-        }
-        let total = losses.total(|_| 1.0).expect("images are targets");
-        found.extend(gradients(&model, &total.backward()));
+        found.extend(of_batch(&model, &batch, config.prediction, |_| 1.0));
     }
     Ok(found)
 }
@@ -147,10 +136,7 @@ pub fn images(on: &On) -> Result<Vec<Numbers>, Failure> {
         let model = LoadedModel { config, tokenizer, model, generation };
         let prompts = ["1", "4"].map(Document::of_text);
         let options = model.options(3);
-        for image in model.draw(&prompts, model.grid()?, &options)? {
-            let levels: Vec<_> = image.rgb().iter().map(|&level| f64::from(level)).collect();
-            found.push(Numbers::new("pixels", levels));
-        }
+        found.extend(model.draw(&prompts, model.grid()?, &options)?.iter().map(pixels));
     }
     Ok(found)
 }
