@@ -267,22 +267,26 @@ impl DialogueSet {
         }
     }
 
-    /// Asks about two images: which of them is in an ink, or whether they show the same.
+    /// Asks about two images: which of them is in an ink, or whether they show the same. The answer
+    /// to the second names both before it compares them: what stands in words is compared with
+    /// ease, and a user sees why.
     fn compare(&self, intent: Intent, allowed: Allowed, rng: &mut ChaCha8Rng) -> Made {
-        let pair = match intent {
-            Intent::Which => self.glyphs.which_one_is(allowed.shown, rng),
-            _ => self.glyphs.same_or_different(allowed.shown, rng),
+        let (ink, answer, shown) = match intent {
+            Intent::Which => {
+                let (place, ink, shown) = self.glyphs.in_two_inks(allowed.shown, rng);
+                (ink.name(), place.word().to_owned(), shown)
+            }
+            _ => {
+                let (likeness, shown) = self.glyphs.alike_or_not(allowed.shown, rng);
+                let [first, second] = &shown;
+                ("", format!("{first}, {second}: {}", likeness.word()), shown)
+            }
         };
-        let mut segments = pair.segments;
-        let answer = segments.pop().into_iter().collect();
-        let ink = match &segments[0] {
-            Segment::Text { text, .. } => asked_ink(text),
-            Segment::Image { .. } => "",
-        };
-        let question = intent.ask(allowed.words, ink, "", rng);
-        let images = segments.into_iter().filter(|one| matches!(one, Segment::Image { .. }));
-        let asked = images.chain([Segment::context_text(question)]).collect();
-        Made { turn: turn(asked, answer), shown: vec![], scene: None }
+        let images = shown.map(|one| Segment::context_image(self.glyphs.draw(&one, rng).image));
+        let question = Segment::context_text(intent.ask(allowed.words, ink, "", rng));
+        let asked = images.into_iter().chain([question]).collect();
+        let turn = turn(asked, vec![Segment::target_text(answer)]);
+        Made { turn, shown: vec![], scene: None }
     }
 
     fn draw_two(&self, allowed: Allowed, rng: &mut ChaCha8Rng) -> Made {
@@ -359,12 +363,6 @@ fn neighbor(
         _ => combine(random_character(rng).encode_utf8(&mut [0; 4]), of.ink(), of.background()),
     };
     (0..64).map(|_| other(rng)).find(|found| found != of && found.split() == split)
-}
-
-/// Returns the ink that [`crate::which_question`] asks for.
-fn asked_ink(question: &str) -> &'static str {
-    let named = |ink: &&Ink| question.contains(ink.name());
-    Ink::ALL.iter().find(named).map_or("", |ink| ink.name())
 }
 
 fn turn(asked: Vec<Segment>, answer: Vec<Segment>) -> Turn {

@@ -92,6 +92,22 @@ fn a_question_ends_where_its_answer_begins() {
 }
 
 #[test]
+fn a_comparison_names_both_images_and_says_same_where_the_names_are_equal() {
+    let set = dialogues();
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let mut same = 0;
+    for _ in 0..100 {
+        let question = set.question(Intent::Same, Split::Train, false, &mut rng);
+        let [Segment::Text { text, .. }] = &question.answer[..] else { panic!() };
+        let (both, verdict) = text.split_once(": ").unwrap();
+        let (first, second) = both.split_once(", ").unwrap();
+        assert_eq!(verdict, if first == second { "same" } else { "different" });
+        same += usize::from(verdict == "same");
+    }
+    assert!((30..70).contains(&same), "{same}");
+}
+
+#[test]
 fn settings_out_of_range_are_refused_by_name() {
     let open = |text: &str| {
         let config: DialogueConfig = toml::from_str(text).unwrap();

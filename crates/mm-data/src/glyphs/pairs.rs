@@ -71,6 +71,25 @@ impl GlyphSet {
     /// Draws two images that are the same or differ in one character, in ink or in background; the
     /// target says which. Both are of the split.
     pub fn same_or_different(&self, split: Split, rng: &mut ChaCha8Rng) -> Document {
+        let (answer, shown) = self.alike_or_not(split, rng);
+        let [first, second] = shown.map(|one| self.draw(&one, rng).image);
+        pair(None, first, second, answer.word())
+    }
+
+    /// Draws two images in different inks and asks which of them is in one of the two. Both are of
+    /// the split.
+    pub fn which_one_is(&self, split: Split, rng: &mut ChaCha8Rng) -> Document {
+        let (answer, ink, shown) = self.in_two_inks(split, rng);
+        let [first, second] = shown.map(|one| self.draw(&one, rng).image);
+        pair(Some(which_question(ink)), first, second, answer.word())
+    }
+
+    /// Makes two combinations of the split that are the same, or differ in one thing.
+    pub(crate) fn alike_or_not(
+        &self,
+        split: Split,
+        rng: &mut ChaCha8Rng,
+    ) -> (Likeness, [Combination; 2]) {
         let answer = *pick(&[Likeness::Same, Likeness::Different], rng);
         let (first, second) = match answer {
             Likeness::Same => {
@@ -79,13 +98,15 @@ impl GlyphSet {
             }
             Likeness::Different => self.differing_pair(split, rng),
         };
-        let (first, second) = (self.draw(&first, rng).image, self.draw(&second, rng).image);
-        pair(None, first, second, answer.word())
+        (answer, [first, second])
     }
 
-    /// Draws two images in different inks and asks which of them is in one of the two. Both are of
-    /// the split.
-    pub fn which_one_is(&self, split: Split, rng: &mut ChaCha8Rng) -> Document {
+    /// Makes two combinations of the split in different inks; the ink is that of the place.
+    pub(crate) fn in_two_inks(
+        &self,
+        split: Split,
+        rng: &mut ChaCha8Rng,
+    ) -> (Place, Ink, [Combination; 2]) {
         let first = self.combination(split, rng);
         let second = loop {
             let other = self.combination(split, rng);
@@ -98,8 +119,7 @@ impl GlyphSet {
             Place::First => first.ink(),
             Place::Second => second.ink(),
         };
-        let (first, second) = (self.draw(&first, rng).image, self.draw(&second, rng).image);
-        pair(Some(which_question(ink)), first, second, answer.word())
+        (answer, ink, [first, second])
     }
 
     pub(super) fn differing_pair(
