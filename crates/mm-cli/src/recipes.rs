@@ -29,7 +29,11 @@ pub const EMBEDDED: [(&str, &str); 16] = [
 
 /// Returns whether this is the name of an embedded recipe or of a TOML file.
 pub fn is_recipe(name: &str) -> bool {
-    EMBEDDED.iter().any(|(known, _)| *known == name) || name.ends_with(".toml")
+    is_embedded(name) || name.ends_with(".toml")
+}
+
+fn is_embedded(name: &str) -> bool {
+    EMBEDDED.iter().any(|(known, _)| *known == name)
 }
 
 /// Guesses which recipe a misspelled name means.
@@ -56,8 +60,24 @@ pub fn source_of(data: &DataConfig) -> &'static str {
 /// Returns the recipe of this name, or the one in a file whose name ends in `.toml`, whose data are
 /// where its paths lead from the folder of that file on.
 pub fn find(name: &str) -> Result<Recipe, Failure> {
+    let recipe = unchecked(name)?;
+    match recipe.validate() {
+        Ok(()) => Ok(recipe),
+        Err(why) if is_embedded(name) => Err(Failure::usage(why)),
+        Err(why) => Err(Failure::usage(why.in_file(Path::new(name)))),
+    }
+}
+
+/// Returns the recipe that [`find`] finds, with the values of `--set KEY=VALUE` in place of its own.
+/// They may repair a value that is out of range.
+pub fn find_with(name: &str, settings: &[String]) -> Result<Recipe, Failure> {
+    if settings.is_empty() { find(name) } else { with_settings(unchecked(name)?, settings) }
+}
+
+/// Returns a recipe whose keys are right, and whose values may be out of range.
+fn unchecked(name: &str) -> Result<Recipe, Failure> {
     if let Some((_, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) {
-        return Recipe::from_toml(text).map_err(Failure::usage);
+        return Recipe::parse(text).map_err(Failure::usage);
     }
     let path = Path::new(name);
     if path.extension().is_none_or(|ending| ending != "toml") {
@@ -66,7 +86,7 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
         return Err(usage!("there is no recipe `{name}`, wanted {names} or a .toml file{guess}"));
     }
     let text = fs_err::read_to_string(path)?;
-    let recipe = Recipe::from_toml(&text).map_err(|why| Failure::usage(why.in_file(path)))?;
+    let recipe = Recipe::parse(&text).map_err(|why| Failure::usage(why.in_file(path)))?;
     let folder = folder_of(path)?;
     let data = recipe.data.within(&folder);
     let codec = recipe.codec.as_ref().map(|codec| folder.join(codec));

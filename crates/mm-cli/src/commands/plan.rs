@@ -80,8 +80,7 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     if let Some(hours) = args.hours.filter(|hours| !is_positive(*hours)) {
         return Err(usage!("`--hours {hours}` must be above 0"));
     }
-    let recipe = recipes::find(&args.recipe)?;
-    let recipe = recipes::with_settings(recipe, &args.set)?;
+    let recipe = recipes::find_with(&args.recipe, &args.set)?;
     if recipe.run.batch < args.devices {
         let (batch, devices) = (recipe.run.batch, args.devices);
         return Err(usage!("`--devices {devices}` cannot share a batch of {batch} documents"));

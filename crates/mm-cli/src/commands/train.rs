@@ -201,7 +201,7 @@ fn start(
     ranks: &ProcessGroup,
 ) -> Result<(RunFolder, Training), Failure> {
     let name = args.recipe.as_deref().expect("clap asks for it");
-    let mut recipe = recipes::with_settings(recipes::find(name)?, &args.set)?;
+    let mut recipe = recipes::find_with(name, &args.set)?;
     if let Some(share) = args.max_bad {
         recipe = recipes::with_max_bad(recipe, share)?;
     }

@@ -1,6 +1,6 @@
 //! The recipes that come with the program.
 
-use crate::{device, done};
+use crate::{device, done, refused};
 
 const BASELINES: [&str; 3] = ["baseline-unet", "baseline-uvit", "baseline-dit"];
 
@@ -49,4 +49,20 @@ fn the_articles_baselines_train_and_are_of_one_size() {
     let [least, most] = [sizes.iter().min(), sizes.iter().max()].map(|size| *size.unwrap());
     assert!(100 * least >= 95 * most, "{sizes:?}");
     assert!(done(&["data", "recipes", "baseline-uvit"]).contains("patch_convolution = true"));
+}
+
+#[test]
+fn a_setting_repairs_a_value_of_a_recipe_file_that_is_out_of_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    let text = done(&["data", "recipes", "glyphs"]);
+    let broken = text.replace("\nclip = ", "\nclip = -");
+    assert_ne!(broken, text);
+    fs_err::write(&file, broken).unwrap();
+    let file = file.to_str().unwrap();
+    let said = refused(2, &["plan", file, "--flops", "1e10"]);
+    assert!(said.contains("mine.toml") && said.contains("optimizer.clip"), "{said}");
+    let said = refused(2, &["plan", file, "--flops", "1e10", "--set", "optimizer.lr=0.1"]);
+    assert!(said.contains("optimizer.clip"), "{said}");
+    done(&["plan", file, "--flops", "1e10", "--set", "optimizer.clip=1"]);
 }

@@ -16,9 +16,9 @@ use crate::similar::UnknownName;
 const MOST: usize = 50;
 
 impl Recipe {
-    /// Reads the text of a recipe without checking its values. Every wrong key is named with its
-    /// line, and an old one with the key that took its place.
-    pub(crate) fn parse(text: &str) -> Result<Self, RecipeError> {
+    /// Reads the text of a recipe without checking its values, as [`Self::validate`] does. Every
+    /// wrong key is named with its line, and an old one with the key that took its place.
+    pub fn parse(text: &str) -> Result<Self, RecipeError> {
         let mut tree: Table =
             toml::from_str(text).map_err(|why| RecipeError::Toml(Box::new(why)))?;
         let mut reader = Reader { text, taken: vec![], moved: vec![], errors: vec![] };
