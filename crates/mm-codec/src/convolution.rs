@@ -72,15 +72,6 @@ impl Convolution {
     }
 }
 
-/// Repeats every pixel twice in a row and in a column: `[images, channels, height, width]` ->
-/// `[images, channels, 2 height, 2 width]`.
-pub(crate) fn doubled(x: Tensor<4>) -> Tensor<4> {
-    let [images, channels, height, width] = x.dims();
-    x.reshape([images * channels, height, 1, width, 1])
-        .expand([images * channels, height, 2, width, 2])
-        .reshape([images, channels, 2 * height, 2 * width])
-}
-
 #[cfg(test)]
 mod tests {
     use burn::tensor::module::conv2d;

@@ -6,9 +6,10 @@
 
 use burn::prelude::*;
 use mm_backbone::Init;
+use mm_kernels::doubled;
 
 use crate::AutoencoderSizes;
-use crate::convolution::{Convolution, doubled};
+use crate::convolution::Convolution;
 use crate::norm::GroupNorm;
 use crate::residual::{Middle, Resampling, Residual};
 

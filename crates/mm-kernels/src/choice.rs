@@ -80,6 +80,20 @@ pub fn swish(x: Tensor<4>) -> Tensor<4> {
     kernels_of(&x).swish(x)
 }
 
+/// Makes images twice as high and wide, every pixel four times: `[images, channels, height, width]`
+/// -> `[images, channels, 2 height, 2 width]`.
+pub fn doubled(x: Tensor<4>) -> Tensor<4> {
+    kernels_of(&x).doubled(x)
+}
+
+/// Makes images half as high and wide, means of 2x2 pixels: `[images, channels, height, width]`,
+/// whose sides are even -> `[images, channels, height/2, width/2]`.
+pub fn halved(x: Tensor<4>) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    assert!(height % 2 == 0 && width % 2 == 0, "halved images have even sides");
+    kernels_of(&x).halved(x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,9 +6,13 @@
 //!                                         norm, attention, rotary, simd: what they are made of
 //!                                         convolution: over the pixels of images
 //!                                         group_norm: over groups of channels, and swish
+//!                                         resize: images twice or half as large
 //!                                         half: a few rows times a matrix of 16-bit floats
 //!                                         matrix: products, through the `gemm` crate
 //!                                         bf16: products of factors rounded to 16 bits
+//!                                         single: tiles of products of 32-bit floats
+//!                                         neighbors: products over neighboring pixels
+//!                                         tile: what one run of a product's kernel computes
 //!                                         factor: matrices inside slices
 //!                                         buffer: work memory that is used again
 //! ```
@@ -30,12 +34,16 @@ pub(crate) mod half;
 mod kernels;
 mod matrix;
 mod multi_head;
+mod neighbors;
 mod norm;
 mod prefix;
+mod resize;
 mod rotary;
 mod simd;
+mod single;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod update;
 
 use checkpointing::Checkpointed;
@@ -46,6 +54,7 @@ pub(crate) use kernels::FlexKernels;
 use multi_head::MultiHeadOp;
 use norm::NormOp;
 use prefix::KvPrefix;
+use resize::ResizeOp;
 
 use burn::prelude::Shape;
 use rayon::prelude::*;

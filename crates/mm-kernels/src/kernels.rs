@@ -115,6 +115,26 @@ pub trait BlockKernels: fmt::Debug + Send + Sync {
         silu(x)
     }
 
+    /// Repeats every pixel in a row and in a column, `[images, channels, height, width]` ->
+    /// `[images, channels, 2 height, 2 width]`.
+    fn doubled(&self, x: Tensor<4>) -> Tensor<4> {
+        let [images, channels, height, width] = x.dims();
+        x.reshape([images * channels, height, 1, width, 1])
+            .expand([images * channels, height, 2, width, 2])
+            .reshape([images, channels, 2 * height, 2 * width])
+    }
+
+    /// Computes the means of 2x2 pixels, `[images, channels, height, width]`, whose sides are even
+    /// -> `[images, channels, height/2, width/2]`.
+    fn halved(&self, x: Tensor<4>) -> Tensor<4> {
+        let [images, channels, height, width] = x.dims();
+        let (rows, cols) = (height / 2, width / 2);
+        x.reshape([images * channels, rows, 2, cols, 2])
+            .mean_dim(4)
+            .mean_dim(2) // [images * channels, rows, 1, cols, 1]
+            .reshape([images, channels, rows, cols])
+    }
+
     /// Computes `softmax(q kᵀ / sqrt(channels)) v` with hidden keys left out: `q`:
     /// `[batch, heads, queries, channels]`, `k`: `[batch, key_heads, keys, channels]`, `v`:
     /// `[batch, key_heads, keys, values]` -> `[batch, heads, queries, values]`.

@@ -33,7 +33,8 @@ pub use blocks::{
     MultiHeadBiases, MultiHeadWeights, ScaleOffset, modulate,
 };
 pub use choice::{
-    convolution, group_norm, has_fused_blocks, kernels_for, kernels_of, register, swish,
+    convolution, doubled, group_norm, halved, has_fused_blocks, kernels_for, kernels_of, register,
+    swish,
 };
 pub use context::AttentionContext;
 pub use gate::Gate;

@@ -22,6 +22,8 @@ mod tests;
 
 use super::buffer::{Buffer, take};
 use super::factor::Matrix;
+use super::neighbors::{Factors, Framed, Places};
+use super::tile::{Columns, TILE_COLUMNS, Tile};
 
 /// Rows of a packed block of the left factor.
 const MOST_ROWS: usize = 512;
@@ -32,27 +34,6 @@ const LEFT_PANEL: usize = 16;
 /// Places between the rows of a packed left factor besides its own: rows then do not all begin in
 /// the same set of the first cache.
 const GAP: usize = 16;
-
-/// One tile of a product, by pointers into packed factors.
-struct Tile {
-    /// Pair `p` of row `m` is at `m a_row + p a_step`.
-    a: *const u32,
-    a_row: usize,
-    a_step: usize,
-    /// Pair `p` of column `n` is at `p b_step + n`.
-    b: *const u32,
-    b_step: usize,
-    /// The pairs of inner indices, at least one.
-    pairs: usize,
-    rows: usize,
-    cols: usize,
-    /// Number `n` of row `m` goes to `m out_row + n`.
-    out: *mut f32,
-    out_row: usize,
-    scale: f32,
-    /// Whether the product is added to what is there.
-    keep: bool,
-}
 
 /// A panel of a factor, which is to be packed.
 struct Panel {
@@ -70,14 +51,14 @@ struct Panel {
 
 /// The instructions that a product is computed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     Portable,
 }
 
 impl Way {
-    fn of_this_processor() -> Self {
+    pub fn of_this_processor() -> Self {
         #[cfg(target_arch = "x86_64")]
         if crate::InstructionSet::has_bf16() {
             return Self::Avx512;
@@ -99,7 +80,7 @@ impl Way {
     /// # Safety
     ///
     /// The pointers of the tile reach as far as it says.
-    unsafe fn tile(self, tile: &Tile) {
+    unsafe fn tile(self, tile: &Tile<'_, u32>) {
         // SAFETY: the caller's promise; the processor was found to have what this way needs.
         unsafe {
             match self {
@@ -144,6 +125,61 @@ impl Way {
                 (Self::Portable, Lines::OfColumn) => portable::transpose(panel),
             }
         }
+    }
+}
+
+/// Two rounded numbers stand in a place: two channels of a pixel, or two pixels that follow each
+/// other.
+impl Factors for Way {
+    type Place = u32;
+    const NUMBERS: usize = 2;
+
+    fn tile_size(self) -> [usize; 2] {
+        Self::tile_size(self)
+    }
+
+    unsafe fn tile(self, tile: &Tile<'_, u32>) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::tile(self, tile) }
+    }
+
+    fn line(self, numbers: &[f32], to: &mut [u32]) {
+        assert!(to.len() >= numbers.len().next_multiple_of(32) / 2, "room for a line");
+        // SAFETY: the line has room for the numbers, rounded up to 32.
+        unsafe { self.pack_line(numbers.as_ptr(), numbers.len(), to.as_mut_ptr()) };
+    }
+
+    fn channels(self, image: &Framed) -> Places<'_, u32> {
+        let step = image.places();
+        let mut places = Places::take(image.channels().div_ceil(2) * step + TILE_COLUMNS);
+        let panel = Panel {
+            from: image.numbers().as_ptr(),
+            line: step,
+            inner: image.channels(),
+            cols: step,
+            to: places.as_mut_ptr(),
+            step,
+        };
+        // SAFETY: the panel is all channels, and there is room for their pairs.
+        unsafe { self.pack(&panel, Lines::OfInner) };
+        places
+    }
+
+    fn pixels(self, image: &Framed, first: usize) -> Places<'_, u32> {
+        let step = image.channels().next_multiple_of(16);
+        let mut places = Places::take(image.places() / 2 * step);
+        let panel = Panel {
+            from: image.numbers()[first..].as_ptr(),
+            line: image.places(),
+            inner: image.places() - first,
+            cols: image.channels(),
+            to: places.as_mut_ptr(),
+            step,
+        };
+        // SAFETY: the panel is all channels but for one place at most, whose number is even, and
+        // there is room for the pairs.
+        unsafe { self.pack(&panel, Lines::OfColumn) };
+        places
     }
 }
 
@@ -227,6 +263,9 @@ unsafe fn product_by(way: Way, out: Out, a: Matrix<'_>, b: Right<'_>, scale: f32
                     },
                     Right::Packed(b) => b.panel(inner, col),
                 };
+                // SAFETY: the panel and the product hold these columns.
+                let (columns, vectors) =
+                    unsafe { Columns::side_by_side(right, out.data.add(col), cols) };
                 for first in (0..rows).step_by(tile_rows) {
                     // SAFETY: packed blocks hold these rows and columns, as `out` does.
                     unsafe {
@@ -234,12 +273,12 @@ unsafe fn product_by(way: Way, out: Out, a: Matrix<'_>, b: Right<'_>, scale: f32
                             a: left.at(first),
                             a_row: left.row,
                             a_step: left.step,
-                            b: right,
+                            columns: &columns[..vectors],
                             b_step: cols.next_multiple_of(16),
-                            pairs: count.div_ceil(2),
+                            sections: &[0],
+                            inner: count.div_ceil(2),
                             rows: tile_rows.min(rows - first),
-                            cols,
-                            out: out.data.add((row + first) * out.row + col),
+                            out_first: (row + first) * out.row,
                             out_row: out.row,
                             scale,
                             keep,

@@ -10,8 +10,8 @@ use burn::tensor::DType;
 
 use super::bridge::{Primitive, apply, in_place, on_slices, primitive};
 use super::{
-    Checkpointed, ConvolutionOp, GauOp, GroupNormOp, KvPrefix, MultiHeadOp, NormOp, Op, SwishOp,
-    update,
+    Checkpointed, ConvolutionOp, GauOp, GroupNormOp, KvPrefix, MultiHeadOp, NormOp, Op, ResizeOp,
+    SwishOp, update,
 };
 use crate::device::is_flex;
 use crate::kernels::multi_head;
@@ -76,6 +76,24 @@ impl BlockKernels for FlexKernels {
         match primitive(x.clone()) {
             Some(x) => apply(SwishOp, [x]),
             None => Reference.swish(x),
+        }
+    }
+
+    fn doubled(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = x.dims();
+        match primitive(x.clone()) {
+            Some(x) => apply(ResizeOp { doubles: true, height, width }, [x]),
+            None => Reference.doubled(x),
+        }
+    }
+
+    fn halved(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = x.dims();
+        match primitive(x.clone()) {
+            Some(x) => {
+                apply(ResizeOp { doubles: false, height: height / 2, width: width / 2 }, [x])
+            }
+            None => Reference.halved(x),
         }
     }
 

@@ -27,6 +27,7 @@ pub use config::UnetConfig;
 
 use burn::prelude::*;
 use mm_backbone::{BlockOptions, Init};
+use mm_kernels::{doubled, halved};
 
 use crate::TimeConfig;
 use crate::batch::{Inputs, Patches};
@@ -34,7 +35,7 @@ use crate::networks::convolution::Convolution;
 use crate::networks::pixels::on_pixels;
 use crate::networks::time::TimeEmbedding;
 use config::Channels;
-use parts::{GroupNorm, Residual, doubled, halved};
+use parts::{GroupNorm, Residual};
 
 /// The U-Net's weights.
 #[derive(Module, Debug)]

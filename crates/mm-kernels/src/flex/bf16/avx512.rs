@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Panel, Tile};
+use super::{Columns, Panel, Tile};
 
 /// Rows of a full tile.
 pub(super) const ROWS: usize = 8;
@@ -17,10 +17,10 @@ pub(super) const VECTORS: usize = 3;
 ///
 /// The processor has AVX-512 F, BW and BF16, and the pointers of the tile reach as far as it says.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn tile(tile: &Tile) {
+pub(super) unsafe fn tile(tile: &Tile<'_, u32>) {
     // SAFETY: the caller's promise is passed on.
     unsafe {
-        match tile.cols.div_ceil(16) {
+        match tile.columns.len() {
             1 => tile_of_vectors::<1>(tile),
             2 => tile_of_vectors::<2>(tile),
             _ => tile_of_vectors::<3>(tile),
@@ -30,7 +30,7 @@ pub(super) unsafe fn tile(tile: &Tile) {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn tile_of_vectors<const N: usize>(tile: &Tile) {
+unsafe fn tile_of_vectors<const N: usize>(tile: &Tile<'_, u32>) {
     // SAFETY: the caller's promise is passed on.
     unsafe {
         match tile.rows {
@@ -47,31 +47,31 @@ unsafe fn tile_of_vectors<const N: usize>(tile: &Tile) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn tile_of<const M: usize, const N: usize>(tile: &Tile) {
+unsafe fn tile_of<const M: usize, const N: usize>(tile: &Tile<'_, u32>) {
     let mut sums = [[_mm512_setzero_ps(); N]; M];
-    let (mut a, mut b) = (tile.a, tile.b);
-    // SAFETY: the caller's tile holds so many pairs, rows and vectors.
+    let columns: &[Columns<u32>; N] = tile.columns.first_chunk().expect("as many vectors");
+    let mut a = tile.a;
+    // SAFETY: the caller's tile holds so many sections, pairs, rows and vectors.
     unsafe {
-        for _ in 0..tile.pairs {
-            let mut right = [_mm512_setzero_si512(); N];
-            for (n, right) in right.iter_mut().enumerate() {
-                *right = _mm512_loadu_si512(b.add(16 * n).cast());
-            }
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let left = bf16(_mm512_set1_epi32(*a.add(m * tile.a_row) as i32));
-                for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = _mm512_dpbf16_ps(*sum, left, bf16(right));
+        for section in tile.sections {
+            let mut at = *section;
+            for _ in 0..tile.inner {
+                let right = columns.map(|of| _mm512_loadu_si512(of.b.add(at).cast()));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let left = bf16(_mm512_set1_epi32(*a.add(m * tile.a_row) as i32));
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = _mm512_dpbf16_ps(*sum, left, bf16(right));
+                    }
                 }
+                a = a.add(tile.a_step);
+                at += tile.b_step;
             }
-            a = a.add(tile.a_step);
-            b = b.add(tile.b_step);
         }
         let scale = _mm512_set1_ps(tile.scale);
-        let last = tile.cols - 16 * (N - 1);
         for (m, sums) in sums.into_iter().enumerate() {
-            for (n, sum) in sums.into_iter().enumerate() {
-                let out = tile.out.add(m * tile.out_row + 16 * n);
-                let mask = if n + 1 == N { mask(last) } else { !0 };
+            for (of, sum) in columns.iter().zip(sums) {
+                let out = of.out.add(tile.out_first + m * tile.out_row);
+                let mask = mask(of.count);
                 let mut y = _mm512_mul_ps(sum, scale);
                 if tile.keep {
                     y = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), y);

@@ -27,12 +27,13 @@ pub(super) fn round(x: f32) -> u32 {
 
 vectorised! {
     /// Computes one tile of at most [`ROWS`] rows and [`VECTORS`] vectors of columns.
-    fn tile_in_vectors(a: &[u32], b: &[u32], tile: &Tile, sums: &mut [[f32; COLS]; ROWS]) {
+    fn tile_in_vectors(a: &[u32], b: &[u32], tile: &Tile<'_, u32>, sums: &mut [[f32; COLS]; ROWS]) {
         let mut own = *sums;
-        for pair in 0..tile.pairs {
-            let right = &b[pair * tile.b_step..][..COLS];
+        let pairs = tile.sections.iter().flat_map(|at| (0..tile.inner).map(move |p| (at, p)));
+        for (index, (section, pair)) in pairs.enumerate() {
+            let right = &b[section + pair * tile.b_step..][..COLS];
             for (m, sums) in own.iter_mut().enumerate() {
-                let left = a[m.min(tile.rows - 1) * tile.a_row + pair * tile.a_step];
+                let left = a[m.min(tile.rows - 1) * tile.a_row + index * tile.a_step];
                 let [low, high] = halves(left);
                 for (sum, right) in sums.iter_mut().zip(right) {
                     let [right_low, right_high] = halves(*right);
@@ -54,19 +55,22 @@ fn halves(pair: u32) -> [f32; 2] {
 /// # Safety
 ///
 /// The pointers of the tile reach as far as it says.
-pub(super) unsafe fn tile(tile: &Tile) {
+pub(super) unsafe fn tile(tile: &Tile<'_, u32>) {
+    let [columns] = tile.columns else { unreachable!("a tile of one vector") };
     let mut sums = [[0.0; COLS]; ROWS];
-    let a_len = (tile.rows - 1) * tile.a_row + (tile.pairs - 1) * tile.a_step + 1;
-    let b_len = (tile.pairs - 1) * tile.b_step + COLS;
+    let pairs = tile.sections.len() * tile.inner;
+    let a_len = (tile.rows - 1) * tile.a_row + (pairs - 1) * tile.a_step + 1;
+    let last = tile.sections.iter().max().expect("a section");
+    let b_len = last + (tile.inner - 1) * tile.b_step + COLS;
     // SAFETY: the caller's promise.
     let (a, b) = unsafe {
-        (std::slice::from_raw_parts(tile.a, a_len), std::slice::from_raw_parts(tile.b, b_len))
+        (std::slice::from_raw_parts(tile.a, a_len), std::slice::from_raw_parts(columns.b, b_len))
     };
     tile_in_vectors(a, b, tile, &mut sums);
     for (m, sums) in sums.iter().enumerate().take(tile.rows) {
+        let first = tile.out_first + m * tile.out_row;
         // SAFETY: the caller's promise.
-        let out =
-            unsafe { std::slice::from_raw_parts_mut(tile.out.add(m * tile.out_row), tile.cols) };
+        let out = unsafe { std::slice::from_raw_parts_mut(columns.out.add(first), columns.count) };
         for (out, sum) in out.iter_mut().zip(sums) {
             let y = sum * tile.scale;
             *out = if tile.keep { *out + y } else { y };

@@ -55,6 +55,19 @@ fn dense(init: &mut Init, inputs: usize, outputs: usize) -> Linear {
     Linear { weight: init.uniform([inputs, outputs], bound), bias: None }
 }
 
+/// Maps the channels of every pixel without turning the image, `[images, inputs, height, width]` ->
+/// `[images, outputs, height, width]`. The map has no bias.
+fn of_pixels(map: &Linear, x: Tensor<4>) -> Tensor<4> {
+    let [images, inputs, height, width] = x.dims();
+    let weight = map.weight.val().transpose(); // [outputs, inputs]
+    let outputs = weight.dims()[0];
+    weight
+        .reshape([1, outputs, inputs])
+        .expand([images, outputs, inputs])
+        .matmul(x.reshape([images, inputs, height * width]))
+        .reshape([images, outputs, height, width])
+}
+
 /// `[images, channels, height, width]` -> `[images, height * width, channels]`.
 fn as_tokens(x: Tensor<4>) -> Tensor<3> {
     let [images, channels, height, width] = x.dims();
@@ -109,9 +122,9 @@ impl Residual {
         time: &Tensor<2>,
         precision: Precision,
     ) -> Tensor<4> {
-        let [images, inputs, height, width] = x.dims();
+        let [images, inputs, ..] = x.dims();
         let straight = match &self.shortcut {
-            Some(map) => as_images(map.forward(as_tokens(x.clone())), [height, width]),
+            Some(map) => of_pixels(map, x.clone()),
             None => x.clone(),
         };
         let time = self.time.forward(time.clone()).reshape([images, inputs, 1, 1]);
@@ -173,24 +186,4 @@ impl PixelAttention {
         let mixed = softmax(scores, 2).matmul(part(2));
         x + as_images(self.output.forward(mixed), [height, width])
     }
-}
-
-/// Half as high and wide, means of 2x2 pixels: `[images, channels, height, width]` -> `[images,
-/// channels, height/2, width/2]`.
-pub(super) fn halved(x: Tensor<4>) -> Tensor<4> {
-    let [images, channels, height, width] = x.dims();
-    let (rows, cols) = (height / 2, width / 2);
-    x.reshape([images * channels, rows, 2, cols, 2])
-        .mean_dim(4)
-        .mean_dim(2) // [images * channels, rows, 1, cols, 1]
-        .reshape([images, channels, rows, cols])
-}
-
-/// Twice as high and wide, every pixel four times: `[images, channels, height, width]` -> `[images,
-/// channels, 2 height, 2 width]`.
-pub(super) fn doubled(x: Tensor<4>) -> Tensor<4> {
-    let [images, channels, height, width] = x.dims();
-    x.reshape([images * channels, height, 1, width, 1])
-        .expand([images * channels, height, 2, width, 2])
-        .reshape([images, channels, 2 * height, 2 * width])
 }

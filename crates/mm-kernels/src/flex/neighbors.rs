@@ -1,0 +1,431 @@
+//! The 3x3 convolution with a border of zeros as products that take the neighbors of a pixel where
+//! they stand.
+//!
+//! ```text
+//! y[o, p]      = Σ_k Σ_i W[o, i, k] x[i, p + k]
+//! dW[o, k, i]  = Σ_p dy[o, p] x[i, p + k]
+//! ```
+//!
+//! Rows of an image are [framed](Framed) by zeros, one between two rows. So the step from a pixel
+//! to its neighbor `k` is the same number of places everywhere, and a product needs no copy of the
+//! neighbors: the right factor is the image itself, begun nine times, a [section](Tile::sections)
+//! of the inner index each. What comes out between the rows is left out.
+//!
+//! Of [rounded factors](super::bf16), the gradient of the kernels sums over pixels that stand two
+//! in a place. Half of the steps are odd, so that the image is packed twice, from an even and from
+//! an odd place on.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut, Range};
+
+use super::buffer::{Buffer, take};
+use super::tile::{Columns, TILE_COLUMNS, Tile};
+
+/// The pixels that a pixel is computed of.
+const NEIGHBORS: usize = 9;
+/// Numbers of an image that are packed at a time, unless they are fewer rows than [`LEAST_ROWS`].
+const BAND: usize = 1 << 17;
+/// Rows that are worth their two neighboring ones.
+const LEAST_ROWS: usize = 8;
+/// Places of pixels that a tile of the kernels' gradient sums over.
+const MOST_INNER: usize = 384;
+/// Places between packed lines besides their own: lines then do not all begin in the same set of
+/// the first cache.
+const GAP: usize = 16;
+
+/// How factors are packed and multiplied.
+pub(super) trait Factors: Copy + Sync {
+    /// What holds [`Self::NUMBERS`] numbers; any 32 bits are a value of it.
+    type Place: Copy + Send + Sync;
+    /// Numbers that follow each other in a place: 1 or 2.
+    const NUMBERS: usize;
+
+    /// Returns the rows and the columns of a full tile; there are at most [`TILE_COLUMNS`].
+    fn tile_size(self) -> [usize; 2];
+
+    /// Computes a tile.
+    ///
+    /// # Safety
+    ///
+    /// The pointers of the tile reach as far as it says, where rows of the right factor are read in
+    /// whole vectors.
+    unsafe fn tile(self, tile: &Tile<'_, Self::Place>);
+
+    /// Packs numbers that follow each other, at the front of `to`. What is behind them in their
+    /// last place is zero.
+    fn line(self, numbers: &[f32], to: &mut [Self::Place]);
+
+    /// Packs channels that follow each other, `[channels / NUMBERS, places]` and
+    /// [`TILE_COLUMNS`] places more.
+    fn channels(self, image: &Framed) -> Places<'_, Self::Place>;
+
+    /// Packs pixels that follow each other from a place below [`Self::NUMBERS`] on,
+    /// `[places / NUMBERS, channels]`, where channels are rounded up to sixteen.
+    fn pixels(self, image: &Framed, first: usize) -> Places<'_, Self::Place>;
+}
+
+/// Packed numbers: work memory, or what was there.
+pub(super) enum Places<'a, T> {
+    Own {
+        numbers: Buffer,
+        /// Those in front of a line of the cache.
+        skipped: usize,
+        places: PhantomData<T>,
+    },
+    Lent(&'a [T]),
+}
+
+impl<T> Places<'_, T> {
+    /// Takes work memory. A place is as large as a 32-bit float, and any bits are one.
+    pub fn take(count: usize) -> Self {
+        const { assert!(size_of::<T>() == size_of::<f32>() && align_of::<T>() == align_of::<f32>()) };
+        let numbers = take(count + 16);
+        let skipped = numbers.as_ptr().cast::<u8>().align_offset(64) / size_of::<f32>();
+        Self::Own { numbers, skipped, places: PhantomData }
+    }
+}
+
+impl<T> Deref for Places<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Self::Own { numbers, skipped, .. } => {
+                let numbers = &numbers[*skipped..];
+                // SAFETY: places are as large as numbers, and all bits of one are a place.
+                unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len()) }
+            }
+            Self::Lent(places) => places,
+        }
+    }
+}
+
+impl<T> DerefMut for Places<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        let Self::Own { numbers, skipped, .. } = self else {
+            unreachable!("what was there is only read")
+        };
+        let numbers = &mut numbers[*skipped..];
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), numbers.len()) }
+    }
+}
+
+/// An image, `[channels, height, width]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Image<'a> {
+    pub data: &'a [f32],
+    pub height: usize,
+    pub width: usize,
+}
+
+impl Image<'_> {
+    fn plane(&self) -> usize {
+        self.height * self.width
+    }
+
+    fn channels(&self) -> usize {
+        self.data.len() / self.plane()
+    }
+
+    /// Cuts the rows, given the most channels that are packed.
+    fn bands(&self, channels: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let height = self.height;
+        let rows = (BAND / (channels * (self.width + 1))).max(LEAST_ROWS);
+        (0..height).step_by(rows).map(move |row| row..(row + rows).min(height))
+    }
+}
+
+/// The kernels of a convolution, packed: of every neighbor, the channels that follow each other.
+#[derive(Debug)]
+pub(super) struct Kernels<F: Factors> {
+    factors: F,
+    /// `[outputs, 9, inputs / NUMBERS]`, and more behind each output.
+    places: Vec<F::Place>,
+    outputs: usize,
+    inputs: usize,
+}
+
+impl<F: Factors<Place: Default>> Kernels<F> {
+    /// Packs `[outputs, inputs, 9]`.
+    pub fn new(factors: F, weight: &[f32], outputs: usize) -> Self {
+        let inputs = weight.len() / (NEIGHBORS * outputs);
+        let (row, whole) = (Self::row(inputs), inputs.next_multiple_of(F::NUMBERS));
+        let mut line = vec![0.0; NEIGHBORS * whole];
+        let mut places = vec![F::Place::default(); outputs * row];
+        let kernels = weight.chunks_exact(NEIGHBORS * inputs);
+        for (from, to) in kernels.zip(places.chunks_exact_mut(row)) {
+            for (neighbor, line) in line.chunks_exact_mut(whole).enumerate() {
+                for (to, from) in line.iter_mut().zip(from.chunks_exact(NEIGHBORS)) {
+                    *to = from[neighbor];
+                }
+            }
+            factors.line(&line, to);
+        }
+        Self { factors, places, outputs, inputs }
+    }
+}
+
+impl<F: Factors> Kernels<F> {
+    /// Counts the places from one output to the next.
+    fn row(inputs: usize) -> usize {
+        line_places::<F>(NEIGHBORS * inputs.next_multiple_of(F::NUMBERS))
+    }
+
+    /// Computes `y`, `[outputs, height, width]`.
+    pub fn convolve(&self, x: Image<'_>, y: &mut [f32]) {
+        for rows in x.bands(self.inputs) {
+            self.set_rows(&Framed::new(x, rows.clone()), rows, y);
+        }
+    }
+
+    /// Writes `dx` and adds the gradient of the kernels to `dweight`, `[outputs, 9, inputs]`, where
+    /// these are the kernels turned by half a turn, inputs and outputs changed over.
+    pub fn turn_back(&self, x: Image<'_>, dy: Image<'_>, dx: &mut [f32], dweight: &mut [f32]) {
+        for rows in x.bands(self.inputs.max(self.outputs)) {
+            let dy = Framed::new(dy, rows.clone());
+            self.set_rows(&dy, rows.clone(), dx);
+            add_gradient(self.factors, &Framed::new(x, rows), &dy, dweight);
+        }
+    }
+
+    /// Computes these rows of `y`, given them of `x`.
+    fn set_rows(&self, x: &Framed, rows: Range<usize>, y: &mut [f32]) {
+        assert_eq!(x.channels, self.inputs, "channels of a convolution");
+        let packed = self.factors.channels(x);
+        let (width, plane) = (x.pitch - 1, y.len() / self.outputs);
+        let vectors = self.factors.tile_size()[1] / 16;
+        if width.is_multiple_of(16) {
+            let to = y.as_mut_ptr();
+            let vector = |at: usize| {
+                let (row, column) = (at / (width / 16), at % (width / 16) * 16);
+                let b = packed[row * x.pitch + column..].as_ptr();
+                let out = to.wrapping_add((rows.start + row) * width + column);
+                Columns { b, out, count: 16 }
+            };
+            let columns: Vec<_> = (0..x.rows * width / 16).map(vector).collect();
+            for columns in columns.chunks(vectors) {
+                // SAFETY: these are pixels of the band in `x` and in `y`.
+                unsafe { self.set(x, columns, plane) };
+            }
+            return;
+        }
+        let cols = 16 * vectors;
+        let mut out = take(self.outputs * cols);
+        for col in (0..x.pixels()).step_by(cols) {
+            let count = cols.min(x.pixels() - col);
+            // SAFETY: behind all columns, the packed image has a tile's places more; a row of `out`
+            // is a tile's columns.
+            unsafe {
+                let right = packed[col..].as_ptr();
+                let (columns, vectors) = Columns::side_by_side(right, out.as_mut_ptr(), count);
+                self.set(x, &columns[..vectors], cols);
+            }
+            let mut at = col;
+            while at < col + count {
+                let (row, column) = (at / x.pitch, at % x.pitch);
+                let next = (x.pitch - column).min(col + count - at);
+                let shown = next.min(width - column); // not the zero behind a row
+                let start = (rows.start + row) * width + column;
+                for (out, y) in out.chunks_exact(cols).zip(y.chunks_exact_mut(plane)) {
+                    y[start..start + shown].copy_from_slice(&out[at - col..][..shown]);
+                }
+                at += next;
+            }
+        }
+    }
+
+    /// Computes some columns of a product for all outputs, which go `out_row` places apart.
+    ///
+    /// # Safety
+    ///
+    /// The columns are of pixels of `x`, and there is room for them in each output.
+    unsafe fn set(&self, x: &Framed, columns: &[Columns<F::Place>], out_row: usize) {
+        let [tile_rows, _] = self.factors.tile_size();
+        let row = Self::row(self.inputs);
+        for first in (0..self.outputs).step_by(tile_rows) {
+            // SAFETY: the kernels hold these rows, and every neighbor of a pixel is in the frame.
+            unsafe {
+                self.factors.tile(&Tile {
+                    a: self.places[first * row..].as_ptr(),
+                    a_row: row,
+                    a_step: 1,
+                    columns,
+                    b_step: x.places,
+                    sections: &x.neighbors(),
+                    inner: self.inputs.div_ceil(F::NUMBERS),
+                    rows: tile_rows.min(self.outputs - first),
+                    out_first: first * out_row,
+                    out_row,
+                    scale: 1.0,
+                    keep: false,
+                });
+            }
+        }
+    }
+}
+
+/// Counts the places of a packed line, rounded up to whole vectors, and of the gap behind it.
+fn line_places<F: Factors>(numbers: usize) -> usize {
+    numbers.next_multiple_of(32) / F::NUMBERS + GAP
+}
+
+/// Adds the gradient of the kernels, `[outputs, 9, inputs]`, of some rows of an image.
+fn add_gradient<F: Factors>(factors: F, x: &Framed, dy: &Framed, dweight: &mut [f32]) {
+    let (inputs, outputs) = (x.channels, dy.channels);
+    assert_eq!(dweight.len(), outputs * NEIGHBORS * inputs, "the gradient of kernels");
+    let [tile_rows, tile_cols] = factors.tile_size();
+    let row = line_places::<F>(dy.pixels());
+    let mut left = Places::take(outputs * row);
+    for (from, to) in dy.numbers().chunks_exact(dy.places).zip(left.chunks_exact_mut(row)) {
+        factors.line(&from[1 + dy.pitch..][..dy.pixels()], to);
+    }
+    let packed: Vec<_> = (0..F::NUMBERS).map(|first| factors.pixels(x, first)).collect();
+    let step = inputs.next_multiple_of(16);
+    let to = dweight.as_mut_ptr();
+    let columns = x.neighbors().into_iter().enumerate().flat_map(|(neighbor, place)| {
+        let (packed, pixel) = (&packed[place % F::NUMBERS], place / F::NUMBERS);
+        (0..inputs).step_by(16).map(move |input| Columns {
+            b: packed[pixel * step + input..].as_ptr(),
+            out: to.wrapping_add(neighbor * inputs + input),
+            count: 16.min(inputs - input),
+        })
+    });
+    let columns: Vec<_> = columns.collect();
+    let pixels = dy.pixels().div_ceil(F::NUMBERS);
+    for pixel in (0..pixels).step_by(MOST_INNER) {
+        for columns in columns.chunks(tile_cols / 16) {
+            for first in (0..outputs).step_by(tile_rows) {
+                // SAFETY: the lines hold these pixels, and the packed image each with its
+                // neighbors; the columns of the gradient are apart.
+                unsafe {
+                    factors.tile(&Tile {
+                        a: left[first * row + pixel..].as_ptr(),
+                        a_row: row,
+                        a_step: 1,
+                        columns,
+                        b_step: step,
+                        sections: &[pixel * step],
+                        inner: (pixels - pixel).min(MOST_INNER),
+                        rows: tile_rows.min(outputs - first),
+                        out_first: first * NEIGHBORS * inputs,
+                        out_row: NEIGHBORS * inputs,
+                        scale: 1.0,
+                        keep: true,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Some rows of an image and the two around them, with a zero behind each, and one in front of all:
+/// a pixel at the left has the zero behind the row above as its neighbor.
+pub(super) struct Framed {
+    numbers: Buffer,
+    channels: usize,
+    rows: usize,
+    /// Places from one row to the next.
+    pitch: usize,
+    places: usize,
+}
+
+impl Framed {
+    fn new(image: Image<'_>, rows: Range<usize>) -> Self {
+        let (pitch, channels) = (image.width + 1, image.channels());
+        // Behind the last row a zero more, which the odd packing reads.
+        let places = (1 + (rows.len() + 2) * pitch + 2).next_multiple_of(32);
+        let mut numbers = take(channels * places + TILE_COLUMNS);
+        let planes = image.data.chunks_exact(image.plane());
+        for (plane, to) in planes.zip(numbers.chunks_exact_mut(places)) {
+            to[0] = 0.0;
+            let (lines, behind) = to[1..].split_at_mut((rows.len() + 2) * pitch);
+            behind.fill(0.0);
+            for (at, line) in lines.chunks_exact_mut(pitch).enumerate() {
+                match (rows.start + at).checked_sub(1).filter(|row| *row < image.height) {
+                    Some(row) => {
+                        let from = &plane[row * image.width..][..image.width];
+                        line[..image.width].copy_from_slice(from);
+                        line[image.width] = 0.0;
+                    }
+                    None => line.fill(0.0),
+                }
+            }
+        }
+        Self { numbers, channels, rows: rows.len(), pitch, places }
+    }
+
+    /// Returns all numbers, `[channels, places]`, and [`TILE_COLUMNS`] more.
+    pub fn numbers(&self) -> &[f32] {
+        &self.numbers
+    }
+
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Returns the places of a channel, a multiple of 32.
+    pub fn places(&self) -> usize {
+        self.places
+    }
+
+    /// Counts the pixels, with the zero behind each row.
+    fn pixels(&self) -> usize {
+        self.rows * self.pitch
+    }
+
+    /// Returns the places of the first pixel's neighbors.
+    fn neighbors(&self) -> [usize; NEIGHBORS] {
+        std::array::from_fn(|neighbor| neighbor / 3 * self.pitch + neighbor % 3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flex::bf16::Way;
+    use crate::flex::single::Single;
+
+    fn wave(seed: f32, count: usize) -> Vec<f32> {
+        (0..count).map(|at| (at as f32 * 0.7 + seed).sin()).collect()
+    }
+
+    /// Returns `y`, `dx` and the kernels' gradient of a convolution.
+    fn computed<F: Factors<Place: Default>>(factors: F, sizes: [usize; 4]) -> [Vec<f32>; 3] {
+        let [inputs, outputs, height, width] = sizes;
+        let [x, dy] = [(1.0, inputs), (2.0, outputs)]
+            .map(|(seed, channels)| wave(seed, channels * height * width));
+        let weight = wave(3.0, 9 * inputs * outputs);
+        let kernels = Kernels::new(factors, &weight, outputs);
+        let turned = Kernels::new(factors, &wave(4.0, 9 * inputs * outputs), inputs);
+        let (mut y, mut dx, mut dweight) = (dy.clone(), x.clone(), weight.clone());
+        let [x, dy] = [&x, &dy].map(|data| Image { data, height, width });
+        kernels.convolve(x, &mut y);
+        turned.turn_back(x, dy, &mut dx, &mut dweight);
+        [y, dx, dweight]
+    }
+
+    const SIZES: [[usize; 4]; 4] = [[1, 1, 1, 1], [3, 5, 4, 7], [33, 18, 9, 16], [6, 7, 3, 40]];
+
+    #[test]
+    fn every_way_gives_rounded_factors_the_same_bits() {
+        for sizes in SIZES {
+            let own = computed(Way::of_this_processor(), sizes);
+            assert!(own == computed(Way::Portable, sizes), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn every_way_gives_numbers_nearly_the_same() {
+        for sizes in SIZES {
+            let all = Single::all().into_iter().map(|way| computed(way, sizes));
+            let all: Vec<_> = all.collect();
+            for found in &all {
+                for (found, wanted) in found.iter().zip(&all[0]) {
+                    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 2e-6 * (9 * sizes[0]) as f32;
+                    assert!(found.iter().zip(wanted).all(near), "{sizes:?}");
+                }
+            }
+        }
+    }
+}

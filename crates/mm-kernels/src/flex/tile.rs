@@ -1,0 +1,63 @@
+//! Tiles of products: what a kernel of some rows and some vectors of columns computes.
+//!
+//! A place of a factor holds a number or, of [rounded factors](super::bf16), a pair of them: an
+//! inner index of a tile is then a pair of the product's.
+
+/// The most vectors of columns of a tile.
+pub(super) const MOST_VECTORS: usize = 3;
+/// The most columns of a tile.
+pub(super) const TILE_COLUMNS: usize = 16 * MOST_VECTORS;
+
+/// One tile of a product, by pointers into packed factors.
+pub(super) struct Tile<'a, T> {
+    /// Inner index `p` of row `m` is at `m a_row + p a_step`.
+    pub a: *const T,
+    pub a_row: usize,
+    pub a_step: usize,
+    /// From one to [`MOST_VECTORS`] vectors, as many as the way takes at most.
+    pub columns: &'a [Columns<T>],
+    /// Places from one inner index to the next in the right factor.
+    pub b_step: usize,
+    /// Where in the right factor the sections of the inner index begin, as places behind that of
+    /// the columns. In the left factor they follow each other.
+    pub sections: &'a [usize],
+    /// The inner indices of a section, at least one.
+    pub inner: usize,
+    pub rows: usize,
+    /// Where the first row goes behind the columns' places.
+    pub out_first: usize,
+    pub out_row: usize,
+    pub scale: f32,
+    /// Whether the product is added to what is there.
+    pub keep: bool,
+}
+
+/// A vector of at most sixteen columns of a tile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Columns<T> {
+    /// Inner index `p` of column `n` is at `p b_step + n`.
+    pub b: *const T,
+    /// Number `n` of row `m` goes to `m out_row + n`.
+    pub out: *mut f32,
+    pub count: usize,
+}
+
+impl<T> Columns<T> {
+    /// Cuts columns that follow each other in the right factor and in the product into vectors.
+    ///
+    /// # Safety
+    ///
+    /// Both pointers reach as far as there are columns.
+    pub unsafe fn side_by_side(
+        b: *const T,
+        out: *mut f32,
+        count: usize,
+    ) -> ([Self; MOST_VECTORS], usize) {
+        let vector = |n: usize| {
+            let at = 16 * n.min(count.div_ceil(16) - 1);
+            // SAFETY: the caller's promise.
+            unsafe { Self { b: b.add(at), out: out.add(at), count: (count - at).min(16) } }
+        };
+        (std::array::from_fn(vector), count.div_ceil(16))
+    }
+}
