@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 use mm_backbone::Init;
+use mm_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::codebook::{Codebook, CodebookConfig};
@@ -136,7 +137,12 @@ impl CodeAutoencoder {
     /// Encodes images without rounding anything: `[images, 3, height, width]` -> `[images,
     /// channels, rows, cols]`, one row of as many as there are queries where those are asked for.
     pub fn cells(&self, images: Tensor<4>) -> Tensor<4> {
-        let cells = self.encoder.forward(images);
+        self.cells_in(images, Precision::F32)
+    }
+
+    /// Computes what [`cells`](Self::cells) does, of factors rounded to a type.
+    pub(crate) fn cells_in(&self, images: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let cells = self.encoder.forward(images, precision);
         match &self.queries {
             Some(queries) => queries.look(cells),
             None => cells,
@@ -184,27 +190,33 @@ impl CodeAutoencoder {
     /// Decodes cells that have codes: `[images, channels, rows, cols]` -> `[images, 3, height,
     /// width]`.
     pub fn decode(&self, cells: Tensor<4>) -> Tensor<4> {
-        self.decoder.forward(self.placed(cells))
+        self.decode_in(cells, Precision::F32)
+    }
+
+    /// Computes what [`decode`](Self::decode) does, of factors rounded to a type.
+    fn decode_in(&self, cells: Tensor<4>, precision: Precision) -> Tensor<4> {
+        self.decoder.forward(self.placed(cells), precision)
     }
 
     /// Decodes cells as [`decode`](Self::decode) does, `[images, channels, rows, cols]` ->
     /// `[images, 3, height, width]`, and computes what a discriminator makes of the result beside
     /// the `real` images of the same shape. Without one, or if the weights are not trained, there
-    /// is nothing beside.
+    /// is nothing beside. The factors of the decoder are rounded to `precision`.
     pub(crate) fn decode_against(
         &self,
         cells: Tensor<4>,
         real: Tensor<4>,
+        precision: Precision,
     ) -> (Tensor<4>, Option<Adversarial>) {
         let weight = self.decoder.last_weight();
         let Some(discriminator) = self.discriminator.as_ref().filter(|_| weight.is_require_grad())
         else {
-            return (self.decode(cells), None);
+            return (self.decode_in(cells, precision), None);
         };
-        let features = self.decoder.features(self.placed(cells));
-        let decoded = self.decoder.pixels(features.clone());
+        let features = self.decoder.features(self.placed(cells), precision);
+        let decoded = self.decoder.pixels(features.clone(), precision);
         let features = features.detach();
-        let last = || self.decoder.pixels(features.clone());
+        let last = || self.decoder.pixels(features.clone(), precision);
         let terms = discriminator.terms(real, decoded.clone(), &last, &weight);
         (decoded, Some(terms))
     }

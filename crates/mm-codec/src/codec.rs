@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 use mm_backbone::{Init, transparent_module};
+use mm_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::code::{CodeAutoencoder, CodeConfig};
@@ -257,30 +258,32 @@ impl Codec {
 
     /// Encodes images and decodes them again as training does. Both arguments are
     /// `[images, 3, height, width]`. `noise` is standard normal, and Gaussian latents take as many
-    /// of its numbers as they have.
-    pub fn pass(&self, images: Tensor<4>, noise: Tensor<4>) -> CodecPass {
+    /// of its numbers as they have. The factors of convolutions are rounded to `precision`, but
+    /// for those of a discriminator.
+    pub fn pass(&self, images: Tensor<4>, noise: Tensor<4>, precision: Precision) -> CodecPass {
         let device = images.device();
         match self {
             Self::Kl(codec) => {
                 let [_, colors, height, width] = images.dims();
-                let posterior = codec.encode(images);
+                let posterior = codec.encode_in(images, precision);
                 let noise = first_numbers(noise, posterior.mean.dims());
                 let numbers = (colors * height * width) as f64;
                 CodecPass {
-                    images: codec.decode(posterior.sample(noise)),
+                    images: codec.decode_in(posterior.sample(noise), precision),
                     latent: posterior.divergence().mean() / numbers,
                     adversarial: None,
                 }
             }
             Self::Codes(codec) => {
-                let cells = codec.cells(images.clone());
+                let cells = codec.cells_in(images.clone(), precision);
                 let latent = match codec.codebook() {
                     Some(codebook) => {
                         codebook.commitment(cells.clone()) + codebook.statistics(cells.clone())
                     }
                     None => Tensor::zeros([1], &device),
                 };
-                let (images, adversarial) = codec.decode_against(codec.quantize(cells), images);
+                let cells = codec.quantize(cells);
+                let (images, adversarial) = codec.decode_against(cells, images, precision);
                 CodecPass { images, latent, adversarial }
             }
         }

@@ -4,6 +4,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use mm_backbone::Init;
+use mm_kernels::Precision;
 
 /// A convolution; its border is of zeros, so an image keeps its size.
 #[derive(Module, Debug)]
@@ -40,12 +41,13 @@ impl Convolution {
         self.weight.val()
     }
 
-    /// Computes `[images, inputs, height, width]` -> `[images, outputs, height, width]`.
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// Computes `[images, inputs, height, width]` -> `[images, outputs, height, width]`. The factors
+    /// of 3x3 pixels are rounded to `precision`.
+    pub(crate) fn forward(&self, x: Tensor<4>, precision: Precision) -> Tensor<4> {
         let weight = self.weight.val();
         let [outputs, inputs, side, _] = weight.dims();
         let y = if side == 3 {
-            mm_kernels::convolution(x, weight, mm_kernels::Precision::F32)
+            mm_kernels::convolution(x, weight, precision)
         } else {
             let [images, _, height, width] = x.dims();
             let map = weight.reshape([1, outputs, inputs]).expand([images, outputs, inputs]);
@@ -62,8 +64,8 @@ impl Convolution {
     /// That is a stride of 2 over an image with a border of zeros at the right and the bottom
     /// alone. The rows between are computed and left out, because the kernel of the whole
     /// convolution has a fast backward pass.
-    pub(crate) fn halved(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.forward(x);
+    pub(crate) fn halved(&self, x: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let y = self.forward(x, precision);
         let [images, channels, height, width] = y.dims();
         let (rows, cols) = (height / 2, width / 2);
         y.reshape([images * channels, rows, 2, cols, 2])
@@ -95,11 +97,11 @@ mod tests {
             let options = ConvOptions::new([stride; 2], [pad; 2], [1, 1], 1);
             conv2d(x, map.weight.val(), Some(map.bias.val()), options)
         };
-        close(near.forward(x.clone()), plain(&near, x.clone(), 1, 1));
-        close(single.forward(x.clone()), plain(&single, x.clone(), 1, 0));
+        close(near.forward(x.clone(), Precision::F32), plain(&near, x.clone(), 1, 1));
+        close(single.forward(x.clone(), Precision::F32), plain(&single, x.clone(), 1, 0));
         let below = Tensor::zeros([2, 3, 1, 4], &device);
         let padded = Tensor::cat(vec![x.clone(), below], 2);
         let padded = Tensor::cat(vec![padded, Tensor::zeros([2, 3, 7, 1], &device)], 3);
-        close(near.halved(x), plain(&near, padded, 2, 0));
+        close(near.halved(x, Precision::F32), plain(&near, padded, 2, 0));
     }
 }

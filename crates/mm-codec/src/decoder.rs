@@ -6,7 +6,7 @@
 
 use burn::prelude::*;
 use mm_backbone::Init;
-use mm_kernels::doubled;
+use mm_kernels::{Precision, doubled};
 
 use crate::AutoencoderSizes;
 use crate::convolution::Convolution;
@@ -66,20 +66,20 @@ impl Decoder {
     }
 
     /// Computes `[images, inputs, rows, cols]` -> `[images, colors, height, width]`.
-    pub(crate) fn forward(&self, cells: Tensor<4>) -> Tensor<4> {
-        self.pixels(self.features(cells))
+    pub(crate) fn forward(&self, cells: Tensor<4>, precision: Precision) -> Tensor<4> {
+        self.pixels(self.features(cells, precision), precision)
     }
 
     /// Computes what the last convolution takes: `[images, inputs, rows, cols]` -> `[images,
     /// channels, height, width]`.
-    pub(crate) fn features(&self, cells: Tensor<4>) -> Tensor<4> {
-        let mut x = self.mid_block.forward(self.conv_in.forward(cells));
+    pub(crate) fn features(&self, cells: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let mut x = self.mid_block.forward(self.conv_in.forward(cells, precision), precision);
         for level in &self.up_blocks {
             for block in &level.resnets {
-                x = block.forward(x);
+                x = block.forward(x, precision);
             }
             for doubling in &level.upsamplers {
-                x = doubling.conv.forward(doubled(x));
+                x = doubling.conv.forward(doubled(x), precision);
             }
         }
         self.conv_norm_out.forward_swish(x)
@@ -92,7 +92,7 @@ impl Decoder {
 
     /// Computes the last convolution: `[images, channels, height, width]` -> `[images, colors,
     /// height, width]`.
-    pub(crate) fn pixels(&self, features: Tensor<4>) -> Tensor<4> {
-        self.conv_out.forward(features)
+    pub(crate) fn pixels(&self, features: Tensor<4>, precision: Precision) -> Tensor<4> {
+        self.conv_out.forward(features, precision)
     }
 }

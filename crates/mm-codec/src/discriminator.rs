@@ -15,6 +15,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation::{leaky_relu, relu};
 use mm_backbone::Init;
+use mm_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::CodecError;
@@ -100,13 +101,17 @@ impl Discriminator {
         for level in &self.levels {
             let [_, _, height, width] = x.dims();
             let halves = height.is_multiple_of(2) && width.is_multiple_of(2);
-            x = if halves { level.conv.halved(x) } else { level.conv.forward(x) };
+            x = if halves {
+                level.conv.halved(x, Precision::F32)
+            } else {
+                level.conv.forward(x, Precision::F32)
+            };
             if let Some(norm) = &level.norm {
                 x = norm.forward(x);
             }
             x = leaky_relu(x, SLOPE);
         }
-        self.out.forward(x)
+        self.out.forward(x, Precision::F32)
     }
 
     /// Computes both terms of real and decoded images, `[images, 3, height, width]` each. `last`
@@ -195,7 +200,7 @@ mod tests {
         let codec = Codec::Codes(codec(&device));
         let images = Init::new(1, &Device::flex()).normal([2, 3, 8, 8], 1.0).val();
         let pass = || {
-            let pass = codec.pass(images.clone(), images.clone());
+            let pass = codec.pass(images.clone(), images.clone(), Precision::F32);
             (pass.adversarial.clone().expect("it has a discriminator"), pass)
         };
         let is_judge = |name: &String| name.starts_with("discriminator");
@@ -216,7 +221,7 @@ mod tests {
     fn a_codec_that_is_not_trained_has_no_terms() {
         let device = Device::flex();
         let images = Init::new(1, &device).normal([1, 3, 8, 8], 1.0).val();
-        let pass = Codec::Codes(codec(&device)).pass(images.clone(), images);
+        let pass = Codec::Codes(codec(&device)).pass(images.clone(), images, Precision::F32);
         assert!(pass.adversarial.is_none());
     }
 }

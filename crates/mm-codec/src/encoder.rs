@@ -6,6 +6,7 @@
 
 use burn::prelude::*;
 use mm_backbone::Init;
+use mm_kernels::Precision;
 
 use crate::AutoencoderSizes;
 use crate::convolution::Convolution;
@@ -67,17 +68,17 @@ impl Encoder {
     }
 
     /// Computes `[images, colors, height, width]` -> `[images, outputs, rows, cols]`.
-    pub(crate) fn forward(&self, images: Tensor<4>) -> Tensor<4> {
-        let mut x = self.conv_in.forward(images);
+    pub(crate) fn forward(&self, images: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let mut x = self.conv_in.forward(images, precision);
         for level in &self.down_blocks {
             for block in &level.resnets {
-                x = block.forward(x);
+                x = block.forward(x, precision);
             }
             for halving in &level.downsamplers {
-                x = halving.conv.halved(x);
+                x = halving.conv.halved(x, precision);
             }
         }
-        let x = self.mid_block.forward(x);
-        self.conv_out.forward(self.conv_norm_out.forward_swish(x))
+        let x = self.mid_block.forward(x, precision);
+        self.conv_out.forward(self.conv_norm_out.forward_swish(x), precision)
     }
 }

@@ -8,6 +8,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::{DType, Gradients};
 use mm_backbone::Init;
+use mm_kernels::Precision;
 
 use crate::{
     AutoencoderSizes, CodeAutoencoder, CodeConfig, CodebookConfig, Codec, Fsq, FsqActivation,
@@ -179,6 +180,31 @@ fn what_training_minimizes_is_what_was_checked() {
     let codec = CodeAutoencoder::drawn(&config, &mut Init::new(3, &device));
     let images = Init::new(1, &device).normal([1, 3, 4, 4], 1.0).val();
     let wanted = codec.decode(codec.quantize(codec.cells(images.clone())));
-    let found = Codec::Codes(codec).pass(images.clone(), images).images;
+    let found = Codec::Codes(codec).pass(images.clone(), images, Precision::F32).images;
     assert_eq!(found.into_data(), wanted.into_data());
+}
+
+#[test]
+fn rounded_factors_change_images_and_gradients_little() {
+    let quantizer =
+        QuantizerConfig::Fsq(Fsq { levels: vec![5, 4], activation: FsqActivation::Tanh });
+    let config = CodeConfig { network: network(), quantizer, discriminator: None, queries: None };
+    let device = Device::flex().autodiff();
+    let codec = CodeAutoencoder::drawn(&config, &mut Init::new(3, &device));
+    let images = normal(1, [2, 3, 8, 6]).cast(DType::F32);
+    // The decoder alone, since a level next to a border may round to either side.
+    let cells = codec.quantize(codec.cells(images)).detach();
+    let [wanted, found] = [Precision::F32, Precision::Bf16].map(|precision| {
+        let cells = cells.clone().require_grad();
+        let (decoded, _) = codec.decode_against(cells.clone(), cells.clone(), precision);
+        let grads = decoded.clone().square().sum().backward();
+        (decoded.without_autodiff(), cells.grad(&grads).expect("the image depends on the cells"))
+    });
+    let near = |found: Tensor<4>, wanted: Tensor<4>| {
+        let most = wanted.clone().abs().max().into_scalar::<f32>();
+        let apart = (found - wanted).abs().max().into_scalar::<f32>();
+        assert!(apart > 0.0 && apart < 0.03 * most, "{apart} of {most}");
+    };
+    near(found.0, wanted.0);
+    near(found.1, wanted.1);
 }

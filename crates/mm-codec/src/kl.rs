@@ -13,6 +13,7 @@
 use burn::prelude::*;
 use mm_backbone::Init;
 use mm_backbone::parameters::{ReadWeight, filled};
+use mm_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::convolution::Convolution;
@@ -271,9 +272,14 @@ impl KlAutoencoder {
     /// [factor](AutoencoderSizes::factor): `[images, colors, height, width]` -> Gaussians of
     /// `[images, channels, height / factor, width / factor]`.
     pub fn encode(&self, images: Tensor<4>) -> Posterior {
-        let moments = self.encoder.forward(images);
+        self.encode_in(images, Precision::F32)
+    }
+
+    /// Computes what [`encode`](Self::encode) does, of factors rounded to a type.
+    pub(crate) fn encode_in(&self, images: Tensor<4>, precision: Precision) -> Posterior {
+        let moments = self.encoder.forward(images, precision);
         let moments = match &self.quant_conv {
-            Some(map) => map.forward(moments),
+            Some(map) => map.forward(moments, precision),
             None => moments,
         };
         let channels = self.config.latent_channels;
@@ -286,10 +292,16 @@ impl KlAutoencoder {
     /// Decodes latents: `[images, channels, rows, cols]` -> `[images, colors, height, width]`. The
     /// numbers of an image are near -1..1 and not clamped to it.
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
-        self.decoder.forward(match &self.post_quant_conv {
-            Some(map) => map.forward(latents),
+        self.decode_in(latents, Precision::F32)
+    }
+
+    /// Computes what [`decode`](Self::decode) does, of factors rounded to a type.
+    pub(crate) fn decode_in(&self, latents: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let latents = match &self.post_quant_conv {
+            Some(map) => map.forward(latents, precision),
             None => latents,
-        })
+        };
+        self.decoder.forward(latents, precision)
     }
 
     /// Returns latents as a diffusion model is trained on, of the same shape: `(z - shift) ·

@@ -3,6 +3,7 @@
 
 use burn::prelude::*;
 use mm_backbone::Init;
+use mm_kernels::Precision;
 
 use crate::AutoencoderSizes;
 use crate::attention::CellAttention;
@@ -33,11 +34,11 @@ impl Residual {
     }
 
     /// Computes `[images, inputs, height, width]` -> `[images, outputs, height, width]`.
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = self.conv1.forward(self.norm1.forward_swish(x.clone()));
-        let h = self.conv2.forward(self.norm2.forward_swish(h));
+    pub(crate) fn forward(&self, x: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let h = self.conv1.forward(self.norm1.forward_swish(x.clone()), precision);
+        let h = self.conv2.forward(self.norm2.forward_swish(h), precision);
         match &self.conv_shortcut {
-            Some(map) => map.forward(x) + h,
+            Some(map) => map.forward(x, precision) + h,
             None => x + h,
         }
     }
@@ -63,12 +64,12 @@ impl Middle {
     }
 
     /// Computes `[images, channels, height, width]` -> the same shape.
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut x = self.resnets[0].forward(x);
+    pub(crate) fn forward(&self, x: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let mut x = self.resnets[0].forward(x, precision);
         for attention in &self.attentions {
             x = attention.forward(x);
         }
-        self.resnets[1].forward(x)
+        self.resnets[1].forward(x, precision)
     }
 }
 

@@ -167,7 +167,7 @@ impl Model {
 /// decodes, what is minimized of their latents, and what a discriminator adds.
 fn codec_losses(codec: &Codec, batch: &Batch) -> Losses {
     let Some(target) = &batch.targets.image else { return Losses::default() };
-    let decoded = autoencoder::decoded(codec, target);
+    let decoded = autoencoder::decoded(codec, target, batch.inputs.options.precision);
     let error = (decoded.patches - target.clean.clone()).square().mean_dim(1); // [patches, 1]
     let count = error.dims()[0];
     let mut list = vec![

@@ -6,6 +6,7 @@
 
 use burn::prelude::*;
 use mm_codec::{Adversarial, Codec, ImageCodec};
+use mm_kernels::Precision;
 
 use crate::batch::{ImageTargets, Inputs};
 use crate::networks::pixels::on_pixels;
@@ -37,14 +38,14 @@ pub(crate) struct Decoded {
 }
 
 /// Encodes and decodes the target images of a batch.
-pub(crate) fn decoded(codec: &Codec, target: &ImageTargets) -> Decoded {
+pub(crate) fn decoded(codec: &Codec, target: &ImageTargets, precision: Precision) -> Decoded {
     let count = target.clean.dims()[0];
     let mut latent: Option<Tensor<1>> = None;
     let mut adversarial: Option<Adversarial> = None;
     let eps = noise_images(target);
     let patches = on_pixels(target.clean.clone(), &target.grids, &mut |images, which| {
         let noise = which.iter().map(|image| eps[*image].clone()).collect();
-        let pass = codec.pass(images, Tensor::cat(noise, 0));
+        let pass = codec.pass(images, Tensor::cat(noise, 0), precision);
         let tokens: usize = which.iter().map(|image| target.grids[*image].tokens()).sum();
         let share = tokens as f64 / count as f64;
         latent = Some(added(latent.take(), pass.latent, share));

@@ -198,8 +198,6 @@ impl Recipe {
         let kept = !self.run.activation_checkpointing;
         let wanted = "false, since nothing of a `codec` is computed again";
         checks.check("run.activation_checkpointing", kept, wanted);
-        let single = self.run.precision.fixed() == Precision::F32;
-        checks.check("run.precision", single, "f32, since a `codec` computes in nothing else");
         checks.check("loss.text", self.loss.text == 0.0, "0, since a `codec` writes no text");
         let plain = self.optimizer.kind != OptimizerKind::Muon;
         checks.check("optimizer.kind", plain, "adamw or lamb, since a `codec` has no matrices");

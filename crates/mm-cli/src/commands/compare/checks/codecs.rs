@@ -6,6 +6,7 @@ use mm_codec::{
     FsqActivation, KlConfig, QuantizerConfig, QueriesConfig,
 };
 use mm_diffusion::LossWeight;
+use mm_kernels::Precision;
 use mm_model::{BytesConfig, CodedConfig, ImageCodes, LatentConfig, NetworkConfig, Order};
 use mm_train::{Recipe, Represent};
 
@@ -51,7 +52,7 @@ fn codec(on: &On, config: &CodecConfig) -> Vec<Numbers> {
     let codec = Codec::drawn(config, &mut Init::new(7, &on.tracked()));
     let images = random(1, [2, 3, 16, 24], &on.device);
     let factors = random(2, [2, 3, 16, 24], &on.device);
-    let pass = codec.pass(images, random(3, [2, 3, 16, 24], &on.device));
+    let pass = codec.pass(images, random(3, [2, 3, 16, 24], &on.device), Precision::F32);
     let mut loss = (pass.images.clone() * factors).mean() + pass.latent.clone();
     if let Some(terms) = &pass.adversarial {
         loss = loss + terms.adversarial.clone() + terms.discriminator.clone();
