@@ -238,15 +238,19 @@ fn every_network_learns_the_same_from_blocks_that_are_computed_again() {
 }
 
 #[test]
-fn a_unet_learns_nearly_the_same_from_convolutions_in_16_bits() {
+fn a_unet_and_a_codec_learn_nearly_the_same_from_convolutions_in_16_bits() {
     if !device().supports_dtype(burn::tensor::FloatDType::BF16) {
         return;
     }
-    let narrow = recipe("unet").with("run.precision", "bf16").unwrap();
-    let [wide, narrow] = [recipe("unet"), narrow].map(|recipe| losses_of(recipe, 10));
-    assert!(wide != narrow, "nothing was multiplied in 16 bits");
-    for (wide, narrow) in wide.iter().zip(&narrow) {
-        assert!((wide / narrow - 1.0).abs() < 0.02, "{wide} and {narrow}");
+    let codec = Recipe::from_toml(include_str!("../crates/mm-cli/recipes/codec-kl.toml")).unwrap();
+    let codec = codec.with("run.batch", "2").unwrap();
+    for recipe in [recipe("unet"), codec] {
+        let narrow = recipe.with("run.precision", "bf16").unwrap();
+        let [wide, narrow] = [recipe, narrow].map(|recipe| losses_of(recipe, 10));
+        assert!(wide != narrow, "nothing was multiplied in 16 bits");
+        for (wide, narrow) in wide.iter().zip(&narrow) {
+            assert!((wide / narrow - 1.0).abs() < 0.02, "{wide} and {narrow}");
+        }
     }
 }
 

@@ -201,7 +201,7 @@ impl CodeAutoencoder {
     /// Decodes cells as [`decode`](Self::decode) does, `[images, channels, rows, cols]` ->
     /// `[images, 3, height, width]`, and computes what a discriminator makes of the result beside
     /// the `real` images of the same shape. Without one, or if the weights are not trained, there
-    /// is nothing beside. The factors of the decoder are rounded to `precision`.
+    /// is nothing beside. Factors of convolutions of 3x3 pixels are rounded to `precision`.
     pub(crate) fn decode_against(
         &self,
         cells: Tensor<4>,
@@ -216,7 +216,8 @@ impl CodeAutoencoder {
         let features = self.decoder.features(self.placed(cells), precision);
         let decoded = self.decoder.pixels(features.clone(), precision);
         let features = features.detach();
-        let last = || self.decoder.pixels(features.clone(), precision);
+        // Only its size counts, which would be too small for 16 bits.
+        let last = || self.decoder.pixels(features.clone(), Precision::F32);
         let terms = discriminator.terms(real, decoded.clone(), &last, &weight);
         (decoded, Some(terms))
     }

@@ -258,8 +258,8 @@ impl Codec {
 
     /// Encodes images and decodes them again as training does. Both arguments are
     /// `[images, 3, height, width]`. `noise` is standard normal, and Gaussian latents take as many
-    /// of its numbers as they have. The factors of convolutions are rounded to `precision`, but
-    /// for those of a discriminator.
+    /// of its numbers as they have. The factors of convolutions of 3x3 pixels are rounded to
+    /// `precision`, but for those of a discriminator.
     pub fn pass(&self, images: Tensor<4>, noise: Tensor<4>, precision: Precision) -> CodecPass {
         let device = images.device();
         match self {

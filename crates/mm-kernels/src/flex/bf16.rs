@@ -20,9 +20,9 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
-use super::buffer::{Buffer, take};
+use super::buffer::Places;
 use super::factor::Matrix;
-use super::neighbors::{Factors, Framed, Places};
+use super::neighbors::{Factors, Framed, GAP};
 use super::tile::{Columns, TILE_COLUMNS, Tile};
 
 /// Rows of a packed block of the left factor.
@@ -31,9 +31,6 @@ const MOST_ROWS: usize = 512;
 const MOST_INNER: usize = 768;
 /// Columns of a packed panel of a left factor whose rows stand apart.
 const LEFT_PANEL: usize = 16;
-/// Places between the rows of a packed left factor besides its own: rows then do not all begin in
-/// the same set of the first cache.
-const GAP: usize = 16;
 
 /// A panel of a factor, which is to be packed.
 struct Panel {
@@ -130,7 +127,8 @@ impl Way {
 
 /// Two rounded numbers stand in a place: two channels of a pixel, or two pixels that follow each
 /// other.
-impl Factors for Way {
+// SAFETY: the panels are as long as the trait says, and tiles have these sizes.
+unsafe impl Factors for Way {
     type Place = u32;
     const NUMBERS: usize = 2;
 
@@ -176,8 +174,9 @@ impl Factors for Way {
             to: places.as_mut_ptr(),
             step,
         };
-        // SAFETY: the panel is all channels but for one place at most, whose number is even, and
-        // there is room for the pairs.
+        assert!(first < Self::NUMBERS, "a number of the first place");
+        // SAFETY: the panel is every channel from place `first` on; a channel has an even number of
+        // places, so there is room for the pairs.
         unsafe { self.pack(&panel, Lines::OfColumn) };
         places
     }
@@ -227,25 +226,16 @@ pub(super) unsafe fn product(out: Out, a: Matrix<'_>, b: Right<'_>, scale: f32, 
     unsafe { product_by(Way::of_this_processor(), out, a, b, scale, keep) }
 }
 
-/// Takes so many places, of which the first is at the start of a line of the cache.
-fn take_places(len: usize) -> (Buffer, usize) {
-    let buffer = take(len + 16);
-    let skipped = buffer.as_ptr().cast::<u8>().align_offset(64) / size_of::<f32>();
-    (buffer, skipped)
-}
-
 unsafe fn product_by(way: Way, out: Out, a: Matrix<'_>, b: Right<'_>, scale: f32, keep: bool) {
     let ([m, k], [_, n]) = (a.shape, b.shape());
     let [tile_rows, tile_cols] = way.tile_size();
     let (block_rows, block_inner) = (m.min(MOST_ROWS), k.min(MOST_INNER));
     let pairs = block_inner.next_multiple_of(32) / 2;
     let left_places = block_rows.next_multiple_of(LEFT_PANEL) * (pairs + GAP);
-    let (mut left_buffer, skipped) = take_places(left_places);
-    // SAFETY: the buffer has sixteen places more; places hold any bits.
-    let left_start = unsafe { left_buffer.as_mut_ptr().add(skipped).cast::<u32>() };
-    let (mut right_buffer, skipped) = take_places(pairs * tile_cols);
-    // SAFETY: as above.
-    let right = unsafe { right_buffer.as_mut_ptr().add(skipped).cast::<u32>() };
+    let mut left_buffer: Places<'_, u32> = Places::take(left_places);
+    let left_start = left_buffer.as_mut_ptr();
+    let mut right_buffer: Places<'_, u32> = Places::take(pairs * tile_cols);
+    let right = right_buffer.as_mut_ptr();
     for row in (0..m).step_by(MOST_ROWS) {
         let rows = MOST_ROWS.min(m - row);
         for inner in (0..k).step_by(MOST_INNER) {
@@ -304,8 +294,7 @@ unsafe fn pack_right(way: Way, b: Matrix<'_>, inner: [usize; 2], cols: [usize; 2
 /// A right factor, which many products share.
 #[derive(Debug)]
 pub(super) struct Packed {
-    pairs: Buffer,
-    skipped: usize,
+    pairs: Places<'static, u32>,
     /// Inner indices and columns.
     shape: [usize; 2],
 }
@@ -321,8 +310,8 @@ impl Packed {
         let [k, n] = b.shape;
         assert!(k * n > 0 && b.strides.contains(&1), "a matrix of lines");
         assert!(b.reach() <= b.data.len(), "the factor is inside its slice");
-        let (pairs, skipped) = take_places(n.next_multiple_of(16) * k.div_ceil(2));
-        let mut packed = Self { pairs, skipped, shape: b.shape };
+        let pairs = Places::take(n.next_multiple_of(16) * k.div_ceil(2));
+        let mut packed = Self { pairs, shape: b.shape };
         let [_, tile_cols] = way.tile_size();
         for inner in (0..k).step_by(MOST_INNER) {
             for col in (0..n).step_by(tile_cols) {
@@ -330,7 +319,7 @@ impl Packed {
                 let at = packed.offset(inner, col);
                 // SAFETY: the panel is inside the factor, and behind its offset there is room.
                 unsafe {
-                    let to = packed.pairs.as_mut_ptr().add(at).cast();
+                    let to = packed.pairs.as_mut_ptr().add(at);
                     pack_right(way, b, sizes[0], sizes[1], to);
                 }
             }
@@ -343,11 +332,11 @@ impl Packed {
     fn offset(&self, inner: usize, col: usize) -> usize {
         let [k, n] = self.shape;
         let pairs = MOST_INNER.min(k - inner).div_ceil(2);
-        self.skipped + inner / 2 * n.next_multiple_of(16) + pairs * col
+        inner / 2 * n.next_multiple_of(16) + pairs * col
     }
 
     fn panel(&self, inner: usize, col: usize) -> *const u32 {
-        self.pairs[self.offset(inner, col)..].as_ptr().cast()
+        self.pairs[self.offset(inner, col)..].as_ptr()
     }
 }
 

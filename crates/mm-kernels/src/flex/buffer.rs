@@ -5,6 +5,7 @@
 //! whatever it held before.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
@@ -59,6 +60,66 @@ impl Deref for Buffer {
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.data[..self.len]
+    }
+}
+
+/// What work memory holds: a float, or a pair of 16-bit ones.
+///
+/// # Safety
+///
+/// It is as large as a 32-bit float and aligned as one, and any bits are a value of it.
+pub(crate) unsafe trait Place: Copy + Default + Send + Sync {}
+
+// SAFETY: a 32-bit float is as large as itself.
+unsafe impl Place for f32 {}
+// SAFETY: both have four bytes, and any bits are an integer.
+unsafe impl Place for u32 {}
+
+/// Packed numbers: work memory whose first place is at the start of a line of the cache, or what was
+/// there.
+#[derive(Debug)]
+pub(crate) enum Places<'a, T> {
+    Own {
+        numbers: Buffer,
+        /// Those in front of a line of the cache.
+        skipped: usize,
+        places: PhantomData<T>,
+    },
+    Lent(&'a [T]),
+}
+
+impl<T: Place> Places<'_, T> {
+    /// Takes so many places with unspecified values.
+    pub fn take(count: usize) -> Self {
+        let numbers = take(count + 16);
+        let skipped = numbers.as_ptr().cast::<u8>().align_offset(64) / size_of::<f32>();
+        Self::Own { numbers, skipped, places: PhantomData }
+    }
+}
+
+impl<T: Place> Deref for Places<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Self::Own { numbers, skipped, .. } => {
+                let numbers = &numbers[*skipped..];
+                // SAFETY: places are as large as numbers, and all bits of one are a place.
+                unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len()) }
+            }
+            Self::Lent(places) => places,
+        }
+    }
+}
+
+impl<T: Place> DerefMut for Places<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        let Self::Own { numbers, skipped, .. } = self else {
+            unreachable!("what was there is only read")
+        };
+        let numbers = &mut numbers[*skipped..];
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), numbers.len()) }
     }
 }
 

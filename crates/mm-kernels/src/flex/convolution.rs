@@ -14,8 +14,8 @@
 //! it stands. (Burn takes the gradient of a kernel as a convolution whose kernel is as large as the
 //! image; here all three are products.)
 //!
-//! Where the processor has what they need, products take the neighbors [where they
-//! stand](super::neighbors) instead, and there is no `C`.
+//! Of rounded factors, and of 32-bit ones where the processor has AVX2, products take the neighbors
+//! [where they stand](super::neighbors), and there is no `C`; the rest is for other processors.
 
 use std::ops::Range;
 
@@ -137,10 +137,10 @@ impl ConvolutionOp {
         let shape = [map.height(), self.pixels(tile)];
         if let Some(start) = self.start(tile, shape[0]) {
             let target = Target::strided(&mut images[start..], shape, self.plane());
-            return target.of(self.precision).set(map, columns, 1.0);
+            return target.set(map, columns, 1.0);
         }
         let mut out = take(shape[0] * shape[1]);
-        Target::rows(&mut out, shape[1]).of(self.precision).set(map, columns, 1.0);
+        Target::rows(&mut out, shape[1]).set(map, columns, 1.0);
         for [here, there] in self.pieces(tile, shape[0]) {
             images[there].copy_from_slice(&out[here]);
         }
@@ -173,7 +173,7 @@ impl ConvolutionOp {
             self.gather(&tile, outputs, dy, &mut columns);
             let columns = Matrix::rows(&columns, pixels);
             self.set(&tile, Matrix::rows(turned, 9 * outputs), columns, dx);
-            let target = Target::rows(&mut dturned, inputs).of(self.precision);
+            let target = Target::rows(&mut dturned, inputs);
             if let Some(start) = self.start(&tile, inputs) {
                 let x = Matrix::strided(&x[start..], [inputs, pixels], self.plane());
                 target.add(columns, x.t(), 1.0);
@@ -196,12 +196,7 @@ impl ConvolutionOp {
     }
 
     /// Computes all images by products that take neighbors where they stand.
-    fn convolve<F: Factors<Place: Default>>(
-        &self,
-        factors: F,
-        weight: &[f32],
-        tasks: Vec<(&[f32], &mut [f32])>,
-    ) {
+    fn convolve<F: Factors>(&self, factors: F, weight: &[f32], tasks: Vec<(&[f32], &mut [f32])>) {
         let kernels = Kernels::new(factors, weight, self.outputs);
         in_parts(tasks, |_, (x, y)| {
             let outputs = y.chunks_exact_mut(self.outputs * self.plane());
@@ -210,7 +205,7 @@ impl ConvolutionOp {
     }
 
     /// Writes `dx` by such products; returns `dW`.
-    fn turn_back<F: Factors<Place: Default>>(
+    fn turn_back<F: Factors>(
         &self,
         factors: F,
         turned: &[f32],
@@ -263,11 +258,47 @@ impl ConvolutionOp {
         dweight
     }
 
+    /// Computes `y`, 32-bit products by this way or else by `C`.
+    fn forward_by(&self, single: Option<Single>, inputs: &[&[f32]]) -> Vec<f32> {
+        let (x, weight) = (inputs[0], inputs[1]);
+        let mut output = vec![0.0; x.len() / self.inputs * self.outputs];
+        let [of_x, of_y] = self.group(x);
+        let tasks: Vec<_> = x.chunks(of_x).zip(output.chunks_mut(of_y)).collect();
+        match (self.precision, single) {
+            (Precision::Bf16, _) => self.convolve(Way::of_this_processor(), weight, tasks),
+            (_, Some(single)) => self.convolve(single, weight, tasks),
+            (_, None) => {
+                in_parts(tasks, |_, (x, y)| self.forward_part(weight, x, y));
+            }
+        }
+        output
+    }
+
+    /// Computes `dx` and `dW`, 32-bit products by this way or else by `C`.
+    fn backward_by(&self, single: Option<Single>, inputs: &[&[f32]], dy: &[f32]) -> [Vec<f32>; 2] {
+        let (x, weight) = (inputs[0], inputs[1]);
+        let mut dx = vec![0.0; x.len()];
+        let [of_x, of_y] = self.group(x);
+        let tasks: Vec<_> = x.chunks(of_x).zip(dy.chunks(of_y)).zip(dx.chunks_mut(of_x)).collect();
+        let turned = self.turned(weight);
+        let dweight = match (self.precision, single) {
+            (Precision::Bf16, _) => self.turn_back(Way::of_this_processor(), &turned, tasks),
+            (_, Some(single)) => self.turn_back(single, &turned, tasks),
+            (_, None) => {
+                let part = |_, ((x, dy), dx): BackTask<'_>| self.backward_part(&turned, x, dy, dx);
+                let [dturned] = add_up(in_parts(tasks, part));
+                self.turned_back(&dturned)
+            }
+        };
+        [dx, dweight]
+    }
+
     /// Counts the numbers of `x` and of `y` in a group of images, of which there are at most
     /// [`PARTS`].
     fn group(&self, x: &[f32]) -> [usize; 2] {
         let images = x.len() / (self.inputs * self.plane());
-        [self.inputs, self.outputs].map(|channels| images.div_ceil(PARTS) * channels * self.plane())
+        let images = images.div_ceil(PARTS).max(1);
+        [self.inputs, self.outputs].map(|channels| images * channels * self.plane())
     }
 }
 
@@ -294,46 +325,23 @@ impl Op for ConvolutionOp {
     }
 
     fn forward(&self, inputs: &[&[f32]]) -> Forward {
-        let (x, weight) = (inputs[0], inputs[1]);
-        let mut output = vec![0.0; x.len() / self.inputs * self.outputs];
-        let [of_x, of_y] = self.group(x);
-        let tasks: Vec<_> = x.chunks(of_x).zip(output.chunks_mut(of_y)).collect();
-        if self.precision == Precision::Bf16 {
-            self.convolve(Way::of_this_processor(), weight, tasks);
-        } else if let Some(single) = Single::of_this_processor() {
-            self.convolve(single, weight, tasks);
-        } else {
-            in_parts(tasks, |_, (x, y)| self.forward_part(weight, x, y));
-        }
+        let output = self.forward_by(Single::of_this_processor(), inputs);
         Forward { output, kept: vec![] }
     }
 
     fn backward(&self, inputs: &[&[f32]], _: Vec<Buffer>, dy: &[f32]) -> Vec<Vec<f32>> {
-        let (x, weight) = (inputs[0], inputs[1]);
-        let mut dx = vec![0.0; x.len()];
-        let [of_x, of_y] = self.group(x);
-        let tasks: Vec<_> = x.chunks(of_x).zip(dy.chunks(of_y)).zip(dx.chunks_mut(of_x)).collect();
-        let turned = self.turned(weight);
-        if self.precision == Precision::Bf16 {
-            let dweight = self.turn_back(Way::of_this_processor(), &turned, tasks);
-            return vec![dx, dweight];
-        }
-        if let Some(single) = Single::of_this_processor() {
-            let dweight = self.turn_back(single, &turned, tasks);
-            return vec![dx, dweight];
-        }
-        let parts = in_parts(tasks, |_, ((x, dy), dx)| self.backward_part(&turned, x, dy, dx));
-        let [dturned] = add_up(parts);
-        vec![dx, self.turned_back(&dturned)]
+        self.backward_by(Single::of_this_processor(), inputs, dy).into()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::flex::FlexKernels;
     use crate::testing::normal;
-    use crate::{BlockKernels, Precision, Reference};
-    use burn::tensor::{DType, Tolerance};
+    use crate::{BlockKernels, Reference};
+    use burn::prelude::*;
+    use burn::tensor::DType;
 
     #[test]
     fn a_convolution_and_its_gradients_equal_their_definition() {
@@ -345,8 +353,12 @@ mod tests {
         compare(Precision::Bf16, 1e-5);
     }
 
-    /// Compares a convolution with the definition in 32 bits, given numbers that have the
-    /// precision, within a share of the largest number.
+    fn numbers_of(tensor: Tensor<4>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().unwrap()
+    }
+
+    /// Compares every way of a convolution with the definition in 32 bits, given numbers that have
+    /// the precision, within a share of the largest number.
     fn compare(precision: Precision, tolerance: f32) {
         let shapes = [
             [1, 3, 1, 1],
@@ -355,7 +367,8 @@ mod tests {
             [40, 8, 4, 4],
             [17, 2, 2, 3],
             [1, 9, 40, 9],
-            [1, 3, 16, 2000], // not packed in one go
+            [1, 3, 16, 2000], // these two are not packed in one go
+            [1, 5, 17, 1998],
             [1, 17, 9, 31],
         ];
         for (seed, [images, inputs, height, width]) in (1..).zip(shapes) {
@@ -375,14 +388,28 @@ mod tests {
                     [x.clone(), weight.clone()].map(|tensor| tensor.autodiff().require_grad());
                 let y = kernels.convolution(x.clone(), weight.clone(), precision);
                 let grads = (y.clone() * dy.clone()).sum().backward();
-                [y.without_autodiff(), x.grad(&grads).unwrap(), weight.grad(&grads).unwrap()]
+                let [dx, dweight] = [x.grad(&grads).unwrap(), weight.grad(&grads).unwrap()];
+                [y.without_autodiff(), dx, dweight].map(numbers_of)
             };
             let wanted = of(&Reference, Precision::F32);
-            for (found, wanted) in of(&FlexKernels, precision).into_iter().zip(wanted) {
-                assert_eq!(found.dims(), wanted.dims());
-                let largest = wanted.clone().abs().max().into_scalar::<f32>();
-                let close = Tolerance::<f32>::rel_abs(1e-5, tolerance * largest);
-                found.into_data().assert_approx_eq::<f32>(&wanted.into_data(), close);
+            let mut all = vec![of(&FlexKernels, precision)];
+            if precision == Precision::F32 {
+                let op = ConvolutionOp { inputs, outputs, height, width, precision };
+                let [x, weight, dy] = [x, weight, dy].map(numbers_of);
+                let both = [&x[..], &weight[..]];
+                for way in Single::all().into_iter().map(Some).chain([None]) {
+                    let [dx, dweight] = op.backward_by(way, &both, &dy);
+                    all.push([op.forward_by(way, &both), dx, dweight]);
+                }
+            }
+            for (found, wanted) in all.iter().flat_map(|found| found.iter().zip(&wanted)) {
+                assert_eq!(found.len(), wanted.len());
+                let largest = wanted.iter().fold(0.0_f32, |most, number| most.max(number.abs()));
+                let close = |(a, b): (&f32, &f32)| (a - b).abs() <= tolerance * (largest + b.abs());
+                assert!(
+                    found.iter().zip(wanted).all(close),
+                    "{inputs} channels, {height} x {width}"
+                );
             }
         }
     }

@@ -89,6 +89,7 @@ impl BlockKernels for FlexKernels {
 
     fn halved(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
+        assert!(height % 2 == 0 && width % 2 == 0, "halved images have even sides");
         match primitive(x.clone()) {
             Some(x) => {
                 apply(ResizeOp { doubles: false, height: height / 2, width: width / 2 }, [x])

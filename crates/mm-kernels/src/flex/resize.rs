@@ -25,10 +25,10 @@ impl ResizeOp {
     /// Sets every 2x2 pixels of the larger images to `share` times the pixel of the smaller.
     fn spread(&self, small: &[f32], share: f32) -> Vec<f32> {
         let mut large = vec![0.0; 4 * small.len()];
-        let rows = self.rows() * self.width;
+        let rows = (self.rows() * self.width).max(1);
         let tasks = small.chunks(rows).zip(large.chunks_mut(4 * rows)).collect();
         in_parts(tasks, |_, (small, large): (&[f32], &mut [f32])| {
-            let lines = small.chunks_exact(self.width);
+            let lines = small.chunks_exact(self.width.max(1));
             for (small, large) in lines.zip(large.chunks_exact_mut(4 * self.width)) {
                 let (first, second) = large.split_at_mut(2 * self.width);
                 spread_line(small, share, first);
@@ -41,7 +41,7 @@ impl ResizeOp {
     /// Sums every 2x2 pixels of the larger images, times `share`.
     fn gather(&self, large: &[f32], share: f32) -> Vec<f32> {
         let mut small = vec![0.0; large.len() / 4];
-        let rows = self.rows() * self.width;
+        let rows = (self.rows() * self.width).max(1);
         let tasks = large.chunks(4 * rows).zip(small.chunks_mut(rows)).collect();
         in_parts(tasks, |_, (large, small): (&[f32], &mut [f32])| {
             let lines = large.chunks_exact(4 * self.width);
@@ -55,7 +55,7 @@ impl ResizeOp {
 
     /// Counts the rows of the small images that a task takes.
     fn rows(&self) -> usize {
-        PART.div_ceil(self.width)
+        PART.div_ceil(self.width.max(1))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Tiles of products of 32-bit floats, with fused multiply-add, for products whose right factor
 //! stands in no matrix ([`neighbors`](super::neighbors)); the others go through the `gemm` crate.
 
-use super::neighbors::{Factors, Framed, Places};
+use super::buffer::Places;
+use super::neighbors::{Factors, Framed};
 use super::tile::Tile;
 
 /// The instructions that a tile is computed with. Other processors have none.
@@ -36,7 +37,8 @@ impl Single {
 }
 
 /// A number stands in a place of its own.
-impl Factors for Single {
+// SAFETY: the images are as long as the trait says, and tiles have these sizes.
+unsafe impl Factors for Single {
     type Place = f32;
     const NUMBERS: usize = 1;
 

@@ -14,7 +14,7 @@ pub(super) struct Tile<'a, T> {
     pub a: *const T,
     pub a_row: usize,
     pub a_step: usize,
-    /// From one to [`MOST_VECTORS`] vectors, as many as the way takes at most.
+    /// From one to [`MOST_VECTORS`] vectors, at most as many as a tile of the way has.
     pub columns: &'a [Columns<T>],
     /// Places from one inner index to the next in the right factor.
     pub b_step: usize,
@@ -47,7 +47,7 @@ impl<T> Columns<T> {
     ///
     /// # Safety
     ///
-    /// Both pointers reach as far as there are columns.
+    /// Both pointers reach as far as there are columns, at least one and at most [`TILE_COLUMNS`].
     pub unsafe fn side_by_side(
         b: *const T,
         out: *mut f32,
