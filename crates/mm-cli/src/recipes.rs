@@ -68,8 +68,8 @@ pub fn find(name: &str) -> Result<Recipe, Failure> {
     }
 }
 
-/// Returns the recipe that [`find`] finds, with the values of `--set KEY=VALUE` in place of its own.
-/// They may repair a value that is out of range.
+/// Returns the recipe that [`find`] finds, with the values of `--set KEY=VALUE` in place of its
+/// own. They may repair a value that is out of range.
 pub fn find_with(name: &str, settings: &[String]) -> Result<Recipe, Failure> {
     if settings.is_empty() { find(name) } else { with_settings(unchecked(name)?, settings) }
 }

@@ -41,8 +41,8 @@ impl Convolution {
         self.weight.val()
     }
 
-    /// Computes `[images, inputs, height, width]` -> `[images, outputs, height, width]`. The factors
-    /// of 3x3 pixels are rounded to `precision`.
+    /// Computes `[images, inputs, height, width]` -> `[images, outputs, height, width]`. Factors of
+    /// 3x3 pixels are rounded to `precision`.
     pub(crate) fn forward(&self, x: Tensor<4>, precision: Precision) -> Tensor<4> {
         let weight = self.weight.val();
         let [outputs, inputs, side, _] = weight.dims();

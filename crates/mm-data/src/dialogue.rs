@@ -273,8 +273,8 @@ impl DialogueSet {
     fn compare(&self, intent: Intent, allowed: Allowed, rng: &mut ChaCha8Rng) -> Made {
         let (ink, answer, shown) = match intent {
             Intent::Which => {
-                let (place, ink, shown) = self.glyphs.in_two_inks(allowed.shown, rng);
-                (ink.name(), place.word().to_owned(), shown)
+                let (place, shown) = self.glyphs.in_two_inks(allowed.shown, rng);
+                (shown[place as usize].ink().name(), place.word().to_owned(), shown)
             }
             _ => {
                 let (likeness, shown) = self.glyphs.alike_or_not(allowed.shown, rng);

@@ -79,9 +79,10 @@ impl GlyphSet {
     /// Draws two images in different inks and asks which of them is in one of the two. Both are of
     /// the split.
     pub fn which_one_is(&self, split: Split, rng: &mut ChaCha8Rng) -> Document {
-        let (answer, ink, shown) = self.in_two_inks(split, rng);
+        let (answer, shown) = self.in_two_inks(split, rng);
+        let question = which_question(shown[answer as usize].ink());
         let [first, second] = shown.map(|one| self.draw(&one, rng).image);
-        pair(Some(which_question(ink)), first, second, answer.word())
+        pair(Some(question), first, second, answer.word())
     }
 
     /// Makes two combinations of the split that are the same, or differ in one thing.
@@ -101,12 +102,12 @@ impl GlyphSet {
         (answer, [first, second])
     }
 
-    /// Makes two combinations of the split in different inks; the ink is that of the place.
+    /// Makes two combinations of the split in different inks, and picks one.
     pub(crate) fn in_two_inks(
         &self,
         split: Split,
         rng: &mut ChaCha8Rng,
-    ) -> (Place, Ink, [Combination; 2]) {
+    ) -> (Place, [Combination; 2]) {
         let first = self.combination(split, rng);
         let second = loop {
             let other = self.combination(split, rng);
@@ -114,12 +115,7 @@ impl GlyphSet {
                 break other;
             }
         };
-        let answer = *pick(&[Place::First, Place::Second], rng);
-        let ink = match answer {
-            Place::First => first.ink(),
-            Place::Second => second.ink(),
-        };
-        (answer, ink, [first, second])
+        (*pick(&[Place::First, Place::Second], rng), [first, second])
     }
 
     pub(super) fn differing_pair(

@@ -20,7 +20,7 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
-use super::buffer::Places;
+use super::buffer::Words;
 use super::factor::Matrix;
 use super::neighbors::{Factors, Framed, GAP};
 use super::tile::{Columns, TILE_COLUMNS, Tile};
@@ -42,7 +42,7 @@ struct Panel {
     /// Columns; packed ones are rounded up to sixteen with zeros.
     cols: usize,
     to: *mut u32,
-    /// Places from one pair of inner indices to the next.
+    /// Words from one pair of inner indices to the next.
     step: usize,
 }
 
@@ -125,11 +125,11 @@ impl Way {
     }
 }
 
-/// Two rounded numbers stand in a place: two channels of a pixel, or two pixels that follow each
+/// Two rounded numbers stand in a word: two channels of a pixel, or two pixels that follow each
 /// other.
 // SAFETY: the panels are as long as the trait says, and tiles have these sizes.
 unsafe impl Factors for Way {
-    type Place = u32;
+    type Word = u32;
     const NUMBERS: usize = 2;
 
     fn tile_size(self) -> [usize; 2] {
@@ -147,38 +147,38 @@ unsafe impl Factors for Way {
         unsafe { self.pack_line(numbers.as_ptr(), numbers.len(), to.as_mut_ptr()) };
     }
 
-    fn channels(self, image: &Framed) -> Places<'_, u32> {
-        let step = image.places();
-        let mut places = Places::take(image.channels().div_ceil(2) * step + TILE_COLUMNS);
+    fn channels(self, image: &Framed) -> Words<'_, u32> {
+        let step = image.stride();
+        let mut words = Words::take(image.channels().div_ceil(2) * step + TILE_COLUMNS);
         let panel = Panel {
             from: image.numbers().as_ptr(),
             line: step,
             inner: image.channels(),
             cols: step,
-            to: places.as_mut_ptr(),
+            to: words.as_mut_ptr(),
             step,
         };
         // SAFETY: the panel is all channels, and there is room for their pairs.
         unsafe { self.pack(&panel, Lines::OfInner) };
-        places
+        words
     }
 
-    fn pixels(self, image: &Framed, first: usize) -> Places<'_, u32> {
+    fn pixels(self, image: &Framed, first: usize) -> Words<'_, u32> {
         let step = image.channels().next_multiple_of(16);
-        let mut places = Places::take(image.places() / 2 * step);
+        let mut words = Words::take(image.stride() / 2 * step);
         let panel = Panel {
             from: image.numbers()[first..].as_ptr(),
-            line: image.places(),
-            inner: image.places() - first,
+            line: image.stride(),
+            inner: image.stride() - first,
             cols: image.channels(),
-            to: places.as_mut_ptr(),
+            to: words.as_mut_ptr(),
             step,
         };
-        assert!(first < Self::NUMBERS, "a number of the first place");
-        // SAFETY: the panel is every channel from place `first` on; a channel has an even number of
-        // places, so there is room for the pairs.
+        assert!(first < Self::NUMBERS, "a number of the first word");
+        // SAFETY: the panel is every channel from number `first` on; a channel has an even count of
+        // them, so there is room for the pairs.
         unsafe { self.pack(&panel, Lines::OfColumn) };
-        places
+        words
     }
 }
 
@@ -195,7 +195,7 @@ struct Left {
     first: *const u32,
     row: usize,
     step: usize,
-    /// Places from one panel of rows to the next.
+    /// Words from one panel of rows to the next.
     panel: usize,
     /// Rows of a panel.
     rows: usize,
@@ -232,9 +232,9 @@ unsafe fn product_by(way: Way, out: Out, a: Matrix<'_>, b: Right<'_>, scale: f32
     let (block_rows, block_inner) = (m.min(MOST_ROWS), k.min(MOST_INNER));
     let pairs = block_inner.next_multiple_of(32) / 2;
     let left_places = block_rows.next_multiple_of(LEFT_PANEL) * (pairs + GAP);
-    let mut left_buffer: Places<'_, u32> = Places::take(left_places);
+    let mut left_buffer: Words<'_, u32> = Words::take(left_places);
     let left_start = left_buffer.as_mut_ptr();
-    let mut right_buffer: Places<'_, u32> = Places::take(pairs * tile_cols);
+    let mut right_buffer: Words<'_, u32> = Words::take(pairs * tile_cols);
     let right = right_buffer.as_mut_ptr();
     for row in (0..m).step_by(MOST_ROWS) {
         let rows = MOST_ROWS.min(m - row);
@@ -294,7 +294,7 @@ unsafe fn pack_right(way: Way, b: Matrix<'_>, inner: [usize; 2], cols: [usize; 2
 /// A right factor, which many products share.
 #[derive(Debug)]
 pub(super) struct Packed {
-    pairs: Places<'static, u32>,
+    pairs: Words<'static, u32>,
     /// Inner indices and columns.
     shape: [usize; 2],
 }
@@ -310,7 +310,7 @@ impl Packed {
         let [k, n] = b.shape;
         assert!(k * n > 0 && b.strides.contains(&1), "a matrix of lines");
         assert!(b.reach() <= b.data.len(), "the factor is inside its slice");
-        let pairs = Places::take(n.next_multiple_of(16) * k.div_ceil(2));
+        let pairs = Words::take(n.next_multiple_of(16) * k.div_ceil(2));
         let mut packed = Self { pairs, shape: b.shape };
         let [_, tile_cols] = way.tile_size();
         for inner in (0..k).step_by(MOST_INNER) {

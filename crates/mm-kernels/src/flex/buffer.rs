@@ -68,51 +68,50 @@ impl DerefMut for Buffer {
 /// # Safety
 ///
 /// It is as large as a 32-bit float and aligned as one, and any bits are a value of it.
-pub(crate) unsafe trait Place: Copy + Default + Send + Sync {}
+pub(crate) unsafe trait Word: Copy + Default + Send + Sync {}
 
 // SAFETY: a 32-bit float is as large as itself.
-unsafe impl Place for f32 {}
+unsafe impl Word for f32 {}
 // SAFETY: both have four bytes, and any bits are an integer.
-unsafe impl Place for u32 {}
+unsafe impl Word for u32 {}
 
-/// Packed numbers: work memory whose first place is at the start of a line of the cache, or what was
-/// there.
+/// Packed numbers: work memory that begins at the start of a line of the cache, or what was there.
 #[derive(Debug)]
-pub(crate) enum Places<'a, T> {
+pub(crate) enum Words<'a, T> {
     Own {
         numbers: Buffer,
         /// Those in front of a line of the cache.
         skipped: usize,
-        places: PhantomData<T>,
+        words: PhantomData<T>,
     },
     Lent(&'a [T]),
 }
 
-impl<T: Place> Places<'_, T> {
-    /// Takes so many places with unspecified values.
+impl<T: Word> Words<'_, T> {
+    /// Takes so many words with unspecified values.
     pub fn take(count: usize) -> Self {
         let numbers = take(count + 16);
         let skipped = numbers.as_ptr().cast::<u8>().align_offset(64) / size_of::<f32>();
-        Self::Own { numbers, skipped, places: PhantomData }
+        Self::Own { numbers, skipped, words: PhantomData }
     }
 }
 
-impl<T: Place> Deref for Places<'_, T> {
+impl<T: Word> Deref for Words<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
         match self {
             Self::Own { numbers, skipped, .. } => {
                 let numbers = &numbers[*skipped..];
-                // SAFETY: places are as large as numbers, and all bits of one are a place.
+                // SAFETY: words are as large as numbers, and any bits are one.
                 unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len()) }
             }
-            Self::Lent(places) => places,
+            Self::Lent(words) => words,
         }
     }
 }
 
-impl<T: Place> DerefMut for Places<'_, T> {
+impl<T: Word> DerefMut for Words<'_, T> {
     fn deref_mut(&mut self) -> &mut [T] {
         let Self::Own { numbers, skipped, .. } = self else {
             unreachable!("what was there is only read")

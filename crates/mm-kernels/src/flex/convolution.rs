@@ -14,7 +14,7 @@
 //! it stands. (Burn takes the gradient of a kernel as a convolution whose kernel is as large as the
 //! image; here all three are products.)
 //!
-//! Of rounded factors, and of 32-bit ones where the processor has AVX2, products take the neighbors
+//! Products of rounded factors, and of 32-bit ones where the processor has AVX2, take the neighbors
 //! [where they stand](super::neighbors), and there is no `C`; the rest is for other processors.
 
 use std::ops::Range;

@@ -7,17 +7,17 @@
 //! ```
 //!
 //! Rows of an image are [framed](Framed) by zeros, one between two rows. So the step from a pixel
-//! to its neighbor `k` is the same number of places everywhere, and a product needs no copy of the
+//! to its neighbor `k` is equally long everywhere, and a product needs no copy of the
 //! neighbors: the right factor is the image itself, begun nine times, a [section](Tile::sections)
 //! of the inner index each. What comes out between the rows is left out.
 //!
-//! Of [rounded factors](super::bf16), the gradient of the kernels sums over pixels that stand two
-//! in a place. Half of the steps are odd, so that the image is packed twice, from an even and from
-//! an odd place on.
+//! The gradient of the kernels sums over pixels. [Rounded factors](super::bf16) stand two in a
+//! word, and half of the steps are odd, so that their image is packed twice, from an even and from
+//! an odd pixel on.
 
 use std::ops::Range;
 
-use super::buffer::{Buffer, Place, Places, take};
+use super::buffer::{Buffer, Word, Words, take};
 use super::tile::{Columns, TILE_COLUMNS, Tile};
 
 /// The pixels that a pixel is computed of.
@@ -26,9 +26,9 @@ const NEIGHBORS: usize = 9;
 const BAND: usize = 1 << 17;
 /// Rows that are worth their two neighboring ones.
 const LEAST_ROWS: usize = 8;
-/// Places of pixels that a tile of the kernels' gradient sums over.
+/// Words of pixels that a tile of the kernels' gradient sums over.
 const MOST_INNER: usize = 384;
-/// Places between packed lines besides their own: lines then do not all begin in the same set of
+/// Words between packed lines besides their own: lines then do not all begin in the same set of
 /// the first cache.
 pub(super) const GAP: usize = 16;
 
@@ -41,8 +41,8 @@ pub(super) const GAP: usize = 16;
 /// [`tile_size`](Self::tile_size) says.
 pub(super) unsafe trait Factors: Copy + Sync {
     /// What holds [`Self::NUMBERS`] numbers.
-    type Place: Place;
-    /// Numbers that follow each other in a place: 1 or 2.
+    type Word: Word;
+    /// Numbers that follow each other in a word: 1 or 2.
     const NUMBERS: usize;
 
     /// Returns the rows and the columns of a full tile; there are at most [`TILE_COLUMNS`].
@@ -55,19 +55,19 @@ pub(super) unsafe trait Factors: Copy + Sync {
     /// The pointers of the tile reach as far as it says, where rows of the right factor are read in
     /// whole vectors. It has at least one row and one vector of columns, and at most those of
     /// [`tile_size`](Self::tile_size).
-    unsafe fn tile(self, tile: &Tile<'_, Self::Place>);
+    unsafe fn tile(self, tile: &Tile<'_, Self::Word>);
 
     /// Packs numbers that follow each other, at the front of `to`. What is behind them in their
-    /// last place is zero.
-    fn line(self, numbers: &[f32], to: &mut [Self::Place]);
+    /// last word is zero.
+    fn line(self, numbers: &[f32], to: &mut [Self::Word]);
 
-    /// Packs channels that follow each other, `[channels / NUMBERS, places]` and
-    /// [`TILE_COLUMNS`] places more.
-    fn channels(self, image: &Framed) -> Places<'_, Self::Place>;
+    /// Packs channels that follow each other, `[channels / NUMBERS, stride]` and
+    /// [`TILE_COLUMNS`] words more.
+    fn channels(self, image: &Framed) -> Words<'_, Self::Word>;
 
-    /// Packs pixels that follow each other from a place below [`Self::NUMBERS`] on,
-    /// `[places / NUMBERS, channels]`, where channels are rounded up to sixteen.
-    fn pixels(self, image: &Framed, first: usize) -> Places<'_, Self::Place>;
+    /// Packs pixels that follow each other from a number below [`Self::NUMBERS`] on,
+    /// `[stride / NUMBERS, channels]`, where channels are rounded up to sixteen.
+    fn pixels(self, image: &Framed, first: usize) -> Words<'_, Self::Word>;
 }
 
 /// An image, `[channels, height, width]`.
@@ -100,7 +100,7 @@ impl Image<'_> {
 pub(super) struct Kernels<F: Factors> {
     factors: F,
     /// `[outputs, 9, inputs / NUMBERS]`, and more behind each output.
-    places: Vec<F::Place>,
+    words: Vec<F::Word>,
     outputs: usize,
     inputs: usize,
 }
@@ -111,9 +111,9 @@ impl<F: Factors> Kernels<F> {
         let inputs = weight.len() / (NEIGHBORS * outputs);
         let (row, whole) = (Self::row(inputs), inputs.next_multiple_of(F::NUMBERS));
         let mut line = vec![0.0; NEIGHBORS * whole];
-        let mut places = vec![F::Place::default(); outputs * row];
+        let mut words = vec![F::Word::default(); outputs * row];
         let kernels = weight.chunks_exact(NEIGHBORS * inputs);
-        for (from, to) in kernels.zip(places.chunks_exact_mut(row)) {
+        for (from, to) in kernels.zip(words.chunks_exact_mut(row)) {
             for (neighbor, line) in line.chunks_exact_mut(whole).enumerate() {
                 for (to, from) in line.iter_mut().zip(from.chunks_exact(NEIGHBORS)) {
                     *to = from[neighbor];
@@ -121,12 +121,12 @@ impl<F: Factors> Kernels<F> {
             }
             factors.line(&line, to);
         }
-        Self { factors, places, outputs, inputs }
+        Self { factors, words, outputs, inputs }
     }
 
-    /// Counts the places from one output to the next.
+    /// Counts the words from one output to the next.
     fn row(inputs: usize) -> usize {
-        line_places::<F>(NEIGHBORS * inputs.next_multiple_of(F::NUMBERS))
+        line_words::<F>(NEIGHBORS * inputs.next_multiple_of(F::NUMBERS))
     }
 
     /// Computes `y`, `[outputs, height, width]`.
@@ -174,7 +174,7 @@ impl<F: Factors> Kernels<F> {
         let mut out = take(self.outputs * cols);
         for col in (0..x.pixels()).step_by(cols) {
             let count = cols.min(x.pixels() - col);
-            // SAFETY: behind all columns, the packed image has a tile's places more; a row of `out`
+            // SAFETY: behind all columns, the packed image has a tile's words more; a row of `out`
             // is a tile's columns.
             unsafe {
                 let right = packed[col..].as_ptr();
@@ -195,23 +195,23 @@ impl<F: Factors> Kernels<F> {
         }
     }
 
-    /// Computes some columns of a product for all outputs, which go `out_row` places apart.
+    /// Computes some columns of a product for all outputs, which go `out_row` numbers apart.
     ///
     /// # Safety
     ///
     /// The columns are of pixels of `x`, and there is room for them in each output.
-    unsafe fn set(&self, x: &Framed, columns: &[Columns<F::Place>], out_row: usize) {
+    unsafe fn set(&self, x: &Framed, columns: &[Columns<F::Word>], out_row: usize) {
         let [tile_rows, _] = self.factors.tile_size();
         let row = Self::row(self.inputs);
         for first in (0..self.outputs).step_by(tile_rows) {
             // SAFETY: the kernels hold these rows, and every neighbor of a pixel is in the frame.
             unsafe {
                 self.factors.tile(&Tile {
-                    a: self.places[first * row..].as_ptr(),
+                    a: self.words[first * row..].as_ptr(),
                     a_row: row,
                     a_step: 1,
                     columns,
-                    b_step: x.places,
+                    b_step: x.stride,
                     sections: &x.neighbors(),
                     inner: self.inputs.div_ceil(F::NUMBERS),
                     rows: tile_rows.min(self.outputs - first),
@@ -225,27 +225,27 @@ impl<F: Factors> Kernels<F> {
     }
 }
 
-/// Counts the places of a packed line, rounded up to whole vectors, and of the gap behind it.
-fn line_places<F: Factors>(numbers: usize) -> usize {
+/// Counts the words of a packed line, rounded up to whole vectors, and of the gap behind it.
+fn line_words<F: Factors>(numbers: usize) -> usize {
     numbers.next_multiple_of(32) / F::NUMBERS + GAP
 }
 
-/// Adds the gradient of the kernels, `[channels of dy, 9, channels of x]`, of some rows of images of
-/// one width.
+/// Adds the gradient of the kernels, `[channels of dy, 9, channels of x]`, of some rows of images
+/// of one width.
 fn add_gradient<F: Factors>(factors: F, x: &Framed, dy: &Framed, dweight: &mut [f32]) {
     let (inputs, outputs) = (x.channels, dy.channels);
     assert_eq!(dweight.len(), outputs * NEIGHBORS * inputs, "the gradient of kernels");
     let [tile_rows, tile_cols] = factors.tile_size();
-    let row = line_places::<F>(dy.pixels());
-    let mut left = Places::take(outputs * row);
-    for (from, to) in dy.numbers().chunks_exact(dy.places).zip(left.chunks_exact_mut(row)) {
+    let row = line_words::<F>(dy.pixels());
+    let mut left = Words::take(outputs * row);
+    for (from, to) in dy.numbers().chunks_exact(dy.stride).zip(left.chunks_exact_mut(row)) {
         factors.line(&from[1 + dy.pitch..][..dy.pixels()], to);
     }
     let packed: Vec<_> = (0..F::NUMBERS).map(|first| factors.pixels(x, first)).collect();
     let step = inputs.next_multiple_of(16);
     let to = dweight.as_mut_ptr();
-    let columns = x.neighbors().into_iter().enumerate().flat_map(|(neighbor, place)| {
-        let (packed, pixel) = (&packed[place % F::NUMBERS], place / F::NUMBERS);
+    let columns = x.neighbors().into_iter().enumerate().flat_map(|(neighbor, at)| {
+        let (packed, pixel) = (&packed[at % F::NUMBERS], at / F::NUMBERS);
         (0..inputs).step_by(16).map(move |input| Columns {
             b: packed[pixel * step + input..].as_ptr(),
             out: to.wrapping_add(neighbor * inputs + input),
@@ -286,19 +286,20 @@ pub(super) struct Framed {
     numbers: Buffer,
     channels: usize,
     rows: usize,
-    /// Places from one row to the next.
+    /// Words from one row to the next.
     pitch: usize,
-    places: usize,
+    /// Numbers from one channel to the next, a multiple of 32.
+    stride: usize,
 }
 
 impl Framed {
     fn new(image: Image<'_>, rows: Range<usize>) -> Self {
         let (pitch, channels) = (image.width + 1, image.channels());
         // Behind the last row a zero more, which the odd packing reads.
-        let places = (1 + (rows.len() + 2) * pitch + 2).next_multiple_of(32);
-        let mut numbers = take(channels * places + TILE_COLUMNS);
+        let stride = (1 + (rows.len() + 2) * pitch + 2).next_multiple_of(32);
+        let mut numbers = take(channels * stride + TILE_COLUMNS);
         let planes = image.data.chunks_exact(image.plane());
-        for (plane, to) in planes.zip(numbers.chunks_exact_mut(places)) {
+        for (plane, to) in planes.zip(numbers.chunks_exact_mut(stride)) {
             to[0] = 0.0;
             let (lines, behind) = to[1..].split_at_mut((rows.len() + 2) * pitch);
             behind.fill(0.0);
@@ -313,10 +314,10 @@ impl Framed {
                 }
             }
         }
-        Self { numbers, channels, rows: rows.len(), pitch, places }
+        Self { numbers, channels, rows: rows.len(), pitch, stride }
     }
 
-    /// Returns all numbers, `[channels, places]`, and [`TILE_COLUMNS`] more.
+    /// Returns all numbers, `[channels, stride]`, and [`TILE_COLUMNS`] more.
     pub fn numbers(&self) -> &[f32] {
         &self.numbers
     }
@@ -325,9 +326,9 @@ impl Framed {
         self.channels
     }
 
-    /// Returns the places of a channel, a multiple of 32.
-    pub fn places(&self) -> usize {
-        self.places
+    /// Returns the numbers from one channel to the next, a multiple of 32.
+    pub fn stride(&self) -> usize {
+        self.stride
     }
 
     /// Counts the pixels, with the zero behind each row.
@@ -335,7 +336,7 @@ impl Framed {
         self.rows * self.pitch
     }
 
-    /// Returns the places of the first pixel's neighbors.
+    /// Says at which numbers of a channel the first pixel's neighbors stand.
     fn neighbors(&self) -> [usize; NEIGHBORS] {
         std::array::from_fn(|neighbor| neighbor / 3 * self.pitch + neighbor % 3)
     }

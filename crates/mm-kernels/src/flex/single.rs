@@ -1,7 +1,7 @@
 //! Tiles of products of 32-bit floats, with fused multiply-add, for products whose right factor
 //! stands in no matrix ([`neighbors`](super::neighbors)); the others go through the `gemm` crate.
 
-use super::buffer::Places;
+use super::buffer::Words;
 use super::neighbors::{Factors, Framed};
 use super::tile::Tile;
 
@@ -36,10 +36,10 @@ impl Single {
     }
 }
 
-/// A number stands in a place of its own.
+/// A number stands in a word of its own.
 // SAFETY: the images are as long as the trait says, and tiles have these sizes.
 unsafe impl Factors for Single {
-    type Place = f32;
+    type Word = f32;
     const NUMBERS: usize = 1;
 
     fn tile_size(self) -> [usize; 2] {
@@ -68,26 +68,26 @@ unsafe impl Factors for Single {
         to[..numbers.len()].copy_from_slice(numbers);
     }
 
-    fn channels(self, image: &Framed) -> Places<'_, f32> {
-        Places::Lent(image.numbers())
+    fn channels(self, image: &Framed) -> Words<'_, f32> {
+        Words::Lent(image.numbers())
     }
 
-    fn pixels(self, image: &Framed, first: usize) -> Places<'_, f32> {
-        debug_assert_eq!(first, 0, "a number in a place");
-        let (step, places) = (image.channels().next_multiple_of(16), image.places());
-        let mut turned: Places<'_, f32> = Places::take(places * step);
-        let lines = &image.numbers()[..image.channels() * places];
+    fn pixels(self, image: &Framed, first: usize) -> Words<'_, f32> {
+        debug_assert_eq!(first, 0, "a number in a word");
+        let (step, stride) = (image.channels().next_multiple_of(16), image.stride());
+        let mut turned: Words<'_, f32> = Words::take(stride * step);
+        let lines = &image.numbers()[..image.channels() * stride];
         for channel in (0..step).step_by(16) {
-            for place in (0..places).step_by(16) {
+            for at in (0..stride).step_by(16) {
                 let mut square = [[0.0_f32; 16]; 16];
-                for (row, line) in lines.chunks_exact(places).skip(channel).take(16).enumerate() {
-                    let numbers: &[f32; 16] = line[place..].first_chunk().expect("whole vectors");
+                for (row, line) in lines.chunks_exact(stride).skip(channel).take(16).enumerate() {
+                    let numbers: &[f32; 16] = line[at..].first_chunk().expect("whole vectors");
                     for (square, number) in square.iter_mut().zip(numbers) {
                         square[row] = *number;
                     }
                 }
                 for (row, numbers) in square.iter().enumerate() {
-                    turned[(place + row) * step + channel..][..16].copy_from_slice(numbers);
+                    turned[(at + row) * step + channel..][..16].copy_from_slice(numbers);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Tiles of products: what a kernel of some rows and some vectors of columns computes.
 //!
-//! A place of a factor holds a number or, of [rounded factors](super::bf16), a pair of them: an
+//! A word of a factor holds a number, and of [rounded factors](super::bf16) a pair of them: an
 //! inner index of a tile is then a pair of the product's.
 
 /// The most vectors of columns of a tile.
@@ -14,17 +14,17 @@ pub(super) struct Tile<'a, T> {
     pub a: *const T,
     pub a_row: usize,
     pub a_step: usize,
-    /// From one to [`MOST_VECTORS`] vectors, at most as many as a tile of the way has.
+    /// There are one to [`MOST_VECTORS`] vectors, at most as many as a tile of the way has.
     pub columns: &'a [Columns<T>],
-    /// Places from one inner index to the next in the right factor.
+    /// The words from one inner index to the next in the right factor.
     pub b_step: usize,
-    /// Where in the right factor the sections of the inner index begin, as places behind that of
+    /// Where in the right factor the sections of the inner index begin, as words behind those of
     /// the columns. In the left factor they follow each other.
     pub sections: &'a [usize],
     /// The inner indices of a section, at least one.
     pub inner: usize,
     pub rows: usize,
-    /// Where the first row goes behind the columns' places.
+    /// Where the first row goes behind the columns' first numbers.
     pub out_first: usize,
     pub out_row: usize,
     pub scale: f32,
