@@ -462,7 +462,7 @@ await flow("the history keeps images with their settings, gives them on, and for
   await page.getByRole("link", { name: "History" }).click();
   await page.getByRole("button", { name: "Forget: a red 7 on gray" }).click();
   assert.equal(await cards.count(), 2);
-  // Cards whose images are still decoded move the button from under the pointer.
+  // Cards whose images are still decoded may move the button from under the pointer.
   await cards.locator("img").evaluateAll((all) => Promise.all(all.map((one) => one.decode())));
   await page.click("#history-clear");
   await page.locator("#history-clear", { hasText: "Really forget all?" }).waitFor();

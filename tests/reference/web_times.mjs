@@ -7,7 +7,7 @@
 // The variables and URL are as in web_flows.mjs. Nothing else should run on the machine.
 
 import { browser } from "./page_kit.mjs";
-import { draw, loaded, ready, serve, stop } from "./web_site.mjs";
+import { draw, ready, serve, stop } from "./web_site.mjs";
 
 const OPENED = 5;
 
@@ -19,7 +19,6 @@ for (let at = 0; at < OPENED; at += 1) {
   times.ready.push(Date.now() - begun);
   await draw(page, "red K on yellow", at);
   times.image.push(Date.now() - begun);
-  await loaded(page);
   await page.click("#bench");
   const result = page.locator("#bench-result", { hasText: "ms" });
   await result.waitFor();

@@ -128,8 +128,8 @@ impl Training {
 
 impl Recipe {
     /// Returns the recipe with a type in the place of `run.precision = "auto"`: the fastest of the
-    /// device, or 32-bit floats for a codec, whose colors are worth their last bits, and for a
-    /// network that computes in nothing else.
+    /// device, or 32-bit floats for a codec, whose type of 16 bits must be named, and for a network
+    /// that computes in nothing else.
     pub fn with_precision_of(mut self, device: &Device) -> Self {
         if self.run.precision == PrecisionChoice::Auto {
             let single =

@@ -286,7 +286,7 @@ pub(super) struct Framed {
     numbers: Buffer,
     channels: usize,
     rows: usize,
-    /// Words from one row to the next.
+    /// Numbers from one row to the next.
     pitch: usize,
     /// Numbers from one channel to the next, a multiple of 32.
     stride: usize,

@@ -17,22 +17,28 @@ pub(super) enum Single {
 impl Single {
     /// Returns the fastest way of this processor, or nothing if it has none.
     pub fn of_this_processor() -> Option<Self> {
-        Self::all().into_iter().next()
-    }
-
-    /// Returns the ways of this processor, the fastest first.
-    pub fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         {
             use crate::InstructionSet;
             match InstructionSet::of_this_processor() {
-                InstructionSet::Avx512 => vec![Self::Avx512, Self::Avx2],
-                InstructionSet::Avx2 => vec![Self::Avx2],
-                InstructionSet::Baseline => vec![],
+                InstructionSet::Avx512 => Some(Self::Avx512),
+                InstructionSet::Avx2 => Some(Self::Avx2),
+                InstructionSet::Baseline => None,
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        vec![]
+        None
+    }
+
+    /// Returns every way of this processor.
+    #[cfg(test)]
+    pub fn all() -> Vec<Self> {
+        let own = Self::of_this_processor();
+        #[cfg(target_arch = "x86_64")]
+        if own == Some(Self::Avx512) {
+            return vec![Self::Avx512, Self::Avx2];
+        }
+        own.into_iter().collect()
     }
 }
 
@@ -99,7 +105,7 @@ unsafe impl Factors for Single {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::super::tile::{Columns, Tile};
+    use super::super::tile::{Columns, Tile, of_its_size};
 
     /// Computes one tile of at most eight rows and three vectors of columns: 24 sums, three vectors
     /// of the right factor and one of the left fill the 32 registers.
@@ -110,31 +116,7 @@ mod x86 {
     #[target_feature(enable = "avx512f")]
     pub unsafe fn avx512(tile: &Tile<'_, f32>) {
         // SAFETY: the caller's promise is passed on.
-        unsafe {
-            match tile.columns.len() {
-                1 => avx512_of_vectors::<1>(tile),
-                2 => avx512_of_vectors::<2>(tile),
-                _ => avx512_of_vectors::<3>(tile),
-            }
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn avx512_of_vectors<const N: usize>(tile: &Tile<'_, f32>) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe {
-            match tile.rows {
-                1 => avx512_of::<1, N>(tile),
-                2 => avx512_of::<2, N>(tile),
-                3 => avx512_of::<3, N>(tile),
-                4 => avx512_of::<4, N>(tile),
-                5 => avx512_of::<5, N>(tile),
-                6 => avx512_of::<6, N>(tile),
-                7 => avx512_of::<7, N>(tile),
-                _ => avx512_of::<8, N>(tile),
-            }
-        }
+        unsafe { of_its_size!(avx512_of, tile) }
     }
 
     #[target_feature(enable = "avx512f")]

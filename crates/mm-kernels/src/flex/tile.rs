@@ -61,3 +61,30 @@ impl<T> Columns<T> {
         (std::array::from_fn(vector), count.div_ceil(16))
     }
 }
+
+/// Calls a kernel of AVX-512 that is generic over the rows, at most eight, and the vectors, at most
+/// three, of a tile.
+#[cfg(target_arch = "x86_64")]
+macro_rules! of_its_size {
+    ($kernel:ident, $tile:ident) => {
+        match $tile.columns.len() {
+            1 => of_its_size!($kernel, $tile, 1),
+            2 => of_its_size!($kernel, $tile, 2),
+            _ => of_its_size!($kernel, $tile, 3),
+        }
+    };
+    ($kernel:ident, $tile:ident, $vectors:literal) => {
+        match $tile.rows {
+            1 => $kernel::<1, $vectors>($tile),
+            2 => $kernel::<2, $vectors>($tile),
+            3 => $kernel::<3, $vectors>($tile),
+            4 => $kernel::<4, $vectors>($tile),
+            5 => $kernel::<5, $vectors>($tile),
+            6 => $kernel::<6, $vectors>($tile),
+            7 => $kernel::<7, $vectors>($tile),
+            _ => $kernel::<8, $vectors>($tile),
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use of_its_size;

@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::{Columns, Panel, Tile};
+use crate::flex::tile::of_its_size;
 
 /// Rows of a full tile.
 pub(super) const ROWS: usize = 8;
@@ -19,31 +20,7 @@ pub(super) const VECTORS: usize = 3;
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn tile(tile: &Tile<'_, u32>) {
     // SAFETY: the caller's promise is passed on.
-    unsafe {
-        match tile.columns.len() {
-            1 => tile_of_vectors::<1>(tile),
-            2 => tile_of_vectors::<2>(tile),
-            _ => tile_of_vectors::<3>(tile),
-        }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn tile_of_vectors<const N: usize>(tile: &Tile<'_, u32>) {
-    // SAFETY: the caller's promise is passed on.
-    unsafe {
-        match tile.rows {
-            1 => tile_of::<1, N>(tile),
-            2 => tile_of::<2, N>(tile),
-            3 => tile_of::<3, N>(tile),
-            4 => tile_of::<4, N>(tile),
-            5 => tile_of::<5, N>(tile),
-            6 => tile_of::<6, N>(tile),
-            7 => tile_of::<7, N>(tile),
-            _ => tile_of::<8, N>(tile),
-        }
-    }
+    unsafe { of_its_size!(tile_of, tile) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
