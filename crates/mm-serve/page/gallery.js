@@ -23,11 +23,7 @@ export class GalleryView {
     if (byId("view-history").hidden) return;
     const { history } = this.#context;
     const cards = history.items.map((item) => {
-      const forget = () => {
-        history.remove(item.id);
-        announce("Forgotten.");
-        byId("main").focus();
-      };
+      const forget = () => tell(history.remove(item.id), "Forgotten.");
       return card(this.#context, item, { room: ROOM, forget });
     });
     byId("history").replaceChildren(...cards);
@@ -46,8 +42,12 @@ export class GalleryView {
       return;
     }
     this.#ask(false);
-    this.#context.history.clear();
-    announce("All images are forgotten.");
-    byId("main").focus();
+    tell(this.#context.history.clear(), "All images are forgotten.");
   }
+}
+
+/** Waits until the browser has forgotten, and tells it, or that it could not. */
+async function tell(forgetting, words) {
+  announce((await forgetting) ? words : "The browser could not forget this.");
+  byId("main").focus();
 }

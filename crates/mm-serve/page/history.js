@@ -42,17 +42,24 @@ export class History extends EventTarget {
     return added;
   }
 
-  /** Forgets one item. */
+  /** Forgets one item. It is off the list when the database has it no more; says whether it is. */
   remove(id) {
-    this.#drop(id);
-    this.#changed();
+    return this.#forget([id], (store) => store.delete(id));
   }
 
-  /** Forgets all items. */
+  /** Forgets all items, as `remove` forgets one. */
   clear() {
-    this.#items = [];
-    this.#write((store) => store.clear());
-    this.#changed();
+    const all = this.#items.map((item) => item.id);
+    return this.#forget(all, (store) => store.clear());
+  }
+
+  async #forget(ids, change) {
+    const isDone = await this.#write(change);
+    if (isDone) {
+      this.#items = this.#items.filter((item) => !ids.includes(item.id));
+      this.#changed();
+    }
+    return isDone;
   }
 
   #isHeavy() {
@@ -64,12 +71,22 @@ export class History extends EventTarget {
     this.#write((store) => store.delete(id));
   }
 
-  #write(change) {
-    if (!this.#database) return;
+  /** Changes the database, if there is one, and says whether it holds the change. */
+  async #write(change) {
+    if (!this.#database) return true;
     try {
-      change(this.#database.transaction(STORE, "readwrite").objectStore(STORE));
+      const transaction = this.#database.transaction(STORE, "readwrite");
+      change(transaction.objectStore(STORE));
+      // Without this call a page that is closed or loaded anew takes the change back.
+      transaction.commit();
+      await new Promise((resolve, reject) => {
+        transaction.oncomplete = resolve;
+        transaction.onabort = () => reject(transaction.error);
+      });
+      return true;
     } catch {
       // A full or closed database is no reason to lose what is on the page.
+      return false;
     }
   }
 
