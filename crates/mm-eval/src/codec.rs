@@ -21,10 +21,12 @@ pub struct CodecScore {
     pub psnr_interval: Option<[f64; 2]>,
     /// The mean structural similarity, over the images that are large enough for one.
     pub ssim: Option<f64>,
+    /// The 95 % interval of that, by the normal distribution; absent of a single image.
+    pub ssim_interval: Option<[f64; 2]>,
     /// The share of bytes that changed, a mean over the images.
     pub changed: f64,
-    /// The standard error of that mean; absent of a single image.
-    pub changed_error: Option<f64>,
+    /// The 95 % interval of that, by the normal distribution; absent of a single image.
+    pub changed_interval: Option<[f64; 2]>,
     /// The bits that say what an image is encoded to, a mean over the images.
     pub bits: f64,
     /// Those bits for each value of the image.
@@ -76,16 +78,16 @@ pub fn codec_score(model: &LoadedModel, images: &[Image]) -> Result<CodecScore, 
     }
     let count = images.len() as f64;
     let (error, of_error) = mean_and_error(&errors);
-    let (changed, changed_error) = mean_and_error(&changed);
     let found = psnr(error);
-    let interval = of_error.map(|of| [psnr(error + 1.96 * of), psnr(error - 1.96 * of)]);
+    let ends = of_error.map(|of| [psnr(error + 1.96 * of), psnr(error - 1.96 * of)]);
     Ok(CodecScore {
         images: images.len(),
         psnr: found.is_finite().then_some(found),
-        psnr_interval: interval.filter(|ends| ends.iter().all(|end| end.is_finite())),
-        ssim: (!similar.is_empty()).then(|| similar.iter().sum::<f64>() / similar.len() as f64),
-        changed,
-        changed_error,
+        psnr_interval: ends.filter(|ends| ends.iter().all(|end| end.is_finite())),
+        ssim: (!similar.is_empty()).then(|| mean_and_error(&similar).0),
+        ssim_interval: interval(&similar),
+        changed: mean_and_error(&changed).0,
+        changed_interval: interval(&changed),
         bits: bits / count,
         bits_per_value: bits / values as f64,
         png_bits: png as f64 / count,
@@ -108,6 +110,14 @@ fn mean_and_error(numbers: &[f64]) -> (f64, Option<f64>) {
     (mean, (numbers.len() > 1).then_some(error))
 }
 
+/// Returns the 95 % interval of the mean of numbers up to 1, by the normal distribution; fewer than
+/// two numbers have none.
+fn interval(shares: &[f64]) -> Option<[f64; 2]> {
+    let (mean, error) = mean_and_error(shares);
+    let error = error?;
+    Some([mean - 1.96 * error, (mean + 1.96 * error).min(1.0)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +128,14 @@ mod tests {
         assert_eq!(mean, 4.0);
         assert!((error.unwrap() - (20.0f64 / 3.0 / 4.0).sqrt()).abs() < 1e-12);
         assert_eq!(mean_and_error(&[2.0]), (2.0, None));
+    }
+
+    #[test]
+    fn an_interval_is_around_its_mean_and_ends_at_1() {
+        let [low, high] = interval(&[0.1, 0.2, 0.3]).unwrap();
+        let width = 1.96 * 0.1 / 3f64.sqrt();
+        assert!((low - (0.2 - width)).abs() < 1e-12 && (high - (0.2 + width)).abs() < 1e-12);
+        assert_eq!(interval(&[0.9, 1.0]).unwrap()[1], 1.0);
+        assert_eq!((interval(&[0.5]), interval(&[])), (None, None));
     }
 }

@@ -78,6 +78,16 @@ fn number(value: &Value, digits: usize) -> String {
     value.as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
+/// Spells a number with its interval, which it may lack.
+fn with_ends(value: &Value, ends: &Value, digits: usize) -> String {
+    let value = number(value, digits);
+    if ends.is_null() {
+        return value;
+    }
+    let [low, high] = [&ends[0], &ends[1]].map(|end| number(end, digits));
+    format!("{value} ({low} to {high})")
+}
+
 /// Spells a share of right answers in percent, with its interval.
 fn share(value: &Value) -> String {
     in_percent(value, "value")
@@ -221,22 +231,14 @@ fn reconstruction(results: &Results, text: &mut String) -> Result<()> {
     for run in codecs(results) {
         let found = results.of(&format!("codec {}", run.name()));
         let decoded = &found["reading"]["decoded"];
-        let psnr = match found["psnr_interval"].as_array() {
-            Some(ends) => format!(
-                "{} ({} to {})",
-                number(&found["psnr"], 1),
-                number(&ends[0], 1),
-                number(&ends[1], 1)
-            ),
-            None => number(&found["psnr"], 1),
-        };
+        let psnr = with_ends(&found["psnr"], &found["psnr_interval"], 1);
+        let ssim = with_ends(&found["ssim"], &found["ssim_interval"], 3);
         writeln!(
             text,
-            "| {} | {} | {} | {psnr} | {} | {} | {} |{}",
+            "| {} | {} | {} | {psnr} | {ssim} | {} | {} |{}",
             run.name(),
             number(&decoded["all"]["texts"], 0),
             number(&found["bits"], 0),
-            number(&found["ssim"], 3),
             kernel_distance(&results.of(&format!("kid {}", run.name()))["kid"]["drawn"]),
             errors(&decoded["all"]),
             by_height(decoded)
@@ -251,30 +253,21 @@ fn editing(results: &Results, text: &mut String) -> Result<()> {
     *text += "## Editing\n\nAn edit should change nothing outside of its mask. Raw patches were asked to draw the \
               middle quarter of images anew (`mm edit inpaint`). Codes and latents cannot do better outside than \
               encoding and decoding an image without any edit, which is what is counted for them.\n\n\
-              | images | n | bytes changed outside, % |\n| --- | ---: | ---: |\n";
+              | images | n | share of bytes changed outside |\n| --- | ---: | ---: |\n";
     for (road, run) in roads(results) {
         if road != Road::Patches {
             continue;
         }
         let found = results.of(&format!("edit {}", run.name()));
         let share = found["changed"].as_f64().zip(found["outside"].as_f64());
-        let share = share
-            .map_or_else(|| "-".to_owned(), |(part, all)| format!("{:.2}", 100.0 * part / all));
+        let share =
+            share.map_or_else(|| "-".to_owned(), |(part, all)| format!("{:.3}", part / all));
         writeln!(text, "| {} | {} | {share} |", run.name(), number(&found["count"], 0))?;
     }
     for run in codecs(results) {
         let found = results.of(&format!("codec {}", run.name()));
-        let spell = |value: &Value, by: f64| {
-            value.as_f64().map_or_else(|| "-".to_owned(), |share| format!("{:.1}", by * share))
-        };
-        let changed = spell(&found["changed"], 100.0);
-        let error = spell(&found["changed_error"], 196.0);
-        writeln!(
-            text,
-            "| {} | {} | {changed} ± {error} |",
-            run.name(),
-            number(&found["images"], 0)
-        )?;
+        let changed = with_ends(&found["changed"], &found["changed_interval"], 3);
+        writeln!(text, "| {} | {} | {changed} |", run.name(), number(&found["images"], 0))?;
     }
     *text += "\n";
     Ok(())
@@ -388,8 +381,9 @@ mod tests {
             "codec fsq-8-0",
             json!({
                 "images": 40, "psnr": 20.0, "psnr_interval": [19.0, 21.0], "ssim": 0.5,
+                "ssim_interval": [0.45, 0.55],
                 "bits": 1600.0, "png_bits": 6400.0, "webp_bits": 5000.0, "changed": 0.75,
-                "changed_error": 0.01,
+                "changed_interval": [0.73, 0.77],
                 "reading": { "original": reading(0.2), "decoded": reading(0.5) },
             }),
         );
@@ -407,9 +401,9 @@ mod tests {
             "| fsq-8-0 | 1600 | 25 |",
             "| a model of patches-0, by the flow, dequantized | more than bytes as they are | - |",
             "| a model of bytes-0, exact | 6144 ± 60 | 2.000 |",
-            "| fsq-8-0 | 40 | 1600 | 20.0 (19.0 to 21.0) | 0.500 | - | 50.0 (10.0 to 90.0) | 50 | 50 |",
+            "| fsq-8-0 | 40 | 1600 | 20.0 (19.0 to 21.0) | 0.500 (0.450 to 0.550) | - | 50.0 (10.0 to 90.0) | 50 | 50 |",
             " 5 px | 12 px |",
-            "| fsq-8-0 | 40 | 75.0 ± 2.0 |",
+            "| fsq-8-0 | 40 | 0.750 (0.730 to 0.770) |",
             "| bytes-0 | 8 | 12.5 (2.0 to 47.0) | 3072 | 0.500 | - |",
             "| kl-2-0 | - | - | - | - | - | - | - | - |",
             "| pairs-codes-0 | 700 | 50.0 (46.0 to 54.0) | - | - | - | - | - | 50 | - |",

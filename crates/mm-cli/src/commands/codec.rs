@@ -256,13 +256,16 @@ fn data(args: &MeasureArgs) -> Result<DataSet, Failure> {
 }
 
 fn print(score: &CodecScore) {
-    let number = |value: Option<f64>, unit: &str| {
-        value.map_or_else(|| "none".to_owned(), |value| format!("{value:.3}{unit}"))
+    let number = |value: Option<f64>, digits: usize, ends: Option<[f64; 2]>, unit: &str| {
+        let Some(value) = value else { return "none".to_owned() };
+        let ends = ends.map(|[low, high]| format!(" ({low:.digits$} to {high:.digits$})"));
+        format!("{value:.digits$}{unit}{}", ends.unwrap_or_default())
     };
-    say!("{} images", score.images);
-    say!("PSNR                 {}", number(score.psnr, " dB"));
-    say!("SSIM                 {}", number(score.ssim, ""));
-    say!("bytes changed        {:.1} %", 100.0 * score.changed);
+    let percent = score.changed_interval.map(|ends| ends.map(|end| 100.0 * end));
+    say!("{} images; means, and their 95 % intervals over images", score.images);
+    say!("PSNR                 {}", number(score.psnr, 2, score.psnr_interval, " dB"));
+    say!("SSIM                 {}", number(score.ssim, 4, score.ssim_interval, ""));
+    say!("bytes changed        {}", number(Some(100.0 * score.changed), 1, percent, " %"));
     say!("bits an image        {:.0}, {:.4} a value", score.bits, score.bits_per_value);
     say!("bits as PNG          {:.0}, as lossless WebP {:.0}", score.png_bits, score.webp_bits);
     if let Some(codes) = score.codes {
