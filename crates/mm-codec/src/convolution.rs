@@ -49,10 +49,7 @@ impl Convolution {
         let y = if side == 3 {
             mm_kernels::convolution(x, weight, precision)
         } else {
-            let [images, _, height, width] = x.dims();
-            let map = weight.reshape([1, outputs, inputs]).expand([images, outputs, inputs]);
-            map.matmul(x.reshape([images, inputs, height * width]))
-                .reshape([images, outputs, height, width])
+            mm_kernels::linear_of_pixels(x, weight.reshape([outputs, inputs]))
         };
         y + self.bias.val().reshape([1, outputs, 1, 1])
     }

@@ -25,7 +25,7 @@ use crate::{
 pub use gelu::gelu;
 pub use group_norm::{GroupMembers, GroupNormOptions};
 pub(crate) use multi_head::multi_head;
-pub use norm::{layer_norm, linear, rms_norm, standardized};
+pub use norm::{layer_norm, linear, linear_of_pixels, rms_norm, standardized};
 
 /// Kernels of one family of backends.
 ///

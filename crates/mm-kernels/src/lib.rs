@@ -40,8 +40,8 @@ pub use context::AttentionContext;
 pub use gate::Gate;
 pub use instructions::InstructionSet;
 pub use kernels::{
-    BlockKernels, GroupMembers, GroupNormOptions, Reference, gelu, layer_norm, linear, rms_norm,
-    standardized,
+    BlockKernels, GroupMembers, GroupNormOptions, Reference, gelu, layer_norm, linear,
+    linear_of_pixels, rms_norm, standardized,
 };
 #[cfg(feature = "mmap")]
 pub use mapped::{MappedFile, map_file};

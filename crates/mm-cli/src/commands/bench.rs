@@ -57,7 +57,7 @@ enum BenchShape {
     Gau768,
     /// Training: width 384, 6 layers, 4 packed rows of 512 tokens, texts and images.
     Packed,
-    /// Training: whole steps of the default recipe.
+    /// Training: whole steps of the default recipe, whose two micro-batches have a thread each.
     Recipe,
     /// Training: whole steps of the recipe baseline-unet, 16 images of 64x64 pixels.
     Unet,

@@ -78,6 +78,17 @@ pub fn linear<const D: usize>(
     burn::tensor::module::linear(flat, weight, bias).narrow(0, 0, rows).reshape(shape)
 }
 
+/// Maps the channels of every pixel without turning the image: a convolution of 1x1 pixels without
+/// a bias, `[images, inputs, height, width]` -> `[images, outputs, height, width]`; `weight`:
+/// `[outputs, inputs]`.
+pub fn linear_of_pixels(x: Tensor<4>, weight: Tensor<2>) -> Tensor<4> {
+    let ([images, inputs, height, width], [outputs, _]) = (x.dims(), weight.dims());
+    let weight = weight.reshape([1, outputs, inputs]).expand([images, outputs, inputs]);
+    weight
+        .matmul(x.reshape([images, inputs, height * width]))
+        .reshape([images, outputs, height, width])
+}
+
 /// Returns the rows from which on `gemm` takes one way: it sums over at most 512 inputs in one go,
 /// over more of them in chunks, which are others for a single row, and others again where both
 /// sides of the product are small.

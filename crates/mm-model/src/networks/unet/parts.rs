@@ -13,7 +13,7 @@ use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use mm_backbone::{Init, Linear, checkpointed};
-use mm_kernels::{GroupMembers, GroupNormOptions, Precision, group_norm, swish};
+use mm_kernels::{GroupMembers, GroupNormOptions, Precision, group_norm, linear_of_pixels, swish};
 
 use super::UnetConfig;
 use crate::networks::convolution::Convolution;
@@ -53,19 +53,6 @@ impl GroupNorm {
 fn dense(init: &mut Init, inputs: usize, outputs: usize) -> Linear {
     let bound = (6.0 / (inputs + outputs) as f64).sqrt();
     Linear { weight: init.uniform([inputs, outputs], bound), bias: None }
-}
-
-/// Maps the channels of every pixel without turning the image, `[images, inputs, height, width]` ->
-/// `[images, outputs, height, width]`. The map has no bias.
-fn of_pixels(map: &Linear, x: Tensor<4>) -> Tensor<4> {
-    let [images, inputs, height, width] = x.dims();
-    let weight = map.weight.val().transpose(); // [outputs, inputs]
-    let outputs = weight.dims()[0];
-    weight
-        .reshape([1, outputs, inputs])
-        .expand([images, outputs, inputs])
-        .matmul(x.reshape([images, inputs, height * width]))
-        .reshape([images, outputs, height, width])
 }
 
 /// `[images, channels, height, width]` -> `[images, height * width, channels]`.
@@ -124,7 +111,7 @@ impl Residual {
     ) -> Tensor<4> {
         let [images, inputs, ..] = x.dims();
         let straight = match &self.shortcut {
-            Some(map) => of_pixels(map, x.clone()),
+            Some(map) => linear_of_pixels(x.clone(), map.weight.val().transpose()),
             None => x.clone(),
         };
         let time = self.time.forward(time.clone()).reshape([images, inputs, 1, 1]);
