@@ -31,6 +31,17 @@ pub(crate) struct ErrorBody {
     pub code: Option<&'static str>,
 }
 
+/// The most characters of a wrong value that an error repeats.
+const MOST_REPEATED: usize = 64;
+
+/// Returns the beginning of a text from outside, for errors.
+pub(crate) fn beginning(text: &str) -> String {
+    match text.char_indices().nth(MOST_REPEATED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// The body of every answer that is an error.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct ErrorAnswer {

@@ -24,7 +24,7 @@ use futures_util::FutureExt;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::answer::{Finish, in_error_form, watched};
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 use crate::id::new_id;
 use crate::state::AppState;
 use crate::tally::Tally;
@@ -47,7 +47,7 @@ pub(crate) fn guarded(routes: Router<AppState>, state: &AppState) -> Router<AppS
 
 async fn no_route(request: Request) -> ApiError {
     let (method, path) = (request.method(), request.uri().path());
-    let path: String = path.chars().take(100).collect();
+    let path = beginning(path);
     let message = format!("there is no `{method} {path}` here; `GET /openapi.json` lists what is");
     ApiError::of(StatusCode::NOT_FOUND, "invalid_request_error", message).with_code("unknown_url")
 }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use mm_patch::{DecodeOptions, Image};
 use tokio::sync::Semaphore;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 use crate::metrics::Metrics;
 use crate::{Engine, ServedModel, SiteFile};
 
@@ -129,7 +129,7 @@ impl AppState {
         let found = models.iter().enumerate().find(|(_, model)| model.name == name);
         found.ok_or_else(|| {
             let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
-            let shown: String = name.chars().take(64).collect();
+            let shown = beginning(name);
             ApiError::of(
                 StatusCode::NOT_FOUND,
                 "invalid_request_error",

@@ -24,7 +24,7 @@ use super::json::{JsonBody, Refused, StreamEvent, is_empty};
 use super::run::collect;
 use super::settings::{Settings, Strings, count};
 use super::talk::{Content, Part, Reader, Role, Said, check_text, prompt_of, turns_of};
-use crate::error::{ApiError, ErrorAnswer};
+use crate::error::{ApiError, ErrorAnswer, beginning};
 use crate::state::AppState;
 use crate::tally::Tally;
 use crate::{Job, Task, Ticket};
@@ -248,7 +248,7 @@ fn draws(modalities: Option<&[String]>) -> Result<bool, ApiError> {
     let Some(modalities) = modalities else { return Ok(true) };
     for found in modalities {
         if !["text", "image"].contains(&found.as_str()) {
-            let shown: String = found.chars().take(40).collect();
+            let shown = beginning(found);
             let why = format!("the modality `{shown}` is not made, wanted text or image");
             return Err(ApiError::unsupported("modalities", why));
         }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 use crate::state::AppState;
 
 /// The object in the body of a request.
@@ -89,7 +89,7 @@ impl FromRequest<AppState> for JsonBody {
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if essence != "application/json" {
-            let found: String = kind.chars().take(64).collect();
+            let found = beginning(kind);
             return Err(ApiError::of(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "invalid_request_error",

@@ -33,7 +33,7 @@ use self::read::{Ready, prepare};
 use self::request::{REFUSED, ResponsesRequest};
 use self::stream::Running;
 use super::json::{JsonBody, StreamEvent};
-use crate::error::{ApiError, ErrorAnswer};
+use crate::error::{ApiError, ErrorAnswer, beginning};
 use crate::state::AppState;
 use crate::tally::Tally;
 
@@ -119,7 +119,7 @@ pub(crate) async fn remove(
 
 /// Says that a response is not kept. `param` names the field with its id.
 fn unknown(id: &str, param: &str) -> ApiError {
-    let shown: String = id.chars().take(64).collect();
+    let shown = beginning(id);
     let message = format!("there is no response `{shown}`, or it is kept no more");
     ApiError::of(StatusCode::NOT_FOUND, "invalid_request_error", message)
         .at(param.into())

@@ -1,11 +1,10 @@
 //! The settings of generation that a request may give, checked field by field.
 
-use mm_diffusion::Sampler;
 use mm_model::{GenerateOptions, LoadedModel};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 use crate::id::random_seed;
 use crate::state::Limits;
 
@@ -41,7 +40,7 @@ const STOPS: usize = 4;
 /// The longest text that is not part of the conversation, in bytes.
 const LONGEST: usize = 4096;
 /// The strongest guidance. Images are long burnt out there.
-pub(crate) const MOST_GUIDANCE: f64 = 100.0;
+const MOST_GUIDANCE: f64 = 100.0;
 
 impl Settings {
     /// Returns the model's settings, replaced where the request gave one.
@@ -105,20 +104,9 @@ impl Settings {
         model: &LoadedModel,
         limits: &Limits,
     ) -> Result<(), ApiError> {
-        if let Some(steps) = self.steps {
-            options.steps = count("steps", steps, 1, limits.steps)?;
-            let schedule = &model.config.schedule;
-            let right = schedule.sampling_levels(options.steps);
-            right.map_err(|why| ApiError::invalid("steps", why.to_string()))?;
-        }
-        if let Some(scale) = self.guidance {
-            options.guidance.scale = number("guidance", scale, 0.0, MOST_GUIDANCE)?;
-        }
-        if let Some(sampler) = &self.sampler {
-            let found: Result<Sampler, _> = sampler.parse();
-            options.sampler =
-                found.map_err(|why| ApiError::invalid("sampler", format!("`sampler`: {why}")))?;
-        }
+        let Self { steps, sampler, guidance, .. } = self;
+        Denoising { steps: *steps, sampler: sampler.as_deref(), guidance: *guidance }
+            .set(options, model, limits)?;
         if let Some(negative) = &self.negative_prompt {
             if negative.len() > LONGEST {
                 let why = format!("`negative_prompt` has more than {LONGEST} bytes");
@@ -128,6 +116,42 @@ impl Settings {
         }
         if let Some(images) = self.max_images {
             options.max_images = count("max_images", images, 0, limits.drawn)?;
+        }
+        Ok(())
+    }
+}
+
+/// How a request wants images to be denoised; without a field, the model's own stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Denoising<'a> {
+    pub steps: Option<u64>,
+    pub sampler: Option<&'a str>,
+    pub guidance: Option<f64>,
+}
+
+impl Denoising<'_> {
+    /// Replaces the model's settings where a field was given.
+    pub fn set(
+        self,
+        options: &mut GenerateOptions,
+        model: &LoadedModel,
+        limits: &Limits,
+    ) -> Result<(), ApiError> {
+        if let Some(steps) = self.steps {
+            options.steps = count("steps", steps, 1, limits.steps)?;
+            let right = model.config.schedule.sampling_levels(options.steps);
+            let wrong = |why| ApiError::invalid("steps", format!("`steps` is {steps}: {why}"));
+            right.map_err(wrong)?;
+        }
+        if let Some(sampler) = self.sampler {
+            let wrong = |why| {
+                let found = beginning(sampler);
+                ApiError::invalid("sampler", format!("`sampler` is {found}: {why}"))
+            };
+            options.sampler = sampler.parse().map_err(wrong)?;
+        }
+        if let Some(scale) = self.guidance {
+            options.guidance.scale = number("guidance", scale, 0.0, MOST_GUIDANCE)?;
         }
         Ok(())
     }

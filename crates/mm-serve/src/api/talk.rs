@@ -8,7 +8,7 @@ use mm_patch::{Fit, Grid, Image};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 use crate::state::AppState;
 
 /// What a message holds: a string, or parts in order.
@@ -86,7 +86,7 @@ impl Role {
                 Err(ApiError::unsupported(param, "this model calls no functions"))
             }
             other => {
-                let shown: String = other.chars().take(40).collect();
+                let shown = beginning(other);
                 let why =
                     format!("`{param}` is `{shown}`, wanted system, developer, user or assistant");
                 Err(ApiError::invalid(param, why))
@@ -140,7 +140,7 @@ impl Reader<'_> {
                 Err(ApiError::unsupported(format!("{param}.type"), why))
             }
             other => {
-                let shown: String = other.chars().take(40).collect();
+                let shown = beginning(other);
                 let why = format!("`{param}.type` is `{shown}`, wanted a text or an image");
                 Err(ApiError::invalid(format!("{param}.type"), why))
             }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode, header};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 
 /// Fails unless the request was addressed to a name of the loopback.
 ///
@@ -16,7 +16,7 @@ pub(super) fn check_host(request: &Request) -> Result<(), ApiError> {
     let uri = request.uri().authority().map(|authority| authority.as_str());
     for host in header.into_iter().chain(uri) {
         if !is_loopback(host) {
-            let shown: String = host.chars().take(100).collect();
+            let shown = beginning(host);
             let why = format!("the host `{shown}` is not served here, wanted one of the loopback");
             return Err(refused(StatusCode::MISDIRECTED_REQUEST, why, "unknown_host"));
         }
@@ -38,7 +38,7 @@ pub(super) fn check_origin(request: &Request, named: &[String]) -> Result<(), Ap
     if own || named.iter().any(|named| named == origin) {
         return Ok(());
     }
-    let shown: String = origin.chars().take(100).collect();
+    let shown = beginning(origin);
     let why = format!("pages of the origin `{shown}` may not use this server (`--cors-origin`)");
     Err(refused(StatusCode::FORBIDDEN, why, "origin_not_allowed"))
 }

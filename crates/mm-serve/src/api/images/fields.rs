@@ -8,7 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 use crate::multipart::read_form;
 use crate::state::{AppState, Limits};
 
@@ -17,9 +17,6 @@ const IMAGES: [&str; 4] = ["image", "image[]", "images", "images[]"];
 
 /// The names under which a mask may stand.
 const MASK: &str = "mask";
-
-/// The most characters of a wrong value that an error repeats.
-const MOST_SHOWN: usize = 60;
 
 /// An image as it was sent, and the field in which it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +50,7 @@ impl Fields {
                 "invalid_request_error",
                 format!(
                     "the content type is `{}`, wanted application/json or multipart/form-data",
-                    shown(other)
+                    beginning(other)
                 ),
             )),
         }
@@ -149,8 +146,8 @@ impl Fields {
         }
         let wrong = || {
             let found = match &value {
-                Value::String(text) if self.is_form => shown(text),
-                value => shown(&value.to_string()),
+                Value::String(text) if self.is_form => beginning(text),
+                value => beginning(&value.to_string()),
             };
             ApiError::invalid(name, format!("`{name}` is {found}, wanted {wanted}"))
         };
@@ -163,7 +160,7 @@ impl Fields {
         let found: Option<String> = self.take(name, &wanted)?;
         match found {
             Some(found) if !few.contains(&found.as_str()) => {
-                let message = format!("`{name}` is {}, wanted {wanted}", shown(&found));
+                let message = format!("`{name}` is {}, wanted {wanted}", beginning(&found));
                 Err(ApiError::invalid(name, message))
             }
             found => Ok(found),
@@ -181,14 +178,6 @@ impl Fields {
     }
 }
 
-/// Returns the beginning of a text, for errors.
-pub(super) fn shown(text: &str) -> String {
-    match text.char_indices().nth(MOST_SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// Reads an image of a JSON field: a text, or an object with the text under `image_url`.
 fn sent(param: String, value: &Value) -> Result<Sent, ApiError> {
     if value.get("file_id").is_some_and(|id| !id.is_null()) {
@@ -199,7 +188,7 @@ fn sent(param: String, value: &Value) -> Result<Sent, ApiError> {
     let Some(uri) = value.get("url").unwrap_or(value).as_str() else {
         let message = format!(
             "`{param}` is {}, wanted a data URI, base64, or an object with `image_url`",
-            shown(&value.to_string())
+            beginning(&value.to_string())
         );
         return Err(ApiError::invalid(param, message));
     };

@@ -1,18 +1,18 @@
 //! What a request for images may hold, and how it is checked: every wrong value is an error that
 //! names its field.
 
-use mm_diffusion::{Guidance, Sampler};
+use mm_diffusion::Guidance;
 use mm_model::{Document, GenerateOptions, Segment};
 use mm_patch::Grid;
 use mm_text::MAX_SIDE;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, Type};
 
-use super::super::settings::MOST_GUIDANCE;
-use super::fields::{Fields, shown};
+use super::super::settings::{Denoising, count, number};
+use super::fields::Fields;
 use crate::ServedModel;
 use crate::encode::{Output, OutputFormat};
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 use crate::id::random_seed;
 use crate::state::{AppState, Limits};
 
@@ -31,7 +31,7 @@ pub(crate) struct ImageRequest {
     pub prompt: Option<String>,
     /// The number of images.
     #[schema(minimum = 1, default = 1)]
-    pub n: Option<usize>,
+    pub n: Option<u64>,
     /// `auto`, which is the size that the model was trained on, or of the image that is edited; or
     /// WIDTHxHEIGHT in pixels, both multiples of the model's patch.
     #[schema(example = "auto", pattern = "^(auto|[1-9][0-9]{0,3}x[1-9][0-9]{0,3})$")]
@@ -49,12 +49,12 @@ pub(crate) struct ImageRequest {
     pub stream: Option<bool>,
     /// How many unfinished images a stream shows of every image.
     #[schema(minimum = 0, maximum = 3, default = 0)]
-    pub partial_images: Option<usize>,
+    pub partial_images: Option<u64>,
     /// Seed of the noise; image `i` of a request has the seed `seed + i`. A random one without it.
     pub seed: Option<u64>,
     /// Number of denoising steps; the model's own without it.
     #[schema(minimum = 1)]
-    pub steps: Option<usize>,
+    pub steps: Option<u64>,
     /// Scale of classifier-free guidance; 1 turns it off.
     #[schema(minimum = 0, maximum = 100)]
     pub guidance: Option<f64>,
@@ -152,26 +152,19 @@ impl Settings {
         let limits = &state.options.limits;
         let (model, served) = state.model(request.model.as_deref())?;
         let served = served.clone();
-        let count = request.n.unwrap_or(1);
-        within("n", count, 1, limits.drawn)?;
-        let previews = request.partial_images.unwrap_or(0);
-        within("partial_images", previews, 0, 3)?;
-        let strength = request.strength;
-        if strength.is_some_and(|strength| !(0.0..=1.0).contains(&strength)) {
-            let found = strength.unwrap_or_default();
-            let message = format!("`strength` is {found}, wanted a number from 0 to 1");
-            return Err(ApiError::invalid("strength", message));
-        }
+        let images = count("n", request.n.unwrap_or(1), 1, limits.drawn)?;
+        let previews = count("partial_images", request.partial_images.unwrap_or(0), 0, 3)?;
+        let strength = request.strength.map(|strength| number("strength", strength, 0.0, 1.0));
         let stream = request.stream.unwrap_or(false);
         Ok(Self {
-            count,
+            count: images,
             size: request.size.as_deref().map_or(Ok(None), |size| parse_size(size, "size"))?,
             quality: request.quality.clone().unwrap_or_else(|| "auto".to_owned()),
             output: output_of(&request)?,
             stream,
             previews: if stream { previews } else { 0 },
             options: options_of(&request, &served, limits)?,
-            strength,
+            strength: strength.transpose()?,
             prompt: request.prompt.unwrap_or_default(),
             model,
             served,
@@ -240,19 +233,10 @@ fn check_bytes(param: &str, text: &str, limits: &Limits) -> Result<(), ApiError>
     Err(ApiError::invalid(param, message).with_code("context_length_exceeded"))
 }
 
-/// Fails unless a number lies between two others.
-fn within(param: &str, found: usize, least: usize, most: usize) -> Result<(), ApiError> {
-    if (least..=most).contains(&found) {
-        return Ok(());
-    }
-    let message = format!("`{param}` is {found}, wanted a whole number from {least} to {most}");
-    Err(ApiError::invalid(param, message))
-}
-
 fn output_of(request: &ImageRequest) -> Result<Output, ApiError> {
     let format = request.output_format.unwrap_or_default();
     let quality = request.output_compression.unwrap_or(100);
-    within("output_compression", usize::from(quality), 0, 100)?;
+    count("output_compression", u64::from(quality), 0, 100)?;
     if format == OutputFormat::Png && quality < 100 {
         let message = format!(
             "`output_compression` is {quality}, and png takes 100 alone since it loses nothing"
@@ -268,31 +252,13 @@ fn options_of(
     served: &ServedModel,
     limits: &Limits,
 ) -> Result<GenerateOptions, ApiError> {
-    let base = served.model.options(request.seed.unwrap_or_else(random_seed));
-    let mut options = base;
-    if let Some(steps) = request.steps {
-        within("steps", steps, 1, limits.steps)?;
-        served
-            .model
-            .config
-            .schedule
-            .sampling_levels(steps)
-            .map_err(|why| ApiError::invalid("steps", format!("`steps` is {steps}: {why}")))?;
-        options.steps = steps;
+    let mut options = served.model.options(request.seed.unwrap_or_else(random_seed));
+    Denoising {
+        steps: request.steps,
+        sampler: request.sampler.as_deref(),
+        guidance: request.guidance,
     }
-    if let Some(sampler) = &request.sampler {
-        options.sampler = sampler.parse::<Sampler>().map_err(|why| {
-            let message = format!("`sampler` is {}: {why}", shown(sampler));
-            ApiError::invalid("sampler", message)
-        })?;
-    }
-    if let Some(scale) = request.guidance {
-        if !(0.0..=MOST_GUIDANCE).contains(&scale) {
-            let message = format!("`guidance` is {scale}, wanted a number from 0 to 100");
-            return Err(ApiError::invalid("guidance", message));
-        }
-        options.guidance.scale = scale;
-    }
+    .set(&mut options, &served.model, limits)?;
     if let Some(interval) = &request.guidance_interval {
         let wrong = || {
             let message = format!("`guidance_interval` is {interval:?}, wanted {INTERVAL}");
@@ -332,7 +298,7 @@ pub(in crate::api) fn parse_size(text: &str, param: &str) -> Result<Option<Size>
         .split_once('x')
         .and_then(|(width, height)| Some(Size { width: side(width)?, height: side(height)? }));
     size.map(Some).ok_or_else(|| {
-        ApiError::invalid(param, format!("`{param}` is {}, wanted {SIZES}", shown(text)))
+        ApiError::invalid(param, format!("`{param}` is {}, wanted {SIZES}", beginning(text)))
     })
 }
 

@@ -50,14 +50,12 @@ pub(super) fn draw(state: &AppState, model: usize, source: &Source<'_>) -> Resul
 /// Returns the same request as `/v1/images` would get.
 fn image_request(source: &Source<'_>, prompt: String) -> ImageRequest {
     let (request, tool) = (source.request, source.tool);
-    let whole =
-        |value: Option<u64>| value.map(|value| usize::try_from(value).unwrap_or(usize::MAX));
     ImageRequest {
         model: request.model.clone(),
         prompt: Some(prompt),
         size: tool.fields.size.clone(),
         seed: request.seed.map(i64::cast_unsigned),
-        steps: whole(request.steps),
+        steps: request.steps,
         guidance: request.guidance,
         sampler: request.sampler.clone(),
         negative_prompt: request.negative_prompt.clone(),

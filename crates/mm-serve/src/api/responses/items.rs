@@ -5,7 +5,7 @@ use mm_patch::Image;
 
 use super::super::talk::{Content, Detail, ImageUrl, Reader, Role, Said};
 use super::request::{Input, Item};
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 
 /// Returns the items of an input; a text is the message of a user.
 pub(super) fn items_of(input: Option<&Input>) -> Vec<Item> {
@@ -42,7 +42,7 @@ pub(super) fn read(
             return Ok(Some(Said { role: Role::Assistant, segments }));
         }
         Some(other) => {
-            let shown: String = other.chars().take(40).collect();
+            let shown = beginning(other);
             let why = format!("items of the type `{shown}` are not read, wanted messages");
             return Err(ApiError::unsupported(format!("{param}.type"), why));
         }

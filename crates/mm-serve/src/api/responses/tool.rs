@@ -6,7 +6,7 @@ use super::super::images::parse_size;
 use super::super::settings::{count, number};
 use super::request::{Tool, ToolChoice};
 use crate::encode::{Output, OutputFormat};
-use crate::error::ApiError;
+use crate::error::{ApiError, beginning};
 
 /// When images are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl ImageTool {
     pub fn of(tools: &[Tool], choice: Option<&ToolChoice>) -> Result<Self, ApiError> {
         for (at, tool) in tools.iter().enumerate() {
             if tool.kind != "image_generation" {
-                let shown: String = tool.kind.chars().take(40).collect();
+                let shown = beginning(&tool.kind);
                 let why = format!("the tool `{shown}` is unknown, wanted image_generation");
                 return Err(ApiError::unsupported(format!("tools[{at}].type"), why));
             }
