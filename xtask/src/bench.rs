@@ -18,7 +18,7 @@ use xshell::{Shell, cmd};
 use crate::{flags, mm};
 
 /// Names what both sides can run.
-const SHAPES: [&str; 5] = ["gau-256", "gau-768", "packed", "unet", "sampling"];
+const SHAPES: [&str; 6] = ["gau-256", "gau-768", "packed", "unet", "codec", "sampling"];
 /// Names the types that blocks multiply in.
 const PRECISIONS: [&str; 2] = ["f32", "bf16"];
 

@@ -6,7 +6,8 @@ prompt. It prints one JSON object.
                     [--device cpu|cuda]
 
 With --bf16 the forward pass runs under autocast to bfloat16. The U-Net (the recipe baseline-unet)
-has no attention: its channels come last in memory with `eager` and `compile`, first with the others.
+and the codec (the recipe codec-kl, as diffusers' AutoencoderKL: `pip install diffusers`) have their
+channels last in memory with `eager` and `compile`, first with the others.
 """
 
 import argparse
@@ -28,6 +29,8 @@ SHAPES = {
 }
 # width, growth, blocks of a level, groups, images, side, smallest side
 UNET = (16, (1, 2, 5, 7), 2, 8, 16, 64, 4)
+# channels of the levels, layers of a level, groups, latent channels, images, side, weight of the latents
+CODEC = ((16, 32, 48), 1, 8, 4, 16, 32, 1e-4)
 IMAGES, PROMPT, SAMPLING_STEPS = 16, 24, 10
 
 
@@ -142,6 +145,24 @@ class UNet(nn.Module):
         return self.last(self.norm(x))
 
 
+class Codec(nn.Module):
+    """Encodes, draws latents and decodes, as crates/mm-codec/src/kl.rs does."""
+
+    def __init__(self):
+        super().__init__()
+        from diffusers import AutoencoderKL
+
+        channels, layers, groups, latent, *_ = CODEC
+        levels = len(channels)
+        self.net = AutoencoderKL(
+            down_block_types=["DownEncoderBlock2D"] * levels, up_block_types=["UpDecoderBlock2D"] * levels,
+            block_out_channels=channels, layers_per_block=layers, norm_num_groups=groups, latent_channels=latent)
+
+    def forward(self, x, noise):
+        found = self.net.encode(x).latent_dist
+        return self.net.decode(found.mean + found.std * noise).sample, found.mean, found.logvar
+
+
 def row_mask(document, documents, rest):
     """None where every token sees every other, else [1, tokens, tokens], true = may attend."""
     before, patches, after = document
@@ -161,7 +182,7 @@ def row_mask(document, documents, rest):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("shape", choices=[*SHAPES, "unet"])
+    p.add_argument("shape", choices=[*SHAPES, "unet", "codec"])
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--mode", default="eager")
@@ -172,9 +193,10 @@ def main():
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     width, depth, rows, document, documents, rest = SHAPES.get(a.shape, SHAPES["gau-256"])
-    net = UNet() if a.shape == "unet" else Net(width, depth, "sdpa" in a.mode)
+    of_images = {"unet": UNet, "codec": Codec}.get(a.shape)
+    net = of_images() if of_images else Net(width, depth, "sdpa" in a.mode)
     layout = torch.contiguous_format if "sdpa" in a.mode else torch.channels_last
-    net = net.to(memory_format=layout) if a.shape == "unet" else net
+    net = net.to(memory_format=layout) if of_images else net
     run = torch.compile(net) if "compile" in a.mode else net
     tokens = documents * sum(document) + rest
     angles = lambda n: (torch.rand(1, n, KEY // 2), torch.rand(1, n, KEY // 2))
@@ -219,6 +241,25 @@ def main():
             with narrow():
                 y = run(x, steps)
             loss = ((y.float() - target) ** 2).mean()
+            loss.item()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        timed(step, 3)
+    elif a.shape == "codec":
+        latent, images, side, weight = CODEC[3:]
+        x = torch.randn(images, 3, side, side).to(memory_format=layout)
+        cells = side >> (len(CODEC[0]) - 1)
+        noise = torch.randn(images, latent, cells, cells)
+        optimizer = torch.optim.AdamW(net.parameters(), 1e-3, fused=True)
+
+        def step():
+            with narrow():
+                y, mean, logvar = run(x, noise)
+            mean, logvar = mean.float(), logvar.float()
+            kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum([1, 2, 3]).mean()
+            loss = ((y.float() - x) ** 2).mean() + weight * kl
             loss.item()
             loss.backward()
             optimizer.step()

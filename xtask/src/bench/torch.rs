@@ -188,15 +188,15 @@ fn unlock(sh: &Shell) -> Option<PathBuf> {
     made.ok().map(|()| library)
 }
 
-/// Returns the interpreter of a virtual environment under `target` with PyTorch from PyPI; the
-/// environment is made if it is not there.
+/// Returns the interpreter of a virtual environment under `target` with PyTorch and diffusers from
+/// PyPI; the environment is made if it is not there.
 fn python_with_torch(sh: &Shell) -> Result<PathBuf> {
     let folder = sh.current_dir().join("target/bench-venv");
     let python = folder.join("bin/python");
     if !python.exists() {
         println!("installing PyTorch into {}", folder.display());
         cmd!(sh, "python3 -m venv {folder}").run()?;
-        cmd!(sh, "{python} -m pip install --quiet torch numpy").run()?;
+        cmd!(sh, "{python} -m pip install --quiet torch numpy diffusers").run()?;
     }
     Ok(python)
 }

@@ -61,6 +61,8 @@ enum BenchShape {
     Recipe,
     /// Training: whole steps of the recipe baseline-unet, 16 images of 64x64 pixels.
     Unet,
+    /// Training: whole steps of the recipe codec-kl, 16 images of 32x32 pixels.
+    Codec,
     /// Sampling: 16 images of 64 patches after a prompt of 24 tokens, 10 steps with guidance.
     Sampling,
 }
@@ -74,6 +76,7 @@ impl BenchShape {
             Self::Packed => "packed",
             Self::Recipe => "recipe",
             Self::Unet => "unet",
+            Self::Codec => "codec",
             Self::Sampling => "sampling",
         }
     }
@@ -172,6 +175,7 @@ fn case(
     let sizes = match shape {
         BenchShape::Recipe => return recipe_case("glyphs", precision, steps, device),
         BenchShape::Unet => return recipe_case("baseline-unet", precision, steps, device),
+        BenchShape::Codec => return recipe_case("codec-kl", precision, steps, device),
         BenchShape::Sampling | BenchShape::Gau256 => Sizes::GAU_256,
         BenchShape::Gau768 => Sizes::GAU_768,
         BenchShape::Packed => Sizes::PACKED,
