@@ -463,10 +463,22 @@ await flow("the history keeps images with their settings, gives them on, and for
   await page.getByRole("button", { name: "Forget: a red 7 on gray" }).click();
   await cards.nth(2).waitFor({ state: "detached" });
   assert.equal(await cards.count(), 2);
+  await page.evaluate(() => {
+    const { clear } = IDBObjectStore.prototype;
+    IDBObjectStore.prototype.clear = () => {
+      IDBObjectStore.prototype.clear = clear;
+      throw new DOMException("no room", "QuotaExceededError");
+    };
+  });
   await page.click("#history-clear");
   assert.equal(await cards.count(), 2, "one click forgot everything");
   await page.click("#history-clear");
+  await page.locator("#history-problem", { hasText: "could not forget" }).waitFor();
+  assert.equal(await cards.count(), 2, "what is still in the database is still shown");
+  await page.click("#history-clear");
+  await page.click("#history-clear");
   await page.locator("#history-empty").waitFor();
+  assert.ok(await page.locator("#history-problem").isHidden());
   // What is told to be forgotten does not come back, however soon the page is loaded anew.
   await page.reload();
   await page.locator("#history-empty").waitFor();

@@ -493,8 +493,8 @@ impl ChunkReader for OnDisk {
     }
 }
 
-/// A file behind whose end it is an error to read: of a list that claims two billion numbers, the
-/// crate `parquet` (60.1.0) skips one after another, and takes nothing for a number.
+/// A file that fails where it is read beyond its end. The crate `parquet` (60.1.0) skips the numbers
+/// of a list one by one and does not notice the end, so a false count would keep it busy for long.
 struct Ending(files::Opened);
 
 impl Read for Ending {

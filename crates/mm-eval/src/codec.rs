@@ -78,16 +78,18 @@ pub fn codec_score(model: &LoadedModel, images: &[Image]) -> Result<CodecScore, 
     }
     let count = images.len() as f64;
     let (error, of_error) = mean_and_error(&errors);
+    let (ssim, ssim_interval) = mean_and_interval(&similar);
+    let (changed, changed_interval) = mean_and_interval(&changed);
     let found = psnr(error);
     let ends = of_error.map(|of| [psnr(error + 1.96 * of), psnr(error - 1.96 * of)]);
     Ok(CodecScore {
         images: images.len(),
         psnr: found.is_finite().then_some(found),
         psnr_interval: ends.filter(|ends| ends.iter().all(|end| end.is_finite())),
-        ssim: (!similar.is_empty()).then(|| mean_and_error(&similar).0),
-        ssim_interval: interval(&similar),
-        changed: mean_and_error(&changed).0,
-        changed_interval: interval(&changed),
+        ssim: (!similar.is_empty()).then_some(ssim),
+        ssim_interval,
+        changed,
+        changed_interval,
         bits: bits / count,
         bits_per_value: bits / values as f64,
         png_bits: png as f64 / count,
@@ -110,12 +112,11 @@ fn mean_and_error(numbers: &[f64]) -> (f64, Option<f64>) {
     (mean, (numbers.len() > 1).then_some(error))
 }
 
-/// Returns the 95 % interval of the mean of numbers up to 1, by the normal distribution; fewer than
-/// two numbers have none.
-fn interval(shares: &[f64]) -> Option<[f64; 2]> {
-    let (mean, error) = mean_and_error(shares);
-    let error = error?;
-    Some([mean - 1.96 * error, (mean + 1.96 * error).min(1.0)])
+/// Returns the mean of numbers up to 1 and its 95 % interval, by the normal distribution; fewer than
+/// two numbers have no interval.
+fn mean_and_interval(numbers: &[f64]) -> (f64, Option<[f64; 2]>) {
+    let (mean, error) = mean_and_error(numbers);
+    (mean, error.map(|error| [mean - 1.96 * error, (mean + 1.96 * error).min(1.0)]))
 }
 
 #[cfg(test)]
@@ -132,6 +133,7 @@ mod tests {
 
     #[test]
     fn an_interval_is_around_its_mean_and_ends_at_1() {
+        let interval = |numbers: &[f64]| mean_and_interval(numbers).1;
         let [low, high] = interval(&[0.1, 0.2, 0.3]).unwrap();
         let width = 1.96 * 0.1 / 3f64.sqrt();
         assert!((low - (0.2 - width)).abs() < 1e-12 && (high - (0.2 + width)).abs() < 1e-12);

@@ -48,6 +48,10 @@ export class GalleryView {
 
 /** Waits until the browser has forgotten, and tells it, or that it could not. */
 async function tell(forgetting, words) {
-  announce((await forgetting) ? words : "The browser could not forget this.");
+  const isDone = await forgetting;
+  const problem = byId("history-problem");
+  problem.textContent = "The browser could not forget this: its database did not take the change.";
+  problem.hidden = isDone;
+  if (isDone) announce(words);
   byId("main").focus();
 }

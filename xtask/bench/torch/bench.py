@@ -212,6 +212,12 @@ def main():
             if i >= warm:
                 seconds.append(time.perf_counter() - start)
 
+    def learn(loss, optimizer):
+        loss.item()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
     if a.shape == "sampling":
         words, noise = torch.randn(2 * IMAGES, PROMPT, PATCH), torch.randn(IMAGES, document[1], PATCH)
         (c0, s0), (c1, s1) = angles(PROMPT), angles(document[1])
@@ -241,10 +247,7 @@ def main():
             with narrow():
                 y = run(x, steps)
             loss = ((y.float() - target) ** 2).mean()
-            loss.item()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
+            learn(loss, optimizer)
 
         timed(step, 3)
     elif a.shape == "codec":
@@ -260,10 +263,7 @@ def main():
             mean, logvar = mean.float(), logvar.float()
             kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum([1, 2, 3]).mean()
             loss = ((y.float() - x) ** 2).mean() + weight * kl
-            loss.item()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
+            learn(loss, optimizer)
 
         timed(step, 3)
     else:
@@ -276,10 +276,7 @@ def main():
             with narrow():
                 y, _ = run(x, cos, sin, mask)
             loss = ((y.float() - target) ** 2).mean()
-            loss.item()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
+            learn(loss, optimizer)
 
         timed(step, 3)
     seconds.sort()

@@ -261,7 +261,7 @@ fn editing(results: &Results, text: &mut String) -> Result<()> {
         let found = results.of(&format!("edit {}", run.name()));
         let share = found["changed"].as_f64().zip(found["outside"].as_f64());
         let share =
-            share.map_or_else(|| "-".to_owned(), |(part, all)| format!("{:.3}", part / all));
+            share.map_or_else(|| "-".to_owned(), |(part, all)| format!("{:.4}", part / all));
         writeln!(text, "| {} | {} | {share} |", run.name(), number(&found["count"], 0))?;
     }
     for run in codecs(results) {

@@ -27,7 +27,8 @@ pub struct BenchArgs {
     /// Shape to measure; can be repeated [default: all].
     #[arg(long, value_enum, value_name = "SHAPE")]
     shape: Vec<BenchShape>,
-    /// Number of threads of the kernels [default: one per core].
+    /// Number of threads of the kernels; each micro-batch of a recipe has a thread of its own
+    /// [default: one per core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Number of measured steps of each shape.
@@ -57,7 +58,7 @@ enum BenchShape {
     Gau768,
     /// Training: width 384, 6 layers, 4 packed rows of 512 tokens, texts and images.
     Packed,
-    /// Training: whole steps of the default recipe, whose two micro-batches have a thread each.
+    /// Training: whole steps of the default recipe.
     Recipe,
     /// Training: whole steps of the recipe baseline-unet, 16 images of 64x64 pixels.
     Unet,

@@ -5,16 +5,14 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::ranks::apart;
+use crate::ranks::{ONE_SUM, apart};
 use crate::{QUICK, refused, text};
 
 /// `mm train glyphs` on these devices into `out`.
 fn train(devices: &[&str], out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
     command.args(["train", "glyphs", "--out", out.to_str().unwrap()]).args(devices);
-    // Sums in another order differ by a last bit, of which rounding to 16 bits would make more.
-    command.args(&QUICK[..QUICK.len() - 2]).args(["--set", "run.precision=\"f32\""]);
-    command.args(["--set", "run.micro_batches=1"]).args(more);
+    command.args(&QUICK[..QUICK.len() - 2]).args(ONE_SUM).args(more);
     command.stdin(Stdio::null());
     command
 }
