@@ -493,8 +493,8 @@ impl ChunkReader for OnDisk {
     }
 }
 
-/// A file that fails where it is read beyond its end. The crate `parquet` (60.1.0) skips the numbers
-/// of a list one by one and does not notice the end, so a false count would keep it busy for long.
+/// A file that fails where it is read beyond its end. The crate `parquet` (60.1.0) skips the
+/// numbers of a list one by one without noticing the end, so a false count would keep it busy.
 struct Ending(files::Opened);
 
 impl Read for Ending {

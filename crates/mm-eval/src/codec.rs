@@ -112,8 +112,8 @@ fn mean_and_error(numbers: &[f64]) -> (f64, Option<f64>) {
     (mean, (numbers.len() > 1).then_some(error))
 }
 
-/// Returns the mean of numbers up to 1 and its 95 % interval, by the normal distribution; fewer than
-/// two numbers have no interval.
+/// Returns the mean of numbers up to 1 and its 95 % interval, by the normal distribution; fewer
+/// than two numbers have no interval.
 fn mean_and_interval(numbers: &[f64]) -> (f64, Option<[f64; 2]>) {
     let (mean, error) = mean_and_error(numbers);
     (mean, error.map(|error| [mean - 1.96 * error, (mean + 1.96 * error).min(1.0)]))
