@@ -21,9 +21,6 @@ use std::sync::Arc;
 
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use mm_patch::Image;
 
 use self::responses::Store;
 use crate::state::AppState;
@@ -42,14 +39,4 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/metrics", get(service::metrics))
         .route("/openapi.json", get(service::openapi))
         .layer(Extension(Arc::new(Store::default())))
-}
-
-/// Returns an image as base64 of a PNG file.
-fn base64_png(image: &Image) -> String {
-    STANDARD.encode(image.encode_png())
-}
-
-/// Returns an image as a data URI of a PNG file.
-fn data_uri(image: &Image) -> String {
-    format!("data:image/png;base64,{}", base64_png(image))
 }

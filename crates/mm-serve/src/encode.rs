@@ -37,10 +37,10 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Writes an image. Texts go into PNG alone.
+    /// Writes an image. Texts go into PNG alone, and the size of the image follows them.
     pub fn bytes(self, image: &Image, texts: &[PngText]) -> Result<Vec<u8>, PatchError> {
         match self.format {
-            OutputFormat::Png => image.encode_png_with(texts),
+            OutputFormat::Png => png(image, texts),
             OutputFormat::Jpeg => jpeg(image, self.quality),
             OutputFormat::Webp => image.encode(Format::Webp),
         }
@@ -52,6 +52,20 @@ impl Output {
         let bytes = bytes.map_err(|why| ApiError::invalid("output_format", why.to_string()))?;
         Ok(STANDARD.encode(bytes))
     }
+}
+
+/// Returns an image as a data URI of a PNG file with these texts.
+pub(crate) fn data_uri(image: &Image, texts: &[PngText]) -> String {
+    let file = png(image, texts).unwrap_or_else(|_| image.encode_png());
+    format!("data:image/png;base64,{}", STANDARD.encode(file))
+}
+
+/// Writes PNG with texts and, behind them, the size of the image; nothing is told without texts.
+fn png(image: &Image, texts: &[PngText]) -> Result<Vec<u8>, PatchError> {
+    let size = || PngText::new("Size", format!("{}x{}", image.width(), image.height()));
+    let size = (!texts.is_empty()).then(size);
+    let texts: Vec<PngText> = texts.iter().cloned().chain(size).collect();
+    image.encode_png_with(&texts)
 }
 
 /// Writes JPEG of a quality from 0 to 100; 0 and 1 are the same.
@@ -120,6 +134,7 @@ mod tests {
         assert_eq!((text("Model"), text("Seed")), (Some("glyphs"), Some("7")));
         assert_eq!((text("Sampler"), text("Steps")), (Some("euler"), Some("10")));
         assert_eq!((text("Guidance"), text("Negative")), (Some("3"), None));
+        assert_eq!(text("Size"), Some("24x16"));
         assert!(text("Software").unwrap().starts_with("mm "));
     }
 

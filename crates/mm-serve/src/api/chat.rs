@@ -15,6 +15,7 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::try_join_all;
 use mm_model::{Document, GenerateOptions, Segment};
+use mm_patch::PngText;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -23,7 +24,8 @@ use self::answer::{ChatAnswer, Header};
 use super::json::{JsonBody, Refused, StreamEvent, is_empty};
 use super::run::collect;
 use super::settings::{Settings, Strings, count};
-use super::talk::{Content, Part, Reader, Role, Said, check_text, prompt_of, turns_of};
+use super::talk::{Content, Part, Reader, Role, Said, check_text, last_words, prompt_of, turns_of};
+use crate::encode::texts_of;
 use crate::error::{ApiError, ErrorAnswer, beginning};
 use crate::state::AppState;
 use crate::tally::Tally;
@@ -189,12 +191,15 @@ pub(crate) async fn complete(
     if state.options.log_prompts {
         tracing::info!(prompt = ?words_of(&ready.prompt), "prompt");
     }
-    let tickets = submit(&state, model, ready, choices)?;
+    let jobs = submit(&state, model, ready, choices)?;
     if stream {
-        return Ok(stream::events(header, tickets, tally, include_usage).into_response());
+        return Ok(stream::events(header, jobs, tally, include_usage).into_response());
     }
+    let (tickets, texts): (Vec<_>, Vec<_>) =
+        jobs.into_iter().map(|job| (job.ticket, job.texts)).unzip();
     let made = try_join_all(tickets.into_iter().map(collect)).await?;
     made.iter().for_each(|made| tally.add(&made.usage));
+    let made = made.into_iter().zip(texts).collect();
     Ok(axum::Json(ChatAnswer::of(header, made)).into_response())
 }
 
@@ -202,6 +207,15 @@ pub(crate) async fn complete(
 struct Ready {
     prompt: Document,
     options: GenerateOptions,
+    /// What the user said last.
+    words: String,
+}
+
+/// The job of a choice.
+struct ChoiceJob {
+    ticket: Ticket,
+    /// What a PNG file says of an image of this choice.
+    texts: Vec<PngText>,
 }
 
 /// Checks a request and reads its messages.
@@ -239,8 +253,9 @@ fn prepare(state: &AppState, model: usize, request: &ChatRequest) -> Result<Read
     if said.is_empty() {
         return Err(ApiError::invalid("messages", "`messages` is empty, wanted at least one"));
     }
+    let words = last_words(&said);
     let prompt = prompt_of(turns_of(said), &reader, "messages")?;
-    Ok(Ready { prompt, options })
+    Ok(Ready { prompt, options, words })
 }
 
 /// Returns whether images may be made.
@@ -302,19 +317,18 @@ fn submit(
     model: usize,
     ready: Ready,
     choices: usize,
-) -> Result<Vec<Ticket>, ApiError> {
-    let Ready { prompt, options } = ready;
-    let job = |choice: usize| Job {
-        model,
-        task: Task::Generate { prompt: prompt.clone() },
-        options: GenerateOptions {
-            seed: options.seed.wrapping_add(choice as u64),
-            ..options.clone()
-        },
-        previews: 0,
+) -> Result<Vec<ChoiceJob>, ApiError> {
+    let Ready { prompt, options, words } = ready;
+    let name = &state.engine.models()[model].name;
+    let submitted = |choice: usize| {
+        let seed = options.seed.wrapping_add(choice as u64);
+        let options = GenerateOptions { seed, ..options.clone() };
+        let texts = texts_of(&words, name, &options);
+        let task = Task::Generate { prompt: prompt.clone() };
+        let ticket = state.engine.submit(Job { model, task, options, previews: 0 })?;
+        Ok(ChoiceJob { ticket, texts })
     };
-    let tickets = (0..choices).map(|choice| state.engine.submit(job(choice)));
-    Ok(tickets.collect::<Result<_, _>>()?)
+    (0..choices).map(submitted).collect()
 }
 
 /// Returns the texts of a prompt, for a log that may hold them.

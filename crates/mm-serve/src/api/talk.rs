@@ -283,6 +283,19 @@ fn missing(param: &str, field: &str) -> ApiError {
     ApiError::invalid(param, why).with_code("missing_required_parameter")
 }
 
+/// Returns the texts of the user's last message that has one.
+pub(super) fn last_words(history: &[Said]) -> String {
+    let users = history.iter().rev().filter(|said| said.role == Role::User);
+    let mut words = users.map(|said| {
+        let texts = said.segments.iter().filter_map(|segment| match segment {
+            Segment::Text { text, .. } => Some(text.as_str()),
+            Segment::Image { .. } => None,
+        });
+        texts.collect::<Vec<_>>().join("\n")
+    });
+    words.find(|words| !words.is_empty()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

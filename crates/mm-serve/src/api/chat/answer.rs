@@ -1,12 +1,13 @@
 //! The answer to a chat completion that is sent as a whole, and what it shares with a stream.
 
+use mm_patch::PngText;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::data_uri;
 use super::super::run::{Made, Piece};
 use super::super::usage::ChatUsage;
 use crate::FinishReason;
+use crate::encode::data_uri;
 use crate::id::{new_id, now};
 
 /// What every object of one answer says.
@@ -90,13 +91,13 @@ pub(crate) struct AnswerUrl {
 }
 
 impl ChatAnswer {
-    /// Makes the answer of what its jobs have made.
-    pub fn of(header: Header, made: Vec<Made>) -> Self {
-        let usage: Vec<_> = made.iter().map(|made| made.usage).collect();
-        let choice = |(index, made): (usize, Made)| Choice {
+    /// Makes the answer of what its jobs have made, each with what PNG files say of its images.
+    pub fn of(header: Header, made: Vec<(Made, Vec<PngText>)>) -> Self {
+        let usage: Vec<_> = made.iter().map(|(made, _)| made.usage).collect();
+        let choice = |(index, (made, texts)): (usize, (Made, Vec<PngText>))| Choice {
             index,
             finish_reason: finish_reason(made.reason),
-            message: AnswerMessage::of(made.pieces),
+            message: AnswerMessage::of(made.pieces, &texts),
             logprobs: None,
         };
         let Header { id, created, model } = header;
@@ -113,7 +114,7 @@ impl ChatAnswer {
 }
 
 impl AnswerMessage {
-    fn of(pieces: Vec<Piece>) -> Self {
+    fn of(pieces: Vec<Piece>, texts: &[PngText]) -> Self {
         let mut content = String::new();
         let mut images = vec![];
         let mut parts = vec![];
@@ -124,7 +125,7 @@ impl AnswerMessage {
                     parts.push(AnswerPart::Text { text });
                 }
                 Piece::Image(image) => {
-                    let image_url = AnswerUrl { url: data_uri(&image) };
+                    let image_url = AnswerUrl { url: data_uri(&image, texts) };
                     let index = Some(images.len());
                     images.push(AnswerPart::ImageUrl { index, image_url: image_url.clone() });
                     parts.push(AnswerPart::ImageUrl { index: None, image_url });

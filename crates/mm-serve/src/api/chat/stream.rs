@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use axum::response::sse::{self, KeepAlive, Sse};
 use futures_util::stream::{self, Stream, StreamExt};
+use mm_patch::PngText;
 use serde::Serialize;
 
-use super::super::data_uri;
 use super::super::run::engine_ended;
 use super::super::usage::ChatUsage;
+use super::ChoiceJob;
 use super::answer::{AnswerPart, AnswerUrl, FINGERPRINT, Header, finish_reason};
+use crate::encode::data_uri;
 use crate::error::{ApiError, ErrorAnswer};
 use crate::tally::Tally;
-use crate::{Event, Ticket, Usage};
+use crate::{Event, Usage};
 
 /// How often a comment is sent while nothing else is, so that no proxy closes the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -55,6 +57,8 @@ struct Choices {
     header: Header,
     tally: Arc<Tally>,
     include_usage: bool,
+    /// What PNG files say of the images of each choice.
+    texts: Vec<Vec<PngText>>,
     /// The usage of each choice that has ended.
     ended: Vec<Option<Usage>>,
 }
@@ -69,11 +73,14 @@ struct Told {
 /// Makes the stream of jobs, one a choice. Dropping it ends the jobs.
 pub(super) fn events(
     header: Header,
-    tickets: Vec<Ticket>,
+    jobs: Vec<ChoiceJob>,
     tally: Arc<Tally>,
     include_usage: bool,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let choices = Choices { header, tally, include_usage, ended: vec![None; tickets.len()] };
+    let (tickets, texts): (Vec<_>, Vec<_>) =
+        jobs.into_iter().map(|job| (job.ticket, job.texts)).unzip();
+    let ended = vec![None; tickets.len()];
+    let choices = Choices { header, tally, include_usage, texts, ended };
     let opening: Vec<sse::Event> =
         (0..tickets.len()).map(|choice| choices.opening(choice)).collect();
     let jobs = tickets.into_iter().enumerate().map(|(choice, ticket)| {
@@ -124,7 +131,7 @@ impl Choices {
                 one(self.delta(choice, Delta { content: Some(text), ..Delta::default() }, None))
             }
             Some(Event::Image { image, pixels }) => {
-                let image_url = AnswerUrl { url: data_uri(&pixels) };
+                let image_url = AnswerUrl { url: data_uri(&pixels, &self.texts[choice]) };
                 let images = vec![AnswerPart::ImageUrl { index: Some(image), image_url }];
                 one(self.delta(choice, Delta { images, ..Delta::default() }, None))
             }

@@ -1,10 +1,12 @@
 //! Chat completions by a tiny model that was never trained: what they hold, whatever it writes.
 
 use axum::Router;
-use mm_patch::Image;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use mm_patch::{Image, png_texts};
 use serde_json::{Value, json};
 
-use super::super::data_uri;
+use crate::encode::data_uri;
 use crate::testing::{Answer, app, post};
 
 const PATH: &str = "/v1/chat/completions";
@@ -84,6 +86,23 @@ async fn images_stand_in_both_shapes_and_can_be_sent_back() {
     let answer = chat(&app, &request).await.ok();
     let details = &answer["usage"]["prompt_tokens_details"];
     assert!(details["image_tokens"].as_u64().unwrap() > 0, "{details}");
+}
+
+#[tokio::test]
+async fn an_image_tells_what_was_asked_and_the_seed_that_repeats_it() {
+    let app = app();
+    let (request, message) = with_image(&app).await;
+    let uri = message["images"][0]["image_url"]["url"].as_str().unwrap();
+    let file = STANDARD.decode(uri.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
+    let texts = png_texts(&file).unwrap();
+    let text = |keyword: &str| {
+        let found = texts.iter().find(|text| text.keyword == keyword);
+        found.map(|text| text.text.clone())
+    };
+    assert_eq!(text("Description").as_deref(), Some("ab"));
+    assert_eq!(text("Model").as_deref(), Some("tiny"));
+    assert_eq!(text("Seed"), Some(request["seed"].to_string()));
+    assert!(text("Size").is_some() && text("Steps").is_some());
 }
 
 #[tokio::test]
@@ -232,8 +251,8 @@ async fn a_wrong_value_is_an_error_that_names_its_field() {
 #[tokio::test]
 async fn an_image_that_cannot_be_taken_is_an_error_that_names_its_place() {
     let app = app();
-    let fine = data_uri(&Image::filled(3, 5, [7; 3]));
-    let large = data_uri(&Image::filled(200, 100, [7; 3]));
+    let fine = data_uri(&Image::filled(3, 5, [7; 3]), &[]);
+    let large = data_uri(&Image::filled(200, 100, [7; 3]), &[]);
     let url = "messages[0].content[0].image_url.url";
     for (uri, wanted) in [
         ("https://example.org/a.png".to_owned(), "https:"),
@@ -268,7 +287,7 @@ async fn an_image_that_cannot_be_taken_is_an_error_that_names_its_place() {
 #[tokio::test]
 async fn images_are_fitted_to_the_model_and_counted() {
     let app = app();
-    let uri = data_uri(&Image::filled(3, 5, [7; 3]));
+    let uri = data_uri(&Image::filled(3, 5, [7; 3]), &[]);
     let part = json!({"type": "image_url", "image_url": {"url": uri}});
     let asked = |parts: Vec<Value>| {
         let parts: Vec<Value> =

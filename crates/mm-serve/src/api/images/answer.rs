@@ -167,7 +167,6 @@ impl Answer {
         if self.output.format == OutputFormat::Png {
             let options = mm_model::GenerateOptions { seed: self.seed(at), ..self.options.clone() };
             texts = texts_of(&self.prompt, &self.model, &options);
-            texts.push(PngText::new("Size", size_of(image)));
             texts.extend(self.strength.map(|share| PngText::new("Strength", share.to_string())));
         }
         self.output.base64(image, &texts)

@@ -1,9 +1,7 @@
 //! A response whose tool is forced: what the user said last is drawn, as `/v1/images` would.
 
-use mm_model::Segment;
-
 use super::super::images::{ImageRequest, Sent, Settings, edit, generation};
-use super::super::talk::{Role, Said};
+use super::super::talk::{Said, last_words};
 use super::items::{last_images, newest_image};
 use super::request::{Item, MaskInput, ResponsesRequest};
 use super::tool::{Action, ImageTool};
@@ -102,19 +100,6 @@ fn mask_of(mask: &MaskInput, tool: &str) -> Result<Sent, ApiError> {
     };
     let bytes = AppState::bytes_of_uri(uri, &param)?;
     Ok(Sent { param, bytes })
-}
-
-/// Returns the texts of the user's last message that has one.
-fn last_words(history: &[Said]) -> String {
-    let users = history.iter().rev().filter(|said| said.role == Role::User);
-    let mut words = users.map(|said| {
-        let texts = said.segments.iter().filter_map(|segment| match segment {
-            Segment::Text { text, .. } => Some(text.as_str()),
-            Segment::Image { .. } => None,
-        });
-        texts.collect::<Vec<_>>().join("\n")
-    });
-    words.find(|words| !words.is_empty()).unwrap_or_default()
 }
 
 /// Names a field of `/v1/images` as it stands in a request for a response.

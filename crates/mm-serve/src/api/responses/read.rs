@@ -4,7 +4,7 @@ use mm_model::{Document, Segment};
 
 use super::super::chat::words_of;
 use super::super::settings::Settings;
-use super::super::talk::{Reader, Role, Said, check_text, prompt_of, turns_of};
+use super::super::talk::{Reader, Role, Said, check_text, last_words, prompt_of, turns_of};
 use super::draw::{Drawn, Source, draw};
 use super::items::{items_of, read};
 use super::object::{ResponseObject, TextSettings};
@@ -12,6 +12,7 @@ use super::request::{ResponsesRequest, ToolChoice};
 use super::store::Store;
 use super::tool::{Drawing, ImageFormat, ImageTool};
 use super::unknown;
+use crate::encode::texts_of;
 use crate::error::ApiError;
 use crate::id::{new_id, now};
 use crate::state::AppState;
@@ -69,7 +70,8 @@ pub(super) fn prepare(
         let task = Task::Generate { prompt };
         (Job { model, task, options, previews: tool.previews }, false, words)
     };
-    let format = tool.format(is_edit);
+    let texts = texts_of(&last_words(&history), &served.name, &job.options);
+    let format = tool.format(is_edit, texts);
     let response = response_of(request, &served.name, job.options.seed);
     Ok(Ready { job, response, history, format, words })
 }

@@ -5,10 +5,10 @@ use axum::body::Body;
 use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use mm_patch::{DecodeOptions, Image};
+use mm_patch::{DecodeOptions, Image, PngText, png_texts};
 use serde_json::{Value, json};
 
-use super::super::data_uri;
+use crate::encode::data_uri;
 use crate::testing::{Answer, app, get, post, send};
 
 const PATH: &str = "/v1/responses";
@@ -185,6 +185,9 @@ async fn a_forced_tool_draws_what_the_user_said_with_partial_images() {
     );
     let image = image_of(&call["result"]);
     assert_eq!((image.width(), image.height()), (4, 6));
+    let texts = png_texts(&STANDARD.decode(call["result"].as_str().unwrap()).unwrap()).unwrap();
+    let said = request["input"].as_str().unwrap();
+    assert!(texts.contains(&PngText::new("Description", said)), "{texts:?}");
 
     request["stream"] = true.into();
     let answer = respond(&app, &request).await;
@@ -218,10 +221,10 @@ async fn an_edit_with_a_mask_changes_nothing_else() {
     image.set_pixel(1, 1, [255, 0, 0]);
     let mut mask = Image::filled(8, 6, [0; 3]);
     mask.set_pixel(5, 2, [255; 3]);
-    let mut request = drawing(json!({"input_image_mask": {"image_url": data_uri(&mask)}}));
+    let mut request = drawing(json!({"input_image_mask": {"image_url": data_uri(&mask, &[])}}));
     request["input"] = json!([{"role": "user", "content": [
         {"type": "input_text", "text": "b"},
-        {"type": "input_image", "image_url": data_uri(&image)},
+        {"type": "input_image", "image_url": data_uri(&image, &[])},
     ]}]);
     let response = respond(&app, &request).await.ok();
     let call = &response["output"][0];
@@ -242,8 +245,8 @@ async fn an_edit_with_a_mask_changes_nothing_else() {
 #[tokio::test]
 async fn a_wrong_value_is_an_error_that_names_its_field() {
     let app = app();
-    let image = data_uri(&Image::filled(8, 6, [9; 3]));
-    let small = data_uri(&Image::filled(2, 2, [9; 3]));
+    let image = data_uri(&Image::filled(8, 6, [9; 3]), &[]);
+    let small = data_uri(&Image::filled(2, 2, [9; 3]), &[]);
     let shown = json!([{"role": "user", "content": [{"type": "input_image", "image_url": image}, {"type": "input_text", "text": "a"}]}]);
     let with = |mut base: Value, field: &str, value: Value| {
         base[field] = value;

@@ -1,6 +1,6 @@
 //! The tool `image_generation`: whether images are drawn, how, and in which format.
 
-use mm_patch::Image;
+use mm_patch::{Image, PngText};
 
 use super::super::images::parse_size;
 use super::super::settings::{count, number};
@@ -41,9 +41,11 @@ pub(super) struct ImageTool {
 }
 
 /// How images of a response are written, and what is said of them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct ImageFormat {
     pub output: Output,
+    /// What a PNG file says of its image.
+    pub texts: Vec<PngText>,
     pub name: &'static str,
     pub action: &'static str,
 }
@@ -51,7 +53,7 @@ pub(super) struct ImageFormat {
 impl ImageFormat {
     /// Returns an image file as base64.
     pub fn base64(&self, image: &Image) -> Result<String, ApiError> {
-        self.output.base64(image, &[])
+        self.output.base64(image, &self.texts)
     }
 }
 
@@ -107,14 +109,14 @@ impl ImageTool {
     }
 
     /// Returns how the images of an answer are written.
-    pub fn format(&self, is_edit: bool) -> ImageFormat {
+    pub fn format(&self, is_edit: bool, texts: Vec<PngText>) -> ImageFormat {
         let name = match self.output.format {
             OutputFormat::Png => "png",
             OutputFormat::Jpeg => "jpeg",
             OutputFormat::Webp => "webp",
         };
         let action = if is_edit { "edit" } else { "generate" };
-        ImageFormat { output: self.output, name, action }
+        ImageFormat { output: self.output, texts, name, action }
     }
 }
 
