@@ -143,6 +143,7 @@ impl PairSet {
             heights: config.heights,
             faces: FIXED_WIDTH.map(String::from).into(),
             shift: None,
+            easy: 0.0,
         };
         Ok(Self(WordSet::open(&words, image)?))
     }

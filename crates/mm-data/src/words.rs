@@ -30,13 +30,19 @@ const LEAST_HEIGHT: usize = 5;
 /// The greatest capital height in pixels.
 const MOST_HEIGHT: usize = 16;
 
+/// The most letters of a word of an easy image.
+const EASY_LETTERS: usize = 3;
+
+/// The least height of capitals of an easy image, in pixels.
+const EASY_HEIGHT: usize = 8;
+
 const LINES: &str = "the fewest and the most lines of an image, from 1 to 3";
 const LETTERS: &str = "the fewest and the most letters of a word, from 1 to 8";
 pub(crate) const HEIGHTS: &str =
     "the least and the greatest height of capitals in pixels, from 5 to 16";
 
 /// Settings of [`WordSet`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WordsConfig {
     /// The fewest and the most lines of an image; as many of them as the height of the letters
@@ -51,6 +57,15 @@ pub struct WordsConfig {
     pub faces: Vec<String>,
     /// The most pixels that the text stands off the center, each way; anywhere if not said.
     pub shift: Option<usize>,
+    /// The share of training images that are easy, from 0 to 1: the fewest lines, words of at most
+    /// three letters, capitals from 8 pixels on. They are meant to show a model where to look
+    /// before it reads long texts.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub easy: f64,
+}
+
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 impl Default for WordsConfig {
@@ -61,6 +76,7 @@ impl Default for WordsConfig {
             heights: [LEAST_HEIGHT, MOST_HEIGHT],
             faces: vec![],
             shift: None,
+            easy: 0.0,
         }
     }
 }
@@ -71,6 +87,10 @@ impl WordsConfig {
         check_range("lines", self.lines, [1, 3], LINES)?;
         check_range("letters", self.letters, [1, 8], LETTERS)?;
         check_range("heights", self.heights, [LEAST_HEIGHT, MOST_HEIGHT], HEIGHTS)?;
+        if !(0.0..=1.0).contains(&self.easy) {
+            let found = self.easy.to_string();
+            return Err(DataError::Setting { field: "easy", found, wanted: "a share, 0 to 1" });
+        }
         let faces = self.faces.clone();
         GlyphsConfig { faces, ..GlyphsConfig::default() }.validate()
     }
@@ -169,8 +189,23 @@ impl WordSet {
     pub fn draw(&self, split: Split, height: usize, rng: &mut ChaCha8Rng) -> Example {
         let size = self.size_of(height);
         let words = self.words(split, size, rng);
-        let setting = self.setting(&words, size, rng);
-        Example { image: self.image(&words, &setting), caption: words.join(" ") }
+        self.example(&words, size, rng)
+    }
+
+    /// Draws an easy image.
+    fn draw_easy(&self, split: Split, rng: &mut ChaCha8Rng) -> Example {
+        let size = rng.random_range(self.size_of(EASY_HEIGHT)..self.rooms.len());
+        let (fewest, shortest) = (self.config.lines[0], self.config.letters[0]);
+        let longest = self.longest(size).min(EASY_LETTERS).max(shortest);
+        let words: Vec<_> =
+            (0..fewest).map(|_| self.word(split, [shortest, longest], rng)).collect();
+        self.example(&words, size, rng)
+    }
+
+    /// Shows words in letters of a size.
+    fn example(&self, words: &[String], size: usize, rng: &mut ChaCha8Rng) -> Example {
+        let setting = self.setting(words, size, rng);
+        Example { image: self.image(words, &setting), caption: words.join(" ") }
     }
 
     /// Draws the index of one of the heights.
@@ -188,16 +223,24 @@ impl WordSet {
         let room = self.rooms[size];
         let [fewest, most] = self.config.lines;
         let lines = rng.random_range(fewest..=most.min(room.lines));
-        let [shortest, longest] = self.config.letters;
-        let longest = longest.min(room.letters);
-        let word = |rng: &mut ChaCha8Rng| loop {
-            let letters = rng.random_range(shortest..=longest);
+        let letters = [self.config.letters[0], self.longest(size)];
+        (0..lines).map(|_| self.word(split, letters, rng)).collect()
+    }
+
+    /// Returns the most letters of a word that the letters of a size leave room for.
+    fn longest(&self, size: usize) -> usize {
+        self.config.letters[1].min(self.rooms[size].letters)
+    }
+
+    /// Draws a word of a split with so many letters, at least and at most.
+    fn word(&self, split: Split, [least, most]: [usize; 2], rng: &mut ChaCha8Rng) -> String {
+        loop {
+            let letters = rng.random_range(least..=most);
             let word: String = (0..letters).map(|_| random_character(rng)).collect();
             if Split::of_key(&word) == split {
                 return word;
             }
-        };
-        (0..lines).map(|_| word(rng)).collect()
+        }
     }
 
     /// Draws how words stand: a face in which they fit, colors and a place.
@@ -268,8 +311,12 @@ impl DataSource for WordSet {
     }
 
     fn load(&self, split: Split, _: u64, rng: &mut ChaCha8Rng) -> Result<Record, Skipped> {
+        let Self { config, rooms, .. } = self;
+        if split == Split::Train && config.easy > 0.0 && rng.random_bool(config.easy) {
+            return Ok(Record::Captioned(self.draw_easy(split, rng)));
+        }
         let size = self.some_size(rng);
-        Ok(Record::Captioned(self.draw(split, self.rooms[size].height, rng)))
+        Ok(Record::Captioned(self.draw(split, rooms[size].height, rng)))
     }
 
     fn captions(&self) -> Vec<String> {

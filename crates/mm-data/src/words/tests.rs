@@ -105,6 +105,7 @@ fn settings_that_mean_nothing_are_refused_by_name() {
     assert_eq!(refusal(WordsConfig { heights: [4, 16], ..usual() }), wanted);
     assert!(refusal(WordsConfig { lines: [2, 1], ..usual() }).starts_with("`lines` is `[2, 1]`"));
     assert!(refusal(WordsConfig { letters: [0, 8], ..usual() }).starts_with("`letters`"));
+    assert!(refusal(WordsConfig { easy: 1.5, ..usual() }).starts_with("`easy` is `1.5`"));
     assert!(refusal(WordsConfig { faces: vec!["arial".into()], ..usual() }).contains("`arial`"));
     let small = open(&usual(), 16, 8).unwrap_err().to_string();
     assert!(small.starts_with("`image` is `16x8`, wanted room for"), "{small}");
@@ -116,4 +117,35 @@ fn settings_that_mean_nothing_are_refused_by_name() {
 fn a_tokenizer_of_words_has_a_token_for_each_letter() {
     let tokenizer = mm_text::Tokenizer::train(SETS[0].captions().into_iter(), 512).unwrap();
     assert_eq!(tokenizer.encode("AB12 XY").len(), 7);
+}
+
+#[test]
+fn easy_images_are_a_share_of_the_training_and_none_of_what_is_held_out() {
+    let config = WordsConfig { easy: 0.5, ..WordsConfig::default() };
+    let words = open(&config, 64, 64).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let mut short = |split: Split| {
+        let mut caption = || match words.load(split, 0, &mut rng).unwrap() {
+            Record::Captioned(example) => example.caption,
+            other => panic!("{other:?}"),
+        };
+        (0..400).filter(|_| caption().len() <= 3).count()
+    };
+    // One word of up to three letters is rare among all others.
+    let (train, held_out) = (short(Split::Train), short(Split::HeldOut));
+    assert!((180..300).contains(&train) && held_out < 100, "{train} and {held_out} of 400");
+}
+
+#[test]
+fn an_easy_image_is_high_and_short_as_far_as_its_settings_allow() {
+    let config = WordsConfig { easy: 1.0, lines: [2, 3], letters: [4, 8], ..Default::default() };
+    let words = open(&config, 96, 96).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for _ in 0..50 {
+        let example = words.draw_easy(Split::Train, &mut rng);
+        let shown: Vec<&str> = example.caption.split(' ').collect();
+        assert!(shown.len() == 2 && shown.iter().all(|word| word.len() == 4), "{shown:?}");
+        let [top, bottom, ..] = box_of(&example.image);
+        assert!(bottom - top + 1 >= 8 + 11, "two lines of 8 pixels");
+    }
 }

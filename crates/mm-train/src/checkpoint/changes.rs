@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(said(&[]), "");
         let edits = [("run.steps", "7"), ("optimizer.lr", "1e-3"), ("seed", "1")];
         let wanted = "the recipe was changed: `optimizer.lr` is 0.001, was 0.002
-the recipe was changed: `run.steps` is 7, was 10000
+the recipe was changed: `run.steps` is 7, was 8000
 the recipe was changed: `seed` is 1, was 0";
         assert_eq!(said(&edits), wanted);
         let data = "{ source = 'folder', path = 'mine' }";

@@ -54,7 +54,7 @@ fn two_distilled_steps_are_nearer_to_the_teachers_ten_than_its_own_two() {
     assert_eq!((teacher.generation.steps, teacher.generation.guidance.scale), (10, 2.0));
     let prompts = prompts(&training.data);
 
-    let distilled = recipe.distilled(2, 300).unwrap();
+    let distilled = recipe.distilled(2, 450).unwrap();
     let mut training = Training::distill(distilled, &teacher, &device).unwrap();
     let untrained = training.averaged();
     let [first, last] = trained(&mut training);

@@ -301,7 +301,7 @@ mod tests {
     fn a_wrong_type_is_told_without_the_names_of_rust() {
         let number = "a whole number, 0 or more";
         for (from, to, found, wanted) in [
-            ("steps = 10000", "steps = \"many\"", "the text \"many\"", number),
+            ("steps = 8000", "steps = \"many\"", "the text \"many\"", number),
             ("\nbatch = 32", "\nbatch = -3", "-3", number),
             ("\nbatch = 32", "\nbatch = 2.5", "2.5", number),
             ("\nbatch = 32", "\nbatch = [1]", "a list", number),
