@@ -434,6 +434,7 @@ await flow("what an edit lacks is said where it is, by page and by server", asyn
   assert.match(await page.locator("#edit-file-problem").textContent(), /Choose the image/);
   const buffer = Buffer.from(PIXEL, "base64");
   await page.setInputFiles("#edit-file", { name: "a.png", mimeType: "image/png", buffer });
+  await page.locator("#painter-title", { hasText: "×" }).waitFor(); // The image is loaded.
   await page.locator("#painter canvas").focus();
   await page.keyboard.press("Space");
   await page.fill("#edit-prompt", "a green 7");
