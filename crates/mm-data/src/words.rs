@@ -89,7 +89,7 @@ impl WordsConfig {
         check_range("heights", self.heights, [LEAST_HEIGHT, MOST_HEIGHT], HEIGHTS)?;
         if !(0.0..=1.0).contains(&self.easy) {
             let found = self.easy.to_string();
-            return Err(DataError::Setting { field: "easy", found, wanted: "a share, 0 to 1" });
+            return Err(DataError::Setting { field: "easy", found, wanted: "a share from 0 to 1" });
         }
         let faces = self.faces.clone();
         GlyphsConfig { faces, ..GlyphsConfig::default() }.validate()

@@ -60,10 +60,14 @@ pub(crate) fn data_uri(image: &Image, texts: &[PngText]) -> String {
     format!("data:image/png;base64,{}", STANDARD.encode(file))
 }
 
+/// Returns the size of an image as answers spell it, such as `64x32`.
+pub(crate) fn size_of(image: &Image) -> String {
+    format!("{}x{}", image.width(), image.height())
+}
+
 /// Writes PNG with texts and, behind them, the size of the image; nothing is told without texts.
 fn png(image: &Image, texts: &[PngText]) -> Result<Vec<u8>, PatchError> {
-    let size = || PngText::new("Size", format!("{}x{}", image.width(), image.height()));
-    let size = (!texts.is_empty()).then(size);
+    let size = (!texts.is_empty()).then(|| PngText::new("Size", size_of(image)));
     let texts: Vec<PngText> = texts.iter().cloned().chain(size).collect();
     image.encode_png_with(&texts)
 }

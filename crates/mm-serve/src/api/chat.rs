@@ -191,12 +191,10 @@ pub(crate) async fn complete(
     if state.options.log_prompts {
         tracing::info!(prompt = ?words_of(&ready.prompt), "prompt");
     }
-    let jobs = submit(&state, model, ready, choices)?;
+    let (tickets, texts) = submit(&state, model, ready, choices)?;
     if stream {
-        return Ok(stream::events(header, jobs, tally, include_usage).into_response());
+        return Ok(stream::events(header, tickets, texts, tally, include_usage).into_response());
     }
-    let (tickets, texts): (Vec<_>, Vec<_>) =
-        jobs.into_iter().map(|job| (job.ticket, job.texts)).unzip();
     let made = try_join_all(tickets.into_iter().map(collect)).await?;
     made.iter().for_each(|made| tally.add(&made.usage));
     let made = made.into_iter().zip(texts).collect();
@@ -209,13 +207,6 @@ struct Ready {
     options: GenerateOptions,
     /// What the user said last.
     words: String,
-}
-
-/// The job of a choice.
-struct ChoiceJob {
-    ticket: Ticket,
-    /// What a PNG file says of an image of this choice.
-    texts: Vec<PngText>,
 }
 
 /// Checks a request and reads its messages.
@@ -311,13 +302,14 @@ fn read(reader: &mut Reader<'_>, message: &Message, param: &str) -> Result<Said,
     Ok(Said { role, segments })
 }
 
-/// Puts one job for each choice into the queue: all, or none.
+/// Puts one job for each choice into the queue: all, or none. Returns them, and for each what a PNG
+/// file says of its images.
 fn submit(
     state: &AppState,
     model: usize,
     ready: Ready,
     choices: usize,
-) -> Result<Vec<ChoiceJob>, ApiError> {
+) -> Result<(Vec<Ticket>, Vec<Vec<PngText>>), ApiError> {
     let Ready { prompt, options, words } = ready;
     let name = &state.engine.models()[model].name;
     let submitted = |choice: usize| {
@@ -326,7 +318,7 @@ fn submit(
         let texts = texts_of(&words, name, &options);
         let task = Task::Generate { prompt: prompt.clone() };
         let ticket = state.engine.submit(Job { model, task, options, previews: 0 })?;
-        Ok(ChoiceJob { ticket, texts })
+        Ok((ticket, texts))
     };
     (0..choices).map(submitted).collect()
 }

@@ -12,12 +12,11 @@ use serde::Serialize;
 
 use super::super::run::engine_ended;
 use super::super::usage::ChatUsage;
-use super::ChoiceJob;
 use super::answer::{AnswerPart, AnswerUrl, FINGERPRINT, Header, finish_reason};
 use crate::encode::data_uri;
 use crate::error::{ApiError, ErrorAnswer};
 use crate::tally::Tally;
-use crate::{Event, Usage};
+use crate::{Event, Ticket, Usage};
 
 /// How often a comment is sent while nothing else is, so that no proxy closes the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -70,15 +69,15 @@ struct Told {
     event: Option<Event>,
 }
 
-/// Makes the stream of jobs, one a choice. Dropping it ends the jobs.
+/// Makes the stream of jobs, one a choice, each with what PNG files say of its images. Dropping it
+/// ends the jobs.
 pub(super) fn events(
     header: Header,
-    jobs: Vec<ChoiceJob>,
+    tickets: Vec<Ticket>,
+    texts: Vec<Vec<PngText>>,
     tally: Arc<Tally>,
     include_usage: bool,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let (tickets, texts): (Vec<_>, Vec<_>) =
-        jobs.into_iter().map(|job| (job.ticket, job.texts)).unzip();
     let ended = vec![None; tickets.len()];
     let choices = Choices { header, tally, include_usage, texts, ended };
     let opening: Vec<sse::Event> =

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::super::run::engine_ended;
 use super::request::Settings;
-use crate::encode::{Output, OutputFormat, texts_of};
+use crate::encode::{Output, OutputFormat, size_of, texts_of};
 use crate::error::ApiError;
 use crate::state::AppState;
 use crate::tally::Tally;
@@ -331,8 +331,4 @@ impl Streaming {
 fn error_event(why: &ApiError) -> ServerEvent {
     let data = json!({ "type": "error", "error": why.error });
     ServerEvent::default().event("error").data(data.to_string())
-}
-
-fn size_of(image: &Image) -> String {
-    format!("{}x{}", image.width(), image.height())
 }

@@ -10,6 +10,7 @@ use super::object::{
     ResponseObject,
 };
 use super::tool::ImageFormat;
+use crate::encode::size_of;
 use crate::error::ApiError;
 use crate::id::{new_id, now};
 use crate::{Event, FinishReason, Usage};
@@ -97,7 +98,7 @@ impl Assembly {
                         "partial_image_index": index,
                         "partial_image_b64": self.format.base64(&pixels)?,
                         "output_format": output_format,
-                        "size": format!("{}x{}", pixels.width(), pixels.height()),
+                        "size": size_of(&pixels),
                         "background": "opaque",
                         "quality": "auto",
                     }),
@@ -109,7 +110,7 @@ impl Assembly {
                 let item = OutputImage {
                     status: "completed",
                     result: Some(self.format.base64(&pixels)?),
-                    size: Some(format!("{}x{}", pixels.width(), pixels.height())),
+                    size: Some(size_of(&pixels)),
                     ..self.new_image(id)
                 };
                 self.send_call("response.image_generation_call.completed", &item.id);
