@@ -116,6 +116,6 @@ fn padded(x: &Tensor<4>, tokens: usize) -> Tensor<4> {
     if found == tokens {
         return x.clone();
     }
-    let zeros = Tensor::zeros([rows, heads, tokens - found, channels], &x.device());
-    Tensor::cat(vec![zeros, x.clone()], 2)
+    let zeros = Tensor::<4>::zeros([rows, heads, tokens - found, channels], &x.device());
+    Tensor::cat(vec![zeros.cast(x.dtype()), x.clone()], 2)
 }

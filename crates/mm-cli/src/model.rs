@@ -147,8 +147,10 @@ impl CommonArgs {
 }
 
 impl DrawingArgs {
-    /// Fails if the schedule of the model does not have the steps that were asked for.
+    /// Fails if the schedule of the model does not have the steps that were asked for, or if a flag
+    /// of guidance would do nothing.
     pub fn check(&self, model: &LoadedModel) -> Result<(), Failure> {
+        self.check_guidance(model)?;
         if let Some(coded) = model.config.network.coded() {
             let steps = self.steps.is_some() && !coded.order.is_masked();
             let idle = [(steps, "--steps"), (self.sampler.is_some(), "--sampler")];
@@ -159,6 +161,28 @@ impl DrawingArgs {
         }
         if let Some(steps) = self.steps {
             model.config.schedule.sampling_levels(steps).map_err(Failure::usage)?;
+        }
+        Ok(())
+    }
+
+    fn check_guidance(&self, model: &LoadedModel) -> Result<(), Failure> {
+        let given = [
+            (!self.negative.is_empty(), "--negative"),
+            (self.guidance_rule.is_some(), "--guidance-rule"),
+            (self.guidance_interval.is_some(), "--guidance-interval"),
+        ];
+        let Some((_, flag)) = given.iter().find(|(given, _)| *given) else { return Ok(()) };
+        if model.config.time.is_distilled() && *flag != "--negative" {
+            // Another text to lead away from is refused where it is drawn, by any caller.
+            return Err(usage!(
+                "`{flag}` does nothing: this model is distilled, guidance is in it"
+            ));
+        }
+        if !model.config.time.is_distilled()
+            && self.guidance.unwrap_or(model.generation.guidance.scale) == 1.0
+        {
+            let why = usage!("`{flag}` does nothing: a scale of 1 turns guidance off");
+            return Err(why.hint("give `--guidance 2`"));
         }
         Ok(())
     }

@@ -7,14 +7,16 @@
 //! is rounded up. What was never meant to be an item, such as a `README.md` between images, is
 //! named and not counted.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::DataError;
 
-/// Something that was left out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// Something that was left out. The order is that of the paths, and of the numbers in what is
+/// wrong: line 2 comes before line 10.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// The file.
     pub path: PathBuf,
@@ -27,6 +29,34 @@ impl Skipped {
     pub fn new(path: &Path, why: impl Into<String>) -> Self {
         Self { path: path.into(), why: why.into() }
     }
+}
+
+impl Ord for Skipped {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_numbers = || numbers_in(&self.why).cmp(&numbers_in(&other.why));
+        let by_text = || self.why.cmp(&other.why);
+        self.path.cmp(&other.path).then_with(by_numbers).then_with(by_text)
+    }
+}
+
+impl PartialOrd for Skipped {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Returns a text in runs: what is no digits, and the number that follows.
+fn numbers_in(text: &str) -> Vec<(&str, u64)> {
+    let mut runs = vec![];
+    let mut rest = text;
+    while !rest.is_empty() {
+        let start = rest.find(|sign: char| sign.is_ascii_digit()).unwrap_or(rest.len());
+        let (words, digits) = rest.split_at(start);
+        let end = digits.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(digits.len());
+        runs.push((words, digits[..end].parse().unwrap_or(u64::MAX)));
+        rest = &digits[end..];
+    }
+    runs
 }
 
 impl From<Skipped> for DataError {
@@ -136,6 +166,11 @@ impl BadRecords {
     /// Names something that is no item.
     pub fn pass_over(&self, path: &Path, why: impl Into<String>) {
         self.lists().passed_over.insert(Skipped::new(path, why));
+    }
+
+    /// Names those of some files that are `wanted`.
+    pub(crate) fn pass_over_all(&self, others: Vec<Skipped>, wanted: impl Fn(&Path) -> bool) {
+        self.lists().passed_over.extend(others.into_iter().filter(|other| wanted(&other.path)));
     }
 
     /// Names a bad item; how many there may be is checked by [`Self::opened`], and whenever a
@@ -304,6 +339,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_stands_in_the_order_of_paths_and_numbers() {
+        let skipped = |path: &str, why: &str| Skipped::new(Path::new(path), why);
+        let wanted = [
+            skipped("a", "line 2: x"),
+            skipped("a", "line 10: x"),
+            skipped("a", "line 10: y"),
+            skipped("b", "at byte 99999999999999999999999"),
+        ];
+        let mut found = wanted.clone().to_vec();
+        found.reverse();
+        found.sort();
+        assert_eq!(found, wanted);
+        assert_ne!(skipped("a", "01").cmp(&skipped("a", "1")), Ordering::Equal);
+    }
+
+    #[test]
     fn a_broken_item_gives_way_to_the_next_and_counts_once() {
         let bad = BadRecords::new("test", 0.01).opened(150).unwrap();
         for _ in 0..5 {
@@ -312,7 +363,7 @@ mod tests {
         assert_eq!(bad.tally().bad, 2);
         assert_eq!(
             bad.first_good(150, 149, load_from(&[149])).unwrap_err().to_string(),
-            "3 of 150 items of the test data set are broken, `max_bad` allows 2; one of them: `shard`: item 4"
+            "3 of 150 items of the test data set are broken, `max_bad` allows 2; one of them: `shard`: item 149"
         );
     }
 

@@ -11,11 +11,17 @@ use serde_json::{Map, Value};
 /// The most bytes of a caption: what is longer is no caption, and would fill a batch alone.
 const MOST_BYTES: usize = 16 << 10;
 
+/// What is wrong with text that holds the character 0: most often it is UTF-16.
+pub(crate) const HAS_NUL: &str = "it has zero bytes, as text in UTF-16 has; wanted UTF-8";
+
 /// Returns the caption in the bytes of a text file, which may be empty, or what is wrong with it.
 pub(crate) fn caption(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() > MOST_BYTES {
         let found = bytes.len();
         return Err(format!("its caption has {found} bytes, wanted at most {MOST_BYTES}"));
+    }
+    if bytes.contains(&0) {
+        return Err(format!("its caption: {HAS_NUL}"));
     }
     let text = String::from_utf8(bytes).map_err(|_| "its caption is not UTF-8")?;
     Ok(line_feeds(text.trim_start_matches('\u{feff}').trim()))
@@ -115,9 +121,21 @@ fn without_nan(text: &[u8]) -> Cow<'_, [u8]> {
     if changed { Cow::Owned(out) } else { Cow::Borrowed(text) }
 }
 
-/// Returns a path as metadata writes it with `/` between its parts: Windows writes `\`.
+/// Returns a path as metadata writes it with `/` between its parts, where Windows writes `\`, and
+/// without going into a folder and out again.
 pub(crate) fn slashes(path: &str) -> String {
-    path.replace('\\', "/")
+    let path = path.replace('\\', "/");
+    let mut parts: Vec<&str> = vec![];
+    for part in path.split('/') {
+        match (part, parts.last()) {
+            (".", _) => {}
+            ("..", Some(last)) if !matches!(*last, "" | "..") => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 #[cfg(test)]
@@ -140,6 +158,7 @@ mod tests {
             "a cat\non a mat\nasleep"
         );
         assert_eq!(caption(vec![0xff]).unwrap_err(), "its caption is not UTF-8");
+        assert!(caption(b"a\0 \0c\0a\0t\0".into()).unwrap_err().ends_with("wanted UTF-8"));
         assert!(caption(vec![b'a'; 20_000]).unwrap_err().contains("20000 bytes"));
     }
 
@@ -172,6 +191,14 @@ mod tests {
         assert_eq!(found.unwrap(), wanted);
         assert!(json_object(br#"{"text": NaNa}"#).is_err());
         assert_eq!(json_object("\u{feff}{}".as_bytes()).unwrap(), Map::new());
+    }
+
+    #[test]
+    fn a_path_of_metadata_goes_straight_to_its_file() {
+        let paths = [(r"a\b.png", "a/b.png"), ("./a/../b.png", "b.png"), ("../../a", "../../a")];
+        for (written, wanted) in [&paths[..], &[("/../a", "/../a"), ("a/..", "")]].concat() {
+            assert_eq!(slashes(written), wanted);
+        }
     }
 
     proptest! {

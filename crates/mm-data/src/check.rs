@@ -2,6 +2,7 @@
 //! would meet.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use mm_model::random::{Purpose, stream};
 use mm_model::{Document, PositionScheme, Segment, Sequencer};
@@ -15,7 +16,7 @@ use crate::documents::DocumentsConfig;
 use crate::error::DataError;
 use crate::files;
 use crate::folder::{Captions, FolderConfig};
-use crate::image::{EXTENSIONS, ImageSettings};
+use crate::image::{EXTENSIONS, ImageSettings, UNREAD_EXTENSIONS};
 use crate::parquet::ParquetConfig;
 use crate::record::Record;
 use crate::shards::WebdatasetConfig;
@@ -223,31 +224,40 @@ impl DataConfig {
 
     /// The source that a path or a pattern most likely is, with its defaults: shards, tables and
     /// documents by their endings, a folder by what most of its files are, or what is in it where
-    /// there are no images. A folder of images without a word beside them has no captions.
+    /// there are no images. Images beside a table with a column of images, or beside lines that
+    /// name images, belong to these. A folder of images without a word beside them has no captions.
     pub fn of_path(path: &str) -> Result<Self, DataError> {
-        let ending =
-            |name: &str| name.rsplit_once('.').map_or("", |(_, ending)| ending).to_lowercase();
-        let names = files::names_in(std::path::Path::new(path));
-        let count = |endings: &[&str]| {
-            names.iter().filter(|name| endings.contains(&ending(name).as_str())).count()
-        };
+        let names = files::all_in(path);
+        let count = |endings: &[&str]| names.iter().filter(|name| ends(name, endings)).count();
+        let unread = count(UNREAD_EXTENSIONS);
+        // Some such file, as a logo is, makes no folder of images of a folder of texts.
+        let unread = if unread > count(&["jsonl", "txt", "caption"]) / 2 { unread } else { 0 };
+        let images = count(EXTENSIONS) + unread;
         let is = |endings: &[&str]| {
             if names.is_empty() {
-                endings.contains(&ending(path).as_str())
+                ends(Path::new(path), endings)
             } else {
                 let found = count(endings);
-                found > 0 && (2 * found > names.len() || count(EXTENSIONS) == 0)
+                found > 0 && (2 * found > names.len() || images == 0)
             }
+        };
+        let has = |endings: &[&str], shows: fn(&Path) -> bool| {
+            names
+                .iter()
+                .find(|name| ends(name, endings) && !is_metadata(name))
+                .is_some_and(|name| shows(name))
         };
         let files = || vec![path.to_owned()];
         if is(&["tar"]) {
             Ok(Self::Webdataset(WebdatasetConfig::of(files())))
-        } else if is(&["parquet"]) {
+        } else if is(&["parquet"]) || has(&["parquet"], crate::parquet::has_images) {
             Ok(Self::Parquet(ParquetConfig::of(files())))
-        } else if is(&["jsonl", "txt"]) && count(EXTENSIONS) == 0 {
+        } else if is(&["jsonl", "txt"]) && images == 0
+            || has(&["jsonl"], crate::documents::has_images)
+        {
             Ok(Self::Documents(DocumentsConfig::of(files())))
-        } else if names.is_empty() {
-            let why = if std::path::Path::new(path).is_dir() {
+        } else if names.is_empty() || !Path::new(path).is_dir() {
+            let why = if Path::new(path).is_dir() {
                 "the folder holds no files"
             } else {
                 "it is no folder, and ends in none of tar, parquet, jsonl, txt"
@@ -259,6 +269,16 @@ impl DataConfig {
             Ok(Self::Folder(FolderConfig { captions, ..FolderConfig::of(path) }))
         }
     }
+}
+
+fn ends(name: &Path, endings: &[&str]) -> bool {
+    let ending = name.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    endings.contains(&&*ending)
+}
+
+/// Returns whether a file belongs to a folder of images, whose captions it may hold.
+pub(crate) fn is_metadata(name: &Path) -> bool {
+    name.file_stem().is_some_and(|stem| stem == "metadata")
 }
 
 #[cfg(test)]
@@ -365,5 +385,14 @@ mod tests {
         assert_eq!(kind(&path("")), "folder, None");
         fs_err::write(path("metadata.jsonl"), "").unwrap();
         assert_eq!(kind(&path("")), "folder, Written");
+        fs_err::write(path("0.jsonl"), r#"{"image": "1.png", "text": "a cat"}"#).unwrap();
+        assert_eq!(kind(&path("")), "documents");
+        assert_eq!(kind(&path("0.json*")), "documents");
+        assert!(kind(&path("*.png")).contains("it is no folder"));
+        for name in ["1.heic", "2.heic", "1.txt", "2.txt"] {
+            fs_err::create_dir_all(folder.path().join("phone")).unwrap();
+            fs_err::write(folder.path().join("phone").join(name), "").unwrap();
+        }
+        assert_eq!(kind(&path("phone")), "folder, Written");
     }
 }

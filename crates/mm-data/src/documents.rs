@@ -8,6 +8,7 @@
 
 mod line;
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
@@ -18,14 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use self::line::{ImageData, Line, Piece, cuts, has_target, parse};
 use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
-use crate::caption::line_feeds;
+use crate::caption::{HAS_NUL, line_feeds};
 use crate::error::DataError;
-use crate::files::{self, Listed, Span};
+use crate::files::{self, Listed, Named, Span};
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
 use crate::source::DataSource;
-use crate::split::{Division, EQUALS_HELD_OUT, Split, SplitKey, Splits, hash_bytes};
+use crate::split::{DOCUMENT_EQUALS_HELD_OUT, Division, Split, SplitKey, Splits, hash_bytes};
 
 /// The most texts that a tokenizer is trained on, spread over the training split.
 const MOST_TEXTS: usize = 20_000;
@@ -111,6 +112,8 @@ struct Entry {
     file: u32,
     form: Form,
     span: Span,
+    /// A hash of what must not stand in both splits.
+    content: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -135,13 +138,14 @@ impl DocumentSet {
     pub fn open(config: &DocumentsConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
-        let files = files::expand(&config.files, &["jsonl", "txt"])?;
+        let Named { files, others } = files::expand(&config.files, &["jsonl", "txt"])?;
         let bad = BadRecords::of_files("documents", config.max_bad, files.len());
+        bad.pass_over_all(others, |path| !files::is_image(path)); // lines name their images
         let mut found = Vec::new();
         for (Listed { path, held_out }, file) in files.iter().zip(0_u32..) {
             let plain = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
             let mut broken = |why: String| bad.broken(path, why);
-            let opened = files::length(path).and_then(|_| files::open_at(path, 0));
+            let opened = files::length(path).and_then(|_| plain_file(path));
             let in_file = opened.and_then(|reader| {
                 let list = if plain { plain_entries } else { line_entries };
                 list(reader, config.longest, &mut broken)
@@ -151,9 +155,9 @@ impl DocumentSet {
                     let folder = path.parent().unwrap_or(Path::new(""));
                     found.par_extend(in_file.into_par_iter().map(
                         |Found { form, span, content }| {
-                            let key =
-                                SplitKey { content: content.hash(folder), held_out: *held_out };
-                            (Entry { file, form, span }, key)
+                            let content = content.hash(folder);
+                            let key = SplitKey { content, held_out: *held_out };
+                            (Entry { file, form, span, content }, key)
                         },
                     ));
                 }
@@ -166,7 +170,7 @@ impl DocumentSet {
             match division.split(key) {
                 Some(split) => entries.push(split, entry),
                 None => {
-                    let why = format!("at byte {}: {EQUALS_HELD_OUT}", entry.span.at);
+                    let why = format!("at byte {}: {DOCUMENT_EQUALS_HELD_OUT}", entry.span.at);
                     bad.pass_over(&files[entry.file as usize].path, why);
                 }
             }
@@ -263,6 +267,17 @@ impl DataSource for DocumentSet {
         let (path, place) = (&self.files[entry.file as usize], entry.span.at);
         let named = |why| Skipped::new(path, format!("at byte {place}: {why}"));
         self.read_record(entry).map_err(named)
+    }
+
+    fn held_out_contents(&self) -> Vec<u64> {
+        self.entries.of(Split::HeldOut).iter().map(|entry| entry.content).collect()
+    }
+
+    fn leave_out(&mut self, held_out: &HashSet<u64>) {
+        for entry in self.entries.take_out(|entry| held_out.contains(&entry.content)) {
+            let why = format!("at byte {}: {DOCUMENT_EQUALS_HELD_OUT}", entry.span.at);
+            self.bad.pass_over(&self.files[entry.file as usize], why);
+        }
     }
 
     fn bad_records(&self) -> Vec<&BadRecords> {
@@ -419,6 +434,31 @@ fn line_entries(
     Ok(found)
 }
 
+/// Returns whether the first line of a JSONL file names an image that is read.
+pub(crate) fn has_images(path: &Path) -> bool {
+    let first = files::open_at(path, 0).map(|file| file.take(MOST_LINE_BYTES));
+    let Ok(Some(Ok(line))) = first.map(|file| file.split(b'\n').next()) else { return false };
+    match parse(&line) {
+        Ok(Line::Captioned { .. }) => true,
+        Ok(Line::Segments(pieces)) => {
+            pieces.iter().any(|piece| matches!(piece, Piece::Image { .. }))
+        }
+        Ok(Line::Text(_)) | Err(_) => false,
+    }
+}
+
+/// Opens a file that is not compressed.
+fn plain_file(path: &Path) -> io::Result<files::Opened> {
+    let mut first = Vec::new();
+    files::open_at(path, 0)?.take(8).read_to_end(&mut first)?;
+    match files::compression(&first) {
+        Some(name) => {
+            Err(io::Error::other(format!("it is compressed by {name}, wanted plain text")))
+        }
+        None => files::open_at(path, 0),
+    }
+}
+
 /// Cuts a text into stretches of at most `longest` bytes, each of whole lines where a line is short
 /// enough; `broken` hears of every stretch that is no text.
 fn plain_entries(
@@ -444,6 +484,7 @@ fn plain_entries(
             Err(why) => {
                 broken(format!("it is not UTF-8 at byte {}", at + why.valid_up_to() as u64));
             }
+            Ok(_) if stretch.contains(&0) => broken(format!("at byte {at}: {HAS_NUL}")),
             Ok(_) if stretch.trim_ascii().is_empty() => {}
             Ok(_) => {
                 let content = Content::Words(hash_bytes(stretch));

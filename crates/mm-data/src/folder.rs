@@ -15,6 +15,7 @@ mod cache;
 mod listing;
 mod metadata;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +24,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use self::cache::Cache;
-use self::listing::{Entry, Listing, below, extensions};
+use self::listing::{Entries, Entry, Listing, below, extensions};
 use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
 use crate::error::DataError;
 use crate::files;
@@ -143,7 +144,7 @@ impl FolderSet {
         let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
         let bad = BadRecords::new("folder", config.max_bad);
         let listing = Listing::of(&config.path, &bad)?;
-        let entries = listing.entries(config.captions, &config.caption)?;
+        let Entries { entries, lost } = listing.entries(config.captions, &config.caption)?;
         if entries.is_empty() {
             return Err(nothing_found(config, &bad));
         }
@@ -153,7 +154,7 @@ impl FolderSet {
             Some(path) => Some(Cache::open(path, &frame)?),
             None => None,
         };
-        let Sides { mut train, mut held_out } = split(entries, config, &bad);
+        let Sides { mut train, mut held_out } = split(entries, &lost, config, &bad);
         number(&mut train, &mut held_out);
         let (root, caching) = (config.path.clone(), AtomicBool::new(true));
         let entries = Splits::new(train, held_out);
@@ -192,6 +193,16 @@ impl DataSource for FolderSet {
         let entry = self.entries.at(split, at);
         let image = self.image(entry).map_err(|why| Skipped::new(&entry.path, why))?;
         Ok(Record::Captioned(Example { image, caption: entry.caption.clone() }))
+    }
+
+    fn held_out_contents(&self) -> Vec<u64> {
+        self.entries.of(Split::HeldOut).iter().map(|entry| entry.content).collect()
+    }
+
+    fn leave_out(&mut self, held_out: &HashSet<u64>) {
+        for entry in self.entries.take_out(|entry| held_out.contains(&entry.content)) {
+            self.bad.pass_over(&entry.path, EQUALS_HELD_OUT);
+        }
     }
 
     fn bad_records(&self) -> Vec<&BadRecords> {
@@ -242,13 +253,13 @@ struct Sides {
     held_out: Vec<Entry>,
 }
 
-/// Divides the images.
-fn split(entries: Vec<Entry>, config: &FolderConfig, bad: &BadRecords) -> Sides {
+/// Divides the images; those that are lost decide on others alone.
+fn split(entries: Vec<Entry>, lost: &[Entry], config: &FolderConfig, bad: &BadRecords) -> Sides {
     let key = |entry: &Entry| SplitKey {
         content: entry.content,
         held_out: is_held_out(&below(&entry.path, &config.path), config.captions),
     };
-    let division = Division::of(entries.iter().map(key));
+    let division = Division::of(entries.iter().chain(lost).map(key));
     let mut sides = Sides::default();
     for entry in entries {
         match division.split(key(&entry)) {

@@ -16,7 +16,8 @@ pub const EXTENSIONS: &[&str] =
 
 /// The endings of images that are not read, so that such a file is a broken record and not one that
 /// was never meant as data.
-pub(crate) const UNREAD_EXTENSIONS: &[&str] = &["avif", "heic", "heif", "jxl", "jp2", "dng", "psd"];
+pub(crate) const UNREAD_EXTENSIONS: &[&str] =
+    &["avif", "heic", "heif", "jxl", "jp2", "dng", "psd", "svg"];
 
 /// Images of more pixels than 16 Mi are decoded one at a time, so that many threads need no more
 /// memory than one of them.
@@ -159,7 +160,10 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        words = format!("{words}: {error}");
+        let next = error.to_string();
+        if !words.ends_with(&next) {
+            words = format!("{words}: {next}"); // some errors say their cause themselves
+        }
         cause = error.source();
     }
     words

@@ -5,6 +5,8 @@
 //! source, in an order of its own. So the place of a position within its source is known without a
 //! look at what came before, for any step, rank and worker.
 
+use std::collections::HashSet;
+
 use mm_model::random::{Purpose, stream};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -137,9 +139,13 @@ impl MixtureSet {
         Self::new(config.parts.iter().map(open).collect::<Result<_, DataError>>()?)
     }
 
-    /// Mixes open sources, also those of a user.
-    pub fn new(parts: Vec<Part<DataSet>>) -> Result<Self, DataError> {
+    /// Mixes open sources, also those of a user. What is held out in one of them is left out of the
+    /// training records of all.
+    pub fn new(mut parts: Vec<Part<DataSet>>) -> Result<Self, DataError> {
         check_parts(&parts)?;
+        let held_out: HashSet<u64> =
+            parts.iter().flat_map(|part| part.data.held_out_contents()).collect();
+        parts.iter_mut().for_each(|part| part.data.leave_out(&held_out));
         if parts.iter().any(|part| part.data.downcast_ref::<Self>().is_some()) {
             return Err(nested());
         }
@@ -297,6 +303,44 @@ mod tests {
         }
         let mut other = Order { seed: 6, ..order() };
         assert!((0..BLOCK).any(|at| other.at(at) != found[at as usize]));
+    }
+
+    #[test]
+    fn what_one_source_holds_out_no_other_trains_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: String, shade: u8| {
+            let path = folder.path().join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, mm_patch::Image::filled(8, 8, [shade; 3]).encode_png()).unwrap();
+        };
+        for shade in 0..40 {
+            let split = if shade < 30 { "train" } else { "test" };
+            write(format!("named/{split}/{shade}.png"), shade);
+            write(format!("flat/{shade}.png"), shade);
+        }
+        let image = ImageSettings { width: 8, height: 8, patch: 8 };
+        let open = |name: &str| {
+            let path = folder.path().join(name);
+            let config = format!("source = 'folder'\ncaptions = 'none'\npath = {path:?}");
+            DataSet::open(&toml::from_str(&config).unwrap(), image).unwrap()
+        };
+        let parts = ["named", "flat"].map(|name| Part::of(1.0, open(name)));
+        let mixture = MixtureSet::new(parts.into()).unwrap();
+        let shades = |split: Split| -> HashSet<u8> {
+            let mut found = HashSet::new();
+            for part in mixture.parts() {
+                for at in 0..part.data.len(split).unwrap() {
+                    let rng = &mut stream(0, Purpose::Example, 0, at);
+                    let example = part.data.example(split, at, rng).unwrap().unwrap();
+                    found.insert(example.image.pixel(0, 0)[0]);
+                }
+            }
+            found
+        };
+        let (train, held_out) = (shades(Split::Train), shades(Split::HeldOut));
+        assert!(train.is_disjoint(&held_out) && (30..40).all(|shade| held_out.contains(&shade)));
+        assert_eq!(train.len() + held_out.len(), 40);
+        assert!(mixture.skipped().iter().any(|one| one.why.contains("held-out one")));
     }
 
     #[test]

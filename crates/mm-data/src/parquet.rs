@@ -9,6 +9,7 @@
 
 mod pages;
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,7 @@ use self::pages::Checked;
 use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
 use crate::caption::{caption, slashes};
 use crate::error::DataError;
-use crate::files::{self, Listed, Span};
+use crate::files::{self, Listed, Named, Span};
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
@@ -36,6 +37,12 @@ use crate::split::{Division, EQUALS_HELD_OUT, Split, SplitKey, Splits, hash_byte
 /// The most captions that a tokenizer is trained on; fewer than of other sources, since a row costs
 /// a page.
 const MOST_CAPTIONS: usize = 2000;
+
+/// The most rows that a file may claim to have for each of its bytes.
+const MOST_ROWS_A_BYTE: u64 = 256;
+
+/// The names of columns in which images usually are.
+pub(crate) const IMAGE_NAMES: &[&str] = &["image", "img", "jpg", "png", "photo", "jpeg", "webp"];
 
 /// What is wrong with a cell that is null.
 const EMPTY: &str = "the cell is empty";
@@ -112,6 +119,8 @@ struct Entry {
     table: u32,
     which: u32,
     row: u64,
+    /// A hash of its image.
+    content: u64,
 }
 
 impl std::fmt::Debug for ParquetSet {
@@ -143,8 +152,9 @@ impl ParquetSet {
     pub fn open(config: &ParquetConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
-        let files = files::expand(&config.files, &["parquet"])?;
+        let Named { files, others } = files::expand(&config.files, &["parquet"])?;
         let bad = BadRecords::of_files("parquet", config.max_bad, files.len());
+        bad.pass_over_all(others, |path| !files::is_image(path)); // rows name their images
         let read = |Listed { path, .. }: &Listed| -> Result<(Table<OnDisk>, Vec<Keyed>), String> {
             let file = OnDisk::open(path).map_err(|why| chain(&why))?;
             let table = Table::open(path, file, &config.image, &config.caption)?;
@@ -159,7 +169,7 @@ impl ParquetSet {
                     let number = tables.len() as u32;
                     found.extend(keyed.into_iter().map(|Keyed { row, content, captions }| {
                         let key = SplitKey { content, held_out: *held_out };
-                        (Entry { table: number, which: captions, row }, key)
+                        (Entry { table: number, which: captions, row, content }, key)
                     }));
                     tables.push(table);
                 }
@@ -168,13 +178,14 @@ impl ParquetSet {
         }
         let division = Division::of(found.iter().map(|(_, key)| *key));
         let mut entries = Splits::default();
-        for (Entry { table, which: captions, row }, key) in found {
+        for (Entry { table, which: captions, row, content }, key) in found {
             match division.split(key) {
                 Some(split) => {
                     for which in 0..captions {
-                        entries.push(split, Entry { table, which, row });
+                        entries.push(split, Entry { table, which, row, content });
                     }
                 }
+                None if captions == 0 => {}
                 None => {
                     let why = format!("row {row}: {EQUALS_HELD_OUT}");
                     bad.pass_over(&tables[table as usize].name, why);
@@ -208,6 +219,17 @@ impl DataSource for ParquetSet {
         let caption = self.caption(entry).map_err(named)?;
         let image = self.frame.image(&image).map_err(named)?;
         Ok(Record::Captioned(Example { image, caption }))
+    }
+
+    fn held_out_contents(&self) -> Vec<u64> {
+        self.entries.of(Split::HeldOut).iter().map(|entry| entry.content).collect()
+    }
+
+    fn leave_out(&mut self, held_out: &HashSet<u64>) {
+        for entry in self.entries.take_out(|entry| held_out.contains(&entry.content)) {
+            let why = format!("row {}: {EQUALS_HELD_OUT}", entry.row);
+            self.bad.pass_over(&self.tables[entry.table as usize].name, why);
+        }
     }
 
     fn bad_records(&self) -> Vec<&BadRecords> {
@@ -246,8 +268,8 @@ impl<R: ChunkReader + 'static> Table<R> {
         let schema = metadata.file_metadata().schema_descr();
         let [inside, path] = ["bytes", "path"].map(|part| format!("{image}.{part}"));
         let path = column(schema, &path).ok();
-        let image =
-            column(schema, &inside).or_else(|why| column(schema, image).map_err(|_| why))?;
+        let has = |name: &str| schema.columns().iter().any(|one| one.path().string() == name);
+        let image = if has(image) { column(schema, image) } else { column(schema, &inside) }?;
         let caption = match caption {
             "" => None,
             name => Some(column(schema, name).or_else(|why| list(schema, name).ok_or(why))?),
@@ -263,8 +285,9 @@ impl<R: ChunkReader + 'static> Table<R> {
             }
             let rows = u64::try_from(group.num_rows()).map_err(|_| "a negative number of rows")?;
             let end = starts[starts.len() - 1].checked_add(rows);
-            // A run of equal values takes few bytes, but every row of a file has some.
-            starts.push(end.filter(|end| *end <= bytes).ok_or("more rows than bytes")?);
+            // A run of equal values takes few bytes, but not none.
+            let most = bytes.saturating_mul(MOST_ROWS_A_BYTE);
+            starts.push(end.filter(|end| *end <= most).ok_or("more rows than its bytes can hold")?);
         }
         Ok(Self { name: name.to_owned(), reader, image, path, caption, starts })
     }
@@ -311,31 +334,38 @@ impl<R: ChunkReader + 'static> Table<R> {
                 }
             };
             found.read += 1;
-            match self.key(&image, &path, texts) {
-                Ok((content, captions)) => found.found.push(Keyed { row, content, captions }),
-                Err(why) => bad.broken(&self.name, format!("row {row}: {why}")),
+            let broken = |why: String| bad.broken(&self.name, format!("row {row}: {why}"));
+            match self.content(&image, &path) {
+                Ok(content) => {
+                    let captions = self.count_captions(texts).unwrap_or_else(|why| {
+                        broken(why);
+                        0 // its image still decides on the split of its equals
+                    });
+                    found.found.push(Keyed { row, content, captions });
+                }
+                Err(why) => broken(why),
             }
         }
         found
     }
 
-    /// Returns the hash of a row's image and the number of its captions.
-    fn key(
-        &self,
-        image: &[ByteArray],
-        path: &[ByteArray],
-        texts: Vec<ByteArray>,
-    ) -> Result<(u64, u32), String> {
-        let content = match (image.first(), path.first()) {
-            (Some(bytes), _) => files::content_of(bytes.data()),
+    /// Returns the content hash of an image: of its bytes, or of the file at its path.
+    fn content(&self, image: &[ByteArray], path: &[ByteArray]) -> Result<u64, String> {
+        match (image.first().filter(|bytes| !bytes.is_empty()), path.first()) {
+            (Some(bytes), _) => Ok(files::content_of(bytes.data())),
             (None, Some(path)) => {
                 let file = self.at_path(path.data())?;
-                files::content_of_file(&file).unwrap_or_else(|_| hash_bytes(path.data()))
+                Ok(files::content_of_file(&file).unwrap_or_else(|_| hash_bytes(path.data())))
             }
-            (None, None) => return Err(EMPTY.into()),
-        };
-        let captions = self.words(texts)?.len() as u32;
-        if captions == 0 { Err("its caption is empty".into()) } else { Ok((content, captions)) }
+            (None, None) => Err(EMPTY.into()),
+        }
+    }
+
+    fn count_captions(&self, texts: Vec<ByteArray>) -> Result<u32, String> {
+        match self.words(texts)?.len() {
+            0 => Err("its caption is empty".into()),
+            captions => Ok(captions as u32),
+        }
     }
 
     /// Returns the captions of a row; one that is empty where no captions are wanted.
@@ -368,13 +398,13 @@ impl<R: ChunkReader + 'static> Table<R> {
 
     /// Returns the image file of a row: its bytes, or what lies at its path.
     fn image(&self, row: u64, most_bytes: u64) -> Result<Vec<u8>, String> {
-        if let Some(bytes) = self.values(self.image, row)?.first() {
+        if let Some(bytes) = self.values(self.image, row)?.first().filter(|one| !one.is_empty()) {
             return Ok(bytes.data().to_vec());
         }
         let path = self.path.map(|leaf| self.values(leaf, row)).transpose()?.unwrap_or_default();
-        let path = path.first().ok_or("its bytes and its path are null")?;
+        let path = path.first().ok_or(EMPTY)?;
         files::read_all(&self.at_path(path.data())?, most_bytes)
-            .map_err(|error| format!("its bytes are null, and at its path: {}", chain(&error)))
+            .map_err(|error| format!("it has no bytes, and at its path: {}", chain(&error)))
     }
 
     /// Returns the values in a leaf column of a row.
@@ -451,6 +481,19 @@ fn column(schema: &SchemaDescriptor, wanted: &str) -> Result<usize, String> {
         let list = if columns[at].max_rep_level() > 0 { "lists of " } else { "" };
         Err(format!("the column `{wanted}` holds {list}{found}, wanted one text or bytes a row"))
     }
+}
+
+/// Returns whether a file is a table with one of the columns in which images usually are.
+pub(crate) fn has_images(path: &Path) -> bool {
+    let has = |reader: SerializedFileReader<OnDisk>| {
+        let columns = reader.metadata().file_metadata().schema_descr().columns().to_vec();
+        let is_image = |name: &str| {
+            let name = name.strip_suffix(".bytes").unwrap_or(name);
+            IMAGE_NAMES.contains(&name)
+        };
+        columns.iter().any(|column| is_image(&column.path().string()))
+    };
+    OnDisk::open(path).is_ok_and(|file| guarded(|| SerializedFileReader::new(file)).is_ok_and(has))
 }
 
 /// Runs what parses outside bytes in another's code: its panic is an error of the item, as its own

@@ -15,6 +15,7 @@
 
 mod index;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rand_chacha::ChaCha8Rng;
@@ -25,7 +26,7 @@ use self::index::{Index, Sample, index, shown};
 use crate::bad_records::{BadRecords, Skipped, check_max_bad, one_percent};
 use crate::caption::{caption, json_object, of_field};
 use crate::error::DataError;
-use crate::files::{self, Listed, Span};
+use crate::files::{self, Listed, Named, Span};
 use crate::fingerprint::Fingerprint;
 use crate::image::{Frame, ImageFit, ImageSettings, chain, most_pixels, white};
 use crate::record::{Example, Record};
@@ -102,6 +103,8 @@ struct Entry {
     sample: Sample,
     /// Which of its captions it is.
     which: u32,
+    /// A hash of its image.
+    content: u64,
 }
 
 impl ShardSet {
@@ -113,8 +116,9 @@ impl ShardSet {
     pub fn open(config: &WebdatasetConfig, image: ImageSettings) -> Result<Self, DataError> {
         config.validate()?;
         let frame = Frame::new(config.fit, config.background, config.max_pixels, image)?;
-        let shards = files::expand(&config.files, &["tar"])?;
+        let Named { files: shards, others } = files::expand(&config.files, &["tar"])?;
         let bad = BadRecords::of_files("webdataset", config.max_bad, shards.len());
+        bad.pass_over_all(others, |_| true);
         let found: Vec<Vec<Keyed>> =
             shards.par_iter().map(|shard| keyed(shard, &config.caption, &bad)).collect();
         let division = Division::of(found.iter().flatten().map(|one| one.key));
@@ -122,12 +126,16 @@ impl ShardSet {
         for ((found, shard), number) in found.into_iter().zip(&shards).zip(0..) {
             for Keyed { sample, key, captions } in found {
                 let Some(split) = division.split(key) else {
+                    if captions == 0 {
+                        continue;
+                    }
                     let why = at_place(&sample.key, sample.image.at, EQUALS_HELD_OUT);
                     bad.pass_over(&shard.path, why);
                     continue;
                 };
                 for which in 0..captions {
-                    entries.push(split, Entry { shard: number, sample: sample.clone(), which });
+                    let (sample, content) = (sample.clone(), key.content);
+                    entries.push(split, Entry { shard: number, sample, which, content });
                 }
             }
         }
@@ -163,27 +171,31 @@ fn keyed(shard: &Listed, field: &str, bad: &BadRecords) -> Vec<Keyed> {
         if one.is_lost { bad.broken(path, why) } else { bad.pass_over(path, why) }
     }
     for (ending, times) in index.unused {
-        let ending = shown(&ending);
-        bad.pass_over(path, format!("members that end in `.{ending}` are not used: {times}"));
+        let which = match shown(&ending) {
+            ending if ending.is_empty() => "without an ending".to_owned(),
+            ending => format!("that end in `.{ending}`"),
+        };
+        bad.pass_over(path, format!("members {which} are not used: {times}"));
     }
     if let Some(cut) = index.cut {
         bad.broken_file(path, cut.why, cut.lost);
     }
     let mut found = Vec::new();
     for sample in index.samples {
-        let why = match captions(path, &sample, field) {
-            Ok(captions) if captions.is_empty() => "its caption is empty".to_owned(),
-            Ok(captions) => {
-                let content = files::open_at(path, 0)
-                    .and_then(|mut file| files::content_hash(&mut file, sample.image))
-                    .unwrap_or_else(|_| hash_bytes(sample.key.as_bytes()));
-                let key = SplitKey { content, held_out: shard.held_out };
-                found.push(Keyed { sample, key, captions: captions.len() as u32 });
-                continue;
-            }
-            Err(why) => why,
+        let captions = match captions(path, &sample, field) {
+            Ok(captions) if captions.is_empty() => Err("its caption is empty".to_owned()),
+            Ok(captions) => Ok(captions.len() as u32),
+            Err(why) => Err(why),
         };
-        bad.broken(path, at_place(&sample.key, sample.image.at, &why));
+        let captions = captions.unwrap_or_else(|why| {
+            bad.broken(path, at_place(&sample.key, sample.image.at, &why));
+            0 // its image still decides on the split of its equals
+        });
+        let content = files::open_at(path, 0)
+            .and_then(|mut file| files::content_hash(&mut file, sample.image))
+            .unwrap_or_else(|_| hash_bytes(sample.key.as_bytes()));
+        let key = SplitKey { content, held_out: shard.held_out };
+        found.push(Keyed { sample, key, captions });
     }
     found
 }
@@ -229,6 +241,17 @@ impl DataSource for ShardSet {
         Ok(Record::Captioned(Example { image, caption }))
     }
 
+    fn held_out_contents(&self) -> Vec<u64> {
+        self.entries.of(Split::HeldOut).iter().map(|entry| entry.content).collect()
+    }
+
+    fn leave_out(&mut self, held_out: &HashSet<u64>) {
+        for entry in self.entries.take_out(|entry| held_out.contains(&entry.content)) {
+            let why = at_place(&entry.sample.key, entry.sample.image.at, EQUALS_HELD_OUT);
+            self.bad.pass_over(&self.shards[entry.shard as usize], why);
+        }
+    }
+
     fn bad_records(&self) -> Vec<&BadRecords> {
         vec![&self.bad]
     }
@@ -242,7 +265,7 @@ impl DataSource for ShardSet {
         for path in &self.shards {
             sum.add_name(path);
         }
-        for Entry { shard, sample, which } in self.entries.iter() {
+        for Entry { shard, sample, which, .. } in self.entries.iter() {
             sum.add(sample.key.as_bytes());
             let image = sample.image;
             for number in [u64::from(*shard), image.at, image.bytes, u64::from(*which)] {

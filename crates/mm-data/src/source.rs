@@ -1,6 +1,7 @@
 //! What every source of records implements, and the open data set that a run reads.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::ops::Deref;
 
@@ -105,6 +106,15 @@ pub trait DataSource: Any + Debug + Send + Sync {
     fn pair_document(&self, _: Task, _: Split, _: &mut ChaCha8Rng) -> Option<Document> {
         None
     }
+
+    /// Returns hashes of what is held out, of which no other source of a mixture may train on an
+    /// equal. A source that draws its records has none.
+    fn held_out_contents(&self) -> Vec<u64> {
+        vec![]
+    }
+
+    /// Leaves out and names the records for training whose hash is one of these.
+    fn leave_out(&mut self, _: &HashSet<u64>) {}
 
     /// Returns the record of an index, which wraps around at [`Self::len`], or the next record that
     /// can be loaded. An empty split is an error, and so are more bad records than the source
@@ -224,6 +234,10 @@ impl DataSet {
         let mut sum = Fingerprint::default();
         self.add_to(&mut sum);
         sum.finish()
+    }
+
+    pub(crate) fn leave_out(&mut self, held_out: &HashSet<u64>) {
+        self.0.leave_out(held_out);
     }
 
     /// Adds the lengths and the description of the source.

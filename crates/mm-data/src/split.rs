@@ -70,21 +70,37 @@ pub(crate) fn hash_bytes(key: &[u8]) -> u64 {
 /// them, and some more.
 pub(crate) const HELD_OUT: &[&str] = &[
     "dev",
+    "devset",
     "eval",
+    "evalset",
     "evaluation",
     "heldout",
     "holdout",
     "test",
     "testing",
+    "tests",
+    "testset",
+    "unseen",
     "val",
     "valid",
     "validation",
+    "valset",
 ];
 
 /// Returns whether the name of a folder or file says "held out": one of its words does, where a
-/// word is a run of letters, as in `val2017` or `test-00000-of-00001.parquet`.
+/// word is a run of letters up to a capital behind a small one, as in `val2017`, `testA` or
+/// `test-00000-of-00001.parquet`.
 pub(crate) fn says_held_out(name: &str) -> bool {
-    let name = name.to_lowercase();
+    let mut apart = String::new();
+    let mut was_small = false;
+    for sign in name.chars() {
+        if was_small && sign.is_uppercase() {
+            apart.push(' ');
+        }
+        was_small = sign.is_lowercase();
+        apart.push(sign);
+    }
+    let name = apart.to_lowercase();
     let words: Vec<&str> =
         name.split(|sign: char| !sign.is_alphabetic()).filter(|word| !word.is_empty()).collect();
     let two = |pair: &[&str]| matches!(pair, ["held" | "hold", "out"]);
@@ -139,6 +155,8 @@ impl Division {
 
 /// What is wrong with a record of the training split that equals a held-out one.
 pub(crate) const EQUALS_HELD_OUT: &str = "not trained on: its image is a held-out one, too";
+/// What is wrong with a document, which need not have an image, that equals a held-out one.
+pub(crate) const DOCUMENT_EQUALS_HELD_OUT: &str = "not trained on: it equals a held-out one";
 
 /// The entries of both splits of a finite source, each in the order in which they were found.
 #[derive(Debug)]
@@ -153,6 +171,11 @@ impl<T> Splits<T> {
     /// Appends to a split.
     pub(crate) fn push(&mut self, split: Split, entry: T) {
         self.0[split as usize].push(entry);
+    }
+
+    /// Takes entries out of the training split.
+    pub(crate) fn take_out(&mut self, is_out: impl Fn(&T) -> bool) -> Vec<T> {
+        self.0[Split::Train as usize].extract_if(.., |entry| is_out(entry)).collect()
     }
 
     /// Returns the entries of a split.

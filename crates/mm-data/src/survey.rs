@@ -10,8 +10,8 @@ use crate::check::Summary;
 use crate::error::DataError;
 use crate::files;
 use crate::folder::{Captions, FolderConfig};
-use crate::image::{ImageFit, ImageSettings};
-use crate::parquet::ParquetConfig;
+use crate::image::{ImageFit, ImageSettings, chain};
+use crate::parquet::{IMAGE_NAMES, ParquetConfig};
 use crate::record::Record;
 use crate::shards::WebdatasetConfig;
 use crate::source::DataSet;
@@ -22,9 +22,7 @@ const MOST_LOOKED_AT: u64 = 64;
 /// Images are looked at in this size at most, in steps of the patch.
 const LOOK: ImageSettings = ImageSettings { width: 512, height: 512, patch: 8 };
 
-/// Names of columns and fields of images and captions, those of the defaults first.
-const IMAGE_NAMES: &[&str] = &["image", "img", "jpg", "png", "photo"];
-const CAPTION_NAMES: &[&str] = &["text", "caption", "captions", "prompt", "description"];
+const CAPTION_NAMES: &[&str] = &["text", "caption", "captions", "prompt", "description", "txt"];
 
 /// What was found at a path.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,16 +47,26 @@ pub struct Survey {
     pub left_out: usize,
     /// The first of them with the reason, if there is one.
     pub first_left_out: Option<String>,
+    /// Why captions that seem to be there are not used.
+    pub unread_captions: Option<String>,
 }
 
 /// Looks at a folder, shards, tables or documents.
 pub fn survey(path: &str) -> Result<Survey, DataError> {
     let mut first = None;
+    // Whether there are captions by all appearances: then it is told why they are not used.
+    let is_captioned = ["metadata.csv", "metadata.jsonl", "parquet"];
+    let is_captioned = files::all_in(path)
+        .iter()
+        .any(|file| is_captioned.iter().any(|name| file.to_string_lossy().ends_with(name)));
     for config in candidates(&DataConfig::of_path(path)?) {
         let looked = DataSet::open(&config.with_max_bad(1.0).with_fit(ImageFit::Aspect), LOOK)
             .map(|data| look(config, &data));
         match looked {
-            Ok(found) if found.is_likely() => return Ok(found),
+            Ok(found) if found.is_likely() => {
+                let why = first.filter(|_| is_captioned && !found.has_text);
+                return Ok(Survey { unread_captions: why.map(|why| chain(&why)), ..found });
+            }
             Ok(_) => {}
             Err(why) => {
                 first.get_or_insert(why);
@@ -159,6 +167,7 @@ fn look(data: DataConfig, set: &DataSet) -> Survey {
         shapes_differ: spread(9) > 1.2 * spread(1),
         left_out: skipped.len(),
         first_left_out: skipped.first().map(|one| format!("`{}`: {}", one.path.display(), one.why)),
+        unread_captions: None,
     }
 }
 
@@ -187,10 +196,7 @@ impl DataConfig {
         let path = |path: &Path| folder.join(path);
         let patterns = |patterns: &mut Vec<String>| {
             for pattern in patterns.iter_mut().filter(|one| !Path::new(one).is_absolute()) {
-                let folder = folder.display().to_string();
-                let is_pattern = pattern.contains(['*', '?', '[']);
-                let folder = if is_pattern { glob::Pattern::escape(&folder) } else { folder };
-                *pattern = format!("{folder}/{pattern}");
+                *pattern = format!("{}/{pattern}", folder.display());
             }
         };
         let mut config = self.clone();
@@ -282,7 +288,7 @@ mod tests {
             { weight = 1.0, data = { source = 'emoji' } }]";
         let wanted = "source = 'mixture'\nparts = [\
             { weight = 1.0, data = { source = 'folder', path = '/r[1]/images', cache = '/r[1]/a.cache' } }, \
-            { weight = 1.0, data = { source = 'parquet', files = ['/r[[]1[]]/*.parquet', '/x/y.parquet'] } }, \
+            { weight = 1.0, data = { source = 'parquet', files = ['/r[1]/*.parquet', '/x/y.parquet'] } }, \
             { weight = 1.0, data = { source = 'emoji' } }]";
         assert_eq!(parse(text).within(Path::new("/r[1]")), parse(wanted));
     }

@@ -46,6 +46,7 @@
 
 mod analytic;
 mod error;
+mod fields;
 mod forward;
 mod guidance;
 mod inversion;
@@ -63,6 +64,7 @@ mod gaussian;
 
 pub use analytic::{Analytic, analytic_dpm, unexplained};
 pub use error::DiffusionError;
+pub use fields::no_fields;
 pub use forward::{ForwardProcess, ImageNoise, noised};
 pub use guidance::{Guidance, GuidanceRule};
 pub use inversion::invert;

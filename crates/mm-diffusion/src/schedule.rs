@@ -57,6 +57,7 @@ pub enum Schedule {
     /// The straight path, z = t · clean + (1 - t) · eps (Liu et al. 2022, arXiv:2209.03003; Lipman
     /// et al. 2022, arXiv:2210.02747, with σ_min = 0). The timestep t = 0 is pure noise and t = 1
     /// is the clean image.
+    #[serde(deserialize_with = "crate::no_fields")]
     Linear,
 }
 

@@ -20,6 +20,7 @@ use crate::{DiffusionError, Level, Schedule};
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TimestepSampling {
     /// Draws every timestep, or every step index, equally often.
+    #[serde(deserialize_with = "crate::no_fields")]
     Uniform,
     /// Draws t = sigmoid(mean + std · normal) (Esser et al. 2024, arXiv:2403.03206, section 3.1),
     /// here with t = 1 clean, so that a negative mean is more noise. Where timesteps are step

@@ -10,6 +10,7 @@ use crate::{DiffusionError, Level};
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LossWeight {
     /// Every level counts the same, as in Su's scripts (Ho et al. 2020, arXiv:2006.11239, eq. 14).
+    #[serde(deserialize_with = "crate::no_fields")]
     One,
     /// The weight is 1 / max(noise, min_noise)². On the linear path this turns the squared error of
     /// a clean prediction into that of the velocity, since v̂ - v = (x̂ - x) / (1 - t) (Li and He

@@ -13,6 +13,7 @@
 pub fn plain_words(words: &str) -> String {
     let of_type = words.strip_prefix("invalid type: ");
     let refused = of_type.or_else(|| words.strip_prefix("invalid value: "));
+    let refused = refused.or_else(|| words.strip_prefix("invalid length "));
     let Some((found, wanted)) = refused.and_then(|rest| rest.split_once(", expected ")) else {
         return words.to_owned();
     };
@@ -25,6 +26,7 @@ pub fn plain_words(words: &str) -> String {
         "map" => "a table of fields".to_owned(),
         "sequence" => "a list".to_owned(),
         "null" => "nothing".to_owned(),
+        count if words.starts_with("invalid length ") => format!("a list of {count}"),
         _ => match found.split_once(" \"") {
             Some(("string", text)) => format!("the text \"{text}"),
             _ => found.split('`').nth(1).unwrap_or(found).to_owned(),
@@ -40,6 +42,7 @@ pub fn plain_words(words: &str) -> String {
         "a string" => "a text in quotes",
         "a sequence" => "a list",
         table if table.starts_with("struct ") => "a table of fields",
+        table if table.starts_with("internally tagged enum ") => "a table with its kind",
         other => other,
     };
     format!("found {found}, wanted {wanted}{place}")

@@ -5,15 +5,16 @@
 //! alpha is composed on a background, the orientation of EXIF or XMP is applied, and the first
 //! frame of an animation is taken. Color profiles and gamma are ignored.
 
-use std::io::Cursor;
+use std::borrow::Cow;
+use std::io::{Cursor, ErrorKind};
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::guard::guarded;
 use crate::image::{MAX_PIXELS, MAX_SIDE, RGB_CHANNELS};
 use crate::jpeg::{self, Jpeg};
-use crate::orientation::{orientation, unread_tiff};
-use crate::{Image, PatchError, whole};
+use crate::orientation::orientation;
+use crate::{Image, PatchError, tiff, whole};
 
 /// How much memory a file may take, and what stands behind transparent pixels.
 ///
@@ -65,7 +66,8 @@ impl Image {
             other => pixels(bytes, other, options),
         });
         let damaged = PatchError::Damaged { format: name_of(format) };
-        flattened(decoded.unwrap_or(Err(damaged))?, options.background)
+        let is_premultiplied = format == ImageFormat::Tiff && tiff::is_premultiplied(bytes);
+        flattened(decoded.unwrap_or(Err(damaged))?, options.background, is_premultiplied)
     }
 
     /// Returns how many pixels an image file claims to have, from its header alone.
@@ -90,7 +92,7 @@ fn jpeg_pixels(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage, Pa
     let file = Jpeg::of(bytes)?;
     check_bytes(file.total_bytes(), options)?;
     let mut decoded = file.decode()?;
-    decoded.apply_orientation(orientation(file.exif, file.xmp));
+    decoded.apply_orientation(orientation(Some(&file.exif), file.xmp));
     Ok(decoded)
 }
 
@@ -98,36 +100,65 @@ fn png_pixels(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage, Pat
     // The decoder of the crate `png` 0.18.1 panics where a color of the palette is not whole, and
     // in a browser no panic is caught.
     match whole::png_palette(bytes) {
-        Some(found) if found % RGB_CHANNELS != 0 => Err(PatchError::Palette { found }),
-        _ => pixels(&whole::with_png_end(bytes), ImageFormat::Png, options),
+        Some(found) if found % RGB_CHANNELS != 0 => return Err(PatchError::Palette { found }),
+        _ => {}
     }
+    if let Some(what) = whole::unread_png_chunk(bytes) {
+        return Err(PatchError::Unread { format: "png", what });
+    }
+    let whole::PngNotes { exif, xmp } = whole::png_notes(bytes);
+    let decoded = pixels(&whole::png_pixels(bytes), ImageFormat::Png, options);
+    let mut decoded = decoded.map_err(|why| match why {
+        PatchError::Truncated { format, .. } => {
+            PatchError::Truncated { format, found: bytes.len() }
+        }
+        why => why,
+    })?;
+    decoded.apply_orientation(orientation(exif.as_deref(), xmp.as_deref()));
+    Ok(decoded)
 }
 
-/// Returns the pixels of every format but JPEG.
+/// Returns the pixels of every format but JPEG, turned as the file says where its decoder tells it.
 fn pixels(
     bytes: &[u8],
     format: ImageFormat,
     options: &DecodeOptions,
 ) -> Result<DynamicImage, PatchError> {
     let name = name_of(format);
+    let found = bytes.len();
     if format == ImageFormat::WebP && !whole::webp_is_whole(bytes) {
-        return Err(PatchError::Truncated { format: name, found: bytes.len() });
+        return Err(PatchError::Truncated { format: name, found });
     }
-    if let Some(what) = unread_tiff(bytes).filter(|_| format == ImageFormat::Tiff) {
-        return Err(PatchError::Unread { format: name, what: what.into() });
+    if let Some(what) = tiff::unread(bytes).filter(|_| format == ImageFormat::Tiff) {
+        return Err(PatchError::Unread { format: name, what });
     }
-    let refused = |source: ImageError| PatchError::Decode { format: name, source };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let refused = |source: ImageError| match source {
+        ImageError::IoError(why) if why.kind() == ErrorKind::UnexpectedEof => {
+            PatchError::Truncated { format: name, found }
+        }
+        source => PatchError::Decode { format: name, source },
+    };
+    let whole = match format {
+        ImageFormat::Bmp => whole::bmp_pixels(bytes),
+        _ => Cow::Borrowed(bytes),
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(&*whole), format);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(options.max_bytes);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(refused)?; // reads the header alone
     check_size(decoder.dimensions(), options)?;
     check_bytes(decoder.total_bytes(), options)?;
-    let exif = decoder.exif_metadata().map_err(refused)?;
-    let exif = exif.as_deref().or((format == ImageFormat::Tiff).then_some(bytes));
-    let xmp = decoder.xmp_metadata().map_err(refused)?;
-    let orientation = orientation(exif, xmp.as_deref());
+    let exif = match format {
+        ImageFormat::Tiff => Some(bytes.to_vec()),
+        ImageFormat::WebP => whole::webp_exif(bytes).map(<[u8]>::to_vec),
+        _ => decoder.exif_metadata().map_err(refused)?,
+    };
+    let xmp = match format {
+        ImageFormat::WebP => whole::webp_xmp(bytes).map(<[u8]>::to_vec),
+        _ => decoder.xmp_metadata().map_err(refused)?,
+    };
+    let orientation = orientation(exif.as_deref(), xmp.as_deref());
     let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
     decoded.apply_orientation(orientation);
     Ok(decoded)
@@ -137,39 +168,72 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, PatchError> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let found = match image::guess_format(bytes) {
         Ok(format @ (Png | Jpeg | WebP | Gif | Bmp | Tiff)) => return Ok(format),
+        _ if BIG_TIFF.iter().any(|start| bytes.starts_with(start)) => return Ok(Tiff),
         Ok(other) => format!("is of the format `{}`", name_of(other)),
         Err(_) => match unread_format(bytes) {
-            Some(name) => format!("is of the format `{name}`"),
+            Some(name) => format!("is {name}"),
             None => format!("begins with the bytes {:02x?}", &bytes[..bytes.len().min(8)]),
         },
     };
     Err(PatchError::UnknownFormat { found })
 }
 
-/// Names a format that is not read by its first bytes, where they are known.
-fn unread_format(bytes: &[u8]) -> Option<&'static str> {
+/// The first bytes of TIFF files whose offsets have 8 bytes.
+const BIG_TIFF: [&[u8]; 2] = [b"II+\0", b"MM\0+"];
+
+/// Says what a file of a known format that is not read is, by its first bytes.
+fn unread_format(bytes: &[u8]) -> Option<String> {
+    let format = |name: &str| Some(format!("of the format `{name}`"));
     if bytes.get(4..8) == Some(b"ftyp") {
-        // ISO 14496-12: the size of the box, its kind, and the brand of the file.
-        return match bytes.get(8..12)? {
-            b"avif" | b"avis" => Some("avif"),
-            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => {
-                Some("heic")
-            }
-            b"crx " => Some("cr3"),
-            _ => Some("mp4"),
-        };
+        // ISO 14496-12: the size of the box, its kind, the brand of the file, and others that fit.
+        let end = u32::from_be_bytes(bytes[..4].try_into().ok()?) as usize;
+        let brands = bytes.get(8..end.min(bytes.len()).max(12))?;
+        let (brand, others) = brands.split_at(4);
+        let is_avif = |brand: &[u8]| matches!(brand, b"avif" | b"avis");
+        return format(match brand {
+            _ if is_avif(brand) || others.chunks(4).any(is_avif) => "avif",
+            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => "heic",
+            b"crx " => "cr3",
+            _ => "mp4",
+        });
     }
-    let known: [(&[u8], &str); 7] = [
+    let known: [(&[u8], &str); 11] = [
         (b"\0\0\0\x0cJXL ", "jpeg-xl"),
         (b"\xFF\x0A", "jpeg-xl"),
         (b"\0\0\0\x0cjP  ", "jpeg-2000"),
         (b"\xFF\x4F\xFF\x51", "jpeg-2000"),
         (b"8BPS", "psd"),
+        (b"II\xBC", "jpeg-xr"),
+        (b"icns", "icns"),
+        (b"\0\0\x02\0", "cur or tga"),
+        (b"\x1F\x8B", "gzip"),
         (b"%PDF", "pdf"),
-        (b"<svg", "svg"),
+        (b"%!PS", "eps"),
     ];
-    known.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, name)| *name)
+    if let Some((_, name)) = known.iter().find(|(start, _)| bytes.starts_with(start)) {
+        return format(name);
+    }
+    if bytes.starts_with(b"version https://git-lfs") {
+        return Some(
+            "a pointer of Git LFS and not the file itself (`git lfs pull` gets it)".into(),
+        );
+    }
+    if bytes.starts_with(b"http://") || bytes.starts_with(b"https://") {
+        return Some("an address and not the file itself: nothing is fetched".into());
+    }
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MOST_LOOKED_AT)]).to_lowercase();
+    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    match text {
+        _ if text.starts_with('<') && text.contains("<svg") => format("svg"),
+        _ if text.starts_with("<!doctype html") || text.starts_with("<html") => format("html"),
+        _ if text.starts_with('<') => format("xml or html"),
+        _ if text.starts_with(['{', '[']) => format("json"),
+        _ => None,
+    }
 }
+
+/// The bytes of a file that are looked at for what text it is.
+const MOST_LOOKED_AT: usize = 4096;
 
 fn name_of(format: ImageFormat) -> &'static str {
     match format {
@@ -198,8 +262,13 @@ fn check_bytes(found: u64, options: &DecodeOptions) -> Result<(), PatchError> {
     if found > max { Err(PatchError::TooManyBytes { found, max }) } else { Ok(()) }
 }
 
-/// Converts any kind of pixels to 8-bit RGB, the transparent ones on `background`.
-fn flattened(decoded: DynamicImage, background: [u8; 3]) -> Result<Image, PatchError> {
+/// Converts any kind of pixels to 8-bit RGB, the transparent ones on `background`. Premultiplied
+/// colors have their share of the sum already.
+fn flattened(
+    decoded: DynamicImage,
+    background: [u8; 3],
+    is_premultiplied: bool,
+) -> Result<Image, PatchError> {
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     if !decoded.color().has_alpha() {
         return Image::new(width, height, decoded.into_rgb8().into_raw());
@@ -207,10 +276,11 @@ fn flattened(decoded: DynamicImage, background: [u8; 3]) -> Result<Image, PatchE
     let mut rgb = Vec::with_capacity(RGB_CHANNELS * width * height);
     for pixel in decoded.into_rgba8().pixels() {
         let [red, green, blue, alpha] = pixel.0;
+        let share = if is_premultiplied { u8::MAX } else { alpha };
         let over = |front: u8, back: u8| {
             let sum =
-                u32::from(front) * u32::from(alpha) + u32::from(back) * (255 - u32::from(alpha));
-            ((sum + 127) / 255) as u8
+                u32::from(front) * u32::from(share) + u32::from(back) * (255 - u32::from(alpha));
+            ((sum + 127) / 255).min(255) as u8
         };
         rgb.extend([
             over(red, background[0]),
@@ -460,7 +530,7 @@ mod tests {
             the image file is of the format `heic`, wanted png, jpeg, webp, gif, bmp or tiff
             the image file is of the format `jpeg-xl`, wanted png, jpeg, webp, gif, bmp or tiff
             the image file is of the format `psd`, wanted png, jpeg, webp, gif, bmp or tiff
-            cannot decode the png file: unexpected end of file
+            the png file is truncated: it ends after 8 bytes, before its image does
         "#]].assert_eq(&lines.concat());
     }
 

@@ -21,6 +21,9 @@ const END: u8 = 0xD9;
 const SCAN: u8 = 0xDA;
 const COMMENT: u8 = 0xFE;
 const SEQUENTIAL: u8 = 0xC1;
+const PROGRESSIVE: u8 = 0xC2;
+/// The first and the last coefficient of a scan, and the bits of each, where a scan has all.
+const WHOLE_BAND: [u8; 3] = [0, 63, 0];
 /// An application segment that makes the decoder use the standard Huffman tables where a file
 /// brings none, as libjpeg does.
 const STANDARD_TABLES: &[u8] = b"\xFF\xE0\0\x07AVI1\0";
@@ -133,8 +136,14 @@ impl Frame {
             _ if self.height == 0 => "a height behind its first scan (DNL)".into(),
             _ if ![1, 3, 4].contains(&count) => format!("{count} components, not 1, 3 or 4"),
             _ if !self.divides() => format!("the sampling factors {}", self.factors()),
+            _ if self.has_namesakes() => "components of one name".into(),
             _ => return None,
         })
+    }
+
+    fn has_namesakes(&self) -> bool {
+        let ids = || self.components.iter().map(|one| one.id);
+        ids().enumerate().any(|(at, id)| ids().skip(at + 1).any(|other| other == id))
     }
 
     fn most(&self, axis: usize) -> u32 {
@@ -169,11 +178,21 @@ impl Frame {
         wrong.then(|| format!("the sampling factors {} in a scan of its own", self.factors()))
     }
 
-    /// Marks the coefficients of a scan that no later scan refines, one bit each, by component.
+    fn is_progressive(&self) -> bool {
+        self.process == PROGRESSIVE
+    }
+
+    /// Marks the coefficients of a scan that no later scan refines, one bit each, by component. A
+    /// scan of a frame that is not progressive has all of them, whatever it says.
     fn mark_sent(&self, scan: &Segment<'_>, sent: &mut [u64]) {
         let Some((&count, rest)) = scan.payload.split_first() else { return };
         let ids = rest.iter().step_by(2).take(usize::from(count));
-        let Some(&[from, to, bits]) = rest.get(2 * usize::from(count)..) else { return };
+        let band = rest.get(2 * usize::from(count)..).and_then(<[u8]>::first_chunk);
+        let [from, to, bits] = match band {
+            Some(band) if self.is_progressive() => *band,
+            Some(_) => WHOLE_BAND,
+            None => return,
+        };
         if bits & 15 != 0 || from > to || to > 63 {
             return;
         }
@@ -197,7 +216,9 @@ impl Frame {
 struct Application<'a> {
     jfif: bool,
     adobe: Option<u8>,
-    exif: Option<&'a [u8]>,
+    /// What stands in all segments of EXIF, one behind the other.
+    exif: Vec<u8>,
+    /// The last XMP.
     xmp: Option<&'a [u8]>,
 }
 
@@ -207,8 +228,8 @@ impl<'a> Application<'a> {
         match segment.marker {
             0xE0 => self.jfif |= behind(b"JFIF\0").is_some(),
             0xE1 => {
-                self.exif = self.exif.or(behind(b"Exif\0\0"));
-                self.xmp = self.xmp.or(behind(b"http://ns.adobe.com/xap/1.0/\0"));
+                self.exif.extend(behind(b"Exif\0\0").unwrap_or_default());
+                self.xmp = behind(b"http://ns.adobe.com/xap/1.0/\0").or(self.xmp);
             }
             0xEE => {
                 let transform = behind(b"Adobe").and_then(|rest| rest.get(6).copied());
@@ -236,7 +257,7 @@ impl<'a> Application<'a> {
 pub(crate) struct Jpeg<'a> {
     pub(crate) width: u32,
     pub(crate) height: u32,
-    pub(crate) exif: Option<&'a [u8]>,
+    pub(crate) exif: Vec<u8>,
     pub(crate) xmp: Option<&'a [u8]>,
     transform: ColorTransform,
     is_gray: bool,
@@ -246,20 +267,18 @@ pub(crate) struct Jpeg<'a> {
 
 impl<'a> Jpeg<'a> {
     pub(crate) fn of(file: &'a [u8]) -> Result<Self, PatchError> {
+        let unread = |what| PatchError::Unread { format: "jpeg", what };
+        if let Some(what) = segments(file).find_map(|one| Frame::of(&one)?.unread()) {
+            return Err(unread(what));
+        }
         if !is_whole(file) {
             return Err(PatchError::Truncated { format: "jpeg", found: file.len() });
         }
-        let unread = |what| PatchError::Unread { format: "jpeg", what };
         let mut coded = [&START[..], STANDARD_TABLES].concat();
         let (mut application, mut found, mut scans) = (Application::default(), None, 0);
         let mut sent = [0; 4];
         for segment in segments(file) {
-            if let Some(frame) = Frame::of(&segment) {
-                if let Some(what) = frame.unread() {
-                    return Err(unread(what));
-                }
-                found = Some(frame);
-            }
+            found = Frame::of(&segment).or(found);
             if let Some(frame) = found.as_ref().filter(|_| segment.marker == SCAN) {
                 if let Some(what) = frame.unread_scan(&segment) {
                     return Err(unread(what));
@@ -269,7 +288,7 @@ impl<'a> Jpeg<'a> {
             match segment.marker {
                 0xE0..=0xEF if scans == 0 => application.add(&segment),
                 0xE0..=0xEF | COMMENT => {}
-                _ => push(&mut coded, &segment),
+                _ => push(&mut coded, &segment, found.as_ref()),
             }
             scans += usize::from(segment.marker == SCAN);
             if segment.marker == END {
@@ -282,8 +301,9 @@ impl<'a> Jpeg<'a> {
         if sent.iter().take(components.len()).any(|sent| *sent != u64::MAX) {
             return Err(unread("scans that leave out some of its coefficients".into()));
         }
+        let transform = application.transform(&components);
         let Application { exif, xmp, .. } = application;
-        let (transform, is_gray) = (application.transform(&components), components.len() == 1);
+        let is_gray = components.len() == 1;
         Ok(Self { width, height, exif, xmp, transform, is_gray, coded })
     }
 
@@ -318,14 +338,21 @@ impl<'a> Jpeg<'a> {
 }
 
 /// Adds a segment as the decoder wants it. Baseline frames are called sequential, which lifts the
-/// bounds on tables that libjpeg does not know either.
-fn push(coded: &mut Vec<u8>, segment: &Segment<'_>) {
+/// bounds on tables that libjpeg does not know either. The scan of a frame that is not progressive
+/// gets the band that it must have: some cameras write another, which libjpeg does not heed.
+fn push(coded: &mut Vec<u8>, segment: &Segment<'_>, frame: Option<&Frame>) {
     let marker = if segment.marker == 0xC0 { SEQUENTIAL } else { segment.marker };
     coded.extend([0xFF, marker]);
     if marker != END && marker != START[1] {
         coded.extend((segment.payload.len() as u16 + 2).to_be_bytes());
     }
-    coded.extend(segment.payload);
+    match segment.payload.split_last_chunk::<3>() {
+        Some((head, _)) if marker == SCAN && frame.is_some_and(|one| !one.is_progressive()) => {
+            coded.extend(head);
+            coded.extend(WHOLE_BAND);
+        }
+        _ => coded.extend(segment.payload),
+    }
     coded.extend(segment.coded);
 }
 
@@ -349,6 +376,10 @@ fn refused(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PatchErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::tests::gradient;
+    use crate::tiff::ORIENTATION;
+    use crate::tiff::tests::{SHORT, structure};
+    use crate::{DecodeOptions, Format, Image};
 
     #[test]
     fn a_file_ends_at_its_own_marker_and_not_at_that_of_a_thumbnail() {
@@ -357,6 +388,49 @@ mod tests {
         let cut = [&START[..], &thumbnail, &scan].concat();
         assert!(!is_whole(&cut));
         assert!(is_whole(&[&cut[..], &[0xFF, 0xFF, 0xD9, 0, 0]].concat()));
+    }
+
+    #[test]
+    fn the_band_of_a_scan_that_is_not_progressive_is_not_heeded() {
+        let image = gradient(24, 16);
+        let file = image.encode(Format::Jpeg).unwrap();
+        let decode = |file: &[u8]| Image::decode(file, &DecodeOptions::default());
+        let scan = file.windows(2).position(|pair| pair == [0xFF, SCAN]).unwrap();
+        let band = scan + 2 + usize::from(file[scan + 3]) - 3;
+        assert_eq!(file[band..band + 3], WHOLE_BAND);
+        for wrong in [[0, 0, 0], [1, 63, 0], [0, 64, 0], [0, 63, 0x11], [0xFF; 3]] {
+            let mut other = file.clone();
+            other[band..band + 3].copy_from_slice(&wrong);
+            assert_eq!(decode(&other).unwrap(), decode(&file).unwrap(), "{wrong:?}");
+        }
+        let mut namesakes = file.clone();
+        let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        namesakes[frame + 13] = namesakes[frame + 10];
+        let why = decode(&namesakes).unwrap_err().to_string();
+        assert_eq!(why, "the jpeg file uses components of one name, which is not read");
+    }
+
+    #[test]
+    fn exif_in_two_segments_is_one_and_the_last_xmp_counts() {
+        let segment = |payload: &[u8]| {
+            [&[0xFF, 0xE1][..], &(payload.len() as u16 + 2).to_be_bytes(), payload].concat()
+        };
+        let plain = gradient(16, 8).encode(Format::Jpeg).unwrap();
+        let turned = |parts: &[&[u8]]| {
+            let noted: Vec<u8> = parts.iter().flat_map(|part| segment(part)).collect();
+            let file = [&plain[..2], &noted, &plain[2..]].concat();
+            let image = Image::decode(&file, &DecodeOptions::default()).unwrap();
+            (image.width(), image.height()) == (8, 16)
+        };
+        let exif = structure(true, ORIENTATION, SHORT, 6);
+        let (head, tail) = exif.split_at(11);
+        let [head, tail] = [head, tail].map(|part| [b"Exif\0\0", part].concat());
+        assert!(turned(&[&head, &tail]) && turned(&[b"Exif\0\0", &head, &tail]));
+        let xmp = |turn: u8| {
+            let text = format!("http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation=\"{turn}\"/>");
+            text.into_bytes()
+        };
+        assert!(turned(&[&xmp(1), &xmp(6)]) && !turned(&[&xmp(6), &xmp(1)]));
     }
 
     #[test]

@@ -56,6 +56,7 @@ mod orientation;
 mod patchify;
 mod png_text;
 mod resize;
+mod tiff;
 mod whole;
 
 pub use self::decode::DecodeOptions;

@@ -93,10 +93,15 @@ impl RunFolder {
     }
 
     fn check_vacant(&self) -> Result<(), TrainError> {
-        if self.recipe_path().exists() {
-            return Err(TrainError::RunExists { path: self.path.clone() });
+        let parts = [
+            (self.recipe_path(), "a run"),
+            (self.model(), "a model"),
+            (self.metrics(), "the metrics of a run"),
+        ];
+        match parts.into_iter().find(|(part, _)| part.exists()) {
+            Some((_, what)) => Err(TrainError::RunExists { path: self.path.clone(), what }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Locks the folder, and makes what is missing of it.
@@ -179,9 +184,13 @@ impl RunFolder {
     }
 
     /// Says whether the run has no checkpoint yet, complete or not, so that it begins at its first
-    /// step.
+    /// step. A run that has a model had some: it would train over what it has learned.
     pub fn is_untrained(&self) -> Result<bool, TrainError> {
-        Ok(self.list()?.is_empty())
+        let none = self.list()?.is_empty();
+        if none && self.model().exists() {
+            return Err(TrainError::NoCheckpoint { path: self.path.clone() });
+        }
+        Ok(none)
     }
 
     /// Writes a checkpoint as one unit, with the models to generate with, and removes the oldest
@@ -228,6 +237,17 @@ impl RunFolder {
         training.averaged().save(&self.best_model())?;
         fs_err::copy(self.recipe_path(), self.best_model().join("recipe.toml"))?;
         Ok(())
+    }
+
+    /// Writes the model of a finished run if it is not there, and returns whether it was written.
+    /// An unfinished run writes it with its next checkpoint.
+    pub fn restore_model(&self, training: &Training) -> Result<bool, TrainError> {
+        let is_finished = training.progress.step >= training.recipe.run.steps;
+        let is_lost = is_finished && !self.model().join("model.safetensors").exists();
+        if is_lost {
+            self.save_model(training)?;
+        }
+        Ok(is_lost)
     }
 
     fn save_model(&self, training: &Training) -> Result<(), TrainError> {

@@ -176,10 +176,24 @@ pub enum TrainError {
         skipped: String,
     },
     /// The run folder is already in use.
-    #[error("`{path}` exists already and holds a run")]
+    #[error("`{path}` exists already and holds {what}")]
     RunExists {
         /// The run folder.
         path: PathBuf,
+        /// What of a run is in it.
+        what: &'static str,
+    },
+    /// A run has a model and no checkpoint to go on from.
+    #[error("`{path}` has a trained model and no checkpoint, which `--resume` needs")]
+    NoCheckpoint {
+        /// The run folder.
+        path: PathBuf,
+    },
+    /// A model to start from has a weight that is not finite.
+    #[error("the weight `{name}` of the model to start from is not finite")]
+    BrokenStart {
+        /// The weight.
+        name: String,
     },
     /// Another process trains in the run folder.
     #[error("another process is training in `{path}`")]

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::TrainError;
 use crate::checkpoint::RunFolder;
 use crate::metrics::MetricsLog;
+use crate::setup::first_broken;
 use crate::training::Training;
 
 /// What a rollback did: a line of `metrics.jsonl`.
@@ -23,11 +24,9 @@ pub struct RolledBack {
 
 /// Fails if a weight is not finite: nothing is written of such weights.
 pub(crate) fn check_finite(training: &Training) -> Result<(), TrainError> {
-    let weights = weights_of(&training.model);
-    let broken = weights.iter().find(|(_, weight)| !weight.values.iter().all(|v| v.is_finite()));
-    let Some((name, _)) = broken else { return Ok(()) };
+    let Some(name) = first_broken(&weights_of(&training.model)) else { return Ok(()) };
     let (step, skipped) = (training.progress.step, training.progress.skipped_in_a_row);
-    Err(TrainError::Diverged { step, changed: step.saturating_sub(skipped), name: name.clone() })
+    Err(TrainError::Diverged { step, changed: step.saturating_sub(skipped), name })
 }
 
 /// Answers an error of a run. If it says that steps keep failing or that the weights are lost, and

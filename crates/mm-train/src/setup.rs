@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::FloatDType;
 use mm_backbone::{Init, Precision};
 use mm_data::{DataError, DataSet, Split};
-use mm_model::parameters::{weights_of, with_weights};
+use mm_model::parameters::{Weights, weights_of, with_weights};
 use mm_model::{LoadedModel, Model, NetworkConfig};
 use mm_text::Tokenizer;
 use serde_json::Value;
@@ -68,9 +68,13 @@ impl Training {
         if let Some(misfit) = first_difference("", &tree(&model.config), &tree(&wanted)) {
             return Err(misfit);
         }
+        let weights = weights_of(&model.model);
+        if let Some(name) = first_broken(&weights) {
+            return Err(TrainError::BrokenStart { name });
+        }
         let fresh = Model::new(&wanted, recipe.seed, &device.clone().autodiff())
             .map_err(RecipeError::from)?;
-        let start = with_weights(fresh, &weights_of(&model.model));
+        let start = with_weights(fresh, &weights);
         let data = Arc::new(DataSet::open(&recipe.data, recipe.image)?);
         Self::of_parts(recipe, model.tokenizer.clone(), data, start, device)
     }
@@ -193,6 +197,12 @@ fn first_difference(path: &str, found: &Value, wanted: &Value) -> Option<TrainEr
         found: found.to_string(),
         wanted: wanted.to_string(),
     })
+}
+
+/// Names a weight that is not finite.
+pub(crate) fn first_broken(weights: &Weights) -> Option<String> {
+    let broken = weights.iter().find(|(_, weight)| !weight.values.iter().all(|v| v.is_finite()));
+    broken.map(|(name, _)| name.clone())
 }
 
 #[cfg(test)]

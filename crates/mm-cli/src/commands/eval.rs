@@ -352,6 +352,11 @@ fn loss(args: &EvalArgs, of: &Subject) -> Result<(), Failure> {
     if losses.text.is_none() && losses.image.is_none() {
         return Err(usage!("the {} split of the data holds nothing to measure", of.split.name()));
     }
+    if [losses.text, losses.image].into_iter().flatten().any(|loss| !loss.is_finite()) {
+        return Err(failed!(
+            "a loss is not finite: the model's weights are broken or far too large"
+        ));
+    }
     if args.json {
         say!("{}", serde_json::to_string(&losses)?);
         return Ok(());

@@ -104,7 +104,10 @@ fn tell_found(source: &str, found: &Survey) {
     }
     let bytes = &found.text_bytes;
     match (&found.data, found.has_text) {
-        (_, false) => say!("  no captions"),
+        (_, false) => match &found.unread_captions {
+            Some(why) => say!("  no captions: {why}"),
+            None => say!("  no captions"),
+        },
         (DataConfig::Folder(folder), true) => say!(
             "  captions ({}) of {} to {} bytes",
             match folder.captions {

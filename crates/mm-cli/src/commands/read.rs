@@ -119,9 +119,6 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = vec![];
     for path in paths {
         if !path.is_dir() {
-            if !path.exists() {
-                return Err(failed!("`{}` does not exist", path.display())); // a slip of the pen
-            }
             files.push(path.clone());
             continue;
         }

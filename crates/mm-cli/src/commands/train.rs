@@ -205,6 +205,10 @@ fn start(
     if let Some(share) = args.max_bad {
         recipe = recipes::with_max_bad(recipe, share)?;
     }
+    // The recipe that the run keeps is read from any working folder.
+    let here = std::path::absolute(".")?;
+    recipe.data = recipe.data.within(&here);
+    recipe.codec = recipe.codec.map(|codec| here.join(codec));
     recipe.seed = args.seed.unwrap_or(recipe.seed);
     recipe.run.steps = args.steps.unwrap_or(recipe.run.steps);
     recipe.run.activation_checkpointing |= args.activation_checkpointing;
@@ -272,6 +276,11 @@ fn resume(
         return Err(usage!("`--resume` uses the recipe in the run folder").hint("give no recipe"));
     }
     let out = args.out();
+    if out.join("config.json").is_file() {
+        let (model, above) = (out.display(), out.parent().unwrap_or(Path::new(".")).display());
+        let why = usage!("`{model}` is a model folder, wanted the folder of its run");
+        return Err(why.hint(format!("which may be `{above}`")));
+    }
     if !out.join("recipe.toml").is_file() {
         let out = out.display();
         return Err(failed!("`{out}` is not a run folder: it has no `recipe.toml`"));
@@ -292,6 +301,9 @@ fn resume(
     }
     let (training, notes) = folder.resume(recipe, device).map_err(explain)?;
     notes.iter().for_each(|note| say(note));
+    if ranks.writes() && folder.restore_model(&training).map_err(explain)? {
+        say(&format!("{} was not there: written anew", folder.model().display()));
+    }
     Ok((folder, training))
 }
 

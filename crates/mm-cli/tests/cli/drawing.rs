@@ -181,3 +181,21 @@ fn a_terminal_is_not_steered_by_captions_and_a_pipe_gets_every_byte() {
     let shown = on_a_terminal(&["inspect", "no\u{1b}[31m.png"]).unwrap();
     assert!(shown.contains("\\u001b[31m.png") && !shown.contains('\u{1b}'), "{shown:?}");
 }
+
+#[test]
+fn a_guided_drawing_is_made_in_half_precision() {
+    if device() != "flex" {
+        println!("skipped: not every graphics device calculates in f16");
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let draw = |precision: &str| {
+        let out = folder.path().join(format!("{precision}.png"));
+        let file = words(&out);
+        done(&["draw", &model(), "red K", "--precision", precision, "--out", &file]);
+        decoded(&out)
+    };
+    let (half, whole) = (draw("f16"), draw("f32"));
+    let apart = half.rgb().iter().zip(whole.rgb()).filter(|(a, b)| a.abs_diff(**b) > 16).count();
+    assert!(apart * 20 < half.rgb().len(), "{apart} of {} bytes differ", half.rgb().len());
+}

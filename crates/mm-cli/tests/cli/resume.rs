@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mm_patch::Image;
 
-use crate::{QUICK, device, done, mm, model, refused, text};
+use crate::{QUICK, device, done, mm, model, refused, run, text};
 
 /// A long run without checkpoints that has begun to train.
 fn begun(out: &Path, more: &[&str]) -> Child {
@@ -148,4 +148,75 @@ fn a_run_that_loses_its_weights_is_no_run_that_is_done() {
         "{said}"
     );
     assert!(!out.join("model").exists());
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs_err::create_dir_all(to).unwrap();
+    for entry in fs_err::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs_err::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn no_run_trains_over_what_was_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    copy(run(), &out);
+    let weights = out.join("model/model.safetensors");
+    let before = fs_err::read(&weights).unwrap();
+
+    let model = out.join("model");
+    let said = refused(2, &resume(&model));
+    assert!(said.contains("is a model folder") && said.contains(out.to_str().unwrap()), "{said}");
+
+    fs_err::remove_dir_all(out.join("checkpoints")).unwrap();
+    let said = refused(1, &resume(&out));
+    assert!(said.contains("has a trained model and no checkpoint"), "{said}");
+    assert!(said.contains("--init"), "{said}");
+
+    fs_err::remove_file(out.join("recipe.toml")).unwrap();
+    let said = refused(2, &["train", "glyphs", "--steps", "1", "--out", out.to_str().unwrap()]);
+    assert!(said.contains("exists already and holds a model"), "{said}");
+    assert_eq!(fs_err::read(&weights).unwrap(), before);
+    assert!(!model.join("checkpoints").exists());
+}
+
+#[test]
+fn a_finished_run_whose_model_is_gone_gets_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    copy(run(), &out);
+    let weights = out.join("model/model.safetensors");
+    let before = fs_err::read(&weights).unwrap();
+    fs_err::remove_dir_all(out.join("model")).unwrap();
+    let output = mm(&resume(&out));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("was not there: written anew"), "{said}");
+    assert_eq!(fs_err::read(&weights).unwrap(), before);
+}
+
+#[test]
+fn a_path_of_the_command_line_means_the_same_from_any_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    fs_err::create_dir(&images).unwrap();
+    for shade in 0..12 {
+        let image = Image::filled(16, 16, [shade; 3]).encode_png();
+        fs_err::write(images.join(format!("{shade}.png")), image).unwrap();
+    }
+    let data = r#"data={ source = "folder", path = "images", captions = "none" }"#;
+    let mut args = vec!["train", "glyphs", "--device", device(), "--out", "run", "--set", data];
+    args.extend(QUICK);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mm"));
+    let output = command.current_dir(folder.path()).args(&args).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = mm(&resume(&folder.path().join("run")));
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }

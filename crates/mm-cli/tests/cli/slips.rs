@@ -163,3 +163,28 @@ fn a_wrong_type_of_a_setting_is_told_in_words() {
     let wanted = "`run.steps`: found the text \"many\", wanted a whole number, 0 or more";
     assert!(said.contains(wanted), "{said}");
 }
+
+#[test]
+fn a_key_that_a_kind_does_not_have_is_refused() {
+    for set in [
+        r#"model.schedule={ kind = "linear", stepz = 3 }"#,
+        r#"loss.weight={ kind = "one", min_nois = 0.1 }"#,
+        r#"loss.timesteps={ kind = "uniform", mean = -1.4 }"#,
+    ] {
+        let said = refused(2, &["plan", "glyphs", "--set", set]);
+        assert!(said.contains("unknown field"), "{said}");
+    }
+    let said = refused(2, &["plan", "glyphs", "--set", "run.steps=3\nrun.batch=4"]);
+    assert!(said.contains("`run.steps`"), "{said}");
+}
+
+#[test]
+fn flags_of_guidance_that_does_not_guide_are_refused() {
+    let draw = ["draw", &model(), "red K", "--out", "never.png", "--guidance", "1"];
+    for more in
+        [["--negative", "blue"], ["--guidance-rule", "apg"], ["--guidance-interval", "0.2..0.4"]]
+    {
+        let said = refused(2, &[&draw[..], &more].concat());
+        assert!(said.contains(&format!("`{}` does nothing", more[0])), "{said}");
+    }
+}

@@ -13,12 +13,15 @@
 //! data set is refused, since its words alone would be trained on without what they are about. A
 //! segment has no other keys.
 
+use std::path::Path;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::caption::{json_object, keys, kind, of_field, slashes};
+use crate::caption::{HAS_NUL, json_object, keys, kind, of_field, slashes};
+use crate::files::is_image;
 
 /// A document as a line writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,9 @@ const WANTED: &str = "wanted `text`, `text` and `image` (a path or a data URI), 
 
 /// Reads one line, or says what is wrong with it.
 pub(super) fn parse(line: &[u8]) -> Result<Line, String> {
+    if line.contains(&0) {
+        return Err(HAS_NUL.into());
+    }
     let mut object = json_object(line)?;
     let other = |object: &Map<String, Value>| Err(format!("it has {}, {WANTED}", keys(object)));
     object.retain(|_, value| !value.is_null());
@@ -98,6 +104,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Line, String> {
             Err(format!("its `image` is {}, wanted a path or a data URI", kind(value)))
         }
         _ => match object.remove("text") {
+            Some(Value::String(text)) if text.contains('\0') => Err(HAS_NUL.into()),
+            Some(Value::String(text)) if text.contains("<image>") => {
+                Err(format!("its text has `<image>`, but no image is beside it; {WANTED}"))
+            }
             Some(Value::String(text)) => Ok(Line::Text(text)),
             Some(value) => Err(format!("its `text` is {}, wanted a text", kind(&value))),
             None => other(&object),
@@ -105,18 +115,40 @@ pub(super) fn parse(line: &[u8]) -> Result<Line, String> {
     }
 }
 
-/// Returns whether a key and its value say that there are images beside the text.
+/// Returns whether a key and its value say that there are images beside the text: the key by one
+/// of its words, or the value by the ending of a file, also within objects and lists.
 fn means_image(name: &str, value: &Value) -> bool {
     let name = name.to_lowercase();
-    let something = match value {
+    let mut words = name.split(|sign: char| !sign.is_alphabetic());
+    let is_word = words.any(|word| IMAGE_WORDS.contains(&word.strip_suffix('s').unwrap_or(word)));
+    let is_said = is_word || IMAGE_PARTS.iter().any(|part| name.contains(part));
+    match value {
         Value::Null => false,
-        Value::Bool(yes) => *yes,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => list.iter().any(|one| !one.is_null()),
-        Value::Object(object) => !object.is_empty(),
-    };
-    something && ["image", "img", "photo", "pixel"].iter().any(|word| name.contains(word))
+        Value::Bool(yes) => *yes && is_said,
+        Value::Number(number) => number.as_f64() != Some(0.0) && is_said,
+        Value::String(text) => !text.is_empty() && (is_said || is_image_file(text)),
+        Value::Array(list) => list.iter().any(|one| match one {
+            Value::Null => false,
+            Value::Number(_) => is_said, // also of pixels that are 0
+            one => means_image(&name, one),
+        }),
+        Value::Object(object) => {
+            !object.is_empty() && is_said || object.iter().any(|(key, one)| means_image(key, one))
+        }
+    }
+}
+
+/// What a key that means an image has in it.
+const IMAGE_PARTS: [&str; 5] = ["image", "img", "photo", "pictu", "pixel"];
+/// The words of a key that mean an image; also with an `s`.
+const IMAGE_WORDS: [&str; 9] =
+    ["figure", "frame", "jpeg", "jpg", "pic", "png", "screenshot", "video", "webp"];
+
+/// Returns whether a text is the name or the address of an image file, or holds one.
+fn is_image_file(text: &str) -> bool {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    text.starts_with("data:image/")
+        || !text.contains(char::is_whitespace) && is_image(Path::new(path))
 }
 
 /// Whether the loss falls on anything: a word, an image, or the end, which is a target with the
@@ -259,13 +291,27 @@ mod tests {
         for (line, keys) in forms {
             assert_eq!(why(line), format!("it has {keys}, {WANTED}"));
         }
+        for other in [
+            r#""file_name": "0.png""#,
+            r#""jpg": "AAEC""#,
+            r#""pics": 3"#,
+            r#""media": ["a/b.webp"]"#,
+            r#""meta": {"image": "a"}"#,
+            r#""url": "https://a.org/b.JPG?w=3""#,
+            r#""frames": [[0, 0]]"#,
+        ] {
+            assert!(why(&format!(r#"{{{other}, "text": "words"}}"#)).contains(WANTED), "{other}");
+        }
+        assert!(why(r#"{"text": "<image>\nwords"}"#).contains("`<image>`"));
+        assert_eq!(why(r#"{"text": "a\u0000b"}"#), HAS_NUL);
+        assert_eq!(why("{\0\"\0t\0"), HAS_NUL);
         assert!(
             why(r#"{"image": {"bytes": "x"}, "text": "words"}"#).contains("`image` is an object")
         );
         assert!(why(r#"{"image": "https://a.org/b.png", "text": "words"}"#).contains("fetched"));
         assert_eq!(why(r#"{"image": "a.png", "text": " "}"#), "its text is empty");
-        let bare =
-            r#"{"text": "words", "image": null, "images": [], "has_image": false, "url": "a.org"}"#;
+        let bare = r#"{"text": "words", "image": null, "images": [], "has_image": false, "url": "a.org/b.html",
+                  "timeframe": "1999", "path": "src/main.rs", "meta": {"pics": []}}"#;
         assert_eq!(parse(bare.as_bytes()).unwrap(), Line::Text("words".into()));
     }
 

@@ -75,13 +75,23 @@ pub(super) struct Listing<'a> {
     beside: HashMap<PathBuf, Beside>,
     /// Metadata in a form that is not read.
     unread: Option<&'static str>,
+    /// Images without a caption.
+    lost: Vec<Found>,
+}
+
+/// The records of a folder.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pub(super) entries: Vec<Entry>,
+    /// Images that are none, since they lack captions; they still hold out what equals them.
+    pub(super) lost: Vec<Entry>,
 }
 
 impl<'a> Listing<'a> {
     /// Lists a folder and, sorted, all that is below it. Only the folder itself must be readable.
     pub(super) fn of(root: &'a Path, bad: &'a BadRecords) -> Result<Self, DataError> {
         let (images, metadata, beside) = (vec![], vec![], HashMap::new());
-        let mut listing = Self { root, bad, images, metadata, beside, unread: None };
+        let mut listing = Self { root, bad, images, metadata, beside, unread: None, lost: vec![] };
         listing.walk(root).map_err(DataError::Read)?;
         listing.images.par_iter_mut().for_each(|image| {
             image.content = files::content_of_file(&image.path)
@@ -142,22 +152,28 @@ impl<'a> Listing<'a> {
     }
 
     /// The images with their captions; `field` of a line of metadata is one.
-    pub(super) fn entries(self, captions: Captions, field: &str) -> Result<Vec<Entry>, DataError> {
-        Ok(match captions {
+    pub(super) fn entries(mut self, captions: Captions, field: &str) -> Result<Entries, DataError> {
+        let entries = match captions {
             Captions::Written => self.written_captions(field)?,
             Captions::Folders => self.folder_captions(),
             Captions::None => self.images.iter().map(|one| one.entry(String::new())).collect(),
-        })
+        };
+        let lost = self.lost.iter().map(|one| one.entry(String::new())).collect();
+        Ok(Entries { entries, lost })
     }
 
     /// Images with the captions of files of metadata and of the files beside them. An image
     /// without one is lost, and counts as broken.
-    fn written_captions(mut self, field: &str) -> Result<Vec<Entry>, DataError> {
+    fn written_captions(&mut self, field: &str) -> Result<Vec<Entry>, DataError> {
         let mut listed = Captioned::new();
         for path in &self.metadata {
             metadata::read(path, field, &mut listed, self.bad)?;
         }
         let unread = self.unread.map_or(String::new(), |name| format!(" (`{name}` is not read)"));
+        // Where a line of metadata cannot be read, nobody knows whose it was.
+        let torn = self.bad.broken_ones().into_iter().find(|one| self.metadata.contains(&one.path));
+        let torn = torn.map(|one| format!("; in `{}`: {}", below(&one.path, self.root), one.why));
+        let unread = unread + &torn.unwrap_or_default();
         let mut entries = Vec::new();
         for image in std::mem::take(&mut self.images) {
             let written = listed.remove(&image.path);
@@ -194,6 +210,7 @@ impl<'a> Listing<'a> {
                 Err(why) => why,
             };
             self.bad.broken(&image.path, why);
+            self.lost.push(image);
         }
         let known: HashSet<PathBuf> =
             self.bad.broken_ones().into_iter().map(|skipped| skipped.path).collect();
@@ -227,9 +244,9 @@ impl<'a> Listing<'a> {
     }
 
     /// Images with the names of the folders they are in.
-    fn folder_captions(self) -> Vec<Entry> {
+    fn folder_captions(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for image in self.images {
+        for image in &self.images {
             let parent =
                 image.path.parent().filter(|parent| *parent != self.root).and_then(Path::file_name);
             match parent.map(|name| name.to_str().map(str::to_owned)) {
@@ -258,9 +275,13 @@ fn captions_in(path: &Path, field: &str) -> Result<Vec<String>, String> {
     }
     let object = json_object(&bytes).map_err(|why| format!("its caption `{name}`: {why}"))?;
     let there =
-        [field].into_iter().chain(FIELDS.iter().copied()).find(|key| object.contains_key(*key));
-    match there {
-        Some(key) => of_field(&object, key, "").map_err(|why| format!("`{name}`: {why}")),
+        [field].into_iter().chain(FIELDS.iter().copied()).filter(|key| object.contains_key(*key));
+    let mut there = there.peekable();
+    match there.peek() {
+        Some(_) => there
+            .map(|key| of_field(&object, key, "").map_err(|why| format!("`{name}`: {why}")))
+            .find(|found| !found.as_ref().is_ok_and(Vec::is_empty))
+            .unwrap_or(Ok(vec![])),
         None => Err(format!("its caption `{name}` has no `{field}`, it has {}", keys(&object))),
     }
 }

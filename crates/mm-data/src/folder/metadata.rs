@@ -107,6 +107,9 @@ fn rows(
     field: &str,
     add: &mut dyn FnMut(usize, Result<Line, String>),
 ) -> Result<(), String> {
+    if let Some(line) = open_quote(text) {
+        return Err(format!("line {line}: a quote opens here and is not closed"));
+    }
     let table =
         csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut table = table.into_records().map(|row| row.map_err(|why| why.to_string()));
@@ -127,13 +130,29 @@ fn rows(
                 let text = caption(words.as_bytes().to_vec());
                 let captions = text
                     .map(|text| Some(text).filter(|text| !text.is_empty()).into_iter().collect());
-                Ok(Line { name: name.to_owned(), captions })
+                Ok(Line { name: name.trim().to_owned(), captions })
             }
             _ => Err(format!("it has {} cells, wanted {}", cells.len(), head.len())),
         };
         add(line, found);
     }
     Ok(())
+}
+
+/// Returns the line of a quoted cell that goes on to the end of a table. A quote within a cell that
+/// does not begin with one is a sign as any other.
+fn open_quote(table: &str) -> Option<usize> {
+    let (mut line, mut opened, mut at_start) = (1, None, true);
+    for sign in table.bytes() {
+        match (sign, opened) {
+            (b'"', Some(_)) => opened = None, // or the first of two, and the next opens it again
+            (b'"', None) if at_start => opened = Some(line),
+            _ => {}
+        }
+        at_start = opened.is_none() && matches!(sign, b',' | b'\n' | b'\r' | b'"');
+        line += usize::from(sign == b'\n');
+    }
+    opened
 }
 
 /// Reads a UTF-8 file, without a byte-order mark, or says which line is none.

@@ -1,5 +1,7 @@
 //! Tests of image folders.
 
+mod captions;
+
 use fs_err::write;
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
@@ -85,7 +87,8 @@ fn bad_files_are_named_with_their_reason_and_the_next_good_one_is_taken() {
     assert_eq!(set.len(Split::Train), Some(3));
     // What is broken stands before what is passed over.
     let at_opening = [
-        "d-bare.png: no caption: neither `d-bare.txt` nor a line of `metadata.jsonl` or `metadata.csv`",
+        "d-bare.png: no caption: neither `d-bare.txt` nor a line of `metadata.jsonl` or `metadata.csv`; \
+         in `metadata.jsonl`: line 3: expected ident at line 1 column 2",
         "e-latin.png: its caption `e-latin.txt` is not UTF-8",
         "f-empty.png: the file is empty",
         "g-silent.png: its caption is empty",
@@ -528,7 +531,8 @@ fn metadata_may_have_lists_other_names_windows_paths_and_numbers_that_json_does_
         [
             "3.png: no caption: metadata.jsonl: line 3: its `text` is a number, wanted a text or a \
              list of texts",
-            "4.png: no caption: neither `4.txt` nor a line of `metadata.jsonl` or `metadata.csv`",
+            "4.png: no caption: neither `4.txt` nor a line of `metadata.jsonl` or \
+             `metadata.csv`; in `metadata.jsonl`: line 4: its `file_name` is a number, wanted a text",
             "metadata.jsonl: line 4: its `file_name` is a number, wanted a text",
         ]
     );

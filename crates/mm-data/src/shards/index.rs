@@ -2,13 +2,13 @@
 //! shard can be read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, SeekFrom};
 
-use crate::files::Span;
+use tar::EntryType;
+
+use crate::files::{Span, compression};
 use crate::image::{EXTENSIONS, UNREAD_EXTENSIONS, chain};
 
-/// The first bytes of a file that gzip has compressed (RFC 1952).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Bytes of a block of a tar file: a header is one, contents fill whole ones.
 const BLOCK: u64 = 512;
 /// The most characters that are shown of what a shard says.
@@ -80,6 +80,8 @@ struct Open {
 struct Member {
     ending: String,
     span: Span,
+    /// What it is in place of a file with its bytes, such as a link.
+    other: Option<&'static str>,
 }
 
 impl Member {
@@ -123,7 +125,16 @@ pub(super) fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> In
                 break;
             }
         };
-        let span = Span { at: member.raw_file_position(), bytes: member.size() };
+        let kind = member.header().entry_type();
+        let other = match kind {
+            EntryType::Link | EntryType::Symlink => Some("a link, which is not followed"),
+            EntryType::GNUSparse => Some("a sparse file, which is not read"),
+            _ => None,
+        };
+        // A sparse file says how long it would be, and its header how long it is here.
+        let stored = if kind.is_gnu_sparse() { member.header().entry_size().ok() } else { None };
+        let at = member.raw_file_position();
+        let span = Span { at, bytes: stored.unwrap_or_else(|| member.size()) };
         match span.at.checked_add(span.bytes) {
             Some(end) if end <= bytes => after = end,
             _ => {
@@ -133,9 +144,19 @@ pub(super) fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> In
                 break;
             }
         }
-        let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
-        let Some((key, ending)) = key_of(&name).filter(|_| member.header().entry_type().is_file())
-        else {
+        let name = unique_name(&member.path_bytes());
+        if !(kind.is_file() || kind.is_contiguous() || other.is_some()) {
+            continue;
+        }
+        if name.split('/').any(|part| part.starts_with("GNUSparseFile.")) {
+            index.lose(&name, at, "a sparse file, which is not read".into());
+            continue;
+        }
+        let Some((key, ending)) = key_of(&name) else {
+            let last = name.rsplit('/').next().unwrap_or_default();
+            if !last.starts_with('.') {
+                *index.unused.entry(String::new()).or_insert(0) += 1;
+            }
             continue;
         };
         if open.as_ref().is_none_or(|held| held.key != key) {
@@ -143,7 +164,7 @@ pub(super) fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> In
         }
         let open =
             open.get_or_insert_with(|| Open { key: key.to_owned(), at: span.at, members: vec![] });
-        open.members.push(Member { ending, span });
+        open.members.push(Member { ending, span, other });
     }
     if index.cut.is_none() && ends_at(after, bytes) {
         // Where a member is whole, so is the shard as far as anybody can tell: some writers leave
@@ -157,16 +178,52 @@ pub(super) fn index(mut shard: impl Read + Seek, bytes: u64, wanted: bool) -> In
         // What the cut has torn is lost by the cut already.
         index.incomplete[whole..].iter_mut().for_each(|one| one.is_lost = false);
     }
+    if index.cut.is_none()
+        && let Some(place) = more_behind(archive.into_inner(), after, bytes)
+    {
+        let why = format!(
+            "it goes on at byte {place} behind its closing blocks, wanted one archive in a file"
+        );
+        index.cut = Some(Cut { why, lost: share_behind(place, bytes) });
+    }
     index.with_torn().without_repeats()
 }
 
 /// Says no to a compressed shard: its members have no places that could be read.
 fn starts_plain(shard: &mut (impl Read + Seek)) -> Result<(), String> {
-    let mut first = [0; 2];
-    if shard.read_exact(&mut first).is_ok() && first == GZIP {
-        return Err("it is compressed by gzip, wanted a plain tar".into());
+    let mut first = Vec::new();
+    shard.take(8).read_to_end(&mut first).map_err(|why| chain(&why))?;
+    match compression(&first) {
+        Some(name) => Err(format!("it is compressed by {name}, wanted a plain tar")),
+        None => shard.rewind().map_err(|why| chain(&why)),
     }
-    shard.rewind().map_err(|why| chain(&why))
+}
+
+/// Returns where a shard whose last member ends at `after` goes on behind its closing blocks, as
+/// several archives that were joined do.
+fn more_behind(mut shard: impl Read + Seek, after: u64, bytes: u64) -> Option<u64> {
+    let mut place = after.next_multiple_of(BLOCK);
+    shard.seek(SeekFrom::Start(place)).ok()?;
+    let mut block = [0; BLOCK as usize];
+    while place + BLOCK <= bytes {
+        shard.read_exact(&mut block).ok()?;
+        if block.iter().any(|byte| *byte != 0) {
+            return Some(place);
+        }
+        place += BLOCK;
+    }
+    None
+}
+
+/// Returns the name of a member as text: bytes that are not UTF-8 are written in hexadecimal, so
+/// that different names stay different.
+fn unique_name(name: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
 }
 
 /// Returns the share of a shard behind a place; all of it where the shard ends there, since nobody
@@ -203,6 +260,13 @@ impl Index {
     /// Makes a sample of neighbors with the same key, or names what they are.
     fn close(&mut self, open: Option<Open>, wanted: bool) {
         let Some(Open { key, at, members }) = open else { return };
+        let used = |member: &&Member| member.is_image() || member.is_words();
+        if let Some((member, what)) =
+            members.iter().filter(used).find_map(|member| Some((member, member.other?)))
+        {
+            let why = format!("its `.{}` is {what}", shown(&member.ending));
+            return self.lose(&key, at, why);
+        }
         if let Some(twice) = repeated(&members) {
             let why = format!(
                 "`{}.{}` stands several times among neighbours, so that nobody knows which words \
@@ -239,6 +303,10 @@ impl Index {
                 for member in dotted.iter().filter(|one| one.is_image() || one.is_words()) {
                     *self.unused.entry(member.ending.clone()).or_insert(0) += 1;
                 }
+            }
+            [_] if plain.iter().any(|one| one.is_words()) => {
+                let why = format!("its words have more than {MOST_WORDS} bytes");
+                self.lose(&key, at, why);
             }
             [_] => {
                 let mut lost = Incomplete::lost(&key, at, NO_WORDS.into());

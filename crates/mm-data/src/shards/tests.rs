@@ -136,6 +136,7 @@ fn an_image_or_words_alone_are_lost_and_other_members_passed_over() {
         "`2`: no caption: neither .txt nor .json beside the image",
         "`3`: no image",
         "`notes`: no image",
+        "members without an ending are not used: 1",
     ];
     assert_eq!(left_out(&members), (2, 2, wanted.map(str::to_owned).to_vec()));
     let bytes = tar(&members);
@@ -143,6 +144,88 @@ fn an_image_or_words_alone_are_lost_and_other_members_passed_over() {
     let keys: Vec<&str> = samples.iter().map(|sample| &*sample.key).collect();
     assert_eq!((keys, cut), (vec!["1", "1#2"], None));
     assert_eq!(index(Cursor::new(&bytes), bytes.len() as u64, false).samples.len(), 3);
+}
+
+#[test]
+fn links_sparse_files_and_what_follows_the_end_are_named_and_a_contiguous_file_is_read() {
+    let image = png(1);
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, bytes: &[u8], kind: tar::EntryType| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        if kind.is_hard_link() || kind.is_symlink() {
+            header.set_link_name("1.png").unwrap();
+        }
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes).unwrap();
+    };
+    add("1.png", &image, tar::EntryType::Continuous);
+    add("1.txt", b"one", tar::EntryType::Regular);
+    add("2.png", b"", tar::EntryType::Link);
+    add("2.txt", b"two", tar::EntryType::Regular);
+    add("3.png", &image, tar::EntryType::Regular);
+    add("3.txt", b"", tar::EntryType::Symlink);
+    add("./GNUSparseFile.7/4.png", &image, tar::EntryType::Regular);
+    let first = builder.into_inner().unwrap();
+    let folder = folder(&[("x.tar", &[&first[..], &shard(3)].concat())]);
+    let config = WebdatasetConfig { max_bad: 1.0, ..config(&folder, "x.tar") };
+    let set = ShardSet::open(&config, SETTINGS).unwrap();
+    assert_eq!(set.entries.iter().count(), 1);
+    let whys: String = set.skipped().iter().map(|one| format!("{}\n", one.why)).collect();
+    for wanted in [
+        "its `.png` is a link, which is not followed",
+        "its `.txt` is a link, which is not followed",
+        "a sparse file, which is not read",
+        "behind its closing blocks, wanted one archive in a file",
+    ] {
+        assert!(whys.contains(wanted), "{wanted}: {whys}");
+    }
+    assert_eq!((set.bad(), set.tally().bad_files), (4, 1));
+}
+
+#[test]
+fn names_that_are_not_utf8_stay_apart() {
+    let member = |name: &[u8], bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name);
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        let mut block = [header.as_bytes(), bytes].concat();
+        block.resize(block.len().next_multiple_of(512), 0);
+        block
+    };
+    let image = png(1);
+    let members = [
+        member(b"caf\xe9.png", &image),
+        member(b"caf\xe8.txt", b"another"),
+        member(b"th\xe9.png", &image),
+        member(b"th\xe9.txt", b"tea"),
+        vec![0; 1024],
+    ];
+    let bytes = members.concat();
+    let Index { samples, incomplete, .. } = index(Cursor::new(&bytes), bytes.len() as u64, true);
+    let keys: Vec<&str> = samples.iter().map(|sample| &*sample.key).collect();
+    assert_eq!((keys, incomplete.len()), (vec!["th\\xe9"], 2));
+}
+
+#[test]
+fn compressed_shards_are_refused_by_the_name_of_their_compression() {
+    for (first, name) in [(&b"\x1F\x8B\x08"[..], "gzip"), (b"\x28\xB5\x2F\xFD", "Zstandard")] {
+        let folder = folder(&[("x.tar.zst", first), ("y.tar", &shard(2))]);
+        let error = ShardSet::open(&config(&folder, ""), SETTINGS).unwrap_err().to_string();
+        assert!(error.contains(&format!("compressed by {name}, wanted a plain tar")), "{error}");
+    }
+}
+
+#[test]
+fn a_held_out_image_without_words_is_not_trained_on_elsewhere() {
+    let train = shard(20);
+    let test = tar(&[("7.png", &png(7)), ("7.txt", b" "), ("8.png", &png(8)), ("8.txt", b"eight")]);
+    let folder = folder(&[("train.tar", &train), ("test.tar", &test)]);
+    let config = WebdatasetConfig { max_bad: 0.5, ..config(&folder, "") };
+    let set = ShardSet::open(&config, SETTINGS).unwrap();
+    assert_eq!((set.len(Split::Train), set.len(Split::HeldOut)), (Some(18), Some(1)));
 }
 
 #[test]
@@ -160,7 +243,7 @@ fn a_key_with_a_dot_is_lost_and_told_of_the_first_dot() {
     ];
     let (good, bad, whys) = left_out(&members);
     assert_eq!((good, bad), (1, 2));
-    for (why, ending) in whys.iter().zip(["`.c.png`", "`.b.png`"]) {
+    for (why, ending) in whys.iter().zip(["`.b.png`", "`.c.png`"]) {
         let wanted = "`a`: no image: a key ends at the first dot of a name";
         assert!(why.starts_with(wanted) && why.contains(ending), "{whys:?}");
     }

@@ -181,10 +181,13 @@ fn read(path: &Path, fit: Fit) -> Result<Image, String> {
     Ok(fit.apply(&image, 1).map_err(|why| chain(&why))?.0)
 }
 
-/// Returns an error with its causes on one line.
+/// Returns an error with its causes on one line, without a cause that it says itself.
 fn chain(error: &dyn std::error::Error) -> String {
-    let cause = error.source().map(|cause| format!(": {}", chain(cause)));
-    format!("{error}{}", cause.unwrap_or_default())
+    let said = error.to_string();
+    match error.source().map(chain) {
+        Some(cause) if !said.ends_with(&cause) => format!("{said}: {cause}"),
+        _ => said,
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub enum TimeConfig {
         scale: f64,
     },
     /// It is not told: the network reads, and draws no image, as Fuyu.
+    #[serde(deserialize_with = "mm_diffusion::no_fields")]
     None,
     /// The sinusoidal embedding of the time, of how far a sampler's step goes and of the scale of
     /// guidance, each with a perceptron of its own; their sum is added. Such a model draws in few

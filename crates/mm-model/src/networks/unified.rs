@@ -149,7 +149,8 @@ fn condition(times: Tensor<2>, patches: &Patches, places: usize) -> Condition {
     let [_, width] = times.dims();
     let text = Tensor::<1, Int>::zeros([places], &patches.image.device());
     let index = Tensor::cat(vec![text, patches.image.clone() + 1], 0);
-    let rows = Tensor::cat(vec![Tensor::zeros([1, width], &times.device()), times], 0);
+    let zeros = Tensor::<2>::zeros([1, width], &times.device());
+    let rows = Tensor::cat(vec![zeros.cast(times.dtype()), times], 0);
     Condition::new(rows, index.select(0, patches.source.clone()))
 }
 

@@ -41,6 +41,7 @@ impl Recipe {
         let fields = at.as_table_mut().ok_or_else(|| missing(String::new()))?;
         let mut new = toml::from_str::<toml::Table>(&format!("v = {value}"))
             .ok()
+            .filter(|table| table.len() == 1) // a line break in the value began another key
             .and_then(|mut table| table.remove("v"))
             .unwrap_or_else(|| toml::Value::String(value.to_owned()));
         if let (toml::Value::Integer(number), Some(toml::Value::Float(_))) =

@@ -13,6 +13,7 @@ pub fn explain(error: TrainError) -> Failure {
         TrainError::Recipe(_)
         | TrainError::RecipeFile { .. }
         | TrainError::RunExists { .. }
+        | TrainError::BrokenStart { .. }
         | TrainError::Changed { .. }
         | TrainError::Misfit { .. }
         | TrainError::NoMpi { .. }
@@ -29,8 +30,13 @@ pub fn explain(error: TrainError) -> Failure {
 /// Says what to do about an error.
 fn hint(error: &TrainError) -> Option<String> {
     Some(match error {
-        TrainError::RunExists { path } => format!(
+        TrainError::RunExists { path, what: "a run" } => format!(
             "`mm train --out {} --resume` continues this run; or choose another `--out`",
+            path.display()
+        ),
+        TrainError::RunExists { .. } => "choose another `--out`".to_owned(),
+        TrainError::NoCheckpoint { path } => format!(
+            "to train on from that model, `mm train {0}/recipe.toml --init {0}/model --out NEW`",
             path.display()
         ),
         TrainError::Busy { .. } => {
