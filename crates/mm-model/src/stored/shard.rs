@@ -40,11 +40,11 @@ pub struct Place {
 impl<R: Read + Seek> Shard<R> {
     /// Reads the header, and compares it with the length of the file.
     pub fn open(mut reader: R) -> Result<Self, FileError> {
-        let malformed = |why: SafeTensorError| FileError::malformed("safetensors", &why);
+        let malformed = |why: String| FileError::Malformed { format: "safetensors", why };
         let found = reader.seek(SeekFrom::End(0))?;
         reader.rewind()?;
         if found < LENGTH_BYTES {
-            return Err(malformed(SafeTensorError::HeaderTooSmall));
+            return Err(malformed(format!("it has {found} bytes, wanted {LENGTH_BYTES} and more")));
         }
         if let Some(wanted) = pointed_at(&mut reader)? {
             return Err(FileError::LfsPointer { found, wanted });
@@ -53,15 +53,21 @@ impl<R: Read + Seek> Shard<R> {
         reader.read_exact(&mut length)?;
         let length = u64::from_le_bytes(length);
         if length > found - LENGTH_BYTES {
-            return Err(malformed(SafeTensorError::InvalidHeaderLength));
+            return Err(malformed(format!(
+                "its first {LENGTH_BYTES} bytes tell of a header of {length} bytes, the file has {found}"
+            )));
         }
         let mut text = vec![0; length as usize];
         reader.read_exact(&mut text)?;
-        let header: Metadata = serde_json::from_slice(&text)
-            .map_err(|why| malformed(SafeTensorError::InvalidHeaderDeserialization(why)))?;
+        let header: Metadata = serde_json::from_slice(&text).map_err(|why| {
+            FileError::malformed("safetensors", &SafeTensorError::InvalidHeaderDeserialization(why))
+        })?;
         let start = LENGTH_BYTES + length;
-        if start.checked_add(header.data_len() as u64) != Some(found) {
-            return Err(malformed(SafeTensorError::MetadataIncompleteBuffer));
+        let wanted = u128::from(start) + header.data_len() as u128;
+        if wanted != u128::from(found) {
+            return Err(malformed(format!(
+                "its header tells of {wanted} bytes in all, the file has {found}"
+            )));
         }
         let tensors = header.tensors();
         let tensors = tensors.into_iter().map(|(name, info)| (name, info.clone())).collect();
