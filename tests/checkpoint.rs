@@ -88,12 +88,14 @@ fn a_truncated_file_is_named() {
     check_spoilt(
         cut,
         expect![
-            "`M/model.safetensors`: not a valid safetensors file: incomplete metadata, file not fully covered"
+            "`M/model.safetensors`: not a valid safetensors file: its header tells of 241216 bytes in all, the file has 241207"
         ],
     );
     check_spoilt(
         |folder| fs_err::write(folder.join("model.safetensors"), b"").unwrap(),
-        expect!["`M/model.safetensors`: not a valid safetensors file: header too small"],
+        expect![
+            "`M/model.safetensors`: not a valid safetensors file: it has 0 bytes, wanted 8 and more"
+        ],
     );
 }
 

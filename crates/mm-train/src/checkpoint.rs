@@ -184,13 +184,18 @@ impl RunFolder {
     }
 
     /// Says whether the run has no checkpoint yet, complete or not, so that it begins at its first
-    /// step. A run that has a model had some: it would train over what it has learned.
+    /// step. A run that has a model and went past its first checkpoint had some: it would train
+    /// over what it has learned. (Where a run is killed in its first checkpoint, it may have a
+    /// model, too.)
     pub fn is_untrained(&self) -> Result<bool, TrainError> {
-        let none = self.list()?.is_empty();
-        if none && self.model().exists() {
+        if !self.list()?.is_empty() {
+            return Ok(false);
+        }
+        let first = read_recipe(&self.recipe_path())?.run.checkpoint_every;
+        if self.model().exists() && last_step(&self.metrics()) > first {
             return Err(TrainError::NoCheckpoint { path: self.path.clone() });
         }
-        Ok(none)
+        Ok(true)
     }
 
     /// Writes a checkpoint as one unit, with the models to generate with, and removes the oldest
@@ -363,6 +368,13 @@ impl RunFolder {
         found.sort();
         Ok(found)
     }
+}
+
+/// Returns the last step that metrics tell of, or 0.
+fn last_step(metrics: &Path) -> u64 {
+    let lines = fs_err::read_to_string(metrics).unwrap_or_default();
+    let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["step"].as_u64();
+    lines.lines().filter_map(step).max().unwrap_or(0)
 }
 
 /// A checkpoint in a run folder.

@@ -179,6 +179,23 @@ fn a_key_that_a_kind_does_not_have_is_refused() {
 }
 
 #[test]
+fn all_that_is_wrong_with_settings_is_said_at_once() {
+    let set = |pairs: &[&str]| {
+        let flags = pairs.iter().flat_map(|pair| ["--set", pair]);
+        let args: Vec<&str> = ["plan", "glyphs"].into_iter().chain(flags).collect();
+        refused(2, &args)
+    };
+    let said = set(&["run.steps=-1", "optimizer.lr=x", "foo=1", "run.stepz=1"]);
+    for name in ["run.steps", "optimizer.lr", "foo", "run.stepz"] {
+        assert!(said.contains(&format!("`{name}`")), "{name}: {said}");
+    }
+    let said = set(&["run.steps=0", "optimizer.lr=-1", "image.width=33", "loss.text=-1"]);
+    for name in ["run.steps", "optimizer.lr", "33x32", "loss.text"] {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+}
+
+#[test]
 fn flags_of_guidance_that_does_not_guide_are_refused() {
     let draw = ["draw", &model(), "red K", "--out", "never.png", "--guidance", "1"];
     for more in

@@ -13,15 +13,21 @@ impl Recipe {
         self.with_all(&[(key, value)])
     }
 
-    /// Returns the recipe with several values replaced, one after another. A key that is not there
-    /// and a value of the wrong type are named. The recipe is checked after the last, so that two
-    /// values that require each other may come in either order.
+    /// Returns the recipe with several values replaced, one after another. All keys that are not
+    /// there and all values of the wrong type are named. The recipe is checked after the last, so
+    /// that two values that require each other may come in either order.
     pub fn with_all(&self, settings: &[(&str, &str)]) -> Result<Self, RecipeError> {
-        let mut recipe = self.clone();
+        let (mut recipe, mut errors) = (self.clone(), vec![]);
         for (key, value) in settings {
-            recipe = recipe.replaced(key, value)?;
+            match recipe.replaced(key, value) {
+                Ok(replaced) => recipe = replaced,
+                Err(why) => errors.push(why),
+            }
         }
-        recipe.validate()?;
+        match RecipeError::of(errors) {
+            Some(why) => return Err(why),
+            None => recipe.validate()?,
+        }
         Ok(recipe)
     }
 

@@ -44,12 +44,42 @@ impl Recipe {
 
     fn validate_fields(&self, checks: &mut Checks) {
         checks.add(self.validate_integers());
-        checks.add(self.image.validate());
         if !checks.are_clean() {
             return; // the sizes below are computed of these
         }
+        let image = self.image.validate();
+        let has_patches = image.is_ok();
+        checks.add(image);
         checks.add(self.data.validate());
-        self.validate_sizes(checks);
+        if has_patches {
+            self.validate_sizes(checks);
+            self.validate_network(checks);
+        }
+        checks.add(self.loss.weight.validate().map_err(RecipeError::Diffusion));
+        checks.add(self.loss.timesteps.validate().map_err(RecipeError::Diffusion));
+        checks.add(self.sample.sampler.validate().map_err(RecipeError::Diffusion));
+        checks.add(self.sample.guidance.validate().map_err(RecipeError::Diffusion));
+        self.validate_mix(checks);
+        let writes = self.vocab > 0 && !self.model.network.only_draws();
+        let LossConfig { text, image, .. } = self.loss;
+        checks.check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite");
+        checks.check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite");
+        let learns = image > 0.0 || writes && text > 0.0;
+        checks.check("loss.image", learns, "above 0 where no text is a target");
+        self.optimizer.validate(checks);
+        self.run.validate(checks);
+        let by_text = self.run.best == BestBy::Text;
+        checks.check(
+            "run.best",
+            writes || !by_text,
+            "`loss` or `image`, since the model writes no text",
+        );
+        checks.check("sample.steps", self.sample.steps > 0, "at least 1");
+        checks.check("sample.count", self.sample.count > 0, "at least 1");
+    }
+
+    /// Checks the network, whose sizes follow from those of patches.
+    fn validate_network(&self, checks: &mut Checks) {
         let codec = match &self.model.network {
             NetworkConfig::Latent(latent) => Some(&latent.codec),
             NetworkConfig::Vit(VitConfig::Dit(dit)) => dit.codec.as_ref(),
@@ -64,17 +94,6 @@ impl Recipe {
         if checks.are_clean() {
             checks.add(self.model_config(self.vocab).validate());
         }
-        checks.add(self.loss.weight.validate().map_err(RecipeError::Diffusion));
-        checks.add(self.loss.timesteps.validate().map_err(RecipeError::Diffusion));
-        checks.add(self.sample.sampler.validate().map_err(RecipeError::Diffusion));
-        checks.add(self.sample.guidance.validate().map_err(RecipeError::Diffusion));
-        self.validate_mix(checks);
-        let writes = self.vocab > 0 && !self.model.network.only_draws();
-        let LossConfig { text, image, .. } = self.loss;
-        checks.check("loss.text", text >= 0.0 && text.is_finite(), "0 or more, finite");
-        checks.check("loss.image", image >= 0.0 && image.is_finite(), "0 or more, finite");
-        let learns = image > 0.0 || writes && text > 0.0;
-        checks.check("loss.image", learns, "above 0 where no text is a target");
         match &self.model.network {
             NetworkConfig::Unet(_) => self.validate_without_text(checks),
             NetworkConfig::Vit(vit) => self.validate_with_classes(vit, checks),
@@ -85,16 +104,6 @@ impl Recipe {
         }
         self.validate_codec(checks);
         self.validate_represent(checks);
-        self.optimizer.validate(checks);
-        self.run.validate(checks);
-        let by_text = self.run.best == BestBy::Text;
-        checks.check(
-            "run.best",
-            writes || !by_text,
-            "`loss` or `image`, since the model writes no text",
-        );
-        checks.check("sample.steps", self.sample.steps > 0, "at least 1");
-        checks.check("sample.count", self.sample.count > 0, "at least 1");
     }
 
     /// Checks that the network is one of what images are represented as, and that nothing is asked
