@@ -20,6 +20,8 @@ const START: [u8; 2] = [0xFF, 0xD8];
 const END: u8 = 0xD9;
 const SCAN: u8 = 0xDA;
 const COMMENT: u8 = 0xFE;
+/// Says how many lines a frame has (DNL), which is of use only where its header does not.
+const LINES: u8 = 0xDC;
 const SEQUENTIAL: u8 = 0xC1;
 const PROGRESSIVE: u8 = 0xC2;
 /// The first and the last coefficient of a scan, and the bits of each, where a scan has all.
@@ -287,7 +289,7 @@ impl<'a> Jpeg<'a> {
             }
             match segment.marker {
                 0xE0..=0xEF if scans == 0 => application.add(&segment),
-                0xE0..=0xEF | COMMENT => {}
+                0xE0..=0xEF | COMMENT | LINES => {}
                 _ => push(&mut coded, &segment, found.as_ref()),
             }
             scans += usize::from(segment.marker == SCAN);
@@ -403,6 +405,9 @@ mod tests {
             other[band..band + 3].copy_from_slice(&wrong);
             assert_eq!(decode(&other).unwrap(), decode(&file).unwrap(), "{wrong:?}");
         }
+        let (head, end) = file.split_at(file.len() - 2);
+        let lines = [head, &[0xFF, LINES, 0, 4, 0, 16], end].concat();
+        assert_eq!(decode(&lines).unwrap(), decode(&file).unwrap());
         let mut namesakes = file.clone();
         let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
         namesakes[frame + 13] = namesakes[frame + 10];

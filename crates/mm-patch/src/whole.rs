@@ -236,6 +236,15 @@ pub(crate) fn webp_xmp(file: &[u8]) -> Option<&[u8]> {
     webp_note(file, 0x04, b"XMP ")
 }
 
+/// Says whether the head of a WebP file tells of no transparency: then none is shown, whatever its
+/// pixels have, as libwebp does.
+pub(crate) fn webp_is_opaque(file: &[u8]) -> bool {
+    let first = webp_chunks(file).flatten().next();
+    first.is_some_and(|(kind, head)| {
+        kind == b"VP8X" && head.first().is_some_and(|bits| bits & 0x10 == 0)
+    })
+}
+
 /// Returns the data of a chunk that a bit of the first chunk announces.
 fn webp_note<'a>(file: &'a [u8], bit: u8, wanted: &[u8]) -> Option<&'a [u8]> {
     let mut chunks = webp_chunks(file).flatten();
@@ -289,6 +298,7 @@ mod tests {
         };
         assert_eq!(webp_exif(&note(0x08, b"EXIF")), Some(&b"MM"[..]));
         assert_eq!(webp_xmp(&note(0x0C, b"XMP ")), Some(&b"MM"[..]));
+        assert!(webp_is_opaque(&note(0x0C, b"VP8L")) && !webp_is_opaque(&note(0x10, b"VP8L")));
         assert_eq!((webp_exif(&note(0x04, b"EXIF")), webp_xmp(&note(0x08, b"XMP "))), (None, None));
     }
 

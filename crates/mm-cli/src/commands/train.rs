@@ -277,8 +277,9 @@ fn resume(
     }
     let out = args.out();
     if out.join("config.json").is_file() {
-        let (model, above) = (out.display(), out.parent().unwrap_or(Path::new(".")).display());
-        let why = usage!("`{model}` is a model folder, wanted the folder of its run");
+        let above = out.parent().filter(|above| !above.as_os_str().is_empty());
+        let above = above.unwrap_or(Path::new(".")).display();
+        let why = usage!("`{}` is a model folder, wanted the folder of its run", out.display());
         return Err(why.hint(format!("which may be `{above}`")));
     }
     if !out.join("recipe.toml").is_file() {
