@@ -277,7 +277,7 @@ fn ends(name: &Path, endings: &[&str]) -> bool {
 }
 
 /// Returns whether a file belongs to a folder of images, whose captions it may hold.
-pub(crate) fn is_metadata(name: &Path) -> bool {
+fn is_metadata(name: &Path) -> bool {
     name.file_stem().is_some_and(|stem| stem == "metadata")
 }
 

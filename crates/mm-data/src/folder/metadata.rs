@@ -144,12 +144,13 @@ fn rows(
 fn open_quote(table: &str) -> Option<usize> {
     let (mut line, mut opened, mut at_start) = (1, None, true);
     for sign in table.bytes() {
+        let mut closes = false;
         match (sign, opened) {
-            (b'"', Some(_)) => opened = None, // or the first of two, and the next opens it again
+            (b'"', Some(_)) => (opened, closes) = (None, true), // the second of two opens again
             (b'"', None) if at_start => opened = Some(line),
             _ => {}
         }
-        at_start = opened.is_none() && matches!(sign, b',' | b'\n' | b'\r' | b'"');
+        at_start = opened.is_none() && (closes || matches!(sign, b',' | b'\n' | b'\r'));
         line += usize::from(sign == b'\n');
     }
     opened

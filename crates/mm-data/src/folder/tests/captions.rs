@@ -15,6 +15,7 @@ fn a_quote_that_is_not_closed_takes_no_rows_with_it() {
         of(b"file_name,text\n0.png,5\" wide\n 1.png ,\"a \"\"dog\"\"\nasleep\"\n").unwrap(),
         2
     );
+    assert_eq!(of(b"file_name,text\n0.png,\"a \\\"dog\\\"\"\n1.png,a cat\n").unwrap(), 2);
 }
 
 #[test]
