@@ -2,7 +2,18 @@
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
+
+/// Returns a path as a shell takes it: in quotes where it has other signs than names usually have.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |sign: char| sign.is_alphanumeric() || "/._-+=:,@%\\".contains(sign);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
 
 /// A command that failed.
 #[derive(Debug)]
@@ -191,6 +202,14 @@ pub fn grouped(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_a_shell_would_divide_is_quoted() {
+        let of = |path: &str| quoted(Path::new(path));
+        assert_eq!(of("runs/größe-32.toml"), "runs/größe-32.toml");
+        assert_eq!(of("my runs/a"), "'my runs/a'");
+        assert_eq!(of("it's"), r"'it'\''s'");
+    }
 
     #[test]
     fn what_would_steer_a_terminal_is_spelled_and_all_other_text_stays() {

@@ -15,7 +15,7 @@ use mm_train::{Recipe, Training, drawing_distance, with_batches};
 use crate::files::{free, within};
 use crate::model::{CommonArgs, cannot_generate, load};
 use crate::recipes;
-use crate::terminal::{Failure, say, tell, usage};
+use crate::terminal::{Failure, quoted, say, tell, usage};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -65,6 +65,9 @@ const COMPARED: usize = 64;
 
 pub fn run(args: &DistillArgs) -> Result<(), Failure> {
     free(&args.out, args.force)?;
+    if args.out.exists() && fs_err::canonicalize(&args.out)? == fs_err::canonicalize(&args.model)? {
+        return Err(usage!("`--out` is the model that is to be distilled, wanted another folder"));
+    }
     within("--steps", args.steps, MOST_STEPS)?;
     within("--run-steps", usize::try_from(args.run_steps).unwrap_or(usize::MAX), MOST_RUN_STEPS)?;
     let device = args.common.device.open()?;
@@ -77,7 +80,7 @@ pub fn run(args: &DistillArgs) -> Result<(), Failure> {
     let text = toml::to_string(&training.recipe)?;
     write_atomic(&args.out.join("recipe.toml"), text.as_bytes())?;
     compare(args, &training, &student, &teacher)?;
-    tell!("try: mm draw {} CAPTION --out drawn.png --zoom 8", args.out.display());
+    tell!("try: mm draw {} CAPTION --out drawn.png --zoom 8", quoted(&args.out));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use clap::Parser;
 use mm_eval::{contact_sheet, contact_sheet_at, magnified};
 use mm_model::{Document, GenerateOptions, LoadedModel};
 use mm_patch::{Grid, Image};
+use mm_text::MAX_SIDE;
 use serde::Serialize;
 
 use crate::files::{
@@ -262,10 +263,18 @@ impl Drawing<'_> {
 pub fn grid(size: Option<Size>, model: &LoadedModel) -> Result<Grid, Failure> {
     let generation = &model.generation;
     match size {
-        Some(size) => model
-            .config
-            .grid(size.width, size.height)
-            .map_err(|why| usage!("`--size {size}`: {why}")),
+        Some(size) => {
+            let grid = model.config.grid(size.width, size.height);
+            let grid = grid.map_err(|why| usage!("`--size {size}`: {why}"))?;
+            let (rows, cols) = (grid.rows, grid.cols);
+            // The size of an image beside text is told in tokens.
+            let is_told = model.config.vocab > 0 && model.tokenizer.special().by_rows.is_none();
+            if is_told && rows.max(cols) > MAX_SIDE {
+                let most = format!("wanted at most {MAX_SIDE} x {MAX_SIDE}");
+                return Err(usage!("`--size {size}` has {cols} x {rows} patches, {most}"));
+            }
+            Ok(grid)
+        }
         None => model
             .config
             .grid(generation.width, generation.height)

@@ -10,7 +10,7 @@ use mm_text::MAX_SIDE;
 use crate::files::{fitted, free, free_folder, read_image, within, write_image_with};
 use crate::metadata::{Metadata, MetadataArgs};
 use crate::model::{SamplingArgs, cannot_generate};
-use crate::terminal::{Failure, say, write_out};
+use crate::terminal::{Failure, say, usage, write_out};
 
 #[derive(Debug, Parser)]
 #[command(after_help = "The prompt holds texts and images in the order of the flags. Examples:
@@ -79,6 +79,9 @@ pub fn prompt_order(matches: &ArgMatches) -> Vec<PromptSegment> {
 pub fn run(args: &GenerateArgs, order: &[PromptSegment]) -> Result<(), Failure> {
     within("--max-images", args.max_images.max(1), MOST_IMAGES)?;
     within("--count", args.count, MOST_IMAGES / args.max_images.max(1))?;
+    if args.stop.iter().any(String::is_empty) {
+        return Err(usage!("`--stop` is empty, wanted a text that ends an answer"));
+    }
     let images = args.image.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
     free_folder(&args.out)?;
     for number in 1..=args.count * args.max_images {

@@ -11,7 +11,7 @@ use mm_train::Recipe;
 
 use crate::files::{Size, free_file};
 use crate::recipes;
-use crate::terminal::{Failure, say, usage};
+use crate::terminal::{Failure, quoted, say, usage};
 
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
@@ -76,7 +76,7 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
         recipe.run.steps,
         recipe.run.batch
     );
-    say!("  `mm plan {0}` tells the time it takes, `mm train {0}` trains", args.out.display());
+    say!("  `mm plan {0}` tells the time it takes, `mm train {0}` trains", quoted(&args.out));
     Ok(())
 }
 

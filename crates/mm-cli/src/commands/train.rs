@@ -23,7 +23,7 @@ use super::report::tensorboard::Board;
 use crate::device::DeviceArg;
 use crate::model::load;
 use crate::recipes;
-use crate::terminal::{Failure, failed, tell, usage};
+use crate::terminal::{Failure, failed, quoted, tell, usage};
 use hints::explain;
 use screen::Screen;
 
@@ -393,7 +393,7 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Op
     }
     match ending {
         Ending::Stopped => {
-            tell!("continue with: mm train --out {} --resume", folder.path().display());
+            tell!("continue with: mm train --out {} --resume", quoted(folder.path()));
         }
         Ending::Complete | Ending::EarlyStopped => propose(training, &folder.model()),
     }
@@ -401,7 +401,7 @@ fn conclude(training: &Training, folder: &RunFolder, ending: Ending, samples: Op
 
 /// Says what can be done with a model that is trained.
 fn propose(training: &Training, model: &Path) {
-    let (recipe, model) = (&training.recipe, model.display());
+    let (recipe, model) = (&training.recipe, quoted(model));
     if let Some(codec) = recipe.model.network.codec() {
         let file = if codec.codes().is_some() { "codes.json" } else { "latents.safetensors" };
         tell!("try: mm codec measure {model} --out sheet.png");

@@ -196,6 +196,13 @@ fn all_that_is_wrong_with_settings_is_said_at_once() {
 }
 
 #[test]
+fn a_size_of_more_patches_than_can_be_told_is_an_error_of_its_flag() {
+    let said = refused(2, &["draw", &model(), "red K", "--out", "never.png", "--size", "800x8"]);
+    let wanted = "error: `--size 800x8` has 100 x 1 patches, wanted at most 64 x 64\n";
+    assert_eq!(said, wanted);
+}
+
+#[test]
 fn flags_of_guidance_that_does_not_guide_are_refused() {
     let draw = ["draw", &model(), "red K", "--out", "never.png", "--guidance", "1"];
     for more in

@@ -4,7 +4,7 @@ use mm_data::DataError;
 use mm_eval::EvalError;
 use mm_train::TrainError;
 
-use crate::terminal::Failure;
+use crate::terminal::{Failure, quoted};
 
 /// Makes the failure of an error, with a hint.
 pub fn explain(error: TrainError) -> Failure {
@@ -32,12 +32,13 @@ fn hint(error: &TrainError) -> Option<String> {
     Some(match error {
         TrainError::RunExists { path, what: "a run" } => format!(
             "`mm train --out {} --resume` continues this run; or choose another `--out`",
-            path.display()
+            quoted(path)
         ),
         TrainError::RunExists { .. } => "choose another `--out`".to_owned(),
         TrainError::NoCheckpoint { path } => format!(
-            "to train on from that model, `mm train {0}/recipe.toml --init {0}/model --out NEW`",
-            path.display()
+            "to train on from that model, `mm train {} --init {} --out NEW`",
+            quoted(&path.join("recipe.toml")),
+            quoted(&path.join("model"))
         ),
         TrainError::Busy { .. } => {
             "wait until it has ended, or stop it with Ctrl-C or SIGTERM, which save a checkpoint first; \
