@@ -161,9 +161,6 @@ fn pixels(
     let orientation = orientation(exif.as_deref(), xmp.as_deref());
     let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
     decoded.apply_orientation(orientation);
-    if format == ImageFormat::WebP && whole::webp_is_opaque(bytes) {
-        decoded = decoded.into_rgb8().into();
-    }
     Ok(decoded)
 }
 

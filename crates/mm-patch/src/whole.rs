@@ -236,15 +236,6 @@ pub(crate) fn webp_xmp(file: &[u8]) -> Option<&[u8]> {
     webp_note(file, 0x04, b"XMP ")
 }
 
-/// Says whether the head of a WebP file tells of no transparency: then none is shown, whatever its
-/// pixels have, as libwebp does.
-pub(crate) fn webp_is_opaque(file: &[u8]) -> bool {
-    let first = webp_chunks(file).flatten().next();
-    first.is_some_and(|(kind, head)| {
-        kind == b"VP8X" && head.first().is_some_and(|bits| bits & 0x10 == 0)
-    })
-}
-
 /// Returns the data of a chunk that a bit of the first chunk announces.
 fn webp_note<'a>(file: &'a [u8], bit: u8, wanted: &[u8]) -> Option<&'a [u8]> {
     let mut chunks = webp_chunks(file).flatten();
@@ -259,13 +250,13 @@ fn webp_end(file: &[u8]) -> Option<usize> {
     (size as usize).checked_add(8)
 }
 
-/// Returns the kind and the data of every top-level chunk of a WebP file; nothing, and no further
-/// chunk, in place of one that ends after the file.
+/// Returns the kind and the data of every top-level chunk that begins before a WebP file says that
+/// it ends; nothing, and no further chunk, in place of one that ends after the file.
 fn webp_chunks(file: &[u8]) -> impl Iterator<Item = Option<(&[u8], &[u8])>> {
-    let file = &file[..webp_end(file).unwrap_or(0).min(file.len())];
+    let end = webp_end(file).unwrap_or(0);
     let mut at = Some(12); // after `RIFF`, its size, and `WEBP`
     std::iter::from_fn(move || {
-        let (head, rest) = file.get(at?..)?.split_at_checked(8)?;
+        let (head, rest) = file.get(at.filter(|at| *at < end)?..)?.split_at_checked(8)?;
         let size = u32::from_le_bytes(head[4..].try_into().ok()?) as usize;
         let data = rest.get(..size);
         at = data.map(|data| file.len() - rest.len() + data.len() + data.len() % 2);
@@ -298,7 +289,6 @@ mod tests {
         };
         assert_eq!(webp_exif(&note(0x08, b"EXIF")), Some(&b"MM"[..]));
         assert_eq!(webp_xmp(&note(0x0C, b"XMP ")), Some(&b"MM"[..]));
-        assert!(webp_is_opaque(&note(0x0C, b"VP8L")) && !webp_is_opaque(&note(0x10, b"VP8L")));
         assert_eq!((webp_exif(&note(0x04, b"EXIF")), webp_xmp(&note(0x08, b"XMP "))), (None, None));
     }
 
