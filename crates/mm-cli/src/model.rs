@@ -172,19 +172,20 @@ impl DrawingArgs {
             (self.guidance_interval.is_some(), "--guidance-interval"),
         ];
         let Some((_, flag)) = given.iter().find(|(given, _)| *given) else { return Ok(()) };
-        if model.config.time.is_distilled() && *flag != "--negative" {
-            // Another text to lead away from is refused where it is drawn, by any caller.
-            return Err(usage!(
-                "`{flag}` does nothing: this model is distilled, guidance is in it"
-            ));
+        let is_distilled = model.config.time.is_distilled();
+        let is_off = self.guidance.unwrap_or(model.generation.guidance.scale) == 1.0;
+        match *flag {
+            // Refused where it is drawn, by any caller.
+            "--negative" if is_distilled => Ok(()),
+            flag if is_distilled => {
+                Err(usage!("`{flag}` does nothing: this model is distilled, guidance is in it"))
+            }
+            flag if is_off => {
+                let why = usage!("`{flag}` does nothing: a scale of 1 turns guidance off");
+                Err(why.hint("give `--guidance 2`"))
+            }
+            _ => Ok(()),
         }
-        if !model.config.time.is_distilled()
-            && self.guidance.unwrap_or(model.generation.guidance.scale) == 1.0
-        {
-            let why = usage!("`{flag}` does nothing: a scale of 1 turns guidance off");
-            return Err(why.hint("give `--guidance 2`"));
-        }
-        Ok(())
     }
 
     /// Replaces settings of generation where a flag was given.

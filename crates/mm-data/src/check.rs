@@ -272,8 +272,7 @@ impl DataConfig {
 }
 
 fn ends(name: &Path, endings: &[&str]) -> bool {
-    let ending = name.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    endings.contains(&&*ending)
+    endings.contains(&&*files::ending(name))
 }
 
 /// Returns whether a file belongs to a folder of images, whose captions it may hold.

@@ -169,7 +169,8 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-fn ending(path: &Path) -> String {
+/// Returns what is behind the last dot of a name, in small letters.
+pub(crate) fn ending(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
@@ -267,12 +268,9 @@ const PLAIN: [&[u8]; 5] = [b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
 /// KiB that are spread from its beginning to its end; all of a BMP or TIFF file, whose pixels need
 /// not be compressed, so that two images may differ between windows alone.
 pub(crate) fn content_hash(file: &mut (impl Read + Seek), span: Span) -> io::Result<u64> {
-    let mut first = Vec::new();
-    file.seek(SeekFrom::Start(span.at))?;
-    file.take(span.bytes.min(4)).read_to_end(&mut first)?;
-    let may_be_plain = PLAIN.iter().any(|start| first.starts_with(start));
     let mut bytes = span.bytes.to_le_bytes().to_vec();
-    let windows = if may_be_plain || span.bytes <= WINDOW * WINDOWS { 1 } else { WINDOWS };
+    let is_short = span.bytes <= WINDOW * WINDOWS;
+    let windows = if is_short || may_be_plain(file, span.at)? { 1 } else { WINDOWS };
     let length = if windows == 1 { span.bytes } else { WINDOW };
     for window in 0..windows {
         let between = u128::from(span.bytes - length) * u128::from(window);
@@ -281,6 +279,14 @@ pub(crate) fn content_hash(file: &mut (impl Read + Seek), span: Span) -> io::Res
         file.take(length).read_to_end(&mut bytes)?;
     }
     Ok(hash_bytes(&bytes))
+}
+
+/// Returns whether an image begins at a place whose pixels need not be compressed.
+fn may_be_plain(file: &mut (impl Read + Seek), at: u64) -> io::Result<bool> {
+    let mut first = Vec::new();
+    file.seek(SeekFrom::Start(at))?;
+    file.take(4).read_to_end(&mut first)?;
+    Ok(PLAIN.iter().any(|start| first.starts_with(start)))
 }
 
 /// Returns [`content_hash`] of a whole file.

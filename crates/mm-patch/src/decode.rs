@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::io::{Cursor, ErrorKind};
 
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::guard::guarded;
@@ -62,7 +63,6 @@ impl Image {
         let format = format_of(bytes)?;
         let decoded = guarded(|| match format {
             ImageFormat::Jpeg => jpeg_pixels(bytes, options),
-            ImageFormat::Png => png_pixels(bytes, options),
             other => pixels(bytes, other, options),
         });
         let damaged = PatchError::Damaged { format: name_of(format) };
@@ -96,50 +96,42 @@ fn jpeg_pixels(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage, Pa
     Ok(decoded)
 }
 
-fn png_pixels(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage, PatchError> {
-    // The decoder of the crate `png` 0.18.1 panics where a color of the palette is not whole, and
-    // in a browser no panic is caught.
-    match whole::png_palette(bytes) {
-        Some(found) if found % RGB_CHANNELS != 0 => return Err(PatchError::Palette { found }),
-        _ => {}
-    }
-    if let Some(what) = whole::unread_png_chunk(bytes) {
-        return Err(PatchError::Unread { format: "png", what });
-    }
-    let whole::PngNotes { exif, xmp } = whole::png_notes(bytes);
-    let decoded = pixels(&whole::png_pixels(bytes), ImageFormat::Png, options);
-    let mut decoded = decoded.map_err(|why| match why {
-        PatchError::Truncated { format, .. } => {
-            PatchError::Truncated { format, found: bytes.len() }
+/// Fails for what is in a file that its decoder would misread or not know.
+fn check_readable(bytes: &[u8], format: ImageFormat) -> Result<(), PatchError> {
+    let name = name_of(format);
+    let unread = match format {
+        // The decoder of the crate `png` 0.18.1 panics where a color of the palette is not whole,
+        // and in a browser no panic is caught.
+        ImageFormat::Png => match whole::png_palette(bytes) {
+            Some(found) if found % RGB_CHANNELS != 0 => return Err(PatchError::Palette { found }),
+            _ => whole::unread_png_chunk(bytes),
+        },
+        ImageFormat::WebP if !whole::webp_is_whole(bytes) => {
+            return Err(PatchError::Truncated { format: name, found: bytes.len() });
         }
-        why => why,
-    })?;
-    decoded.apply_orientation(orientation(exif.as_deref(), xmp.as_deref()));
-    Ok(decoded)
+        ImageFormat::Tiff => tiff::unread(bytes),
+        _ => None,
+    };
+    unread.map_or(Ok(()), |what| Err(PatchError::Unread { format: name, what }))
 }
 
-/// Returns the pixels of every format but JPEG, turned as the file says where its decoder tells it.
+/// Returns the pixels of every format but JPEG.
 fn pixels(
     bytes: &[u8],
     format: ImageFormat,
     options: &DecodeOptions,
 ) -> Result<DynamicImage, PatchError> {
+    check_readable(bytes, format)?;
     let name = name_of(format);
-    let found = bytes.len();
-    if format == ImageFormat::WebP && !whole::webp_is_whole(bytes) {
-        return Err(PatchError::Truncated { format: name, found });
-    }
-    if let Some(what) = tiff::unread(bytes).filter(|_| format == ImageFormat::Tiff) {
-        return Err(PatchError::Unread { format: name, what });
-    }
     let refused = |source: ImageError| match source {
         ImageError::IoError(why) if why.kind() == ErrorKind::UnexpectedEof => {
-            PatchError::Truncated { format: name, found }
+            PatchError::Truncated { format: name, found: bytes.len() }
         }
         source => PatchError::Decode { format: name, source },
     };
     let whole = match format {
         ImageFormat::Bmp => whole::bmp_pixels(bytes),
+        ImageFormat::Png => whole::png_pixels(bytes).into(),
         _ => Cow::Borrowed(bytes),
     };
     let mut reader = ImageReader::with_format(Cursor::new(&*whole), format);
@@ -149,16 +141,17 @@ fn pixels(
     let mut decoder = reader.into_decoder().map_err(refused)?; // reads the header alone
     check_size(decoder.dimensions(), options)?;
     check_bytes(decoder.total_bytes(), options)?;
-    let exif = match format {
-        ImageFormat::Tiff => Some(bytes.to_vec()),
-        ImageFormat::WebP => whole::webp_exif(bytes).map(<[u8]>::to_vec),
-        _ => decoder.exif_metadata().map_err(refused)?,
+    let orientation = match format {
+        ImageFormat::Png => {
+            let whole::PngNotes { exif, xmp } = whole::png_notes(bytes);
+            orientation(exif.as_deref(), xmp.as_deref())
+        }
+        ImageFormat::WebP => orientation(whole::webp_exif(bytes), whole::webp_xmp(bytes)),
+        ImageFormat::Tiff => {
+            orientation(Some(bytes), decoder.xmp_metadata().map_err(refused)?.as_deref())
+        }
+        _ => Orientation::NoTransforms, // GIF and BMP have no such notes
     };
-    let xmp = match format {
-        ImageFormat::WebP => whole::webp_xmp(bytes).map(<[u8]>::to_vec),
-        _ => decoder.xmp_metadata().map_err(refused)?,
-    };
-    let orientation = orientation(exif.as_deref(), xmp.as_deref());
     let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
     decoded.apply_orientation(orientation);
     Ok(decoded)

@@ -32,6 +32,7 @@ use mm_data::DataSet;
 use mm_model::folder::{self, write_atomic};
 
 use crate::TrainError;
+use crate::metrics::last_step;
 use crate::recipe::{BestBy, Recipe};
 use crate::setup::check_device;
 use crate::training::Training;
@@ -368,13 +369,6 @@ impl RunFolder {
         found.sort();
         Ok(found)
     }
-}
-
-/// Returns the last step that metrics tell of, or 0.
-fn last_step(metrics: &Path) -> u64 {
-    let lines = fs_err::read_to_string(metrics).unwrap_or_default();
-    let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["step"].as_u64();
-    lines.lines().filter_map(step).max().unwrap_or(0)
 }
 
 /// A checkpoint in a run folder.

@@ -81,6 +81,12 @@ impl MetricsLog {
     }
 }
 
+/// Returns the last step that a file of metrics tells of, or 0.
+pub(crate) fn last_step(metrics: &Path) -> u64 {
+    let lines = fs_err::read_to_string(metrics).unwrap_or_default();
+    lines.lines().filter_map(step_of).max().unwrap_or(0)
+}
+
 fn step_of(line: &str) -> Option<u64> {
     serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64()
 }

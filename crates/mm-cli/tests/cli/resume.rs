@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use mm_patch::Image;
+use tempfile::TempDir;
 
 use crate::{QUICK, device, done, mm, model, refused, run, text};
 
@@ -164,11 +165,16 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+fn copy_of_run() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy(run(), folder.path());
+    folder
+}
+
 #[test]
 fn no_run_trains_over_what_was_learned() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    copy(run(), &out);
+    let folder = copy_of_run();
+    let out = folder.path();
     let weights = out.join("model/model.safetensors");
     let before = fs_err::read(&weights).unwrap();
 
@@ -177,7 +183,7 @@ fn no_run_trains_over_what_was_learned() {
     assert!(said.contains("is a model folder") && said.contains(out.to_str().unwrap()), "{said}");
 
     fs_err::remove_dir_all(out.join("checkpoints")).unwrap();
-    let said = refused(1, &resume(&out));
+    let said = refused(1, &resume(out));
     assert!(said.contains("has a trained model and no checkpoint"), "{said}");
     assert!(said.contains("--init"), "{said}");
 
@@ -190,13 +196,12 @@ fn no_run_trains_over_what_was_learned() {
 
 #[test]
 fn a_finished_run_whose_model_is_gone_gets_it_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("run");
-    copy(run(), &out);
+    let folder = copy_of_run();
+    let out = folder.path();
     let weights = out.join("model/model.safetensors");
     let before = fs_err::read(&weights).unwrap();
     fs_err::remove_dir_all(out.join("model")).unwrap();
-    let output = mm(&resume(&out));
+    let output = mm(&resume(out));
     let said = text(&output.stderr);
     assert!(output.status.success() && said.contains("was not there: written anew"), "{said}");
     assert_eq!(fs_err::read(&weights).unwrap(), before);
