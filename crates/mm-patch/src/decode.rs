@@ -8,7 +8,6 @@
 use std::borrow::Cow;
 use std::io::{Cursor, ErrorKind};
 
-use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::guard::guarded;
@@ -150,7 +149,10 @@ fn pixels(
         ImageFormat::Tiff => {
             orientation(Some(bytes), decoder.xmp_metadata().map_err(refused)?.as_deref())
         }
-        _ => Orientation::NoTransforms, // GIF and BMP have no such notes
+        _ => {
+            let exif = decoder.exif_metadata().map_err(refused)?;
+            orientation(exif.as_deref(), decoder.xmp_metadata().map_err(refused)?.as_deref())
+        }
     };
     let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
     decoded.apply_orientation(orientation);
