@@ -19,7 +19,7 @@ use xshell::Shell;
 
 use crate::{flags, mm};
 use results::Results;
-use runs::{Kind, Run};
+use runs::{Kind, READER, Run};
 
 /// Is the folder of the run folders.
 const WORK: &str = "runs/study-lossless";
@@ -142,17 +142,20 @@ impl Study<'_> {
     }
 
     /// Trains and measures everything of a seed, part by part: what needs codecs alone, then
-    /// reading and drawing, then pairs. So a study that is stopped has its first parts.
+    /// reading, drawing and pairs. So a study that is stopped has its first parts.
     fn of_seed(&self, seed: u64, results: &mut Results) -> Result<()> {
         let all = runs::of_seed(seed);
         let train = |results: &mut Results, part: fn(Kind) -> bool| -> Result<()> {
             let mut runs = all.iter().filter(|run| part(run.kind));
             runs.try_for_each(|run| self.trained(run, results))
         };
-        train(results, |kind| matches!(kind, Kind::Reader | Kind::Codec { .. }))?;
+        self.trained(&READER, results)?;
+        train(results, |kind| matches!(kind, Kind::Codec { .. }))?;
         self.reconstruction(&all, results)?;
-        train(results, |kind| matches!(kind, Kind::Road(_)))?;
-        self.roads(&all, results)?;
+        train(results, |kind| matches!(kind, Kind::Reading(_)))?;
+        self.reading(&all, results)?;
+        train(results, |kind| matches!(kind, Kind::Drawing(_)))?;
+        self.drawing(&all, results)?;
         self.editing(&all, results)?;
         train(results, |kind| matches!(kind, Kind::Pairs(_)))?;
         self.pairs(&all, results)

@@ -7,14 +7,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::results::Results;
-use super::runs::{Kind, Road, Run, SIDE};
+use super::runs::{Kind, READER, Road, Run, SIDE};
 use super::{Study, text_of};
 use crate::mm;
 
 /// Counts the images on which codecs and readers are measured.
 const READ: usize = 480;
 /// Counts the images that each representation draws.
-const DRAWN: usize = 64;
+const DRAWN: usize = 480;
 /// Counts those that are drawn byte by byte, which takes hundreds of times as long.
 const DRAWN_BYTES: usize = 8;
 /// Counts the images whose likelihood is measured.
@@ -31,7 +31,7 @@ const EDITED: usize = 16;
 impl Study<'_> {
     /// Measures what every codec loses, and what the reader reads behind it.
     pub fn reconstruction(&self, all: &[Run], results: &mut Results) -> Result<()> {
-        let reader = self.model(&Run { kind: Kind::Reader, seed: 0 });
+        let reader = self.model(&READER);
         let count = self.count(READ).to_string();
         for run in all {
             if !matches!(run.kind, Kind::Codec { .. }) {
@@ -64,18 +64,25 @@ impl Study<'_> {
         })
     }
 
-    /// Measures how the transformers read and draw, and their likelihoods.
-    pub fn roads(&self, all: &[Run], results: &mut Results) -> Result<()> {
-        for run in all {
-            let Kind::Road(road) = run.kind else { continue };
-            let name = run.name();
-            let count = self.count(READ).to_string();
-            self.once(&format!("read {name}"), results, || {
+    /// Measures how transformers read.
+    pub fn reading(&self, all: &[Run], results: &mut Results) -> Result<()> {
+        let count = self.count(READ).to_string();
+        for run in all.iter().filter(|run| matches!(run.kind, Kind::Reading(_))) {
+            self.once(&format!("eval {}", run.name()), results, || {
                 let mut eval = self.mm(&["eval", "--task", "words", "--json", "--count", &count]);
                 let mut found = self.json(eval.arg(self.model(run)))?;
                 found.as_object_mut().context("no object")?.remove("wrong");
                 Ok(found)
             })?;
+        }
+        Ok(())
+    }
+
+    /// Measures how transformers draw, and their likelihoods.
+    pub fn drawing(&self, all: &[Run], results: &mut Results) -> Result<()> {
+        for run in all {
+            let Kind::Drawing(road) = run.kind else { continue };
+            let name = run.name();
             if matches!(road, Road::Patches | Road::Bytes) {
                 let count = self.count(LIKELY).to_string();
                 self.once(&format!("bpd {name}"), results, || {
@@ -90,7 +97,7 @@ impl Study<'_> {
                     Ok(found)
                 })?;
             }
-            self.once(&format!("draw {name}"), results, || self.drawn(run, road))?;
+            self.once(&format!("eval {name}"), results, || self.drawn(run, road))?;
             // Drawing hundreds of images byte by byte would take longer than all else.
             if road != Road::Bytes {
                 self.judged(run, results)?;
@@ -126,7 +133,7 @@ impl Study<'_> {
         let start = Instant::now();
         mm::quietly(draw.arg("--out").arg(format!("{}/", text_of(&folder))))?;
         let seconds = start.elapsed().as_secs_f64();
-        let reader = self.model(&Run { kind: Kind::Reader, seed: 0 });
+        let reader = self.model(&READER);
         let mut read = self.mm(&["read", "--json", "--device", &self.device]);
         let said = mm::quietly(read.arg(reader).arg(&folder))?;
         let read: Vec<String> = said
@@ -137,10 +144,14 @@ impl Study<'_> {
             })
             .collect::<Result<_>>()?;
         ensure!(read.len() == captions.len(), "{} of {} were read", read.len(), captions.len());
-        let right = captions.iter().zip(&read).filter(|(wanted, read)| wanted == read).count();
+        let pairs = || captions.iter().zip(&read);
+        let right = pairs().filter(|(wanted, read)| wanted == read).count();
+        let characters: usize = captions.iter().map(|wanted| wanted.chars().count()).sum();
+        let shown = pairs().map(|(wanted, read)| in_place(wanted, read)).sum();
         Ok(json!({
             "count": captions.len(),
             "words": wilson(right, captions.len()),
+            "characters": wilson(shown, characters),
             "seconds": seconds,
             "calls": road.calls(),
         }))
@@ -163,7 +174,7 @@ impl Study<'_> {
     /// Lets raw patches draw the middle of images anew, and counts the bytes outside that changed.
     pub fn editing(&self, all: &[Run], results: &mut Results) -> Result<()> {
         for run in all {
-            if run.kind != Kind::Road(Road::Patches) {
+            if run.kind != Kind::Drawing(Road::Patches) {
                 continue;
             }
             self.once(&format!("edit {}", run.name()), results, || self.edited(run))?;
@@ -203,6 +214,11 @@ impl Study<'_> {
     fn count(&self, count: usize) -> usize {
         if self.quick { count.min(FEW) } else { count }
     }
+}
+
+/// Counts the characters of a word that were read at their places.
+fn in_place(wanted: &str, read: &str) -> usize {
+    wanted.chars().zip(read.chars()).filter(|(wanted, read)| wanted == read).count()
 }
 
 /// Returns a share with its 95 % interval (Wilson 1927), under the names of `mm eval --json`.
@@ -259,6 +275,11 @@ mod tests {
         let share = wilson(297, 300);
         let end = |name: &str| (share[name].as_f64().unwrap() * 1e3).round();
         assert_eq!([end("value"), end("low"), end("high")], [990.0, 971.0, 997.0]);
+    }
+
+    #[test]
+    fn characters_count_where_they_were_asked_for() {
+        assert_eq!([in_place("AB", "AB"), in_place("AB", "XB"), in_place("AB", "B")], [2, 1, 0]);
     }
 
     #[test]

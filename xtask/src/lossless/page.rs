@@ -8,7 +8,7 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use super::results::Results;
-use super::runs::{self, CELL, CELLS, Family, Kind, Road, Run, SIDE, STEPS_OF_DRAWING};
+use super::runs::{self, CELL, CELLS, Family, Kind, READER, Road, Run, SIDE, STEPS_OF_DRAWING};
 
 /// Writes `lossless.md`, and the results beside it as `lossless.json`.
 pub fn write(sh: &Shell, results: &Results, out: &Path) -> Result<()> {
@@ -61,13 +61,13 @@ fn codecs(results: &Results) -> Vec<Run> {
     all
 }
 
-fn roads(results: &Results) -> Vec<(Road, Run)> {
-    let mut all = vec![];
-    for road in Road::ALL {
-        let run = |seed| (road, Run { kind: Kind::Road(road), seed });
-        all.extend(seeds(results).map(run));
-    }
-    all
+/// Returns the runs of a kind over these representations, in the order of the tables.
+fn roads(results: &Results, roads: &[Road], kind: fn(Road) -> Kind) -> Vec<Run> {
+    let of = |road: &Road| {
+        let kind = kind(*road);
+        seeds(results).map(move |seed| Run { kind, seed })
+    };
+    roads.iter().flat_map(of).collect()
 }
 
 /// Counts the bits of a value as it is stored; a model that needs more says nothing.
@@ -132,7 +132,8 @@ fn trained(results: &Results, text: &mut String) -> Result<()> {
     }
     *text += "\nA name has the side of a cell in pixels and the seed. Seconds are as they passed, on a machine that may \
               do other work. `bytes` is trained with 2 images a step, all \
-              others with 16. `codes` and `latents` count their frozen codec too.\n\n";
+              others with 16. `codes` and `latents` count their frozen codec too. Transformers are trained with Muon, \
+              codecs with AdamW.\n\n";
     Ok(())
 }
 
@@ -160,16 +161,17 @@ fn information(results: &Results, text: &mut String) -> Result<()> {
     };
     row("PNG", some["png_bits"].as_f64(), "")?;
     row("lossless WebP", some["webp_bits"].as_f64(), "")?;
-    for (road, run) in roads(results) {
+    for run in roads(results, &[Road::Patches, Road::Bytes], Kind::Drawing) {
         let found = results.of(&format!("bpd {}", run.name()));
-        if !matches!(road, Road::Patches | Road::Bytes) {
-            continue;
-        }
         let how = match found["standard_error"].as_f64() {
             Some(error) => format!(" ± {:.0}", 1.96 * error * values),
             None => String::new(),
         };
-        let kind = if road == Road::Bytes { "exact" } else { "by the flow, dequantized" };
+        let kind = if run.kind == Kind::Drawing(Road::Bytes) {
+            "exact"
+        } else {
+            "by the flow, dequantized"
+        };
         let name = format!("a model of {}, {kind}", run.name());
         match found["bits_per_dimension"].as_f64() {
             // The flow of a model that is not sharp near the data leads far from the noise.
@@ -191,7 +193,7 @@ fn information(results: &Results, text: &mut String) -> Result<()> {
 }
 
 fn reconstruction(results: &Results, text: &mut String) -> Result<()> {
-    let reader = Run { kind: Kind::Reader, seed: 0 }.name();
+    let reader = READER.name();
     writeln!(
         text,
         "## Reconstruction\n\nOne reader, `{reader}`, was trained on originals and reads each image behind a codec. \
@@ -254,10 +256,7 @@ fn editing(results: &Results, text: &mut String) -> Result<()> {
               middle quarter of images anew (`mm edit inpaint`). Codes and latents cannot do better outside than \
               encoding and decoding an image without any edit, which is what is counted for them.\n\n\
               | images | n | share of bytes changed outside |\n| --- | ---: | ---: |\n";
-    for (road, run) in roads(results) {
-        if road != Road::Patches {
-            continue;
-        }
+    for run in roads(results, &[Road::Patches], Kind::Drawing) {
         let found = results.of(&format!("edit {}", run.name()));
         let share = found["changed"].as_f64().zip(found["outside"].as_f64());
         let share =
@@ -276,13 +275,13 @@ fn editing(results: &Results, text: &mut String) -> Result<()> {
 fn reading(results: &Results, text: &mut String) -> Result<()> {
     writeln!(
         text,
-        "## Reading\n\nOne transformer, the same minutes, and an image as what it is: raw patches of {CELL}x{CELL} \
+        "## Reading\n\nOne transformer that only reads, the same minutes, and an image as what it is: raw patches of {CELL}x{CELL} \
          pixels, codes of `fsq-{CELL}`, latents of `kl-{CELL}`, or bytes. Character error of held-out words, in \
          percent.\n"
     )?;
     writeln!(text, "| run | n | character error | words right |\n| --- | ---: | ---: | ---: |")?;
-    for (_, run) in roads(results) {
-        let all = &results.of(&format!("read {}", run.name()))["all"];
+    for run in roads(results, &Road::ALL, Kind::Reading) {
+        let all = &results.of(&format!("eval {}", run.name()))["all"];
         writeln!(
             text,
             "| {} | {} | {} | {} |",
@@ -312,11 +311,7 @@ fn pairs(results: &Results, text: &mut String) -> Result<()> {
         "| run | n | all | same | differ: stroke | block | letter | which: stroke | block | letter |"
     )?;
     writeln!(text, "| --- | ---: | ---: |{}", " ---: |".repeat(7))?;
-    for (road, Run { seed, .. }) in roads(results) {
-        if !Road::OF_PAIRS.contains(&road) {
-            continue;
-        }
-        let run = Run { kind: Kind::Pairs(road), seed };
+    for run in roads(results, &Road::OF_PAIRS, Kind::Pairs) {
         let found = results.of(&format!("pairs {}", run.name()));
         let part = |name: String| {
             let value = found["shares"][&name]["value"].as_f64();
@@ -337,25 +332,27 @@ fn pairs(results: &Results, text: &mut String) -> Result<()> {
 fn drawing(results: &Results, text: &mut String) -> Result<()> {
     writeln!(
         text,
-        "## Drawing\n\nEach draws held-out words, patches and latents in {STEPS_OF_DRAWING} steps without guidance, \
-         codes and bytes at temperature 1; the reader of originals reads the drawings.\n"
+        "## Drawing\n\nThe same transformer, which only learns to draw. Each draws held-out words, patches and latents in {STEPS_OF_DRAWING} steps without guidance, \
+         codes and bytes at temperature 1; the reader of originals reads the drawings. A character is right where the \
+         reader sees it at its place.\n"
     )?;
     writeln!(
         text,
-        "| run | n | words read as asked | calls of the network an image | seconds an image | KID x 1000 |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: |"
+        "| run | n | words read as asked, % | characters, % | calls of the network an image | seconds an image | KID x 1000 |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     )?;
-    for (_, run) in roads(results) {
-        let found = results.of(&format!("draw {}", run.name()));
+    for run in roads(results, &Road::ALL, Kind::Drawing) {
+        let found = results.of(&format!("eval {}", run.name()));
         let seconds = found["seconds"].as_f64().zip(found["count"].as_f64());
         let seconds =
             seconds.map_or_else(|| "-".to_owned(), |(all, count)| format!("{:.3}", all / count));
         writeln!(
             text,
-            "| {} | {} | {} | {} | {seconds} | {} |",
+            "| {} | {} | {} | {} | {} | {seconds} | {} |",
             run.name(),
             number(&found["count"], 0),
             share(&found["words"]),
+            share(&found["characters"]),
             number(&found["calls"], 0),
             kernel_distance(&results.of(&format!("kid {}", run.name()))["kid"]["drawn"]),
         )?;
@@ -388,23 +385,26 @@ mod tests {
             }),
         );
         let right = json!({ "value": 0.125, "low": 0.02, "high": 0.47 });
-        let drawn = json!({ "count": 8, "words": right, "seconds": 4.0, "calls": 3072 });
-        results.set("draw bytes-0", drawn);
+        let half = json!({ "value": 0.5, "low": 0.25, "high": 0.75 });
+        let drawn = json!({ "count": 8, "words": right, "characters": half, "seconds": 4.0, "calls": 3072 });
+        results.set("eval draw-bytes-0", drawn);
         let answers = json!({ "of": 700, "value": 0.5, "low": 0.46, "high": 0.54 });
         let pairs = json!({ "all": answers, "shares": { "which-block": answers } });
         results.set("pairs pairs-codes-0", pairs);
-        results.set("bpd patches-0", json!({ "bits_per_dimension": 9.0, "standard_error": 0.1 }));
-        results.set("bpd bytes-0", json!({ "bits_per_dimension": 2.0, "standard_error": 0.01 }));
+        results
+            .set("bpd draw-patches-0", json!({ "bits_per_dimension": 9.0, "standard_error": 0.1 }));
+        results
+            .set("bpd draw-bytes-0", json!({ "bits_per_dimension": 2.0, "standard_error": 0.01 }));
         let text = page(&results, "2026-01-01").unwrap();
         for wanted in [
             "No number on this page means anything",
             "| fsq-8-0 | 1600 | 25 |",
-            "| a model of patches-0, by the flow, dequantized | more than bytes as they are | - |",
-            "| a model of bytes-0, exact | 6144 ± 60 | 2.000 |",
+            "| a model of draw-patches-0, by the flow, dequantized | more than bytes as they are | - |",
+            "| a model of draw-bytes-0, exact | 6144 ± 60 | 2.000 |",
             "| fsq-8-0 | 40 | 1600 | 20.0 (19.0 to 21.0) | 0.500 (0.450 to 0.550) | - | 50.0 (10.0 to 90.0) | 50 | 50 |",
             " 5 px | 12 px |",
             "| fsq-8-0 | 40 | 0.750 (0.730 to 0.770) |",
-            "| bytes-0 | 8 | 12.5 (2.0 to 47.0) | 3072 | 0.500 | - |",
+            "| draw-bytes-0 | 8 | 12.5 (2.0 to 47.0) | 50.0 (25.0 to 75.0) | 3072 | 0.500 | - |",
             "| kl-2-0 | - | - | - | - | - | - | - | - |",
             "| pairs-codes-0 | 700 | 50.0 (46.0 to 54.0) | - | - | - | - | - | 50 | - |",
         ] {

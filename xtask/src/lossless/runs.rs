@@ -1,6 +1,5 @@
-//! This module holds what the study trains: one reader of originals, codecs of three sizes of
-//! cells, and transformers over each representation of images, which read and draw words, or
-//! compare two images.
+//! This module holds what the study trains: codecs of three sizes of cells, and transformers over
+//! each representation of images, which read words, draw words, or compare two images.
 //!
 //! All see words in 32x32 pixels. Runs of one kind have the same minutes.
 
@@ -12,27 +11,35 @@ pub const SIDE: usize = 32;
 /// Says what a run trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Reads raw patches of originals.
-    Reader,
     /// Encodes and decodes.
     Codec {
         family: Family,
         /// Is the side of a cell, in pixels.
         cell: usize,
     },
-    /// Reads and draws in one representation.
-    Road(Road),
+    /// Reads in one representation.
+    Reading(Road),
+    /// Draws in one representation.
+    Drawing(Road),
     /// Says of two images in one representation whether they differ, and which has the detail.
     Pairs(Road),
 }
 
 impl Kind {
+    /// Returns what an image is to a transformer of this kind; a codec has none.
+    pub fn road(self) -> Option<Road> {
+        match self {
+            Self::Codec { .. } => None,
+            Self::Reading(road) | Self::Drawing(road) | Self::Pairs(road) => Some(road),
+        }
+    }
+
     /// Returns the share of the time that a run of this kind has, where a codec has 1.
     pub fn share(self) -> f64 {
         match self {
             Self::Codec { .. } => 1.0,
             Self::Pairs(_) => 4.0,
-            Self::Reader | Self::Road(_) => 6.0,
+            Self::Reading(_) | Self::Drawing(_) => 6.0,
         }
     }
 }
@@ -117,19 +124,19 @@ impl Run {
     pub fn name(&self) -> String {
         let seed = self.seed;
         match self.kind {
-            Kind::Reader => format!("reader-{seed}"),
             Kind::Codec { family, cell } => format!("{}-{cell}-{seed}", family.name()),
-            Kind::Road(road) => format!("{}-{seed}", road.name()),
+            Kind::Reading(road) => format!("read-{}-{seed}", road.name()),
+            Kind::Drawing(road) => format!("draw-{}-{seed}", road.name()),
             Kind::Pairs(road) => format!("pairs-{}-{seed}", road.name()),
         }
     }
 
     /// Returns the run whose codec this one needs.
     pub fn needs(&self) -> Option<Run> {
-        let family = match self.kind {
-            Kind::Road(Road::Codes) | Kind::Pairs(Road::Codes) => Family::Fsq,
-            Kind::Road(Road::Latents) | Kind::Pairs(Road::Latents) => Family::Kl,
-            _ => return None,
+        let family = match self.kind.road()? {
+            Road::Codes => Family::Fsq,
+            Road::Latents => Family::Kl,
+            Road::Patches | Road::Bytes => return None,
         };
         Some(Run { kind: Kind::Codec { family, cell: CELL }, seed: self.seed })
     }
@@ -137,13 +144,13 @@ impl Run {
     /// Writes the recipe of `steps`; run folders of codecs stand in `work`.
     pub fn recipe(&self, work: &Path, steps: u64) -> String {
         let Self { kind, seed } = *self;
-        let (vocab, batch, lr) = match kind {
-            Kind::Codec { .. } => (0, 16, "1e-3"),
-            Kind::Road(Road::Bytes) => (400, 2, "2e-3"),
-            Kind::Reader | Kind::Road(_) | Kind::Pairs(_) => (400, 16, "2e-3"),
+        let (vocab, batch, optimizer, lr) = match kind.road() {
+            None => (0, 16, "adamw", "1e-3"),
+            Some(Road::Bytes) => (400, 2, "muon", "2e-3"),
+            Some(_) => (400, 16, "muon", "2e-3"),
         };
         let source = if matches!(kind, Kind::Pairs(_)) { PAIRS } else { WORDS };
-        let samples = if kind == Kind::Road(Road::Bytes) { 1 } else { 4 };
+        let samples = if kind.road() == Some(Road::Bytes) { 1 } else { 4 };
         let average = 1.0 - 10.0 / steps.max(20) as f64;
         let warmup = steps / 20;
         let mut text = format!("seed = {seed}\nvocab = {vocab}\n\n[data]\n{source}\n");
@@ -154,7 +161,7 @@ impl Run {
         add(format_args!("{}\n{}", self.mix(), self.model()));
         add(format_args!(
             "[optimizer]
-kind = \"adamw\"
+kind = \"{optimizer}\"
 lr = {lr}
 final_lr = 0.05
 warmup_steps = {warmup}
@@ -164,6 +171,7 @@ clip = 1.0
 ema = {average}
 
 [run]
+precision = \"auto\"
 steps = {steps}
 batch = {batch}
 micro_batches = 2
@@ -188,17 +196,13 @@ count = {samples}
         let codec = self.needs().map(|codec| work.join(codec.name()).join("model"));
         let codec = codec.map(|folder| format!("codec = {:?}\n", folder.display().to_string()));
         let codec = codec.unwrap_or_default();
-        match self.kind {
-            Kind::Codec { cell, .. } => format!("patch = {cell}\n"),
-            Kind::Reader | Kind::Road(Road::Patches) | Kind::Pairs(Road::Patches) => {
-                format!("patch = {CELL}\n")
-            }
-            Kind::Road(Road::Bytes) | Kind::Pairs(Road::Bytes) => {
-                "patch = 1\nrepresent = \"bytes\"\n".to_owned()
-            }
-            Kind::Road(road) | Kind::Pairs(road) => {
+        match (self.kind, self.kind.road()) {
+            (Kind::Codec { cell, .. }, _) => format!("patch = {cell}\n"),
+            (_, Some(Road::Bytes)) => "patch = 1\nrepresent = \"bytes\"\n".to_owned(),
+            (_, Some(road @ (Road::Codes | Road::Latents))) => {
                 format!("patch = {CELL}\nrepresent = \"{}\"\n{codec}", road.name())
             }
+            (_, Some(Road::Patches) | None) => format!("patch = {CELL}\n"),
         }
     }
 
@@ -207,20 +211,17 @@ count = {samples}
             Kind::Codec { .. } => {
                 "[mix]\ndraw = [1.0, 1.0]\nread = [0.0, 0.0]\ncaption_drop = 1.0\n"
             }
-            Kind::Reader => "[mix]\ndraw = [0.0, 0.0]\nread = [1.0, 1.0]\ncaption_drop = 0.0\n",
+            Kind::Reading(_) => "[mix]\ndraw = [0.0, 0.0]\nread = [1.0, 1.0]\ncaption_drop = 0.0\n",
             // Documents are whole, so these shares choose nothing; one must be above 0.
             Kind::Pairs(_) => "[mix]\ndraw = [1.0, 1.0]\nread = [0.0, 0.0]\ncaption_drop = 0.0\n",
-            Kind::Road(_) => "[mix]\ndraw = [0.5, 0.5]\nread = [0.5, 0.5]\ncaption_drop = 0.1\n",
+            Kind::Drawing(_) => "[mix]\ndraw = [1.0, 1.0]\nread = [0.0, 0.0]\ncaption_drop = 0.1\n",
         }
     }
 
     /// Returns the tables `[model]` and `[loss]`.
     fn model(&self) -> String {
         let Kind::Codec { family, cell } = self.kind else {
-            let written = matches!(
-                self.kind,
-                Kind::Road(Road::Codes | Road::Bytes) | Kind::Pairs(Road::Codes | Road::Bytes)
-            );
+            let written = matches!(self.kind.road(), Some(Road::Codes | Road::Bytes));
             let weight = if written {
                 "{ kind = \"one\" }"
             } else {
@@ -298,7 +299,7 @@ rotary_base = 10000.0
 norm_epsilon = 1e-6
 ";
 
-const TIMES: &str = "timesteps = { kind = \"logit-normal\", mean = -0.8, std = 1.0 }\n";
+const TIMES: &str = "timesteps = { kind = \"logit-normal\", mean = -1.0, std = 1.0 }\n";
 
 const CODEBOOK: &str = "[model.codec.codes.quantizer.codebook]
 codes = 1000
@@ -324,15 +325,18 @@ pub fn all(seeds: u64) -> Vec<Run> {
     (0..seeds).flat_map(of_seed).collect()
 }
 
-/// Returns every run of a seed. The first also has the reader, which there is once.
+/// Is the run that reads originals and says what can still be read behind codecs and of drawings.
+pub const READER: Run = Run { kind: Kind::Reading(Road::Patches), seed: 0 };
+
+/// Returns every run of a seed.
 pub fn of_seed(seed: u64) -> Vec<Run> {
-    let reader = (seed == 0).then_some(Kind::Reader);
     let codecs = CELLS
         .into_iter()
         .flat_map(|cell| Family::ALL.into_iter().map(move |family| Kind::Codec { family, cell }));
-    let roads = Road::ALL.into_iter().map(Kind::Road);
+    let reading = Road::ALL.into_iter().map(Kind::Reading);
+    let drawing = Road::ALL.into_iter().map(Kind::Drawing);
     let pairs = Road::OF_PAIRS.into_iter().map(Kind::Pairs);
-    let kinds = reader.into_iter().chain(codecs).chain(roads).chain(pairs);
+    let kinds = codecs.chain(reading).chain(drawing).chain(pairs);
     kinds.map(|kind| Run { kind, seed }).collect()
 }
 
@@ -343,7 +347,7 @@ mod tests {
     #[test]
     fn a_run_comes_after_the_codec_that_it_needs_and_has_a_name_of_its_own() {
         let runs = all(2);
-        assert_eq!(runs.len(), 1 + 2 * (3 * 4 + 4 + 3));
+        assert_eq!(runs.len(), 2 * (3 * 4 + 4 + 4 + 3));
         for (at, run) in runs.iter().enumerate() {
             assert!(run.needs().is_none_or(|codec| runs[..at].contains(&codec)), "{run:?}");
         }
@@ -356,7 +360,7 @@ mod tests {
     #[test]
     fn transformers_differ_in_what_an_image_is_alone() {
         let work = Path::new("w");
-        let recipe = |road| Run { kind: Kind::Road(road), seed: 1 }.recipe(work, 100);
+        let recipe = |road| Run { kind: Kind::Drawing(road), seed: 1 }.recipe(work, 100);
         let backbone = |text: &str| {
             let from = text.find("[model]").unwrap();
             text[from..text.find("[loss]").unwrap()].to_owned()
