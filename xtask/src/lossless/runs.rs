@@ -196,13 +196,13 @@ count = {samples}
         let codec = self.needs().map(|codec| work.join(codec.name()).join("model"));
         let codec = codec.map(|folder| format!("codec = {:?}\n", folder.display().to_string()));
         let codec = codec.unwrap_or_default();
-        match (self.kind, self.kind.road()) {
-            (Kind::Codec { cell, .. }, _) => format!("patch = {cell}\n"),
-            (_, Some(Road::Bytes)) => "patch = 1\nrepresent = \"bytes\"\n".to_owned(),
-            (_, Some(road @ (Road::Codes | Road::Latents))) => {
-                format!("patch = {CELL}\nrepresent = \"{}\"\n{codec}", road.name())
+        let side = if let Kind::Codec { cell, .. } = self.kind { cell } else { CELL };
+        match self.kind.road() {
+            Some(Road::Bytes) => "patch = 1\nrepresent = \"bytes\"\n".to_owned(),
+            Some(road @ (Road::Codes | Road::Latents)) => {
+                format!("patch = {side}\nrepresent = \"{}\"\n{codec}", road.name())
             }
-            (_, Some(Road::Patches) | None) => format!("patch = {CELL}\n"),
+            Some(Road::Patches) | None => format!("patch = {side}\n"),
         }
     }
 
