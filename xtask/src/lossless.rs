@@ -5,6 +5,7 @@
 //! Everything stands in `runs/study-lossless`: run folders, and `results.json`, which is written
 //! after every number. A study that was stopped goes on from there.
 
+mod images;
 mod measure;
 mod page;
 mod results;
@@ -41,7 +42,7 @@ pub fn run(flags: &flags::Study, sh: &Shell) -> Result<ExitCode> {
     let work = sh.current_dir().join(if flags.quick { "runs/study-lossless-quick" } else { WORK });
     let file = work.join("results.json");
     if flags.page {
-        page::write(sh, &Results::read(&sh.read_file(file)?)?, &out)?;
+        page::write(sh, &Results::read(&sh.read_file(file)?)?, &work, &out)?;
         return Ok(ExitCode::SUCCESS);
     }
     let minutes = flags.minutes.unwrap_or(MINUTES);
@@ -58,7 +59,7 @@ pub fn run(flags: &flags::Study, sh: &Shell) -> Result<ExitCode> {
     study.plan(&mut results)?;
     for seed in 0..results.seeds {
         study.of_seed(seed, &mut results)?;
-        page::write(sh, &results, &out)?;
+        page::write(sh, &results, &study.work, &out)?;
     }
     println!("\nread {}", out.join("lossless.md").display());
     Ok(ExitCode::SUCCESS)
@@ -154,9 +155,13 @@ impl Study<'_> {
         self.reconstruction(&all, results)?;
         train(results, |kind| matches!(kind, Kind::Reading(_)))?;
         self.reading(&all, results)?;
+        self.curves(&all, results)?;
         train(results, |kind| matches!(kind, Kind::Drawing(_)))?;
         self.drawing(&all, results)?;
         self.editing(&all, results)?;
+        if seed == 0 {
+            self.images()?;
+        }
         train(results, |kind| matches!(kind, Kind::Pairs(_)))?;
         self.pairs(&all, results)
     }

@@ -7,19 +7,32 @@ use anyhow::Result;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
+use super::images;
 use super::results::Results;
 use super::runs::{self, CELL, CELLS, Family, Kind, READER, Road, Run, SIDE, STEPS_OF_DRAWING};
+use crate::chart;
 
-/// Writes `lossless.md`, and the results beside it as `lossless.json`.
-pub fn write(sh: &Shell, results: &Results, out: &Path) -> Result<()> {
+/// Is the folder of the images of the page, from the page on.
+const IMAGES: &str = "images/lossless";
+
+/// Writes `lossless.md`, the results beside it as `lossless.json`, curves, and copies of the images
+/// that stand in the folder of the study.
+pub fn write(sh: &Shell, results: &Results, work: &Path, out: &Path) -> Result<()> {
     let date = cmd!(sh, "date -u +%Y-%m-%d").quiet().ignore_status().read()?;
-    sh.create_dir(out)?;
+    let folder = out.join(IMAGES);
+    sh.create_dir(&folder)?;
+    images::copy(sh, work, &folder)?;
+    for (name, chart) in images::charts(results)? {
+        sh.write_file(folder.join(name), chart::svg(&chart)?)?;
+    }
+    let there = |name: &str| sh.path_exists(folder.join(name));
     sh.write_file(out.join("lossless.json"), results.write()? + "\n")?;
-    sh.write_file(out.join("lossless.md"), page(results, &date)?)?;
+    sh.write_file(out.join("lossless.md"), page(results, &date, &there)?)?;
     Ok(())
 }
 
-fn page(results: &Results, date: &str) -> Result<String> {
+/// Writes the page; `there` says which of its images exist.
+fn page(results: &Results, date: &str, there: &dyn Fn(&str) -> bool) -> Result<String> {
     let (minutes, seeds) = (results.minutes, seeds(results).count());
     let quick = if results.quick { " --quick" } else { "" };
     let mut text = format!(
@@ -35,10 +48,52 @@ fn page(results: &Results, date: &str) -> Result<String> {
     trained(results, &mut text)?;
     information(results, &mut text)?;
     reconstruction(results, &mut text)?;
+    curve("errors-by-height.svg", "character errors by height", there, &mut text)?;
+    let is_codec = |run: &Run| matches!(run.kind, Kind::Codec { .. });
+    show(CODECS_SHOWN, is_codec, there, &mut text)?;
     editing(results, &mut text)?;
     reading(results, &mut text)?;
+    curve("reading-loss.svg", "text loss over seconds of training", there, &mut text)?;
+    pairs(results, &mut text)?;
     drawing(results, &mut text)?;
-    Ok(text)
+    let draws = |run: &Run| matches!(run.kind, Kind::Drawing(_));
+    show(DRAWINGS_SHOWN, draws, there, &mut text)?;
+    text.truncate(text.trim_end().len());
+    Ok(text + "\n")
+}
+
+const CODECS_SHOWN: &str =
+    "Held-out words behind every codec of the first seed, each above its original:";
+const DRAWINGS_SHOWN: &str =
+    "What each draws when it is asked for `I7`, a held-out word, eight times:";
+
+/// Adds a chart, if it exists.
+fn curve(name: &str, what: &str, there: &dyn Fn(&str) -> bool, text: &mut String) -> Result<()> {
+    if there(name) {
+        writeln!(text, "![{what}]({IMAGES}/{name})\n")?;
+    }
+    Ok(())
+}
+
+/// Adds the images of these runs that exist, below a line that says what they are.
+fn show(
+    line: &str,
+    of: impl Fn(&Run) -> bool,
+    there: &dyn Fn(&str) -> bool,
+    text: &mut String,
+) -> Result<()> {
+    let runs = images::shown().into_iter().filter(|run| of(run) && there(&images::file(run)));
+    let runs: Vec<Run> = runs.collect();
+    if runs.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "{line}\n\n| run | |\n| --- | --- |")?;
+    for run in runs {
+        let (name, file) = (run.name(), images::file(&run));
+        writeln!(text, "| {name} | ![{name}]({IMAGES}/{file}) |")?;
+    }
+    text.push('\n');
+    Ok(())
 }
 
 /// Returns the seeds of which something was trained; the first always stands in the tables.
@@ -292,7 +347,7 @@ fn reading(results: &Results, text: &mut String) -> Result<()> {
         )?;
     }
     *text += "\n";
-    pairs(results, text)
+    Ok(())
 }
 
 /// Writes what transformers say of two images.
@@ -357,7 +412,7 @@ fn drawing(results: &Results, text: &mut String) -> Result<()> {
             kernel_distance(&results.of(&format!("kid {}", run.name()))["kid"]["drawn"]),
         )?;
     }
-    *text += "\nSeconds are of a whole `mm draw`, its start included, on a machine that may do other work.\n";
+    *text += "\nSeconds are of a whole `mm draw`, its start included, on a machine that may do other work.\n\n";
     Ok(())
 }
 
@@ -395,7 +450,7 @@ mod tests {
             .set("bpd draw-patches-0", json!({ "bits_per_dimension": 9.0, "standard_error": 0.1 }));
         results
             .set("bpd draw-bytes-0", json!({ "bits_per_dimension": 2.0, "standard_error": 0.01 }));
-        let text = page(&results, "2026-01-01").unwrap();
+        let text = page(&results, "2026-01-01", &|name| name == "fsq-8-0.png").unwrap();
         for wanted in [
             "No number on this page means anything",
             "| fsq-8-0 | 1600 | 25 |",
@@ -406,9 +461,11 @@ mod tests {
             "| fsq-8-0 | 40 | 0.750 (0.730 to 0.770) |",
             "| draw-bytes-0 | 8 | 12.5 (2.0 to 47.0) | 50.0 (25.0 to 75.0) | 3072 | 0.500 | - |",
             "| kl-2-0 | - | - | - | - | - | - | - | - |",
+            "| fsq-8-0 | ![fsq-8-0](images/lossless/fsq-8-0.png) |",
             "| pairs-codes-0 | 700 | 50.0 (46.0 to 54.0) | - | - | - | - | - | 50 | - |",
         ] {
             assert!(text.contains(wanted), "{wanted} is not in\n{text}");
         }
+        assert_eq!(text.matches("![").count(), 1, "what is missing has no link");
     }
 }
