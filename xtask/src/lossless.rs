@@ -10,6 +10,7 @@ mod measure;
 mod page;
 mod results;
 mod runs;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

@@ -10,6 +10,7 @@ use xshell::{Shell, cmd};
 use super::images;
 use super::results::Results;
 use super::runs::{self, CELL, CELLS, Family, Kind, READER, Road, Run, SIDE, STEPS_OF_DRAWING};
+use super::verdicts;
 use crate::chart;
 
 /// Is the folder of the images of the page, from the page on.
@@ -45,6 +46,7 @@ fn page(results: &Results, date: &str, there: &dyn Fn(&str) -> bool) -> Result<S
     if results.quick {
         text += "**This is a trial of a few steps. No number on this page means anything.**\n\n";
     }
+    verdicts(results, &mut text)?;
     trained(results, &mut text)?;
     information(results, &mut text)?;
     reconstruction(results, &mut text)?;
@@ -93,6 +95,21 @@ fn show(
         writeln!(text, "| {name} | ![{name}]({IMAGES}/{file}) |")?;
     }
     text.push('\n');
+    Ok(())
+}
+
+/// Adds what the measurements say of the sentences of the article.
+fn verdicts(results: &Results, text: &mut String) -> Result<()> {
+    let paragraphs = verdicts::paragraphs(results);
+    if paragraphs.is_empty() {
+        return Ok(());
+    }
+    *text += "## What the article says\n\nA sentence held where the intervals of both sides lie apart, for every seed; \
+              where not all do, it is not told.\n\n";
+    for paragraph in paragraphs {
+        writeln!(text, "- {paragraph}")?;
+    }
+    *text += "\n";
     Ok(())
 }
 
